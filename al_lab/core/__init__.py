@@ -1,0 +1,1 @@
+"""The words of the campaign: pool, query, budget, oracle, candidates, ledger."""

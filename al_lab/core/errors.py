@@ -1,0 +1,50 @@
+"""Errors with one grammar: what was expected, what came, where from, what to do."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class LabError(Exception):
+    """A problem the user can act on; its message is the whole story, so no traceback is shown for it."""
+
+
+class ConfigError(LabError, ValueError):
+    """The composed configuration can't run."""
+
+
+class DataError(LabError, ValueError):
+    """An image, an annotation or a dataset folder is not what it should be."""
+
+
+class WeightsError(LabError):
+    """Pretrained weights or a checkpoint are missing or don't fit."""
+
+
+class ResumeError(LabError):
+    """A run folder can't be continued by this command."""
+
+
+class JobError(LabError):
+    """One or more jobs failed for good."""
+
+
+class DivergedError(LabError):
+    """Training produced a loss that is not finite."""
+
+
+class AwaitingLabels(Exception):  # noqa: N818 - not an error: the campaign stops cleanly and waits for people
+    """Labels were asked for and have not (all) come back yet."""
+
+
+def explain(*, expected: str, got: str, where: str, do: str) -> str:
+    """Compose the one sentence every error of ours has."""
+    return f"{where}: expected {expected}, got {got}; {do}"
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """Return ``"did you mean 'x'?"`` for the nearest choice, else the list of choices."""
+    options = sorted(set(choices))
+    near = difflib.get_close_matches(word, options, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"choose one of: {', '.join(options)}" if options else "there are no choices"

@@ -1,0 +1,111 @@
+"""Writing files so that a killed process leaves the old version or the new one, never half of one."""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from al_lab.core.errors import LabError, ResumeError, explain
+
+
+def _fsync_dir(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; on a clean exit fsync it and rename it into place.
+
+    Raises:
+        LabError: when the disk is full; the temporary file is removed and nothing that existed is touched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix is kept: np.savez and PIL decide by it.
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        fd = os.open(temporary, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.replace(temporary, path)
+        _fsync_dir(path.parent)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        free = shutil.disk_usage(path.parent).free
+        raise LabError(explain(expected="room on the disk", got=f"'no space left' with {free / 1e6:.0f} MB free",
+                               where=str(path), do="free some space and run the same command again; "
+                               "what was committed before is untouched")) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` atomically, as UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` to ``path`` atomically, as JSON; NaN is refused, a reader elsewhere could not parse it."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; a missing or broken file is named.
+
+    Raises:
+        ResumeError: if the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise ResumeError(explain(expected="a file written by an earlier stage", got="no such file", where=str(path),
+                                  do="run that stage again (restart=true starts the whole run anew)")) from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ResumeError(explain(expected="JSON", got=str(error), where=str(path),
+                                  do="restore the file or start anew with restart=true")) from error
+
+
+def sha256(path: Path) -> str:
+    """Return the hex digest of a file's content."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Hold the folder for this process; the kernel lets go when the process dies, however it dies.
+
+    Raises:
+        ResumeError: if another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a+") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            stream.seek(0)
+            raise ResumeError(explain(expected="a run folder nobody else is using", got=f"one held by process {stream.read().strip() or '?'}",
+                                      where=str(folder), do="wait for it to end, or give this run another name=…")) from error
+        stream.truncate(0)
+        stream.write(str(os.getpid()))
+        stream.flush()
+        yield

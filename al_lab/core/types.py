@@ -1,0 +1,271 @@
+"""The records that travel between stages; they check themselves, so no one else has to.
+
+Boxes are xyxy, absolute pixels of the original image, continuous and 0-based (width = x2 - x1). Sizes are (height, width).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from al_lab.core.errors import DataError, explain
+from al_lab.core.files import atomic_path
+
+
+def _require(condition: bool, where: str, expected: str, got: str) -> None:
+    if not condition:
+        raise DataError(explain(expected=expected, got=got, where=where, do="fix the code or file that produced it"))
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """Ground truth of one image: G objects.
+
+    Attributes:
+        boxes_xyxy: (G, 4) float32.
+        labels: (G,) int64, 0..C-1.
+        difficult: (G,) bool, VOC's flag; all False elsewhere.
+        crowd: (G,) bool, COCO's flag; all False elsewhere.
+    """
+
+    boxes_xyxy: np.ndarray
+    labels: np.ndarray
+    difficult: np.ndarray
+    crowd: np.ndarray
+
+    def __post_init__(self) -> None:
+        n = len(self.labels)
+        _require(self.boxes_xyxy.shape == (n, 4), "Annotation", f"boxes of shape ({n}, 4)", str(self.boxes_xyxy.shape))
+        _require(len(self.difficult) == n == len(self.crowd), "Annotation", f"{n} flags",
+                 f"{len(self.difficult)} difficult and {len(self.crowd)} crowd")
+        _require(bool(np.isfinite(self.boxes_xyxy).all()), "Annotation", "finite boxes", "NaN or inf")
+
+    @classmethod
+    def make(cls, boxes: Any, labels: Any, difficult: Any = None, crowd: Any = None) -> "Annotation":
+        """Build from anything array-like; missing flags are False."""
+        labels = np.asarray(labels, dtype=np.int64).reshape(-1)
+        flags = [np.zeros(len(labels), bool) if f is None else np.asarray(f, bool).reshape(-1) for f in (difficult, crowd)]
+        return cls(np.asarray(boxes, dtype=np.float32).reshape(-1, 4), labels, *flags)
+
+    def to_json(self) -> dict[str, list]:
+        """Return plain lists; float32 survives the round trip exactly."""
+        return {name: getattr(self, name).tolist() for name in ("boxes_xyxy", "labels", "difficult", "crowd")}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, list]) -> "Annotation":
+        """Rebuild what `to_json` returned."""
+        return cls.make(value["boxes_xyxy"], value["labels"], value["difficult"], value["crowd"])
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What a detector found in one image: D boxes, most confident first.
+
+    Attributes:
+        boxes_xyxy: (D, 4) float32.
+        confidence: (D,) float32, the probability of ``labels``.
+        labels: (D,) int64, 0..C-1.
+        probs: (D, K) float32, the whole class distribution of each box. With ``softmax`` K = C + 1 and column 0 is
+            background, so label l is column l + 1; with ``sigmoid`` K = C.
+        activation: which of the two.
+    """
+
+    boxes_xyxy: np.ndarray
+    confidence: np.ndarray
+    labels: np.ndarray
+    probs: np.ndarray
+    activation: Literal["softmax", "sigmoid"] = "softmax"
+
+    def __post_init__(self) -> None:
+        n = len(self.confidence)
+        shapes = (self.boxes_xyxy.shape[0], len(self.labels), self.probs.shape[0])
+        _require(shapes == (n, n, n), "Detections", f"{n} boxes, labels and distributions", str(shapes))
+        _require(self.activation in ("softmax", "sigmoid"), "Detections", "softmax or sigmoid", self.activation)
+
+    def __len__(self) -> int:
+        return len(self.confidence)
+
+    @classmethod
+    def none(cls, num_probs: int, activation: Literal["softmax", "sigmoid"] = "softmax") -> "Detections":
+        """Return the detections of an image in which nothing was found."""
+        return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64),
+                   np.zeros((0, num_probs), np.float32), activation)
+
+    def above(self, min_confidence: float) -> "Detections":
+        """Return the detections of at least this confidence.
+
+        Filtering after non-maximum suppression equals filtering before it: an outcome depends on more confident boxes only.
+        """
+        keep = self.confidence >= min_confidence
+        return Detections(self.boxes_xyxy[keep], self.confidence[keep], self.labels[keep], self.probs[keep], self.activation)
+
+
+@dataclass(frozen=True)
+class ImageView:
+    """What a learner says of one image as a whole; a strategy sees this and never the truth.
+
+    Attributes:
+        detections: None if the strategy doesn't need them.
+        embedding: (E,) float32 or None.
+        extras: other arrays a strategy declared in ``needs``.
+    """
+
+    sample_id: str
+    size_hw: tuple[int, int] | None = None
+    detections: Detections | None = None
+    embedding: np.ndarray | None = None
+    extras: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DenseView:
+    """What a learner says of every pixel of one image.
+
+    Attributes:
+        probs: (C, H, W) torch tensor on the learner's device, at the image's own size.
+        features: (D, h, w) torch tensor or None.
+        bought: (H, W) bool, pixels whose label was bought already; None if none was.
+    """
+
+    sample_id: str
+    size_hw: tuple[int, int]
+    probs: Any
+    features: Any = None
+    extras: Mapping[str, Any] = field(default_factory=dict)
+    bought: np.ndarray | None = None
+    embedding: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Region:
+    """Some pixels of an image: ``pixels`` are sorted, unique, flat (row-major) indices into ``size_hw``."""
+
+    pixels: np.ndarray
+    size_hw: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        p = self.pixels
+        ok = p.ndim == 1 and (len(p) == 0 or (p[0] >= 0 and p[-1] < np.prod(self.size_hw) and bool((np.diff(p) > 0).all())))
+        _require(ok, "Region", f"sorted unique pixel indices below {self.size_hw[0]}x{self.size_hw[1]}", "others")
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def mask(self) -> np.ndarray:
+        """Return the (H, W) bool mask."""
+        mask = np.zeros(int(np.prod(self.size_hw)), bool)
+        mask[self.pixels] = True
+        return mask.reshape(self.size_hw)
+
+    @classmethod
+    def from_mask(cls, mask: np.ndarray) -> "Region":
+        """Return the region of the true pixels of an (H, W) mask."""
+        return cls(np.flatnonzero(mask), (int(mask.shape[0]), int(mask.shape[1])))
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is bought: an image (``region`` None) or some pixels of it."""
+
+    sample_id: str
+    region: Region | None = None
+    utility: float = 0.0
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Everything that could be bought, in columns; N candidates of M images.
+
+    Attributes:
+        sample_ids: the M images.
+        sample: (N,) int32, whose candidate it is.
+        utility: (N,) float64, higher is always bought first.
+        center: (N,) int64 flat pixel index of a region's center; None: a candidate is a whole image (N = M).
+        radius_px: a region is the square window of side 2r + 1 around its center, clipped at the border.
+        size_hw: (M, 2) int32, needed with ``center``.
+        info: small arrays a strategy wants to keep, each (M, …).
+    """
+
+    sample_ids: tuple[str, ...]
+    sample: np.ndarray
+    utility: np.ndarray
+    center: np.ndarray | None = None
+    radius_px: int = 0
+    size_hw: np.ndarray | None = None
+    info: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        bad = np.flatnonzero(~np.isfinite(self.utility))
+        if len(bad):
+            name = self.sample_ids[self.sample[bad[0]]]
+            raise DataError(explain(expected="finite utilities", got=f"{len(bad)} that are not, the first of sample {name!r}",
+                                    where="Candidates", do="look at the strategy's propose() for that sample"))
+        _require(len(self.sample) == len(self.utility), "Candidates", "one sample a utility", f"{len(self.sample)}/{len(self.utility)}")
+        _require(len(set(self.sample_ids)) == len(self.sample_ids), "Candidates", "unique sample ids", "repeated ones")
+        for name, array in self.info.items():
+            _require(len(array) == len(self.sample_ids), f"Candidates.info[{name!r}]", f"{len(self.sample_ids)} rows", str(len(array)))
+
+    def __len__(self) -> int:
+        return len(self.utility)
+
+    @classmethod
+    def images(cls, ids: Sequence[str], utility: Any, **info: Any) -> "Candidates":
+        """Whole images, one candidate each."""
+        return cls(tuple(ids), np.arange(len(ids), dtype=np.int32), np.asarray(utility, np.float64).reshape(-1),
+                   info={k: np.asarray(v) for k, v in info.items()})
+
+    @classmethod
+    def pixels(cls, sample_id: str, size_hw: tuple[int, int], center: Any, utility: Any, radius_px: int = 0, **info: Any) -> "Candidates":
+        """Pixels (or windows) of one image; ``info`` values are this image's, without the leading axis."""
+        center = np.asarray(center, np.int64).reshape(-1)
+        return cls((sample_id,), np.zeros(len(center), np.int32), np.asarray(utility, np.float64).reshape(-1), center, radius_px,
+                   np.asarray([size_hw], np.int32), {k: np.asarray(v)[None] for k, v in info.items()})
+
+    @classmethod
+    def concat(cls, parts: Sequence["Candidates"]) -> "Candidates":
+        """Join the candidates of different images, in the order given."""
+        if not parts:
+            return cls.images([], [])
+        if len({(p.center is None, p.radius_px, tuple(sorted(p.info))) for p in parts}) > 1:
+            raise DataError(explain(expected="candidates of one kind (images or pixels, one radius, the same info)", got="a mixture",
+                                    where="Candidates.concat", do="let propose() return the same columns for every image"))
+        offsets = np.cumsum([0, *(len(p.sample_ids) for p in parts)])
+        first = parts[0]
+        return cls(
+            tuple(i for p in parts for i in p.sample_ids),
+            np.concatenate([p.sample + o for p, o in zip(parts, offsets[:-1], strict=True)]).astype(np.int32),
+            np.concatenate([p.utility for p in parts]),
+            None if first.center is None else np.concatenate([p.center for p in parts]),
+            first.radius_px,
+            None if first.size_hw is None else np.concatenate([p.size_hw for p in parts]),
+            {k: np.concatenate([p.info[k] for p in parts]) for k in first.info},
+        )
+
+    def region_of(self, n: int) -> Region | None:
+        """Return the pixels of candidate ``n``; None for a whole image."""
+        if self.center is None:
+            return None
+        height, width = (int(v) for v in self.size_hw[self.sample[n]])
+        y, x = divmod(int(self.center[n]), width)
+        r = self.radius_px
+        rows = np.arange(max(y - r, 0), min(y + r + 1, height))
+        cols = np.arange(max(x - r, 0), min(x + r + 1, width))
+        return Region((rows[:, None] * width + cols).reshape(-1), (height, width))
+
+    def save(self, path: Path) -> None:
+        """Write an ``.npz`` atomically."""
+        columns: dict[str, np.ndarray] = {"sample_ids": np.asarray(self.sample_ids, dtype=np.str_), "sample": self.sample,
+                                          "utility": self.utility, "radius_px": np.asarray(self.radius_px)}
+        if self.center is not None:
+            columns |= {"center": self.center, "size_hw": self.size_hw}
+        with atomic_path(path) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, **columns, **{f"info_{k}": v for k, v in self.info.items()})
+
+    @classmethod
+    def load(cls, path: Path) -> "Candidates":
+        """Read what `save` wrote."""
+        with np.load(path, allow_pickle=False) as z:
+            return cls(tuple(z["sample_ids"].tolist()), z["sample"], z["utility"], z.get("center"), int(z["radius_px"]),
+                       z.get("size_hw"), {k[5:]: z[k] for k in z.files if k.startswith("info_")})

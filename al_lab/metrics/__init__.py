@@ -1,0 +1,1 @@
+"""VOC AP, COCO AP, mIoU."""

@@ -1,0 +1,1 @@
+"""Networks and what turns their output into boxes."""

@@ -1,0 +1,1 @@
+"""Trackers, figures, tables, pages."""

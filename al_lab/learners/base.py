@@ -1,0 +1,93 @@
+"""The contract between a campaign and whatever learns: one task in, one checkpoint out, then one view an image."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from al_lab.core.errors import ConfigError, did_you_mean, explain
+from al_lab.core.types import DenseView, ImageView
+
+Start = Literal["scratch", "weights", "continue"]
+_PATHS = ("labels_dir", "init_checkpoint", "checkpoint", "scratch_dir", "progress")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitTask:
+    """One training, complete enough to run in another process.
+
+    Attributes:
+        labeled: ids whose bought labels lie in ``labels_dir``.
+        labels_dir: run folder that `al_lab.core.labels.read_labels` reads.
+        checkpoint: where the result goes, atomically.
+        scratch_dir: where the unfinished training lives (``last.ckpt``, ``train_log.csv``).
+        seed: decides initial weights, batch order and augmentation; 0 is a seed.
+        unlabeled: ids an objective may train on without labels.
+        start: ``scratch`` | ``weights`` (of ``init_checkpoint``, fresh optimizer) | ``continue`` (weights, optimizer,
+            schedule and step of ``init_checkpoint``). The first cycle has nothing to go on from: it is ``scratch``.
+        init_checkpoint: needed by ``weights`` and ``continue``.
+        stop_at: step at which this training stops; the schedule's horizon stays what it was. None: at the horizon.
+        devices: processes that share the training, one a device.
+        progress: a small JSON file rewritten every few seconds: step, total, loss, it_per_s, seconds_left.
+    """
+
+    labeled: tuple[str, ...]
+    labels_dir: Path
+    checkpoint: Path
+    scratch_dir: Path
+    seed: int
+    unlabeled: tuple[str, ...] = ()
+    start: Start = "scratch"
+    init_checkpoint: Path | None = None
+    stop_at: int | None = None
+    devices: int = 1
+    progress: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.start not in get_args(Start):
+            raise ConfigError(explain(expected=" | ".join(get_args(Start)), got=repr(self.start), where="FitTask.start",
+                                      do=did_you_mean(str(self.start), get_args(Start))))
+        if self.start != "scratch" and self.init_checkpoint is None:
+            raise ConfigError(explain(expected="init_checkpoint", got="none", where=f"FitTask with start={self.start!r}",
+                                      do="name the checkpoint to go on from, or use start='scratch' (as the first cycle does)"))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {k: list(v) if isinstance(v, tuple) else str(v) if isinstance(v, Path) else v
+                for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "FitTask":
+        """Rebuild what `to_json` returned."""
+        return cls(**{k: tuple(v) if isinstance(v, list) else Path(v) if k in _PATHS and v is not None else v
+                      for k, v in value.items()})
+
+
+class Learner(ABC):
+    """Something that is fitted to the labeled images and then says what it sees in others.
+
+    Attributes:
+        provides: words of a strategy's ``needs`` that `views` can answer, such as ``detections`` or ``image_embedding``.
+    """
+
+    provides: tuple[str, ...] = ()
+
+    @abstractmethod
+    def fit(self, task: FitTask) -> dict[str, float]:
+        """Train, write ``task.checkpoint`` atomically and return scalars for the ledger.
+
+        Called again after a kill it goes on from ``task.scratch_dir``, and a finished task returns at once.
+        """
+
+    @abstractmethod
+    def load(self, checkpoint: Path) -> None:
+        """Take the weights `fit` wrote."""
+
+    @abstractmethod
+    def views(self, ids: Sequence[str], needs: Sequence[str]) -> Iterator[ImageView | DenseView]:
+        """Yield one view an id, in order.
+
+        The forward is batched inside. Views do not depend on how ids are spread over processes as long as they are cut
+        at multiples of ``runtime.predict_batch``.
+        """

@@ -1,0 +1,150 @@
+"""How a training goes: length, optimizer and schedule, as the papers state them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from al_lab.core.errors import ConfigError, did_you_mean, explain
+
+OptimizerName = Literal["sgd", "adamw"]
+DecayName = Literal["multistep", "poly"]
+PRECISIONS = ("32", "16-mixed", "bf16-mixed")
+
+
+def _choice(name: str, value: object, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise ConfigError(explain(expected=" | ".join(choices), got=repr(value), where=f"trainer.{name}",
+                                  do=did_you_mean(str(value), choices)))
+
+
+def _number(name: str, value: Any, expected: str, ok: bool) -> None:
+    if not ok:
+        raise ConfigError(explain(expected=expected, got=repr(value), where=f"trainer.{name}", do="correct the value"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """One training recipe; field for field what conf/trainer/*.yaml says.
+
+    Lengths are in images seen, whatever the batch: an epoch is one pass over the labeled images, turned into
+    ceil(epochs * images / batch) steps of an endless stream. ``milestones`` and ``stop_at`` are in the unit of the
+    length (epochs or iterations).
+
+    Attributes:
+        batch_size: labeled images a step, over all devices together.
+        max_epochs: length in epochs, or
+        max_iters: length in steps; exactly one of the two.
+        decay: ``multistep`` multiplies the rate by ``gamma`` at each milestone; ``poly`` is lr * (1 - step/total)^poly_power.
+        warmup_iters: steps over which the rate rises linearly from ``warmup_ratio`` * lr.
+        weight_decay: on every parameter, in one group (biases and norms included), as the SSD recipe has it.
+        start: how a cycle begins: ``scratch`` | ``weights`` | ``continue``.
+        stop_at: where a cycle's training ends before the horizon; a list has one entry a cycle.
+        precision: 32 | 16-mixed | bf16-mixed.
+        grad_clip: largest 2-norm of all gradients together; None: no clipping.
+        augmentation: a transform of al_lab.data.transforms; None: the plain resize.
+    """
+
+    batch_size: int
+    max_epochs: float | None = None
+    max_iters: int | None = None
+    optimizer: OptimizerName = "sgd"
+    lr: float = 1e-3
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    decay: DecayName = "multistep"
+    milestones: Sequence[float] = ()
+    gamma: float = 0.1
+    poly_power: float = 0.9
+    warmup_iters: int = 0
+    warmup_ratio: float = 0.001
+    start: Literal["scratch", "weights", "continue"] = "scratch"
+    stop_at: float | Sequence[float] | None = None
+    precision: int | str = 32
+    grad_clip: float | None = None
+    augmentation: Any = None
+
+    def __post_init__(self) -> None:
+        if (self.max_epochs is None) == (self.max_iters is None):
+            got = "both" if self.max_epochs is not None else "neither"
+            raise ConfigError(explain(expected="exactly one of max_epochs and max_iters", got=got, where="trainer",
+                                      do="set one and the other to null"))
+        _choice("optimizer", self.optimizer, get_args(OptimizerName))
+        _choice("decay", self.decay, get_args(DecayName))
+        _choice("start", self.start, ("scratch", "weights", "continue"))
+        _choice("precision", str(self.precision), PRECISIONS)
+        _number("batch_size", self.batch_size, "a whole number >= 1", isinstance(self.batch_size, int) and self.batch_size >= 1)
+        _number(self.unit, self.length, "a number > 0", self.length > 0)
+        for name in ("lr", "gamma", "poly_power"):
+            value = getattr(self, name)
+            _number(name, value, "a finite number > 0 (yaml reads 1e-3 as text; write 1.0e-3)",
+                    isinstance(value, int | float) and math.isfinite(value) and value > 0)
+        _number("grad_clip", self.grad_clip, "a number > 0 or null", self.grad_clip is None or self.grad_clip > 0)
+        marks = list(self.milestones)
+        in_order = all(0 < a < b for a, b in zip(marks, [*marks[1:], math.inf], strict=True))
+        _number("milestones", marks, f"rising numbers below {self.unit}={self.length}",
+                in_order and all(m < self.length for m in marks))
+
+    @property
+    def unit(self) -> str:
+        """Name of the field that holds the length."""
+        return "max_iters" if self.max_epochs is None else "max_epochs"
+
+    @property
+    def length(self) -> float:
+        """Length of the training, in `unit`."""
+        return self.max_iters if self.max_epochs is None else self.max_epochs  # type: ignore[return-value]
+
+    def steps(self, amount: float, num_images: int) -> int:
+        """Turn an amount in this recipe's unit into optimizer steps."""
+        if self.max_epochs is None:
+            return int(amount)
+        # The tolerance keeps 0.1 * 30 images at 3, not at 4, after binary rounding.
+        return math.ceil(amount * num_images / self.batch_size - 1e-9)
+
+    def stop_step(self, cycle: int, num_images: int) -> int | None:
+        """Return the step at which the training of ``cycle`` stops, or None for the horizon."""
+        if self.stop_at is None:
+            return None
+        if isinstance(self.stop_at, int | float):
+            return self.steps(self.stop_at, num_images)
+        if cycle >= len(self.stop_at):
+            raise ConfigError(explain(expected=f"an entry for cycle {cycle}", got=f"{len(self.stop_at)} entries",
+                                      where="trainer.stop_at", do="give one entry a cycle, cycle 0 included"))
+        return self.steps(self.stop_at[cycle], num_images)
+
+    def schedule(self, num_images: int) -> "Schedule":
+        """Return the learning rate of every step of a training on ``num_images`` labeled images."""
+        return Schedule(
+            total_steps=self.steps(self.length, num_images), lr=float(self.lr), decay=self.decay,
+            milestones=tuple(self.steps(m, num_images) for m in self.milestones), gamma=float(self.gamma),
+            poly_power=float(self.poly_power), warmup_steps=int(self.warmup_iters), warmup_ratio=float(self.warmup_ratio))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Learning rate as a pure function of the step, so that resuming needs no state but the step.
+
+    Attributes:
+        total_steps: the horizon.
+        milestones: steps from which one more factor ``gamma`` applies.
+    """
+
+    total_steps: int
+    lr: float
+    decay: DecayName = "multistep"
+    milestones: tuple[int, ...] = ()
+    gamma: float = 0.1
+    poly_power: float = 0.9
+    warmup_steps: int = 0
+    warmup_ratio: float = 0.001
+
+    def lr_at(self, step: int) -> float:
+        """Return the rate the optimizer uses in ``step`` (0-based)."""
+        if self.decay == "poly":
+            rate = self.lr * max(0.0, 1 - step / self.total_steps) ** self.poly_power
+        else:
+            rate = self.lr * self.gamma ** sum(step >= m for m in self.milestones)
+        if step < self.warmup_steps:
+            rate *= self.warmup_ratio + (1 - self.warmup_ratio) * step / self.warmup_steps
+        return rate

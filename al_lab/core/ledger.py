@@ -1,0 +1,57 @@
+"""What has been done: one line a committed stage, appended and fsynced; nothing before it counts."""
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from al_lab.core.errors import ResumeError, explain
+
+log = logging.getLogger(__name__)
+
+
+class Ledger:
+    """The committed stages of a run, keyed ``"02/train"``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.entries: dict[str, dict[str, Any]] = {}
+        if path.exists():
+            self._read()
+
+    def _read(self) -> None:
+        raw = self.path.read_bytes()
+        lines = raw.split(b"\n")
+        whole, tail = lines[:-1], lines[-1]
+        for number, line in enumerate(whole, start=1):
+            try:
+                entry = json.loads(line)
+                self.entries[entry["key"]] = entry
+            except (ValueError, KeyError, TypeError) as error:
+                raise ResumeError(explain(expected="one JSON entry a line", got=f"line {number}: {line[:60]!r}", where=str(self.path),
+                                          do="restore the file from a backup, or start anew with restart=true")) from error
+        if tail:
+            log.warning("%s: dropping a half-written last line (the process died while writing it)", self.path)
+            with self.path.open("r+b") as stream:
+                stream.truncate(len(raw) - len(tail))
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.entries
+
+    @staticmethod
+    def key(cycle: int, stage: str) -> str:
+        """Return the key of a stage of a cycle."""
+        return f"{cycle:02d}/{stage}"
+
+    def commit(self, cycle: int, stage: str, *, seconds: float, scalars: Mapping[str, float], files: Mapping[str, str]) -> None:
+        """Append an entry; when this returns, the stage is done whatever happens next."""
+        entry = {"key": self.key(cycle, stage), "cycle": cycle, "stage": stage, "seconds": round(seconds, 3),
+                 "scalars": dict(scalars), "files": dict(files)}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab") as stream:
+            stream.write(json.dumps(entry).encode() + b"\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        self.entries[entry["key"]] = entry

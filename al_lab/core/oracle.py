@@ -1,0 +1,116 @@
+"""Who knows the truth: only an oracle reads the labels of the pool."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from al_lab.core.errors import DataError, explain
+from al_lab.core.files import read_json, write_json
+from al_lab.core.pool import file_stem, save_region
+from al_lab.core.purchase import Purchase, write_labels, write_pixel_labels
+from al_lab.core.types import Annotation, Query, Region
+
+
+class Oracle(ABC):
+    """Reveals labels, writes them into the run folder and keeps the account of what they cost.
+
+    Args:
+        seconds_per_image: to open and search an image.
+        seconds_per_box: to draw and classify one box.
+        seconds_per_pixel: to name the class at one pixel.
+    """
+
+    needs_truth: bool = True       # the pool's labels must exist before the campaign
+    wants_predictions: bool = False  # pre-labels of the queried images help whoever answers
+
+    def __init__(self, seconds_per_image: float = 2.0, seconds_per_box: float = 7.0, seconds_per_pixel: float = 2.0) -> None:
+        self.seconds_per_image = seconds_per_image
+        self.seconds_per_box = seconds_per_box
+        self.seconds_per_pixel = seconds_per_pixel
+
+    @abstractmethod
+    def reveal(self, dataset: Any, purchase: Purchase) -> tuple[Query, ...]:
+        """Reveal the labels of a purchase into its folder and return what was really bought.
+
+        Raises:
+            AwaitingLabels: if people have to label something first; the same command goes on afterwards.
+        """
+
+    def deliver(self, dataset: Any, purchase: Purchase, annotations: Mapping[str, Annotation]) -> tuple[Query, ...]:
+        """Write whole-image labels, their cost and their statistics; stop before the first image a box budget can't pay."""
+        bought: list[Query] = []
+        boxes = 0
+        for query in purchase.queries:
+            count = len(annotations[query.sample_id].labels)
+            if purchase.allowance.unit == "box" and boxes + count > purchase.allowance.amount:
+                break
+            boxes += count
+            bought.append(query)
+        kept = {q.sample_id: annotations[q.sample_id] for q in bought}
+        write_labels(purchase.folder, kept)
+        histogram = class_histogram(kept.values(), len(dataset.classes))
+        self._account(dataset, purchase, images=len(bought), boxes=boxes, pixels=0, histogram=histogram)
+        return tuple(bought)
+
+    def _account(self, dataset: Any, purchase: Purchase, *, images: int, boxes: int, pixels: int, histogram: np.ndarray) -> None:
+        seconds = images * self.seconds_per_image + boxes * self.seconds_per_box + pixels * self.seconds_per_pixel
+        write_json(purchase.folder / "cost.json", {"images": images, "boxes": boxes, "pixels": pixels, "hours": seconds / 3600})
+        write_json(purchase.folder / "oracle_stats.json",
+                   {"classes": list(dataset.classes), "bought": histogram.tolist(), "pool": self._pool_histogram(dataset, purchase)})
+
+    def _pool_histogram(self, dataset: Any, purchase: Purchase) -> list[int] | None:
+        """Count the classes of the whole pool, hidden labels included: for the report only, read once a run."""
+        return None
+
+
+class SimulatedOracle(Oracle):
+    """Answers from the dataset's own ground truth, as papers do."""
+
+    def reveal(self, dataset: Any, purchase: Purchase) -> tuple[Query, ...]:
+        """See `Oracle.reveal`; never waits."""
+        missing = [q.sample_id for q in purchase.queries if not dataset.has_truth(q.sample_id)]
+        if missing:
+            raise DataError(explain(expected="ground truth of every image that is bought",
+                                    got=f"none of {missing[0]!r} (and {len(missing) - 1} more)", where=f"dataset {dataset.name!r}",
+                                    do="use oracle=folder to have people label them"))
+        if dataset.task == "detection":
+            return self.deliver(dataset, purchase, {q.sample_id: dataset.truth(q.sample_id) for q in purchase.queries})
+        return self._reveal_pixels(dataset, purchase)
+
+    def _reveal_pixels(self, dataset: Any, purchase: Purchase) -> tuple[Query, ...]:
+        histogram = np.zeros(len(dataset.classes), np.int64)
+        pixels = 0
+        for query in purchase.queries:
+            label_HW = dataset.truth(query.sample_id)
+            region = query.region or Region.from_mask(np.ones(label_HW.shape, bool))
+            if region.size_hw != label_HW.shape:
+                raise DataError(explain(expected=f"a label map of {region.size_hw}", got=str(label_HW.shape),
+                                        where=f"sample {query.sample_id!r}", do="propose() must work at the image's own size"))
+            if query.region is None:  # the reader of pixel labels finds every purchase by its mask
+                save_region(purchase.folder / "masks" / f"{file_stem(query.sample_id)}.npz", region)
+            labels = label_HW.reshape(-1)[region.pixels]
+            write_pixel_labels(purchase.folder, query.sample_id, labels)
+            histogram += np.bincount(labels[labels < len(histogram)], minlength=len(histogram))
+            pixels += len(labels)
+        whole = sum(q.region is None for q in purchase.queries)
+        self._account(dataset, purchase, images=whole, boxes=0, pixels=pixels, histogram=histogram)
+        return purchase.queries
+
+    def _pool_histogram(self, dataset: Any, purchase: Purchase) -> list[int] | None:
+        cache = purchase.run_dir / "pool_stats.json"
+        if not cache.is_file():
+            if dataset.task == "detection":
+                counts = class_histogram((dataset.truth(i) for i in dataset.pool_ids if dataset.has_truth(i)), len(dataset.classes))
+            else:
+                counts = sum((np.bincount(t[t < len(dataset.classes)].reshape(-1), minlength=len(dataset.classes))
+                              for t in map(dataset.truth, dataset.pool_ids)), np.zeros(len(dataset.classes), np.int64))
+            write_json(cache, counts.tolist())
+        return read_json(cache)
+
+
+def class_histogram(annotations: Any, num_classes: int) -> np.ndarray:
+    """Return the number of objects of each class, (C,) int64."""
+    labels: Sequence[np.ndarray] = [a.labels for a in annotations]
+    return np.bincount(np.concatenate(labels) if labels else np.zeros(0, np.int64), minlength=num_classes)

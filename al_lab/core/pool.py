@@ -1,0 +1,134 @@
+"""Who is in the pool, and what of it was bought when."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from al_lab.core.errors import DataError, did_you_mean, explain
+from al_lab.core.files import atomic_path
+from al_lab.core.types import Query, Region
+
+INITIAL = -1  # the "cycle" in which the initial set was bought, before cycle 0
+
+
+def purchase_dir(run_dir: Path, cycle: int) -> Path:
+    """Return the folder that holds what was bought at the end of ``cycle`` (or as the initial set)."""
+    return run_dir / ("initial" if cycle == INITIAL else f"cycle_{cycle:02d}")
+
+
+def file_stem(sample_id: str) -> str:
+    """Return a file name for a sample id; ids may hold slashes, and two ids never share a name."""
+    return quote(sample_id, safe="")
+
+
+def save_region(path: Path, region: Region) -> None:
+    """Write a region as a packed bit mask, atomically."""
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, bits=np.packbits(region.mask()), size_hw=np.asarray(region.size_hw, np.int32))
+
+
+def load_region(path: Path) -> Region:
+    """Read what `save_region` wrote."""
+    with np.load(path, allow_pickle=False) as z:
+        height, width = (int(v) for v in z["size_hw"])
+        return Region.from_mask(np.unpackbits(z["bits"], count=height * width).reshape(height, width).astype(bool))
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The universe of sample ids and the purchases made in it. Only `acquire` changes who is labeled, and it returns a new pool.
+
+    Attributes:
+        ids: every sample, in a fixed order.
+        whole: sample id -> the cycle in which the whole image was bought.
+        parts: sample id -> the cycles in which pixels of it were bought; the masks are files of the run folder.
+        run_dir: where those masks are.
+    """
+
+    ids: tuple[str, ...]
+    whole: Mapping[str, int] = field(default_factory=dict)
+    parts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    run_dir: Path | None = None
+
+    def __post_init__(self) -> None:
+        if len(set(self.ids)) != len(self.ids):
+            seen: set[str] = set()
+            twice = next(i for i in self.ids if i in seen or seen.add(i))
+            raise DataError(explain(expected="unique sample ids", got=f"{twice!r} more than once", where="Pool",
+                                    do="remove the repeated line from the dataset's split file"))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def labeled(self) -> tuple[str, ...]:
+        """Return the samples bought whole or in part, in pool order."""
+        return tuple(i for i in self.ids if i in self.whole or i in self.parts)
+
+    def unlabeled(self) -> tuple[str, ...]:
+        """Return the samples from which something can still be bought as a whole image, in pool order."""
+        return tuple(i for i in self.ids if i not in self.whole)
+
+    def partial(self) -> tuple[str, ...]:
+        """Return the samples of which only pixels were bought."""
+        return tuple(i for i in self.ids if i in self.parts and i not in self.whole)
+
+    def bought_mask(self, sample_id: str) -> np.ndarray | None:
+        """Return the (H, W) bool mask of the pixels bought in an image over all cycles; None if there are none."""
+        cycles = self.parts.get(sample_id, ())
+        masks = [load_region(purchase_dir(self.run_dir, c) / "masks" / f"{file_stem(sample_id)}.npz").mask() for c in cycles]
+        return np.logical_or.reduce(masks) if masks else None
+
+    def acquire(self, queries: Sequence[Query], cycle: int) -> "Pool":
+        """Return the pool after a purchase.
+
+        Raises:
+            DataError: for a stranger, a sample named twice, or one that is labeled already.
+        """
+        whole, parts = dict(self.whole), dict(self.parts)
+        universe, seen = set(self.ids), set()
+        for query in queries:
+            i = query.sample_id
+            problem = (f"{i!r}, which is not in the pool ({did_you_mean(i, list(universe)[:2000])})" if i not in universe
+                       else f"{i!r} twice" if i in seen
+                       else f"{i!r}, bought whole in cycle {whole[i]}" if i in whole else None)
+            if problem:
+                raise DataError(explain(expected="unlabeled samples of the pool, each once", got=problem, where=f"purchase of cycle {cycle}",
+                                        do="fix the strategy's select() or the list being replayed"))
+            seen.add(i)
+            if query.region is None:
+                whole[i] = cycle
+            else:
+                parts[i] = (*parts.get(i, ()), cycle)
+        return replace(self, whole=whole, parts=parts)
+
+    def labeled_hash(self) -> str:
+        """Return a hash of what is labeled, whatever the order in which it was bought."""
+        content = [f"{i}:{sorted(self.parts[i]) if i in self.parts and i not in self.whole else ''}" for i in sorted(self.labeled())]
+        return hashlib.sha256("\n".join(content).encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data for ``pool.json``."""
+        return {"num_ids": len(self.ids), "ids_sha256": ids_hash(self.ids), "num_labeled": len(self.labeled()),
+                "whole": dict(self.whole), "parts": {k: list(v) for k, v in self.parts.items()}}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any], ids: Sequence[str], run_dir: Path) -> "Pool":
+        """Rebuild a pool over the dataset's ids.
+
+        Raises:
+            DataError: if the dataset's ids are no longer those the run began with.
+        """
+        if value["ids_sha256"] != ids_hash(ids):
+            raise DataError(explain(expected=f"the {value['num_ids']} sample ids this run began with", got=f"{len(ids)} ids that differ",
+                                    where=f"dataset of {run_dir}", do="restore the dataset's images and split files, or use name=… for a new run"))
+        return cls(tuple(ids), dict(value["whole"]), {k: tuple(v) for k, v in value["parts"].items()}, run_dir)
+
+
+def ids_hash(ids: Iterable[str]) -> str:
+    """Return a hash of a list of ids, order included."""
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()

@@ -1,0 +1,151 @@
+"""The contract of a strategy: what it needs to see, what it proposes, what it selects."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from al_lab.core.budget import Allowance
+from al_lab.core.pool import Pool
+from al_lab.core.rng import Rng
+from al_lab.core.stage import Stage
+from al_lab.core.types import Candidates, DenseView, ImageView, Query, Region
+
+log = logging.getLogger(__name__)
+
+STANDARD_STAGES = ("train", "evaluate", "score", "select", "annotate")
+
+
+@dataclass(frozen=True)
+class ProposeContext:
+    """What `Strategy.propose` may use besides the view.
+
+    Attributes:
+        quota: the most candidates of this image that can be bought; None: whole images are bought.
+        unit: the budget's unit.
+        rng: derived from (seed, cycle, stage, sample id).
+        is_labeled: the image is labeled already and is shown because of ``scores_labeled``.
+    """
+
+    quota: int | None
+    unit: str
+    rng: Rng
+    is_labeled: bool = False
+
+
+class Strategy:
+    """Decides what is bought next. Subclasses override `propose`, and `select` if taking the best is not enough.
+
+    The class attributes are plain literals: the configuration check reads them without importing the file.
+
+    Attributes:
+        needs: what a learner must provide (``detections``, ``class_probs``, ``image_embedding``, ``dense_probs``, …);
+            empty: the score stage runs no network at all.
+        tasks: detection and/or segmentation.
+        units: budget units it can spend.
+        scores_labeled: `propose` is also called for labeled images.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    tasks: ClassVar[tuple[str, ...]] = ("detection",)
+    units: ClassVar[tuple[str, ...]] = ("image", "box")
+    scores_labeled: ClassVar[bool] = False
+    ties: Literal["hash", "id"] = "hash"
+
+    def stages(self) -> list[str | Stage]:
+        """Return the stages of a cycle in order: standard ones by name, own ones as objects."""
+        return list(STANDARD_STAGES)
+
+    def initial(self, pool: Pool, count: int, rng: Rng) -> Sequence[str]:
+        """Return the ids of the initial set; by default a uniform draw that is the same for every strategy."""
+        order = rng.generator().permutation(len(pool.ids))[:count]
+        return [pool.ids[k] for k in sorted(order)]
+
+    def propose(self, view: ImageView | DenseView, ctx: ProposeContext) -> Candidates:
+        """Return the candidates of one image. Pure: the view is not changed, nothing is remembered."""
+        raise TypeError(f"{type(self).__name__} does not say how it values an image: override propose()")
+
+    def select(self, candidates: Candidates, pool: Pool, budget: Allowance, rng: Rng) -> list[Query]:
+        """Return what to buy, the most wanted first; by default the candidates of highest utility."""
+        return take_best(candidates, pool, budget, rng, ties=self.ties)
+
+    def restore(self, cycle_dir: Path) -> None:
+        """Reload what own stages wrote; called before `select`, also after a restart."""
+
+
+def take_best(candidates: Candidates, pool: Pool, budget: Allowance, rng: Rng, ties: Literal["hash", "id"] = "hash") -> list[Query]:
+    """Buy the candidates of highest utility within the budget.
+
+    Ties are broken by a hash of (seed, cycle, id), or by id with ``ties="id"``. Pixels of one image become one query, and
+    queries come in the order of their best candidate. With a box budget as many images are ranked as boxes may be bought:
+    the oracle stops when the money is spent.
+    """
+    open_ids = set(pool.unlabeled())
+    is_open = np.fromiter((i in open_ids for i in candidates.sample_ids), bool, len(candidates.sample_ids))
+    kept = np.flatnonzero(is_open[candidates.sample])
+    utility, sample = candidates.utility[kept], candidates.sample[kept]
+    _warn_of_ties(utility)
+    keys = _tie_keys(candidates, kept, rng, ties)
+    order = np.lexsort((keys, -utility))
+    if budget.per_image:
+        order = order[np.argsort(sample[order], kind="stable")]
+        rank = np.arange(len(order)) - np.searchsorted(sample[order], sample[order], side="left")
+        order = order[rank < budget.amount]
+        order = order[np.lexsort((keys[order], -utility[order]))]
+    elif candidates.center is not None and budget.unit == "pixel" and candidates.radius_px:
+        order = order[np.cumsum(_window_sizes(candidates, kept[order])) <= budget.amount]
+    else:
+        order = order[: budget.amount]
+    return _queries(candidates, kept[order])
+
+
+def _queries(candidates: Candidates, chosen: np.ndarray) -> list[Query]:
+    if candidates.center is None:
+        return [Query(candidates.sample_ids[candidates.sample[n]], None, float(candidates.utility[n])) for n in chosen]
+    samples = candidates.sample[chosen]
+    queries = []
+    for m in dict.fromkeys(samples.tolist()):  # in the order of each image's best candidate
+        mine = chosen[samples == m]
+        size_hw = (int(candidates.size_hw[m, 0]), int(candidates.size_hw[m, 1]))
+        pixels = (np.unique(candidates.center[mine]) if candidates.radius_px == 0
+                  else np.unique(np.concatenate([candidates.region_of(int(n)).pixels for n in mine])))
+        queries.append(Query(candidates.sample_ids[m], Region(pixels, size_hw), float(candidates.utility[mine[0]])))
+    return queries
+
+
+def _window_sizes(candidates: Candidates, chosen: np.ndarray) -> np.ndarray:
+    size = candidates.size_hw[candidates.sample[chosen]].astype(np.int64)
+    y, x = np.divmod(candidates.center[chosen], size[:, 1])
+    r = candidates.radius_px
+    height = np.minimum(y + r + 1, size[:, 0]) - np.maximum(y - r, 0)
+    width = np.minimum(x + r + 1, size[:, 1]) - np.maximum(x - r, 0)
+    return height * width
+
+
+def _tie_keys(candidates: Candidates, kept: np.ndarray, rng: Rng, ties: str) -> np.ndarray:
+    if ties == "id":
+        rank = np.empty(len(candidates.sample_ids), np.uint64)
+        rank[np.argsort(np.asarray(candidates.sample_ids))] = np.arange(len(rank), dtype=np.uint64)
+        keys = rank[candidates.sample[kept]]
+        return keys if candidates.center is None else (keys << np.uint64(40)) + candidates.center[kept].astype(np.uint64)
+    keys = rng.tie_keys(candidates.sample_ids)[candidates.sample[kept]]
+    return keys if candidates.center is None else mix(keys, candidates.center[kept])
+
+
+def mix(keys: np.ndarray, pixels: Any) -> np.ndarray:
+    """Scramble uint64 keys with pixel indices (the finalizer of splitmix64), so that equal pixels come in no spatial order."""
+    z = keys + np.asarray(pixels).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def _warn_of_ties(utility: np.ndarray) -> None:
+    if len(utility) < 5:  # noqa: PLR2004 - a fifth of fewer than five is no candidate
+        return
+    most = int(np.unique(utility, return_counts=True)[1].max())
+    if most > len(utility) / 5 and most > 1:
+        log.warning("%d of %d utilities are equal: among those the choice is a (reproducible) lottery", most, len(utility))

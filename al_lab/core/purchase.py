@@ -1,4 +1,4 @@
-"""The files of a purchase: what was asked for, and what came back. Training reads labels from here and nowhere else."""
+"""The files of a purchase: what was asked for, and what came back."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from al_lab.core.budget import Allowance
-from al_lab.core.errors import DataError, ResumeError, explain
+from al_lab.core.errors import ResumeError, explain
 from al_lab.core.files import atomic_path, read_json, sha256, write_json, write_text
-from al_lab.core.pool import INITIAL, Pool, file_stem, load_region, purchase_dir, save_region
+from al_lab.core.pool import INITIAL, file_stem, load_region, purchase_dir, save_region
 from al_lab.core.types import Annotation, Query
 
 
@@ -91,46 +91,6 @@ def write_pixel_labels(folder: Path, sample_id: str, labels: np.ndarray) -> None
     """Write the classes of an image's bought pixels, (n,) uint8 in the order of the mask's pixels; 255 is void."""
     with atomic_path(folder / "pixel_labels" / f"{file_stem(sample_id)}.npz") as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, labels=labels.astype(np.uint8))
-
-
-def read_labels(run_dir: Path, pool: Pool) -> dict[str, Annotation]:
-    """Return the objects of every image bought whole, in pool order.
-
-    Raises:
-        ResumeError: if a bought image's labels are not in the run folder.
-    """
-    found: dict[str, Annotation] = {}
-    for cycle in sorted(set(pool.whole.values())):
-        path = purchase_dir(run_dir, cycle) / "labels.jsonl"
-        if not path.is_file():
-            continue  # bought by pixels' masks, or reported missing below
-        for number, line in enumerate(path.read_text().splitlines(), start=1):
-            try:
-                row = json.loads(line)
-                found[row["id"]] = Annotation.from_json(row["annotation"])
-            except (ValueError, KeyError, TypeError, DataError) as error:
-                raise ResumeError(explain(expected="one annotated image a line", got=f"line {number}: {error}", where=str(path),
-                                          do="restore the file, or start anew with restart=true")) from error
-    missing = [i for i in pool.labeled() if i in pool.whole and i not in found]
-    if missing:
-        raise ResumeError(explain(expected="the labels of every bought image", got=f"none of {missing[0]!r} (and {len(missing) - 1} more)",
-                                  where=str(run_dir), do="restore the labels.jsonl files, or start anew with restart=true"))
-    return {i: found[i] for i in pool.labeled() if i in pool.whole}
-
-
-def read_pixel_labels(run_dir: Path, pool: Pool, sample_id: str, void: int = 255) -> np.ndarray:
-    """Return the (H, W) uint8 label map of an image: classes where bought, ``void`` elsewhere."""
-    out: np.ndarray | None = None
-    cycles = [*pool.parts.get(sample_id, ()), *([pool.whole[sample_id]] if sample_id in pool.whole else [])]
-    for cycle in cycles:
-        folder, name = purchase_dir(run_dir, cycle), f"{file_stem(sample_id)}.npz"
-        region = load_region(folder / "masks" / name)
-        with np.load(folder / "pixel_labels" / name, allow_pickle=False) as z:
-            out = np.full(region.size_hw, void, np.uint8) if out is None else out
-            out.reshape(-1)[region.pixels] = z["labels"]
-    if out is None:
-        raise ResumeError(explain(expected=f"bought pixels of {sample_id!r}", got="none", where=str(run_dir), do="ask for labeled samples only"))
-    return out
 
 
 def publish_selections(run_dir: Path, cycles: Iterable[int]) -> None:

@@ -28,6 +28,7 @@ class FitTask:
             schedule and step of ``init_checkpoint``). The first cycle has nothing to go on from: it is ``scratch``.
         init_checkpoint: needed by ``weights`` and ``continue``.
         stop_at: step at which this training stops; the schedule's horizon stays what it was. None: at the horizon.
+        cycle: labels bought before this cycle count.
         devices: processes that share the training, one a device.
         progress: a small JSON file rewritten every few seconds: step, total, loss, it_per_s, seconds_left.
     """
@@ -41,6 +42,7 @@ class FitTask:
     start: Start = "scratch"
     init_checkpoint: Path | None = None
     stop_at: int | None = None
+    cycle: int = 0
     devices: int = 1
     progress: Path | None = None
 

@@ -1,0 +1,105 @@
+"""One batch of images with their boxes, as every objective receives it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from enum import IntEnum
+
+import torch
+from torch import Tensor
+
+
+class Kind(IntEnum):
+    """Where an image's boxes come from."""
+
+    UNLABELED = 0
+    LABELED = 1
+    PSEUDO = 2
+
+
+@dataclass(frozen=True)
+class Item:
+    """One transformed image.
+
+    Attributes:
+        image: (3, h, w) float32, normalized.
+        sample_id: its id.
+        boxes: (G, 4) float32 xyxy in pixels of ``image``.
+        labels: (G,) int64, 0..C-1.
+        size_hw: of the original image.
+        kind: where the boxes come from.
+    """
+
+    image: Tensor
+    sample_id: str
+    boxes: Tensor
+    labels: Tensor
+    size_hw: tuple[int, int]
+    kind: Kind = Kind.LABELED
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B images of one input size.
+
+    Attributes:
+        images: (B, 3, h, w) float32, normalized; smaller images are padded right and below with 0, the network's mean.
+        sample_ids: their ids.
+        boxes: per image (G, 4) float32 xyxy in input pixels.
+        labels: per image (G,) int64, 0..C-1.
+        kind: (B,) int64, see `Kind`.
+        sizes_hw: (B, 2) int64, original sizes.
+        valid_hw: (B, 2) int64, the part of each input that is image and not padding.
+    """
+
+    images: Tensor
+    sample_ids: list[str]
+    boxes: list[Tensor]
+    labels: list[Tensor]
+    kind: Tensor
+    sizes_hw: Tensor
+    valid_hw: Tensor
+
+    def __len__(self) -> int:
+        return len(self.sample_ids)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """Return the batch on a device."""
+        return self._map(lambda t: t.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Batch:
+        """Return the batch in page-locked memory (torch's DataLoader calls this)."""
+        return self._map(lambda t: t.pin_memory())
+
+    def _map(self, fn: Callable[[Tensor], Tensor]) -> Batch:
+        changed = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, Tensor):
+                changed[f.name] = fn(value)
+            elif f.name in ("boxes", "labels"):
+                changed[f.name] = [fn(t) for t in value]
+        return replace(self, **changed)
+
+
+def collate(items: Sequence[Item], pad_to: int = 1) -> Batch:
+    """Join items; inputs are padded to the largest height and width, rounded up to a multiple of ``pad_to``."""
+    heights = torch.tensor([i.image.shape[1] for i in items])
+    widths = torch.tensor([i.image.shape[2] for i in items])
+    h, w = (-(-int(sides.max()) // pad_to) * pad_to for sides in (heights, widths))
+    if all(i.image.shape[1:] == (h, w) for i in items):
+        images = torch.stack([i.image for i in items])
+    else:
+        images = torch.zeros(len(items), 3, h, w)
+        for row, item in enumerate(items):
+            images[row, :, : item.image.shape[1], : item.image.shape[2]] = item.image
+    return Batch(
+        images,
+        [i.sample_id for i in items],
+        [i.boxes for i in items],
+        [i.labels for i in items],
+        torch.tensor([int(i.kind) for i in items]),
+        torch.tensor([i.size_hw for i in items], dtype=torch.int64),
+        torch.stack([heights, widths], 1),
+    )

@@ -1,0 +1,281 @@
+"""What every dataset offers: stable sample ids, images for everybody, ground truth for the oracle alone."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from al_lab.core.errors import DataError, explain
+from al_lab.core.types import Annotation
+from al_lab.data.images import load_rgb, read_size_hw
+
+log = logging.getLogger(__name__)
+
+Severity = Literal["error", "warning", "info"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing `verify` noticed.
+
+    Attributes:
+        severity: "error" stops a run, "warning" is worked around as the message says, "info" is good to know.
+        file: the file concerned (empty when it is the dataset as a whole).
+        message: what was expected and what was found, with the sample's id where there is one.
+        remedy: what to do.
+    """
+
+    severity: Severity
+    file: str
+    message: str
+    remedy: str
+
+
+class Dataset(ABC):
+    """A pool of images, optional validation and test images, and hidden ground truth.
+
+    Ids are strings that never change: a sample's position in a tuple means nothing outside the function that made it.
+    Boxes are xyxy, absolute, continuous, 0-based pixels of the upright original image, with width = x2 - x1.
+
+    `truth` may be called by the oracle (pool), by the evaluate stage (test and val) and by `verify` alone.
+    """
+
+    name: str
+    task: Literal["detection", "segmentation"] = "detection"
+    classes: tuple[str, ...]
+    pool_ids: tuple[str, ...]
+    val_ids: tuple[str, ...]
+    test_ids: tuple[str, ...]
+
+    def __init__(
+        self,
+        name: str,
+        classes: Sequence[str],
+        pool_ids: Sequence[str],
+        val_ids: Sequence[str] = (),
+        test_ids: Sequence[str] = (),
+    ) -> None:
+        """Sort the ids and check that no sample has two roles.
+
+        Raises:
+            DataError: if ids repeat, splits overlap, the pool is empty, or class names are missing or repeat.
+        """
+        self.name = name
+        self.classes = tuple(classes)
+        self.pool_ids = _sorted_ids(pool_ids, f"{name}: pool")
+        self.val_ids = _sorted_ids(val_ids, f"{name}: val")
+        self.test_ids = _sorted_ids(test_ids, f"{name}: test")
+        self._sizes: dict[str, tuple[int, int]] = {}
+        self._truths: dict[str, Annotation] = {}
+        _check_classes(self.classes, name)
+        _check_disjoint(self)
+        if not self.pool_ids:
+            raise DataError(
+                explain(
+                    expected="at least one image in the pool",
+                    got="none",
+                    where=f"dataset {name}",
+                    do="check the root folder and the split lists",
+                )
+            )
+
+    @property
+    def num_classes(self) -> int:
+        """Number of foreground classes."""
+        return len(self.classes)
+
+    @abstractmethod
+    def image_path(self, sample_id: str) -> Path:
+        """Return the image's file.
+
+        Raises:
+            DataError: if the id is unknown.
+        """
+
+    @abstractmethod
+    def has_truth(self, sample_id: str) -> bool:
+        """Say whether an annotation is on disk (an image annotated as empty has one)."""
+
+    @abstractmethod
+    def _parse(self, sample_id: str) -> tuple[Annotation, tuple[str, ...]]:
+        """Read one annotation; return it with a sentence for each thing that was worked around.
+
+        Raises:
+            DataError: if it can't be read or makes no sense.
+        """
+
+    @abstractmethod
+    def annotation_file(self, sample_id: str) -> Path:
+        """Return the file that holds (or would hold) the sample's annotation."""
+
+    def load_image(self, sample_id: str) -> np.ndarray:
+        """Decode the image: (H, W, 3) uint8 upright RGB.
+
+        Raises:
+            DataError: if the id is unknown or the file is broken.
+        """
+        return load_rgb(self.image_path(sample_id))
+
+    def size_hw(self, sample_id: str) -> tuple[int, int]:
+        """Return (height, width) of the upright image without decoding it."""
+        if sample_id not in self._sizes:
+            self._sizes[sample_id] = read_size_hw(self.image_path(sample_id))
+        return self._sizes[sample_id]
+
+    def truth(self, sample_id: str) -> Annotation:
+        """Return the ground truth (a copy). For the oracle, the evaluate stage and `verify` alone.
+
+        Boxes of zero area are left out, with one warning that names the file.
+
+        Raises:
+            DataError: if the sample has no annotation, or it can't be read.
+        """
+        if sample_id not in self._truths:
+            if not self.has_truth(sample_id):
+                raise DataError(
+                    explain(
+                        expected="an annotation",
+                        got="none",
+                        where=f"{self.name}: {sample_id} ({self.annotation_file(sample_id)})",
+                        do="label the image, or run with oracle=folder, which asks a person for labels",
+                    )
+                )
+            annotation, notes = self._parse(sample_id)
+            for note in notes:
+                log.warning("%s: %s: %s", self.annotation_file(sample_id), sample_id, note)
+            self._truths[sample_id] = annotation
+        return _copy(self._truths[sample_id])
+
+    def describe(self) -> dict[str, Any]:
+        """Return name, task, classes and the number of images in each split (JSON-able)."""
+        return {
+            "name": self.name,
+            "task": self.task,
+            "classes": list(self.classes),
+            "num_pool": len(self.pool_ids),
+            "num_val": len(self.val_ids),
+            "num_test": len(self.test_ids),
+        }
+
+    def verify(self, decode: bool = True, progress: Callable[[int, int], None] | None = None) -> list[Finding]:
+        """Look at every image and annotation; return findings instead of raising.
+
+        Args:
+            decode: decode every image (slow and sure) instead of reading headers only.
+            progress: called with (done, total) after each sample.
+        Returns:
+            Findings of the dataset as a whole, then sample by sample in the order pool, val, test.
+        """
+        findings = self._verify_whole()
+        ids = (*self.pool_ids, *self.val_ids, *self.test_ids)
+        for done, sample_id in enumerate(ids, 1):
+            findings += self._verify_sample(sample_id, decode)
+            if progress:
+                progress(done, len(ids))
+        return findings
+
+    def _verify_whole(self) -> list[Finding]:
+        findings = []
+        if not self.test_ids:
+            findings.append(
+                Finding("info", "", "no test images: evaluation will be skipped", "name a test split if there is one")
+            )
+        for split, ids in (("val", self.val_ids), ("test", self.test_ids)):
+            missing = [i for i in ids if not self.has_truth(i)]
+            if missing:
+                findings.append(
+                    Finding(
+                        "error",
+                        str(self.annotation_file(missing[0])),
+                        f"{len(missing)} of {len(ids)} {split} images have no annotation, first {missing[0]!r}",
+                        f"annotate them, or take them out of the {split} list",
+                    )
+                )
+        without = sum(not self.has_truth(i) for i in self.pool_ids)
+        if without:
+            findings.append(
+                Finding(
+                    "info",
+                    "",
+                    f"{without} of {len(self.pool_ids)} pool images have no annotation",
+                    "run with oracle=folder: it asks a person for the labels it wants",
+                )
+            )
+        return findings
+
+    def _verify_sample(self, sample_id: str, decode: bool) -> list[Finding]:
+        findings = []
+        path = self.image_path(sample_id)
+        try:
+            if decode:
+                height, width = self.load_image(sample_id).shape[:2]
+                self._sizes[sample_id] = (height, width)
+            else:
+                self.size_hw(sample_id)
+        except DataError as error:
+            return [Finding("error", str(path), f"{sample_id}: {error}", "replace the image file")]
+        if not self.has_truth(sample_id):
+            return findings
+        file = str(self.annotation_file(sample_id))
+        try:
+            _, notes = self._parse(sample_id)
+        except DataError as error:
+            return [*findings, Finding("error", file, f"{sample_id}: {error}", "correct the annotation")]
+        return [*findings, *(Finding("warning", file, f"{sample_id}: {note}", "correct the annotation") for note in notes)]
+
+
+def _copy(annotation: Annotation) -> Annotation:
+    return Annotation(
+        annotation.boxes_xyxy.copy(), annotation.labels.copy(), annotation.difficult.copy(), annotation.crowd.copy()
+    )
+
+
+def _sorted_ids(ids: Sequence[str], where: str) -> tuple[str, ...]:
+    ordered = tuple(sorted(ids))
+    for before, after in itertools.pairwise(ordered):
+        if before == after:
+            raise DataError(
+                explain(
+                    expected="sample ids that occur once",
+                    got=f"{before!r} twice",
+                    where=where,
+                    do="remove the second entry, or rename one of the two files",
+                )
+            )
+    return ordered
+
+
+def _check_classes(classes: tuple[str, ...], name: str) -> None:
+    if not classes or len(set(classes)) != len(classes) or not all(isinstance(c, str) and c for c in classes):
+        raise DataError(
+            explain(
+                expected="class names, each once",
+                got=str(list(classes)) if classes else "none",
+                where=f"dataset {name}",
+                do="give dataset.classes='[cat,dog]' or write them into classes.txt, one a line",
+            )
+        )
+
+
+def _check_disjoint(dataset: Dataset) -> None:
+    splits = {"pool": dataset.pool_ids, "val": dataset.val_ids, "test": dataset.test_ids}
+    names = list(splits)
+    for n, first in enumerate(names):
+        for second in names[n + 1 :]:
+            shared = sorted(set(splits[first]) & set(splits[second]))
+            if shared:
+                raise DataError(
+                    explain(
+                        expected=f"no image in both {first} and {second}",
+                        got=f"{len(shared)} shared, first {shared[0]!r}",
+                        where=f"dataset {dataset.name}",
+                        do="choose other split lists: test images must never be trained on",
+                    )
+                )

@@ -1,0 +1,105 @@
+"""Read photographs from disk: always upright 8-bit RGB, sizes without decoding the pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from al_lab.core.errors import DataError, explain
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+
+_ORIENTATION_TAG = 0x0112  # EXIF 2.3, Table 4
+_TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def load_rgb(path: Path) -> np.ndarray:
+    """Decode one image to upright RGB.
+
+    EXIF orientation is applied. Grayscale, palette and CMYK are converted; an alpha channel is dropped; 16-bit
+    grayscale keeps its high byte.
+
+    Args:
+        path: the image file.
+    Returns:
+        (H, W, 3) uint8, writable, in memory of its own.
+    Raises:
+        DataError: if the file is missing, is no image, is cut off, or is a decompression bomb.
+    """
+    with _opened(path) as image:
+        orientation = _orientation(image)
+        if image.mode.startswith("I;16"):
+            image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+        elif image.mode in ("I", "F"):
+            raise DataError(
+                explain(
+                    expected="an image of 8 or 16 bits per channel",
+                    got=f"pixel mode {image.mode!r}, whose range is unknown",
+                    where=str(path),
+                    do="convert it to 8-bit PNG or JPEG",
+                )
+            )
+        rgb = image.convert("RGB")
+        if orientation in _TRANSPOSE:
+            rgb = rgb.transpose(_TRANSPOSE[orientation])
+        return np.array(rgb)
+
+
+def read_size_hw(path: Path) -> tuple[int, int]:
+    """Return (height, width) of the upright image, as `load_rgb` will give it, from the file's header only.
+
+    Raises:
+        DataError: if the file is missing or is no image.
+    """
+    with _opened(path) as image:
+        width, height = image.size
+        return (width, height) if _orientation(image) >= 5 else (height, width)
+
+
+def _orientation(image: Image.Image) -> int:
+    # Pillow decodes a whole PNG to look for an eXIf chunk behind the pixels: only a chunk before them counts here.
+    if image.format == "PNG" and not {"exif", "Raw profile type exif"} & set(image.info):
+        return 1
+    value = image.getexif().get(_ORIENTATION_TAG, 1)
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    try:
+        with Image.open(path) as image:
+            yield image
+    except FileNotFoundError:
+        raise DataError(
+            explain(expected="an image file", got="no such file", where=str(path), do="restore the file")
+        ) from None
+    except UnidentifiedImageError:
+        raise DataError(
+            explain(
+                expected="a readable image",
+                got="a file that is no image",
+                where=str(path),
+                do="replace the file, or take it out of the data set",
+            )
+        ) from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(
+            explain(
+                expected="a readable image",
+                got=f"a broken one ({error})",
+                where=str(path),
+                do="replace the file, or take it out of the data set",
+            )
+        ) from error

@@ -1,0 +1,23 @@
+"""The loss normalizer over all devices, so that two processes minimize what one would."""
+
+import torch
+from torch import Tensor
+
+
+def global_positives(count: Tensor) -> Tensor:
+    """Return the share of the global number of positives by which this process divides its sums.
+
+    Distributed training averages gradients over W processes. Dividing each process's sum by (total positives / W) therefore gives
+    the sum over all processes divided by the total, which is what one process with the whole batch computes.
+
+    Args:
+        count: positives of this process, any shape; summed.
+    Returns:
+        Scalar float tensor, max(total, 1) / W.
+    """
+    total = count.detach().sum().float()
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if not distributed:
+        return total.clamp(min=1)
+    torch.distributed.all_reduce(total)
+    return total.clamp(min=1) / torch.distributed.get_world_size()

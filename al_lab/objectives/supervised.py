@@ -1,0 +1,201 @@
+"""Plain supervised detection losses: SSD's MultiBox and RetinaNet's focal loss, over all images and anchors at once.
+
+The pieces (`targets_of`, `multibox_terms`, `focal_terms`) return per-image sums, so that semi-supervised objectives can weigh
+labeled, pseudo-labeled and unlabeled images differently. Shapes: B images, P anchors, K logits, N positives.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from al_lab.core.errors import ConfigError, explain
+from al_lab.models.boxes import IGNORED, match, pad_boxes
+from al_lab.models.network import DetectorNetwork, HeadOutput
+from al_lab.objectives.reduce import global_positives
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the anchors of a batch should predict.
+
+    Attributes:
+        assigned: (B, P) int64 from `match`: index of the box, `BACKGROUND` or `IGNORED`.
+        image, anchor: (N,) int64, where the positives are.
+        label: (N,) int64 their classes, 0..C-1.
+        deltas: (N, 4) their encoded boxes.
+    """
+
+    assigned: Tensor
+    image: Tensor
+    anchor: Tensor
+    label: Tensor
+    deltas: Tensor
+
+    @property
+    def num_positives(self) -> Tensor:
+        """(B,) positives of each image."""
+        return torch.bincount(self.image, minlength=len(self.assigned))
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Per-image sums, each (B,): class loss of positives and negatives, box loss, number of positives."""
+
+    class_positive: Tensor
+    class_negative: Tensor
+    box: Tensor
+    num_positives: Tensor
+
+
+def targets_of(network: DetectorNetwork, head: HeadOutput, boxes_px: list[Tensor], labels: list[Tensor]) -> Targets:
+    """Match the anchors of each image with its boxes (xyxy in input pixels)."""
+    height, width = head.input_hw
+    padded, padded_labels, valid = pad_boxes(boxes_px, labels)
+    padded = padded / padded.new_tensor([width, height, width, height])
+    assigned = match(padded, valid, head.priors, network.matching)
+    image, anchor = (assigned >= 0).nonzero(as_tuple=True)
+    box = assigned[image, anchor]
+    deltas = network.code.encode(padded[image, box], head.priors[anchor])
+    return Targets(assigned, image, anchor, padded_labels[image, box], deltas)
+
+
+def _per_image(values: Tensor, image: Tensor, num_images: int) -> Tensor:
+    return values.new_zeros(num_images).index_add(0, image, values)
+
+
+def box_terms(deltas: Tensor, targets: Targets, kind: Literal["smooth_l1", "l1"], beta: float) -> Tensor:
+    """Return (B,): box loss summed over each image's positives and the four numbers."""
+    predicted = deltas[targets.image, targets.anchor].float()
+    if kind == "l1":
+        loss = F.l1_loss(predicted, targets.deltas, reduction="none")
+    else:
+        loss = F.smooth_l1_loss(predicted, targets.deltas, reduction="none", beta=beta)
+    return _per_image(loss.sum(-1), targets.image, len(deltas))
+
+
+def hard_negatives(logits: Tensor, targets: Targets, ratio: float) -> tuple[Tensor, Tensor]:
+    """Choose the negatives that look least like background: per image, ``ratio`` times its positives.
+
+    Returns:
+        image, anchor: (M,) int64 each.
+    """
+    with torch.no_grad():
+        scores = logits.detach().float()
+        hardness = scores.logsumexp(-1) - scores[..., 0]
+        candidate = targets.assigned == -1
+        hardness = hardness.masked_fill(~candidate, -torch.inf)
+        wanted = (ratio * targets.num_positives).long().minimum(candidate.sum(1))
+        most = int(wanted.max()) if len(wanted) else 0
+        anchor = hardness.sort(dim=1, descending=True, stable=True).indices[:, :most]
+        chosen = torch.arange(most, device=logits.device) < wanted[:, None]
+        image = torch.arange(len(logits), device=logits.device)[:, None].expand_as(anchor)
+        return image[chosen], anchor[chosen]
+
+
+def multibox_terms(logits: Tensor, deltas: Tensor, targets: Targets, negative_ratio: float = 3.0, box_loss: Literal["smooth_l1", "l1"] = "smooth_l1",
+                   beta: float = 1.0) -> Terms:
+    """SSD's MultiBox loss as per-image sums (Liu et al., ECCV 2016, Sec. 2.2).
+
+    Cross-entropy of positives and of the hardest negatives, smooth L1 of positives. An image without positives contributes
+    nothing. Only the anchors concerned enter the graph.
+
+    Args:
+        logits: (B, P, C + 1), column 0 background.
+        deltas: (B, P, 4).
+        targets: from `targets_of`.
+        negative_ratio: mined negatives per positive.
+    """
+    num_images = len(logits)
+    positive = F.cross_entropy(logits[targets.image, targets.anchor].float(), targets.label + 1, reduction="none")
+    image, anchor = hard_negatives(logits, targets, negative_ratio)
+    negative = F.cross_entropy(logits[image, anchor].float(), torch.zeros_like(image), reduction="none")
+    return Terms(_per_image(positive, targets.image, num_images), _per_image(negative, image, num_images),
+                 box_terms(deltas, targets, box_loss, beta), targets.num_positives)
+
+
+def focal_terms(logits: Tensor, deltas: Tensor, targets: Targets, gamma: float = 2.0, alpha: float = 0.25,
+                box_loss: Literal["smooth_l1", "l1"] = "l1", beta: float = 1.0) -> Terms:
+    """Sigmoid focal loss as per-image sums (Lin et al., ICCV 2017, Eq. 5); no one-hot tensor is built.
+
+    Every entry is counted as a negative first; the entries of positives are then exchanged.
+
+    Args:
+        logits: (B, P, C).
+        deltas: (B, P, 4).
+        targets: from `targets_of`; ignored anchors carry no class loss.
+    """
+    num_images = len(logits)
+    logits = logits.float()
+    counted = (targets.assigned != IGNORED).to(logits.dtype)
+    negative = (_focal_negative(logits, gamma, alpha).sum(-1) * counted).sum(1)
+    hit = logits[targets.image, targets.anchor, targets.label]
+    exchanged = _per_image(_focal_negative(hit, gamma, alpha), targets.image, num_images)
+    positive = alpha * (1 - hit.sigmoid()).pow(gamma) * F.softplus(-hit)
+    return Terms(_per_image(positive, targets.image, num_images), negative - exchanged, box_terms(deltas, targets, box_loss, beta),
+                 targets.num_positives)
+
+
+def _focal_negative(logits: Tensor, gamma: float, alpha: float) -> Tensor:
+    return (1 - alpha) * logits.sigmoid().pow(gamma) * F.softplus(logits)
+
+
+class Supervised(nn.Module):
+    """The ordinary detection loss on labeled images; images of kind 0 (unlabeled) don't enter.
+
+    Args:
+        loss: ``multibox`` (softmax heads), ``focal`` (sigmoid heads), or ``auto`` by the network's activation.
+        negative_ratio: MultiBox's mined negatives per positive.
+        gamma, alpha: the focal loss's.
+        box_loss: ``smooth_l1``, ``l1``, or ``auto``: smooth L1 with MultiBox and L1 with focal, as mmdet's configs have it.
+        beta: where smooth L1 turns linear.
+        box_weight: weight of the box loss.
+    """
+
+    def __init__(self, loss: Literal["auto", "multibox", "focal"] = "auto", negative_ratio: float = 3.0, gamma: float = 2.0,
+                 alpha: float = 0.25, box_loss: Literal["auto", "smooth_l1", "l1"] = "auto", beta: float = 1.0, box_weight: float = 1.0) -> None:
+        super().__init__()
+        for name, value, choices in (("loss", loss, ("auto", "multibox", "focal")), ("box_loss", box_loss, ("auto", "smooth_l1", "l1"))):
+            if value not in choices:
+                raise ConfigError(explain(expected=f"one of {', '.join(choices)}", got=repr(value), where=f"objective.{name}",
+                                          do="choose one of them"))
+        self.loss, self.box_loss = loss, box_loss
+        self.negative_ratio, self.gamma, self.alpha, self.beta, self.box_weight = negative_ratio, gamma, alpha, beta, box_weight
+
+    def terms(self, network: DetectorNetwork, head: HeadOutput, targets: Targets) -> Terms:
+        """Return the per-image sums of the loss that fits the network."""
+        loss = self.loss if self.loss != "auto" else {"softmax": "multibox", "sigmoid": "focal"}[network.activation]
+        fits = {"multibox": "softmax", "focal": "sigmoid"}[loss]
+        if network.activation != fits:
+            raise ConfigError(explain(expected=f"a {fits} head for loss={loss}", got=f"{type(network).__name__} with {network.activation}",
+                                      where="objective.loss", do="set objective.loss=auto"))
+        if loss == "multibox":
+            kind = "smooth_l1" if self.box_loss == "auto" else self.box_loss
+            return multibox_terms(head.logits, head.deltas, targets, self.negative_ratio, kind, self.beta)
+        kind = "l1" if self.box_loss == "auto" else self.box_loss
+        return focal_terms(head.logits, head.deltas, targets, self.gamma, self.alpha, kind, self.beta)
+
+    def normalizer(self, network: DetectorNetwork, num_positives: Tensor) -> Tensor:
+        """Return what the sums are divided by: all positives of the global batch.
+
+        With a sigmoid head an image without positives counts as one, as in mmdet; SSD's N counts none.
+        """
+        return global_positives(num_positives.clamp(min=1) if network.activation == "sigmoid" else num_positives)
+
+    def forward(self, network: DetectorNetwork, batch: Any, step: int, total_steps: int) -> dict[str, Tensor]:
+        """Return ``loss`` and its parts for one `Batch`."""
+        rows = (batch.kind > 0).nonzero().flatten().tolist()
+        images = batch.images if len(rows) == len(batch.images) or not rows else batch.images[rows]
+        head = network(images)
+        if not rows:
+            global_positives(torch.zeros(1, device=images.device))
+            return {"loss": (head.logits.sum() + head.deltas.sum()) * 0.0}
+        targets = targets_of(network, head, [batch.boxes[i] for i in rows], [batch.labels[i] for i in rows])
+        terms = self.terms(network, head, targets)
+        count = self.normalizer(network, terms.num_positives)
+        classes = (terms.class_positive.sum() + terms.class_negative.sum()) / count
+        boxes = self.box_weight * terms.box.sum() / count
+        return {"loss": classes + boxes, "loss_class": classes.detach(), "loss_box": boxes.detach(),
+                "num_positives": terms.num_positives.sum().float()}

@@ -1,0 +1,300 @@
+"""What a job is, when it is done, and what every executor promises: the same jobs give the same results anywhere."""
+
+import abc
+import contextlib
+import dataclasses
+import hashlib
+import importlib
+import json
+import logging
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from al_lab.core.errors import JobError, LabError, explain
+from al_lab.core.files import write_json
+
+log = logging.getLogger(__name__)
+
+_FUNCTION_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+_LOG_LINES = 20     # of a failed job's log, repeated in the error
+
+ProgressCallback = Callable[["Job", dict[str, Any]], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One call of one function, done when its result file is committed.
+
+    Attributes:
+        name: for people: it stands in logs and errors.
+        fn: ``package.module:function``; called with ``kwargs``, returns a dict that JSON can hold.
+        kwargs: JSON only, so that the same job can run in this process, another one or on another machine.
+            ``kwargs["progress"]``, if there is one, is the path of a JSON file that the function keeps rewriting.
+        result: where the result is committed, together with the hash of (fn, kwargs).
+        devices: processes (one device each) that call the function together; rank 0's return value is the result.
+    """
+
+    name: str
+    fn: str
+    kwargs: dict[str, Any]
+    result: Path
+    devices: int = 1
+
+    def __post_init__(self) -> None:
+        if not _FUNCTION_NAME.fullmatch(self.fn):
+            raise JobError(explain(expected="a function named 'package.module:function'", got=repr(self.fn),
+                                   where=f"job {self.name!r}", do="name a function at the top level of a module"))
+        if self.devices < 1:
+            raise JobError(explain(expected="devices >= 1", got=str(self.devices), where=f"job {self.name!r}",
+                                   do="ask for at least one"))
+        try:
+            json.dumps(self.kwargs, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise JobError(explain(expected="arguments that JSON can hold", got=str(error), where=f"job {self.name!r}",
+                                   do="pass str(path), lists and finite numbers, and load the rest inside the function")) from error
+        object.__setattr__(self, "result", Path(self.result))
+
+    @property
+    def hash(self) -> str:
+        """Identify the work: sha256 over function and arguments (the machine is not part of it)."""
+        text = json.dumps([self.fn, self.kwargs], sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def log_path(self) -> Path:
+        """Everything the job printed, beside its result."""
+        return self.result.with_name(self.result.name + ".log")
+
+    @property
+    def progress_path(self) -> Path | None:
+        """The progress file the function writes, if it was given one."""
+        path = self.kwargs.get("progress")
+        return Path(path) if isinstance(path, str) else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Describe the job so that another process can run it."""
+        return {"name": self.name, "fn": self.fn, "kwargs": self.kwargs, "result": str(self.result),
+                "devices": self.devices}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "Job":
+        """Read what `to_json` wrote."""
+        return cls(**{**value, "result": Path(value["result"])})
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """Why a job will not have a result."""
+
+    job: Job
+    attempts: int
+    reason: str
+    details: str = ""      # traceback, or the last lines of the log
+
+
+def resolve(fn: str) -> Callable[..., dict[str, Any]]:
+    """Import the function that ``package.module:function`` names.
+
+    Raises:
+        JobError: if there is no such module or no such function in it.
+    """
+    module_name, _, function_name = fn.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise      # the module exists, and something it needs does not: its own message is the better one
+        raise JobError(explain(expected=f"a module {module_name!r}", got="no such module", where=f"job function {fn!r}",
+                               do="install the package, or start from the folder that holds it")) from error
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        raise JobError(explain(expected=f"a function {function_name!r} in {module_name}", got=type(function).__name__,
+                               where=f"job function {fn!r}", do="name a function at the top level of that module"))
+    return function
+
+
+def read_result(job: Job) -> dict[str, Any] | None:
+    """Return a committed result of exactly this job; one of other arguments, or a broken one, is moved aside."""
+    try:
+        text = job.result.read_text()
+    except FileNotFoundError:
+        return None
+    try:
+        stored = json.loads(text)
+        found, result = stored["job_hash"], stored["result"]
+    except (ValueError, KeyError, TypeError):
+        found, result = "unreadable", None
+    if found == job.hash:
+        return result
+    stale = job.result.with_name(job.result.name + ".stale")
+    os.replace(job.result, stale)
+    log.warning("job %s: %s belongs to other arguments (%s, now %s); moved to %s, the job runs again",
+                job.name, job.result, found[:12], job.hash[:12], stale.name)
+    return None
+
+
+def execute(job: Job) -> dict[str, Any]:
+    """Call the job's function here and commit its result; a result that is already committed is returned as it is.
+
+    Raises:
+        JobError: if the function can't be found or returns something else than a JSON-able dict.
+        Exception: whatever the function raises.
+    """
+    committed = read_result(job)
+    if committed is not None:
+        return committed
+    function = resolve(job.fn)
+    # Through JSON, so that a function sees the same types (lists, no tuples) whichever executor runs it.
+    value = function(**json.loads(json.dumps(job.kwargs)))
+    try:
+        result = json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise JobError(explain(expected="a return value that JSON can hold", got=str(error), where=f"job {job.name!r} ({job.fn})",
+                               do="return finite numbers, strings, lists and dicts; put arrays into files")) from error
+    if not isinstance(result, dict):
+        raise JobError(explain(expected="a function that returns a dict", got=type(value).__name__,
+                               where=f"job {job.name!r} ({job.fn})", do="return {} if there is nothing to say"))
+    if os.environ.get("RANK", "0") == "0":
+        write_json(job.result, {"job_hash": job.hash, "job": job.name, "result": result})
+    return result
+
+
+def attempt(job: Job) -> dict[str, Any]:
+    """Run the job and describe the outcome as JSON; used where an exception object can't travel.
+
+    Returns:
+        ``{"ok": True, "result": …}`` or ``{"ok": False, "lab": our own kind of error?, "reason", "details"}``.
+    """
+    try:
+        return {"ok": True, "result": execute(job)}
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the caller reports it
+        # An error of ours tells its whole story in one sentence; for anything else the traceback is the story.
+        ours = isinstance(error, LabError)
+        return {"ok": False, "lab": ours, "reason": f"{type(error).__name__}: {error}",
+                "details": "" if ours else traceback.format_exc()}
+
+
+def log_tail(path: Path, lines: int = _LOG_LINES) -> str:
+    """Return the last lines of a log, or a sentence when there is nothing to read."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(max(0, stream.seek(0, os.SEEK_END) - 64_000))
+            tail = stream.read().decode(errors="replace").strip().splitlines()[-lines:]
+    except OSError:
+        tail = []
+    return "\n".join(f"  | {line}" for line in tail) if tail else f"  | (nothing was written to {path})"
+
+
+@contextlib.contextmanager
+def output_to(path: Path) -> Iterator[None]:
+    """Send what this process prints, from Python and from C, to ``path`` (appended) while the block runs."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = [os.dup(1), os.dup(2)]
+    with path.open("ab") as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for fd, target in zip(saved, (1, 2), strict=True):
+            os.dup2(fd, target)
+            os.close(fd)
+
+
+class Progress:
+    """Hands the content of the jobs' progress files to a callback whenever a file changed."""
+
+    def __init__(self, callback: ProgressCallback | None) -> None:
+        self._callback = callback
+        self._seen: dict[Path, int] = {}
+
+    def poll(self, jobs: Sequence[Job]) -> None:
+        """Look at the files of these jobs once; a missing or half-written file is simply not news."""
+        if self._callback is None:
+            return
+        for job in jobs:
+            path = job.progress_path
+            if path is None:
+                continue
+            try:
+                changed = path.stat().st_mtime_ns
+                if self._seen.get(path) == changed:
+                    continue
+                value = json.loads(path.read_text())
+            except (OSError, ValueError):
+                continue
+            self._seen[path] = changed
+            self._callback(job, value)
+
+
+class Executor(abc.ABC):
+    """Runs independent jobs; where and how many at a time may not change a single result."""
+
+    def run(self, jobs: Sequence[Job], on_progress: ProgressCallback | None = None) -> list[dict[str, Any]]:
+        """Run what has no result yet and return all results, in the order of ``jobs``.
+
+        Args:
+            jobs: independent of each other; each needs a result path of its own.
+            on_progress: called with (job, content) whenever the file ``job.kwargs["progress"]`` changes.
+
+        Raises:
+            JobError: after everything else has finished, naming each job that failed, its attempts and last words.
+        """
+        jobs = list(jobs)
+        writer: dict[Path, Job] = {}
+        for job in jobs:
+            other = writer.setdefault(job.result.resolve(), job)
+            if other is not job:
+                raise JobError(explain(expected="a result file of its own for every job", got=f"{job.result} for two",
+                                       where=f"jobs {other.name!r} and {job.name!r}", do="give each job its own path"))
+        results = [read_result(job) for job in jobs]
+        waiting = [job for job, result in zip(jobs, results, strict=True) if result is None]
+        if len(waiting) < len(jobs):
+            log.info("%d of %d jobs are done already", len(jobs) - len(waiting), len(jobs))
+        failures = self._run(waiting, Progress(on_progress)) if waiting else []
+        if failures:
+            raise JobError(_story(failures, len(jobs)))
+        return [result if result is not None else _committed(job) for job, result in zip(jobs, results, strict=True)]
+
+    @abc.abstractmethod
+    def _run(self, jobs: list[Job], progress: Progress) -> list[Failure]:
+        """Run every job to a committed result or a Failure."""
+
+    def close(self) -> None:  # noqa: B027 - most executors hold nothing
+        """Let go of processes; safe to call twice."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _committed(job: Job) -> dict[str, Any]:
+    result = read_result(job)
+    if result is None:
+        raise JobError(explain(expected="a committed result", got="none", where=f"job {job.name!r}, {job.result}",
+                               do="see whether something else deletes files in that folder"))
+    return result
+
+
+def _story(failures: Sequence[Failure], total: int) -> str:
+    """Tell which jobs failed and why; the same command runs only those again."""
+    lines = [f"{len(failures)} of {total} jobs failed; the results of the others are kept, "
+             "and the same command runs only the failed ones again"]
+    for failure in failures:
+        times = "1 attempt" if failure.attempts == 1 else f"{failure.attempts} attempts"
+        lines.append(f"job {failure.job.name!r} ({failure.job.fn}, {times}): {failure.reason}")
+        lines.extend([failure.details.rstrip()] if failure.details else [])
+    return "\n".join(lines)

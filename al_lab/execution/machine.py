@@ -1,0 +1,54 @@
+"""What this machine offers: CPU cores and GPUs, found without importing torch."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+# What a process started by a launcher carries; a worker that inherited it would join somebody else's group.
+_LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT",
+             "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_JOB_NAME")
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS",
+            "AL_LAB_THREADS")
+
+
+def cpu_count() -> int:
+    """Count the cores this process may use: its affinity, and the quota of its container."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        cores = min(cores, max(1, int(quota) // int(period)))
+    except (OSError, ValueError):
+        pass      # no cgroup v2, or "max": no quota
+    return max(1, cores)
+
+
+def visible_gpus() -> list[str]:
+    """Name the GPUs this process may use, as CUDA_VISIBLE_DEVICES names them; empty without a driver."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
+    if shutil.which("nvidia-smi") is None:
+        return []
+    try:
+        listing = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [str(n) for n, _ in enumerate(line for line in listing.stdout.splitlines() if line.startswith("GPU "))]
+
+
+def worker_environment(threads: int, gpus: list[str] | None = None) -> dict[str, str]:
+    """Compose the environment of a worker: its threads, its GPUs, our import path, no launcher's variables.
+
+    Args:
+        threads: for every library that starts threads of its own; set before the process starts, most read it once.
+        gpus: names for CUDA_VISIBLE_DEVICES; None leaves the variable as it is.
+    """
+    env = {name: value for name, value in os.environ.items() if name not in _LAUNCHER}
+    env |= dict.fromkeys(_THREADS, str(threads))
+    # A worker must find what this process found, also a module beside the script it was started with.
+    env["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(str(Path(entry).absolute()) for entry in sys.path))
+    if gpus is not None:
+        env["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+    return env

@@ -1,0 +1,108 @@
+"""Job functions for the executors: a module in a temporary folder, so that workers have to import it by name."""
+
+import json
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from al_lab.execution.job import Job
+
+JOBS = '''
+import json, os, signal, subprocess, sys, time
+from pathlib import Path
+
+def square(x, **rest):
+    print("squaring", x)
+    return {"y": x * x, "tags": ["a", "b"]}
+
+def who(x=0):
+    return {"pid": os.getpid(), "threads": os.environ.get("OMP_NUM_THREADS"), "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
+            "al_lab": os.environ.get("AL_LAB_THREADS"), "rank": os.environ.get("RANK")}
+
+def note(log, **rest):
+    with open(log, "a") as stream:
+        stream.write(f"{os.getpid()}\\n")
+    return {}
+
+def dies(flag, times=1, how=int(signal.SIGKILL)):
+    count = int(Path(flag).read_text()) if Path(flag).exists() else 0
+    Path(flag).write_text(str(count + 1))
+    print("attempt", count, "says goodbye")
+    if count < times:
+        os.kill(os.getpid(), how)
+        time.sleep(60)
+    return {"attempts": count + 1}
+
+def dies_after_commit(result):
+    import al_lab.execution.job as job
+    def commit_and_die(path, value, write=job.write_json):
+        write(path, value)
+        os.kill(os.getpid(), signal.SIGKILL)
+    job.write_json = commit_and_die
+    return {"y": 1}
+
+def refuses():
+    from al_lab.core.errors import DataError
+    raise DataError("image 'cat.jpg': expected a picture, got a poem; read it aloud")
+
+def breaks(marker=None):
+    print("about to divide")
+    if marker:
+        with open(marker, "a") as stream:
+            stream.write("x")
+    return {"y": 1 // 0}
+
+def returns(kind):
+    return {"set": {"a": {1, 2}}, "nan": {"a": float("nan")}, "list": [1], "none": None}[kind]
+
+def takes_long(pid):
+    child = subprocess.Popen(["sleep", "120"])
+    Path(pid).write_text(f"{os.getpid()} {child.pid}")
+    time.sleep(120)
+    return {}
+
+def reports(progress):
+    for step in range(3):
+        Path(progress + ".new").write_text(json.dumps({"step": step}))
+        os.replace(progress + ".new", progress)
+        time.sleep(0.8)
+    return {"steps": 3}
+
+def leaves(code):
+    sys.exit(code)
+
+def ranks(folder, dead_rank=None, raising_rank=None, flag=None):
+    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    first = flag is not None and not Path(flag).exists()
+    if rank == dead_rank and first:
+        Path(flag).write_text("died")
+        os.kill(os.getpid(), signal.SIGKILL)
+    if rank == raising_rank:
+        from al_lab.core.errors import DivergedError
+        raise DivergedError("loss is NaN at step 7")
+    Path(folder, f"{rank}-{os.environ['MASTER_PORT']}").write_text(os.environ["LOCAL_RANK"])
+    deadline = time.time() + 60
+    while len(list(Path(folder).glob(f"*-{os.environ['MASTER_PORT']}"))) < world:
+        if time.time() > deadline:
+            raise TimeoutError("the others never came")
+        time.sleep(0.02)
+    return {"rank": rank, "world": world, "address": os.environ["MASTER_ADDR"], "gpus": os.environ.get("CUDA_VISIBLE_DEVICES")}
+'''
+
+
+@pytest.fixture
+def make_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Job]:
+    """Make jobs whose functions lie in ``lab_jobs``, importable from a folder that only sys.path knows."""
+    package = tmp_path / "path"
+    package.mkdir()
+    (package / "lab_jobs.py").write_text(textwrap.dedent(JOBS))
+    monkeypatch.syspath_prepend(package)
+
+    def make(fn: str, name: str = "", devices: int = 1, **kwargs: Any) -> Job:
+        label = name or f"{fn}-{abs(hash(json.dumps(kwargs, sort_keys=True))) % 10**8}"
+        return Job(label, f"lab_jobs:{fn}", kwargs, tmp_path / "results" / f"{label}.json", devices)
+
+    return make

@@ -77,13 +77,13 @@ class TrainSettings:
         _number(self.unit, self.length, "a number > 0", self.length > 0)
         for name in ("lr", "gamma", "poly_power"):
             value = getattr(self, name)
-            _number(name, value, "a finite number > 0 (yaml reads 1e-3 as text; write 1.0e-3)",
+            _number(name, value, "a finite number > 0",
                     isinstance(value, int | float) and math.isfinite(value) and value > 0)
         _number("grad_clip", self.grad_clip, "a number > 0 or null", self.grad_clip is None or self.grad_clip > 0)
         marks = list(self.milestones)
-        in_order = all(0 < a < b for a, b in zip(marks, [*marks[1:], math.inf], strict=True))
-        _number("milestones", marks, f"rising numbers below {self.unit}={self.length}",
-                in_order and all(m < self.length for m in marks))
+        if not all(a < b for a, b in zip([0, *marks], [*marks, self.length], strict=True)):
+            raise ConfigError(explain(expected=f"rising numbers below {self.unit}={self.length:g}", got=str(marks), where="trainer.milestones",
+                                      do="change them together with the length; [] keeps the rate constant"))
 
     @property
     def unit(self) -> str:

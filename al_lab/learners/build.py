@@ -1,0 +1,61 @@
+"""From a resolved configuration to the learner a worker runs."""
+
+import functools
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from al_lab.config import build
+from al_lab.core.errors import ConfigError, explain
+from al_lab.learners.base import Learner
+from al_lab.learners.detection import DetectionLearner
+from al_lab.models.network import DetectorNetwork
+
+
+def build_learner(config: Mapping[str, Any], dataset: Any) -> Learner:
+    """Build the learner of a campaign.
+
+    A model that brings its own ``fit`` and ``views`` is its own learner (it is given ``num_classes``, and ``dataset`` if its
+    constructor has such an argument); a `DetectorNetwork` is wrapped in a `DetectionLearner`.
+
+    Args:
+        config: the resolved configuration; ``detector`` or ``segmenter``, ``objective``, ``trainer`` and ``runtime`` are read.
+        dataset: as the config's ``dataset`` describes it.
+    Raises:
+        ConfigError: if there is no model, or it is neither a learner nor a detector.
+    """
+    node = config.get("detector") or config.get("segmenter")
+    if not node:
+        raise ConfigError(explain(expected="a detector or a segmenter", got="neither", where="config", do="choose one, e.g. detector=tiny"))
+    target = _target(node["_target_"])
+    num_classes = len(dataset.classes)
+    if hasattr(target, "fit") and hasattr(target, "views"):
+        extra = {"dataset": dataset} if "dataset" in inspect.signature(target).parameters else {}
+        return build(node, num_classes=num_classes, **extra)
+    is_class = inspect.isclass(target)
+    if config.get("segmenter") or (is_class and not issubclass(target, DetectorNetwork)):
+        raise ConfigError(explain(expected="a DetectorNetwork, or a class with fit and views", got=node["_target_"],
+                                  where="config.detector", do="see al_lab/models/network.py and al_lab/learners/base.py"))
+    runtime = config.get("runtime") or {}
+    options = {key: runtime[key] for key in ("predict_batch", "num_workers", "checkpoint_minutes", "checkpoint_steps")
+               if runtime.get(key) is not None}
+    return DetectionLearner(
+        dataset, functools.partial(_network, node, num_classes), functools.partial(_objective, config["objective"]),
+        build(config["trainer"]), provides=getattr(target, "provides", DetectorNetwork.provides),
+        identity={key: config.get(key) for key in ("detector", "objective", "trainer")} | {"dataset": dataset.name}, **options)
+
+
+def _target(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def _network(node: Mapping[str, Any], num_classes: int) -> DetectorNetwork:
+    return build(node, num_classes=num_classes)
+
+
+def _objective(node: Mapping[str, Any]) -> nn.Module:
+    return build(node)

@@ -1,0 +1,136 @@
+"""The LightningModule every training runs: a network, what is minimized, and an optimizer."""
+
+from dataclasses import asdict
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, distributed, nn
+
+from al_lab.core.errors import DivergedError, explain
+from al_lab.core.rng import Rng
+from al_lab.learners.settings import Schedule, TrainSettings
+
+_SMOOTHING = 0.02  # weight of a new loss in the running mean that is reported
+
+
+class FitModule(pl.LightningModule):
+    """Network + objective + optimizer.
+
+    Every step is a function of (seed, step): the batch, its augmentation, the learning rate and torch's own generator
+    (dropout) are derived from it, so going on from step k needs the weights, the optimizer and the number k.
+
+    Args:
+        network: what is trained.
+        objective: ``objective(network, batch, step, total_steps)`` returns a dict of scalars with ``loss``.
+        settings: the recipe.
+        schedule: the learning rate of every step.
+        seed: of this training.
+        resumed: a checkpoint of `fit_state` whose optimizer, step and running loss this fit goes on with.
+    """
+
+    def __init__(self, network: nn.Module, objective: nn.Module, settings: TrainSettings, schedule: Schedule, *, seed: int,
+                 resumed: dict[str, Any] | None = None) -> None:
+        super().__init__()
+        self.network, self.objective = network, objective
+        self.settings, self.schedule = settings, schedule
+        self.rng = Rng(seed, "step")
+        self.first_step = self.next_step = int(resumed["step"]) if resumed else 0
+        self.mean_loss = float(resumed["meta"]["loss"]) if resumed else 0.0
+        self.parts: dict[str, float] = {}
+        self._resumed = resumed
+        self._unchecked: tuple[int, list[str], dict[str, Tensor]] | None = None
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Build the optimizer over every trainable parameter, in one group, and restore its state."""
+        s = self.settings
+        params = [p for p in self.parameters() if p.requires_grad]
+        lr = self.schedule.lr_at(self.first_step)
+        if s.optimizer == "sgd":
+            optimizer: torch.optim.Optimizer = torch.optim.SGD(params, lr=lr, momentum=s.momentum, weight_decay=s.weight_decay)
+        else:
+            optimizer = torch.optim.AdamW(params, lr=lr, weight_decay=s.weight_decay)
+        if self._resumed is not None:
+            optimizer.load_state_dict(self._resumed["optimizer"])
+        return optimizer
+
+    def on_fit_start(self) -> None:
+        """Restore the loss scale of 16-bit training."""
+        if self._resumed is not None and self._resumed["precision"]:
+            self.trainer.precision_plugin.load_state_dict(self._resumed["precision"])
+        self._resumed = None
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Set this step's learning rate and torch's generator."""
+        torch.manual_seed(self.rng.seed(self.next_step, self.global_rank))
+        for group in self.optimizers(use_pl_optimizer=False).param_groups:  # type: ignore[union-attr]
+            group["lr"] = self.schedule.lr_at(self.next_step)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Return the loss of one batch."""
+        # Looking at the last step's loss, not at this one's, keeps a GPU busy: by now it is computed.
+        self.check_loss()
+        parts = self.objective(self.network, batch, self.next_step, self.schedule.total_steps)
+        self._unchecked = (self.next_step, list(batch.sample_ids), _agreed(parts))
+        self.next_step += 1
+        return parts["loss"]
+
+    def check_loss(self) -> None:
+        """Read the last step's loss, once.
+
+        Raises:
+            DivergedError: if it is not finite, naming the step and its images.
+        """
+        if self._unchecked is None:
+            return
+        step, ids, parts = self._unchecked
+        self._unchecked = None
+        self.parts = {name: float(value) for name, value in parts.items()}
+        if not torch.isfinite(parts["loss"]):
+            raise DivergedError(_diverged(step, self.schedule.total_steps, self.parts["loss"], _ids_of_all_devices(ids)))
+        weight = max(_SMOOTHING, 1 / (step + 1))
+        self.mean_loss += weight * (self.parts["loss"] - self.mean_loss)
+
+    def fit_state(self, meta: dict[str, Any]) -> dict[str, Any]:
+        """Return everything a later process needs to go on, in plain containers.
+
+        Raises:
+            DivergedError: rather than saving weights that a broken loss has touched.
+        """
+        self.check_loss()
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        return {
+            "state_dict": self.network.state_dict(), "objective": self.objective.state_dict(),
+            "optimizer": optimizer.state_dict(),  # type: ignore[union-attr]
+            "schedule": asdict(self.schedule), "step": self.next_step,
+            "precision": self.trainer.precision_plugin.state_dict(), "meta": {**meta, "loss": self.mean_loss},
+        }
+
+
+def _agreed(parts: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return detached values; ``loss`` is the mean over devices, whose losses are shares of one global sum.
+
+    Every device then sees the same number and stops at the same step. The other parts stay this device's own: objectives may
+    report different ones for different images.
+    """
+    values = {name: value.detach().float() for name, value in parts.items()}
+    if distributed.is_available() and distributed.is_initialized():
+        loss = values["loss"].clone()
+        distributed.all_reduce(loss)
+        values["loss"] = loss / distributed.get_world_size()
+    return values
+
+
+def _ids_of_all_devices(ids: list[str]) -> list[str]:
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return ids
+    gathered: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(gathered, ids)
+    return [i for part in gathered for i in part]
+
+
+def _diverged(step: int, total: int, loss: float, ids: list[str]) -> str:
+    shown = ", ".join(ids[:64]) + (", …" if len(ids) > 64 else "")
+    return explain(expected="a finite loss", got=f"{loss} on the images {shown}", where=f"training step {step} of {total}",
+                   do="look at these images and their boxes; if they are sound lower trainer.lr, raise trainer.warmup_iters, "
+                      "set trainer.grad_clip or use trainer.precision=32")

@@ -238,7 +238,15 @@ class Progress:
 
 
 class Executor(abc.ABC):
-    """Runs independent jobs; where and how many at a time may not change a single result."""
+    """Runs independent jobs; where and how many at a time may not change a single result.
+
+    Attributes:
+        num_workers: jobs it can have under way at once; work is cut into about twice as many pieces.
+        on_progress: who hears of progress when `run` is not told.
+    """
+
+    num_workers: int = 1
+    on_progress: ProgressCallback | None = None
 
     def run(self, jobs: Sequence[Job], on_progress: ProgressCallback | None = None) -> list[dict[str, Any]]:
         """Run what has no result yet and return all results, in the order of ``jobs``.
@@ -261,7 +269,7 @@ class Executor(abc.ABC):
         waiting = [job for job, result in zip(jobs, results, strict=True) if result is None]
         if len(waiting) < len(jobs):
             log.info("%d of %d jobs are done already", len(jobs) - len(waiting), len(jobs))
-        failures = self._run(waiting, Progress(on_progress)) if waiting else []
+        failures = self._run(waiting, Progress(on_progress or self.on_progress)) if waiting else []
         if failures:
             raise JobError(_story(failures, len(jobs)))
         return [result if result is not None else _committed(job) for job, result in zip(jobs, results, strict=True)]

@@ -1,30 +1,21 @@
 """Jobs in a pool of warm worker processes on this machine."""
 
 import collections
-import contextlib
-import json
 import logging
-import os
 import selectors
-import signal
-import socket
-import subprocess
-import sys
 import time
 import weakref
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from al_lab.core.errors import ConfigError, explain
-from al_lab.core.files import write_json
-from al_lab.execution.job import Executor, Failure, Job, Progress, log_tail, read_result
+from al_lab.execution.gang import GRACE_S, Attempt, Gang
+from al_lab.execution.job import Executor, Failure, Job, Progress, attempt, log_tail, output_to, read_result
 from al_lab.execution.machine import cpu_count, visible_gpus, worker_environment
 
 log = logging.getLogger(__name__)
 
 _POLL_S = 0.5      # how often progress files are looked at
-_GRACE_S = 5.0     # after one rank's error: time for the others to say what happened to them
 
 
 class LocalExecutor(Executor):
@@ -56,10 +47,15 @@ class LocalExecutor(Executor):
         self.threads = threads
         self.workers = workers if isinstance(workers, int) else len(self.gpus) or max(1, cpu_count() // threads)
         self.retries = retries
-        self._gangs: list[_Gang] = []
+        self._gangs: list[Gang] = []
         self._selector = selectors.DefaultSelector()
         # Also when nobody calls close(): at garbage collection and at exit.
         self._finalizer = weakref.finalize(self, _stop_all, self._gangs)
+
+    @property
+    def num_workers(self) -> int:
+        """See `Executor.num_workers`."""
+        return self.workers
 
     def close(self) -> None:
         """End the workers; the next `run` starts new ones."""
@@ -81,7 +77,7 @@ class LocalExecutor(Executor):
     def _run_batch(self, jobs: list[Job], size: int, progress: Progress) -> list[Failure]:
         if self.gpus and size > len(self.gpus):
             return [Failure(job, 0, f"it needs {size} devices and executor.gpus has {len(self.gpus)}") for job in jobs]
-        queue = collections.deque(_Attempt(job) for job in jobs)
+        queue = collections.deque(Attempt(job) for job in jobs)
         gangs = self._take_gangs(size, len(jobs))
         failures: list[Failure] = []
         while queue or any(gang.attempt for gang in gangs):
@@ -103,7 +99,7 @@ class LocalExecutor(Executor):
                     queue.appendleft(ended)
         return failures
 
-    def _take_gangs(self, size: int, jobs: int) -> list["_Gang"]:
+    def _take_gangs(self, size: int, jobs: int) -> list[Gang]:
         """Keep warm gangs of this size, end the others (their memory is needed), add empty ones up to the limit."""
         for gang in [gang for gang in self._gangs if gang.size != size]:
             gang.kill()
@@ -113,10 +109,10 @@ class LocalExecutor(Executor):
             limit = min(limit, len(self.gpus) // size)
         for index in range(len(self._gangs), min(limit, jobs)):
             gpus = [self.gpus[(index * size + rank) % len(self.gpus)] for rank in range(size)] if self.gpus else []
-            self._gangs.append(_Gang(size, worker_environment(self.threads, gpus)))
+            self._gangs.append(Gang(size, worker_environment(self.threads, gpus)))
         return self._gangs[:min(limit, jobs)]
 
-    def _judge(self, ended: "_Attempt", outcome: dict[str, Any]) -> Failure | None:
+    def _judge(self, ended: Attempt, outcome: dict[str, Any]) -> Failure | None:
         """Decide about an attempt that ended: done, failed for good, or (None and not ok) to be tried again."""
         job = ended.job
         if not outcome["ok"] and outcome.get("died") and read_result(job) is not None:
@@ -146,158 +142,25 @@ def _choose_gpus(gpus: int | str | Sequence[int | str]) -> list[str]:
     return [str(name) for name in ([gpus] if isinstance(gpus, str) else gpus)]
 
 
-def _stop_all(gangs: list["_Gang"]) -> None:
+def _stop_all(gangs: list[Gang]) -> None:
     for gang in gangs:
         gang.release()
-    deadline = time.monotonic() + _GRACE_S
+    deadline = time.monotonic() + GRACE_S
     for gang in gangs:
         gang.kill(after=deadline)
     gangs.clear()
 
 
-class _Attempt:
-    """One job and how often it was started."""
+def run_on_this_machine(job: Job, threads: int, retries: int) -> dict[str, Any]:
+    """Run one job that a cluster has brought to this machine; return what `attempt` returns.
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.number = 0
-        self.spec = job.result.with_name(job.result.name + ".job.json")
-
-
-class _Worker:
-    """One process and the pipe its answers come through."""
-
-    def __init__(self, environment: dict[str, str], log_path: Path) -> None:
-        answers, given = os.pipe()
-        with log_path.open("ab") as stream:
-            # A session of its own: Ctrl-C reaches only the parent, and the whole group can be ended at once.
-            self.process = subprocess.Popen(
-                [sys.executable, "-u", "-X", "faulthandler", "-m", "al_lab.execution.worker", "--pool", str(given)],
-                stdin=subprocess.PIPE, stdout=stream, stderr=stream, env=environment, pass_fds=(given,), start_new_session=True)
-        os.close(given)
-        self._answers = answers
-        self._buffer = b""
-        self.reply: dict[str, Any] | None = None
-        self.is_dead = False
-
-    def register(self, selector: selectors.BaseSelector) -> None:
-        self._selector = selector
-        selector.register(self._answers, selectors.EVENT_READ, self)
-
-    def send(self, request: dict[str, Any]) -> None:
-        self.reply = None
-        assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):      # dead: its answers will end, too
-            self.process.stdin.write(json.dumps(request).encode() + b"\n")
-            self.process.stdin.flush()
-
-    def read(self) -> None:
-        data = os.read(self._answers, 65536)
-        self._buffer += data
-        if not data:
-            self.is_dead = True
-            self._selector.unregister(self._answers)
-        elif self._buffer.endswith(b"\n"):
-            self.reply, self._buffer = json.loads(self._buffer), b""
-
-    def release(self) -> None:
-        """Tell an idle worker that nothing more will come; a busy one ends at once."""
-        if self.process.stdin is not None and not self.process.stdin.closed:
-            with contextlib.suppress(BrokenPipeError):
-                self.process.stdin.close()
-
-    def kill(self, after: float = 0.0) -> int:
-        """End the process and all it has started, no sooner than ``after``; return its exit code."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(timeout=max(0.0, after - time.monotonic()))
-        code = self.process.returncode
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        code = self.process.wait() if code is None else code
-        self.release()
-        if not self.is_dead:
-            with contextlib.suppress(KeyError, AttributeError):
-                self._selector.unregister(self._answers)
-        if self._answers >= 0:
-            os.close(self._answers)
-            self._answers = -1
-        self.is_dead = True
-        return code
-
-
-class _Gang:
-    """The processes (one per device) that run one job at a time together; one process in the usual case."""
-
-    def __init__(self, size: int, environment: dict[str, str]) -> None:
-        self.size = size
-        self.attempt: _Attempt | None = None
-        self._environment = environment
-        self._workers: list[_Worker] = []
-        self._deadline: float | None = None
-
-    def start(self, attempt: _Attempt, selector: selectors.BaseSelector) -> None:
-        """Start the processes unless they are warm, and give them the job."""
-        attempt.number += 1
-        job = attempt.job
-        write_json(attempt.spec, job.to_json())
-        logs = [job.log_path if rank == 0 else job.log_path.with_suffix(f".rank{rank}.log") for rank in range(self.size)]
-        for path in logs:
-            with path.open("w" if attempt.number == 1 else "a") as stream:
-                stream.write(f"== {job.name}: {job.fn}, attempt {attempt.number}\n")
-        if not self._workers:
-            self._workers = [_Worker(self._environment, path) for path in logs]
-            for worker in self._workers:
-                worker.register(selector)
-        port = _free_port() if self.size > 1 else 0
-        for rank, (worker, path) in enumerate(zip(self._workers, logs, strict=True)):
-            group = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": self.size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-            env = {name: str(value) for name, value in group.items()} if self.size > 1 else {}
-            worker.send({"spec": str(attempt.spec), "log": str(path), "env": env})
-        self.attempt, self._deadline = attempt, None
-
-    def outcome(self) -> dict[str, Any] | None:
-        """Return how the attempt ended, None while it runs; after anything but success the processes are gone."""
-        replies = [worker.reply for worker in self._workers]
-        if all(reply and reply["ok"] for reply in replies):
-            self.attempt = None
-            return {"ok": True}
-        dead = next((rank for rank, worker in enumerate(self._workers) if worker.is_dead), None)
-        errors = [reply for reply in replies if reply and not reply["ok"]]
-        if dead is None and not errors:
-            return None
-        if dead is None and not all(replies):
-            # One rank raised. The others may be about to tell the true cause, or wait for it forever.
-            self._deadline = self._deadline or time.monotonic() + _GRACE_S
-            if time.monotonic() < self._deadline:
-                return None
-        # A worker that just died may need a moment to become waitable; a deadline in the past would kill it first.
-        reason = _cause(self._workers[dead].kill(after=time.monotonic() + 1.0)) if dead is not None else ""
-        rank = f"rank {dead} of {self.size}: " if self.size > 1 else ""
-        self.kill()
-        if dead is not None:
-            return {"ok": False, "died": True, "reason": f"{rank}worker {reason}", "details": ""}
-        return next((error for error in errors if error["lab"]), errors[0])
-
-    def release(self) -> None:
-        for worker in self._workers:
-            worker.release()
-
-    def kill(self, after: float = 0.0) -> None:
-        for worker in self._workers:
-            worker.kill(after)
-        self._workers, self.attempt, self._deadline = [], None, None
-
-
-def _cause(code: int) -> str:
-    """Say what an exit code means."""
-    if code == -signal.SIGKILL:
-        return "was killed by SIGKILL (the kernel does this when memory runs out)"
-    if code < 0:
-        return f"was killed by {signal.Signals(-code).name}"
-    return f"ended with exit code {code}"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    The calling process does the work of a job of one device; for several there is one process each.
+    """
+    if job.devices == 1:
+        with output_to(job.log_path):
+            return attempt(job)
+    with LocalExecutor(workers=job.devices, threads=threads, retries=retries) as executor:
+        failures = executor._run([job], Progress(None))
+    if failures:
+        return {"ok": False, "lab": True, "reason": failures[0].reason, "details": failures[0].details}
+    return {"ok": True, "result": read_result(job)}

@@ -9,8 +9,8 @@ from pathlib import Path
 # What a process started by a launcher carries; a worker that inherited it would join somebody else's group.
 _LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT",
              "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_JOB_NAME")
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS",
-            "AL_LAB_THREADS")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS",
+                    "AL_LAB_THREADS")
 
 
 def cpu_count() -> int:
@@ -46,7 +46,7 @@ def worker_environment(threads: int, gpus: list[str] | None = None) -> dict[str,
         gpus: names for CUDA_VISIBLE_DEVICES; None leaves the variable as it is.
     """
     env = {name: value for name, value in os.environ.items() if name not in _LAUNCHER}
-    env |= dict.fromkeys(_THREADS, str(threads))
+    env |= dict.fromkeys(THREAD_VARIABLES, str(threads))
     # A worker must find what this process found, also a module beside the script it was started with.
     env["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(str(Path(entry).absolute()) for entry in sys.path))
     if gpus is not None:

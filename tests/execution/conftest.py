@@ -64,6 +64,13 @@ def takes_long(pid):
     time.sleep(120)
     return {}
 
+def waits(go, log):
+    with open(log, "a") as stream:
+        stream.write("started\\n")
+    while not Path(go).exists():
+        time.sleep(0.05)
+    return {"waited": True}
+
 def reports(progress):
     for step in range(3):
         Path(progress + ".new").write_text(json.dumps({"step": step}))

@@ -1,0 +1,166 @@
+"""Worker processes: one, or as many as a job has devices, that run one job at a time together."""
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from al_lab.core.files import write_json
+from al_lab.execution.job import Job
+
+GRACE_S = 5.0      # after one rank's error: time for the others to say what happened to them
+
+
+class Attempt:
+    """One job and how often it was started."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.number = 0
+        self.spec = job.result.with_name(job.result.name + ".job.json")
+
+
+class Worker:
+    """One process and the pipe its answers come through."""
+
+    def __init__(self, environment: dict[str, str], log_path: Path) -> None:
+        answers, given = os.pipe()
+        with log_path.open("ab") as stream:
+            # A session of its own: Ctrl-C reaches only the parent, and the whole group can be ended at once.
+            self.process = subprocess.Popen(
+                [sys.executable, "-u", "-X", "faulthandler", "-m", "al_lab.execution.worker", "--pool", str(given)],
+                stdin=subprocess.PIPE, stdout=stream, stderr=stream, env=environment, pass_fds=(given,), start_new_session=True)
+        os.close(given)
+        self._answers = answers
+        self._buffer = b""
+        self.reply: dict[str, Any] | None = None
+        self.is_dead = False
+
+    def register(self, selector: selectors.BaseSelector) -> None:
+        self._selector = selector
+        selector.register(self._answers, selectors.EVENT_READ, self)
+
+    def send(self, request: dict[str, Any]) -> None:
+        self.reply = None
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):      # dead: its answers will end, too
+            self.process.stdin.write(json.dumps(request).encode() + b"\n")
+            self.process.stdin.flush()
+
+    def read(self) -> None:
+        data = os.read(self._answers, 65536)
+        self._buffer += data
+        if not data:
+            self.is_dead = True
+            self._selector.unregister(self._answers)
+        elif self._buffer.endswith(b"\n"):
+            self.reply, self._buffer = json.loads(self._buffer), b""
+
+    def release(self) -> None:
+        """Tell an idle worker that nothing more will come; a busy one ends at once."""
+        if self.process.stdin is not None and not self.process.stdin.closed:
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.close()
+
+    def kill(self, after: float = 0.0) -> int:
+        """End the process and all it has started, no sooner than ``after``; return its exit code."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout=max(0.0, after - time.monotonic()))
+        code = self.process.returncode
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        code = self.process.wait() if code is None else code
+        self.release()
+        if not self.is_dead:
+            with contextlib.suppress(KeyError, AttributeError):
+                self._selector.unregister(self._answers)
+        if self._answers >= 0:
+            os.close(self._answers)
+            self._answers = -1
+        self.is_dead = True
+        return code
+
+
+class Gang:
+    """The processes (one per device) that run one job at a time together; one process in the usual case."""
+
+    def __init__(self, size: int, environment: dict[str, str]) -> None:
+        self.size = size
+        self.attempt: Attempt | None = None
+        self._environment = environment
+        self._workers: list[Worker] = []
+        self._deadline: float | None = None
+
+    def start(self, attempt: Attempt, selector: selectors.BaseSelector) -> None:
+        """Start the processes unless they are warm, and give them the job."""
+        attempt.number += 1
+        job = attempt.job
+        write_json(attempt.spec, job.to_json())
+        logs = [job.log_path if rank == 0 else job.log_path.with_suffix(f".rank{rank}.log") for rank in range(self.size)]
+        for path in logs:
+            with path.open("w" if attempt.number == 1 else "a") as stream:
+                stream.write(f"== {job.name}: {job.fn}, attempt {attempt.number}\n")
+        if not self._workers:
+            self._workers = [Worker(self._environment, path) for path in logs]
+            for worker in self._workers:
+                worker.register(selector)
+        port = _free_port() if self.size > 1 else 0
+        for rank, (worker, path) in enumerate(zip(self._workers, logs, strict=True)):
+            group = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": self.size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+            env = {name: str(value) for name, value in group.items()} if self.size > 1 else {}
+            worker.send({"spec": str(attempt.spec), "log": str(path), "env": env})
+        self.attempt, self._deadline = attempt, None
+
+    def outcome(self) -> dict[str, Any] | None:
+        """Return how the attempt ended, None while it runs; after anything but success the processes are gone."""
+        replies = [worker.reply for worker in self._workers]
+        if all(reply and reply["ok"] for reply in replies):
+            self.attempt = None
+            return {"ok": True}
+        dead = next((rank for rank, worker in enumerate(self._workers) if worker.is_dead), None)
+        errors = [reply for reply in replies if reply and not reply["ok"]]
+        if dead is None and not errors:
+            return None
+        if dead is None and not all(replies):
+            # One rank raised. The others may be about to tell the true cause, or wait for it forever.
+            self._deadline = self._deadline or time.monotonic() + GRACE_S
+            if time.monotonic() < self._deadline:
+                return None
+        # A worker that just died may need a moment to become waitable; a deadline in the past would kill it first.
+        reason = _cause(self._workers[dead].kill(after=time.monotonic() + 1.0)) if dead is not None else ""
+        rank = f"rank {dead} of {self.size}: " if self.size > 1 else ""
+        self.kill()
+        if dead is not None:
+            return {"ok": False, "died": True, "reason": f"{rank}worker {reason}", "details": ""}
+        return next((error for error in errors if error["lab"]), errors[0])
+
+    def release(self) -> None:
+        for worker in self._workers:
+            worker.release()
+
+    def kill(self, after: float = 0.0) -> None:
+        for worker in self._workers:
+            worker.kill(after)
+        self._workers, self.attempt, self._deadline = [], None, None
+
+
+def _cause(code: int) -> str:
+    """Say what an exit code means."""
+    if code == -signal.SIGKILL:
+        return "was killed by SIGKILL (the kernel does this when memory runs out)"
+    if code < 0:
+        return f"was killed by {signal.Signals(-code).name}"
+    return f"ended with exit code {code}"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,108 @@
+"""SLURM's path through submitit's local mode: arrays, answers, lost jobs, and a driver that comes back."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from al_lab.core.errors import ConfigError, JobError
+from al_lab.execution.job import Job
+from al_lab.execution.slurm import SlurmExecutor
+
+pytest.importorskip("submitit", reason="the extra 'cluster' is not installed")
+MakeJob = Callable[..., Job]
+
+
+def executor(**options: object) -> SlurmExecutor:
+    return SlurmExecutor(cluster="local", poll_seconds=0.1, **options)  # type: ignore[arg-type]
+
+
+def test_failures_come_whole_and_hide_nothing(make_job: MakeJob) -> None:
+    good, bad, worse = make_job("square", x=3), make_job("refuses"), make_job("breaks")
+    with pytest.raises(JobError) as caught:
+        executor().run([bad, good, worse])
+    assert json.loads(good.result.read_text())["result"]["y"] == 9
+    message = str(caught.value)
+    assert "2 of 3 jobs failed" in message
+    assert "DataError: image 'cat.jpg': expected a picture, got a poem; read it aloud" in message
+    assert "| about to divide" in message
+    assert not list(good.result.parent.glob("*.submitted"))
+
+
+def test_a_job_that_ends_without_an_answer_is_submitted_again(make_job: MakeJob, tmp_path: Path) -> None:
+    assert executor().run([make_job("dies", flag=str(tmp_path / "flag"))]) == [{"attempts": 2}]
+    with pytest.raises(JobError, match="2 attempts.: it ended without an answer"):
+        executor(retries=1).run([make_job("dies", flag=str(tmp_path / "other"), times=99)])
+
+
+def test_several_devices_are_processes_of_one_node(make_job: MakeJob, tmp_path: Path) -> None:
+    (tmp_path / "meet").mkdir()
+    (result,) = executor().run([make_job("ranks", folder=str(tmp_path / "meet"), devices=2)])
+    assert (result["rank"], result["world"]) == (0, 2)
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from al_lab.execution.job import Job
+from al_lab.execution.slurm import SlurmExecutor
+folder = Path(sys.argv[1])
+SlurmExecutor(cluster="local", poll_seconds=0.1).run(
+    [Job("slow", "lab_jobs:waits", {"go": str(folder / "go"), "log": str(folder / "log")}, folder / "slow.json")])
+"""
+
+
+def test_jobs_outlive_the_driver_and_are_waited_for_not_submitted_twice(make_job: MakeJob, tmp_path: Path) -> None:
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(tmp_path)], env=env, start_new_session=True)
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "log").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    note = json.loads((tmp_path / "slow.json.submitted").read_text())
+    (tmp_path / "go").touch()
+    job = Job("slow", "lab_jobs:waits", {"go": str(tmp_path / "go"), "log": str(tmp_path / "log")}, tmp_path / "slow.json")
+    assert note["job_hash"] == job.hash
+    assert executor().run([job]) == [{"waited": True}]
+    assert (tmp_path / "log").read_text() == "started\n"      # once
+    assert not (tmp_path / "slow.json.submitted").exists()
+
+
+def test_a_running_job_of_other_arguments_is_cancelled(make_job: MakeJob, tmp_path: Path) -> None:
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(tmp_path)], env=env, start_new_session=True)
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "slow.json.submitted").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    old = int(json.loads((tmp_path / "slow.json.submitted").read_text())["job_id"])
+    job = Job("slow", "lab_jobs:square", {"x": 2}, tmp_path / "slow.json")
+    assert executor().run([job])[0]["y"] == 4
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{old}/cmdline").exists() and Path(f"/proc/{old}/cmdline").read_bytes() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{old}/cmdline").exists() or not Path(f"/proc/{old}/cmdline").read_bytes()
+
+
+def test_options_submitit_does_not_know_are_named(make_job: MakeJob) -> None:
+    with pytest.raises(ConfigError, match=r"executor.options: .*slurm_partitoin"):
+        executor(options={"slurm_partitoin": "gpu"}).run([make_job("square", x=1)])
+
+
+def test_without_slurm_on_the_machine_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ConfigError, match="sbatch and srun"):
+        SlurmExecutor()
+
+
+def test_the_cluster_is_one_of_two() -> None:
+    with pytest.raises(ConfigError, match="'slurm' or 'local', got 'pbs'"):
+        SlurmExecutor(cluster="pbs")

@@ -1,0 +1,94 @@
+"""Buy labels: the initial set before cycle 0, the strategy's queries at the end of a cycle."""
+
+from pathlib import Path
+
+from al_lab.core.budget import Allowance
+from al_lab.core.errors import ConfigError, DataError, explain
+from al_lab.core.files import read_json, write_json
+from al_lab.core.oracle import Oracle, SimulatedOracle
+from al_lab.core.pool import INITIAL, Pool, purchase_dir
+from al_lab.core.predictions import load_predictions, save_predictions
+from al_lab.core.purchase import Purchase, publish_selections, read_queries, write_queries
+from al_lab.core.rng import Rng
+from al_lab.core.stage import Stage, StageContext
+from al_lab.core.types import Query
+from al_lab.stages.sharding import remove_shards, run_sharded
+
+
+def _buy(ctx: StageContext, oracle: Oracle, purchase: Purchase) -> dict[str, float]:
+    """Reveal, then write the pool the next training sees."""
+    bought = oracle.reveal(ctx.dataset, purchase)
+    if not bought:
+        raise DataError(explain(expected="at least one image within the budget", got=f"the first needs more than {purchase.allowance.amount} {purchase.allowance.unit}s",
+                                where=f"purchase of cycle {purchase.cycle}", do="raise budget.per_cycle"))
+    pool = ctx.pool.acquire(bought, purchase.cycle)
+    write_json(purchase_dir(ctx.run_dir, purchase.cycle + 1) / "pool.json", pool.to_json())
+    publish_selections(ctx.run_dir, range(purchase.cycle + 1))
+    cost = read_json(purchase.folder / "cost.json")
+    return {f"bought_{k}": v for k, v in cost.items()} | {"num_labeled": len(pool.labeled())}
+
+
+class Initialize(Stage):
+    """The initial set -> ``initial/``, ``cycle_00/pool.json``."""
+
+    name = "initialize"
+
+    def run(self, ctx: StageContext) -> dict[str, float]:
+        """Draw (or take what is annotated already) and reveal. The draw depends on ``split_seed`` alone."""
+        count = ctx.budget.initial_images(len(ctx.pool))
+        oracle: Oracle = ctx.oracle
+        if count is None:
+            ids = [i for i in ctx.pool.ids if ctx.dataset.has_truth(i)]
+            oracle = SimulatedOracle(oracle.seconds_per_image, oracle.seconds_per_box, oracle.seconds_per_pixel)
+        else:
+            ids = list(ctx.strategy.initial(ctx.pool, count, Rng(int(ctx.config["split_seed"]), "initial")))
+        if not ids:
+            raise ConfigError(explain(expected="an initial set", got="no image" + (" with labels" if count is None else ""), where="budget.initial",
+                                      do="give a number of images to label first, such as budget.initial=50"))
+        folder = purchase_dir(ctx.run_dir, INITIAL)
+        allowance = Allowance("image", len(ids))
+        write_queries(folder, [Query(i) for i in ids], allowance, {i: str(ctx.dataset.image_path(i)) for i in ids})
+        return _buy(ctx, oracle, Purchase(ctx.run_dir, INITIAL, read_queries(folder), allowance))
+
+    def files(self, ctx: StageContext) -> list[Path]:
+        """Return the queries, and the labels where there are boxes."""
+        return _purchase_files(purchase_dir(ctx.run_dir, INITIAL), ctx.run_dir / "cycle_00")
+
+
+class Annotate(Stage):
+    """``queries.json`` -> labels, cost, and the next cycle's ``pool.json``."""
+
+    name = "annotate"
+
+    def run(self, ctx: StageContext) -> dict[str, float]:
+        """Reveal what was selected."""
+        queries = read_queries(ctx.cycle_dir)
+        predictions = None
+        if ctx.oracle.wants_predictions and ctx.dataset.task == "detection":
+            ids = [q.sample_id for q in queries]
+            paths = run_sharded(ctx, "prelabel", "predict", ids, ctx.cycle_dir / "model.ckpt", ".npz")
+            predictions = _merge(paths, ctx.cycle_dir / "prelabels.npz")
+        allowance = ctx.budget.allowance(ctx.cycle, len(ctx.pool))
+        return _buy(ctx, ctx.oracle, Purchase(ctx.run_dir, ctx.cycle, queries, allowance, predictions))
+
+    def files(self, ctx: StageContext) -> list[Path]:
+        """Return the labels and the new pool."""
+        return _purchase_files(ctx.cycle_dir, purchase_dir(ctx.run_dir, ctx.cycle + 1))
+
+
+def _merge(paths: list[Path], out: Path) -> Path:
+    save_predictions(out, load_predictions(paths))
+    remove_shards(paths)
+    return out
+
+
+def _purchase_files(folder: Path, next_cycle: Path) -> list[Path]:
+    return [p for p in (folder / "queries.json", folder / "labels.jsonl", folder / "cost.json", next_cycle / "pool.json") if p.is_file()]
+
+
+def load_pool(ids: tuple[str, ...], run_dir: Path, cycle: int) -> Pool:
+    """Return the pool at the start of a cycle; before the initial purchase nothing is labeled."""
+    path = purchase_dir(run_dir, cycle) / "pool.json"
+    if not path.is_file():
+        return Pool(tuple(ids), run_dir=run_dir)
+    return Pool.from_json(read_json(path), ids, run_dir)

@@ -1,0 +1,68 @@
+"""Measure the trained model on the test set, once a cycle."""
+
+import csv
+import io
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from al_lab.core.files import write_json, write_text
+from al_lab.core.predictions import load_predictions, save_predictions
+from al_lab.core.stage import Stage, StageContext
+from al_lab.metrics.build import build_metrics
+from al_lab.metrics.miou import miou_from_confusion
+from al_lab.metrics.result import MetricResult
+from al_lab.stages.sharding import remove_shards, run_sharded
+
+log = logging.getLogger(__name__)
+
+
+class Evaluate(Stage):
+    """``model.ckpt`` -> ``metrics.json``, ``per_class.csv``, predictions."""
+
+    name = "evaluate"
+
+    def run(self, ctx: StageContext) -> dict[str, float]:
+        """Predict the test images in parallel and compute the dataset's metrics."""
+        ids = ctx.dataset.test_ids
+        if not ids:
+            log.info("evaluation is skipped: dataset %r has no test set", ctx.dataset.name)
+            results = []
+        elif ctx.dataset.task == "detection":
+            results = self._detection(ctx, ids)
+        else:
+            results = self._segmentation(ctx, ids)
+        scalars = {name: float(value) for result in results for name, value in result.scalars.items()}
+        write_json(ctx.cycle_dir / "metrics.json", scalars)
+        write_text(ctx.cycle_dir / "per_class.csv", _per_class_csv(results))
+        return scalars
+
+    def files(self, ctx: StageContext) -> list[Path]:
+        """Return what the report reads."""
+        return [ctx.cycle_dir / "metrics.json", ctx.cycle_dir / "per_class.csv"]
+
+    @staticmethod
+    def _detection(ctx: StageContext, ids: tuple[str, ...]) -> list[MetricResult]:
+        checkpoint = ctx.cycle_dir / "model.ckpt"
+        predictions = load_predictions(paths := run_sharded(ctx, "predict", "predict", ids, checkpoint, ".npz"))
+        save_predictions(ctx.cycle_dir / "predictions.npz", predictions)
+        remove_shards(paths)
+        truth = {i: ctx.dataset.truth(i) for i in ids}
+        return [metric.compute(predictions, truth, ctx.dataset.classes) for metric in build_metrics(ctx.dataset.metrics)]
+
+    @staticmethod
+    def _segmentation(ctx: StageContext, ids: tuple[str, ...]) -> list[MetricResult]:
+        paths = run_sharded(ctx, "confusion", "confusion", ids, ctx.cycle_dir / "model.ckpt", ".npy")
+        total = sum(np.load(path) for path in paths)
+        remove_shards(paths)
+        return [miou_from_confusion(total, ctx.dataset.classes)]
+
+
+def _per_class_csv(results: list[MetricResult]) -> str:
+    rows = [row for result in results for row in result.per_class]
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, fieldnames=list(rows[0]) if rows else ["class", "ap", "num_gt", "num_det", "metric"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()

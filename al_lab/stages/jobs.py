@@ -1,0 +1,87 @@
+"""What a worker process is asked to do. Arguments are JSON; arrays travel as files."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from al_lab.config import build, load_config
+from al_lab.core.files import atomic_path, read_json
+from al_lab.core.pool import Pool
+from al_lab.core.predictions import save_predictions
+from al_lab.core.rng import Rng
+from al_lab.core.strategy import ProposeContext, Strategy
+from al_lab.core.types import Candidates, DenseView, ImageView
+from al_lab.learners.base import FitTask, Learner
+from al_lab.learners.build import build_learner
+
+
+@functools.lru_cache(maxsize=1)
+def _world(run_dir: Path, config_mtime_ns: int) -> tuple[dict[str, Any], Any]:
+    """Build configuration and dataset once a worker: an index of 100,000 annotations takes a while."""
+    config = load_config(run_dir)
+    return config, build(config["dataset"])
+
+
+def open_run(run_dir: str | Path) -> tuple[dict[str, Any], Any]:
+    """Return the configuration and the dataset of a run."""
+    path = Path(run_dir)
+    return _world(path, (path / "config.yaml").stat().st_mtime_ns)
+
+
+def _open_learner(run_dir: str, checkpoint: str) -> tuple[dict[str, Any], Any, Learner]:
+    config, dataset = open_run(run_dir)
+    learner = build_learner(config, dataset)
+    learner.load(Path(checkpoint))
+    return config, dataset, learner
+
+
+def fit(run_dir: str, task: dict[str, Any], progress: str | None = None) -> dict[str, float]:
+    """Train as a `FitTask` says; ``progress`` is where the executor looks for news of it."""
+    config, dataset = open_run(run_dir)
+    return build_learner(config, dataset).fit(FitTask.from_json(task | {"progress": progress}))
+
+
+def predict(run_dir: str, checkpoint: str, ids: Sequence[str], out: str) -> dict[str, float]:
+    """Write what a model detects in some images."""
+    _, _, learner = _open_learner(run_dir, checkpoint)
+    save_predictions(Path(out), {v.sample_id: v.detections for v in learner.views(ids, ("detections",))})
+    return {"images": len(ids)}
+
+
+def confusion(run_dir: str, checkpoint: str, ids: Sequence[str], out: str) -> dict[str, float]:
+    """Write the (C, C) confusion matrix of a segmenter on test images: row truth, column prediction, void left out."""
+    _, dataset, learner = _open_learner(run_dir, checkpoint)
+    c = len(dataset.classes)
+    total = np.zeros((c, c), np.int64)
+    for view in learner.views(ids, ("dense_probs",)):
+        truth = dataset.truth(view.sample_id).reshape(-1).astype(np.int64)
+        predicted = view.probs.argmax(0).cpu().numpy().reshape(-1)
+        valid = truth < c
+        total += np.bincount(truth[valid] * c + predicted[valid], minlength=c * c).reshape(c, c)
+    with atomic_path(Path(out)) as temporary, temporary.open("wb") as stream:
+        np.save(stream, total)
+    return {"images": len(ids)}
+
+
+def score(run_dir: str, checkpoint: str, cycle: int, ids: Sequence[str], out: str, quota: int | None) -> dict[str, float]:
+    """Write the candidates a strategy proposes in some images."""
+    config, dataset, learner = _open_learner(run_dir, checkpoint)
+    strategy: Strategy = build(config["strategy"])
+    pool = Pool.from_json(read_json(Path(run_dir) / f"cycle_{cycle:02d}" / "pool.json"), dataset.pool_ids, Path(run_dir))
+    views = learner.views(ids, strategy.needs)
+    parts = [propose(strategy, view, pool, config, cycle, quota) for view in views]
+    Candidates.concat(parts).save(Path(out))
+    return {"images": len(ids), "candidates": sum(len(p) for p in parts)}
+
+
+def propose(strategy: Strategy, view: ImageView | DenseView, pool: Pool, config: dict[str, Any], cycle: int, quota: int | None) -> Candidates:
+    """Ask a strategy about one image, with what was bought in it filled in."""
+    i = view.sample_id
+    if isinstance(view, DenseView):
+        view = dataclasses.replace(view, bought=pool.bought_mask(i))
+    context = ProposeContext(quota=quota, unit=config["budget"]["unit"], rng=Rng(int(config["seed"]), cycle, "score", i), is_labeled=i in pool.whole)
+    return strategy.propose(view, context)

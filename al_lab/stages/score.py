@@ -1,0 +1,45 @@
+"""Ask the strategy about every image of the pool."""
+
+from pathlib import Path
+
+from al_lab.core.stage import Stage, StageContext
+from al_lab.core.types import Candidates, DenseView, ImageView
+from al_lab.stages.jobs import propose
+from al_lab.stages.sharding import remove_shards, run_sharded
+
+
+class Score(Stage):
+    """``model.ckpt`` and pool -> ``candidates.npz``; views stream by and are never stored."""
+
+    name = "score"
+
+    def run(self, ctx: StageContext) -> dict[str, float]:
+        """Propose in parallel, or right here when the strategy needs no network."""
+        quota = _quota(ctx)
+        ids = ctx.pool.ids if ctx.strategy.scores_labeled else ctx.pool.unlabeled()
+        if ctx.strategy.needs:
+            paths = run_sharded(ctx, "score", "score", ids, ctx.cycle_dir / "model.ckpt", ".npz", cycle=ctx.cycle, quota=quota)
+            candidates = Candidates.concat([Candidates.load(p) for p in paths])
+        else:
+            paths = []
+            candidates = Candidates.concat([propose(ctx.strategy, self._bare_view(ctx, i), ctx.pool, dict(ctx.config), ctx.cycle, quota) for i in ids])
+        candidates.save(ctx.cycle_dir / "candidates.npz")
+        remove_shards(paths)
+        utility = candidates.utility
+        return {"num_candidates": len(candidates)} | ({"max_utility": float(utility.max()), "mean_utility": float(utility.mean())} if len(utility) else {})
+
+    def files(self, ctx: StageContext) -> list[Path]:
+        """Return the candidates."""
+        return [ctx.cycle_dir / "candidates.npz"]
+
+    @staticmethod
+    def _bare_view(ctx: StageContext, sample_id: str) -> ImageView | DenseView:
+        if ctx.budget.unit in ("image", "box"):
+            return ImageView(sample_id)
+        return DenseView(sample_id, ctx.dataset.size_hw(sample_id), probs=None)
+
+
+def _quota(ctx: StageContext) -> int | None:
+    """Return how many pixels or regions of one image can be bought at most."""
+    allowance = ctx.budget.allowance(ctx.cycle, len(ctx.pool))
+    return None if allowance.unit in ("image", "box") else allowance.amount

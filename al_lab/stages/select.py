@@ -1,0 +1,36 @@
+"""Let the strategy choose, and check that the choice can be paid."""
+
+from pathlib import Path
+
+import numpy as np
+
+from al_lab.core.errors import ConfigError, explain
+from al_lab.core.purchase import write_queries
+from al_lab.core.stage import Stage, StageContext
+from al_lab.core.types import Candidates
+
+
+class Select(Stage):
+    """``candidates.npz`` (and what the strategy's own stages wrote) -> ``queries.json``."""
+
+    name = "select"
+
+    def run(self, ctx: StageContext) -> dict[str, float]:
+        """Select within the budget; strangers, repetitions and overspending are refused here, once for every strategy."""
+        candidates = Candidates.load(ctx.cycle_dir / "candidates.npz")
+        allowance = ctx.budget.allowance(ctx.cycle, len(ctx.pool))
+        ctx.strategy.restore(ctx.cycle_dir)
+        queries = ctx.strategy.select(candidates, ctx.pool, allowance, ctx.rng("select"))
+        where = f"select of cycle {ctx.cycle}"
+        if not queries:
+            raise ConfigError(explain(expected="at least one query", got=f"none from {len(candidates)} candidates", where=where,
+                                      do="lower budget.cycles: there is nothing left to buy, or the allowance is 0"))
+        allowance.check(queries, where)
+        ctx.pool.acquire(queries, ctx.cycle)
+        write_queries(ctx.cycle_dir, queries, allowance, {q.sample_id: str(ctx.dataset.image_path(q.sample_id)) for q in queries})
+        utilities = [q.utility for q in queries]
+        return {"num_queries": len(queries), "mean_selected_utility": float(np.mean(utilities)), "min_selected_utility": float(np.min(utilities))}
+
+    def files(self, ctx: StageContext) -> list[Path]:
+        """Return the queries; they hold the hashes of their masks."""
+        return [ctx.cycle_dir / "queries.json"]

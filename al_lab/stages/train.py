@@ -1,0 +1,99 @@
+"""Train on everything bought so far, in a worker process."""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+
+from al_lab.config import build
+from al_lab.core.errors import ConfigError, explain
+from al_lab.core.files import atomic_path, read_json, sha256, write_json
+from al_lab.core.labels import read_labels
+from al_lab.core.pool import purchase_dir
+from al_lab.core.rng import Rng
+from al_lab.core.stage import Stage, StageContext
+from al_lab.execution.job import Job
+from al_lab.learners.base import FitTask
+
+log = logging.getLogger(__name__)
+
+
+class Train(Stage):
+    """labels -> ``model.ckpt``."""
+
+    name = "train"
+
+    def run(self, ctx: StageContext) -> dict[str, float]:
+        """Fit the learner; an identical fit that is in ``runtime.cache_dir`` is reused."""
+        task = self.task(ctx)
+        cache = _Cache(ctx, task)
+        cached = cache.fetch(task.checkpoint)
+        if cached is not None:
+            return cached
+        kwargs = {"run_dir": str(ctx.run_dir), "task": task.to_json(), "progress": str(task.scratch_dir / "progress.json")}
+        (scalars,) = ctx.executor.run([Job(f"cycle {ctx.cycle:02d} train", "al_lab.stages.jobs:fit", kwargs,
+                                           ctx.cycle_dir / "train.json", devices=task.devices)])
+        cache.store(task.checkpoint, scalars)
+        train_log = task.scratch_dir / "train_log.csv"
+        if train_log.is_file():
+            shutil.copyfile(train_log, ctx.cycle_dir / "train_log.csv")
+        shutil.rmtree(task.scratch_dir, ignore_errors=True)
+        return scalars
+
+    def files(self, ctx: StageContext) -> list[Path]:
+        """Return the checkpoint."""
+        return [ctx.cycle_dir / "model.ckpt"]
+
+    @staticmethod
+    def task(ctx: StageContext) -> FitTask:
+        """Describe this cycle's training."""
+        settings = build(ctx.config["trainer"])
+        labeled = ctx.pool.labeled()
+        if not labeled:
+            raise ConfigError(explain(expected="at least one labeled image", got="none", where=f"cycle {ctx.cycle}", do="raise budget.initial"))
+        start = settings.start if ctx.cycle else "scratch"
+        whole = set(ctx.pool.whole)
+        return FitTask(
+            labeled=labeled, unlabeled=tuple(i for i in ctx.pool.ids if i not in whole), labels_dir=ctx.run_dir, cycle=ctx.cycle,
+            checkpoint=ctx.cycle_dir / "model.ckpt", scratch_dir=ctx.cycle_dir / "training", seed=Rng(int(ctx.config["seed"]), ctx.cycle, "train").seed(),
+            start=start, init_checkpoint=None if start == "scratch" else purchase_dir(ctx.run_dir, ctx.cycle - 1) / "model.ckpt",
+            stop_at=settings.stop_step(ctx.cycle, len(labeled)), devices=int(ctx.config["runtime"]["devices"]))
+
+
+class _Cache:
+    """The same recipe, seed and labels are the same model, so ten strategies can share their cycle 0."""
+
+    def __init__(self, ctx: StageContext, task: FitTask) -> None:
+        root = ctx.config["runtime"].get("cache_dir")
+        self.folder = Path(root) / self._key(ctx, task) if root and ctx.dataset.task == "detection" else None
+
+    @staticmethod
+    def _key(ctx: StageContext, task: FitTask) -> str:
+        content = {
+            "config": {k: ctx.config.get(k) for k in ("dataset", "detector", "segmenter", "objective", "trainer")},
+            "seed": task.seed, "start": task.start, "stop_at": task.stop_at, "devices": task.devices,
+            "labels": {i: a.to_json() for i, a in read_labels(ctx.run_dir, task.labeled).items()},
+            "unlabeled": task.unlabeled, "init": sha256(task.init_checkpoint) if task.init_checkpoint else None}
+        return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+    def fetch(self, checkpoint: Path) -> dict[str, float] | None:
+        """Copy a finished model here, if there is one."""
+        if self.folder is None or not (self.folder / "scalars.json").is_file():
+            return None
+        with atomic_path(checkpoint) as temporary:
+            shutil.copyfile(self.folder / "model.ckpt", temporary)
+        log.info("the same training is in %s: reused", self.folder)
+        return read_json(self.folder / "scalars.json")
+
+    def store(self, checkpoint: Path, scalars: dict[str, float]) -> None:
+        """Keep a finished model; ``scalars.json`` comes last and makes it count."""
+        if self.folder is None:
+            return
+        with atomic_path(self.folder / "model.ckpt") as temporary:
+            try:
+                os.link(checkpoint, temporary)
+            except OSError:  # another file system
+                shutil.copyfile(checkpoint, temporary)
+        write_json(self.folder / "scalars.json", scalars)

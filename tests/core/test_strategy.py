@@ -1,0 +1,53 @@
+import logging
+
+import numpy as np
+
+from al_lab.core.budget import Allowance
+from al_lab.core.pool import Pool
+from al_lab.core.rng import rng_for
+from al_lab.core.strategy import take_best
+from al_lab.core.types import Candidates, Query
+
+RNG = rng_for(0, 0, "select")
+
+
+def ids(queries):
+    return [q.sample_id for q in queries]
+
+
+def test_highest_utility_first_and_labeled_images_never():
+    pool = Pool(tuple("abcd")).acquire([Query("b")], 0)
+    assert ids(take_best(Candidates.images("abcd", [1, 9, 3, 2]), pool, Allowance("image", 2), RNG)) == ["c", "d"]
+
+
+def test_ties_are_a_lottery_that_the_order_of_the_pool_does_not_decide(caplog):
+    names = [f"{k:02d}" for k in range(30)]
+    with caplog.at_level(logging.WARNING):
+        forward = ids(take_best(Candidates.images(names, np.zeros(30)), Pool(tuple(names)), Allowance("image", 8), RNG))
+    backward = ids(take_best(Candidates.images(names[::-1], np.zeros(30)), Pool(tuple(names)), Allowance("image", 8), RNG))
+    assert forward == backward != names[:8]
+    assert forward != ids(take_best(Candidates.images(names, np.zeros(30)), Pool(tuple(names)), Allowance("image", 8), rng_for(1, 0, "select")))
+    assert "30 of 30 utilities are equal" in caplog.text
+    assert ids(take_best(Candidates.images(names, np.zeros(30)), Pool(tuple(names)), Allowance("image", 3), RNG, ties="id")) == names[:3]
+
+
+def pixels():
+    return Candidates.concat([Candidates.pixels("a", (4, 4), [3, 0, 9], [1.0, 5.0, 4.0]), Candidates.pixels("b", (4, 4), [7, 2], [9.0, 2.0])])
+
+
+def test_pixels_of_the_whole_pool_become_one_query_an_image():
+    chosen = take_best(pixels(), Pool(("a", "b")), Allowance("pixel", 3), RNG)
+    assert [(q.sample_id, q.region.pixels.tolist()) for q in chosen] == [("b", [7]), ("a", [0, 9])]
+
+
+def test_pixels_of_each_image():
+    chosen = take_best(pixels(), Pool(("a", "b")), Allowance("pixel", 1, per_image=True), RNG)
+    assert [(q.sample_id, q.region.pixels.tolist()) for q in chosen] == [("b", [7]), ("a", [0])]
+
+
+def test_windows_pay_for_their_pixels():
+    """3x3 windows around (2,2), (0,0), (4,4): 9, 4 and 4 pixels, each corner window sharing one with the first."""
+    windows = Candidates.pixels("a", (5, 5), [12, 0, 24], [3.0, 2.0, 1.0], radius_px=1)
+    assert [len(q.region) for q in take_best(windows, Pool(("a",)), Allowance("pixel", 12), RNG)] == [9]
+    assert [len(q.region) for q in take_best(windows, Pool(("a",)), Allowance("pixel", 13), RNG)] == [12]
+    assert [len(q.region) for q in take_best(windows, Pool(("a",)), Allowance("region", 3), RNG)] == [15]

@@ -1,0 +1,154 @@
+"""A world small enough to run a campaign in milliseconds: data without pixels, learners without networks."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from al_lab.core.files import write_json
+from al_lab.core.labels import read_labels, read_pixel_labels
+from al_lab.core.rng import Rng
+from al_lab.core.types import Annotation, DenseView, Detections, ImageView
+from al_lab.learners.base import FitTask, Learner
+
+
+class StubDetection:
+    """Images are names; each has a few boxes that follow from its name."""
+
+    task = "detection"
+
+    def __init__(self, size: int = 40, num_test: int = 8, garbage_for: Sequence[str] = (), name: str = "stub") -> None:
+        self.name = name
+        self.classes = ("a", "b", "c")
+        self.metrics = ("voc07_ap50",)
+        self.pool_ids = tuple(f"img/{k:03d}" for k in range(size))
+        self.test_ids = tuple(f"test/{k:03d}" for k in range(num_test))
+        self.val_ids = ()
+        self.garbage_for = frozenset(garbage_for)
+
+    def image_path(self, sample_id: str) -> Path:
+        return Path("images") / f"{sample_id}.jpg"
+
+    def size_hw(self, sample_id: str) -> tuple[int, int]:
+        return (60, 80)
+
+    def has_truth(self, sample_id: str) -> bool:
+        return True
+
+    def truth(self, sample_id: str) -> Annotation:
+        rng = Rng(99 if sample_id in self.garbage_for else 7, "truth", sample_id).generator()
+        n = int(rng.integers(1, 5))
+        corner = rng.uniform(0, 40, (n, 2))
+        return Annotation.make(np.concatenate([corner, corner + rng.uniform(5, 20, (n, 2))], 1), rng.integers(0, 3, n))
+
+
+class StubLearner(Learner):
+    """"Trains" by hashing what it was given; what it says of an image depends on every label it has seen."""
+
+    provides = ("detections", "class_probs", "image_embedding")
+
+    def __init__(self, num_classes: int) -> None:
+        self.num_classes = num_classes
+        self.state = ""
+
+    def fit(self, task: FitTask) -> dict[str, float]:
+        labels = read_labels(task.labels_dir, task.labeled)
+        before = json.loads(task.init_checkpoint.read_text()) if task.init_checkpoint else None
+        content = [sorted((i, json.dumps(a.to_json())) for i, a in labels.items()), task.seed, task.stop_at,
+                   before if task.start != "scratch" else None]
+        digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+        write_json(task.checkpoint, {"state": digest, "step": task.stop_at or 100})
+        return {"loss": int(digest[:6], 16) / 2**24}
+
+    def load(self, checkpoint: Path) -> None:
+        self.state = json.loads(checkpoint.read_text())["state"]
+
+    def views(self, ids: Sequence[str], needs: Sequence[str]) -> Iterator[ImageView]:
+        for i in ids:
+            rng = Rng(0, self.state, i).generator()
+            n = int(rng.integers(0, 6))
+            corner = rng.uniform(0, 40, (n, 2))
+            probs = rng.dirichlet(np.ones(self.num_classes + 1), n).astype(np.float32).reshape(n, -1)
+            labels = probs[:, 1:].argmax(1) if n else np.zeros(0, np.int64)
+            confidence = probs[np.arange(n), labels + 1]
+            order = np.argsort(-confidence)
+            boxes = np.concatenate([corner, corner + rng.uniform(5, 20, (n, 2))], 1).astype(np.float32)
+            detections = Detections(boxes[order], confidence[order], labels[order].astype(np.int64), probs[order])
+            yield ImageView(i, (60, 80), detections, rng.normal(size=8).astype(np.float32))
+
+
+class StubDense:
+    """Eight generated frames of 24x32 pixels with label maps."""
+
+    task = "segmentation"
+
+    def __init__(self, size: int = 8, garbage_for: Sequence[str] = (), name: str = "stub_dense") -> None:
+        self.name = name
+        self.classes = ("sky", "road", "car")
+        self.metrics = ("miou",)
+        self.pool_ids = tuple(f"frame/{k}" for k in range(size))
+        self.test_ids = ("test/0", "test/1")
+        self.val_ids = ()
+        self.garbage_for = frozenset(garbage_for)
+
+    def image_path(self, sample_id: str) -> Path:
+        return Path("frames") / f"{sample_id}.png"
+
+    def size_hw(self, sample_id: str) -> tuple[int, int]:
+        return (24, 32)
+
+    def has_truth(self, sample_id: str) -> bool:
+        return True
+
+    def truth(self, sample_id: str) -> np.ndarray:
+        rng = Rng(99 if sample_id in self.garbage_for else 7, "truth", sample_id).generator()
+        return rng.integers(0, 3, (24, 32)).astype(np.uint8)
+
+
+class FakeSegmenter(Learner):
+    """Dense probabilities that depend on every pixel label bought so far."""
+
+    provides = ("dense_probs",)
+
+    def __init__(self, num_classes: int) -> None:
+        self.num_classes = num_classes
+        self.state = ""
+
+    def fit(self, task: FitTask) -> dict[str, float]:
+        digest = hashlib.sha256(f"{task.seed} {task.stop_at}".encode())
+        if task.start != "scratch":
+            digest.update(task.init_checkpoint.read_bytes())
+        for i in task.labeled:
+            digest.update(read_pixel_labels(task.labels_dir, i, task.cycle).tobytes())
+        write_json(task.checkpoint, {"state": digest.hexdigest()})
+        return {"loss": 1.0}
+
+    def load(self, checkpoint: Path) -> None:
+        self.state = json.loads(checkpoint.read_text())["state"]
+
+    def views(self, ids: Sequence[str], needs: Sequence[str]) -> Iterator[DenseView]:
+        import torch
+
+        for i in ids:
+            p = Rng(0, self.state, i).generator().dirichlet(np.ones(self.num_classes), (24, 32)).astype(np.float32)
+            yield DenseView(i, (24, 32), torch.from_numpy(np.ascontiguousarray(p.transpose(2, 0, 1))))
+
+
+def stub_config(strategy: dict, *, dense: bool = False, cycles: int = 2, **changes: object) -> dict:
+    """A resolved configuration over the stubs; ``changes`` replace whole top-level keys."""
+    model = {"_target_": "tests.stubs.FakeSegmenter" if dense else "tests.stubs.StubLearner"}
+    budget = {"unit": "pixel", "initial": 2, "per_cycle": 10, "scope": "image"} if dense else {"unit": "image", "initial": 6, "per_cycle": 5}
+    config = {
+        "protocol": "none", "choices": {"strategy": strategy["_target_"].rsplit(".", 2)[-2], "dataset": "stub"},
+        "dataset": {"_target_": "tests.stubs.StubDense" if dense else "tests.stubs.StubDetection"},
+        "detector": None if dense else model, "segmenter": model if dense else None, "objective": None, "strategy": strategy,
+        "budget": {"_target_": "al_lab.core.budget.Budget", "cycles": cycles, **budget},
+        "trainer": {"_target_": "al_lab.learners.settings.TrainSettings", "batch_size": 4, "max_iters": 100},
+        "oracle": {"_target_": "al_lab.core.oracle.SimulatedOracle"},
+        "executor": {"_target_": "al_lab.execution.inline.InlineExecutor"},
+        "runtime": {"predict_batch": 4, "devices": 1, "cache_dir": None, "checkpoint_minutes": 5, "num_workers": 0},
+        "tracker": None, "seed": 0, "split_seed": 0, "name": None, "restart": False,
+    }
+    return config | changes

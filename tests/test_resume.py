@@ -1,0 +1,191 @@
+"""Killed at any (cycle, stage), before or after its commit, the same command ends in the same run folder."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from al_lab.campaign import run_campaign
+from al_lab.core import ledger as ledger_module
+from al_lab.core.errors import ResumeError
+from al_lab.core.oracle import SimulatedOracle
+from tests.stubs import stub_config
+
+DETECTION = {"_target_": "al_lab.strategies.core_set.CoreSet"}
+PIXELS = {"_target_": "al_lab.strategies.margin.Margin"}
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing catches it, nothing cleans up after it."""
+
+
+def contents(run_dir: Path) -> dict[str, object]:
+    """What a run says in the end; times and job bookkeeping left out."""
+    out: dict[str, object] = {}
+    for path in sorted(run_dir.rglob("*")):
+        name = str(path.relative_to(run_dir))
+        if path.is_dir() or name in ("run.log", "environment.json", ".lock", "report.html") or path.name.startswith("train.json") or "figures" in name:
+            continue
+        if name == "ledger.jsonl":
+            out[name] = [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in path.read_text().splitlines()]
+        else:
+            out[name] = path.read_bytes()
+    return out
+
+
+CONFIGS = {
+    "images": lambda: stub_config(DETECTION),
+    "pixels": lambda: stub_config(PIXELS, dense=True),
+    "continue": lambda: stub_config(DETECTION, trainer={"_target_": "al_lab.learners.settings.TrainSettings", "batch_size": 4, "max_iters": 100,
+                                                        "start": "continue", "stop_at": [40, 60, 100]}),
+    "boxes": lambda: stub_config({"_target_": "al_lab.strategies.entropy.Entropy"}, budget={
+        "_target_": "al_lab.core.budget.Budget", "unit": "box", "initial": 6, "per_cycle": 12, "cycles": 2}),
+}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, object]]:
+    # Every run lives at a path of the same name: checkpoints and queries name no path, and this proves it.
+    results = {}
+    for name, make in CONFIGS.items():
+        folder = tmp_path_factory.mktemp(name) / "run"
+        assert run_campaign(make(), folder)["status"] == "finished"
+        results[name] = contents(folder)
+    return results
+
+
+def kill_at(monkeypatch: pytest.MonkeyPatch, nth: int, when: str) -> None:
+    """Die around the nth commit of this process."""
+    real, count = ledger_module.Ledger.commit, iter(range(10**6))
+
+    def commit(self: ledger_module.Ledger, *args: object, **kwargs: object) -> None:
+        mine = next(count) == nth
+        if mine and when == "before":
+            raise Killed
+        real(self, *args, **kwargs)
+        if mine:
+            raise Killed
+
+    monkeypatch.setattr(ledger_module.Ledger, "commit", commit)
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_around_every_commit(kind: str, when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uninterrupted: dict) -> None:
+    stages = len(uninterrupted[kind]["ledger.jsonl"])
+    for nth in range(stages):
+        run_dir = tmp_path / str(nth) / "run"
+        with monkeypatch.context() as patch:
+            kill_at(patch, nth, when)
+            with pytest.raises(Killed):
+                run_campaign(CONFIGS[kind](), run_dir)
+        run_campaign(CONFIGS[kind](), run_dir)
+        assert contents(run_dir) == uninterrupted[kind], f"killed {when} commit {nth}"
+
+
+def test_killed_while_appending_to_the_ledger(tmp_path: Path, uninterrupted: dict) -> None:
+    run_dir = tmp_path / "run"
+    run_campaign(CONFIGS["images"](), run_dir)
+    ledger = run_dir / "ledger.jsonl"
+    ledger.write_bytes(ledger.read_bytes()[:-30])
+    run_campaign(CONFIGS["images"](), run_dir)
+    assert contents(run_dir) == uninterrupted["images"]
+
+
+def test_finished_run_returns_at_once_and_more_cycles_continue_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uninterrupted: dict) -> None:
+    run_dir = tmp_path / "run"
+    run_campaign(stub_config(DETECTION, cycles=1), run_dir)
+    assert run_campaign(CONFIGS["images"](), run_dir)["status"] == "finished"
+    ours, whole = contents(run_dir), uninterrupted["images"]
+    assert ours == whole
+    monkeypatch.setattr("al_lab.campaign._build", lambda *_: pytest.fail("a finished run builds nothing"))
+    assert run_campaign(CONFIGS["images"](), run_dir)["status"] == "already finished"
+
+
+def test_another_config_is_refused_with_the_difference_and_restart_moves_the_old_run_aside(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    run_campaign(CONFIGS["images"](), run_dir)
+    changed = CONFIGS["images"]()
+    changed["budget"]["per_cycle"] = 4
+    with pytest.raises(ResumeError, match=r"budget\.per_cycle.*restart=true"):
+        run_campaign(changed, run_dir)
+    assert run_campaign(changed | {"restart": True}, run_dir)["status"] == "finished"
+    assert (tmp_path / "run.before-restart-1" / "ledger.jsonl").is_file()
+
+
+def test_machine_keys_never_refuse(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    run_campaign(stub_config(DETECTION, cycles=1), run_dir)
+    moved = stub_config(DETECTION, cycles=1)
+    moved["runtime"]["num_workers"] = 3
+    assert run_campaign(moved, run_dir)["status"] == "already finished"
+
+
+def test_broken_ledger_is_named_and_kept(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    run_campaign(stub_config(DETECTION, cycles=1), run_dir)
+    ledger = run_dir / "ledger.jsonl"
+    lines = ledger.read_text().splitlines()
+    ledger.write_text("\n".join([lines[0], "garbage", *lines[2:]]) + "\n")
+    with pytest.raises(ResumeError, match="line 2"):
+        run_campaign(stub_config(DETECTION, cycles=1), run_dir)
+    assert "garbage" in ledger.read_text()
+
+
+def test_two_processes_never_share_a_folder(tmp_path: Path) -> None:
+    from al_lab.core.files import folder_lock
+
+    run_dir = tmp_path / "run"
+    with folder_lock(run_dir), pytest.raises(ResumeError, match="nobody else is using"):
+        run_campaign(CONFIGS["images"](), run_dir)
+
+
+def test_labels_never_bought_can_be_garbage(tmp_path: Path, uninterrupted: dict) -> None:
+    """The oracle's firewall: a run that could not have seen a label selects the same whatever that label says."""
+    for kind, dataset in (("images", "tests.stubs.StubDetection"), ("pixels", "tests.stubs.StubDense")):
+        published = json.loads(uninterrupted[kind]["selections.json"])
+        bought = {row["id"] for purchase in published["purchases"] for row in purchase["queries"]}
+        config = CONFIGS[kind]()
+        ids = [f"img/{k:03d}" for k in range(40)] if kind == "images" else []
+        config["dataset"] = {"_target_": dataset, "garbage_for": [i for i in ids if i not in bought]}
+        run_campaign(config, tmp_path / kind)
+        assert (tmp_path / kind / "selections.json").read_bytes() == uninterrupted[kind]["selections.json"]
+
+
+def test_replay_buys_a_published_list_again(tmp_path: Path, uninterrupted: dict) -> None:
+    for kind, dense in (("images", False), ("pixels", True)):
+        run_campaign(CONFIGS[kind](), tmp_path / kind)
+        config = stub_config({"_target_": "al_lab.strategies.replay.Replay", "path": str(tmp_path / kind / "selections.json")}, dense=dense)
+        run_campaign(config, tmp_path / f"replayed_{kind}")
+        theirs, ours = (json.loads((p / "selections.json").read_text()) for p in (tmp_path / kind, tmp_path / f"replayed_{kind}"))
+        assert [[(q["id"], q.get("sha256")) for q in p["queries"]] for p in ours["purchases"]] == \
+            [[(q["id"], q.get("sha256")) for q in p["queries"]] for p in theirs["purchases"]]
+        metrics = [json.loads((tmp_path / d / "cycle_02/metrics.json").read_text()) for d in (kind, f"replayed_{kind}")]
+        assert metrics[0] == metrics[1]
+
+
+def test_cache_shares_a_training_between_strategies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = stub_config(DETECTION)["runtime"] | {"cache_dir": str(tmp_path / "cache")}
+    run_campaign(stub_config(DETECTION, cycles=1, runtime=runtime), tmp_path / "first")
+    fits = []
+    real = __import__("tests.stubs", fromlist=["StubLearner"]).StubLearner.fit
+    monkeypatch.setattr("tests.stubs.StubLearner.fit", lambda self, task: fits.append(task.cycle) or real(self, task))
+    run_campaign(stub_config({"_target_": "al_lab.strategies.random.Random"}, cycles=1, runtime=runtime), tmp_path / "second")
+    assert fits == [1]
+    assert (tmp_path / "first/cycle_00/model.ckpt").read_bytes() == (tmp_path / "second/cycle_00/model.ckpt").read_bytes()
+
+
+def test_oracle_that_lacks_truth_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from al_lab.core.errors import DataError
+
+    monkeypatch.setattr("tests.stubs.StubDetection.has_truth", lambda self, i: i != "img/003")
+    with pytest.raises(DataError, match=r"img/003.*oracle=folder"):
+        SimulatedOracle().reveal(__import__("tests.stubs", fromlist=["x"]).StubDetection(), _purchase(tmp_path))
+
+
+def _purchase(run_dir: Path):  # noqa: ANN202
+    from al_lab.core.budget import Allowance
+    from al_lab.core.purchase import Purchase
+    from al_lab.core.types import Query
+
+    return Purchase(run_dir, 0, (Query("img/003"),), Allowance("image", 1))

@@ -110,7 +110,8 @@ def pad_boxes(boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> tuple[Tensor
     return padded, padded_labels, ((padded[..., 2:] - padded[..., :2]) > 0).all(-1)
 
 
-def match(boxes: Tensor, valid: Tensor, priors: Tensor, matching: Matching, ignored: Tensor | None = None) -> Tensor:
+def match(boxes: Tensor, valid: Tensor, priors: Tensor, matching: Matching, ignored: Tensor | None = None,
+          usable: Tensor | None = None) -> Tensor:
     """Assign a ground-truth box to each anchor of each image.
 
     Args:
@@ -119,6 +120,7 @@ def match(boxes: Tensor, valid: Tensor, priors: Tensor, matching: Matching, igno
         priors: (P, 4) cxcywh.
         matching: thresholds.
         ignored: (B, I, 4) xyxy, padded with empty boxes: regions to learn nothing from (crowds).
+        usable: (B, P) bool, anchors that take part; the others (in a batch's padding) are ignored.
     Returns:
         (B, P) int64: index of the box in 0..G-1, `BACKGROUND` or `IGNORED`. On conflict the later box wins.
     """
@@ -127,15 +129,18 @@ def match(boxes: Tensor, valid: Tensor, priors: Tensor, matching: Matching, igno
     extra = 0 if ignored is None else ignored.shape[1]
     step = max(1, _BLOCK // (max(num_boxes, extra, 1) * len(priors)))
     blocks = [slice(i, i + step) for i in range(0, num_images, step)]
-    parts = [_match_block(boxes[s], valid[s], anchors, matching, None if ignored is None else ignored[s]) for s in blocks]
+    parts = [_match_block(boxes[s], valid[s], anchors, matching, None if ignored is None else ignored[s],
+                          None if usable is None else usable[s]) for s in blocks]
     return torch.cat(parts)
 
 
-def _match_block(boxes: Tensor, valid: Tensor, anchors: Tensor, matching: Matching, ignored: Tensor | None) -> Tensor:
+def _match_block(boxes: Tensor, valid: Tensor, anchors: Tensor, matching: Matching, ignored: Tensor | None, usable: Tensor | None) -> Tensor:
     shape = (len(boxes), len(anchors))
     assigned = torch.full(shape, BACKGROUND, dtype=torch.int64, device=anchors.device)
     if boxes.shape[1]:
         overlap_BGP = iou(boxes, anchors).masked_fill_(~valid[..., None], -1)
+        if usable is not None:
+            overlap_BGP.masked_fill_(~usable[:, None], -1)
         best_BP, index_BP = overlap_BGP.max(dim=1)
         assigned.masked_fill_(best_BP >= matching.neg_iou, IGNORED)
         assigned = torch.where(best_BP >= matching.pos_iou, index_BP, assigned)
@@ -146,7 +151,7 @@ def _match_block(boxes: Tensor, valid: Tensor, anchors: Tensor, matching: Matchi
         inter, _, area = _intersection(ignored, anchors)
         covered = (inter >= matching.ignore_iof * area).any(dim=1)
         assigned = assigned.masked_fill(covered & (assigned < 0), IGNORED)
-    return assigned
+    return assigned if usable is None else assigned.masked_fill(~usable, IGNORED)
 
 
 def _forced(overlap_BGP: Tensor, ties: bool) -> Tensor:

@@ -110,6 +110,8 @@ class DetectorNetwork(nn.Module):
         self.code = code or BoxCoder()
         self.matching = matching or Matching()
         self.postprocess = postprocess or Postprocess()
+        # Travels with the weights, so that a checkpoint made for other classes is named as such.
+        self.register_buffer("class_count", torch.tensor(self.num_classes))
 
     @property
     def num_logits(self) -> int:

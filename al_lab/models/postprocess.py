@@ -21,8 +21,9 @@ _DENSE = 20_000
 def decode_batch(
     head: HeadOutput,
     network: DetectorNetwork,
-    sizes_hw: Sequence[tuple[int, int]],
+    sizes_hw: Tensor | Sequence[tuple[int, int]],
     settings: Postprocess | None = None,
+    valid_hw: Tensor | Sequence[tuple[int, int]] | None = None,
 ) -> list[Detections]:
     """Decode, suppress and hand over the detections of a batch.
 
@@ -31,6 +32,8 @@ def decode_batch(
         network: gives activation, coder, resize rule and default settings.
         sizes_hw: (height, width) of the original images, B of them.
         settings: instead of the network's own.
+        valid_hw: (height, width) of the part of each input that is image and not padding; by default what the network's resize
+            rule makes of ``sizes_hw``.
     Returns:
         One `Detections` per image, boxes in pixels of the original image, most confident first.
     Raises:
@@ -44,14 +47,15 @@ def decode_batch(
     first = int(network.activation == "softmax")
     image, anchor, label, confidence = _candidates(probs_BPK[..., first:], settings, head.level_sizes)
     boxes = network.code.decode(head.deltas[image, anchor], head.priors[anchor])
+    limit, scale = _geometry(network, head.input_hw, sizes_hw, valid_hw, boxes)
     if settings.clip:
-        boxes = _clip(boxes, image, network, head.input_hw, sizes_hw)
+        boxes = torch.minimum(boxes.clamp(min=0), limit[image])
         alive = (boxes[:, 2:] > boxes[:, :2]).all(-1)
         image, anchor, label, confidence, boxes = (v[alive] for v in (image, anchor, label, confidence, boxes))
     keep = _suppress(boxes, confidence, image * network.num_classes + label, settings.nms_iou)
     keep = keep[torch.argsort(confidence[keep], descending=True, stable=True)]
     keep = _first_of_groups(image[keep], settings.max_per_image, len(sizes_hw), keep)
-    boxes = boxes[keep] * _scale(network, head.input_hw, sizes_hw, boxes)[image[keep]]
+    boxes = boxes[keep] * scale[image[keep]]
     return _hand_over(boxes, image[keep], label[keep], confidence[keep], probs_BPK[image[keep], anchor[keep]], network, len(sizes_hw))
 
 
@@ -121,28 +125,14 @@ def _suppress(boxes: Tensor, confidence: Tensor, group: Tensor, nms_iou: float) 
     return order[torch.cat(kept)]
 
 
-def _content(network: DetectorNetwork, sizes_hw: Sequence[tuple[int, int]], like: Tensor) -> tuple[Tensor, Tensor]:
-    """Return original and resized sizes, both (B, 4) as w, h, w, h."""
+def _geometry(network: DetectorNetwork, input_hw: tuple[int, int], sizes_hw: Tensor | Sequence[tuple[int, int]],
+              valid_hw: Tensor | Sequence[tuple[int, int]] | None, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return, both (B, 4) as x, y, x, y: where each image ends in its input (fractions), and original pixels per unit of input."""
     original = [(int(h), int(w)) for h, w in sizes_hw]
-    resized = [resized_hw(hw, network.input_hw, network.resize) for hw in original]
-    return tuple(like.new_tensor([(w, h, w, h) for h, w in sizes]) for sizes in (original, resized))  # type: ignore[return-value]
-
-
-def _scale(network: DetectorNetwork, input_hw: tuple[int, int], sizes_hw: Sequence[tuple[int, int]], like: Tensor) -> Tensor:
-    """Return (B, 4): pixels of the original image per unit of the (padded) input."""
-    original, resized = _content(network, sizes_hw, like)
-    if network.resize == "fixed":
-        return original
-    return original / resized * like.new_tensor([input_hw[1], input_hw[0]] * 2)
-
-
-def _clip(boxes: Tensor, image: Tensor, network: DetectorNetwork, input_hw: tuple[int, int], sizes_hw: Sequence[tuple[int, int]]) -> Tensor:
-    """Clip boxes in fractions of the padded input to their image's own part of it."""
-    if network.resize == "fixed":
-        return boxes.clamp(0, 1)
-    _, resized = _content(network, sizes_hw, boxes)
-    limit = resized / boxes.new_tensor([input_hw[1], input_hw[0]] * 2)
-    return torch.minimum(boxes.clamp(min=0), limit[image])
+    resized = [resized_hw(hw, network.input_hw, network.resize) for hw in original] if valid_hw is None else valid_hw
+    whole = like.new_tensor([(w, h, w, h) for h, w in original])
+    limit = like.new_tensor([(w, h, w, h) for h, w in resized]) / like.new_tensor([input_hw[1], input_hw[0]] * 2)
+    return limit, whole / limit
 
 
 def _hand_over(boxes: Tensor, image: Tensor, label: Tensor, confidence: Tensor, probs: Tensor, network: DetectorNetwork,

@@ -50,12 +50,23 @@ class Terms:
     num_positives: Tensor
 
 
-def targets_of(network: DetectorNetwork, head: HeadOutput, boxes_px: list[Tensor], labels: list[Tensor]) -> Targets:
-    """Match the anchors of each image with its boxes (xyxy in input pixels)."""
+def targets_of(network: DetectorNetwork, head: HeadOutput, boxes_px: list[Tensor], labels: list[Tensor],
+               valid_hw: Tensor | None = None) -> Targets:
+    """Match the anchors of each image with its boxes.
+
+    Args:
+        boxes_px: per image (G, 4) xyxy in input pixels.
+        labels: per image (G,), 0..C-1.
+        valid_hw: (B, 2), the part of each input that is image; anchors beyond it (rounded up to the network's padding) are ignored.
+    """
     height, width = head.input_hw
     padded, padded_labels, valid = pad_boxes(boxes_px, labels)
     padded = padded / padded.new_tensor([width, height, width, height])
-    assigned = match(padded, valid, head.priors, network.matching)
+    usable = None
+    if valid_hw is not None and network.resize == "keep_ratio":
+        end = torch.ceil(valid_hw / network.pad_divisor) * network.pad_divisor / valid_hw.new_tensor([height, width])
+        usable = (head.priors[:, :2] < end.flip(1).to(head.priors)[:, None]).all(-1)
+    assigned = match(padded, valid, head.priors, network.matching, usable=usable)
     image, anchor = (assigned >= 0).nonzero(as_tuple=True)
     box = assigned[image, anchor]
     deltas = network.code.encode(padded[image, box], head.priors[anchor])
@@ -192,7 +203,7 @@ class Supervised(nn.Module):
         if not rows:
             global_positives(torch.zeros(1, device=images.device))
             return {"loss": (head.logits.sum() + head.deltas.sum()) * 0.0}
-        targets = targets_of(network, head, [batch.boxes[i] for i in rows], [batch.labels[i] for i in rows])
+        targets = targets_of(network, head, [batch.boxes[i] for i in rows], [batch.labels[i] for i in rows], batch.valid_hw[rows])
         terms = self.terms(network, head, targets)
         count = self.normalizer(network, terms.num_positives)
         classes = (terms.class_positive.sum() + terms.class_negative.sum()) / count

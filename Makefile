@@ -1,8 +1,9 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 VENV   ?= .venv
-BIN    := $(VENV)/bin
-RUN    := $(BIN)/python
+RUN    := $(VENV)/bin/python
+# On small CPUs several one-thread processes beat one process with many threads by far.
+ONE    := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .PHONY: help setup demo test test-all lint bench bench-full clean
 
@@ -18,3 +19,26 @@ $(VENV)/.installed: pyproject.toml constraints.txt overrides.txt
 	@$(RUN) -m uv --version >/dev/null 2>&1 || $(RUN) -m pip install --quiet uv
 	VIRTUAL_ENV=$(abspath $(VENV)) $(RUN) -m uv pip install --compile-bytecode --override overrides.txt -c constraints.txt -e '.[mm,wandb,tensorboard,cluster,bench,dev]'
 	@touch $@
+
+demo: setup  ## A whole campaign on generated images with its random and full-data lines (minutes), then the report
+	$(ONE) $(RUN) -m scripts.demo
+
+test: setup  ## Fast tests
+	$(ONE) $(RUN) -m pytest -q -n 2 -m 'not slow and not gpu'
+
+test-all: setup  ## Every test, the slow ones too
+	$(ONE) $(RUN) -m pytest -q -n 2
+
+lint: setup  ## ruff and mypy
+	$(RUN) -m ruff check al_lab scripts tests run.py
+	$(RUN) -m mypy
+
+bench: setup  ## Speed against what one would use instead, side by side (minutes)
+	$(RUN) scripts/bench.py
+
+bench-full: setup  ## The same with every peer run to its end (hours)
+	$(RUN) scripts/bench.py --full
+
+clean:  ## Remove build and test litter (not outputs/, not data/)
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -44,10 +44,12 @@ class Worker:
         self.is_dead = False
 
     def register(self, selector: selectors.BaseSelector) -> None:
+        """Let the selector tell when there is something to `read`."""
         self._selector = selector
         selector.register(self._answers, selectors.EVENT_READ, self)
 
     def send(self, request: dict[str, Any]) -> None:
+        """Give it a job; the reply to the one before is forgotten."""
         self.reply = None
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):      # dead: its answers will end, too
@@ -55,6 +57,7 @@ class Worker:
             self.process.stdin.flush()
 
     def read(self) -> None:
+        """Take what has arrived: a part of a reply, the rest of it, or the end."""
         data = os.read(self._answers, 65536)
         self._buffer += data
         if not data:
@@ -142,10 +145,12 @@ class Gang:
         return next((error for error in errors if error["lab"]), errors[0])
 
     def release(self) -> None:
+        """Tell all of them that nothing more will come."""
         for worker in self._workers:
             worker.release()
 
     def kill(self, after: float = 0.0) -> None:
+        """End all of them, no sooner than ``after``."""
         for worker in self._workers:
             worker.kill(after)
         self._workers, self.attempt, self._deadline = [], None, None

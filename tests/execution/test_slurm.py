@@ -106,3 +106,37 @@ def test_without_slurm_on_the_machine_it_says_so(monkeypatch: pytest.MonkeyPatch
 def test_the_cluster_is_one_of_two() -> None:
     with pytest.raises(ConfigError, match="'slurm' or 'local', got 'pbs'"):
         SlurmExecutor(cluster="pbs")
+
+
+SBATCH = """#!/bin/sh
+# A cluster of one machine: runs every task of the array at once, as sbatch would, and answers like it.
+cp "$1" "$FAKE_SLURM/submitted.sh"
+last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' "$1")
+for task in $(seq 0 "${last:-0}"); do
+  SLURM_JOB_ID=7$task SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$task SLURM_NTASKS=1 SLURM_PROCID=0 SLURM_LOCALID=0 \\
+    SLURM_NODEID=0 SLURM_JOB_NUM_NODES=1 SLURM_JOB_NODELIST=here sh "$1" >/dev/null 2>&1 &
+done
+echo "Submitted batch job 7"
+"""
+SRUN = """#!/bin/sh
+while [ "${1#-}" != "$1" ]; do case "$1" in --output|--error) shift;; esac; shift; done
+exec "$@"
+"""
+SACCT = """#!/bin/sh
+echo "JobID|State|NodeList"
+"""
+
+
+def test_a_batch_is_one_job_array_with_its_threads_and_its_import_path(
+        make_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in (("sbatch", SBATCH), ("srun", SRUN), ("sacct", SACCT)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE_SLURM", str(tmp_path))
+    cluster = SlurmExecutor(threads=2, parallel=2, poll_seconds=0.1, options={"slurm_partition": "gpu", "timeout_min": 30})
+    results = cluster.run([make_job("who", x=n) for n in range(3)])
+    assert {(r["threads"], r["al_lab"]) for r in results} == {("2", "2")}
+    submitted = (tmp_path / "submitted.sh").read_text()
+    for line in ("#SBATCH --array=0-2%2", "#SBATCH --partition=gpu", "#SBATCH --time=30", "#SBATCH --cpus-per-task=2"):
+        assert line in submitted

@@ -49,6 +49,7 @@ class Dataset(ABC):
 
     name: str
     task: Literal["detection", "segmentation"] = "detection"
+    metrics: tuple[str, ...] = ("voc_area_ap50",)
     classes: tuple[str, ...]
     pool_ids: tuple[str, ...]
     val_ids: tuple[str, ...]
@@ -61,14 +62,24 @@ class Dataset(ABC):
         pool_ids: Sequence[str],
         val_ids: Sequence[str] = (),
         test_ids: Sequence[str] = (),
+        metrics: Sequence[str] | None = None,
     ) -> None:
         """Sort the ids and check that no sample has two roles.
+
+        Args:
+            name: of the dataset; a folder of this name holds its runs.
+            classes: names in label order.
+            pool_ids: images that may be bought.
+            val_ids: labeled images outside the pool.
+            test_ids: images for evaluation.
+            metrics: what evaluation computes, the main one first; None takes the class's own.
 
         Raises:
             DataError: if ids repeat, splits overlap, the pool is empty, or class names are missing or repeat.
         """
         self.name = name
         self.classes = tuple(classes)
+        self.metrics = tuple(metrics) if metrics is not None else type(self).metrics
         self.pool_ids = _sorted_ids(pool_ids, f"{name}: pool")
         self.val_ids = _sorted_ids(val_ids, f"{name}: val")
         self.test_ids = _sorted_ids(test_ids, f"{name}: test")

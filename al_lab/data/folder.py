@@ -82,6 +82,7 @@ class VOCFolder(VOCLayout):
         test_fraction: float = 0.2,
         one_based: bool = True,
         outside: Outside = "error",
+        metrics: Sequence[str] | None = None,
         name: str | None = None,
     ) -> None:
         """Index the folder.
@@ -97,6 +98,7 @@ class VOCFolder(VOCLayout):
             test_fraction: of the annotated images, where there are no lists.
             one_based: whether coordinates count from 1, as VOC's do.
             outside: "error" or "clip", for boxes that leave the image.
+            metrics: what evaluation computes, the main one first.
             name: of the dataset; None takes the root's name.
         Raises:
             DataError: if there are no images, no class names, or a list names an image that is missing.
@@ -119,7 +121,7 @@ class VOCFolder(VOCLayout):
             splits = {"pool": sorted(set(images) - set(test)), "test": test}
         self._unlisted = sorted(set(images) - {i for ids in splits.values() for i in ids})
         names = tuple(classes) if classes else _read_classes(base, self._annotation_dir)
-        super().__init__(name or folder_name(root), names, images, annotations, splits, one_based, outside)
+        super().__init__(name or folder_name(root), names, images, annotations, splits, one_based, outside, metrics)
         log.info("%s: pool %d, val %d, test %d (%s)", self.name, len(self.pool_ids), len(self.val_ids), len(self.test_ids),
                  f"lists {lists}" if lists else f"no lists; test_fraction {test_fraction:g} of the annotated")  # fmt: skip
 

@@ -171,6 +171,7 @@ class VOCLayout(Dataset):
         splits: Mapping[str, Sequence[str]],
         one_based: bool = True,
         outside: Outside = "error",
+        metrics: Sequence[str] | None = None,
     ) -> None:
         """Keep the index; XML files are read when somebody asks for them.
 
@@ -182,8 +183,9 @@ class VOCLayout(Dataset):
             splits: ids of "pool", "val" and "test".
             one_based: whether coordinates count from 1.
             outside: what to do with boxes that leave the image.
+            metrics: what evaluation computes, the main one first.
         """
-        super().__init__(name, classes, splits["pool"], splits.get("val", ()), splits.get("test", ()))
+        super().__init__(name, classes, splits["pool"], splits.get("val", ()), splits.get("test", ()), metrics)
         self._images = images
         self._annotations = annotations
         self._one_based = one_based
@@ -262,6 +264,8 @@ class VOC(VOCLayout):
     Ids look like "VOC2007/000005". Lists are counted against the organizers' numbers.
     """
 
+    metrics = ("voc07_ap50", "voc_area_ap50")
+
     def __init__(
         self,
         root: str,
@@ -269,6 +273,7 @@ class VOC(VOCLayout):
         test: Sequence[str] = ("VOC2007/test",),
         val: Sequence[str] = (),
         check_counts: bool = True,
+        metrics: Sequence[str] | None = None,
         name: str = "voc",
     ) -> None:
         """Open the official layout.
@@ -279,6 +284,7 @@ class VOC(VOCLayout):
             test: the same for the test set.
             val: the same for labeled images outside the pool.
             check_counts: refuse lists whose length is not the organizers'.
+            metrics: what evaluation computes, the main one first.
             name: of the dataset.
         Raises:
             DataError: if lists or images are missing, or counts are off.
@@ -294,7 +300,7 @@ class VOC(VOCLayout):
             ]
             for split, entries in (("pool", pool), ("val", val), ("test", test))
         }
-        super().__init__(name, VOC_CLASSES, images, annotations, splits)
+        super().__init__(name, VOC_CLASSES, images, annotations, splits, metrics=metrics)
 
 
 def _open_list(

@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+import sys
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -18,10 +19,21 @@ _BROKEN = (RuntimeError, EOFError, OSError, BadZipFile, pickle.UnpicklingError, 
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write ``state`` atomically; it holds `KEYS`, tensors and plain values only."""
-    # A stream, not the path: torch writes the path's name into the archive, and equal trainings shall give equal files.
+    """Write ``state`` atomically; it holds `KEYS`, tensors and plain values only.
+
+    Equal states give equal files. So it is written to a stream (torch puts a path's name into the archive) and from fresh
+    containers (pickle writes an object that occurs twice differently from two equal ones).
+    """
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        torch.save(state, stream)
+        torch.save(_fresh(state), stream)
+
+
+def _fresh(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_fresh(k): _fresh(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_fresh(v) for v in value)
+    return sys.intern(value) if type(value) is str else value
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -36,8 +48,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except _BROKEN as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)[:120]
         raise WeightsError(explain(expected="a whole checkpoint of plain tensors", where=str(path),
-                                   got=f"{path.stat().st_size} bytes that don't load ({str(error).splitlines()[0][:120]})",
+                                   got=f"{path.stat().st_size} bytes that don't load ({reason})",
                                    do="delete it and run the stage that writes it again")) from error
     missing = [key for key in KEYS if not isinstance(state, dict) or key not in state]
     if missing:

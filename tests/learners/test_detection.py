@@ -1,0 +1,272 @@
+"""The detection learner keeps its promises: resuming, starting modes, views, and named mistakes."""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from al_lab.core.errors import ConfigError, DataError, DivergedError, WeightsError
+from al_lab.learners.base import FitTask
+from al_lab.learners.checkpoint import load_checkpoint
+from al_lab.objectives.supervised import Supervised
+from tests.learners.conftest import Blocks
+
+Make = Callable[..., Any]
+
+
+class StopAt(Supervised):
+    """Dies at one step, as a machine may."""
+
+    step = 5
+
+    def forward(self, network: Any, batch: Any, step: int, total_steps: int) -> dict[str, torch.Tensor]:
+        """Compute the loss, or die."""
+        if step == self.step:
+            raise RuntimeError("power cut")
+        return super().forward(network, batch, step, total_steps)
+
+
+class NaNAt(StopAt):
+    """Has a loss of NaN at one step."""
+
+    def forward(self, network: Any, batch: Any, step: int, total_steps: int) -> dict[str, torch.Tensor]:
+        """Compute the loss, or nonsense."""
+        parts = Supervised.forward(self, network, batch, step, total_steps)
+        return {**parts, "loss": parts["loss"] * (float("nan") if step == self.step else 1)}
+
+
+def same(a: Path, b: Path) -> bool:
+    """Say whether two checkpoints are the same bit for bit."""
+    return a.read_bytes() == b.read_bytes()
+
+
+# --- fit -------------------------------------------------------------------------------------------------------------------
+
+
+def test_fit_learns_and_leaves_what_a_campaign_needs(make_learner: Make, make_task: Make, run_dir: Path) -> None:
+    task = make_task(progress=run_dir / "progress.json")
+    scalars = make_learner(recipe={"max_iters": 30}).fit(task)
+    rows = [line.split(",") for line in (task.scratch_dir / "train_log.csv").read_text().splitlines()]
+    losses = [float(row[rows[0].index("loss")]) for row in rows[1:]]
+    assert [row[0] for row in rows[1:]] == [str(n) for n in range(30)]
+    assert np.mean(losses[-5:]) < 0.7 * losses[0]
+    assert scalars["steps"] == 30 and scalars["num_labeled"] == 13 and 0 < scalars["train_loss"] < losses[0]
+    progress = json.loads((run_dir / "progress.json").read_text())
+    assert progress["step"] == progress["total"] == 30 and progress["seconds_left"] == 0
+    state = load_checkpoint(task.checkpoint)
+    assert state["step"] == 30 and state["meta"]["classes"] == ["red", "blue"] and state["meta"]["num_labeled"] == 13
+    assert not (task.scratch_dir / "last.ckpt").exists()
+
+
+def test_the_seed_decides_everything(make_learner: Make, make_task: Make) -> None:
+    tasks = [make_task("a"), make_task("b"), make_task("c", seed=1)]
+    for task in tasks:
+        torch.manual_seed(hash(task.checkpoint))  # whatever the process did before must not matter
+        make_learner().fit(task)
+    assert same(tasks[0].checkpoint, tasks[1].checkpoint)
+    weights = [load_checkpoint(t.checkpoint)["state_dict"]["stem.0.0.weight"] for t in tasks]
+    assert not torch.equal(weights[0], weights[2])
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_killed_training_goes_on_bit_for_bit(make_learner: Make, make_task: Make, optimizer: str) -> None:
+    recipe = {"optimizer": optimizer, "milestones": [6], "grad_clip": 1.0}
+    whole, cut = make_task("whole"), make_task("cut")
+    make_learner(recipe=recipe).fit(whole)
+    with pytest.raises(RuntimeError, match="power cut"):
+        make_learner(StopAt, recipe=recipe, checkpoint_steps=2).fit(cut)
+    assert load_checkpoint(cut.scratch_dir / "last.ckpt")["step"] == 4
+    scalars = make_learner(recipe=recipe).fit(cut)
+    assert same(whole.checkpoint, cut.checkpoint)
+    assert (whole.scratch_dir / "train_log.csv").read_text() == (cut.scratch_dir / "train_log.csv").read_text()
+    # Killed between the checkpoint and the word that it is done: nothing is trained again.
+    assert make_learner(StopAt, recipe=recipe).fit(cut) == scalars
+
+
+def test_a_training_that_only_has_to_be_handed_over_is_not_repeated(make_learner: Make, make_task: Make) -> None:
+    whole, cut = make_task("whole"), make_task("cut")
+    make_learner(checkpoint_steps=4).fit(whole)
+    cut.scratch_dir.mkdir()
+    (cut.scratch_dir / "last.ckpt").write_bytes(whole.checkpoint.read_bytes())
+    make_learner(StopAt).fit(cut)
+    assert same(whole.checkpoint, cut.checkpoint)
+
+
+def test_a_broken_last_checkpoint_costs_the_stage_only(make_learner: Make, make_task: Make, caplog: pytest.LogCaptureFixture) -> None:
+    whole, cut = make_task("whole"), make_task("cut")
+    make_learner().fit(whole)
+    cut.scratch_dir.mkdir()
+    (cut.scratch_dir / "last.ckpt").write_bytes(whole.checkpoint.read_bytes()[:-100])
+    with caplog.at_level(logging.WARNING):
+        make_learner().fit(cut)
+    assert "last.ckpt" in caplog.text and "starts over" in caplog.text
+    assert same(whole.checkpoint, cut.checkpoint)
+
+
+@pytest.mark.parametrize("change", [{"seed": 3}, {"labeled": ("block00", "block01")}])
+def test_an_unfinished_training_of_another_task_is_left_alone(make_learner: Make, make_task: Make, change: dict) -> None:
+    fresh, other = make_task("fresh", **change), make_task("other", **change)
+    make_learner().fit(fresh)
+    with pytest.raises(RuntimeError):
+        make_learner(StopAt, checkpoint_steps=2).fit(make_task("other"))
+    make_learner().fit(other)
+    assert same(fresh.checkpoint, other.checkpoint)
+
+
+def test_start_continue_is_one_training_cut_in_two(make_learner: Make, make_task: Make) -> None:
+    recipe = {"milestones": [3, 6], "decay": "multistep"}
+    whole, first = make_task("whole"), make_task("first", stop_at=5)
+    second = make_task("second", start="continue", init_checkpoint=first.checkpoint)
+    for task in (whole, first, second):
+        make_learner(recipe=recipe).fit(task)
+    states = [load_checkpoint(t.checkpoint) for t in (whole, second)]
+    assert load_checkpoint(first.checkpoint)["step"] == 5
+    assert all(torch.equal(a, b) for a, b in zip(*(s["state_dict"].values() for s in states), strict=True))
+    assert states[0]["schedule"] == states[1]["schedule"] and states[0]["step"] == states[1]["step"] == 8
+
+
+def test_continue_keeps_the_horizon_when_images_were_bought(make_learner: Make, make_task: Make, dataset: Blocks) -> None:
+    recipe = {"max_iters": None, "max_epochs": 8}
+    first = make_task("first", labeled=dataset.pool_ids[:4], stop_at=4)
+    second = make_task("second", start="continue", init_checkpoint=first.checkpoint)
+    for task in (first, second):
+        make_learner(recipe=recipe).fit(task)
+    assert load_checkpoint(second.checkpoint)["step"] == 8  # 8 epochs of the 4 images it began with, not of 13
+
+
+def test_start_weights_takes_weights_and_nothing_else(make_learner: Make, make_task: Make) -> None:
+    base = make_task("base")
+    make_learner().fit(base)
+    task = make_task("tuned", start="weights", init_checkpoint=base.checkpoint, seed=5)
+    make_learner(recipe={"lr": 1e-12, "weight_decay": 0.0, "max_iters": 2}).fit(task)
+    before, after = load_checkpoint(base.checkpoint), load_checkpoint(task.checkpoint)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(before["state_dict"].values(), after["state_dict"].values(), strict=True))
+    assert after["step"] == 2 and after["schedule"]["total_steps"] == 2
+
+
+def test_images_without_boxes_are_no_problem(make_learner: Make, make_task: Make) -> None:
+    scalars = make_learner(recipe={"max_iters": 2}).fit(make_task(labeled=("empty0",)))
+    assert scalars == {"train_loss": 0.0, "steps": 2, "num_labeled": 1}
+
+
+def test_half_precision_trains_and_predicts(make_learner: Make, make_task: Make, dataset: Blocks) -> None:
+    task = make_task()
+    learner = make_learner(recipe={"precision": "bf16-mixed"})
+    assert np.isfinite(learner.fit(task)["train_loss"])
+    learner.load(task.checkpoint)
+    view = next(learner.views(dataset.test_ids, learner.provides))
+    assert view.detections.probs.dtype == view.embedding.dtype == np.float32
+
+
+# --- mistakes --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_not_finite_names_step_and_images(make_learner: Make, make_task: Make) -> None:
+    task = make_task()
+    with pytest.raises(DivergedError, match=r"training step 5 of 8: expected a finite loss, got nan on the images .*block\d\d.*; .*lower trainer.lr"):
+        make_learner(NaNAt, checkpoint_steps=2).fit(task)
+    assert not task.checkpoint.exists()
+    assert load_checkpoint(task.scratch_dir / "last.ckpt")["step"] == 4  # and not the poisoned step 6
+
+
+def test_a_nan_in_the_very_last_step_is_found(make_learner: Make, make_task: Make) -> None:
+    with pytest.raises(DivergedError, match="training step 5 of 6"):
+        make_learner(NaNAt, recipe={"max_iters": 6}).fit(make_task())
+
+
+def test_a_broken_image_is_named(make_learner: Make, make_task: Make) -> None:
+    with pytest.raises(DataError, match="block03"):
+        make_learner(data=Blocks(broken=("block03",))).fit(make_task())
+
+
+def test_an_empty_labeled_set_is_named(make_learner: Make, make_task: Make) -> None:
+    with pytest.raises(DataError, match=r"training on 'blocks': expected at least one labeled image, got none"):
+        make_learner().fit(make_task(labeled=()))
+
+
+def test_nothing_left_to_train_is_named(make_learner: Make, make_task: Make) -> None:
+    base = make_task("base")
+    make_learner().fit(base)
+    with pytest.raises(ConfigError, match=r"start=continue: expected a step to stop at after 8 and up to the horizon, 8, got 8"):
+        make_learner().fit(make_task("next", start="continue", init_checkpoint=base.checkpoint))
+    with pytest.raises(ConfigError, match=r"horizon, 8, got 9; correct trainer.stop_at"):
+        make_learner().fit(make_task("far", stop_at=9))
+
+
+def test_weights_of_another_network_are_named(make_learner: Make, make_task: Make) -> None:
+    task = make_task()
+    make_learner(recipe={"max_iters": 1}).fit(task)
+    state = load_checkpoint(task.checkpoint)
+    state["state_dict"].pop("stem.0.0.weight")
+    torch.save(state, task.checkpoint)
+    with pytest.raises(WeightsError, match=r"model.ckpt: expected the weights of TinyDetector, got 1 missing \(stem.0.0.weight\)"):
+        make_learner().load(task.checkpoint)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"start": "contniue"}, "did you mean 'continue'"),
+    ({"start": "weights"}, "FitTask with start='weights': expected init_checkpoint, got none"),
+])
+def test_a_wrong_task_is_named(make_task: Make, change: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_task(**change)
+
+
+def test_a_task_survives_json(make_task: Make, run_dir: Path) -> None:
+    task = make_task(start="continue", init_checkpoint=run_dir / "m.ckpt", stop_at=3, unlabeled=("x",), progress=run_dir / "p.json")
+    assert FitTask.from_json(json.loads(json.dumps(task.to_json()))) == task
+    assert FitTask.from_json(json.loads(json.dumps(make_task().to_json()))) == make_task()
+
+
+# --- views -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trained(make_learner: Make, make_task: Make) -> Make:
+    """Return a factory of learners that hold the same trained weights."""
+    task = make_task()
+    make_learner().fit(task)
+
+    def make(**options: Any) -> Any:
+        learner = make_learner(**options)
+        learner.load(task.checkpoint)
+        return learner
+
+    return make
+
+
+def test_views_are_one_an_id_in_order_with_what_was_asked(trained: Make, dataset: Blocks) -> None:
+    ids = ("test3", "empty0", "test1")
+    views = list(trained(predict_batch=2).views(ids, ("detections", "class_probs", "image_embedding")))
+    assert [v.sample_id for v in views] == list(ids)
+    assert [v.size_hw for v in views] == [dataset.size_hw(i) for i in ids]
+    for view in views:
+        assert view.embedding.shape == (16,) and view.embedding.dtype == np.float32
+        assert view.detections.probs.shape == (len(view.detections), 3) and len(view.detections) > 0
+    bare = next(trained().views(ids, ("image_embedding",)))
+    assert bare.detections is None and np.array_equal(bare.embedding, views[0].embedding)
+    assert next(trained().views(ids, ("detections",))).embedding is None
+
+
+def test_views_do_not_depend_on_how_ids_are_sharded(trained: Make, dataset: Blocks) -> None:
+    learner, needs = trained(predict_batch=4), ("detections", "image_embedding")
+    whole = list(learner.views(dataset.test_ids, needs))
+    sharded = [v for part in (dataset.test_ids[:4], dataset.test_ids[4:8], dataset.test_ids[8:]) for v in trained(predict_batch=4).views(part, needs)]
+    for a, b in zip(whole, sharded, strict=True):
+        assert np.array_equal(a.embedding, b.embedding)
+        assert np.array_equal(a.detections.boxes_xyxy, b.detections.boxes_xyxy)
+        assert np.array_equal(a.detections.probs, b.detections.probs)
+
+
+def test_views_name_what_is_wrong(trained: Make, make_learner: Make) -> None:
+    with pytest.raises(ConfigError, match=r"learner.views: expected needs among .*, got 'image_embeding'; did you mean 'image_embedding'"):
+        trained().views(("test0",), ("image_embeding",))
+    with pytest.raises(ConfigError, match=r"call load\(checkpoint\) first"):
+        make_learner().views(("test0",), ("detections",))
+    with pytest.raises(DataError, match="test1"):
+        list(trained(data=Blocks(broken=("test1",))).views(("test0", "test1"), ("detections",)))

@@ -1,0 +1,140 @@
+"""Which images a training step sees: a pure function of (seed, step)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from al_lab.core.errors import ConfigError, explain
+from al_lab.core.rng import Rng
+
+
+class Draw(NamedTuple):
+    """One place in a batch.
+
+    Attributes:
+        step: global training step.
+        sample_id: the image.
+        copy: how often this image came earlier in the same global batch (0 unless the set is smaller than a batch), so
+            that copies are augmented differently.
+    """
+
+    step: int
+    sample_id: str
+    copy: int
+
+
+class Stream:
+    """An endless sequence of ids: permutation 0, permutation 1, … of a set.
+
+    Any position can be asked for at once, so a resumed training needs no state. The order of ``ids`` doesn't matter.
+    """
+
+    def __init__(self, ids: Sequence[str], rng: Rng) -> None:
+        """Take the set and its source of permutations."""
+        self._ids = sorted(ids)
+        self._rng = rng
+        self._epoch = -1
+        self._order: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def at(self, position: int) -> str:
+        """Return the id at a position."""
+        epoch, place = divmod(position, len(self._ids))
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, self._rng.generator(epoch).permutation(len(self._ids)).tolist()
+        return self._ids[self._order[place]]
+
+
+class StepSampler:
+    """Batches of draws for steps ``first_step`` to ``stop_step - 1``; a torch batch sampler.
+
+    Labeled and unlabeled places alternate (labeled first) as long as both last. With several devices each takes its slice
+    of the one global batch, so their number changes nothing.
+    """
+
+    def __init__(
+        self,
+        labeled: Sequence[str],
+        batch_size: int,
+        *,
+        seed: int,
+        stop_step: int,
+        first_step: int = 0,
+        unlabeled: Sequence[str] = (),
+        unlabeled_per_batch: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        """Check that the batch can be cut.
+
+        Args:
+            labeled: ids, in any order.
+            batch_size: labeled images a step, over all devices.
+            seed: of the training.
+            stop_step: the step before which to stop.
+            first_step: the step to begin with.
+            unlabeled: ids, in any order.
+            unlabeled_per_batch: unlabeled images a step, over all devices.
+            rank: of this device.
+            world: number of devices.
+        Raises:
+            ConfigError: if a batch is no multiple of ``world``, or a set that is needed is empty.
+        """
+        self._size = batch_size + unlabeled_per_batch
+        if self._size % world:
+            raise ConfigError(
+                explain(
+                    expected=f"a batch that {world} devices can share equally",
+                    got=f"{self._size} images",
+                    where="trainer.batch_size",
+                    do="change trainer.batch_size or runtime.devices",
+                )
+            )
+        for name, ids, count in (("labeled", labeled, batch_size), ("unlabeled", unlabeled, unlabeled_per_batch)):
+            if count and not ids:
+                raise ConfigError(
+                    explain(
+                        expected=f"{count} {name} images a step",
+                        got=f"no {name} images at all",
+                        where="training",
+                        do="label some first" if name == "labeled" else "use an objective without unlabeled images",
+                    )
+                )
+        rng = Rng(seed, "order")
+        self._streams = (Stream(labeled, rng.child("labeled")), Stream(unlabeled, rng.child("unlabeled")))
+        self._pattern = _alternate(batch_size, unlabeled_per_batch)
+        self._counts = (batch_size, unlabeled_per_batch)
+        self._steps = range(first_step, stop_step)
+        share = self._size // world
+        self._slice = slice(rank * share, (rank + 1) * share)
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        """Yield one list of draws a step."""
+        return (self.batch(step)[self._slice] for step in self._steps)
+
+    def batch(self, step: int) -> list[Draw]:
+        """Return the global batch of a step."""
+        seen: dict[str, int] = {}
+        draws = []
+        for source, n in self._pattern:
+            sample_id = self._streams[source].at(step * self._counts[source] + n)
+            draws.append(Draw(step, sample_id, seen.get(sample_id, 0)))
+            seen[sample_id] = seen.get(sample_id, 0) + 1
+        return draws
+
+
+def _alternate(labeled: int, unlabeled: int) -> list[tuple[int, int]]:
+    """Return (stream, number within it) of each place: L, U, L, U, … and then what is left of the longer one."""
+    places = []
+    for n in range(max(labeled, unlabeled)):
+        if n < labeled:
+            places.append((0, n))
+        if n < unlabeled:
+            places.append((1, n))
+    return places

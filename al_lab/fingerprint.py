@@ -1,0 +1,90 @@
+"""What may not change when a run goes on, and where a run's folder is."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+# What describes the machine, or how a command was called, but not the experiment.
+FREE_KEYS = frozenset({"runtime", "executor", "tracker", "name", "restart", "choices", "run_dir", "command"})
+# Where files lie on this machine, wherever the key stands.
+_PATH_KEY = re.compile(r"(^|_)(root|dir|path|folder|cache)$|^download$")
+_GROWING = ("cycles", "per_cycle")  # of the budget: more cycles continue a run
+_NAME_LENGTH = 80
+_ABSENT = "(absent)"
+
+
+def frozen(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the flat part of a resolved config that decides results: ``{"trainer.lr": 0.001, …}``.
+
+    ``budget.cycles`` and a listed ``budget.per_cycle`` are included; `config_difference` knows that they may grow.
+    """
+    return {key: value for key, value in _flat({k: v for k, v in config.items() if k not in FREE_KEYS})
+            if not _PATH_KEY.search(key.rsplit(".", 1)[-1])}
+
+
+def fingerprint(config: Mapping[str, Any]) -> str:
+    """Return a hash of everything that must stay as it is while a run goes on (16 hex digits)."""
+    fixed = {k: v for k, v in frozen(config).items() if k != "budget.cycles" and not (k == "budget.per_cycle" and isinstance(v, list))}
+    return hashlib.sha256(json.dumps(fixed, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def config_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return what keeps ``new`` from going on with a run started as ``old``, readable; empty: it may go on."""
+    before, after = frozen(old), frozen(new)
+    return [f"{key}: was {_show(before.get(key, _ABSENT))}, now {_show(after.get(key, _ABSENT))}"
+            for key in sorted({*before, *after})
+            if before.get(key, _ABSENT) != after.get(key, _ABSENT) and not _has_grown(key, before.get(key), after.get(key))]
+
+
+def _has_grown(key: str, old: Any, new: Any) -> bool:
+    group, _, name = key.partition(".")
+    if group != "budget" or name not in _GROWING:
+        return False
+    if isinstance(old, list) and isinstance(new, list):
+        return new[: len(old)] == old
+    return name == "cycles" and isinstance(old, int) and isinstance(new, int) and new >= old
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, inner in value.items():
+        if isinstance(inner, Mapping):
+            yield from _flat(inner, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", list(inner) if isinstance(inner, tuple) else inner
+
+
+def _show(value: Any) -> str:
+    text = value if value == _ABSENT else repr(value)
+    return text if len(text) <= _NAME_LENGTH else text[: _NAME_LENGTH - 1] + "…"
+
+
+def slug(overrides: Mapping[str, Any]) -> str:
+    """Name a run by its overrides; two different sets never share a name.
+
+    Args:
+        overrides: key to parsed value; an experiment stands first, by its bare name.
+    Returns:
+        ``default`` for none; else ``recipe,key=value,…``. Where characters had to be replaced, or the name is long, a hash of
+        the exact overrides follows a ``~``.
+    """
+    if not overrides:
+        return "default"
+    words = {k: v if isinstance(v, str) else json.dumps(v, sort_keys=True, default=str) for k, v in overrides.items()}
+    exact = [w if k == "experiment" else f"{k}={w}" for k, w in sorted(words.items(), key=lambda kv: (kv[0] != "experiment", kv[0]))]
+    text = ",".join(exact)
+    name = re.sub(r"[^\w.=,+-]+", "-", text, flags=re.ASCII)
+    # A comma or an equals sign inside a value could imitate another set of overrides.
+    is_ambiguous = name != text or any(set(",=~") & set(w) for w in words.values()) or text == "default" or name.startswith(".")
+    if is_ambiguous or len(name) > _NAME_LENGTH:
+        digest = hashlib.sha256(json.dumps(exact).encode()).hexdigest()[:8]
+        name = f"{name.lstrip('.')[:_NAME_LENGTH - 9].rstrip('.,-')}~{digest}"
+    return name
+
+
+def run_folder(config: Mapping[str, Any]) -> Path:
+    """Return ``<outputs_dir>/<dataset.name>/<strategy>/<name>/seed<k>`` of a resolved config."""
+    return Path(config["runtime"]["outputs_dir"], config["dataset"]["name"], config["choices"]["strategy"], config["name"],
+                f"seed{config['seed']}")

@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from al_lab.data.folder import VOCFolder
@@ -31,6 +32,7 @@ class Shapes(VOCFolder):
         num_test: int = 250,
         size_px: int = 96,
         data_seed: int = 0,
+        metrics: Sequence[str] | None = None,
         name: str = "shapes",
     ) -> None:
         """Generate if need be, then open.
@@ -42,11 +44,13 @@ class Shapes(VOCFolder):
             num_test: test images.
             size_px: side of the square images.
             data_seed: of the generator; another number is another dataset.
+            metrics: what evaluation computes, the main one first.
             name: of the dataset.
         """
         counts = {"train": num_pool, "val": num_val, "test": num_test}
         root = generate(Path(data_dir), counts, size_px, data_seed)
-        super().__init__(str(root), CLASSES, pool_split="train", val_split="val", test_split="test", name=name)
+        splits = {"pool_split": "train", "val_split": "val", "test_split": "test"}
+        super().__init__(str(root), CLASSES, metrics=metrics, name=name, **splits)
 
 
 def generate(data_dir: Path, counts: dict[str, int], size_px: int, data_seed: int) -> Path:

@@ -24,9 +24,11 @@ def clean_boxes(
         size_hw: of the upright image.
         where: file and sample for messages.
         outside: "error" refuses boxes that leave the image by more than a pixel, "clip" cuts them and says so.
+
     Returns:
         boxes (M, 4) float32 inside the image, rows (M,) int64 of the input that were kept, and sentences about
         what was worked around.
+
     Raises:
         DataError: for NaN, corners in the wrong order, and (``outside="error"``) boxes that leave the image.
     """

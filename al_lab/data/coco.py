@@ -78,6 +78,7 @@ def load_coco(path: Path, cache_dir: Path | None = None) -> COCOIndex:
     Args:
         path: the JSON file.
         cache_dir: where the columns are kept; the key is the file's path, size and time of change.
+
     Raises:
         DataError: naming the file and the entry that makes no sense.
     """
@@ -309,6 +310,7 @@ class COCO(COCOLayout):
             cache_dir: keeps the parsed annotation files (seconds instead of half a minute a process); None: no cache.
             metrics: what evaluation computes, the main one first.
             name: of the dataset.
+
         Raises:
             DataError: if files are missing or counts are off.
         """

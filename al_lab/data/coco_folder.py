@@ -51,6 +51,7 @@ class COCOFolder(COCOLayout):
             cache_dir: keeps parsed annotation files; None: no cache.
             metrics: what evaluation computes, the main one first.
             name: of the dataset; None takes the root's name.
+
         Raises:
             DataError: if there are no images, no class names, or a file names an image that is missing.
         """

@@ -128,6 +128,7 @@ def train_batches(
         world: number of devices, which share the one global batch.
         num_workers: loader processes; 0 loads in this one. The batches are the same.
         pseudo: labels a model made, for ids among ``unlabeled``.
+
     Raises:
         DataError: if a labeled id has no annotation.
         ConfigError: if the batch can't be shared by ``world`` devices.

@@ -181,6 +181,7 @@ class Dataset(ABC):
         Args:
             decode: decode every image (slow and sure) instead of reading headers only.
             progress: called with (done, total) after each sample.
+
         Returns:
             Findings of the dataset as a whole, then sample by sample in the order pool, val, test.
         """

@@ -100,6 +100,7 @@ class VOCFolder(VOCLayout):
             outside: "error" or "clip", for boxes that leave the image.
             metrics: what evaluation computes, the main one first.
             name: of the dataset; None takes the root's name.
+
         Raises:
             DataError: if there are no images, no class names, or a list names an image that is missing.
         """

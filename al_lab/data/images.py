@@ -33,8 +33,10 @@ def load_rgb(path: Path) -> np.ndarray:
 
     Args:
         path: the image file.
+
     Returns:
         (H, W, 3) uint8, writable, in memory of its own.
+
     Raises:
         DataError: if the file is missing, is no image, is cut off, or is a decompression bomb.
     """

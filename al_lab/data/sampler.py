@@ -80,6 +80,7 @@ class StepSampler:
             unlabeled_per_batch: unlabeled images a step, over all devices.
             rank: of this device.
             world: number of devices.
+
         Raises:
             ConfigError: if a batch is no multiple of ``world``, or a set that is needed is empty.
         """

@@ -73,8 +73,10 @@ def parse_voc(
         size_hw: of the upright image (the file's own <size> is not trusted).
         one_based: subtract 1. False for tools that write 0-based boxes.
         outside: what to do with boxes that leave the image by more than a pixel.
+
     Returns:
         The annotation, and a sentence for each thing that was worked around.
+
     Raises:
         DataError: with file and object for everything that makes no sense.
     """
@@ -286,6 +288,7 @@ class VOC(VOCLayout):
             check_counts: refuse lists whose length is not the organizers'.
             metrics: what evaluation computes, the main one first.
             name: of the dataset.
+
         Raises:
             DataError: if lists or images are missing, or counts are off.
         """

@@ -1,0 +1,123 @@
+"""Check, describe and download datasets."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+_EXAMPLES = """\
+examples:
+  python scripts/data.py verify dataset=voc_folder dataset.root=photos
+  python scripts/data.py verify dataset=coco --headers
+  python scripts/data.py stats dataset=shapes --json
+  python scripts/data.py download voc --data-dir data
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; 0 = fine, 1 = `verify` found errors, 2 = the command can't run."""
+    args = _parser().parse_args(argv)
+    from al_lab.command import start_log
+    from al_lab.config import readable
+
+    start_log()
+    try:
+        return args.run(args)
+    except KeyboardInterrupt:
+        sys.stderr.write("\ninterrupted: the same command goes on where this one stopped\n")
+        return 130
+    except Exception as error:
+        sentence = readable(error, getattr(args, "overrides", ()))
+        if sentence is None:
+            raise
+        sys.stderr.write(sentence + "\n")
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scripts/data.py", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True, metavar="{verify,stats,download}")
+
+    verify = commands.add_parser("verify", help="look at every image and annotation, name each problem and its remedy")
+    verify.add_argument("overrides", nargs="*", metavar="dataset=…", help="as for run.py; without any: the default dataset")
+    verify.add_argument("--headers", action="store_true", help="read image headers only (fast; misses cut-off files)")
+    verify.add_argument("--limit", type=int, default=20, help="findings shown per severity (default 20)")
+    verify.add_argument("--json", action="store_true", help="all findings as JSON")
+    verify.set_defaults(run=_verify)
+
+    stats = commands.add_parser("stats", help="count images, boxes and sizes per split and class")
+    stats.add_argument("overrides", nargs="*", metavar="dataset=…", help="as for run.py; without any: the default dataset")
+    stats.add_argument("--json", action="store_true", help="as JSON")
+    stats.set_defaults(run=_stats)
+
+    download = commands.add_parser("download", help="fetch and unpack an official dataset (goes on where it stopped)")
+    download.add_argument("name", choices=("voc", "coco", "coco2014"))
+    download.add_argument("--data-dir", type=Path, default=None, help="default: runtime.data_dir")
+    download.add_argument("--keep-archives", action="store_true", help="keep the archives after unpacking")
+    download.set_defaults(run=_download)
+    return parser
+
+
+def _dataset(overrides: Sequence[str]):  # noqa: ANN202
+    from al_lab.config import build, compose
+
+    return build(compose(overrides)["dataset"])
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from al_lab.data.verify import format_findings
+
+    dataset = _dataset(args.overrides)
+    findings = dataset.verify(decode=not args.headers, progress=_progress)
+    errors = sum(f.severity == "error" for f in findings)
+    if args.json:
+        print(json.dumps([vars(f) for f in findings], indent=1))
+    else:
+        if findings:
+            print(format_findings(findings, args.limit))
+        images = len(dataset.pool_ids) + len(dataset.val_ids) + len(dataset.test_ids)
+        print(f"{dataset.name}: pool {len(dataset.pool_ids)}, val {len(dataset.val_ids)}, test {len(dataset.test_ids)} images, "
+              f"{len(dataset.classes)} classes; {images} looked at, {len(findings)} findings, {errors} errors")  # fmt: skip
+    return 1 if errors else 0
+
+
+def _stats(args: argparse.Namespace) -> int:
+    from al_lab.data.verify import format_statistics, statistics
+
+    dataset = _dataset(args.overrides)
+    stats = statistics(dataset, _progress)
+    print(json.dumps(stats, indent=1) if args.json else format_statistics(dataset, stats))
+    return 0
+
+
+def _download(args: argparse.Namespace) -> int:
+    from al_lab.config import compose
+    from al_lab.data.download import download
+
+    data_dir = args.data_dir or Path(compose()["runtime"]["data_dir"])
+    download(args.name, data_dir, args.keep_archives, _bytes)
+    group = "dataset=coco dataset.year=2014" if args.name == "coco2014" else f"dataset={args.name}"
+    print(f"done; check it: python scripts/data.py verify {group} runtime.data_dir={data_dir}")
+    return 0
+
+
+def _progress(done: int, total: int) -> None:
+    if sys.stderr.isatty() and (done % 50 == 0 or done == total):
+        sys.stderr.write(f"\r{done}/{total}" + ("\n" if done == total else ""))
+
+
+def _bytes(file: str, done: int, total: int | None) -> None:
+    if sys.stderr.isatty():
+        of = f" of {total / 1e6:,.0f}" if total else ""
+        sys.stderr.write(f"\r{file}: {done / 1e6:,.0f}{of} MB" + ("\n" if done == total else ""))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,13 +4,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from al_lab.core.errors import ConfigError, DataError, did_you_mean, explain
-from al_lab.signatures import HYDRA_KEYS, check_call, literal_of, signature_of
+from al_lab.signatures import HYDRA_KEYS, check_call, defines, literal_of, signature_of
 
 # Arguments that the program passes when it builds the object, so a config need not have them.
 RUNTIME_KEYS: dict[str, tuple[str, ...]] = {"detector": ("num_classes", "dataset"), "segmenter": ("num_classes", "dataset")}
 # Keys of a resolved config that no schema holds, because the program adds them.
 _ADDED = ("choices",)
-_REQUIRED = ("objective", "budget", "trainer")
 _TASK_OF_MODEL = {"detector": "detection", "segmenter": "segmentation"}
 _SEEDS = ("seed", "split_seed")
 
@@ -81,7 +80,8 @@ def check_fields(config: Mapping[str, Any], build: Build) -> None:
         DataError: if the dataset is not where it should be.
     """
     model = _check_model(config)
-    for key in _REQUIRED:
+    brings_its_training = defines(config[model]["_target_"], "fit")  # a foreign framework, with its own losses
+    for key in ("budget", "trainer") if brings_its_training else ("objective", "budget", "trainer"):
         if not config.get(key):
             _refuse_missing(config, key)
     _check_strategy(config, model)

@@ -1,6 +1,7 @@
 """From a command line to one plain, checked configuration: schema, protocols, names, building objects."""
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -161,7 +162,10 @@ def _composed(overrides: Sequence[str]) -> tuple[dict[str, Any], Mapping[str, An
 
 
 def _plain(cfg: DictConfig) -> dict[str, Any]:
-    value = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise ConfigError(explain(expected=f"a value for {missing[0]}", got="none", where="config", do=f"add {missing[0]}=… to the command"))
+    value = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(value, dict)
     return {str(k): v for k, v in value.items()}
 
@@ -184,6 +188,8 @@ def _completed(config: dict[str, Any], choices: Mapping[str, Any]) -> dict[str, 
     config["choices"] = {k: None if choices[k] == ABSENT else choices[k] for k in sorted(choices) if k in known}
     config["choices"]["protocol"] = config["protocol"]
     dataset = config["dataset"]
+    if isinstance(dataset.get("root"), str):
+        dataset["root"] = os.path.expanduser(dataset["root"])  # a shell leaves the ~ of key=~/photos alone
     if dataset.get("name") is None and dataset.get("root"):
         dataset["name"] = _folder_name(Path(dataset["root"]))
     return config
@@ -191,7 +197,7 @@ def _completed(config: dict[str, Any], choices: Mapping[str, Any]) -> dict[str, 
 
 def _folder_name(root: Path) -> str:
     """Name a user's dataset by its folder; two folders of one name stay apart."""
-    path = root.expanduser().resolve()
+    path = root.resolve()
     word = re.sub(r"[^a-z0-9_]+", "-", path.name.lower()).strip("-") or "folder"
     return f"{word}-{hashlib.sha256(str(path).encode()).hexdigest()[:4]}"
 
@@ -208,7 +214,7 @@ def _telling(overrides: Sequence[str]) -> dict[str, Any]:
         rest = [o.input_line for k, o in kept.items() if k != key]
         try:
             is_default = _composed(rest)[0] == whole
-        except (HydraException, OmegaConfBaseException):  # without it nothing composes: it tells a lot
+        except (HydraException, OmegaConfBaseException, LabError):  # without it nothing composes: it tells a lot
             is_default = False
         if is_default:
             del kept[key]
@@ -327,9 +333,6 @@ def readable(error: BaseException, overrides: Sequence[str] = ()) -> str | None:
     if unknown and ("not in" in text or "No match" in text):
         key = unknown[1]
         return explain(expected="a key of the configuration", got=repr(key), where="command line or recipe", do=_meant(key, overrides))
-    missing = re.search(r"Missing mandatory value: (\S+)", text)
-    if missing:
-        return explain(expected=f"a value for {missing[1]}", got="none", where="config", do=f"add {missing[1]}=… to the command")
     return text.strip()
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 # What describes the machine, or how a command was called, but not the experiment.
 FREE_KEYS = frozenset({"runtime", "executor", "tracker", "name", "restart", "choices", "run_dir", "command"})
-# Where files lie on this machine, wherever the key stands.
-_PATH_KEY = re.compile(r"(^|_)(root|dir|path|folder|cache)$|^download$")
+# Where files lie on this machine and how many hands it has. Not a dataset's image_dir: it says which images, below its root.
+_MACHINE_KEYS = frozenset({"threads", "root", "data_dir", "cache_dir", "outputs_dir", "folder", "path"})
 _GROWING = ("cycles", "per_cycle")  # of the budget: more cycles continue a run
 _NAME_LENGTH = 80
 _ABSENT = "(absent)"
@@ -22,7 +22,7 @@ def frozen(config: Mapping[str, Any]) -> dict[str, Any]:
     ``budget.cycles`` and a listed ``budget.per_cycle`` are included; `config_difference` knows that they may grow.
     """
     return {key: value for key, value in _flat({k: v for k, v in config.items() if k not in FREE_KEYS})
-            if not _PATH_KEY.search(key.rsplit(".", 1)[-1])}
+            if key.rsplit(".", 1)[-1] not in _MACHINE_KEYS}
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:

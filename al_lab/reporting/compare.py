@@ -1,0 +1,221 @@
+"""The report over many runs: strategies against each other, over seeds."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from al_lab.core.errors import DataError, explain
+from al_lab.reporting import commands
+from al_lab.reporting import run_sections as parts
+from al_lab.reporting.find import find_runs
+from al_lab.reporting.page import Headline, Page, Picture, Section, slug
+from al_lab.reporting.pool_figures import embedding, utility_histograms
+from al_lab.reporting.protocol import Series, check_one_protocol, fingerprint, group_runs
+from al_lab.reporting.run_folder import Run
+from al_lab.reporting.sections import (
+    classes_section,
+    compare_with_random,
+    curve_section,
+    curve_table,
+    distribution_section,
+    last_values,
+    levels_section,
+    metric_label,
+    pick_metric,
+    spent_columns,
+    summary_table,
+)
+from al_lab.reporting.stats import STANDARD_ERRORS, area_under_curve, mean_and_error, paired_difference
+from al_lab.reporting.tables import Table
+
+_IMAGES_PER_STRATEGY = 8
+_MAX_SHOWN = 8  # strategies whose images, utilities and embedding are drawn
+
+
+def write_comparison(runs: Sequence[Path], out_dir: Path, *, method: parts.Method = "pca", levels: Sequence[float] = ()) -> Path:
+    """Write ``report.html``, ``figures/`` (PNG, PDF) and ``tables/`` (CSV, LaTeX) over runs and seeds.
+
+    Args:
+        runs: run folders, or folders above them.
+        out_dir: where to write.
+        method: how embeddings are flattened.
+        levels: metric levels (fractions) to answer "how many labels" for, besides the usual ones.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        DataError: if there is no run, if protocols differ, or if a strategy has two runs of one seed.
+    """
+    found = find_runs(runs)
+    if not found:
+        raise DataError(explain(expected="at least one run", got="none", where="report", do="name a folder below outputs/"))
+    check_one_protocol(found)
+    page = build_comparison(found, method, levels)
+    page.export(Path(out_dir))
+    return page.write(Path(out_dir) / "report.html")
+
+
+def build_comparison(runs: Sequence[Run], method: parts.Method = "pca", levels: Sequence[float] = ()) -> Page:
+    """Compose the page over runs of one protocol."""
+    groups = group_runs(runs)
+    full = next((s for s in groups if s.strategy == "full data"), None)
+    lines = [s for s in groups if s is not full] or list(groups)
+    metric = pick_metric(runs)
+    curve = curve_section(lines, full if full not in lines else None, metric)
+    curve.missing += _missing(lines, full)
+    sections = [curve]
+    if metric is not None:
+        curve.files.append(curve_table(lines, full, metric))
+        tables = [summary_table(lines, full, metric), _pairs(lines, metric)]
+        sections.append(Section("summary", "Who is better", tables=[table for table in tables if table.rows]))
+    sections += [levels_section(lines, full, metric, levels), classes_section(lines, metric), distribution_section(lines), _images(lines),
+                 _utilities(lines), _embeddings(lines, method), _costs(lines), _settings(runs, lines, full)]
+    status = f"{len(runs)} runs" if all(r.is_complete for r in runs) else f"{sum(r.is_complete for r in runs)} of {len(runs)} runs complete"
+    names = ", ".join(s.label for s in lines)
+    reference = next((r for r in runs if not r.is_full), runs[0])
+    subtitle = f"{names} · protocol {reference.config.get('protocol', '?')} · fingerprint {fingerprint(reference)}"
+    notes = [f"{run.strategy}, seed {run.seed}: {note}" for run in runs for note in run.notes]
+    return Page(f"Comparison on {runs[0].dataset}", subtitle, status, all(r.is_complete for r in runs), _verdict(lines, full, metric),
+                _numbers(lines, full, metric), sections, notes)
+
+
+def _missing(lines: Sequence[Series], full: Series | None) -> list[tuple[str, str]]:
+    first, missing = lines[0].runs[0], []
+    if not any(s.strategy == "random" for s in lines) and not first.is_full:
+        missing.append(("There is no random line. This makes it:", commands.random_line(first, lines[0].seeds)))
+    if full is None:
+        missing.append(("There is no full-data line. This makes it:", commands.full_data_line(first)))
+    if all(len(s.runs) < 2 for s in lines) and not first.is_full:
+        missing.append(("One seed has no error bar. Three are the least to believe in:", commands.more_seeds(first, (0, 1, 2))))
+    return missing
+
+
+def _pairs(lines: Sequence[Series], metric: str) -> Table:
+    """Every strategy against every other: the paired difference of areas."""
+    column = spent_columns([run for s in lines for run in s.runs])[0]
+    rows = []
+    for k, a in enumerate(lines):
+        for b in lines[k + 1:]:
+            pair = paired_difference(a.curves(metric, column), b.curves(metric, column))
+            if pair.seeds:
+                rows.append([a.label, b.label, 100 * pair.mean, 100 * pair.standard_error, len(pair.seeds), pair.verdict])
+    if len(lines) < 3:
+        rows = []  # two strategies: the summary has said it
+    return Table("pairs", "Every pair: difference of the areas under the curve, in points",
+                 ["strategy", "against", "difference", "± SE", "paired seeds", "verdict"], rows, digits=2)
+
+
+def _images(lines: Sequence[Series]) -> Section:
+    section = Section("images", "Selected images", "The last purchase of each strategy's first seed, evenly spread over the ranks.")
+    for series in lines[:_MAX_SHOWN]:
+        run = series.runs[0]
+        if not run.purchases:
+            continue
+        part = parts.images_section(run, _IMAGES_PER_STRATEGY, 1 if len(run.purchases) == 1 else 2, f"selected_{slug(series.label)}")
+        for sheet in part.sheets[-1:]:
+            title = f"{series.label}: {sheet.title[0].lower()}{sheet.title[1:]}, seed {run.seed}"
+            section.sheets.append(replace(sheet, title=title, is_open=True))
+        section.legend |= part.legend
+    if not section.sheets:
+        section.text = "Nothing has been bought yet."
+    return section
+
+
+def _utilities(lines: Sequence[Series]) -> Section:
+    section = Section("utilities", "Utilities")
+    panels = []
+    for series in lines[:_MAX_SHOWN]:
+        run = series.runs[0]
+        last = parts.scored_cycles(run)[-1:]
+        panel = parts.utility_panel(run, last[0], f"{series.label}, cycle {last[0]}") if last else None
+        if panel is not None and np.ptp(panel.candidates) > 0:
+            panels.append(panel)
+    if not panels:
+        section.text = "No strategy here chooses by utilities, or none has been written yet."
+        return section
+    section.text = "How useful each strategy found the candidates of its last query (first seed), and which of them were bought."
+    section.pictures.append(Picture("utilities", utility_histograms(panels), "histograms of each strategy's utilities"))
+    return section
+
+
+def _embeddings(lines: Sequence[Series], method: parts.Method) -> Section:
+    section = Section("embedding", "Embedding")
+    panels = []
+    for series in lines[:_MAX_SHOWN]:
+        run = series.runs[0]
+        last = parts.scored_cycles(run)[-1:]
+        panel = parts.embedding_panel(run, last[0], method, f"{series.label}, cycle {last[0]}") if last else None
+        panels += [panel] if panel is not None else []
+    if not panels:
+        section.text = "No strategy here kept an image embedding."
+        return section
+    section.text = "The image embedding at each strategy's last query (first seed), flattened. Distances between panels mean nothing."
+    section.pictures.append(Picture("embedding", embedding(panels), "pool, labeled and bought images in two dimensions"))
+    return section
+
+
+def _costs(lines: Sequence[Series]) -> Section:
+    rows = []
+    for series in lines:
+        for run in series.runs:
+            costs = [run.cost(c) for c in run.purchases]
+            images, boxes, hours = (sum(c.get(k, 0.0) for c in costs) for k in ("images", "boxes", "hours"))
+            seconds = [float(e["seconds"]) for e in run.ledger if isinstance(e.get("seconds"), int | float)]
+            rows.append([series.label, run.seed, int(images), int(boxes), float(hours), sum(seconds) / 60])
+    columns = ["strategy", "seed", "images labeled", "boxes labeled", "hours of labeling", "minutes of computing"]
+    text = "What was spent on people (an estimate from the oracle's seconds per image and per box) and on machines."
+    return Section("cost", "Cost", text, tables=[Table("cost", "Cost of each run", columns, rows, digits=2)])
+
+
+def _settings(runs: Sequence[Run], lines: Sequence[Series], full: Series | None) -> Section:
+    section = Section("settings", "Settings")
+    for series in [*lines, *([full] if full and full not in lines else [])]:
+        section.commands.append((f"{series.label}, seed {series.runs[0].seed}:", commands.reproduce(series.runs[0])))
+    reference = next((r for r in runs if not r.is_full), runs[0])
+    section.blocks = parts.settings_section(reference).blocks
+    section.blocks = [(f"{title} of {reference.strategy}, seed {reference.seed}", text) for title, text in section.blocks]
+    section.blocks.append(("Run folders", "\n".join(f"{'full data' if r.is_full else r.strategy}, seed {r.seed}: {r.path}" for r in runs)))
+    return section
+
+
+def _verdict(lines: Sequence[Series], full: Series | None, metric: str | None) -> str:
+    random = next((s for s in lines if s.strategy == "random"), None)
+    if metric is None:
+        return "No evaluation has been written yet."
+    if random is None or len(lines) < 2:
+        return ""
+    sentences = []
+    for series in lines:
+        pair = compare_with_random(series, random, metric, spent_columns([r for s in lines for r in s.runs])[0])
+        if series is random or not pair.seeds:
+            continue
+        value = f"{100 * pair.mean:+.1f}".replace("-", "−")
+        error = f" ± {100 * STANDARD_ERRORS * pair.standard_error:.1f}" if len(pair.seeds) > 1 else ""
+        sentences.append((pair.mean, f"{series.label} {value}{error} points ({pair.verdict})"))
+    if not sentences:
+        return ""
+    sentences.sort(key=lambda item: -item[0])
+    return "Area under the curve against random: " + "; ".join(text for _, text in sentences) + f". Errors are {STANDARD_ERRORS:g} standard errors."
+
+
+def _numbers(lines: Sequence[Series], full: Series | None, metric: str | None) -> list[Headline]:
+    if metric is None:
+        return []
+    numbers = []
+    ranked = [(mean_and_error([area_under_curve(c) for c in s.curves(metric).values()])[0], s.label) for s in lines if s.curves(metric)]
+    if ranked:
+        area, label = max(ranked)
+        numbers.append(Headline(label, "largest area under the curve", f"{100 * area:.1f} % {metric_label(metric)} on average"))
+    last = [(mean_and_error(last_values(s, metric))[0], s.label) for s in lines if last_values(s, metric)]
+    if last:
+        value, label = max(last)
+        numbers.append(Headline(f"{100 * value:.1f} %", f"best last point, {metric_label(metric)}", label))
+        whole = mean_and_error(last_values(full, metric))[0] if full else 0.0
+        if whole > 0:
+            numbers.append(Headline(f"{100 * value / whole:.0f} %", "of what full data gives", f"full data: {100 * whole:.1f} %"))
+    numbers.append(Headline(str(len(lines)), "strategies", f"{min(len(s.runs) for s in lines)} to {max(len(s.runs) for s in lines)} seeds each"
+                            if len({len(s.runs) for s in lines}) > 1 else f"{len(lines[0].runs)} seed{'s' if len(lines[0].runs) > 1 else ''} each"))
+    return numbers

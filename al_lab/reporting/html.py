@@ -1,0 +1,193 @@
+"""The report of one run: ``report.html`` in its folder."""
+
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from al_lab.core.errors import DataError
+from al_lab.reporting import commands
+from al_lab.reporting import run_sections as parts
+from al_lab.reporting.find import read_run
+from al_lab.reporting.page import Headline, Page
+from al_lab.reporting.protocol import Series, check_one_protocol, group_runs, same_protocol
+from al_lab.reporting.run_folder import Run
+from al_lab.reporting.sections import (
+    classes_section,
+    compare_with_random,
+    curve_section,
+    curve_table,
+    distribution_section,
+    last_values,
+    levels_section,
+    metric_label,
+    pick_metric,
+    spent_columns,
+)
+from al_lab.reporting.stats import STANDARD_ERRORS, area_under_curve, labels_to_reach, mean_and_error
+
+log = logging.getLogger(__name__)
+
+
+def write_report(run_dir: Path, others: Sequence[Path] = (), *, exports_dir: Path | None = None, method: parts.Method = "pca",
+                 levels: Sequence[float] = ()) -> Path:
+    """Write ``report.html`` into a run folder.
+
+    Other seeds of the same strategy, the random line and the full-data line are taken from ``others`` and from the runs of
+    the same dataset and protocol that lie beside this one.
+
+    Args:
+        run_dir: a run folder, finished or under way.
+        others: more run folders to compare with; their protocol must be the same.
+        exports_dir: write every figure (PNG, PDF) and table (CSV, LaTeX) below it as well.
+        method: how the embedding is flattened; t-SNE takes seconds.
+        levels: metric levels (fractions) to answer "how many labels" for, besides the usual ones.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        DataError: if the folder is no run, or ``others`` mix protocols.
+    """
+    run = read_run(Path(run_dir))
+    named = [read_run(Path(p)) for p in others]
+    check_one_protocol([run, *named])
+    family = _family(run, named)
+    page = build_page(run, family, method, levels)
+    path = page.write(run.path / "report.html")
+    if exports_dir is not None:
+        page.export(Path(exports_dir))
+    return path
+
+
+def build_page(run: Run, family: Sequence[Run], method: parts.Method = "pca", levels: Sequence[float] = ()) -> Page:
+    """Compose the page of a run; ``family`` are the runs it is drawn with, itself included."""
+    groups = group_runs(family)
+    full = next((s for s in groups if s.strategy == "full data"), None)
+    lines = [s for s in groups if s is not full] or [s for s in groups if run in s.runs]
+    own = next((s for s in groups if run in s.runs), groups[0])
+    random = next((s for s in lines if s.strategy == "random"), None)
+    metric = pick_metric([run]) or pick_metric(family)
+    curve = curve_section(lines, full, metric)
+    curve.missing += _missing(run, own, random, full)
+    if metric is not None and len(run.metrics):
+        curve.tables.append(curve_table([Series(own.label, own.strategy, (run,))], None, metric))
+    single = [Series(own.label, own.strategy, (run,))]
+    sections = [curve, levels_section(lines, full, metric, levels), classes_section(single, metric), distribution_section(single),
+                parts.images_section(run), parts.utilities_section(run), parts.embedding_section(run, method), parts.cost_section(run),
+                parts.times_section(run), parts.settings_section(run)]
+    subtitle = f"{run.dataset} · {run.name} · seed {run.seed}" + (f" · protocol {run.config['protocol']}" if run.config.get("protocol") else "")
+    title = f"Full data on {run.dataset}" if run.is_full else f"{run.strategy} on {run.dataset}"
+    return Page(title, subtitle, _status(run), run.is_complete, _verdict(run, own, random, full, metric), _numbers(run, own, random, full, metric),
+                sections, list(dict.fromkeys(run.notes)), commands.reproduce(run))
+
+
+def _family(run: Run, named: Sequence[Run]) -> list[Run]:
+    """Collect the run, those named, and its siblings of the same protocol; of several variants of random, one."""
+    found = {run.path: run, **{r.path: r for r in named}}
+    # outputs/<dataset>/<strategy>/<name>/seed<k>: only this strategy's and random's folders can hold lines of this page
+    home = run.path.parents[2] if len(run.path.parents) > 3 else run.path
+    for strategy in dict.fromkeys((run.path.parents[1].name, "random")):
+        for config in sorted((home / strategy).glob("*/seed*/config.yaml")) if strategy else ():
+            if not config.parent.name[4:].isdigit() or config.parent.resolve() in found:
+                continue
+            try:
+                other = read_run(config.parent)
+            except DataError as error:
+                log.warning("the report leaves out a neighbour: %s", error)
+                continue
+            own_variant = other.strategy != run.strategy or other.name == run.name or other.is_full
+            if own_variant and same_protocol(run, other):
+                found[other.path] = other
+    return _one_random(run, list(found.values()))
+
+
+def _one_random(run: Run, runs: list[Run]) -> list[Run]:
+    names: dict[str, int] = {}
+    for other in runs:
+        if other.strategy == "random" and not other.is_full and run.strategy != "random":
+            names[other.name] = names.get(other.name, 0) + 1
+    best = run.name if run.name in names else max(names, key=lambda n: (names[n], n), default=None)
+    return [r for r in runs if r is run or r.is_full or r.strategy != "random" or run.strategy == "random" or r.name == best]
+
+
+def _status(run: Run) -> str:
+    if run.is_complete:
+        return "complete"
+    done = 0 if run.last_cycle is None else run.last_cycle + 1
+    return f"in progress: {done} of {run.planned_cycles} cycles evaluated" if run.planned_cycles else f"{done} cycles evaluated"
+
+
+def _missing(run: Run, own: Series, random: Series | None, full: Series | None) -> list[tuple[str, str]]:
+    missing = []
+    if random is None and run.strategy != "random":
+        missing.append(("There is no random line yet. This makes it:", commands.random_line(run, own.seeds)))
+    if full is None:
+        missing.append(("There is no full-data line yet. This makes it:", commands.full_data_line(run)))
+    return missing
+
+
+def _verdict(run: Run, own: Series, random: Series | None, full: Series | None, metric: str | None) -> str:
+    if metric is None or not run.metrics:
+        return "No evaluation has been written yet."
+    column = spent_columns([run])[0]
+    last = run.metrics[-1]
+    sentence = f"{run.strategy if not run.is_full else 'Training on everything'} reaches {100 * run.column(metric)[-1]:.1f} % {metric_label(metric)}"
+    spent = last.get(column)
+    sentence += f" with {spent:,.0f} {column.removeprefix('spent_')} labeled" if isinstance(spent, int | float) else ""
+    whole = mean_and_error(last_values(full, metric))[0] if full and not run.is_full else math.nan
+    sentence += f", {100 * run.column(metric)[-1] / whole:.0f} % of what full data gives." if math.isfinite(whole) and whole > 0 else "."
+    if random is None or own is random or run.is_full:
+        return sentence
+    pair = compare_with_random(own, random, metric, column)
+    if not pair.seeds:
+        return sentence + " Random has no seed in common with it yet, so there is no paired comparison."
+    if len(pair.seeds) == 1:
+        return sentence + (f" Against random, its area under the curve differs by {_signed(pair.mean)} points on one seed, "
+                           "which proves nothing: run more seeds.")
+    half = 100 * STANDARD_ERRORS * pair.standard_error
+    return sentence + (f" Against random, its area under the curve differs by {_signed(pair.mean)} ± {half:.1f} points "
+                       f"(two standard errors, {len(pair.seeds)} paired seeds): {pair.verdict}.")
+
+
+def _signed(value: float) -> str:
+    return f"{100 * value:+.1f}".replace("-", "−")
+
+
+def _numbers(run: Run, own: Series, random: Series | None, full: Series | None, metric: str | None) -> list[Headline]:
+    numbers = []
+    if metric is not None and run.metrics:
+        values = run.column(metric)
+        before = f"from {100 * values[0]:.1f} % in cycle {run.metrics[0]['cycle']}" if len(values) > 1 else ""
+        numbers.append(Headline(f"{100 * values[-1]:.1f} %", f"{metric_label(metric)}, last cycle", before))
+        curve = own.curves(metric).get(run.seed)
+        if curve is not None and len(curve) > 1:
+            numbers.append(Headline(f"{100 * area_under_curve(curve):.1f} %", "area under the curve", "its mean height"))
+    labeled = len(run.labeled_ids(max(run.cycle_dirs, default=0)))
+    size = run.pool_size
+    if labeled:
+        numbers.append(Headline(f"{labeled:,}", "images labeled", f"{100 * labeled / size:.1f} % of a pool of {size:,}" if size else ""))
+    costs = [run.cost(c) for c in run.purchases]
+    boxes, hours = (sum(c.get(k, 0.0) for c in costs) for k in ("boxes", "hours"))
+    if boxes:
+        numbers.append(Headline(f"{boxes:,.0f}", "boxes labeled", f"about {hours:,.1f} hours of work"))
+    if metric is not None and random is not None and own is not random and not run.is_full:
+        numbers += _saving(run, own, random, metric)
+    seconds = sum(float(e["seconds"]) for e in run.ledger if isinstance(e.get("seconds"), int | float))
+    if seconds:
+        numbers.append(Headline(parts.duration(seconds), "computing time"))
+    return numbers
+
+
+def _saving(run: Run, own: Series, random: Series, metric: str) -> list[Headline]:
+    column = spent_columns([run])[0]
+    ours, theirs = own.band(metric, column), random.band(metric, column)
+    if not len(ours.mean) or not len(theirs.mean):
+        return []
+    level = float(theirs.mean[-1])
+    need, baseline = labels_to_reach(ours.spent, ours.mean, level), labels_to_reach(theirs.spent, theirs.mean, level)
+    if need is None or not baseline:
+        return [Headline("–", "saved against random", "random's last point is not reached")]
+    return [Headline(f"{100 * (1 - need / baseline):.0f} %".replace("-", "−"), "labels saved against random", f"to reach {100 * level:.1f} %")]
+
+

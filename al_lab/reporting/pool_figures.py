@@ -1,0 +1,87 @@
+"""Figures of the pool: how utilities are spread, and where the bought images lie among the others."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from al_lab.reporting.theme import INK, MUTED, look
+
+POOL, BOUGHT_BEFORE, BOUGHT_NOW = "#a3abb7", "#0077bb", "#ee7733"
+_MAX_POINTS = 20_000
+
+
+@dataclass(frozen=True)
+class UtilityPanel:
+    """Utilities of one cycle: of every candidate, and of those bought."""
+
+    title: str
+    candidates: np.ndarray
+    bought: np.ndarray
+
+
+@dataclass(frozen=True)
+class EmbeddingPanel:
+    """A flat picture of one cycle: (N, 2) points, 0 = pool, 1 = labeled before, 2 = bought now."""
+
+    title: str
+    points: np.ndarray
+    kind: np.ndarray
+
+
+def utility_histograms(panels: Sequence[UtilityPanel]) -> Figure:
+    """Draw one histogram per cycle; counts are on a logarithmic axis, a few bought images must not vanish in a big pool."""
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    with look():
+        figure = Figure(figsize=(3.15 * columns + 0.2, 2.3 * rows + 0.3))
+        for k, panel in enumerate(panels):
+            axes = figure.add_subplot(rows, columns, k + 1)
+            values = panel.candidates[np.isfinite(panel.candidates)]
+            bins = np.histogram_bin_edges(values, bins=40) if len(values) else 10
+            axes.hist(values, bins=bins, color=POOL, label="all candidates")
+            if len(panel.bought):
+                axes.hist(panel.bought, bins=bins, color=BOUGHT_NOW, label="bought")
+            axes.set_yscale("log")
+            axes.minorticks_off()
+            axes.set_ylim(bottom=0.7)
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
+            axes.set_title(panel.title)
+            if k % columns == 0:
+                axes.set_ylabel("number, log scale")
+            if k >= len(panels) - columns:
+                axes.set_xlabel("utility (higher is bought first)")
+        handles = [Line2D([], [], marker="s", linestyle="none", color=c, label=t) for c, t in ((POOL, "all candidates"), (BOUGHT_NOW, "bought"))]
+        figure.legend(handles=handles, loc="outside upper right", ncols=2)
+    return figure
+
+
+def embedding(panels: Sequence[EmbeddingPanel]) -> Figure:
+    """Draw one scatter per cycle; points are rasterized, so thousands of them don't weigh on the page."""
+    with look():
+        columns = min(3, len(panels))
+        rows = -(-len(panels) // columns)
+        figure = Figure(figsize=(3.3 * columns + 0.2, 3.1 * rows + 0.5))
+        for k, panel in enumerate(panels):
+            axes = figure.add_subplot(rows, columns, k + 1)
+            for kind, color, size, alpha in ((0, POOL, 7, 0.55), (1, BOUGHT_BEFORE, 12, 0.85), (2, BOUGHT_NOW, 22, 0.95)):
+                points = panel.points[panel.kind == kind]
+                points = points[:: max(1, -(-len(points) // _MAX_POINTS))]
+                edge = {"edgecolors": INK, "linewidths": 0.4} if kind == 2 else {"linewidths": 0}
+                axes.scatter(points[:, 0], points[:, 1], s=size, color=color, alpha=alpha, rasterized=True, zorder=2 + kind, **edge)
+            axes.set_title(panel.title)
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.grid(visible=False)
+            for side in ("left", "bottom", "top", "right"):
+                axes.spines[side].set_visible(True)
+                axes.spines[side].set_color(MUTED)
+                axes.spines[side].set_alpha(0.4)
+        names = ((POOL, "pool"), (BOUGHT_BEFORE, "labeled before"), (BOUGHT_NOW, "bought now"))
+        present = {int(v) for p in panels for v in np.unique(p.kind)}
+        handles = [Line2D([], [], marker="o", linestyle="none", color=c, label=t) for k, (c, t) in enumerate(names) if k in present]
+        figure.legend(handles=handles, loc="outside upper right", ncols=3)
+    return figure

@@ -1,0 +1,152 @@
+"""The few numbers a comparison rests on: area under the curve, its paired difference, labels needed to reach a level."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+STANDARD_ERRORS = 2.0  # DESIGN decision: "clearly better" and every band mean two standard errors
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One run's learning curve.
+
+    Attributes:
+        spent: (T,) labels bought, ascending.
+        metric: (T,) what was reached with them, a fraction in [0, 1].
+    """
+
+    spent: np.ndarray
+    metric: np.ndarray
+
+    @classmethod
+    def make(cls, spent: Sequence[float], metric: Sequence[float]) -> "Curve":
+        """Sort by what was spent and drop points that are not finite."""
+        x, y = np.asarray(spent, float), np.asarray(metric, float)
+        keep = np.isfinite(x) & np.isfinite(y)
+        order = np.argsort(x[keep], kind="stable")
+        return cls(x[keep][order], y[keep][order])
+
+    def __len__(self) -> int:
+        return len(self.spent)
+
+
+@dataclass(frozen=True)
+class Band:
+    """Mean over seeds with its standard error (NaN where fewer than two seeds exist)."""
+
+    spent: np.ndarray
+    mean: np.ndarray
+    standard_error: np.ndarray
+    num_seeds: int
+
+
+@dataclass(frozen=True)
+class Paired:
+    """The difference of the areas under two strategies' curves, paired by seed."""
+
+    seeds: tuple[int, ...]
+    mean: float
+    standard_error: float
+
+    @property
+    def verdict(self) -> str:
+        """Return the plain word for it: better and worse need two standard errors, and two seeds at least."""
+        if not self.seeds:
+            return "no common seed"
+        if len(self.seeds) < 2:
+            return "one seed: no verdict"
+        if abs(self.mean) > STANDARD_ERRORS * self.standard_error:
+            return "clearly better" if self.mean > 0 else "clearly worse"
+        return "no clear difference"
+
+
+def area_under_curve(curve: Curve, low: float | None = None, high: float | None = None) -> float:
+    """Mean height of the curve between ``low`` and ``high`` labels, by the trapezoid rule.
+
+    Dividing by the range gives it the metric's own unit. One point is its own area.
+
+    Raises:
+        ValueError: if the curve is empty.
+    """
+    if len(curve) == 0:
+        raise ValueError("area_under_curve: expected at least one point, got none")
+    low = curve.spent[0] if low is None else max(low, curve.spent[0])
+    high = curve.spent[-1] if high is None else min(high, curve.spent[-1])
+    if high <= low:
+        return float(np.interp(low, curve.spent, curve.metric))
+    inside = (curve.spent > low) & (curve.spent < high)
+    x = np.concatenate([[low], curve.spent[inside], [high]])
+    y = np.interp(x, curve.spent, curve.metric)
+    return float(np.trapezoid(y, x) / (high - low))
+
+
+def band(curves: Sequence[Curve]) -> Band:
+    """Mean and standard error over seeds, on the union of their x values within the range all of them cover."""
+    curves = [c for c in curves if len(c)]
+    if not curves:
+        return Band(np.zeros(0), np.zeros(0), np.zeros(0), 0)
+    low, high = max(c.spent[0] for c in curves), min(c.spent[-1] for c in curves)
+    x = np.unique(np.concatenate([c.spent for c in curves] + [np.asarray([low, high])]))
+    x = x[(x >= low) & (x <= high)]
+    if len(x) == 0:  # disjoint ranges (runs that have only just begun) have no mean
+        return Band(np.zeros(0), np.zeros(0), np.zeros(0), len(curves))
+    y = np.stack([np.interp(x, c.spent, c.metric) for c in curves])
+    n = len(curves)
+    error = y.std(axis=0, ddof=1) / np.sqrt(n) if n > 1 else np.full(len(x), np.nan)
+    return Band(x, y.mean(axis=0), error, n)
+
+
+def labels_to_reach(spent: np.ndarray, metric: np.ndarray, level: float) -> float | None:
+    """Fewest labels at which the (linearly interpolated) curve first reaches ``level``; None if it never does."""
+    above = np.flatnonzero(metric >= level - 1e-12)
+    if len(above) == 0:
+        return None
+    first = int(above[0])
+    if first == 0:
+        return float(spent[0])
+    x0, x1, y0, y1 = spent[first - 1], spent[first], metric[first - 1], metric[first]
+    return float(x0 + (level - y0) / (y1 - y0) * (x1 - x0))
+
+
+def paired_difference(ours: Mapping[int, Curve], theirs: Mapping[int, Curve]) -> Paired:
+    """Difference of areas, ours minus theirs, over the seeds both have and the range both curves of a seed cover."""
+    seeds, differences = [], []
+    for seed in sorted(set(ours) & set(theirs)):
+        a, b = ours[seed], theirs[seed]
+        if not (len(a) and len(b)):
+            continue
+        low, high = max(a.spent[0], b.spent[0]), min(a.spent[-1], b.spent[-1])
+        if high < low:
+            continue
+        seeds.append(seed)
+        differences.append(area_under_curve(a, low, high) - area_under_curve(b, low, high))
+    n = len(seeds)
+    if n == 0:
+        return Paired((), float("nan"), float("nan"))
+    error = float(np.std(differences, ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
+    return Paired(tuple(seeds), float(np.mean(differences)), error)
+
+
+def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard error; the error of fewer than two values is NaN."""
+    array = np.asarray([v for v in values if np.isfinite(v)], float)
+    if len(array) == 0:
+        return float("nan"), float("nan")
+    return float(array.mean()), float(array.std(ddof=1) / np.sqrt(len(array))) if len(array) > 1 else float("nan")
+
+
+def principal_axes(points: np.ndarray, max_rows: int = 4000) -> np.ndarray:
+    """Project (N, E) rows onto their first two principal axes, signs fixed so that a redraw looks the same.
+
+    The axes are fitted on at most ``max_rows`` evenly spaced rows: a picture doesn't need more.
+    """
+    points = np.nan_to_num(np.asarray(points, np.float32))
+    sample = points[:: max(1, -(-len(points) // max_rows))]
+    mean = sample.mean(axis=0)
+    _, vectors = np.linalg.eigh(np.cov(sample - mean, rowvar=False).reshape(points.shape[1], points.shape[1]))
+    axes = vectors[:, ::-1][:, :2]
+    axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])] < 0, -1.0, 1.0)
+    flat = (points - mean) @ axes
+    return flat if flat.shape[1] == 2 else np.pad(flat, ((0, 0), (0, 2 - flat.shape[1])))

@@ -132,19 +132,6 @@ class DetectorNetwork(nn.Module):
         return logits.softmax(-1) if self.activation == "softmax" else logits.sigmoid()
 
 
-def resized_hw(size_hw: tuple[int, int], input_hw: tuple[int, int], resize: Resize) -> tuple[int, int]:
-    """Return the size an image of ``size_hw`` has inside the network's input, before padding.
-
-    ``keep_ratio`` scales so that the longer side is at most the larger and the shorter side at most the smaller number of
-    ``input_hw``, rounding half up: mmcv's `imrescale`.
-    """
-    if resize == "fixed":
-        return input_hw
-    height, width = size_hw
-    scale = min(max(input_hw) / max(height, width), min(input_hw) / min(height, width))
-    return int(height * scale + 0.5), int(width * scale + 0.5)
-
-
 def flatten_maps(maps: list[Tensor], width: int) -> Tensor:
     """Flatten head maps (B, A * width, H, W) to (B, P, width): levels, rows, columns, then the cell's anchors."""
     return torch.cat([m.permute(0, 2, 3, 1).reshape(m.shape[0], -1, width) for m in maps], dim=1)

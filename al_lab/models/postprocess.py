@@ -11,7 +11,8 @@ from torch import Tensor
 
 from al_lab.core.errors import LabError, explain
 from al_lab.core.types import Detections
-from al_lab.models.network import DetectorNetwork, HeadOutput, Postprocess, resized_hw
+from al_lab.data.geometry import resized_hw
+from al_lab.models.network import DetectorNetwork, HeadOutput, Postprocess
 
 #: Above this many candidates per image a partial selection per group is cheaper than sorting them all.
 _DENSE = 20_000

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from al_lab.core.errors import AwaitingLabels, ConfigError, explain
+from al_lab.core.errors import AwaitingLabels, ConfigError, ResumeError, explain
 from al_lab.core.files import write_text
 from al_lab.core.oracle import Oracle
 from al_lab.core.pool import INITIAL
@@ -108,10 +108,18 @@ def _accepted_path(purchase: Purchase) -> Path:
 
 
 def _read_accepted(purchase: Purchase) -> dict[str, Annotation]:
-    """Read what earlier calls took over, in the order of the queries."""
+    """Read what earlier calls took over, in the order of the queries.
+
+    Raises:
+        ResumeError: if somebody changed the file into something else.
+    """
     path = _accepted_path(purchase)
-    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
-    stored = {row["id"]: Annotation.from_json(row["annotation"]) for row in rows}
+    try:
+        rows = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+        stored = {row["id"]: Annotation.from_json(row["annotation"]) for row in rows}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ResumeError(explain(expected="one annotated image a line", got=str(error), where=str(path),
+                                  do="restore the file, or remove it: labels that still lie in to_label/ are read again")) from error
     return {q.sample_id: stored[q.sample_id] for q in purchase.queries if q.sample_id in stored}
 
 

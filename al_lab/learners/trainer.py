@@ -49,6 +49,13 @@ class Ranks:
         return cls(int(os.environ["RANK"]), world, int(os.environ["LOCAL_RANK"]))
 
 
+class _Alone(LightningEnvironment):
+    """One process that never looks for others."""
+
+    def teardown(self) -> None:
+        """Leave the variables of the process alone; Lightning's own deletes WORLD_SIZE."""
+
+
 def limit_threads() -> None:
     """Use AL_LAB_THREADS torch threads (default 1): several one-thread workers beat one process with many."""
     torch.set_num_threads(int(os.environ.get("AL_LAB_THREADS", "1")))
@@ -89,7 +96,7 @@ def _placement(module: FitModule, ranks: Ranks) -> dict[str, Any]:
     if ranks.world == 1:
         # Named, so that Lightning doesn't take a cluster's variables for an order to start processes.
         return {"accelerator": "gpu" if on_gpu else "cpu", "devices": [device.index] if on_gpu else 1,
-                "plugins": [LightningEnvironment()]}
+                "plugins": [_Alone()]}
     # Lightning counts the devices it can see; a process that sees only its own must still join the others.
     local = int(os.environ.get("LOCAL_WORLD_SIZE", ranks.world))
     devices = [torch.device("cuda", min(n, torch.cuda.device_count() - 1)) if on_gpu else torch.device("cpu") for n in range(local)]

@@ -1,0 +1,86 @@
+"""Several devices compute what one would; a trainer never starts processes and leaves the process as it was."""
+
+import csv
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from al_lab.core.errors import ConfigError
+from al_lab.learners.checkpoint import load_checkpoint
+from al_lab.learners.trainer import Ranks, limit_threads
+from al_lab.objectives.supervised import Supervised
+from tests.learners.ranks import fit
+
+ROOT = Path(__file__).parents[2]
+
+
+def losses(log: Path) -> list[float]:
+    """Read the losses of a training log."""
+    with log.open() as stream:
+        return [float(row["loss"]) for row in csv.DictReader(stream)]
+
+
+@pytest.mark.slow
+def test_two_gloo_processes_train_like_one(run_dir: Path) -> None:
+    steps = 6
+    fit(run_dir, 1, steps)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.learners.ranks", str(run_dir), "2", str(steps)], cwd=ROOT,
+            env={**os.environ, "RANK": str(r), "LOCAL_RANK": str(r), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
+                 "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "CUDA_VISIBLE_DEVICES": ""})
+        for r in range(2)]
+    assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
+    one, two = (losses(run_dir / f"devices{n}" / "train_log.csv") for n in (1, 2))
+    assert len(one) == steps and one == pytest.approx(two, abs=1e-5)
+    states = [load_checkpoint(run_dir / f"devices{n}" / "model.ckpt") for n in (1, 2)]
+    for name, value in states[0]["state_dict"].items():
+        torch.testing.assert_close(states[1]["state_dict"][name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_the_number_of_processes_must_be_the_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(ConfigError, match="FitTask.devices: expected 2 processes, got WORLD_SIZE=3"):
+        Ranks.of_this_process(2)
+
+
+def test_a_training_of_one_device_ignores_a_launchers_variables(monkeypatch: pytest.MonkeyPatch, make_learner: Callable[..., Any],
+                                                                make_task: Callable[..., Any]) -> None:
+    for name, value in {"WORLD_SIZE": "4", "RANK": "2", "LOCAL_RANK": "2", "SLURM_NTASKS": "4", "SLURM_PROCID": "2",
+                        "SLURM_JOB_NAME": "x", "SLURM_LOCALID": "2"}.items():
+        monkeypatch.setenv(name, value)
+    task = make_task()
+    assert make_learner(recipe={"max_iters": 1}).fit(task)["steps"] == 1
+    assert task.checkpoint.exists()
+    assert os.environ["WORLD_SIZE"] == "4"
+
+
+def test_ctrl_c_stays_ctrl_c(make_learner: Callable[..., Any], make_task: Callable[..., Any]) -> None:
+    class Interrupted(Supervised):
+        def forward(self, *args: Any) -> dict[str, torch.Tensor]:
+            raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        make_learner(Interrupted).fit(make_task())
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_threads_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AL_LAB_THREADS", "2")
+    limit_threads()
+    assert torch.get_num_threads() == 2
+    monkeypatch.delenv("AL_LAB_THREADS")
+    limit_threads()
+    assert torch.get_num_threads() == 1

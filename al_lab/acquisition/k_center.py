@@ -207,15 +207,21 @@ class _Greedy:
         if surely <= outside:  # more points than the front holds are as far as the best: decide this pick among all of them
             self._pick_among_all(np.flatnonzero(upper >= surely))
             return
+        rows = rows[np.argsort(-upper[rows])]
         x_FD, sq_norm, error = points.take(rows), points.sq_norm[rows], error[rows]  # errors shrink with the radius: that of now will do
-        lower = self._exact(rows, self.sq_radius[rows])
-        upper = lower.copy()
+        lower, upper = self.sq_radius[rows] - error, upper[rows]
         while self.num < len(self.centers):
             surely = lower.max()
             if surely <= outside:
                 return
             tied = np.flatnonzero(upper >= surely)
-            pick = tied[0] if len(tied) == 1 else tied[self._first_of(rows[tied], upper[tied])]
+            if len(tied) > 1 and not np.array_equal(lower[tied], upper[tied]):
+                # Make these exact, and the next ones with them: one product for many costs little more than for two.
+                near = np.arange(tied[0], min(tied[-1] + 64, len(rows)))
+                near = near[lower[near] < upper[near]]
+                lower[near] = upper[near] = self._exact(rows[near], upper[near])
+                continue
+            pick = tied[self.key[rows[tied]].argmin()]
             self._append(rows[pick], upper[pick])
             sq_to_pick = sq_norm + (sq_norm[pick] - 2 * (x_FD @ x_FD[pick]))
             np.minimum(lower, sq_to_pick - error, out=lower)

@@ -135,8 +135,10 @@ def parse_coco(content: Any, source: Path) -> COCOIndex:
         if len(set(values)) != len(values):
             twice = next(v for v in values if values.count(v) > 1)
             raise _bad(source, f"every {what} once", f"{twice!r} twice")
-    categories = sorted((int(c["id"]), str(c["name"])) for c in content["categories"])
+    categories = sorted(_category(entry, n, source) for n, entry in enumerate(content["categories"]))
     label_of = {category: label for label, (category, _) in enumerate(categories)}
+    if len(label_of) != len(categories):
+        raise _bad(source, "every category id once", str([category for category, _ in categories]))
     entries = content.get("annotations", [])
     rows = [_object(entry, n, source, row_of_image, label_of) for n, entry in enumerate(entries)]
     table = np.array(rows, np.float64).reshape(-1, 7)
@@ -163,12 +165,19 @@ def _image(entry: Any, n: int, source: Path) -> tuple[str, int, int, int]:
         raise _bad(source, f"'id' and 'file_name' in images[{n}]", f"{error!r}") from None
 
 
+def _category(entry: Any, n: int, source: Path) -> tuple[int, str]:
+    try:
+        return int(entry["id"]), str(entry["name"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _bad(source, f"'id' and 'name' in categories[{n}]", f"{error!r}") from None
+
+
 def _object(
     entry: Any, n: int, source: Path, row_of_image: Mapping[int, int], label_of: Mapping[int, int]
 ) -> tuple[float, ...]:
     where = f"annotations[{n}]"
     try:
-        image_id, category, bbox = entry["image_id"], entry["category_id"], entry["bbox"]
+        image_id, category, bbox = int(entry["image_id"]), int(entry["category_id"]), entry["bbox"]
         x, y, w, h = (float(v) for v in bbox)
     except (KeyError, TypeError, ValueError) as error:
         raise _bad(source, f"'image_id', 'category_id' and a 'bbox' of four numbers in {where}", f"{error!r}") from None

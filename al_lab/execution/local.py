@@ -45,17 +45,12 @@ class LocalExecutor(Executor):
                                       do="try executor.workers=auto"))
         self.gpus = _choose_gpus(gpus)
         self.threads = threads
-        self.workers = workers if isinstance(workers, int) else len(self.gpus) or max(1, cpu_count() // threads)
+        self.num_workers = workers if isinstance(workers, int) else len(self.gpus) or max(1, cpu_count() // threads)
         self.retries = retries
         self._gangs: list[Gang] = []
         self._selector = selectors.DefaultSelector()
         # Also when nobody calls close(): at garbage collection and at exit.
         self._finalizer = weakref.finalize(self, _stop_all, self._gangs)
-
-    @property
-    def num_workers(self) -> int:
-        """See `Executor.num_workers`."""
-        return self.workers
 
     def close(self) -> None:
         """End the workers; the next `run` starts new ones."""
@@ -104,7 +99,7 @@ class LocalExecutor(Executor):
         for gang in [gang for gang in self._gangs if gang.size != size]:
             gang.kill()
             self._gangs.remove(gang)
-        limit = max(1, self.workers // size)
+        limit = max(1, self.num_workers // size)
         if self.gpus and size > 1:
             limit = min(limit, len(self.gpus) // size)
         for index in range(len(self._gangs), min(limit, jobs)):

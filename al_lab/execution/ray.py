@@ -48,7 +48,7 @@ class RayExecutor(Executor):
         self._started = False
 
     @property
-    def num_workers(self) -> int:
+    def num_workers(self) -> int:  # type: ignore[override]  # known once the cluster is
         """See `Executor.num_workers`; needs the cluster, so it connects."""
         resources = self._connect().cluster_resources()
         by_gpu = resources.get("GPU", 0) / self.gpus if self.gpus else float("inf")

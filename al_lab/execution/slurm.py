@@ -111,14 +111,9 @@ class SlurmExecutor(Executor):
         self.threads = threads
         self.retries = retries
         self.poll_seconds = poll_seconds
-        self.parallel = parallel
+        self.num_workers = parallel
         self.folder = folder
         self.options = dict(options or {})
-
-    @property
-    def num_workers(self) -> int:
-        """See `Executor.num_workers`."""
-        return self.parallel
 
     def _run(self, jobs: list[Job], progress: Progress) -> list[Failure]:
         waiting = [self._find(job) for job in jobs]
@@ -191,7 +186,7 @@ class SlurmExecutor(Executor):
         if self.cluster == "slurm":
             environment = worker_environment(self.threads)
             exports = [f"export {name}={shlex.quote(environment[name])}" for name in ("PYTHONPATH", *THREAD_VARIABLES)]
-            parameters |= {"slurm_array_parallelism": self.parallel, "slurm_setup": exports + parameters.get("slurm_setup", [])}
+            parameters |= {"slurm_array_parallelism": self.num_workers, "slurm_setup": exports + parameters.get("slurm_setup", [])}
         submitter = submitit.AutoExecutor(folder=folder, cluster=self.cluster)
         try:
             submitter.update_parameters(**parameters)

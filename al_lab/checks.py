@@ -93,7 +93,7 @@ def check_fields(config: Mapping[str, Any], build: Build) -> None:
 
 def _refuse_missing(config: Mapping[str, Any], key: str) -> None:
     chosen = config["choices"]
-    raise ConfigError(explain(expected=f"a {key}", got="none", where=f"protocol {chosen['protocol']!r} on dataset {chosen['dataset']!r}",
+    raise ConfigError(explain(expected=f"an option of {key}", got="none", where=f"protocol {chosen['protocol']!r} on dataset {chosen['dataset']!r}",
                               do=f"choose one with {key}=… (python run.py --help lists them), or another protocol=…"))
 
 
@@ -106,11 +106,11 @@ def _check_model(config: Mapping[str, Any]) -> str:
         _refuse_missing(config, fitting)
     if len(given) > 1:
         raise ConfigError(explain(expected="a detector or a segmenter", got="both", where="config", do=f"a {task} dataset needs a {fitting}; add "
-                                  f"{next(g for g in given if g != fitting)}=null"))
+                                  f"~{next(g for g in given if g != fitting)}"))
     if given[0] != fitting:
         chosen = config["choices"]
         raise ConfigError(explain(expected=f"a {fitting}", got=f"{given[0]}={chosen.get(given[0])}, which solves {_TASK_OF_MODEL[given[0]]}",
-                                  where=f"dataset {chosen['dataset']!r} is a {task} dataset", do=f"use {fitting}=… and {given[0]}=null, or another dataset=…"))
+                                  where=f"dataset {chosen['dataset']!r} is a {task} dataset", do=f"use {fitting}=… and ~{given[0]}, or another dataset=…"))
     return fitting
 
 

@@ -326,6 +326,9 @@ def readable(error: BaseException, overrides: Sequence[str] = ()) -> str | None:
         group, _, option = error.missing_cfg_file.rpartition("/")
         options = [o for o in error.options or _options(group) if not o.startswith("_")]
         return explain(expected=f"an option of {group}", got=repr(option), where=f"{group}={option}", do=did_you_mean(option, options))
+    if isinstance(error, ValueError) and "Config group override must be" in str(error):
+        key = next((o.partition("=")[0] for o in overrides if o.endswith("=null")), "group")
+        return explain(expected="an option's name", got="null", where=f"{key}=null", do=f"write ~{key} to have no {key} at all")
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return None
     text = "\n".join(str(e) for e in (error, error.__cause__) if isinstance(e, HydraException | OmegaConfBaseException))

@@ -76,12 +76,21 @@ def slug(overrides: Mapping[str, Any]) -> str:
     exact = [w if k == "experiment" else f"{k}={w}" for k, w in sorted(words.items(), key=lambda kv: (kv[0] != "experiment", kv[0]))]
     text = ",".join(exact)
     name = re.sub(r"[^\w.=,+-]+", "-", text, flags=re.ASCII)
-    # A comma or an equals sign inside a value could imitate another set of overrides.
-    is_ambiguous = name != text or any(set(",=~") & set(w) for w in words.values()) or text == "default" or name.startswith(".")
+    # A comma or an equals sign inside a value could imitate another set of overrides, the word 1 the number.
+    is_ambiguous = (name != text or text == "default" or name.startswith(".") or any(set(",=~") & set(w) for w in words.values())
+                    or any(isinstance(v, str) and _is_json(v) for v in overrides.values()))
     if is_ambiguous or len(name) > _NAME_LENGTH:
-        digest = hashlib.sha256(json.dumps(exact).encode()).hexdigest()[:8]
+        digest = hashlib.sha256(json.dumps(overrides, sort_keys=True, default=str).encode()).hexdigest()[:8]
         name = f"{name.lstrip('.')[:_NAME_LENGTH - 9].rstrip('.,-')}~{digest}"
     return name
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def run_folder(config: Mapping[str, Any]) -> Path:

@@ -62,8 +62,9 @@ def check_call(target: str, keys: Iterable[str], *, where: str, injected: Iterab
     given = list(keys)
     unknown = [k for k in given if k not in signature.names]
     if unknown and not signature.is_open:
+        free = [n for n in signature.names if n not in given] or signature.names
         raise ConfigError(explain(expected=f"arguments of {target}", got=f"unknown key {unknown[0]!r}", where=f"{where}.{unknown[0]}",
-                                  do=did_you_mean(unknown[0], [n for n in signature.names if n not in given] or signature.names)))
+                                  do=did_you_mean(unknown[0], free) if free else "it takes none"))
     missing = [n for n in signature.names if n in signature.required and n not in given and n not in set(injected)]
     if missing and not is_partial:
         raise ConfigError(explain(expected=f"a value for {target}'s argument {missing[0]!r}", got="none",

@@ -1,0 +1,340 @@
+"""How a configuration is composed: one test for each sentence of the protocol mechanism, and the published numbers."""
+
+import functools
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from al_lab.config import (
+    CONF_DIR, build, check_sweep, check_targets, choose, compose, load_config, readable, run_folder, run_name, save_config, validate,
+)
+from al_lab.core.errors import ConfigError, LabError, ResumeError
+
+GROUPS = ("detector", "segmenter", "objective", "budget", "trainer")
+PROTOCOLS = ("mgral", "al_ssl", "density", "none")
+
+
+@functools.cache
+def composed(*overrides: str) -> dict:
+    return compose(overrides)
+
+
+def leaf(group: str, option: str) -> dict:
+    return yaml.safe_load((CONF_DIR / group / f"{option}.yaml").read_text())
+
+
+@pytest.fixture
+def conf(tmp_path: Path) -> Path:
+    """A copy of conf/ with strategies that have a paper of their own and a segmentation dataset, for tests to write into."""
+    folder = tmp_path / "conf"
+    shutil.copytree(CONF_DIR, folder)
+    for paper in ("mgral", "al_ssl", "density"):
+        write(folder, f"strategy/{paper}", {"_target_": "al_lab.strategies.random.Random"})
+    write(folder, "dataset/streets", {"_target_": "tests.stubs.StubDense", "name": "streets"})
+    write(folder, "dataset/mine", {"_target_": "tests.stubs.StubDetection", "name": "mine"})
+    return folder
+
+
+def write(folder: Path, name: str, content: dict, header: str = "") -> None:
+    path = folder / f"{name}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(header + yaml.safe_dump(content))
+
+
+# --- the command alone, and the papers' numbers ----------------------------------------------------------------------------
+
+
+def test_without_arguments_it_is_the_main_job_on_generated_data():
+    config = composed()
+    chosen = {k: config["choices"][k] for k in ("dataset", "detector", "objective", "budget", "trainer", "protocol")}
+    assert chosen == {"dataset": "shapes", "detector": "tiny", "objective": "supervised", "budget": "shapes", "trainer": "tiny", "protocol": "mgral"}
+    validate(config)
+
+
+def test_voc_prints_the_published_settings():
+    config = composed("strategy=entropy", "dataset=voc")
+    assert config["dataset"]["pool"] == ["VOC2007/trainval", "VOC2012/trainval"]  # 16,551 images
+    assert {k: config["budget"][k] for k in ("unit", "initial", "per_cycle", "cycles")} == {
+        "unit": "image", "initial": 1000, "per_cycle": 1000, "cycles": 9}
+    assert config["detector"]["input_hw"] == [300, 300]
+    assert settings(config) == {"batch_size": 32, "max_epochs": 300, "max_iters": None, "optimizer": "sgd", "lr": 0.001, "momentum": 0.9,
+                                "weight_decay": 0.0005, "milestones": [240], "gamma": 0.1, "warmup_iters": 0, "grad_clip": None, "start": "scratch"}
+
+
+def test_coco_prints_the_published_settings():
+    config = composed("strategy=entropy", "dataset=coco")
+    assert (config["dataset"]["year"], config["dataset"]["pool"]) == (2017, "annotated")  # 117,266 images
+    assert {k: config["budget"][k] for k in ("unit", "initial", "per_cycle", "cycles")} == {
+        "unit": "image", "initial": 0.02, "per_cycle": 0.02, "cycles": 4}
+    budget = build(config["budget"])
+    assert [budget.initial_images(117266), budget.allowance(0, 117266).amount] == [2345, 2345]
+    assert (config["detector"]["model"]["type"], config["detector"]["input_hw"]) == ("RetinaNet", [800, 1333])
+    assert settings(config) == {"batch_size": 8, "max_epochs": 26, "max_iters": None, "optimizer": "sgd", "lr": 0.01, "momentum": 0.9,
+                                "weight_decay": 0.0001, "milestones": [20], "gamma": 0.1, "warmup_iters": 500, "grad_clip": 35.0, "start": "scratch"}
+
+
+@pytest.mark.parametrize(("dataset", "initial", "detector"), [("voc", 2000, "ssd300_voc"), ("coco", 5000, "ssd300_coco")])
+def test_al_ssl_prints_the_published_settings(dataset, initial, detector):
+    config = composed("protocol=al_ssl", "strategy=entropy", f"dataset={dataset}")
+    assert {k: config["budget"][k] for k in ("initial", "per_cycle", "cycles")} == {"initial": initial, "per_cycle": 1000, "cycles": 5}
+    assert config["choices"]["detector"] == detector
+    assert settings(config) == {"batch_size": 32, "max_epochs": None, "max_iters": 120000, "optimizer": "sgd", "lr": 0.001, "momentum": 0.9,
+                                "weight_decay": 0.0005, "milestones": [80000, 100000], "gamma": 0.1, "warmup_iters": 0, "grad_clip": None,
+                                "start": "scratch"}
+
+
+def settings(config: dict) -> dict:
+    keys = ("batch_size", "max_epochs", "max_iters", "optimizer", "lr", "momentum", "weight_decay", "milestones", "gamma", "warmup_iters",
+            "grad_clip", "start")
+    return {k: config["trainer"][k] for k in keys}
+
+
+# --- the protocol mechanism ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("paper", ["mgral", "al_ssl"])
+def test_a_strategy_on_a_dataset_is_its_papers_protocol(conf, paper):
+    config = compose([f"strategy={paper}", "dataset=voc"], conf)
+    assert config["protocol"] == config["choices"]["protocol"] == paper
+    assert config["budget"] == leaf("budget", {"mgral": "voc_1k", "al_ssl": "al_ssl_voc"}[paper])
+
+
+def test_auto_is_mgral_for_other_detection_strategies(conf):
+    assert compose(["strategy=entropy", "dataset=voc"], conf)["protocol"] == "mgral"
+
+
+def test_auto_is_density_for_segmentation(conf):
+    assert compose(["strategy=random", "dataset=streets"], conf)["protocol"] == "density"
+    assert compose(["strategy=density", "dataset=streets"], conf)["protocol"] == "density"
+
+
+def test_protocol_none_picks_nothing():
+    config = composed("protocol=none")
+    assert [config["choices"].get(g) for g in GROUPS] == [None] * len(GROUPS)
+    with pytest.raises(ConfigError, match=r"expected an option of detector, got none; choose one with detector=…"):
+        validate(config)
+
+
+def test_a_protocol_is_a_table_of_options_that_exist():
+    for protocol in PROTOCOLS:
+        for dataset, row in leaf("protocol", protocol).items():
+            for group, option in row.items():
+                folder = "dataset/variant" if group == "variant" else group
+                assert (CONF_DIR / folder / f"{option}.yaml").is_file(), f"{protocol}: {dataset}: {group}={option}"
+            assert not row or {"detector", "objective", "budget", "trainer"} <= set(row)
+
+
+def test_every_dataset_has_a_row_or_the_default(conf):
+    assert compose(["dataset=mine"], conf)["choices"]["detector"] == leaf("protocol", "mgral")["default"]["detector"]
+
+
+def test_options_are_picked_and_values_never_merged():
+    """What is chosen on the command line comes out exactly as its file has it, whatever the protocol would have picked."""
+    config = composed("dataset=voc", "detector=tiny", "trainer=tiny", "budget=shapes")
+    assert config["detector"] == leaf("detector", "tiny")
+    assert config["trainer"] == leaf("trainer", "tiny")
+    assert config["budget"] == leaf("budget", "shapes")
+
+
+@pytest.mark.parametrize("args", [("detector", "mgral", "random", "voc"), ("segmenter", "mgral", "random", "voc"), ("variant", "nonsense", "x", "y"),
+                                  ("protocol", "auto", "nonsense", "nonsense")])
+def test_choose_returns_a_string_whatever_comes(args):
+    assert isinstance(choose(*args), str)
+
+
+def test_nothing_to_choose_is_a_dash():
+    assert choose("segmenter", "mgral", "random", "voc") == "-"
+    assert composed("dataset=voc")["segmenter"] is None
+
+
+def test_the_resolver_is_registered_by_the_import_and_needs_no_torch():
+    code = ("import sys; from al_lab.config import compose, validate; validate(compose(['strategy=entropy'])); "
+            "assert not {'torch', 'mmdet', 'pytorch_lightning'} & set(sys.modules), 'imported'")
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_protocol_may_use_a_variant_of_the_dataset():
+    assert composed("protocol=al_ssl", "strategy=entropy", "dataset=coco")["dataset"]["year"] == 2014
+    assert composed("protocol=none", "dataset=coco")["dataset"]["pool"] == "all"
+
+
+def test_a_strategy_has_values_of_its_own_on_a_dataset(conf):
+    write(conf, "strategy/for/mgral_voc", {"tau": 0.7})
+    assert compose(["strategy=mgral", "dataset=voc"], conf)["strategy"]["tau"] == 0.7
+    assert "tau" not in compose(["strategy=mgral", "dataset=coco"], conf)["strategy"]
+    assert compose(["strategy=mgral", "dataset=voc", "strategy.tau=0.1"], conf)["strategy"]["tau"] == 0.1
+
+
+def test_the_command_line_wins():
+    config = composed("dataset=voc", "budget=al_ssl_voc", "trainer.lr=0.5", "budget.cycles=1")
+    assert (config["budget"]["initial"], config["budget"]["cycles"], config["trainer"]["lr"]) == (2000, 1, 0.5)
+
+
+def test_an_experiment_wins(conf):
+    write(conf, "experiment/mine", {"defaults": [{"override /strategy": "entropy"}, {"override /dataset": "voc"}, {"override /detector": "tiny"}],
+                                    "trainer": {"lr": 3.0}, "seed": 7}, "# @package _global_\n")
+    config = compose(["experiment=mine"], conf)
+    assert (config["choices"]["detector"], config["choices"]["budget"], config["trainer"]["lr"], config["seed"]) == ("tiny", "voc_1k", 3.0, 7)
+    over = compose(["experiment=mine", "detector=ssd300_voc", "trainer.lr=4"], conf)
+    assert (over["choices"]["detector"], over["trainer"]["lr"]) == ("ssd300_voc", 4)
+
+
+def test_debug_wins_over_the_experiment_and_the_command_line_over_both():
+    config = composed("experiment=shapes_demo", "debug=smoke", "trainer.max_iters=2")
+    assert config["budget"]["initial"] == leaf("debug", "smoke")["budget"]["initial"] != leaf("budget", "shapes")["initial"]
+    assert config["trainer"]["max_iters"] == 2
+
+
+def test_an_option_may_be_taken_away():
+    assert composed("~detector")["detector"] is None
+
+
+def test_the_two_seeds_are_two_numbers():
+    config = composed("seed=3")
+    assert (config["seed"], config["split_seed"]) == (3, 0)
+
+
+def test_an_own_config_dir_is_seen_by_the_resolver(tmp_path):
+    write(tmp_path, "dataset/streets2", {"_target_": "tests.stubs.StubDense", "name": "streets2"})
+    write(tmp_path, "protocol/mine", {"default": {"detector": "tiny", "budget": "full"}})
+    done = subprocess.run([sys.executable, "run.py", "--config-dir", str(tmp_path), "dataset=streets2", "protocol=mine", "--cfg", "job", "--resolve"],
+                          cwd=CONF_DIR.parent, capture_output=True, text=True, check=True)
+    config = yaml.safe_load(done.stdout)
+    assert (config["protocol"], config["detector"], config["budget"]["initial"]) == ("mine", leaf("detector", "tiny"), 1.0)
+
+
+# --- sweeps that compare ---------------------------------------------------------------------------------------------------
+
+
+def sweep(conf: Path, *overrides: str) -> list[list[str]]:
+    from hydra import initialize_config_dir
+
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        return check_sweep(overrides)
+
+
+def test_a_sweep_lists_its_jobs(conf):
+    assert sweep(conf, "strategy=random,entropy", "seed=0,1") == [[f"strategy={s}", f"seed={k}"] for s in ("random", "entropy") for k in (0, 1)]
+
+
+def test_a_sweep_that_compares_strategies_pins_the_protocol(conf):
+    with pytest.raises(ConfigError, match=r"random under mgral, al_ssl under al_ssl.*add protocol=mgral or protocol=al_ssl"):
+        sweep(conf, "strategy=random,al_ssl")
+    assert len(sweep(conf, "strategy=random,al_ssl", "protocol=al_ssl")) == 2
+    assert len(sweep(conf, "strategy=random", "protocol=al_ssl,mgral")) == 2
+
+
+def test_one_wrong_job_stops_the_sweep_before_it_starts(conf):
+    with pytest.raises(LabError, match="budget"):
+        sweep(conf, "budget.initial=10,999999")
+
+
+# --- names and folders -----------------------------------------------------------------------------------------------------
+
+
+def folder_of(*overrides: str) -> str:
+    config = compose(overrides)
+    config["name"] = config["name"] or run_name(overrides)
+    return str(run_folder(config))
+
+
+@pytest.mark.parametrize(("overrides", "folder"), [
+    (("strategy=entropy", "seed=2", "executor=inline", "restart=true"), "outputs/shapes/entropy/default/seed2"),
+    (("trainer.max_iters=7", "detector=tiny"), "outputs/shapes/random/trainer.max_iters=7/seed0"),
+    (("name=mine", "trainer.max_iters=7", "runtime.outputs_dir=o"), "o/shapes/random/mine/seed0"),
+])
+def test_the_run_folder_says_what_is_not_default(overrides, folder):
+    assert folder_of(*overrides) == folder
+
+
+def test_two_folders_of_one_name_are_two_datasets(tmp_path):
+    names = {compose(["dataset=voc_folder", f"dataset.root={tmp_path}/{side}/photos"])["dataset"]["name"] for side in "ab"}
+    assert len(names) == 2
+    assert all(n.startswith("photos-") for n in names)
+    assert compose(["dataset=voc_folder", f"dataset.root={tmp_path}/a/photos", "dataset.name=mine"])["dataset"]["name"] == "mine"
+
+
+def test_config_survives_the_run_folder(tmp_path):
+    config = composed("strategy=entropy")
+    save_config(config, tmp_path)
+    assert load_config(tmp_path) == config
+
+
+def test_a_lost_config_is_named(tmp_path):
+    with pytest.raises(ResumeError, match=r"config\.yaml"):
+        load_config(tmp_path)
+
+
+# --- everything in conf/ ---------------------------------------------------------------------------------------------------
+
+
+LEAVES = sorted(p.relative_to(CONF_DIR).with_suffix("") for p in CONF_DIR.rglob("*.yaml")
+                if p.parts[-2] in (*GROUPS, "dataset", "strategy", "oracle", "executor", "tracker"))
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=str)
+def test_every_leaf_fits_its_constructor(path):
+    node = {k: "given" if v == "???" else v for k, v in leaf(str(path.parent), path.name).items()}
+    check_targets({path.parts[0]: node})
+
+
+@pytest.mark.parametrize("recipe", sorted(p.stem for p in (CONF_DIR / "experiment").glob("*.yaml")))
+def test_every_recipe_composes_and_says_what_it_costs(recipe):
+    check_targets(composed(f"experiment={recipe}"))
+    text = (CONF_DIR / "experiment" / f"{recipe}.yaml").read_text()
+    assert all(f"# {word}:" in text for word in ("command", "cost", "source"))
+
+
+# --- building --------------------------------------------------------------------------------------------------------------
+
+
+def test_build_shows_our_own_error_without_wrapping():
+    with pytest.raises(ConfigError, match=r"^budget\.unit: expected") as caught:
+        build({"_target_": "al_lab.core.budget.Budget", "unit": "dollar"})
+    assert caught.value.__cause__ is None
+
+
+def test_build_takes_what_only_the_program_knows():
+    assert build({"_target_": "al_lab.core.budget.Budget", "unit": "image"}, cycles=3).cycles == 3
+
+
+# --- a wrong command -------------------------------------------------------------------------------------------------------
+
+
+def said(*overrides: str) -> str:
+    try:
+        validate(compose(overrides))
+    except Exception as error:
+        return readable(error, overrides) or f"unreadable {error!r}"
+    return "nothing"
+
+
+@pytest.mark.parametrize(("overrides", "sentence"), [
+    (["dataset=shape"], "expected an option of dataset, got 'shape'; did you mean 'shapes'?"),
+    (["stratgy=random"], "expected a key of the configuration, got 'stratgy'; did you mean 'strategy'?"),
+    (["sede=1"], "did you mean 'seed'?"),
+    (["+sede=1"], "got 'sede'; did you mean 'seed'?"),
+    (["trainer.max_itres=5"], "did you mean 'max_iters'?"),
+    (["+trainer.max_itres=5"], "did you mean 'max_iters'?"),
+    (["seed=abc"], "Value 'abc' of type 'str' could not be converted to Integer"),
+    (["detector=null"], "write ~detector to have no detector at all"),
+    (["dataset=voc_folder"], "expected a value for dataset.root, got none; add dataset.root=… to the command"),
+    (["strategy=random", "seed"], "seed"),
+])
+def test_a_wrong_command_is_answered_with_a_sentence(overrides, sentence):
+    assert sentence in said(*overrides)
+
+
+def test_a_misspelt_key_fails_inside_a_recipe_too(conf):
+    write(conf, "experiment/mine", {"sede": 1}, "# @package _global_\n")
+    with pytest.raises(Exception, match="sede") as caught:
+        compose(["experiment=mine"], conf)
+    assert "did you mean 'seed'?" in readable(caught.value)
+
+
+def test_a_bug_keeps_its_traceback():
+    assert readable(ZeroDivisionError("x")) is None

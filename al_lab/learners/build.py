@@ -24,6 +24,7 @@ def build_learner(config: Mapping[str, Any], dataset: Any) -> Learner:
     Args:
         config: the resolved configuration; ``detector`` or ``segmenter``, ``objective``, ``trainer`` and ``runtime`` are read.
         dataset: as the config's ``dataset`` describes it.
+
     Raises:
         ConfigError: if there is no model, or it is neither a learner nor a detector.
     """
@@ -39,6 +40,10 @@ def build_learner(config: Mapping[str, Any], dataset: Any) -> Learner:
     if config.get("segmenter") or (is_class and not issubclass(target, DetectorNetwork)):
         raise ConfigError(explain(expected="a DetectorNetwork, or a class with fit and views", got=node["_target_"],
                                   where="config.detector", do="see al_lab/models/network.py and al_lab/learners/base.py"))
+    for group in ("objective", "trainer"):
+        if not config.get(group):
+            raise ConfigError(explain(expected=f"{'an' if group == 'objective' else 'a'} {group}", got="none", where="config",
+                                      do=f"choose one, e.g. {group}={'supervised' if group == 'objective' else 'tiny'}"))
     runtime = config.get("runtime") or {}
     options = {key: runtime[key] for key in ("predict_batch", "num_workers", "checkpoint_minutes", "checkpoint_steps")
                if runtime.get(key) is not None}

@@ -47,7 +47,8 @@ def test_a_truncated_file_is_named_and_training_starts_over(tmp_path: Path, keep
         load_checkpoint(path)
     with caplog.at_level(logging.WARNING):
         assert read_last(path, "f") is None
-    assert "last.ckpt" in caplog.text and "starts over" in caplog.text
+    assert "last.ckpt" in caplog.text
+    assert "starts over" in caplog.text
 
 
 def test_a_checkpoint_of_another_task_is_not_continued(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -55,11 +55,16 @@ def test_fit_learns_and_leaves_what_a_campaign_needs(make_learner: Make, make_ta
     losses = [float(row[rows[0].index("loss")]) for row in rows[1:]]
     assert [row[0] for row in rows[1:]] == [str(n) for n in range(30)]
     assert np.mean(losses[-5:]) < 0.7 * losses[0]
-    assert scalars["steps"] == 30 and scalars["num_labeled"] == 13 and 0 < scalars["train_loss"] < losses[0]
+    assert scalars["steps"] == 30
+    assert scalars["num_labeled"] == 13
+    assert 0 < scalars["train_loss"] < losses[0]
     progress = json.loads((run_dir / "progress.json").read_text())
-    assert progress["step"] == progress["total"] == 30 and progress["seconds_left"] == 0
+    assert progress["step"] == progress["total"] == 30
+    assert progress["seconds_left"] == 0
     state = load_checkpoint(task.checkpoint)
-    assert state["step"] == 30 and state["meta"]["classes"] == ["red", "blue"] and state["meta"]["num_labeled"] == 13
+    assert state["step"] == 30
+    assert state["meta"]["classes"] == ["red", "blue"]
+    assert state["meta"]["num_labeled"] == 13
     assert not (task.scratch_dir / "last.ckpt").exists()
 
 
@@ -104,7 +109,8 @@ def test_a_broken_last_checkpoint_costs_the_stage_only(make_learner: Make, make_
     (cut.scratch_dir / "last.ckpt").write_bytes(whole.checkpoint.read_bytes()[:-100])
     with caplog.at_level(logging.WARNING):
         make_learner().fit(cut)
-    assert "last.ckpt" in caplog.text and "starts over" in caplog.text
+    assert "last.ckpt" in caplog.text
+    assert "starts over" in caplog.text
     assert same(whole.checkpoint, cut.checkpoint)
 
 
@@ -127,7 +133,8 @@ def test_start_continue_is_one_training_cut_in_two(make_learner: Make, make_task
     states = [load_checkpoint(t.checkpoint) for t in (whole, second)]
     assert load_checkpoint(first.checkpoint)["step"] == 5
     assert all(torch.equal(a, b) for a, b in zip(*(s["state_dict"].values() for s in states), strict=True))
-    assert states[0]["schedule"] == states[1]["schedule"] and states[0]["step"] == states[1]["step"] == 8
+    assert states[0]["schedule"] == states[1]["schedule"]
+    assert states[0]["step"] == states[1]["step"] == 8
 
 
 def test_continue_keeps_the_horizon_when_images_were_bought(make_learner: Make, make_task: Make, dataset: Blocks) -> None:
@@ -146,7 +153,8 @@ def test_start_weights_takes_weights_and_nothing_else(make_learner: Make, make_t
     make_learner(recipe={"lr": 1e-12, "weight_decay": 0.0, "max_iters": 2}).fit(task)
     before, after = load_checkpoint(base.checkpoint), load_checkpoint(task.checkpoint)
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(before["state_dict"].values(), after["state_dict"].values(), strict=True))
-    assert after["step"] == 2 and after["schedule"]["total_steps"] == 2
+    assert after["step"] == 2
+    assert after["schedule"]["total_steps"] == 2
 
 
 def test_images_without_boxes_are_no_problem(make_learner: Make, make_task: Make) -> None:
@@ -246,10 +254,13 @@ def test_views_are_one_an_id_in_order_with_what_was_asked(trained: Make, dataset
     assert [v.sample_id for v in views] == list(ids)
     assert [v.size_hw for v in views] == [dataset.size_hw(i) for i in ids]
     for view in views:
-        assert view.embedding.shape == (16,) and view.embedding.dtype == np.float32
-        assert view.detections.probs.shape == (len(view.detections), 3) and len(view.detections) > 0
+        assert view.embedding.shape == (16,)
+        assert view.embedding.dtype == np.float32
+        assert view.detections.probs.shape == (len(view.detections), 3)
+        assert len(view.detections) > 0
     bare = next(trained().views(ids, ("image_embedding",)))
-    assert bare.detections is None and np.array_equal(bare.embedding, views[0].embedding)
+    assert bare.detections is None
+    assert np.array_equal(bare.embedding, views[0].embedding)
     assert next(trained().views(ids, ("detections",))).embedding is None
 
 

@@ -43,7 +43,8 @@ def test_two_gloo_processes_train_like_one(run_dir: Path) -> None:
         for r in range(2)]
     assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
     one, two = (losses(run_dir / f"devices{n}" / "train_log.csv") for n in (1, 2))
-    assert len(one) == steps and one == pytest.approx(two, abs=1e-5)
+    assert len(one) == steps
+    assert one == pytest.approx(two, abs=1e-5)
     states = [load_checkpoint(run_dir / f"devices{n}" / "model.ckpt") for n in (1, 2)]
     for name, value in states[0]["state_dict"].items():
         torch.testing.assert_close(states[1]["state_dict"][name], value, rtol=1e-4, atol=1e-5)

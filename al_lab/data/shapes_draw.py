@@ -139,27 +139,24 @@ def _background(rng: np.random.Generator, kind: str, size_px: int) -> np.ndarray
 
 def _paint(rng: np.random.Generator, canvas: np.ndarray, alpha: np.ndarray, faint: bool, kind: str) -> None:
     """Blend one object into the canvas, in place."""
-    under = canvas[alpha > 0.5].mean(0)
-    color = _contrasting(rng, under, (28, 50) if faint else (80, 160))
-    fill = np.broadcast_to(color, canvas.shape).copy()
+    rows, cols = np.flatnonzero(alpha.any(1)), np.flatnonzero(alpha.any(0))
+    part = (slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1))
+    under, cover = canvas[part], alpha[part][..., None]
+    color = _contrasting(rng, under[alpha[part] > 0.5].mean(0), (28, 50) if faint else (80, 160))
+    fill = np.broadcast_to(color, under.shape)
     if kind != "easy" and rng.random() < 0.35:
-        ys, xs = np.mgrid[0 : canvas.shape[0], 0 : canvas.shape[1]]
-        wave = np.sin((xs * rng.uniform(-1, 1) + ys * rng.uniform(-1, 1)) * 1.2)
-        fill += 18 * wave[..., None]
-    canvas += alpha[..., None] * (fill - canvas)
+        slope_x, slope_y = rng.uniform(-1, 1), rng.uniform(-1, 1)
+        ys, xs = np.mgrid[part]
+        fill = fill + 18 * np.sin((xs * slope_x + ys * slope_y) * 1.2)[..., None]
+    under += cover * (fill - under)
 
 
 def _contrasting(rng: np.random.Generator, under: RGB, distance: tuple[float, float]) -> RGB:
     """Return a color whose distance from ``under`` lies in a range (nearly: colors are cut at 0 and 255)."""
-    best, best_miss = under, math.inf
     wanted = rng.uniform(*distance)
-    for _ in range(12):
-        direction = rng.normal(size=3)
-        color = np.clip(under + wanted * direction / np.linalg.norm(direction), 0, 255)
-        miss = abs(np.linalg.norm(color - under) - wanted)
-        if miss < best_miss:
-            best, best_miss = color, miss
-    return best
+    directions = rng.normal(size=(12, 3))
+    colors = np.clip(under + wanted * directions / np.linalg.norm(directions, axis=1, keepdims=True), 0, 255)
+    return colors[np.abs(np.linalg.norm(colors - under, axis=1) - wanted).argmin()]
 
 
 def _mask(label: str, side: float, angle: float, center: np.ndarray, size_px: int) -> np.ndarray:

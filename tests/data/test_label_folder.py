@@ -166,7 +166,7 @@ BROKEN = {
     "unknown name": ("no_objects.txt", "tree.jpg", "line 1: expected names of list.csv, got 'tree.jpg'; did you mean 'three.jpg'?"),
     "broken JSON": ("coco.json", '{"images": [', "got no JSON"),
     "not COCO": ("coco.json", "[]", "'annotations' and 'categories'"),
-    "malformed": ("coco.json", '{"images": [], "categories": [{}]}', "a malformed one (KeyError('id'))"),
+    "malformed": ("coco.json", '{"images": [], "categories": [{}]}', "expected 'id' and 'name' in categories[0]"),
     "other images": ("coco.json", '{"images": [{"id": 1, "file_name": "x.jpg"}], "categories": []}', "none of them, but 'x.jpg'"),
 }
 

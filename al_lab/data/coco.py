@@ -332,7 +332,7 @@ class COCO(COCOLayout):
                     do="correct the option",
                 )
             )
-        base, cache = Path(root), Path(cache_dir) if cache_dir else None
+        base, cache = Path(root).expanduser(), Path(cache_dir) if cache_dir else None
         train, test = (_official(base, split, check_counts, cache) for split in (f"train{year}", "val2017"))
         ids = train.ids if pool == "all" else train.with_boxes()
         official = _OFFICIAL_COUNTS[f"train{year}"][1]

@@ -55,7 +55,7 @@ class COCOFolder(COCOLayout):
         Raises:
             DataError: if there are no images, no class names, or a file names an image that is missing.
         """
-        base = Path(root)
+        base = Path(root).expanduser()
         if not base.is_dir():
             raise DataError(
                 explain(expected="a folder", got="none", where=f"dataset.root={base}", do="correct the path")

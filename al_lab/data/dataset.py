@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import logging
 from abc import ABC, abstractmethod
@@ -45,6 +46,9 @@ class Dataset(ABC):
     Boxes are xyxy, absolute, continuous, 0-based pixels of the upright original image, with width = x2 - x1.
 
     `truth` may be called by the oracle (pool), by the evaluate stage (test and val) and by `verify` alone.
+
+    A new format overrides `image_path` and `_parse`; `has_truth` if images may lack annotations, and `annotation_file` for
+    better messages.
     """
 
     name: str
@@ -110,9 +114,9 @@ class Dataset(ABC):
             DataError: if the id is unknown.
         """
 
-    @abstractmethod
     def has_truth(self, sample_id: str) -> bool:
         """Say whether an annotation is on disk (an image annotated as empty has one)."""
+        return True
 
     @abstractmethod
     def _parse(self, sample_id: str) -> tuple[Annotation, tuple[str, ...]]:
@@ -122,9 +126,9 @@ class Dataset(ABC):
             DataError: if it can't be read or makes no sense.
         """
 
-    @abstractmethod
     def annotation_file(self, sample_id: str) -> Path:
-        """Return the file that holds (or would hold) the sample's annotation."""
+        """Return the file that holds (or would hold) the sample's annotation, for messages."""
+        return self.image_path(sample_id)
 
     def load_image(self, sample_id: str) -> np.ndarray:
         """Decode the image: (H, W, 3) uint8 upright RGB.
@@ -179,16 +183,25 @@ class Dataset(ABC):
         """Look at every image and annotation; return findings instead of raising.
 
         Args:
-            decode: decode every image (slow and sure) instead of reading headers only.
+            decode: decode every image and look for copies (slow and sure) instead of reading headers only.
             progress: called with (done, total) after each sample.
 
         Returns:
             Findings of the dataset as a whole, then sample by sample in the order pool, val, test.
         """
         findings = self._verify_whole()
-        ids = (*self.pool_ids, *self.val_ids, *self.test_ids)
+        splits = {i: s for s, ids in (("pool", self.pool_ids), ("val", self.val_ids), ("test", self.test_ids)) for i in ids}
+        ids, first = tuple(splits), dict[bytes, str]()
         for done, sample_id in enumerate(ids, 1):
             findings += self._verify_sample(sample_id, decode)
+            path = self.image_path(sample_id)
+            if decode and path.is_file():
+                digest = hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
+                twin = first.setdefault(digest, sample_id)
+                if twin != sample_id:
+                    message = f"{sample_id} ({splits[sample_id]}) is the same file as {twin} ({splits[twin]})"
+                    remedy = "remove one of them: a copy is paid for twice, and one in the test set is a leak"
+                    findings.append(Finding("warning", str(path), message, remedy))
             if progress:
                 progress(done, len(ids))
         return findings

@@ -22,7 +22,7 @@ ABSENT = "none"  # a split somebody does not want, where null means "take it if 
 
 def folder_name(root: str) -> str:
     """Return the name of a user's dataset: its root folder's name as a slug."""
-    slug = re.sub(r"[^a-z0-9_]+", "-", Path(root).resolve().name.lower()).strip("-")
+    slug = re.sub(r"[^a-z0-9_]+", "-", Path(root).expanduser().resolve().name.lower()).strip("-")
     return slug or "folder"
 
 
@@ -104,7 +104,7 @@ class VOCFolder(VOCLayout):
         Raises:
             DataError: if there are no images, no class names, or a list names an image that is missing.
         """
-        base = Path(root)
+        base = Path(root).expanduser()
         images = index_images(_image_folder(base, image_dir))
         self._annotation_dir = base / annotation_dir
         annotations = {i: self._annotation_dir / f"{i}.xml" for i in images}

@@ -48,7 +48,7 @@ class Shapes(VOCFolder):
             name: of the dataset.
         """
         counts = {"train": num_pool, "val": num_val, "test": num_test}
-        root = generate(Path(data_dir), counts, size_px, data_seed)
+        root = generate(Path(data_dir).expanduser(), counts, size_px, data_seed)
         splits = {"pool_split": "train", "val_split": "val", "test_split": "test"}
         super().__init__(str(root), CLASSES, metrics=metrics, name=name, **splits)
 

@@ -1,7 +1,8 @@
 """From a decoded image to a network's input: the published training recipes and the plain resize of prediction.
 
-Pixels are float RGB in 0..255 until the network's mean and std are applied at the very end. Every draw comes from the
-generator that is passed in, never from a global one.
+Pixels are float RGB in 0..255 until the network's mean and std are applied at the very end: SSD's published pipeline
+subtracts (104, 117, 123) from BGR and then swaps the channels, which is RGB minus (123, 117, 104). Every draw comes from
+the generator that is passed in, never from a global one.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def parse_voc(
             )
         labels.append(index[name])
         boxes.append([_number(item, f"bndbox/{key}", where) for key in ("xmin", "ymin", "xmax", "ymax")])
-        difficult.append((item.findtext("difficult") or "0").strip() not in ("0", ""))
+        difficult.append((item.findtext("difficult") or "").strip().lower() in ("1", "true", "yes"))
     raw = np.array(boxes, np.float64).reshape(-1, 4) - (1.0 if one_based else 0.0)
     kept, rows, notes = clean_boxes(raw, size_hw, str(path), outside)
     return Annotation.make(kept, np.array(labels, np.int64)[rows], np.array(difficult, bool)[rows]), notes
@@ -292,7 +292,7 @@ class VOC(VOCLayout):
         Raises:
             DataError: if lists or images are missing, or counts are off.
         """
-        devkit = Path(root)
+        devkit = Path(root).expanduser()
         images: dict[str, Path] = {}
         annotations: dict[str, Path] = {}
         splits = {

@@ -143,6 +143,14 @@ def test_verify_names_every_trap_and_truth_raises_or_warns(voc_tree, write_image
         dataset.truth("far")
 
 
+def test_verify_finds_copies_across_splits(voc_tree):
+    root = voc_tree(SIX, {"train": ["000", "001"], "test": ["002"]})
+    (root / "JPEGImages" / "002.jpg").write_bytes((root / "JPEGImages" / "001.jpg").read_bytes())
+    dataset = VOCFolder(str(root))
+    assert [f.message for f in dataset.verify() if f.severity == "warning"] == ["002 (test) is the same file as 001 (pool)"]
+    assert not [f for f in dataset.verify(decode=False) if f.severity == "warning"]
+
+
 def test_names_of_folders():
     assert folder_name("/data/My Photos (2)") == "my-photos-2"
     assert folder_name("/data/voc5_320/") == "voc5_320"

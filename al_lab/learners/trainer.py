@@ -115,7 +115,7 @@ def _quiet() -> Iterator[None]:
     remarks.setLevel(logging.WARNING)
     with warnings.catch_warnings():
         for text in ("does not have many workers", "GPU available but not used", "is smaller than the logging interval",
-                     "You defined a `validation_step`", "LeafSpec", "not set. Set as localhost"):
+                     "You defined a `validation_step`", "LeafSpec", "in eval mode at the start of training", "not set. Set as localhost"):
             warnings.filterwarnings("ignore", message=f".*{text}.*")
         try:
             yield

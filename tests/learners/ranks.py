@@ -13,16 +13,16 @@ from al_lab.objectives.supervised import Supervised
 from tests.learners.conftest import Blocks
 
 
-def fit(run_dir: Path, devices: int, max_iters: int) -> dict[str, float]:
+def fit(run_dir: str, devices: int, max_iters: int, name: str = "") -> dict[str, float]:
     """Train on the blocks; one process or one of several, the environment says which."""
     dataset = Blocks()
     network = functools.partial(TinyDetector, 2, input_px=32, widths=(8, 8, 16, 16, 16))
     settings = TrainSettings(batch_size=6, max_iters=max_iters, lr=0.01, grad_clip=1.0, augmentation=SSDAugmentation())
-    out = run_dir / f"devices{devices}"
+    out = Path(run_dir) / f"{name}devices{devices}"
     return DetectionLearner(dataset, network, Supervised, settings).fit(FitTask(
-        labeled=dataset.pool_ids, labels_dir=run_dir, checkpoint=out / "model.ckpt", scratch_dir=out, seed=0, devices=devices,
+        labeled=dataset.pool_ids, labels_dir=Path(run_dir), checkpoint=out / "model.ckpt", scratch_dir=out, seed=0, devices=devices,
         progress=out / "progress.json"))
 
 
 if __name__ == "__main__":
-    fit(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    fit(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

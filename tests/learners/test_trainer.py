@@ -31,7 +31,7 @@ def losses(log: Path) -> list[float]:
 @pytest.mark.slow
 def test_two_gloo_processes_train_like_one(run_dir: Path) -> None:
     steps = 6
-    fit(run_dir, 1, steps)
+    fit(str(run_dir), 1, steps)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

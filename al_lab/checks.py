@@ -75,6 +75,7 @@ def check_fields(config: Mapping[str, Any], build: Build) -> None:
     Args:
         config: resolved, with ``choices``; its targets were checked.
         build: how a node becomes an object; only budget, training settings and the dataset's index are built.
+
     Raises:
         ConfigError: for parts that don't fit.
         DataError: if the dataset is not where it should be.
@@ -109,8 +110,9 @@ def _check_model(config: Mapping[str, Any]) -> str:
                                   f"~{next(g for g in given if g != fitting)}"))
     if given[0] != fitting:
         chosen = config["choices"]
-        raise ConfigError(explain(expected=f"a {fitting}", got=f"{given[0]}={chosen.get(given[0])}, which solves {_TASK_OF_MODEL[given[0]]}",
-                                  where=f"dataset {chosen['dataset']!r} is a {task} dataset", do=f"use {fitting}=… and ~{given[0]}, or another dataset=…"))
+        got = f"{given[0]}={chosen.get(given[0])}, which solves {_TASK_OF_MODEL[given[0]]}"
+        raise ConfigError(explain(expected=f"a {fitting}", got=got, where=f"dataset {chosen['dataset']!r} is a {task} dataset",
+                                  do=f"use {fitting}=… and ~{given[0]}, or another dataset=…"))
     return fitting
 
 

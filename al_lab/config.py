@@ -65,6 +65,7 @@ def choose(kind: str, protocol: str, strategy: str, dataset: str) -> str:
         protocol: ``auto`` is the strategy's own paper, else mgral for detection and density for segmentation.
         strategy: chosen option of that group.
         dataset: chosen option of that group; one without a row of its own has the row ``default``.
+
     Returns:
         The option, or "-" for none.
     """
@@ -156,7 +157,7 @@ def _composed(overrides: Sequence[str]) -> tuple[dict[str, Any], Mapping[str, An
     before = HydraConfig.instance().cfg
     HydraConfig.instance().set_config(cfg)  # config.yaml asks it for the chosen options
     try:
-        return _plain(OmegaConf.masked_copy(cfg, [k for k in cfg if k != "hydra"])), cfg.hydra.runtime.choices
+        return _plain(OmegaConf.masked_copy(cfg, [str(k) for k in cfg if k != "hydra"])), cfg.hydra.runtime.choices
     finally:
         HydraConfig.instance().cfg = before
 
@@ -211,7 +212,7 @@ def _telling(overrides: Sequence[str]) -> dict[str, Any]:
     telling = [k for k in parsed if not _NAMELESS.match(k.split("@")[0])]
     whole = _composed(overrides)[0] if telling else {}
     for key in telling:
-        rest = [o.input_line for k, o in kept.items() if k != key]
+        rest = [str(o.input_line) for k, o in kept.items() if k != key]
         try:
             is_default = _composed(rest)[0] == whole
         except (HydraException, OmegaConfBaseException, LabError):  # without it nothing composes: it tells a lot
@@ -227,8 +228,10 @@ def check_sweep(overrides: Sequence[str], params: Mapping[str, str] | None = Non
     Args:
         overrides: of ``-m``, sweeps included.
         params: a recipe's ``hydra.sweeper.params``.
+
     Returns:
         The overrides of each job, in Hydra's order.
+
     Raises:
         LabError: for a job that can't run, or strategies that would be compared under different protocols.
     """
@@ -272,6 +275,7 @@ def build(node: Mapping[str, Any], **runtime: Any) -> Any:
     Args:
         node: a plain mapping with ``_target_``.
         runtime: arguments that only the running program knows, such as ``num_classes``.
+
     Raises:
         LabError: what the constructor raised itself, without Hydra's wrapping.
     """

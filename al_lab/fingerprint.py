@@ -66,6 +66,7 @@ def slug(overrides: Mapping[str, Any]) -> str:
 
     Args:
         overrides: key to parsed value; an experiment stands first, by its bare name.
+
     Returns:
         ``default`` for none; else ``recipe,key=value,…``. Where characters had to be replaced, or the name is long, a hash of
         the exact overrides follows a ``~``.

@@ -38,7 +38,7 @@ class _Found:
 
     node: ast.ClassDef | ast.FunctionDef
     module: str
-    owner: ast.ClassDef | None = None
+    is_method: bool = False
 
 
 ANYTHING = Signature((), frozenset(), is_open=True)
@@ -53,6 +53,7 @@ def check_call(target: str, keys: Iterable[str], *, where: str, injected: Iterab
         where: place in the config, for the message.
         injected: arguments the program itself passes when it builds the object.
         is_partial: the rest is passed later, so nothing can be missing.
+
     Raises:
         ConfigError: for a target that does not exist, an unknown key, a missing one.
     """
@@ -88,8 +89,9 @@ def literal_of(target: str, attribute: str, default: Any = None) -> Any:
         return default
     for cls in _lineage(found):
         for statement in cls.node.body:
-            names = (statement.targets if isinstance(statement, ast.Assign)
-                     else [statement.target] if isinstance(statement, ast.AnnAssign) and statement.value else [])
+            if not isinstance(statement, ast.Assign | ast.AnnAssign) or statement.value is None:
+                continue
+            names = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
             if any(isinstance(n, ast.Name) and n.id == attribute for n in names):
                 try:
                     return ast.literal_eval(statement.value)
@@ -133,11 +135,11 @@ def _top_package(name: str) -> Path | None:
         spec = importlib.util.find_spec(name)  # of a top-level name: imports nothing
     except (ImportError, ValueError):
         return None
-    if spec is None or spec.origin is None and not spec.submodule_search_locations:
+    if spec is None:
         return None
     if spec.submodule_search_locations:
         return Path(next(iter(spec.submodule_search_locations)))
-    return Path(spec.origin)
+    return None if spec.origin is None else Path(spec.origin)
 
 
 def _split(target: str) -> tuple[str | None, list[str]]:
@@ -206,7 +208,7 @@ def _inside(found: _Found, names: list[str]) -> _Found | None:
     for cls in _lineage(found):
         for statement in cls.node.body:
             if isinstance(statement, ast.FunctionDef) and statement.name == names[0]:
-                return _Found(statement, cls.module, owner=cls.node)
+                return _Found(statement, cls.module, is_method=True)
     return None
 
 
@@ -278,13 +280,13 @@ def _lineage(cls: _Found, depth: int = 0) -> Iterator[_Found]:
 def _signature(found: _Found, depth: int = 0) -> Signature | None:
     if isinstance(found.node, ast.FunctionDef):
         is_static = any(_dotted(d) == "staticmethod" for d in found.node.decorator_list)
-        return _of_function(found.node, skip=0 if found.owner is None or is_static else 1)
+        return _of_function(found.node, skip=1 if found.is_method and not is_static else 0)
     if depth > _MAX_HOPS:
         return None
     for statement in found.node.body:
         if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
             own = _of_function(statement, skip=1)
-            return _with_bases(own, found, depth) if own.is_open else own
+            return _with_bases(own, statement, found, depth) if own.is_open else own
     if _is_dataclass(found.node):
         return _of_dataclass(found)
     bases = list(_bases(found))
@@ -299,22 +301,17 @@ def _signature(found: _Found, depth: int = 0) -> Signature | None:
     return Signature((), frozenset())
 
 
-def _with_bases(own: Signature, found: _Found, depth: int) -> Signature:
+def _with_bases(own: Signature, init: ast.FunctionDef, found: _Found, depth: int) -> Signature:
     """Close ``**kwargs`` with the arguments of the base class they are handed to, if that can be read."""
+    is_forwarded = any(isinstance(call, ast.Call) and ast.unparse(call.func) == "super().__init__" and any(k.arg is None for k in call.keywords)
+                       for call in ast.walk(init))
     bases = list(_bases(found))
-    inherited = _signature(bases[0], depth + 1) if len(bases) == 1 and bases[0] is not None else None
-    if inherited is None or not _forwards_kwargs(found.node):
+    inherited = _signature(bases[0], depth + 1) if is_forwarded and len(bases) == 1 and bases[0] is not None else None
+    if inherited is None:
         return own
     names = tuple(dict.fromkeys([*own.names, *inherited.names]))
     # What the subclass passes itself can't be told apart from what is left out, so nothing inherited is required.
     return Signature(names, own.required, inherited.is_open)
-
-
-def _forwards_kwargs(cls: ast.ClassDef) -> bool:
-    init = next(s for s in cls.body if isinstance(s, ast.FunctionDef) and s.name == "__init__")
-    return init.args.kwarg is not None and any(
-        isinstance(call, ast.Call) and ast.unparse(call.func) == "super().__init__" and any(k.arg is None for k in call.keywords)
-        for call in ast.walk(init))
 
 
 def _of_function(node: ast.FunctionDef, skip: int) -> Signature:
@@ -326,7 +323,7 @@ def _of_function(node: ast.FunctionDef, skip: int) -> Signature:
     return Signature(tuple(names), frozenset(names) - with_default, args.kwarg is not None)
 
 
-def _is_dataclass(node: ast.ClassDef) -> bool:
+def _is_dataclass(node: ast.ClassDef | ast.FunctionDef) -> bool:
     return any((_dotted(d.func if isinstance(d, ast.Call) else d) or "").split(".")[-1] == "dataclass" for d in node.decorator_list)
 
 
@@ -343,7 +340,7 @@ def _of_dataclass(found: _Found) -> Signature | None:
             has_default = statement.value is not None
             if isinstance(statement.value, ast.Call) and (_dotted(statement.value.func) or "").split(".")[-1] == "field":
                 options = {k.arg: k.value for k in statement.value.keywords}
-                if isinstance(options.get("init"), ast.Constant) and options["init"].value is False:
+                if "init" in options and ast.unparse(options["init"]) == "False":
                     continue
                 has_default = "default" in options or "default_factory" in options
             fields[statement.target.id] = has_default

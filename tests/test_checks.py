@@ -97,8 +97,8 @@ def test_a_strategy_gets_what_it_needs(config):
 
 def test_a_pool_without_labels_needs_people(config, tmp_path):
     photos(tmp_path)
-    change(config, dataset={"_target_": "al_lab.data.folder.VOCFolder", "root": str(tmp_path), "classes": ["cat"], "name": "photos"}, budget__initial=1,
-           budget__per_cycle=1, budget__cycles=1)
+    change(config, dataset={"_target_": "al_lab.data.folder.VOCFolder", "root": str(tmp_path), "classes": ["cat"], "name": "photos"},
+           budget__initial=1, budget__per_cycle=1, budget__cycles=1)
     with pytest.raises(DataError, match="use oracle=folder"):
         validate(config)
     validate(change(config, oracle={"_target_": "al_lab.data.label_folder.FolderOracle"}))

@@ -10,7 +10,18 @@ import pytest
 import yaml
 
 from al_lab.config import (
-    CONF_DIR, build, check_sweep, check_targets, choose, compose, load_config, readable, run_folder, run_name, save_config, validate,
+    CONF_DIR,
+    build,
+    check_sweep,
+    check_targets,
+    choose,
+    compose,
+    load_config,
+    readable,
+    run_folder,
+    run_name,
+    save_config,
+    validate,
 )
 from al_lab.core.errors import ConfigError, LabError, ResumeError
 

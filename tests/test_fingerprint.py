@@ -65,7 +65,8 @@ def test_slug_is_readable(overrides, name):
 
 def test_slug_never_collides_and_stays_a_short_folder_name():
     sets = [{"a": "x/y"}, {"a": "x-y"}, {"a": "x y"}, {"a": "1,b=2"}, {"a": 1, "b": 2}, {"a": "1", "b": "2,c"}, {"experiment": "default"}, {},
-            {"experiment": "../up"}, {"a": "x" * 200}, {"a": "x" * 199 + "y"}, {"a": [1, 2]}, {"a": {"b": 1}}, {"experiment": "a=1"}, {"a": "1"}, {"a": 1}, {"a": 1.0}]
+            {"experiment": "../up"}, {"a": "x" * 200}, {"a": "x" * 199 + "y"}, {"a": [1, 2]}, {"a": {"b": 1}}, {"experiment": "a=1"},
+            {"a": "1"}, {"a": 1}, {"a": 1.0}]
     names = [slug(s) for s in sets]
     assert len(set(names)) == len(names)
     assert all("/" not in n and not n.startswith(".") and len(n) <= 80 for n in names)

@@ -266,6 +266,6 @@ class Candidates:
     @classmethod
     def load(cls, path: Path) -> "Candidates":
         """Read what `save` wrote."""
-        with np.load(path, allow_pickle=False) as z:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as z:  # closed even when it is no zip
             return cls(tuple(z["sample_ids"].tolist()), z["sample"], z["utility"], z.get("center"), int(z["radius_px"]),
                        z.get("size_hw"), {k[5:]: z[k] for k in z.files if k.startswith("info_")})

@@ -55,7 +55,9 @@ def write_comparison(runs: Sequence[Path], out_dir: Path, *, method: parts.Metho
     check_one_protocol(found)
     page = build_comparison(found, method, levels)
     page.export(Path(out_dir))
-    return page.write(Path(out_dir) / "report.html")
+    path = Path(out_dir) / "report.html"
+    page.write(path)
+    return path
 
 
 def build_comparison(runs: Sequence[Run], method: parts.Method = "pca", levels: Sequence[float] = ()) -> Page:

@@ -39,7 +39,7 @@ def write_report(run_dir: Path, others: Sequence[Path] = (), *, exports_dir: Pat
     Args:
         run_dir: a run folder, finished or under way.
         others: more run folders to compare with; their protocol must be the same.
-        exports_dir: write every figure (PNG, PDF) and table (CSV, LaTeX) below it as well.
+        exports_dir: write a copy of the page there, and every figure (PNG, PDF) and table (CSV, LaTeX) below it.
         method: how the embedding is flattened; t-SNE takes seconds.
         levels: metric levels (fractions) to answer "how many labels" for, besides the usual ones.
 
@@ -54,7 +54,8 @@ def write_report(run_dir: Path, others: Sequence[Path] = (), *, exports_dir: Pat
     check_one_protocol([run, *named])
     family = _family(run, named)
     page = build_page(run, family, method, levels)
-    path = page.write(run.path / "report.html")
+    path = run.path / "report.html"
+    page.write(path, *([Path(exports_dir) / path.name] if exports_dir is not None else []))
     if exports_dir is not None:
         page.export(Path(exports_dir))
     return path

@@ -95,10 +95,11 @@ class Page:
         return _environment().get_template("page.html.j2").render(page=self, sections=shown, version=__version__,
                                                                   written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"))
 
-    def write(self, path: Path) -> Path:
-        """Write the page."""
-        write_text(path, self.html())
-        return path
+    def write(self, *paths: Path) -> None:
+        """Write the page, to several places if asked."""
+        text = self.html()
+        for path in paths:
+            write_text(path, text)
 
     def export(self, folder: Path) -> list[Path]:
         """Write every figure as PNG and PDF below ``figures/`` and every table as CSV and LaTeX below ``tables/``."""

@@ -18,7 +18,7 @@ from al_lab.core.types import Candidates
 
 log = logging.getLogger(__name__)
 
-# The first of these that a run has is the one its curves show.
+# Where the dataset lists no metrics, the first of these that a run has is the one its curves show.
 PREFERRED_METRICS = ("coco_ap", "voc07_ap50", "voc_area_ap50", "miou", "miou13", "coco_ap50")
 METRIC_LABELS = {"coco_ap": "COCO AP", "coco_ap50": "COCO AP50", "voc07_ap50": "VOC07 AP50",
                  "voc_area_ap50": "VOC area AP50", "miou": "mIoU", "miou13": "mIoU, 13 classes"}
@@ -122,7 +122,9 @@ class Run:
     def metric_names(self) -> tuple[str, ...]:
         """Names of the metrics in the rows, the preferred one first."""
         names = {k for row in self.metrics for k, v in row.items() if isinstance(v, float | int) and not _NOT_A_METRIC.match(k)}
-        return tuple(sorted(names, key=lambda n: (PREFERRED_METRICS.index(n) if n in PREFERRED_METRICS else 99, n)))
+        asked = _node(self.config, "dataset").get("metrics")  # its first one is the curve's
+        order = [*(asked if isinstance(asked, list) else ()), *PREFERRED_METRICS]
+        return tuple(sorted(names, key=lambda n: (order.index(n) if n in order else len(order), n)))
 
     @cached_property
     def cycle_dirs(self) -> dict[int, Path]:

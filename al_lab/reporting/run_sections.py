@@ -18,7 +18,7 @@ from al_lab.reporting.tables import Table
 from al_lab.reporting.theme import color_of
 
 MAX_SHEETS = 9
-MAX_PANELS = 9
+MAX_PANELS = 6
 Method = Literal["pca", "tsne"]
 _TSNE_POINTS = 3000
 _CONFIG_SECRETS = ("api_key", "token", "password")

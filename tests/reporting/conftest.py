@@ -2,7 +2,8 @@
 
 import csv
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -45,9 +46,8 @@ def draw_images(folder: Path, count: int) -> dict[str, tuple[Path, Annotation]]:
 class Maker:
     """Makes run folders below ``root/outputs/<dataset>``."""
 
-    def __init__(self, root: Path, pool: int = 200) -> None:
-        self.root = root
-        self.images = draw_images(root / "data" / "images", 40)
+    def __init__(self, root: Path, images: dict[str, tuple[Path, Annotation]], pool: int = 200) -> None:
+        self.root, self.images = root, images
         self.pool_ids = tuple(f"img_{k:04d}" for k in range(pool))
         self.truth = {i: self.images[f"img_{k % 40:04d}"] for k, i in enumerate(self.pool_ids)}
 
@@ -146,15 +146,28 @@ def _histogram(annotations) -> list[int]:
     return np.bincount(np.concatenate([a.labels for a in annotations]), minlength=len(CLASSES)).tolist()
 
 
-@pytest.fixture
-def maker(tmp_path: Path) -> Maker:
-    return Maker(tmp_path)
+@pytest.fixture(scope="session", autouse=True)
+def unsynced() -> Iterator[None]:
+    """Dozens of runs are made here; waiting for the disk each time proves nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
 
 
 @pytest.fixture(scope="session")
-def family(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
-    """Three strategies, three seeds, full data: read only. Returns the outputs folder."""
-    made = Maker(tmp_path_factory.mktemp("family"))
+def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Annotation]]:
+    return draw_images(tmp_path_factory.mktemp("images"), 40)
+
+
+@pytest.fixture
+def maker(tmp_path: Path, images) -> Maker:
+    return Maker(tmp_path, images)
+
+
+@pytest.fixture(scope="session")
+def family(tmp_path_factory: pytest.TempPathFactory, images) -> Path:
+    """Three strategies, three seeds, full data; the outputs folder. Read only."""
+    made = Maker(tmp_path_factory.mktemp("family"), images)
     for seed in range(3):
         for strategy in ("random", "entropy", "core_set"):
             made.run(strategy, seed)

@@ -1,0 +1,52 @@
+import pytest
+
+from al_lab.core.errors import DataError
+from al_lab.reporting.find import read_run
+from al_lab.reporting.protocol import check_one_protocol, fingerprint, group_runs, same_protocol
+
+
+def test_strategy_seed_and_machine_may_differ(maker):
+    a = read_run(maker.run("entropy", 0, tracker={"_target_": "x"}))
+    b = read_run(maker.run("random", 1, dataset__root="/elsewhere", runtime={"outputs_dir": "o", "devices": 4}))
+    assert fingerprint(a) == fingerprint(b)
+    check_one_protocol([a, b])
+
+
+def test_more_cycles_are_the_same_protocol(maker):
+    assert same_protocol(read_run(maker.run("entropy", cycles=3)), read_run(maker.run("random", cycles=2)))
+
+
+def test_other_settings_are_refused_by_name(maker):
+    a, b = read_run(maker.run("entropy")), read_run(maker.run("random", trainer__lr=0.5, budget__per_cycle=5))
+    with pytest.raises(DataError, match=r"one protocol.*budget.per_cycle: 20 against 5; trainer.lr: 0.01 against 0.5.*protocol=") as error:
+        check_one_protocol([a, b])
+    assert str(b.path) in str(error.value)
+
+
+def test_full_data_may_differ_in_its_budget_only(maker):
+    a, full = read_run(maker.run("entropy")), read_run(maker.run("random", 0, 0, name="full", initial=1.0))
+    check_one_protocol([full, a])
+    other = read_run(maker.run("random", 1, 0, name="full", initial=1.0, trainer__lr=0.5))
+    with pytest.raises(DataError, match=r"trainer.lr"):
+        check_one_protocol([a, full, other])
+
+
+def test_series_are_strategies_with_random_and_full_data_last(maker):
+    made = [maker.run("random", s) for s in (1, 0)] + [maker.run("random", 0, 0, name="full", initial=1.0), maker.run("entropy", 0)]
+    series = group_runs([read_run(p) for p in made])
+    assert [s.label for s in series] == ["entropy", "random", "full data"]
+    assert series[1].seeds == (0, 1)
+
+
+def test_variants_of_a_strategy_stay_apart(maker):
+    made = [read_run(maker.run("entropy", name=n)) for n in ("default", "strategy.aggregation=sum")]
+    assert [s.label for s in group_runs(made)] == ["entropy (default)", "entropy (strategy.aggregation=sum)"]
+
+
+def test_two_runs_of_one_seed_are_refused(maker):
+    a = maker.run("entropy", 0)
+    b = maker.root / "copy" / "entropy" / "default" / "seed0"
+    b.parent.mkdir(parents=True)
+    a.rename(b)
+    with pytest.raises(DataError, match="two with seed 0.*leave one of them out"):
+        group_runs([read_run(b), read_run(maker.run("entropy", 0))])

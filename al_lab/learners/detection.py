@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +22,11 @@ from al_lab.learners.callbacks import CsvLog, KeepLast, Progress
 from al_lab.learners.checkpoint import load_checkpoint, load_weights, read_last, save_checkpoint
 from al_lab.learners.module import FitModule
 from al_lab.learners.settings import Schedule, TrainSettings
-from al_lab.learners.trainer import Ranks, limit_threads, run_steps, this_device
+from al_lab.learners.trainer import Ranks, autocast, limit_threads, run_steps, this_device
 from al_lab.models.network import DetectorNetwork
 from al_lab.models.postprocess import decode_batch
 
 log = logging.getLogger(__name__)
-
-_AUTOCAST = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
 
 class DetectionLearner(Learner):
@@ -180,7 +177,7 @@ class DetectionLearner(Learner):
             detections: Sequence[Any] = [None] * len(batch)
             embeddings: Sequence[Any] = [None] * len(batch)
             # Not around the yield: what the caller does with tensors is its own affair.
-            with torch.inference_mode(), self._autocast(device):
+            with torch.inference_mode(), autocast(self.settings, device):
                 head = network(batch.images.to(device, non_blocking=True))
                 if "image_embedding" in needs:
                     embeddings = network.embedding(head.features).float().cpu().numpy()
@@ -189,7 +186,3 @@ class DetectionLearner(Learner):
                 detections = decode_batch(head, network, sizes)
             for row, sample_id in enumerate(batch.sample_ids):
                 yield ImageView(sample_id, sizes[row], detections[row], embeddings[row])
-
-    def _autocast(self, device: torch.device) -> AbstractContextManager[Any]:
-        dtype = _AUTOCAST.get(str(self.settings.precision))
-        return torch.autocast(device.type, dtype) if dtype is not None else nullcontext()

@@ -77,7 +77,7 @@ def run_steps(module: FitModule, batches: Any, steps: int, settings: TrainSettin
     """
     with _quiet(), _sigint_kept():
         trainer = pl.Trainer(
-            max_steps=steps, max_epochs=-1, callbacks=list(callbacks), precision=_precision(settings),
+            max_steps=steps, max_epochs=-1, callbacks=list(callbacks), precision=_precision(settings, torch.cuda.is_available()),  # type: ignore[arg-type]
             gradient_clip_val=settings.grad_clip, gradient_clip_algorithm="norm", use_distributed_sampler=False,
             # Our own checkpoints, log and progress file: resuming is by step, not by Lightning's loop state.
             logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
@@ -86,8 +86,18 @@ def run_steps(module: FitModule, batches: Any, steps: int, settings: TrainSettin
         module.check_loss()
 
 
-def _precision(settings: TrainSettings) -> str:
-    return {"32": "32-true"}.get(str(settings.precision), str(settings.precision))
+def autocast(settings: TrainSettings, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Return the context in which a forward outside of training has the precision of training."""
+    precision = _precision(settings, device.type == "cuda")
+    if precision == "32-true":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, torch.float16 if precision == "16-mixed" else torch.bfloat16)
+
+
+def _precision(settings: TrainSettings, on_gpu: bool) -> str:
+    # A CPU has no float16 training; bfloat16 is what Lightning would take too, with a warning.
+    precision = str(settings.precision)
+    return "32-true" if precision == "32" else precision if on_gpu else "bf16-mixed"
 
 
 def _placement(module: FitModule, ranks: Ranks) -> dict[str, Any]:

@@ -152,10 +152,15 @@ class WandbTracker(Tracker):
                                       do="use tracker.mode=auto: it works with and without an account"))
         self.project, self.entity, self.mode, self.tags = project, entity, mode, tuple(tags)
         self.run: Any = None
+        self._is_data_dir_ours = False
 
     def _on_start(self) -> None:
         import wandb  # noqa: PLC0415 - an extra, and 0.7 s
 
+        # Offline, the images of tables would lie in the home folder; beside the run they can be moved and uploaded with it.
+        self._is_data_dir_ours = "WANDB_DATA_DIR" not in os.environ
+        if self._is_data_dir_ours:
+            os.environ["WANDB_DATA_DIR"] = str(self.run_dir / "wandb" / "data")
         parts = self.run_dir.parts  # …/<dataset>/<strategy>/<name>/seed<k>
         self.run = wandb.init(
             project=self.project, entity=self.entity, id=run_id(self.run_dir), name="/".join(parts[-3:]), group="/".join(parts[-4:-2]),
@@ -206,10 +211,12 @@ class WandbTracker(Tracker):
         boxes = [{"position": dict(zip(corners, (float(v) * scale for v in box), strict=True)), "domain": "pixel", "class_id": int(label),
                   "box_caption": class_name(row, label)} for box, label in zip(row.get("boxes_xyxy", ()), row.get("labels", ()), strict=False)]
         names = dict(enumerate(map(str, row.get("classes", ())))) or {b["class_id"]: b["box_caption"] for b in boxes}
-        return wandb.Image(picture, boxes={"bought": {"box_data": boxes, "class_labels": names}} if boxes else None)
+        return wandb.Image(picture, boxes={"bought": {"box_data": boxes, "class_labels": names}} if boxes else None, file_type="jpg")
 
     def _on_finish(self) -> None:
         self.run.finish()
+        if self._is_data_dir_ours:  # a sweep's next campaign has its own
+            os.environ.pop("WANDB_DATA_DIR", None)
 
 
 class TensorBoardTracker(Tracker):

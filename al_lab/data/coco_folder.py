@@ -8,7 +8,8 @@ from pathlib import Path
 
 from al_lab.core.errors import DataError, did_you_mean, explain
 from al_lab.data.boxes import Outside
-from al_lab.data.coco import COCOLayout, COCOSplit, load_coco
+from al_lab.data.coco import COCOLayout, COCOSplit
+from al_lab.data.coco_file import load_coco
 from al_lab.data.folder import ABSENT, folder_name, in_test_share, index_images
 
 log = logging.getLogger(__name__)

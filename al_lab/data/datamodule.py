@@ -145,17 +145,8 @@ def train_batches(
         )
     wanted = int(getattr(objective, "unlabeled_per_batch", 0)) if unlabeled else 0
     spec = InputSpec.of(network)
-    sampler = StepSampler(
-        labeled,
-        settings.batch_size,
-        seed=seed,
-        first_step=first_step,
-        stop_step=stop_step,
-        unlabeled=unlabeled,
-        unlabeled_per_batch=wanted,
-        rank=rank,
-        world=world,
-    )
+    steps = {"first_step": first_step, "stop_step": stop_step, "rank": rank, "world": world}
+    sampler = StepSampler(labeled, settings.batch_size, seed=seed, unlabeled=unlabeled, unlabeled_per_batch=wanted, **steps)
     drop_difficult = bool(getattr(settings, "drop_difficult", True))
     images = TrainImages(dataset, annotations, settings.augmentation, spec, seed, drop_difficult, pseudo)
     return _loader(images, spec, num_workers, batch_sampler=sampler)

@@ -13,7 +13,8 @@ from al_lab.core.errors import DataError, did_you_mean, explain
 from al_lab.data.boxes import Outside
 from al_lab.data.dataset import Finding
 from al_lab.data.images import IMAGE_SUFFIXES
-from al_lab.data.voc import VOCLayout, read_split, read_xml
+from al_lab.data.voc import VOCLayout
+from al_lab.data.voc_file import read_split, read_xml
 
 log = logging.getLogger(__name__)
 

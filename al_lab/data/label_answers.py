@@ -10,9 +10,9 @@ import numpy as np
 
 from al_lab.core.errors import DataError, did_you_mean, explain
 from al_lab.core.types import Annotation
-from al_lab.data.coco import COCOIndex, parse_coco
+from al_lab.data.coco_file import COCOIndex, parse_coco
 from al_lab.data.label_request import Item
-from al_lab.data.voc import parse_voc, read_xml
+from al_lab.data.voc_file import parse_voc, read_xml
 
 NO_OBJECTS = "no_objects.txt"
 # Label Studio puts eight hex digits and a dash before the name of every file that was uploaded.

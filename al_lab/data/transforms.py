@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F  # noqa: N812 - torchvision's own name for it
 
+from al_lab.core.errors import ConfigError, did_you_mean, explain
 from al_lab.data.geometry import CropRule, Rect, crop, expand, kept_in, resized_hw, ssd_crop_rect
 from al_lab.data.photometric import photometric_distort
 
@@ -195,7 +196,19 @@ class SSDAugmentation(Augmentation):
             expand_prob: probability of placing the image on a larger canvas.
             max_expand: largest ratio of canvas to image.
             flip: probability of a mirror image.
+
+        Raises:
+            ConfigError: for another crop rule.
         """
+        if crop_iou not in get_args(CropRule):
+            raise ConfigError(
+                explain(
+                    expected=f"one of {', '.join(get_args(CropRule))}",
+                    got=repr(crop_iou),
+                    where="trainer.augmentation.crop_iou",
+                    do=did_you_mean(str(crop_iou), get_args(CropRule)),
+                )
+            )
         self.crop_iou: CropRule = crop_iou
         self.photometric, self.expand_prob, self.max_expand, self.flip = photometric, expand_prob, max_expand, flip
 

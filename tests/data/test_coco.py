@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from al_lab.core.errors import DataError
-from al_lab.data import coco
-from al_lab.data.coco import COCO, load_coco, parse_coco
+from al_lab.data import coco_file
+from al_lab.data.coco import COCO
+from al_lab.data.coco_file import load_coco, parse_coco
 
 
 def test_gaps_crowds_and_empty_images_are_kept(coco_content):
@@ -36,7 +37,7 @@ def test_the_cache_gives_what_the_file_gives(tmp_path, coco_content, monkeypatch
     path = tmp_path / "x.json"
     path.write_text(json.dumps(coco_content()))
     fresh = load_coco(path, tmp_path / "cache")
-    monkeypatch.setattr(coco, "_read_json", lambda path: pytest.fail("the cache was not used"))
+    monkeypatch.setattr(coco_file, "_read_json", lambda path: pytest.fail("the cache was not used"))
     cached = load_coco(path, tmp_path / "cache")
     assert cached.classes == fresh.classes
     for name in ("file_names", "image_ids", "sizes_hw", "start", "xywh", "labels", "crowd"):

@@ -20,7 +20,7 @@ from al_lab.core.purchase import Purchase
 from al_lab.core.types import Detections, Query, Region
 from al_lab.data.folder import VOCFolder
 from al_lab.data.label_folder import FolderOracle
-from al_lab.data.voc import parse_voc
+from al_lab.data.voc_file import parse_voc
 
 CLASSES = ("cat", "dog")
 HEIGHT, WIDTH = 40, 60

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from al_lab.core.errors import ConfigError
 from al_lab.data.transforms import (
     FlipAugmentation,
     InputSpec,
@@ -110,6 +111,11 @@ def test_boxes_stay_on_their_objects(recipe):
 def test_an_image_without_boxes_goes_through(recipe):
     shapes = {tuple(recipe(IMAGE, BOXES[:0], LABELS[:0], np.random.default_rng(n), SPEC)[1].shape) for n in range(10)}
     assert shapes == {(0, 4)}
+
+
+def test_an_unknown_crop_rule_is_refused():
+    with pytest.raises(ConfigError, match="trainer.augmentation.crop_iou: expected one of legacy, caffe, got 'cafe'; did you mean 'caffe'"):
+        SSDAugmentation("cafe")
 
 
 def test_the_spec_is_read_from_a_network():

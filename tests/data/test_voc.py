@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from al_lab.core.errors import DataError
-from al_lab.data.voc import VOC, VOC_CLASSES, parse_voc, read_split
+from al_lab.data.voc import VOC, VOC_CLASSES
+from al_lab.data.voc_file import parse_voc, read_split
 
 
 def test_one_is_taken_from_all_four_coordinates(tmp_path, write_xml):

@@ -112,7 +112,7 @@ class MMDetNetwork(DetectorNetwork):
         """Run shapes only (no numbers) through a copy and check that the head speaks our language."""
         where = f"detector.model.bbox_head ({type(self.detector.bbox_head).__name__})"
         with torch.no_grad():
-            ghost = copy.deepcopy(self.detector).to("meta")
+            ghost = copy.deepcopy(self.detector).to("meta").eval()
             features = ghost.extract_feat(torch.empty(1, 3, *input_hw, device="meta"))
             maps = ghost.bbox_head(features)
         if len(maps) != 2:

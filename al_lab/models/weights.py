@@ -151,7 +151,7 @@ def _load(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 - torch raises a dozen types for files that are no checkpoints
         do = "download it again; if it holds pickled objects, save only its state dict"
-        raise WeightsError(explain(expected="a torch checkpoint of plain tensors", got=f"{type(error).__name__} ({str(error).splitlines()[0]})",
+        raise WeightsError(explain(expected="a torch checkpoint of plain tensors", got=(f"{type(error).__name__}: {error}").split("\n")[0],
                                    where=str(path), do=do)) from error
 
 

@@ -1,5 +1,8 @@
 """The campaign: cycles of stages, each committed once, gone on with by the same command after any interruption."""
 
+import csv
+import io
+import json
 import logging
 import os
 import platform
@@ -18,7 +21,7 @@ from al_lab.core.ledger import Ledger
 from al_lab.core.pool import INITIAL, purchase_dir
 from al_lab.core.stage import Stage, StageContext
 from al_lab.progress import Eta
-from al_lab.publish import Publisher
+from al_lab.publish import Publisher, renew_report
 from al_lab.stages.annotate import Annotate, Initialize, load_pool
 from al_lab.stages.evaluate import Evaluate
 from al_lab.stages.score import Score
@@ -49,8 +52,10 @@ def run_campaign(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     with folder_lock(run_dir), _log_file(run_dir):
         ledger = Ledger(run_dir / "ledger.jsonl")
         _adopt_config(config, run_dir, ledger)
+        _write_metrics(run_dir, ledger)  # a kill between a commit and this file leaves it one cycle behind
         last = Ledger.key(int(config["budget"]["cycles"]), "evaluate")
         if last in ledger:
+            renew_report(run_dir)
             return _outcome("already finished", run_dir, ledger)
         return _run(config, run_dir, ledger)
 
@@ -66,12 +71,12 @@ def _run(config: dict[str, Any], run_dir: Path, ledger: Ledger) -> dict[str, Any
                 if Ledger.key(cycle, stage.name) in ledger:
                     continue
                 context.cycle = cycle
-                context.pool = load_pool(context.dataset.pool_ids, run_dir, cycle)
+                # A killed `initialize` may have left its pool behind: it begins again with nothing labeled.
+                context.pool = load_pool(context.dataset.pool_ids, run_dir, INITIAL if stage.name == "initialize" else cycle)
                 _run_stage(stage, context, ledger, eta)
                 _write_metrics(run_dir, ledger)
                 publisher.stage_done(cycle, stage.name, ledger)
     except AwaitingLabels as waiting:
-        log.info("%s", waiting)
         return _outcome("awaiting", run_dir, ledger, str(waiting))
     finally:
         publisher.finish()
@@ -148,10 +153,6 @@ def _write_metrics(run_dir: Path, ledger: Ledger) -> None:
                      **ledger.entries[Ledger.key(cycle, "evaluate")]["scalars"]})
         cycle += 1
     if rows:
-        import csv  # noqa: PLC0415
-        import io  # noqa: PLC0415
-        import json  # noqa: PLC0415
-
         write_text(run_dir / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
         stream = io.StringIO()
         writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")

@@ -22,7 +22,7 @@ class Publisher:
     def __init__(self, run_dir: Path, config: dict[str, Any], dataset: Any) -> None:
         self.run_dir, self.config, self.dataset = run_dir, config, dataset
         self.tracker: Any = None
-        self._safely("tracker", self._start)
+        _safely("tracker", self._start)
 
     def _start(self) -> None:
         node = self.config.get("tracker")
@@ -34,15 +34,15 @@ class Publisher:
         """Publish a stage that was just committed."""
         entry = ledger.entries[Ledger.key(cycle, stage)]
         if self.tracker is not None:
-            self._safely("tracker", lambda: self._track(cycle, stage, entry))
+            _safely("tracker", lambda: self._track(cycle, stage, entry))
         if stage == "evaluate":
-            self._safely("report", self._report)
+            renew_report(self.run_dir)
 
     def finish(self) -> None:
         """Write the report a last time and close the trackers."""
-        self._safely("report", self._report)
+        renew_report(self.run_dir)
         if self.tracker is not None:
-            self._safely("tracker", self.tracker.finish)
+            _safely("tracker", self.tracker.finish)
 
     def _track(self, cycle: int, stage: str, entry: dict[str, Any]) -> None:
         self.tracker.log_stage(entry["key"], entry["scalars"], entry["seconds"])
@@ -62,14 +62,22 @@ class Publisher:
                          "boxes_xyxy": annotation.get("boxes_xyxy", []), "labels": annotation.get("labels", []), "classes": list(self.dataset.classes)})
         return rows
 
-    def _report(self) -> None:
-        from al_lab.reporting.html import write_report  # noqa: PLC0415 - matplotlib takes a second to import
 
-        write_report(self.run_dir)
+def renew_report(run_dir: Path) -> None:
+    """Write ``report.html`` unless it is newer than everything that is committed."""
+    report, ledger = run_dir / "report.html", run_dir / "ledger.jsonl"
+    if ledger.is_file() and not (report.is_file() and report.stat().st_mtime_ns > ledger.stat().st_mtime_ns):
+        _safely("report", lambda: _write_report(run_dir))
 
-    @staticmethod
-    def _safely(what: str, action: Callable[[], Any]) -> None:
-        try:
-            action()
-        except Exception:  # a dashboard that is down must not cost a training
-            log.exception("the %s failed; the campaign goes on, its folder has everything", what)
+
+def _write_report(run_dir: Path) -> None:
+    from al_lab.reporting.html import write_report  # noqa: PLC0415 - matplotlib takes a second to import
+
+    write_report(run_dir)
+
+
+def _safely(what: str, action: Callable[[], Any]) -> None:
+    try:
+        action()
+    except Exception:  # a dashboard that is down must not cost a training
+        log.exception("the %s failed; the campaign goes on, its folder has everything", what)

@@ -70,7 +70,7 @@ class StubLearner(Learner):
             rng = Rng(0, self.state, i).generator()
             n = int(rng.integers(0, 6))
             corner = rng.uniform(0, 40, (n, 2))
-            probs = rng.dirichlet(np.ones(self.num_classes + 1), n).astype(np.float32).reshape(n, -1)
+            probs = rng.dirichlet(np.ones(self.num_classes + 1), n).astype(np.float32).reshape(n, self.num_classes + 1)
             labels = probs[:, 1:].argmax(1) if n else np.zeros(0, np.int64)
             confidence = probs[np.arange(n), labels + 1]
             order = np.argsort(-confidence)
@@ -84,14 +84,14 @@ class StubDense:
 
     task = "segmentation"
 
-    def __init__(self, size: int = 8, garbage_for: Sequence[str] = (), name: str = "stub_dense") -> None:
+    def __init__(self, size: int = 8, garbage_outside: dict[str, list[int]] | None = None, name: str = "stub_dense") -> None:
         self.name = name
         self.classes = ("sky", "road", "car")
         self.metrics = ("miou",)
         self.pool_ids = tuple(f"frame/{k}" for k in range(size))
         self.test_ids = ("test/0", "test/1")
         self.val_ids = ()
-        self.garbage_for = frozenset(garbage_for)
+        self.garbage_outside = garbage_outside or {}
 
     def image_path(self, sample_id: str) -> Path:
         return Path("frames") / f"{sample_id}.png"
@@ -103,8 +103,12 @@ class StubDense:
         return True
 
     def truth(self, sample_id: str) -> np.ndarray:
-        rng = Rng(99 if sample_id in self.garbage_for else 7, "truth", sample_id).generator()
-        return rng.integers(0, 3, (24, 32)).astype(np.uint8)
+        label_HW = Rng(7, "truth", sample_id).generator().integers(0, 3, (24, 32)).astype(np.uint8)
+        if sample_id in self.garbage_outside:
+            known = np.zeros(label_HW.size, bool)
+            known[self.garbage_outside[sample_id]] = True
+            label_HW[~known.reshape(label_HW.shape)] = 0
+        return label_HW
 
 
 class FakeSegmenter(Learner):

@@ -21,7 +21,7 @@ LAYERS: dict[str, set[str]] = {
     "strategies": CONFIG | {"data", "execution", "metrics", "acquisition", "learners", "stages"},
     "progress": CORE, "publish": CONFIG | {"reporting"},
 }
-EVERYTHING = {"campaign", "benchmarks", "sweep"}  # the top of the house
+EVERYTHING = {"campaign", "benchmarks", "sweep", "command"}  # the top of the house
 THIRD_PARTY = {
     "hydra": {"config", "sweep"}, "omegaconf": {"config", "sweep"}, "mmdet": {"models", "benchmarks"}, "mmcv": {"models", "benchmarks"},
     "mmengine": {"models", "benchmarks"}, "mmseg": {"models"}, "wandb": {"reporting"},

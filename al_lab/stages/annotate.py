@@ -63,11 +63,11 @@ class Annotate(Stage):
     def run(self, ctx: StageContext) -> dict[str, float]:
         """Reveal what was selected."""
         queries = read_queries(ctx.cycle_dir)
-        predictions = None
-        if ctx.oracle.wants_predictions and ctx.dataset.task == "detection":
-            ids = [q.sample_id for q in queries]
-            paths = run_sharded(ctx, "prelabel", "predict", ids, ctx.cycle_dir / "model.ckpt", ".npz")
-            predictions = _merge(paths, ctx.cycle_dir / "prelabels.npz")
+        predictions = ctx.cycle_dir / "prelabels.npz" if ctx.oracle.wants_predictions and ctx.dataset.task == "detection" else None
+        if predictions and not predictions.is_file():  # asked again while people label: the pre-labels are there
+            paths = run_sharded(ctx, "prelabel", "predict", [q.sample_id for q in queries], ctx.cycle_dir / "model.ckpt", ".npz")
+            save_predictions(predictions, load_predictions(paths))
+            remove_shards(paths)
         allowance = ctx.budget.allowance(ctx.cycle, len(ctx.pool))
         return _buy(ctx, ctx.oracle, Purchase(ctx.run_dir, ctx.cycle, queries, allowance, predictions))
 
@@ -76,19 +76,13 @@ class Annotate(Stage):
         return _purchase_files(ctx.cycle_dir, purchase_dir(ctx.run_dir, ctx.cycle + 1))
 
 
-def _merge(paths: list[Path], out: Path) -> Path:
-    save_predictions(out, load_predictions(paths))
-    remove_shards(paths)
-    return out
-
-
 def _purchase_files(folder: Path, next_cycle: Path) -> list[Path]:
     return [p for p in (folder / "queries.json", folder / "labels.jsonl", folder / "cost.json", next_cycle / "pool.json") if p.is_file()]
 
 
 def load_pool(ids: tuple[str, ...], run_dir: Path, cycle: int) -> Pool:
-    """Return the pool at the start of a cycle; before the initial purchase nothing is labeled."""
+    """Return the pool at the start of a cycle; before the initial purchase (cycle `INITIAL`) nothing is labeled."""
     path = purchase_dir(run_dir, cycle) / "pool.json"
-    if not path.is_file():
+    if cycle == INITIAL or not path.is_file():
         return Pool(tuple(ids), run_dir=run_dir)
     return Pool.from_json(read_json(path), ids, run_dir)

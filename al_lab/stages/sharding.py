@@ -33,5 +33,7 @@ def run_sharded(ctx: StageContext, what: str, fn: str, ids: Sequence[str], check
 def remove_shards(paths: Sequence[Path]) -> None:
     """Delete shard files that were merged."""
     for path in paths:
-        for file in (path, path.with_suffix(".json"), path.with_suffix(".json.log")):
-            file.unlink(missing_ok=True)
+        for file in path.parent.glob(f"{path.stem}.*"):
+            file.unlink()
+    if paths and not any(paths[0].parent.iterdir()):
+        paths[0].parent.rmdir()

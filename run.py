@@ -17,9 +17,9 @@ log = logging.getLogger("al_lab")
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def campaign(cfg: DictConfig) -> dict[str, Any]:
     """Run one campaign; a sweep calls this once a job."""
+    job = HydraConfig.get()
+    start_log(f"{job.runtime.choices.strategy} seed{cfg.seed}" if job.mode.name == "MULTIRUN" else "")
     config, run_dir = prepare(cfg)  # a configuration that can't run stops here, before anything is created
-    is_sweep = HydraConfig.get().mode.name == "MULTIRUN"
-    start_log(f"{config['choices']['strategy']} seed{config['seed']}" if is_sweep else "")
 
     from al_lab.campaign import run_campaign  # noqa: PLC0415 - torch takes seconds to import
 

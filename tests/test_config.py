@@ -221,15 +221,19 @@ def test_an_own_config_dir_is_seen_by_the_resolver(tmp_path):
 # --- sweeps that compare ---------------------------------------------------------------------------------------------------
 
 
-def sweep(conf: Path, *overrides: str) -> list[list[str]]:
+def sweep(conf: Path, *overrides: str, params: dict[str, str] | None = None) -> list[list[str]]:
     from hydra import initialize_config_dir
 
     with initialize_config_dir(str(conf), version_base="1.3"):
-        return check_sweep(overrides)
+        return check_sweep(overrides, params)
 
 
 def test_a_sweep_lists_its_jobs(conf):
     assert sweep(conf, "strategy=random,entropy", "seed=0,1") == [[f"strategy={s}", f"seed={k}"] for s in ("random", "entropy") for k in (0, 1)]
+
+
+def test_a_recipe_may_bring_its_sweep_and_the_command_line_narrows_it(conf):
+    assert sweep(conf, "seed=5", params={"strategy": "random,entropy", "seed": "0,1"}) == [["strategy=random", "seed=5"], ["strategy=entropy", "seed=5"]]
 
 
 def test_a_sweep_that_compares_strategies_pins_the_protocol(conf):

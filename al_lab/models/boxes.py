@@ -65,7 +65,9 @@ class BoxCoder:
     def encode(self, xyxy: Tensor, priors: Tensor) -> Tensor:
         """Return the deltas of boxes (…, 4) xyxy against priors (…, 4) cxcywh."""
         box = to_centers(xyxy)
-        deltas = torch.cat([(box[..., :2] - priors[..., :2]) / priors[..., 2:], (box[..., 2:] / priors[..., 2:]).log()], dim=-1)
+        deltas = torch.cat(
+            [(box[..., :2] - priors[..., :2]) / priors[..., 2:], (box[..., 2:] / priors[..., 2:]).log()], dim=-1
+        )
         return deltas / deltas.new_tensor(self.variances)
 
     def decode(self, deltas: Tensor, priors: Tensor) -> Tensor:
@@ -96,8 +98,14 @@ class Matching:
 
     def __post_init__(self) -> None:
         if not 0 < self.neg_iou <= self.pos_iou <= 1:
-            raise ConfigError(explain(expected="0 < neg_iou <= pos_iou <= 1", got=f"{self.neg_iou} and {self.pos_iou}",
-                                      where="detector.matching", do="correct the thresholds"))
+            raise ConfigError(
+                explain(
+                    expected="0 < neg_iou <= pos_iou <= 1",
+                    got=f"{self.neg_iou} and {self.pos_iou}",
+                    where="detector.matching",
+                    do="correct the thresholds",
+                )
+            )
 
 
 def pad_boxes(boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
@@ -110,8 +118,14 @@ def pad_boxes(boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> tuple[Tensor
     return padded, padded_labels, ((padded[..., 2:] - padded[..., :2]) > 0).all(-1)
 
 
-def match(boxes: Tensor, valid: Tensor, priors: Tensor, matching: Matching, ignored: Tensor | None = None,
-          usable: Tensor | None = None) -> Tensor:
+def match(
+    boxes: Tensor,
+    valid: Tensor,
+    priors: Tensor,
+    matching: Matching,
+    ignored: Tensor | None = None,
+    usable: Tensor | None = None,
+) -> Tensor:
     """Assign a ground-truth box to each anchor of each image.
 
     Args:
@@ -121,6 +135,7 @@ def match(boxes: Tensor, valid: Tensor, priors: Tensor, matching: Matching, igno
         matching: thresholds.
         ignored: (B, I, 4) xyxy, padded with empty boxes: regions to learn nothing from (crowds).
         usable: (B, P) bool, anchors that take part; the others (in a batch's padding) are ignored.
+
     Returns:
         (B, P) int64: index of the box in 0..G-1, `BACKGROUND` or `IGNORED`. On conflict the later box wins.
     """
@@ -129,12 +144,23 @@ def match(boxes: Tensor, valid: Tensor, priors: Tensor, matching: Matching, igno
     extra = 0 if ignored is None else ignored.shape[1]
     step = max(1, _BLOCK // (max(num_boxes, extra, 1) * len(priors)))
     blocks = [slice(i, i + step) for i in range(0, num_images, step)]
-    parts = [_match_block(boxes[s], valid[s], anchors, matching, None if ignored is None else ignored[s],
-                          None if usable is None else usable[s]) for s in blocks]
+    parts = [
+        _match_block(
+            boxes[s],
+            valid[s],
+            anchors,
+            matching,
+            None if ignored is None else ignored[s],
+            None if usable is None else usable[s],
+        )
+        for s in blocks
+    ]
     return torch.cat(parts)
 
 
-def _match_block(boxes: Tensor, valid: Tensor, anchors: Tensor, matching: Matching, ignored: Tensor | None, usable: Tensor | None) -> Tensor:
+def _match_block(
+    boxes: Tensor, valid: Tensor, anchors: Tensor, matching: Matching, ignored: Tensor | None, usable: Tensor | None
+) -> Tensor:
     shape = (len(boxes), len(anchors))
     assigned = torch.full(shape, BACKGROUND, dtype=torch.int64, device=anchors.device)
     if boxes.shape[1]:

@@ -31,9 +31,14 @@ class _StandIn(types.ModuleType):
             raise AttributeError(name)
 
         def missing(*_: Any, **__: Any) -> Any:
-            raise ConfigError(explain(
-                expected=f"only the mmcv ops {', '.join(sorted(_PROVIDED))}", got=f"a model that calls {name!r}", where=_NAME,
-                do="choose a detector without it, or compile mmcv with its ops (a compiled mmcv._ext is used when present)"))
+            raise ConfigError(
+                explain(
+                    expected=f"only the mmcv ops {', '.join(sorted(_PROVIDED))}",
+                    got=f"a model that calls {name!r}",
+                    where=_NAME,
+                    do="choose a detector without it, or compile mmcv with its ops (a compiled mmcv._ext is used when present)",
+                )
+            )
 
         missing.__name__ = name
         return missing
@@ -59,7 +64,9 @@ def _class_weight(weight: Tensor | None, target: Tensor) -> Tensor | float:
     return weight[target.clamp(0, weight.numel() - 1)][:, None] if weight is not None and weight.numel() else 1.0
 
 
-def sigmoid_focal_loss_forward(input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float) -> None:
+def sigmoid_focal_loss_forward(
+    input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
+) -> None:
     """Write the loss of each (sample, class) to ``output``; targets outside 0..C-1 are background."""
     x, p, hit = _focal_parts(input, target)
     positive = -alpha * (1 - p).pow(gamma) * F.logsigmoid(x)
@@ -67,7 +74,9 @@ def sigmoid_focal_loss_forward(input: Tensor, target: Tensor, weight: Tensor, ou
     output.copy_(torch.where(hit, positive, negative) * _class_weight(weight, target))
 
 
-def sigmoid_focal_loss_backward(input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, gamma: float, alpha: float) -> None:
+def sigmoid_focal_loss_backward(
+    input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, gamma: float, alpha: float
+) -> None:
     """Write the gradient of the forward op's sum to ``grad_input``."""
     x, p, hit = _focal_parts(input, target)
     positive = -alpha * (1 - p).pow(gamma) * (1 - p - gamma * p * F.logsigmoid(x))
@@ -75,28 +84,68 @@ def sigmoid_focal_loss_backward(input: Tensor, target: Tensor, weight: Tensor, g
     grad_input.copy_(torch.where(hit, positive, negative) * _class_weight(weight, target))
 
 
-def roi_align_forward(input: Tensor, rois: Tensor, output: Tensor, argmax_y: Tensor, argmax_x: Tensor, aligned_height: int,
-                      aligned_width: int, spatial_scale: float, sampling_ratio: int, pool_mode: int, aligned: bool) -> None:
+def roi_align_forward(
+    input: Tensor,
+    rois: Tensor,
+    output: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
     """Average RoIAlign."""
     import torchvision  # registers torch.ops.torchvision
 
     if pool_mode != 1:
-        raise ConfigError(explain(expected="roi_align with pool_mode='avg'", got="'max'", where=_NAME, do="compile mmcv for 'max'"))
+        raise ConfigError(
+            explain(expected="roi_align with pool_mode='avg'", got="'max'", where=_NAME, do="compile mmcv for 'max'")
+        )
     x = input.float()
-    output.copy_(torchvision.ops.roi_align(x, rois.float(), (aligned_height, aligned_width), spatial_scale, int(sampling_ratio), bool(aligned)))
+    output.copy_(
+        torchvision.ops.roi_align(
+            x, rois.float(), (aligned_height, aligned_width), spatial_scale, int(sampling_ratio), bool(aligned)
+        )
+    )
 
 
-def roi_align_backward(grad_output: Tensor, rois: Tensor, argmax_y: Tensor, argmax_x: Tensor, grad_input: Tensor, aligned_height: int,
-                       aligned_width: int, spatial_scale: float, sampling_ratio: int, pool_mode: int, aligned: bool) -> None:
+def roi_align_backward(
+    grad_output: Tensor,
+    rois: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    grad_input: Tensor,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
     """Gradient of `roi_align_forward`."""
     import torchvision  # noqa: F401 - registers torch.ops.torchvision
 
-    grad_input.copy_(torch.ops.torchvision._roi_align_backward(
-        grad_output.float(), rois.float(), spatial_scale, aligned_height, aligned_width, *grad_input.shape, int(sampling_ratio), bool(aligned)))
+    grad_input.copy_(
+        torch.ops.torchvision._roi_align_backward(
+            grad_output.float(),
+            rois.float(),
+            spatial_scale,
+            aligned_height,
+            aligned_width,
+            *grad_input.shape,
+            int(sampling_ratio),
+            bool(aligned),
+        )
+    )
 
 
-_PROVIDED: dict[str, Callable[..., Any]] = {f.__name__: f for f in (
-    nms, sigmoid_focal_loss_forward, sigmoid_focal_loss_backward, roi_align_forward, roi_align_backward)}
+_PROVIDED: dict[str, Callable[..., Any]] = {
+    f.__name__: f
+    for f in (nms, sigmoid_focal_loss_forward, sigmoid_focal_loss_backward, roi_align_forward, roi_align_backward)
+}
 
 
 def install() -> bool:
@@ -112,8 +161,14 @@ def install() -> bool:
     try:
         import mmcv
     except ImportError as error:
-        raise ConfigError(explain(expected="mmcv and mmdet for this detector", got=str(error), where="al_lab.models",
-                                  do="install the extra 'mm' (make setup does), or choose detector=tiny")) from error
+        raise ConfigError(
+            explain(
+                expected="mmcv and mmdet for this detector",
+                got=str(error),
+                where="al_lab.models",
+                do="install the extra 'mm' (make setup does), or choose detector=tiny",
+            )
+        ) from error
     if importlib.util.find_spec(_NAME) is not None:
         try:
             importlib.import_module(_NAME)

@@ -18,7 +18,15 @@ from torch import Tensor, nn
 from al_lab.core.errors import ConfigError, explain
 from al_lab.models import mmcv_ext
 from al_lab.models.boxes import BoxCoder, Matching
-from al_lab.models.network import IMAGENET_MEAN, IMAGENET_STD, DetectorNetwork, HeadOutput, Postprocess, Resize, flatten_maps
+from al_lab.models.network import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    DetectorNetwork,
+    HeadOutput,
+    Postprocess,
+    Resize,
+    flatten_maps,
+)
 from al_lab.models.priors import priors_from_corners
 from al_lab.models.weights import load_pretrained
 
@@ -50,25 +58,48 @@ class MMDetNetwork(DetectorNetwork):
 
     provides: tuple[str, ...] = ("detections", "class_probs", "image_embedding")
 
-    def __init__(self, num_classes: int, model: Mapping[str, Any], input_hw: tuple[int, int], *, resize: Resize = "fixed",
-                 clip_priors: bool = False, weights: str | None = None, embedding_from: str | int = "last",
-                 postprocess: Postprocess | None = None, cache_dir: str | None = None) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        model: Mapping[str, Any],
+        input_hw: tuple[int, int],
+        *,
+        resize: Resize = "fixed",
+        clip_priors: bool = False,
+        weights: str | None = None,
+        embedding_from: str | int = "last",
+        postprocess: Postprocess | None = None,
+        cache_dir: str | None = None,
+    ) -> None:
         model = _plain(model)
         preprocess = model.pop("data_preprocessor", None) or {}
         swap = not preprocess.get("bgr_to_rgb", True)
-        mean, std = (tuple(preprocess.get(k, v))[:: -1 if swap and k in preprocess else 1]
-                     for k, v in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)))
+        mean, std = (
+            tuple(preprocess.get(k, v))[:: -1 if swap and k in preprocess else 1]
+            for k, v in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD))
+        )
         weights = weights or _pretrained_source(model)
         detector = _build(model, num_classes)
         head = detector.bbox_head
-        super().__init__(num_classes, input_hw, activation="sigmoid" if head.use_sigmoid_cls else "softmax", mean=mean, std=std,
-                         resize=resize, pad_divisor=int(preprocess.get("pad_size_divisor", 1)), code=_coder(head),
-                         matching=_matching(model.get("train_cfg")), postprocess=postprocess or _settings(model.get("test_cfg")))
+        super().__init__(
+            num_classes,
+            input_hw,
+            activation="sigmoid" if head.use_sigmoid_cls else "softmax",
+            mean=mean,
+            std=std,
+            resize=resize,
+            pad_divisor=int(preprocess.get("pad_size_divisor", 1)),
+            code=_coder(head),
+            matching=_matching(model.get("train_cfg")),
+            postprocess=postprocess or _settings(model.get("test_cfg")),
+        )
         self.detector = detector
         self.clip_priors, self.embedding_from, self._swap = bool(clip_priors), embedding_from, swap
         self._priors: OrderedDict[tuple, Tensor] = OrderedDict()
         shapes = self._probe(_padded(self.input_hw, self.pad_divisor))
-        self.register_buffer("priors", self._make_priors(shapes, _padded(self.input_hw, self.pad_divisor)), persistent=False)
+        self.register_buffer(
+            "priors", self._make_priors(shapes, _padded(self.input_hw, self.pad_divisor)), persistent=False
+        )
         if weights:
             load_pretrained(detector, weights, cache_dir)
 
@@ -116,20 +147,47 @@ class MMDetNetwork(DetectorNetwork):
             features = ghost.extract_feat(torch.empty(1, 3, *input_hw, device="meta"))
             maps = ghost.bbox_head(features)
         if len(maps) != 2:
-            raise ConfigError(explain(expected="two outputs a level, class logits and box deltas", got=f"{len(maps)}", where=where,
-                                      do="its class probabilities pass through another branch (centerness, objectness, quality); "
-                                         "choose a RetinaNet- or SSD-like head"))
-        priors = [n * s[0] * s[1] for n, s in zip(_per_cell(self.detector.bbox_head), (m.shape[-2:] for m in maps[1]), strict=True)]
+            raise ConfigError(
+                explain(
+                    expected="two outputs a level, class logits and box deltas",
+                    got=f"{len(maps)}",
+                    where=where,
+                    do="its class probabilities pass through another branch (centerness, objectness, quality); "
+                    "choose a RetinaNet- or SSD-like head",
+                )
+            )
+        priors = [
+            n * s[0] * s[1]
+            for n, s in zip(_per_cell(self.detector.bbox_head), (m.shape[-2:] for m in maps[1]), strict=True)
+        ]
         logits = [m[0].numel() // self.num_logits for m in maps[0]]
         if priors != [m[0].numel() // 4 for m in maps[1]] or priors != logits:
-            raise ConfigError(explain(expected=f"{self.num_logits} logits and 4 deltas for each of {priors} anchors",
-                                      got=f"{logits} and {[m[0].numel() // 4 for m in maps[1]]}", where=where, do="choose another head"))
+            raise ConfigError(
+                explain(
+                    expected=f"{self.num_logits} logits and 4 deltas for each of {priors} anchors",
+                    got=f"{logits} and {[m[0].numel() // 4 for m in maps[1]]}",
+                    where=where,
+                    do="choose another head",
+                )
+            )
         if self.embedding_from == "mean" and len({f.shape[1] for f in features}) > 1:
-            raise ConfigError(explain(expected="levels of equal width for embedding_from=mean", got=str([f.shape[1] for f in features]),
-                                      where="detector.embedding_from", do="set it to last or to a level's index"))
+            raise ConfigError(
+                explain(
+                    expected="levels of equal width for embedding_from=mean",
+                    got=str([f.shape[1] for f in features]),
+                    where="detector.embedding_from",
+                    do="set it to last or to a level's index",
+                )
+            )
         if isinstance(self.embedding_from, int) and not -len(features) <= self.embedding_from < len(features):
-            raise ConfigError(explain(expected=f"a level in 0..{len(features) - 1}", got=str(self.embedding_from),
-                                      where="detector.embedding_from", do="choose one, or last, or mean"))
+            raise ConfigError(
+                explain(
+                    expected=f"a level in 0..{len(features) - 1}",
+                    got=str(self.embedding_from),
+                    where="detector.embedding_from",
+                    do="choose one, or last, or mean",
+                )
+            )
         return [tuple(m.shape[-2:]) for m in maps[1]]
 
 
@@ -156,9 +214,14 @@ def _pretrained_source(model: dict[str, Any]) -> str | None:
 def _build(model: dict[str, Any], num_classes: int) -> nn.Module:
     where = f"detector.model ({model.get('type')})"
     if not isinstance(model.get("bbox_head"), dict) or "backbone" not in model:
-        raise ConfigError(explain(expected="mmdet's dict of a single-stage detector, with backbone and bbox_head",
-                                  got=f"keys {', '.join(sorted(model))}", where=where,
-                                  do="two-stage and transformer detectors are not supported; choose e.g. RetinaNet or SSD"))
+        raise ConfigError(
+            explain(
+                expected="mmdet's dict of a single-stage detector, with backbone and bbox_head",
+                got=f"keys {', '.join(sorted(model))}",
+                where=where,
+                do="two-stage and transformer detectors are not supported; choose e.g. RetinaNet or SSD",
+            )
+        )
     mmcv_ext.install()
     with warnings.catch_warnings():
         # Not ours to fix: mmengine and mmdet use torch functions that newer torch announces to remove.
@@ -176,8 +239,14 @@ def _build(model: dict[str, Any], num_classes: int) -> nn.Module:
         try:
             detector = MODELS.build(config)
         except (KeyError, TypeError, ValueError, AssertionError, AttributeError) as error:
-            raise ConfigError(explain(expected="a model dict mmdet can build", got=f"{type(error).__name__}: {error}", where=where,
-                                      do="compare the dict with mmdet's own configs")) from error
+            raise ConfigError(
+                explain(
+                    expected="a model dict mmdet can build",
+                    got=f"{type(error).__name__}: {error}",
+                    where=where,
+                    do="compare the dict with mmdet's own configs",
+                )
+            ) from error
         _check(detector, SingleStageDetector, where)
         detector.init_weights()  # mandatory: SSD's L2Norm scale is uninitialised memory before
     if not hasattr(detector.bbox_head, "loss_cls"):
@@ -193,19 +262,33 @@ def _check(detector: nn.Module, single_stage: type, where: str) -> None:
     coder = getattr(head, "bbox_coder", None)
     reasons = [
         (not isinstance(detector, single_stage), "it is not a SingleStageDetector"),
-        (not isinstance(getattr(head, "prior_generator", None), AnchorGenerator), "its head has points or queries, not anchors"),
-        (type(coder) is not DeltaXYWHBBoxCoder, f"its boxes are coded by {type(coder).__name__}, not DeltaXYWHBBoxCoder"),
+        (
+            not isinstance(getattr(head, "prior_generator", None), AnchorGenerator),
+            "its head has points or queries, not anchors",
+        ),
+        (
+            type(coder) is not DeltaXYWHBBoxCoder,
+            f"its boxes are coded by {type(coder).__name__}, not DeltaXYWHBBoxCoder",
+        ),
         (any(getattr(coder, "means", ())), "its box coder has means other than 0"),
         (bool(getattr(coder, "add_ctr_clamp", False)), "its box coder clamps centers"),
     ]
     for bad, reason in reasons:
         if bad:
-            raise ConfigError(explain(expected="a single-stage detector with anchors and box deltas", got=f"{type(detector).__name__}: {reason}",
-                                      where=where, do="choose e.g. RetinaNet, SSD or SSDLite, or write a DetectorNetwork of your own"))
+            raise ConfigError(
+                explain(
+                    expected="a single-stage detector with anchors and box deltas",
+                    got=f"{type(detector).__name__}: {reason}",
+                    where=where,
+                    do="choose e.g. RetinaNet, SSD or SSDLite, or write a DetectorNetwork of your own",
+                )
+            )
     for name in ("loss_cls", "loss_bbox"):
         kind = type(getattr(head, name, None)).__name__
         if kind not in (*_OUR_LOSSES, "NoneType"):
-            log.warning("%s: %s=%s has no effect; the training loss is the one of the objective config", where, name, kind)
+            log.warning(
+                "%s: %s=%s has no effect; the training loss is the one of the objective config", where, name, kind
+            )
 
 
 def _per_cell(head: Any) -> list[int]:
@@ -221,21 +304,39 @@ def _matching(train_cfg: Mapping[str, Any] | None) -> Matching:
     if assigner is None:
         return Matching()
     if assigner.get("type") != "MaxIoUAssigner":
-        log.warning("detector.model: assigner %s has no effect; anchors are matched by IoU 0.5/0.4", assigner.get("type"))
+        log.warning(
+            "detector.model: assigner %s has no effect; anchors are matched by IoU 0.5/0.4", assigner.get("type")
+        )
         return Matching(0.5, 0.4, True, True)
-    return Matching(float(assigner["pos_iou_thr"]), float(assigner["neg_iou_thr"]), bool(assigner.get("match_low_quality", True)),
-                    bool(assigner.get("gt_max_assign_all", True)))
+    return Matching(
+        float(assigner["pos_iou_thr"]),
+        float(assigner["neg_iou_thr"]),
+        bool(assigner.get("match_low_quality", True)),
+        bool(assigner.get("gt_max_assign_all", True)),
+    )
 
 
 def _settings(test_cfg: Mapping[str, Any] | None) -> Postprocess:
     cfg = test_cfg or {}
     kind = cfg.get("nms", {}).get("type", "nms")
     if kind != "nms":
-        raise ConfigError(explain(expected="greedy NMS (type nms)", got=repr(kind), where="detector.model.test_cfg.nms",
-                                  do="set type: nms; other kinds are not implemented"))
+        raise ConfigError(
+            explain(
+                expected="greedy NMS (type nms)",
+                got=repr(kind),
+                where="detector.model.test_cfg.nms",
+                do="set type: nms; other kinds are not implemented",
+            )
+        )
     per_level, per_image = int(cfg.get("nms_pre", -1)), int(cfg.get("max_per_img", -1))
-    return Postprocess(float(cfg.get("score_thr", 0.0)), float(cfg.get("nms", {}).get("iou_threshold", 0.5)), None,
-                       per_level if per_level > 0 else None, per_image if per_image > 0 else None, clip=True)
+    return Postprocess(
+        float(cfg.get("score_thr", 0.0)),
+        float(cfg.get("nms", {}).get("iou_threshold", 0.5)),
+        None,
+        per_level if per_level > 0 else None,
+        per_image if per_image > 0 else None,
+        clip=True,
+    )
 
 
 def _padded(hw: tuple[int, int], divisor: int) -> tuple[int, int]:

@@ -59,8 +59,14 @@ class Postprocess:
     def __post_init__(self) -> None:
         limits = (self.max_per_class, self.max_per_level, self.max_per_image)
         if not (0 <= self.conf_min < 1 and 0 < self.nms_iou <= 1) or any(v is not None and v < 1 for v in limits):
-            raise ConfigError(explain(expected="conf_min in [0, 1), nms_iou in (0, 1] and limits of at least 1 (or null)",
-                                      got=str(self), where="detector.postprocess", do="correct the number"))
+            raise ConfigError(
+                explain(
+                    expected="conf_min in [0, 1), nms_iou in (0, 1] and limits of at least 1 (or null)",
+                    got=str(self),
+                    where="detector.postprocess",
+                    do="correct the number",
+                )
+            )
 
 
 class DetectorNetwork(nn.Module):
@@ -98,8 +104,14 @@ class DetectorNetwork(nn.Module):
     ) -> None:
         super().__init__()
         if num_classes < 1:
-            raise ConfigError(explain(expected="at least one foreground class", got=str(num_classes),
-                                      where=f"{type(self).__name__}.num_classes", do="look at the dataset's classes"))
+            raise ConfigError(
+                explain(
+                    expected="at least one foreground class",
+                    got=str(num_classes),
+                    where=f"{type(self).__name__}.num_classes",
+                    do="look at the dataset's classes",
+                )
+            )
         self.num_classes = int(num_classes)
         self.input_hw = (int(input_hw[0]), int(input_hw[1]))
         self.activation: Activation = activation

@@ -35,15 +35,23 @@ def decode_batch(
         settings: instead of the network's own.
         valid_hw: (height, width) of the part of each input that is image and not padding; by default what the network's resize
             rule makes of ``sizes_hw``.
+
     Returns:
         One `Detections` per image, boxes in pixels of the original image, most confident first.
+
     Raises:
         LabError: if a prediction is not finite.
     """
     settings = settings or network.postprocess
     if not bool(torch.isfinite(head.logits).all() & torch.isfinite(head.deltas).all()):
-        raise LabError(explain(expected="finite predictions", got="NaN or inf", where="decode_batch",
-                               do="the model diverged or its checkpoint is damaged: train it again with a lower learning rate"))
+        raise LabError(
+            explain(
+                expected="finite predictions",
+                got="NaN or inf",
+                where="decode_batch",
+                do="the model diverged or its checkpoint is damaged: train it again with a lower learning rate",
+            )
+        )
     probs_BPK = network.probs(head.logits)
     first = int(network.activation == "softmax")
     image, anchor, label, confidence = _candidates(probs_BPK[..., first:], settings, head.level_sizes)
@@ -57,10 +65,14 @@ def decode_batch(
     keep = keep[torch.argsort(confidence[keep], descending=True, stable=True)]
     keep = _first_of_groups(image[keep], settings.max_per_image, len(sizes_hw), keep)
     boxes = boxes[keep] * scale[image[keep]]
-    return _hand_over(boxes, image[keep], label[keep], confidence[keep], probs_BPK[image[keep], anchor[keep]], network, len(sizes_hw))
+    return _hand_over(
+        boxes, image[keep], label[keep], confidence[keep], probs_BPK[image[keep], anchor[keep]], network, len(sizes_hw)
+    )
 
 
-def _candidates(probs_BPC: Tensor, settings: Postprocess, level_sizes: Sequence[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _candidates(
+    probs_BPC: Tensor, settings: Postprocess, level_sizes: Sequence[int]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return image, anchor, label (N,) and confidence (N,) of all pairs that may enter NMS."""
     num_images, _, num_classes = probs_BPC.shape
     mask = probs_BPC > settings.conf_min
@@ -78,10 +90,14 @@ def _candidates(probs_BPC: Tensor, settings: Postprocess, level_sizes: Sequence[
     if settings.max_per_level is not None:
         ends = torch.tensor(level_sizes, device=mask.device).cumsum(0)
         level = torch.searchsorted(ends, anchor, right=True)
-        chosen = _best_of_groups(image * len(level_sizes) + level, confidence, settings.max_per_level, num_images * len(level_sizes))
+        chosen = _best_of_groups(
+            image * len(level_sizes) + level, confidence, settings.max_per_level, num_images * len(level_sizes)
+        )
         image, anchor, label, confidence = (v[chosen] for v in (image, anchor, label, confidence))
     if settings.max_per_class is not None:
-        chosen = _best_of_groups(image * num_classes + label, confidence, settings.max_per_class, num_images * num_classes)
+        chosen = _best_of_groups(
+            image * num_classes + label, confidence, settings.max_per_class, num_images * num_classes
+        )
         image, anchor, label, confidence = (v[chosen] for v in (image, anchor, label, confidence))
     return image, anchor, label, confidence
 
@@ -126,8 +142,13 @@ def _suppress(boxes: Tensor, confidence: Tensor, group: Tensor, nms_iou: float) 
     return order[torch.cat(kept)]
 
 
-def _geometry(network: DetectorNetwork, input_hw: tuple[int, int], sizes_hw: Tensor | Sequence[tuple[int, int]],
-              valid_hw: Tensor | Sequence[tuple[int, int]] | None, like: Tensor) -> tuple[Tensor, Tensor]:
+def _geometry(
+    network: DetectorNetwork,
+    input_hw: tuple[int, int],
+    sizes_hw: Tensor | Sequence[tuple[int, int]],
+    valid_hw: Tensor | Sequence[tuple[int, int]] | None,
+    like: Tensor,
+) -> tuple[Tensor, Tensor]:
     """Return, both (B, 4) as x, y, x, y: where each image ends in its input (fractions), and original pixels per unit of input."""
     original = [(int(h), int(w)) for h, w in sizes_hw]
     resized = [resized_hw(hw, network.input_hw, network.resize) for hw in original] if valid_hw is None else valid_hw
@@ -136,15 +157,32 @@ def _geometry(network: DetectorNetwork, input_hw: tuple[int, int], sizes_hw: Ten
     return limit, whole / limit
 
 
-def _hand_over(boxes: Tensor, image: Tensor, label: Tensor, confidence: Tensor, probs: Tensor, network: DetectorNetwork,
-               num_images: int) -> list[Detections]:
+def _hand_over(
+    boxes: Tensor,
+    image: Tensor,
+    label: Tensor,
+    confidence: Tensor,
+    probs: Tensor,
+    network: DetectorNetwork,
+    num_images: int,
+) -> list[Detections]:
     order = torch.argsort(image, stable=True)
-    columns = torch.cat([image[:, None].float(), label[:, None].float(), confidence[:, None], boxes, probs], dim=1)[order]
+    columns = torch.cat([image[:, None].float(), label[:, None].float(), confidence[:, None], boxes, probs], dim=1)[
+        order
+    ]
     table = columns.cpu().numpy()
     ends = (table[:, 0][:, None] < range(1, num_images + 1)).sum(0) if len(table) else [0] * num_images
     out, start = [], 0
     for end in ends:
         rows = table[start:end]
-        out.append(Detections(rows[:, 3:7].copy(), rows[:, 2].copy(), rows[:, 1].astype("int64"), rows[:, 7:].copy(), network.activation))
+        out.append(
+            Detections(
+                rows[:, 3:7].copy(),
+                rows[:, 2].copy(),
+                rows[:, 1].astype("int64"),
+                rows[:, 7:].copy(),
+                network.activation,
+            )
+        )
         start = end
     return out

@@ -47,11 +47,14 @@ def ssd_priors(spec: SSDPriors, clip: bool = True) -> Tensor:
     Args:
         spec: the numbers.
         clip: clamp each of the four center-size numbers to [0, 1], as the papers' SSD does; mmdet never does.
+
     Returns:
         (P, 4) float32; 8,732 rows for SSD300.
     """
     levels = []
-    for hw, step, small, large, ratios in zip(spec.map_hw, spec.steps_px, spec.min_px, spec.max_px, spec.ratios, strict=True):
+    for hw, step, small, large, ratios in zip(
+        spec.map_hw, spec.steps_px, spec.min_px, spec.max_px, spec.ratios, strict=True
+    ):
         shapes = ssd_shapes(small / spec.input_px, large / spec.input_px, ratios)
         pitch = step / spec.input_px
         levels.append(_grid(hw, (pitch, pitch), shapes))
@@ -76,13 +79,22 @@ def even_priors(map_hw: Sequence[tuple[int, int]], sizes: Sequence[float], ratio
         map_hw: size of each level's map.
         sizes: one smallest side per level plus the largest, as fractions of the input.
         ratios: aspect ratios of each level besides 1.
+
     Returns:
         (P, 4) float32, not clipped.
     """
     if len(sizes) != len(map_hw) + 1 or len(ratios) != len(map_hw):
-        raise ConfigError(explain(expected=f"{len(map_hw) + 1} anchor sizes and {len(map_hw)} lists of ratios",
-                                  got=f"{len(sizes)} and {len(ratios)}", where="detector anchors", do="give one entry a level"))
-    levels = [_grid(hw, (1 / hw[0], 1 / hw[1]), ssd_shapes(sizes[k], sizes[k + 1], ratios[k])) for k, hw in enumerate(map_hw)]
+        raise ConfigError(
+            explain(
+                expected=f"{len(map_hw) + 1} anchor sizes and {len(map_hw)} lists of ratios",
+                got=f"{len(sizes)} and {len(ratios)}",
+                where="detector anchors",
+                do="give one entry a level",
+            )
+        )
+    levels = [
+        _grid(hw, (1 / hw[0], 1 / hw[1]), ssd_shapes(sizes[k], sizes[k + 1], ratios[k])) for k, hw in enumerate(map_hw)
+    ]
     return torch.from_numpy(np.concatenate(levels).astype(np.float32))
 
 
@@ -97,4 +109,6 @@ def _grid(hw: tuple[int, int], pitch_yx: tuple[float, float], shapes: Sequence[t
     centers = np.stack([(cols + 0.5) * pitch_yx[1], (rows + 0.5) * pitch_yx[0]], axis=-1).reshape(-1, 1, 2)
     sides = np.asarray(shapes, dtype=np.float64)[None]
     cells, kinds = len(centers), sides.shape[1]
-    return np.concatenate([np.broadcast_to(centers, (cells, kinds, 2)), np.broadcast_to(sides, (cells, kinds, 2))], -1).reshape(-1, 4)
+    return np.concatenate(
+        [np.broadcast_to(centers, (cells, kinds, 2)), np.broadcast_to(sides, (cells, kinds, 2))], -1
+    ).reshape(-1, 4)

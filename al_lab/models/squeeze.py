@@ -32,9 +32,17 @@ class SqueezeDetector(DetectorNetwork):
 
     provides: tuple[str, ...] = ("detections", "class_probs", "image_embedding")
 
-    def __init__(self, num_classes: int, input_px: int = 192, weights: str | None = "torchvision://squeezenet1_1", frozen: int = 6,
-                 width: int = 128, sizes: Sequence[float] = (0.1, 0.25, 0.45, 0.7, 0.95), postprocess: Postprocess | None = None,
-                 cache_dir: str | None = None) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        input_px: int = 192,
+        weights: str | None = "torchvision://squeezenet1_1",
+        frozen: int = 6,
+        width: int = 128,
+        sizes: Sequence[float] = (0.1, 0.25, 0.45, 0.7, 0.95),
+        postprocess: Postprocess | None = None,
+        cache_dir: str | None = None,
+    ) -> None:
         from torchvision.models import squeezenet1_1
 
         super().__init__(num_classes, (input_px, input_px), postprocess=postprocess)
@@ -42,8 +50,14 @@ class SqueezeDetector(DetectorNetwork):
         if weights:
             self.features.load_state_dict(fit(read_weights(weights, cache_dir), self.features, weights))
         if not 0 <= frozen <= len(self.features):
-            raise ConfigError(explain(expected=f"frozen in 0..{len(self.features)}", got=str(frozen), where="detector.frozen",
-                                      do="say how many of SqueezeNet's modules stay as pretrained"))
+            raise ConfigError(
+                explain(
+                    expected=f"frozen in 0..{len(self.features)}",
+                    got=str(frozen),
+                    where="detector.frozen",
+                    do="say how many of SqueezeNet's modules stay as pretrained",
+                )
+            )
         self.frozen = int(frozen)
         self.features[: self.frozen].requires_grad_(False)
         # The projection makes the heads cheap, and its norm tames ReLU maps that grow with depth (SSD's L2Norm has that job).
@@ -92,4 +106,8 @@ class SqueezeDetector(DetectorNetwork):
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False), nn.GroupNorm(8, outputs), nn.ReLU(inplace=True))
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+        nn.GroupNorm(8, outputs),
+        nn.ReLU(inplace=True),
+    )

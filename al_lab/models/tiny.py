@@ -13,7 +13,9 @@ from al_lab.models.priors import even_priors
 
 def _block(inputs: int, outputs: int, stride: int = 1, groups: int = 8) -> nn.Sequential:
     # GroupNorm, not BatchNorm: a batch split over devices must give the same loss.
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.GroupNorm(groups, outputs), nn.ReLU(inplace=True))
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.GroupNorm(groups, outputs), nn.ReLU(inplace=True)
+    )
 
 
 class TinyDetector(DetectorNetwork):
@@ -30,15 +32,30 @@ class TinyDetector(DetectorNetwork):
 
     provides: tuple[str, ...] = ("detections", "class_probs", "image_embedding")
 
-    def __init__(self, num_classes: int, input_px: int = 96, widths: Sequence[int] = (24, 48, 64, 96, 128), neck: int = 64,
-                 sizes: Sequence[float] = (0.13, 0.27, 0.5, 0.85), postprocess: Postprocess | None = None) -> None:
-        super().__init__(num_classes, (input_px, input_px), mean=(127.5, 127.5, 127.5), std=(64.0, 64.0, 64.0), code=BoxCoder(),
-                         matching=Matching(), postprocess=postprocess)
+    def __init__(
+        self,
+        num_classes: int,
+        input_px: int = 96,
+        widths: Sequence[int] = (24, 48, 64, 96, 128),
+        neck: int = 64,
+        sizes: Sequence[float] = (0.13, 0.27, 0.5, 0.85),
+        postprocess: Postprocess | None = None,
+    ) -> None:
+        super().__init__(
+            num_classes,
+            (input_px, input_px),
+            mean=(127.5, 127.5, 127.5),
+            std=(64.0, 64.0, 64.0),
+            code=BoxCoder(),
+            matching=Matching(),
+            postprocess=postprocess,
+        )
         stem, quarter, *levels = widths
         self.stem = nn.Sequential(_block(3, stem, 2), _block(stem, quarter, 2))
         inputs = [quarter, *levels[:-1]]
         self.levels = nn.ModuleList(
-            nn.Sequential(_block(i, o, 2), _block(o, o)) for i, o in zip(inputs, levels, strict=True))
+            nn.Sequential(_block(i, o, 2), _block(o, o)) for i, o in zip(inputs, levels, strict=True)
+        )
         self.laterals = nn.ModuleList(nn.Conv2d(o, neck, 1) for o in levels)
         self.smooth = nn.ModuleList(_block(neck, neck) for _ in levels)
         ratios = [[2.0]] * len(levels)

@@ -26,6 +26,7 @@ def load_pretrained(model: nn.Module, source: str, cache_dir: str | Path | None 
         model: has a ``backbone``; a whole detector's file (keys ``bbox_head.…``) fills everything but class heads of other sizes.
         source: path, ``torchvision://name`` or http(s) URL.
         cache_dir: where downloads are kept; torch's hub folder by default.
+
     Raises:
         WeightsError: if the weights can't be had or don't fit.
     """
@@ -43,8 +44,14 @@ def read_weights(source: str, cache_dir: str | Path | None = None) -> dict[str, 
     url = _url_of(source)
     path = _download(url, cache_dir) if url else Path(source).expanduser()
     if not path.is_file():
-        raise WeightsError(explain(expected="a file with pretrained weights", got="no such file", where=str(path),
-                                   do="put it there, or set detector.weights to a file, torchvision://<name>, a URL or null"))
+        raise WeightsError(
+            explain(
+                expected="a file with pretrained weights",
+                got="no such file",
+                where=str(path),
+                do="put it there, or set detector.weights to a file, torchvision://<name>, a URL or null",
+            )
+        )
     return _tensors(_load(path), path)
 
 
@@ -56,6 +63,7 @@ def fit(state: Mapping[str, Tensor], module: nn.Module, where: str) -> dict[str,
 
     Returns:
         A complete state dict of ``module``.
+
     Raises:
         WeightsError: if a parameter has no counterpart or another shape.
     """
@@ -64,16 +72,29 @@ def fit(state: Mapping[str, Tensor], module: nn.Module, where: str) -> dict[str,
     best = max(_renamings(state), key=lambda names: sum(k in names for k in needed))
     missing = [k for k in needed if k not in best]
     if missing:
-        raise WeightsError(explain(expected=f"the {len(needed)} tensors of {type(module).__name__}",
-                                   got=f"{len(needed) - len(missing)} of them ({missing[0]} is missing among {len(state)} entries)",
-                                   where=where, do="use weights made for this backbone"))
+        raise WeightsError(
+            explain(
+                expected=f"the {len(needed)} tensors of {type(module).__name__}",
+                got=f"{len(needed) - len(missing)} of them ({missing[0]} is missing among {len(state)} entries)",
+                where=where,
+                do="use weights made for this backbone",
+            )
+        )
     wrong = [k for k in needed if best[k].shape != own[k].shape]
     if wrong:
-        raise WeightsError(explain(expected=f"{wrong[0]} of shape {tuple(own[wrong[0]].shape)}", got=str(tuple(best[wrong[0]].shape)),
-                                   where=where, do=f"use weights made for this backbone ({len(wrong)} shapes differ)"))
+        raise WeightsError(
+            explain(
+                expected=f"{wrong[0]} of shape {tuple(own[wrong[0]].shape)}",
+                got=str(tuple(best[wrong[0]].shape)),
+                where=where,
+                do=f"use weights made for this backbone ({len(wrong)} shapes differ)",
+            )
+        )
     bad = [k for k in needed if not bool(torch.isfinite(best[k]).all())]
     if bad:
-        raise WeightsError(explain(expected="finite numbers", got=f"NaN or inf in {bad[0]}", where=where, do="use other weights"))
+        raise WeightsError(
+            explain(expected="finite numbers", got=f"NaN or inf in {bad[0]}", where=where, do="use other weights")
+        )
     left = [k for k in state if not _CLASSIFIER.match(k.removeprefix("module."))]
     if len(left) > len(own):
         log.info("weights: %d entries of %s have no place in %s", len(left) - len(needed), where, type(module).__name__)
@@ -88,17 +109,35 @@ def load_network_state(network: nn.Module, state: Mapping[str, Tensor], where: s
     """
     count, own = state.get("class_count"), network.state_dict()
     if count is not None and "class_count" in own and int(count) != int(own["class_count"]):
-        raise WeightsError(explain(expected=f"a checkpoint for {int(own['class_count'])} classes", got=f"one for {int(count)}", where=where,
-                                   do="train again for this dataset, or name the dataset the checkpoint was made with"))
+        raise WeightsError(
+            explain(
+                expected=f"a checkpoint for {int(own['class_count'])} classes",
+                got=f"one for {int(count)}",
+                where=where,
+                do="train again for this dataset, or name the dataset the checkpoint was made with",
+            )
+        )
     for expected, got, what in ((own, state, "lacks"), (state, own, "has besides")):
         names = sorted(set(expected) - set(got))
         if names:
-            raise WeightsError(explain(expected=f"a checkpoint of this {type(network).__name__}", got=f"one that {what} {names[0]} "
-                                       f"({len(names)} such entries)", where=where, do="use the detector config it was trained with"))
+            raise WeightsError(
+                explain(
+                    expected=f"a checkpoint of this {type(network).__name__}",
+                    got=f"one that {what} {names[0]} ({len(names)} such entries)",
+                    where=where,
+                    do="use the detector config it was trained with",
+                )
+            )
     wrong = [k for k in own if own[k].shape != state[k].shape]
     if wrong:
-        raise WeightsError(explain(expected=f"{wrong[0]} of shape {tuple(own[wrong[0]].shape)}", got=str(tuple(state[wrong[0]].shape)),
-                                   where=where, do="use the detector config it was trained with"))
+        raise WeightsError(
+            explain(
+                expected=f"{wrong[0]} of shape {tuple(own[wrong[0]].shape)}",
+                got=str(tuple(state[wrong[0]].shape)),
+                where=where,
+                do="use the detector config it was trained with",
+            )
+        )
     network.load_state_dict(dict(state))
 
 
@@ -108,8 +147,14 @@ def _url_of(source: str) -> str | None:
     found = _TORCHVISION.match(source)
     if not found:
         if "://" in source:
-            raise WeightsError(explain(expected="a file, torchvision://<name> or an http(s) URL", got=source, where="detector.weights",
-                                       do="download it yourself and give the file"))
+            raise WeightsError(
+                explain(
+                    expected="a file, torchvision://<name> or an http(s) URL",
+                    got=source,
+                    where="detector.weights",
+                    do="download it yourself and give the file",
+                )
+            )
         return None
     from torchvision.models import get_model_weights, list_models
 
@@ -117,8 +162,14 @@ def _url_of(source: str) -> str | None:
     if name == "vgg16_features":  # the fc-less VGG-16 that SSD was trained from, mean-subtracted RGB
         name, variant = "vgg16", "IMAGENET1K_FEATURES"
     if name not in list_models():
-        raise WeightsError(explain(expected="a model of torchvision", got=repr(name), where="detector.weights",
-                                   do=did_you_mean(name, list_models())))
+        raise WeightsError(
+            explain(
+                expected="a model of torchvision",
+                got=repr(name),
+                where="detector.weights",
+                do=did_you_mean(name, list_models()),
+            )
+        )
     # mmdet's ResNet and SSD schedules were tuned on the first ImageNet weights, which its configs mean by this name.
     weights = get_model_weights(name)
     return str((weights[variant] if variant != "DEFAULT" else next(iter(weights))).url)
@@ -134,8 +185,14 @@ def _download(url: str, cache_dir: str | Path | None) -> Path:
         log.info("weights: downloading %s", url)
         torch.hub.download_url_to_file(url, str(path), progress=False)
     except OSError as error:  # URLError, HTTPError, timeouts and a full disk are all OSErrors
-        raise WeightsError(explain(expected=f"to download {url}", got=f"{type(error).__name__}: {error}", where="detector.weights",
-                                   do=f"get the file on a machine with network and put it at {path}, or set detector.weights to a file")) from error
+        raise WeightsError(
+            explain(
+                expected=f"to download {url}",
+                got=f"{type(error).__name__}: {error}",
+                where="detector.weights",
+                do=f"get the file on a machine with network and put it at {path}, or set detector.weights to a file",
+            )
+        ) from error
     return path
 
 
@@ -145,14 +202,26 @@ def _load(path: Path) -> Any:
     what = {b"<": "an HTML or XML page", b"version https://git-lfs": "a Git LFS pointer"}
     for mark, name in what.items():
         if start.startswith(mark):
-            raise WeightsError(explain(expected="pretrained weights", got=f"{name}, not weights", where=str(path),
-                                       do="delete the file and download it again"))
+            raise WeightsError(
+                explain(
+                    expected="pretrained weights",
+                    got=f"{name}, not weights",
+                    where=str(path),
+                    do="delete the file and download it again",
+                )
+            )
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 - torch raises a dozen types for files that are no checkpoints
         do = "download it again; if it holds pickled objects, save only its state dict"
-        raise WeightsError(explain(expected="a torch checkpoint of plain tensors", got=(f"{type(error).__name__}: {error}").split("\n")[0],
-                                   where=str(path), do=do)) from error
+        raise WeightsError(
+            explain(
+                expected="a torch checkpoint of plain tensors",
+                got=(f"{type(error).__name__}: {error}").split("\n")[0],
+                where=str(path),
+                do=do,
+            )
+        ) from error
 
 
 def _tensors(content: Any, path: Path) -> dict[str, Tensor]:
@@ -161,7 +230,9 @@ def _tensors(content: Any, path: Path) -> dict[str, Tensor]:
             content = content[name]
     tensors = {str(k): v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
     if not tensors:
-        raise WeightsError(explain(expected="a state dict", got=type(content).__name__, where=str(path), do="save model.state_dict()"))
+        raise WeightsError(
+            explain(expected="a state dict", got=type(content).__name__, where=str(path), do="save model.state_dict()")
+        )
     return {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
 
 
@@ -184,8 +255,12 @@ def _reduced_fc(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     fc6 = state["classifier.0.weight"].view(4096, 512, 7, 7)[::4, :, ::3, ::3]
     fc7 = state["classifier.3.weight"].view(4096, 4096, 1, 1)[::4, ::4]
-    return {"features.31.weight": fc6.contiguous(), "features.31.bias": state["classifier.0.bias"][::4].contiguous(),
-            "features.33.weight": fc7.contiguous(), "features.33.bias": state["classifier.3.bias"][::4].contiguous()}
+    return {
+        "features.31.weight": fc6.contiguous(),
+        "features.31.bias": state["classifier.0.bias"][::4].contiguous(),
+        "features.33.weight": fc7.contiguous(),
+        "features.33.bias": state["classifier.3.bias"][::4].contiguous(),
+    }
 
 
 def _fill_detector(model: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
@@ -194,8 +269,18 @@ def _fill_detector(model: nn.Module, state: Mapping[str, Tensor], where: str) ->
     skipped = [k for k in own if k not in usable and not k.endswith("num_batches_tracked")]
     strange = [k for k in skipped if not k.startswith("bbox_head.")]
     if strange:
-        raise WeightsError(explain(expected=f"a checkpoint of this {type(model).__name__}", got=f"none or another shape for {strange[0]}",
-                                   where=where, do="use the checkpoint of the same mmdet config"))
+        raise WeightsError(
+            explain(
+                expected=f"a checkpoint of this {type(model).__name__}",
+                got=f"none or another shape for {strange[0]}",
+                where=where,
+                do="use the checkpoint of the same mmdet config",
+            )
+        )
     if skipped:
-        log.warning("weights: %d tensors of the head start from random (other classes), the first is %s", len(skipped), skipped[0])
+        log.warning(
+            "weights: %d tensors of the head start from random (other classes), the first is %s",
+            len(skipped),
+            skipped[0],
+        )
     model.load_state_dict(usable, strict=False)

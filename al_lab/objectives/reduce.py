@@ -12,6 +12,7 @@ def global_positives(count: Tensor) -> Tensor:
 
     Args:
         count: positives of this process, any shape; summed.
+
     Returns:
         Scalar float tensor, max(total, 1) / W.
     """

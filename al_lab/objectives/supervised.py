@@ -50,11 +50,18 @@ class Terms:
     num_positives: Tensor
 
 
-def targets_of(network: DetectorNetwork, head: HeadOutput, boxes_px: list[Tensor], labels: list[Tensor],
-               valid_hw: Tensor | None = None) -> Targets:
+def targets_of(
+    network: DetectorNetwork,
+    head: HeadOutput,
+    boxes_px: list[Tensor],
+    labels: list[Tensor],
+    valid_hw: Tensor | None = None,
+) -> Targets:
     """Match the anchors of each image with its boxes.
 
     Args:
+        network: gives coder and thresholds.
+        head: its output, for anchors and input size.
         boxes_px: per image (G, 4) xyxy in input pixels.
         labels: per image (G,), 0..C-1.
         valid_hw: (B, 2), the part of each input that is image; anchors beyond it (rounded up to the network's padding) are ignored.
@@ -106,8 +113,14 @@ def hard_negatives(logits: Tensor, targets: Targets, ratio: float) -> tuple[Tens
         return image[chosen], anchor[chosen]
 
 
-def multibox_terms(logits: Tensor, deltas: Tensor, targets: Targets, negative_ratio: float = 3.0, box_loss: Literal["smooth_l1", "l1"] = "smooth_l1",
-                   beta: float = 1.0) -> Terms:
+def multibox_terms(
+    logits: Tensor,
+    deltas: Tensor,
+    targets: Targets,
+    negative_ratio: float = 3.0,
+    box_loss: Literal["smooth_l1", "l1"] = "smooth_l1",
+    beta: float = 1.0,
+) -> Terms:
     """SSD's MultiBox loss as per-image sums (Liu et al., ECCV 2016, Sec. 2.2).
 
     Cross-entropy of positives and of the hardest negatives, smooth L1 of positives. An image without positives contributes
@@ -118,17 +131,30 @@ def multibox_terms(logits: Tensor, deltas: Tensor, targets: Targets, negative_ra
         deltas: (B, P, 4).
         targets: from `targets_of`.
         negative_ratio: mined negatives per positive.
+        box_loss: kind of the box loss.
+        beta: where smooth L1 turns linear.
     """
     num_images = len(logits)
     positive = F.cross_entropy(logits[targets.image, targets.anchor].float(), targets.label + 1, reduction="none")
     image, anchor = hard_negatives(logits, targets, negative_ratio)
     negative = F.cross_entropy(logits[image, anchor].float(), torch.zeros_like(image), reduction="none")
-    return Terms(_per_image(positive, targets.image, num_images), _per_image(negative, image, num_images),
-                 box_terms(deltas, targets, box_loss, beta), targets.num_positives)
+    return Terms(
+        _per_image(positive, targets.image, num_images),
+        _per_image(negative, image, num_images),
+        box_terms(deltas, targets, box_loss, beta),
+        targets.num_positives,
+    )
 
 
-def focal_terms(logits: Tensor, deltas: Tensor, targets: Targets, gamma: float = 2.0, alpha: float = 0.25,
-                box_loss: Literal["smooth_l1", "l1"] = "l1", beta: float = 1.0) -> Terms:
+def focal_terms(
+    logits: Tensor,
+    deltas: Tensor,
+    targets: Targets,
+    gamma: float = 2.0,
+    alpha: float = 0.25,
+    box_loss: Literal["smooth_l1", "l1"] = "l1",
+    beta: float = 1.0,
+) -> Terms:
     """Sigmoid focal loss as per-image sums (Lin et al., ICCV 2017, Eq. 5); no one-hot tensor is built.
 
     Every entry is counted as a negative first; the entries of positives are then exchanged.
@@ -137,6 +163,10 @@ def focal_terms(logits: Tensor, deltas: Tensor, targets: Targets, gamma: float =
         logits: (B, P, C).
         deltas: (B, P, 4).
         targets: from `targets_of`; ignored anchors carry no class loss.
+        gamma: focusing parameter.
+        alpha: weight of positives.
+        box_loss: kind of the box loss.
+        beta: where smooth L1 turns linear.
     """
     num_images = len(logits)
     logits = logits.float()
@@ -145,8 +175,12 @@ def focal_terms(logits: Tensor, deltas: Tensor, targets: Targets, gamma: float =
     hit = logits[targets.image, targets.anchor, targets.label]
     exchanged = _per_image(_focal_negative(hit, gamma, alpha), targets.image, num_images)
     positive = alpha * (1 - hit.sigmoid()).pow(gamma) * F.softplus(-hit)
-    return Terms(_per_image(positive, targets.image, num_images), negative - exchanged, box_terms(deltas, targets, box_loss, beta),
-                 targets.num_positives)
+    return Terms(
+        _per_image(positive, targets.image, num_images),
+        negative - exchanged,
+        box_terms(deltas, targets, box_loss, beta),
+        targets.num_positives,
+    )
 
 
 def _focal_negative(logits: Tensor, gamma: float, alpha: float) -> Tensor:
@@ -165,23 +199,52 @@ class Supervised(nn.Module):
         box_weight: weight of the box loss.
     """
 
-    def __init__(self, loss: Literal["auto", "multibox", "focal"] = "auto", negative_ratio: float = 3.0, gamma: float = 2.0,
-                 alpha: float = 0.25, box_loss: Literal["auto", "smooth_l1", "l1"] = "auto", beta: float = 1.0, box_weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        loss: Literal["auto", "multibox", "focal"] = "auto",
+        negative_ratio: float = 3.0,
+        gamma: float = 2.0,
+        alpha: float = 0.25,
+        box_loss: Literal["auto", "smooth_l1", "l1"] = "auto",
+        beta: float = 1.0,
+        box_weight: float = 1.0,
+    ) -> None:
         super().__init__()
-        for name, value, choices in (("loss", loss, ("auto", "multibox", "focal")), ("box_loss", box_loss, ("auto", "smooth_l1", "l1"))):
+        for name, value, choices in (
+            ("loss", loss, ("auto", "multibox", "focal")),
+            ("box_loss", box_loss, ("auto", "smooth_l1", "l1")),
+        ):
             if value not in choices:
-                raise ConfigError(explain(expected=f"one of {', '.join(choices)}", got=repr(value), where=f"objective.{name}",
-                                          do="choose one of them"))
+                raise ConfigError(
+                    explain(
+                        expected=f"one of {', '.join(choices)}",
+                        got=repr(value),
+                        where=f"objective.{name}",
+                        do="choose one of them",
+                    )
+                )
         self.loss, self.box_loss = loss, box_loss
-        self.negative_ratio, self.gamma, self.alpha, self.beta, self.box_weight = negative_ratio, gamma, alpha, beta, box_weight
+        self.negative_ratio, self.gamma, self.alpha, self.beta, self.box_weight = (
+            negative_ratio,
+            gamma,
+            alpha,
+            beta,
+            box_weight,
+        )
 
     def terms(self, network: DetectorNetwork, head: HeadOutput, targets: Targets) -> Terms:
         """Return the per-image sums of the loss that fits the network."""
         loss = self.loss if self.loss != "auto" else {"softmax": "multibox", "sigmoid": "focal"}[network.activation]
         fits = {"multibox": "softmax", "focal": "sigmoid"}[loss]
         if network.activation != fits:
-            raise ConfigError(explain(expected=f"a {fits} head for loss={loss}", got=f"{type(network).__name__} with {network.activation}",
-                                      where="objective.loss", do="set objective.loss=auto"))
+            raise ConfigError(
+                explain(
+                    expected=f"a {fits} head for loss={loss}",
+                    got=f"{type(network).__name__} with {network.activation}",
+                    where="objective.loss",
+                    do="set objective.loss=auto",
+                )
+            )
         if loss == "multibox":
             kind = "smooth_l1" if self.box_loss == "auto" else self.box_loss
             return multibox_terms(head.logits, head.deltas, targets, self.negative_ratio, kind, self.beta)
@@ -201,12 +264,24 @@ class Supervised(nn.Module):
         images = batch.images if len(rows) == len(batch.images) or not rows else batch.images[rows]
         head = network(images)
         if not rows:
-            global_positives(torch.zeros(1, device=images.device))
-            return {"loss": (head.logits.sum() + head.deltas.sum()) * 0.0}
-        targets = targets_of(network, head, [batch.boxes[i] for i in rows], [batch.labels[i] for i in rows], batch.valid_hw[rows])
+            nothing = torch.zeros((), device=images.device)
+            global_positives(nothing)  # every process takes part in every reduction, and reports the same names
+            return {
+                "loss": (head.logits.sum() + head.deltas.sum()) * 0.0,
+                "loss_class": nothing,
+                "loss_box": nothing,
+                "num_positives": nothing,
+            }
+        targets = targets_of(
+            network, head, [batch.boxes[i] for i in rows], [batch.labels[i] for i in rows], batch.valid_hw[rows]
+        )
         terms = self.terms(network, head, targets)
         count = self.normalizer(network, terms.num_positives)
         classes = (terms.class_positive.sum() + terms.class_negative.sum()) / count
         boxes = self.box_weight * terms.box.sum() / count
-        return {"loss": classes + boxes, "loss_class": classes.detach(), "loss_box": boxes.detach(),
-                "num_positives": terms.num_positives.sum().float()}
+        return {
+            "loss": classes + boxes,
+            "loss_class": classes.detach(),
+            "loss_box": boxes.detach(),
+            "num_positives": terms.num_positives.sum().float(),
+        }

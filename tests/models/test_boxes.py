@@ -56,7 +56,9 @@ def test_ssd_matching_forces_the_best_anchor() -> None:
 
 
 def test_ssd_matching_forces_at_any_overlap() -> None:
-    assert assign([[[0.05, 0.05, 0.5, 0.5], [0.60, 0.60, 0.64, 0.64]]], ANCHORS) == [[0, 1, BACKGROUND, BACKGROUND]]  # M-5
+    assert assign([[[0.05, 0.05, 0.5, 0.5], [0.60, 0.60, 0.64, 0.64]]], ANCHORS) == [
+        [0, 1, BACKGROUND, BACKGROUND]
+    ]  # M-5
 
 
 def test_overlap_of_exactly_the_threshold_is_positive() -> None:

@@ -53,7 +53,11 @@ def assert_same_loss(network: MMDetNetwork, peer: Any, boxes: list, labels: list
     gradients = []
     for total in (sum(ours), sum(theirs)):
         parts = torch.autograd.grad(total, parameters, allow_unused=True)
-        gradients.append(torch.cat([torch.zeros(p.numel()) if g is None else g.flatten() for g, p in zip(parts, parameters, strict=True)]))
+        gradients.append(
+            torch.cat(
+                [torch.zeros(p.numel()) if g is None else g.flatten() for g, p in zip(parts, parameters, strict=True)]
+            )
+        )
     assert gradients[1].norm() > 0
     assert (gradients[0] - gradients[1]).norm() < 1e-4 * gradients[1].norm()
 
@@ -66,13 +70,20 @@ def assert_same_detections(network: MMDetNetwork, peer: Any, sizes_hw: list, val
     for mine, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(mine.confidence, other.scores.numpy(), rtol=1e-4)
         # Confidences that differ in the last bit may stand in either order, so every detection looks for its partner.
-        far = (np.abs(mine.boxes_xyxy[:, None] - other.bboxes.numpy()).max(-1) > 0.05) | (mine.labels[:, None] != other.labels.numpy())
-        assert (~far).any(1).all() and (~far).any(0).all()
+        far = (np.abs(mine.boxes_xyxy[:, None] - other.bboxes.numpy()).max(-1) > 0.05) | (
+            mine.labels[:, None] != other.labels.numpy()
+        )
+        assert (~far).any(1).all()
+        assert (~far).any(0).all()
 
 
 def test_ssd_loss_and_detections_equal_mmdet(ssd_lite: dict, peer: Any) -> None:
     network = build(ssd_lite, (320, 320))
-    assert (network.activation, network.matching.force_ties, network.code.variances) == ("softmax", False, (0.1, 0.1, 0.2, 0.2))
+    assert (network.activation, network.matching.force_ties, network.code.variances) == (
+        "softmax",
+        False,
+        (0.1, 0.1, 0.2, 0.2),
+    )
     sizes, inputs = [(240, 400), (320, 160)], torch.tensor([[320, 320]] * 2)
     other = peer(network, images(2, 3, 320, 320), [(320, 320)] * 2, sizes)
     assert_same_loss(network, other, [b * 2 for b in BOXES], LABELS, inputs)
@@ -94,7 +105,9 @@ def test_an_image_without_boxes_counts_as_in_mmdet(retina_r18: dict, peer: Any) 
     network = build(retina_r18, (128, 192))
     inputs = torch.tensor([[128, 192]] * 2)
     other = peer(network, images(2, 3, 128, 192), [(128, 192)] * 2, [(128, 192)] * 2)
-    assert_same_loss(network, other, [BOXES[0], torch.zeros(0, 4)], [LABELS[0], torch.zeros(0, dtype=torch.long)], inputs)
+    assert_same_loss(
+        network, other, [BOXES[0], torch.zeros(0, 4)], [LABELS[0], torch.zeros(0, dtype=torch.long)], inputs
+    )
 
 
 def from_yaml(name: str, num_classes: int, **kwargs: Any) -> MMDetNetwork:
@@ -107,8 +120,10 @@ def from_yaml(name: str, num_classes: int, **kwargs: Any) -> MMDetNetwork:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "classes", "spec", "parameters"), [
-    ("ssd300_voc", 20, SSD300_VOC, 26_285_486), ("ssd300_coco", 80, SSD300_COCO, 34_305_206)])
+@pytest.mark.parametrize(
+    ("name", "classes", "spec", "parameters"),
+    [("ssd300_voc", 20, SSD300_VOC, 26_285_486), ("ssd300_coco", 80, SSD300_COCO, 34_305_206)],
+)
 def test_ssd300_is_the_published_network(name: str, classes: int, spec: Any, parameters: int) -> None:
     network = from_yaml(name, classes)
     assert sum(p.numel() for p in network.parameters()) == parameters
@@ -125,8 +140,20 @@ def test_ssd300_is_the_published_network(name: str, classes: int, spec: Any, par
 def test_ssd300_loss_and_detections_equal_mmdet(peer: Any) -> None:
     with open("conf/detector/ssd300_voc.yaml") as stream:
         model = yaml.safe_load(stream)["model"]
-    model["train_cfg"] |= {"sampler": {"type": "PseudoSampler"}, "smoothl1_beta": 1.0, "allowed_border": -1, "pos_weight": -1, "neg_pos_ratio": 3}
-    model["test_cfg"] = {"nms_pre": 1000, "nms": {"type": "nms", "iou_threshold": 0.45}, "min_bbox_size": 0, "score_thr": 0.02, "max_per_img": 200}
+    model["train_cfg"] |= {
+        "sampler": {"type": "PseudoSampler"},
+        "smoothl1_beta": 1.0,
+        "allowed_border": -1,
+        "pos_weight": -1,
+        "neg_pos_ratio": 3,
+    }
+    model["test_cfg"] = {
+        "nms_pre": 1000,
+        "nms": {"type": "nms", "iou_threshold": 0.45},
+        "min_bbox_size": 0,
+        "score_thr": 0.02,
+        "max_per_img": 200,
+    }
     torch.manual_seed(0)
     network = MMDetNetwork(20, model, (300, 300))
     other = peer(network, images(2, 3, 300, 300) * 5, [(300, 300)] * 2, [(375, 500), (500, 333)])
@@ -206,28 +233,61 @@ def test_levels_of_unequal_width_have_no_mean(ssd_lite: dict) -> None:
         MMDetNetwork(3, ssd_lite, (320, 320), embedding_from="mean")
 
 
-def test_another_anchor_detector_works_and_says_which_loss_trains_it(retina_r18: dict, caplog: pytest.LogCaptureFixture) -> None:
+def test_another_anchor_detector_works_and_says_which_loss_trains_it(
+    retina_r18: dict, caplog: pytest.LogCaptureFixture
+) -> None:
     """PAFPN neck and a shared-convolution head with GHM loss: network and anchors are mmdet's, the loss is the objective's."""
     retina_r18["neck"]["type"] = "PAFPN"
-    retina_r18["bbox_head"] |= {"type": "RetinaSepBNHead", "num_ins": 5, "norm_cfg": {"type": "BN"},
-                                "loss_cls": {"type": "GHMC", "bins": 30, "momentum": 0.75, "use_sigmoid": True}}
+    retina_r18["bbox_head"] |= {
+        "type": "RetinaSepBNHead",
+        "num_ins": 5,
+        "norm_cfg": {"type": "BN"},
+        "loss_cls": {"type": "GHMC", "bins": 30, "momentum": 0.75, "use_sigmoid": True},
+    }
     network = build(retina_r18, (128, 192))
     assert "loss_cls=GHMC has no effect" in caplog.text
     batch = images(2, 3, 128, 192)
     head = network(batch)
     targets = targets_of(network, head, BOXES, LABELS)
     Supervised().terms(network, head, targets).class_positive.sum().backward()
-    assert decode_batch(head._replace(logits=head.logits.detach(), deltas=head.deltas.detach()), network, [(128, 192)] * 2)
+    assert decode_batch(
+        head._replace(logits=head.logits.detach(), deltas=head.deltas.detach()), network, [(128, 192)] * 2
+    )
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"type": "FCOSHead", "loss_bbox": {"type": "IoULoss"}, "drop": ["anchor_generator"], "strides": [8, 16, 32, 64, 128],
-      "norm_cfg": None}, "points or queries"),
-    ({"type": "ATSSHead", "loss_centerness": {"type": "CrossEntropyLoss", "use_sigmoid": True}, "norm_cfg": None}, "two outputs a level.*got 3"),
-    ({"type": "FSAFHead", "bbox_coder": {"type": "TBLRBBoxCoder", "normalizer": 4.0}, "loss_bbox": {"type": "IoULoss"},
-      "reg_decoded_bbox": True}, "coded by TBLRBBoxCoder"),
-    ({"type": "RetinaHaed"}, "a model dict mmdet can build"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {
+                "type": "FCOSHead",
+                "loss_bbox": {"type": "IoULoss"},
+                "drop": ["anchor_generator"],
+                "strides": [8, 16, 32, 64, 128],
+                "norm_cfg": None,
+            },
+            "points or queries",
+        ),
+        (
+            {
+                "type": "ATSSHead",
+                "loss_centerness": {"type": "CrossEntropyLoss", "use_sigmoid": True},
+                "norm_cfg": None,
+            },
+            "two outputs a level.*got 3",
+        ),
+        (
+            {
+                "type": "FSAFHead",
+                "bbox_coder": {"type": "TBLRBBoxCoder", "normalizer": 4.0},
+                "loss_bbox": {"type": "IoULoss"},
+                "reg_decoded_bbox": True,
+            },
+            "coded by TBLRBBoxCoder",
+        ),
+        ({"type": "RetinaHaed"}, "a model dict mmdet can build"),
+    ],
+)
 def test_heads_that_speak_another_language_are_refused(retina_r18: dict, change: dict, message: str) -> None:
     head = retina_r18["bbox_head"]
     for key in change.pop("drop", []):
@@ -235,8 +295,13 @@ def test_heads_that_speak_another_language_are_refused(retina_r18: dict, change:
     if change["type"] == "FCOSHead":
         del head["bbox_coder"]
     if change["type"] == "ATSSHead":
-        head["anchor_generator"] = {"type": "AnchorGenerator", "ratios": [1.0], "octave_base_scale": 8, "scales_per_octave": 1,
-                                    "strides": [8, 16, 32, 64, 128]}
+        head["anchor_generator"] = {
+            "type": "AnchorGenerator",
+            "ratios": [1.0],
+            "octave_base_scale": 8,
+            "scales_per_octave": 1,
+            "strides": [8, 16, 32, 64, 128],
+        }
     head |= change
     with pytest.raises(ConfigError, match=message):
         MMDetNetwork(3, retina_r18, (128, 192))

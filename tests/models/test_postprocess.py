@@ -43,21 +43,28 @@ def reference(out: HeadOutput, net: DetectorNetwork, settings: Postprocess) -> l
         for c in range(3):
             mine = [t for t in pairs if t[2] == c][: settings.max_per_class]
             index = torch.tensor([t[1] for t in mine], dtype=torch.long)
-            keep = torchvision.ops.nms(boxes[index], torch.tensor([t[0] for t in mine]), settings.nms_iou) if mine else []
+            keep = (
+                torchvision.ops.nms(boxes[index], torch.tensor([t[0] for t in mine]), settings.nms_iou) if mine else []
+            )
             rows += [mine[int(k)] for k in keep]
         rows.sort(key=lambda t: -t[0])
         scale = torch.tensor([width, height, width, height])
-        result.append([(conf, c, (boxes[p] * scale).tolist(), probs[p].tolist()) for conf, p, c in rows[: settings.max_per_image]])
+        result.append(
+            [(conf, c, (boxes[p] * scale).tolist(), probs[p].tolist()) for conf, p, c in rows[: settings.max_per_image]]
+        )
     return result
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
-@pytest.mark.parametrize("settings", [
-    Postprocess(),
-    Postprocess(conf_min=0.3),
-    Postprocess(max_per_class=5),
-    Postprocess(max_per_class=None, max_per_level=20, max_per_image=7, clip=True),
-])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Postprocess(),
+        Postprocess(conf_min=0.3),
+        Postprocess(max_per_class=5),
+        Postprocess(max_per_class=None, max_per_level=20, max_per_image=7, clip=True),
+    ],
+)
 def test_equals_the_slow_reference(activation: str, settings: Postprocess) -> None:
     net, out = network(activation), head(activation)
     for got, expected in zip(decode_batch(out, net, SIZES, settings), reference(out, net, settings), strict=True):

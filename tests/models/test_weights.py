@@ -28,9 +28,16 @@ def tensors(module: nn.Module) -> dict[str, Tensor]:
     return {k: torch.randn_like(v) if v.is_floating_point() else v for k, v in module.state_dict().items()}
 
 
-@pytest.mark.parametrize("rename", [
-    lambda k: k, lambda k: f"module.{k}", lambda k: f"backbone.{k}", lambda k: k.removeprefix("features."),
-    lambda k: f"vgg.{k.removeprefix('features.')}"])
+@pytest.mark.parametrize(
+    "rename",
+    [
+        lambda k: k,
+        lambda k: f"module.{k}",
+        lambda k: f"backbone.{k}",
+        lambda k: k.removeprefix("features."),
+        lambda k: f"vgg.{k.removeprefix('features.')}",
+    ],
+)
 def test_every_naming_finds_its_place(rename, tmp_path: Path) -> None:
     backbone = Backbone()
     saved = tensors(backbone)
@@ -42,7 +49,9 @@ def test_every_naming_finds_its_place(rename, tmp_path: Path) -> None:
 
 
 def test_half_precision_files_become_float32(tmp_path: Path) -> None:
-    torch.save({k: v.half() if v.is_floating_point() else v for k, v in tensors(Backbone()).items()}, tmp_path / "w.pth")
+    torch.save(
+        {k: v.half() if v.is_floating_point() else v for k, v in tensors(Backbone()).items()}, tmp_path / "w.pth"
+    )
     assert read_weights(str(tmp_path / "w.pth"))["features.0.weight"].dtype == torch.float32
 
 
@@ -65,8 +74,13 @@ def test_vgg16_of_torchvision_is_decimated_to_fc6_and_fc7() -> None:
     fc6, fc7 = (torch.zeros(4096, n, dtype=torch.int8) for n in (512 * 49, 4096))  # whole floats would be 400 MB
     fc6[4, 0 * 49 + 3 * 7 + 6] = -1  # filter 4, channel 0, row 3, column 6
     fc7[8, 12] = 5
-    state |= {"classifier.0.weight": fc6, "classifier.0.bias": torch.arange(4096.0), "classifier.3.weight": fc7,
-              "classifier.3.bias": torch.zeros(4096), "classifier.6.weight": torch.zeros(1000, 4096)}
+    state |= {
+        "classifier.0.weight": fc6,
+        "classifier.0.bias": torch.arange(4096.0),
+        "classifier.3.weight": fc7,
+        "classifier.3.bias": torch.zeros(4096),
+        "classifier.6.weight": torch.zeros(1000, 4096),
+    }
     out = fit(state, target, "vgg16")
     assert out["features.31.weight"].shape == (1024, 512, 3, 3)
     assert out["features.31.weight"][1, 0, 1, 2].item() == -1
@@ -80,17 +94,23 @@ def test_the_shared_squeezenet_fits(shared_data: Path) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"no/such.pth: expected a file with pretrained weights, got no such file; put it there"):
+    with pytest.raises(
+        WeightsError, match=r"no/such.pth: expected a file with pretrained weights, got no such file; put it there"
+    ):
         read_weights(str(tmp_path / "no" / "such.pth"))
 
 
 @pytest.mark.parametrize("source", ["https://weights.invalid/files/net.pth", "torchvision://squeezenet1_1"])
-def test_without_network_the_file_and_its_place_are_named(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_network_the_file_and_its_place_are_named(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def offline(*_: object, **__: object) -> None:
         raise urllib.error.URLError("no route to host")
 
     monkeypatch.setattr("torch.hub.download_url_to_file", offline)
-    with pytest.raises(WeightsError, match=rf"no route to host.*put it at {tmp_path}/(net|squeezenet1_1-b8a52dc0)\.pth"):
+    with pytest.raises(
+        WeightsError, match=rf"no route to host.*put it at {tmp_path}/(net|squeezenet1_1-b8a52dc0)\.pth"
+    ):
         read_weights(source, tmp_path)
 
 
@@ -99,12 +119,15 @@ def test_a_downloaded_file_is_not_asked_for_again(tmp_path: Path) -> None:
     assert "features.0.weight" in read_weights("https://weights.invalid/files/net.pth", tmp_path)
 
 
-@pytest.mark.parametrize(("content", "message"), [
-    (b"<!DOCTYPE html><html>quota exceeded</html>", "an HTML or XML page, not weights"),
-    (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "a Git LFS pointer, not weights"),
-    (b"PK\x03\x04 half a download", "a torch checkpoint of plain tensors"),
-    (b"", "a torch checkpoint of plain tensors"),
-])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"<!DOCTYPE html><html>quota exceeded</html>", "an HTML or XML page, not weights"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "a Git LFS pointer, not weights"),
+        (b"PK\x03\x04 half a download", "a torch checkpoint of plain tensors"),
+        (b"", "a torch checkpoint of plain tensors"),
+    ],
+)
 def test_files_that_are_no_weights_are_named(content: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "w.pth"
     path.write_bytes(content)

@@ -11,7 +11,15 @@ from al_lab.core.errors import ConfigError
 from al_lab.data.batch import Batch
 from al_lab.models.boxes import BACKGROUND, IGNORED
 from al_lab.models.tiny import TinyDetector
-from al_lab.objectives.supervised import Supervised, Targets, box_terms, focal_terms, hard_negatives, multibox_terms, targets_of
+from al_lab.objectives.supervised import (
+    Supervised,
+    Targets,
+    box_terms,
+    focal_terms,
+    hard_negatives,
+    multibox_terms,
+    targets_of,
+)
 
 
 def targets(assigned: Tensor, labels: dict[tuple[int, int], int], deltas: Tensor | None = None) -> Targets:
@@ -103,16 +111,35 @@ def test_focal_gradient_is_that_of_the_loss() -> None:
 @pytest.fixture
 def batch() -> Batch:
     generator = torch.Generator().manual_seed(2)
-    boxes = [torch.tensor([[8.0, 8, 40, 40], [30, 50, 90, 90]]), torch.zeros(0, 4), torch.tensor([[10.0, 60, 30, 90]]),
-             torch.tensor([[50.0, 5, 80, 60]])]
+    boxes = [
+        torch.tensor([[8.0, 8, 40, 40], [30, 50, 90, 90]]),
+        torch.zeros(0, 4),
+        torch.tensor([[10.0, 60, 30, 90]]),
+        torch.tensor([[50.0, 5, 80, 60]]),
+    ]
     labels = [torch.tensor([0, 2]), torch.zeros(0, dtype=torch.long), torch.tensor([1]), torch.tensor([2])]
     sizes = torch.full((4, 2), 96)
-    return Batch(torch.randn(4, 3, 96, 96, generator=generator), list("abcd"), boxes, labels, torch.ones(4, dtype=torch.long), sizes, sizes)
+    return Batch(
+        torch.randn(4, 3, 96, 96, generator=generator),
+        list("abcd"),
+        boxes,
+        labels,
+        torch.ones(4, dtype=torch.long),
+        sizes,
+        sizes,
+    )
 
 
 def rows(batch: Batch, index: list[int]) -> Batch:
-    return Batch(batch.images[index], [batch.sample_ids[i] for i in index], [batch.boxes[i] for i in index],
-                 [batch.labels[i] for i in index], batch.kind[index], batch.sizes_hw[index], batch.valid_hw[index])
+    return Batch(
+        batch.images[index],
+        [batch.sample_ids[i] for i in index],
+        [batch.boxes[i] for i in index],
+        [batch.labels[i] for i in index],
+        batch.kind[index],
+        batch.sizes_hw[index],
+        batch.valid_hw[index],
+    )
 
 
 @pytest.fixture
@@ -124,7 +151,9 @@ def network() -> TinyDetector:
 def test_unlabeled_images_do_not_enter(batch: Batch, network: TinyDetector) -> None:
     objective = Supervised()
     mixed = replace(batch, kind=torch.tensor([1, 0, 1, 0]))
-    torch.testing.assert_close(objective(network, mixed, 0, 1)["loss"], objective(network, rows(batch, [0, 2]), 0, 1)["loss"])
+    torch.testing.assert_close(
+        objective(network, mixed, 0, 1)["loss"], objective(network, rows(batch, [0, 2]), 0, 1)["loss"]
+    )
 
 
 def test_a_batch_without_labels_costs_nothing_and_can_be_stepped(batch: Batch, network: TinyDetector) -> None:
@@ -148,7 +177,11 @@ def test_sums_over_parts_of_a_batch_are_those_of_the_whole(batch: Batch, network
         part = rows(batch, index)
         head = network(part.images)
         terms = objective.terms(network, head, targets_of(network, head, part.boxes, part.labels))
-        parts.append(torch.stack([terms.class_positive.sum(), terms.class_negative.sum(), terms.box.sum(), terms.num_positives.sum()]))
+        parts.append(
+            torch.stack(
+                [terms.class_positive.sum(), terms.class_negative.sum(), terms.box.sum(), terms.num_positives.sum()]
+            )
+        )
     torch.testing.assert_close(parts[0] + parts[1], parts[2])
 
 

@@ -161,14 +161,7 @@ def install() -> bool:
     try:
         import mmcv
     except ImportError as error:
-        raise ConfigError(
-            explain(
-                expected="mmcv and mmdet for this detector",
-                got=str(error),
-                where="al_lab.models",
-                do="install the extra 'mm' (make setup does), or choose detector=tiny",
-            )
-        ) from error
+        raise not_installed(error) from error
     if importlib.util.find_spec(_NAME) is not None:
         try:
             importlib.import_module(_NAME)
@@ -183,3 +176,15 @@ def install() -> bool:
     sys.modules[_NAME] = module
     mmcv._ext = module
     return False
+
+
+def not_installed(error: ImportError) -> ConfigError:
+    """Say how to get mmcv and mmdet."""
+    return ConfigError(
+        explain(
+            expected="mmcv and mmdet for this detector",
+            got=str(error),
+            where="al_lab.models",
+            do="install the extra 'mm' (make setup does), or choose detector=tiny",
+        )
+    )

@@ -5,19 +5,15 @@ published config keeps its meaning. Loss, decoding and NMS are ours.
 """
 
 import copy
-import logging
-import math
-import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from al_lab.core.errors import ConfigError, explain
-from al_lab.models import mmcv_ext
-from al_lab.models.boxes import BoxCoder, Matching
+from al_lab.models.mmdet_build import build_detector, coder_of, matching_of, plain, settings_of, take_pretrained
 from al_lab.models.network import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -30,9 +26,7 @@ from al_lab.models.network import (
 from al_lab.models.priors import priors_from_corners
 from al_lab.models.weights import load_pretrained
 
-log = logging.getLogger(__name__)
 _CACHED_SHAPES = 16
-_OUR_LOSSES = ("FocalLoss", "CrossEntropyLoss", "L1Loss", "SmoothL1Loss")
 
 
 class MMDetNetwork(DetectorNetwork):
@@ -71,15 +65,15 @@ class MMDetNetwork(DetectorNetwork):
         postprocess: Postprocess | None = None,
         cache_dir: str | None = None,
     ) -> None:
-        model = _plain(model)
+        model = plain(model)
         preprocess = model.pop("data_preprocessor", None) or {}
         swap = not preprocess.get("bgr_to_rgb", True)
         mean, std = (
             tuple(preprocess.get(k, v))[:: -1 if swap and k in preprocess else 1]
             for k, v in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD))
         )
-        weights = weights or _pretrained_source(model)
-        detector = _build(model, num_classes)
+        weights = weights or take_pretrained(model)
+        detector = build_detector(model, num_classes)
         head = detector.bbox_head
         super().__init__(
             num_classes,
@@ -89,9 +83,9 @@ class MMDetNetwork(DetectorNetwork):
             std=std,
             resize=resize,
             pad_divisor=int(preprocess.get("pad_size_divisor", 1)),
-            code=_coder(head),
-            matching=_matching(model.get("train_cfg")),
-            postprocess=postprocess or _settings(model.get("test_cfg")),
+            code=coder_of(head),
+            matching=matching_of(model.get("train_cfg")),
+            postprocess=postprocess or settings_of(model.get("test_cfg")),
         )
         self.detector = detector
         self.clip_priors, self.embedding_from, self._swap = bool(clip_priors), embedding_from, swap
@@ -158,7 +152,9 @@ class MMDetNetwork(DetectorNetwork):
             )
         priors = [
             n * s[0] * s[1]
-            for n, s in zip(_per_cell(self.detector.bbox_head), (m.shape[-2:] for m in maps[1]), strict=True)
+            for n, s in zip(
+                self.detector.bbox_head.prior_generator.num_base_priors, (m.shape[-2:] for m in maps[1]), strict=True
+            )
         ]
         logits = [m[0].numel() // self.num_logits for m in maps[0]]
         if priors != [m[0].numel() // 4 for m in maps[1]] or priors != logits:
@@ -189,154 +185,6 @@ class MMDetNetwork(DetectorNetwork):
                 )
             )
         return [tuple(m.shape[-2:]) for m in maps[1]]
-
-
-def _plain(node: Any, key: str = "") -> Any:
-    """Copy to plain dicts and lists, but for the one value mmdet insists is a tuple (FPN insists on lists)."""
-    if isinstance(node, Mapping):
-        return {k: _plain(v, k) for k, v in node.items()}
-    if isinstance(node, list | tuple):
-        values = [_plain(v) for v in node]
-        return tuple(values) if key == "basesize_ratio_range" else values
-    return node
-
-
-def _pretrained_source(model: dict[str, Any]) -> str | None:
-    """Take a ``Pretrained`` init_cfg out of the backbone (mmengine would unpickle whatever it downloads) and return its source."""
-    backbone = model.get("backbone") or {}
-    init = backbone.get("init_cfg")
-    if isinstance(init, Mapping) and init.get("type") == "Pretrained":
-        del backbone["init_cfg"]
-        return str(init["checkpoint"])
-    return None
-
-
-def _build(model: dict[str, Any], num_classes: int) -> nn.Module:
-    where = f"detector.model ({model.get('type')})"
-    if not isinstance(model.get("bbox_head"), dict) or "backbone" not in model:
-        raise ConfigError(
-            explain(
-                expected="mmdet's dict of a single-stage detector, with backbone and bbox_head",
-                got=f"keys {', '.join(sorted(model))}",
-                where=where,
-                do="two-stage and transformer detectors are not supported; choose e.g. RetinaNet or SSD",
-            )
-        )
-    mmcv_ext.install()
-    with warnings.catch_warnings():
-        # Not ours to fix: mmengine and mmdet use torch functions that newer torch announces to remove.
-        warnings.simplefilter("ignore")
-        import mmdet.models  # noqa: F401 - fills the registry; never register_all_modules: it hijacks mmseg's backbones
-        from mmdet.models.detectors import SingleStageDetector
-        from mmdet.registry import MODELS
-        from mmengine.config import ConfigDict
-        from mmengine.logging import MMLogger
-
-        MMLogger.get_current_instance().setLevel("ERROR")  # init_weights logs every parameter
-        config = ConfigDict(copy.deepcopy(model))
-        config["_scope_"] = "mmdet"
-        config["bbox_head"]["num_classes"] = num_classes
-        try:
-            detector = MODELS.build(config)
-        except (KeyError, TypeError, ValueError, AssertionError, AttributeError) as error:
-            raise ConfigError(
-                explain(
-                    expected="a model dict mmdet can build",
-                    got=f"{type(error).__name__}: {error}",
-                    where=where,
-                    do="compare the dict with mmdet's own configs",
-                )
-            ) from error
-        _check(detector, SingleStageDetector, where)
-        detector.init_weights()  # mandatory: SSD's L2Norm scale is uninitialised memory before
-    if not hasattr(detector.bbox_head, "loss_cls"):
-        detector.bbox_head.loss_cls = None  # mmdet's predict reads it, SSDHead never sets it
-    return detector
-
-
-def _check(detector: nn.Module, single_stage: type, where: str) -> None:
-    from mmdet.models.task_modules.coders import DeltaXYWHBBoxCoder
-    from mmdet.models.task_modules.prior_generators import AnchorGenerator
-
-    head = getattr(detector, "bbox_head", None)
-    coder = getattr(head, "bbox_coder", None)
-    reasons = [
-        (not isinstance(detector, single_stage), "it is not a SingleStageDetector"),
-        (
-            not isinstance(getattr(head, "prior_generator", None), AnchorGenerator),
-            "its head has points or queries, not anchors",
-        ),
-        (
-            type(coder) is not DeltaXYWHBBoxCoder,
-            f"its boxes are coded by {type(coder).__name__}, not DeltaXYWHBBoxCoder",
-        ),
-        (any(getattr(coder, "means", ())), "its box coder has means other than 0"),
-        (bool(getattr(coder, "add_ctr_clamp", False)), "its box coder clamps centers"),
-    ]
-    for bad, reason in reasons:
-        if bad:
-            raise ConfigError(
-                explain(
-                    expected="a single-stage detector with anchors and box deltas",
-                    got=f"{type(detector).__name__}: {reason}",
-                    where=where,
-                    do="choose e.g. RetinaNet, SSD or SSDLite, or write a DetectorNetwork of your own",
-                )
-            )
-    for name in ("loss_cls", "loss_bbox"):
-        kind = type(getattr(head, name, None)).__name__
-        if kind not in (*_OUR_LOSSES, "NoneType"):
-            log.warning(
-                "%s: %s=%s has no effect; the training loss is the one of the objective config", where, name, kind
-            )
-
-
-def _per_cell(head: Any) -> list[int]:
-    return list(head.prior_generator.num_base_priors)
-
-
-def _coder(head: Any) -> BoxCoder:
-    return BoxCoder(tuple(float(v) for v in head.bbox_coder.stds), abs(math.log(16 / 1000)))
-
-
-def _matching(train_cfg: Mapping[str, Any] | None) -> Matching:
-    assigner = (train_cfg or {}).get("assigner")
-    if assigner is None:
-        return Matching()
-    if assigner.get("type") != "MaxIoUAssigner":
-        log.warning(
-            "detector.model: assigner %s has no effect; anchors are matched by IoU 0.5/0.4", assigner.get("type")
-        )
-        return Matching(0.5, 0.4, True, True)
-    return Matching(
-        float(assigner["pos_iou_thr"]),
-        float(assigner["neg_iou_thr"]),
-        bool(assigner.get("match_low_quality", True)),
-        bool(assigner.get("gt_max_assign_all", True)),
-    )
-
-
-def _settings(test_cfg: Mapping[str, Any] | None) -> Postprocess:
-    cfg = test_cfg or {}
-    kind = cfg.get("nms", {}).get("type", "nms")
-    if kind != "nms":
-        raise ConfigError(
-            explain(
-                expected="greedy NMS (type nms)",
-                got=repr(kind),
-                where="detector.model.test_cfg.nms",
-                do="set type: nms; other kinds are not implemented",
-            )
-        )
-    per_level, per_image = int(cfg.get("nms_pre", -1)), int(cfg.get("max_per_img", -1))
-    return Postprocess(
-        float(cfg.get("score_thr", 0.0)),
-        float(cfg.get("nms", {}).get("iou_threshold", 0.5)),
-        None,
-        per_level if per_level > 0 else None,
-        per_image if per_image > 0 else None,
-        clip=True,
-    )
 
 
 def _padded(hw: tuple[int, int], divisor: int) -> tuple[int, int]:

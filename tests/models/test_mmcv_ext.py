@@ -52,6 +52,13 @@ def test_a_missing_op_is_named_when_called() -> None:
         sys.modules["mmcv._ext"].carafe_forward()
 
 
+@pytest.mark.usefixtures("fresh")
+def test_without_mmcv_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mmcv", None)
+    with pytest.raises(ConfigError, match="expected mmcv and mmdet for this detector.*install the extra 'mm'"):
+        mmcv_ext.install()
+
+
 def test_nms_takes_half_precision() -> None:
     boxes = torch.tensor([[0.0, 0, 10, 10], [1, 1, 11, 11], [20, 20, 30, 30]])
     confidence = torch.tensor([0.5, 0.9, 0.1])

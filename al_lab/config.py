@@ -27,8 +27,8 @@ __all__ = ["RunConfig", "build", "check_targets", "choose", "check_sweep", "comp
 
 CONF_DIR = Path(__file__).resolve().parents[1] / "conf"
 ABSENT = "-"  # what `choose` answers for "no option": there is no file of that name, and the entry is optional
-# Overrides that do not name a run: they are in its path already, or describe the machine.
-_NAMELESS = re.compile(r"^(dataset|dataset\.root|dataset\.name|strategy|seed|name|restart|(runtime|executor|tracker|oracle|hydra)(\..*|/.*)?)$")
+# Overrides that do not name a run: they are in its path already, describe the machine, or let it go on (more cycles).
+_NAMELESS = re.compile(r"(dataset|dataset\.root|dataset\.name|strategy|seed|name|restart|budget\.cycles|(runtime|executor|tracker|oracle|hydra)([./].*)?)")
 check_targets = checks.check_targets
 
 
@@ -137,8 +137,9 @@ def prepare(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
     hydra = HydraConfig.get()
     config = _completed(_plain(cfg), hydra.runtime.choices)
     validate(config)
-    if hydra.mode is not None and hydra.mode.name == "MULTIRUN" and config["executor"].get("workers") == "auto":
-        config["executor"]["workers"] = 1  # the sweep itself runs jobs side by side: one thread each
+    is_shared = hydra.mode is not None and hydra.mode.name == "MULTIRUN" and "submitit" not in hydra.launcher._target_
+    if is_shared and config["executor"].get("workers") == "auto":
+        config["executor"]["workers"] = 1  # the sweep itself runs jobs side by side on this machine: one thread each
     if config["name"] is None:
         config["name"] = run_name(list(hydra.overrides.task))
     return config, run_folder(config)
@@ -209,7 +210,7 @@ def _telling(overrides: Sequence[str]) -> dict[str, Any]:
 
     parsed = {o.get_key_element().lstrip("+"): o for o in OverridesParser.create().parse_overrides(list(overrides))}
     kept = dict(parsed)
-    telling = [k for k in parsed if not _NAMELESS.match(k.split("@")[0])]
+    telling = [k for k in parsed if not _NAMELESS.fullmatch(k.split("@")[0])]
     whole = _composed(overrides)[0] if telling else {}
     for key in telling:
         rest = [str(o.input_line) for k, o in kept.items() if k != key]

@@ -1,8 +1,10 @@
 """A sweep's bookkeeping: checked as a whole before it starts, each job's result kept in a file, one table at the end."""
 
 import json
+import os
 import shutil
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ class Sweep:
 
     def __init__(self) -> None:
         self.folder: Path | None = None
+        self.results: Path | None = None  # one file a job
         self.jobs: list[list[str]] = []
 
     def on_multirun_start(self, config: Any, **_: Any) -> None:
@@ -29,24 +32,23 @@ class Sweep:
             self.jobs = check_sweep(overrides, config.hydra.sweeper.get("params"))
         except Exception as error:
             sentence = readable(error, overrides)
-            if sentence is None:
-                raise
-            sys.stderr.write(sentence + "\n")
+            sys.stderr.write(sentence + "\n" if sentence else traceback.format_exc())
             # Hydra turns an exception in a callback into a warning, and goes on.
-            raise SystemExit(2) from None
+            raise SystemExit(2 if sentence else 1) from None
         self.folder = Path(config.hydra.sweep.dir).absolute()
-        shutil.rmtree(self.folder / "results", ignore_errors=True)
+        self.results = self.folder / f"results-{os.getpid()}"
+        shutil.rmtree(self.results, ignore_errors=True)
         globals()["_current"] = self
 
     def on_job_end(self, config: Any, job_return: Any, **_: Any) -> None:
         """Write down how a job of the sweep ended (in the job's own process)."""
-        if self.folder is None:
+        if self.results is None:
             return
         is_done = job_return.status.name == "COMPLETED"
         value = job_return._return_value  # the property raises what the job raised
         record = {"overrides": list(config.hydra.overrides.task), "outcome": value if is_done else None,
                   "error": None if is_done else readable(value) or f"{type(value).__name__}: {value}"}
-        write_json(self.folder / "results" / f"{config.hydra.job.num}.json", json.loads(json.dumps(record, default=str)))
+        write_json(self.results / f"{config.hydra.job.num}.json", json.loads(json.dumps(record, default=str)))
 
     def __getattr__(self, name: str) -> Any:
         """Ignore the events that are of no interest here."""
@@ -62,11 +64,11 @@ def finish() -> int:
         The number of jobs that did not finish.
     """
     sweep = _current
-    if sweep is None or sweep.folder is None:
+    if sweep is None or sweep.folder is None or sweep.results is None:
         return 0
-    records = [_record(sweep.folder / "results" / f"{n}.json") for n in range(len(sweep.jobs))]
+    records = [_record(sweep.results / f"{n}.json") for n in range(len(sweep.jobs))]
     sys.stdout.write("\n" + table(sweep.jobs, records) + "\n")
-    shutil.rmtree(sweep.folder / "results", ignore_errors=True)
+    shutil.rmtree(sweep.results, ignore_errors=True)
     (sweep.folder / "multirun.yaml").unlink(missing_ok=True)
     if sweep.folder.is_dir() and not any(sweep.folder.iterdir()):
         sweep.folder.rmdir()

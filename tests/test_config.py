@@ -258,7 +258,7 @@ def folder_of(*overrides: str) -> str:
 
 
 @pytest.mark.parametrize(("overrides", "folder"), [
-    (("strategy=entropy", "seed=2", "executor=inline", "restart=true"), "outputs/shapes/entropy/default/seed2"),
+    (("strategy=entropy", "seed=2", "executor=inline", "restart=true", "budget.cycles=9"), "outputs/shapes/entropy/default/seed2"),
     (("trainer.max_iters=7", "detector=tiny"), "outputs/shapes/random/trainer.max_iters=7/seed0"),
     (("name=mine", "trainer.max_iters=7", "runtime.outputs_dir=o"), "o/shapes/random/mine/seed0"),
 ])

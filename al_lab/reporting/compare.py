@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from al_lab.core.errors import DataError, explain
 from al_lab.reporting import commands
 from al_lab.reporting import run_sections as parts
@@ -133,7 +131,7 @@ def _utilities(lines: Sequence[Series]) -> Section:
         run = series.runs[0]
         last = parts.scored_cycles(run)[-1:]
         panel = parts.utility_panel(run, last[0], f"{series.label}, cycle {last[0]}") if last else None
-        if panel is not None and np.ptp(panel.candidates) > 0:
+        if panel is not None and panel.is_telling:
             panels.append(panel)
     if not panels:
         section.text = "No strategy here chooses by utilities, or none has been written yet."

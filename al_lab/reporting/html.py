@@ -80,7 +80,7 @@ def build_page(run: Run, family: Sequence[Run], method: parts.Method = "pca", le
     subtitle = f"{run.dataset} · {run.name} · seed {run.seed}" + (f" · protocol {run.config['protocol']}" if run.config.get("protocol") else "")
     title = f"Full data on {run.dataset}" if run.is_full else f"{run.strategy} on {run.dataset}"
     return Page(title, subtitle, _status(run), run.is_complete, _verdict(run, own, random, full, metric), _numbers(run, own, random, full, metric),
-                sections, list(dict.fromkeys(run.notes)), commands.reproduce(run))
+                sections, list(dict.fromkeys(run.notes)))
 
 
 def _family(run: Run, named: Sequence[Run]) -> list[Run]:
@@ -115,6 +115,8 @@ def _one_random(run: Run, runs: list[Run]) -> list[Run]:
 def _status(run: Run) -> str:
     if run.is_complete:
         return "complete"
+    if run.awaited:
+        return f"waiting for the labels of {run.awaited} images"
     done = 0 if run.last_cycle is None else run.last_cycle + 1
     return f"in progress: {done} of {run.planned_cycles} cycles evaluated" if run.planned_cycles else f"{done} cycles evaluated"
 

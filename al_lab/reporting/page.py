@@ -87,7 +87,6 @@ class Page:
     numbers: list[Headline] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    command: str = ""
 
     def html(self) -> str:
         """Render the page; everything that comes from a run is escaped."""

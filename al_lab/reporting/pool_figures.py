@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from al_lab.reporting.theme import INK, MUTED, look
 
@@ -16,11 +16,17 @@ _MAX_POINTS = 20_000
 
 @dataclass(frozen=True)
 class UtilityPanel:
-    """Utilities of one cycle: of every candidate, and of those bought."""
+    """Utilities of one cycle: of every candidate (none where only the bought have one), and of those bought."""
 
     title: str
     candidates: np.ndarray
     bought: np.ndarray
+
+    @property
+    def is_telling(self) -> bool:
+        """Whether the utilities differ at all."""
+        values = np.concatenate([self.candidates, self.bought])
+        return len(values) > 0 and float(np.ptp(values)) > 0
 
 
 @dataclass(frozen=True)
@@ -37,21 +43,26 @@ def utility_histograms(panels: Sequence[UtilityPanel]) -> Figure:
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     with look():
-        figure = Figure(figsize=(3.15 * columns + 0.2, 2.3 * rows + 0.3))
+        figure = Figure(figsize=(max(4.4, 3.15 * columns + 0.2), 2.3 * rows + 0.3))
         for k, panel in enumerate(panels):
             axes = figure.add_subplot(rows, columns, k + 1)
-            values = panel.candidates[np.isfinite(panel.candidates)]
-            bins = np.histogram_bin_edges(values, bins=40) if len(values) else 10
-            axes.hist(values, bins=bins, color=POOL, label="all candidates")
+            values = np.concatenate([panel.candidates, panel.bought])  # what select() assigned may lie outside what propose() did
+            bins = np.histogram_bin_edges(values, bins=40 if len(panel.candidates) else 15)
+            if len(panel.candidates):
+                axes.hist(panel.candidates, bins=bins, color=POOL, label="all candidates")
             if len(panel.bought):
                 axes.hist(panel.bought, bins=bins, color=BOUGHT_NOW, label="bought")
-            axes.set_yscale("log")
-            axes.minorticks_off()
-            axes.set_ylim(bottom=0.7)
+            if len(panel.candidates):
+                axes.set_yscale("log")
+                axes.minorticks_off()
+                axes.set_ylim(bottom=0.7)
+                axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+            else:
+                axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
             axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
             axes.set_title(panel.title)
             if k % columns == 0:
-                axes.set_ylabel("number, log scale")
+                axes.set_ylabel("number, log scale" if len(panel.candidates) else "number")
             if k >= len(panels) - columns:
                 axes.set_xlabel("utility (higher is bought first)")
         handles = [Line2D([], [], marker="s", linestyle="none", color=c, label=t) for c, t in ((POOL, "all candidates"), (BOUGHT_NOW, "bought"))]
@@ -64,10 +75,10 @@ def embedding(panels: Sequence[EmbeddingPanel]) -> Figure:
     with look():
         columns = min(3, len(panels))
         rows = -(-len(panels) // columns)
-        figure = Figure(figsize=(3.3 * columns + 0.2, 3.1 * rows + 0.5))
+        figure = Figure(figsize=(max(4.4, 3.3 * columns + 0.2), 3.1 * rows + 0.5))
         for k, panel in enumerate(panels):
             axes = figure.add_subplot(rows, columns, k + 1)
-            for kind, color, size, alpha in ((0, POOL, 7, 0.55), (1, BOUGHT_BEFORE, 12, 0.85), (2, BOUGHT_NOW, 22, 0.95)):
+            for kind, color, size, alpha in ((0, POOL, 8, 0.75), (1, BOUGHT_BEFORE, 12, 0.85), (2, BOUGHT_NOW, 22, 0.95)):
                 points = panel.points[panel.kind == kind]
                 points = points[:: max(1, -(-len(points) // _MAX_POINTS))]
                 edge = {"edgecolors": INK, "linewidths": 0.4} if kind == 2 else {"linewidths": 0}

@@ -161,6 +161,17 @@ class Run:
         """The purchases that exist, the initial one (`INITIAL`) first."""
         return tuple(c for c in (INITIAL, *self.cycle_dirs) if self._purchase_path(c, "queries.json").exists())
 
+    @property
+    def awaited(self) -> int:
+        """Number of images that people were asked to label and that have not come back."""
+        if self.choices.get("oracle") != "folder" or not self.purchases:
+            return 0
+        last = self.purchases[-1]
+        if self._purchase_path(last, "labels.jsonl").exists():
+            return 0
+        value = self.read_json(self._purchase_path(last, "queries.json"))
+        return len(value.get("queries", ())) if isinstance(value, dict) else 0
+
     @cached_property
     def classes(self) -> tuple[str, ...]:
         """Class names in label order: the oracle's, else the config's, else per_class.csv's, else none."""
@@ -261,6 +272,8 @@ class Run:
         value = self.read_json(path) if path.exists() else None
         rows = value.get("queries") if isinstance(value, dict) else None
         labels = self._labels(self._purchase_path(cycle, "labels.jsonl"))
+        if labels is None and not self._purchase_path(cycle, "pixel_labels").is_dir():
+            return []  # asked for, not answered yet
         choices = []
         for row in rows if isinstance(rows, list) else []:
             sample_id, utility = str(row.get("id", "?")), row.get("utility")

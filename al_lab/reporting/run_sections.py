@@ -69,9 +69,11 @@ def utilities_section(run: Run, name: str = "utilities") -> Section:
         section.text = "No candidates have been written yet."
         return section
     section.text = "How useful the strategy found each candidate, and which of them were bought."
-    if all(np.ptp(p.candidates) == 0 for p in panels):
+    if not any(p.is_telling for p in panels):
         section.text += " All utilities are equal here: this strategy does not choose by them."
         return section
+    if all(len(p.candidates) == 0 for p in panels):
+        section.text = "This strategy weighs candidates against those it has chosen already, so only the bought ones have a utility."
     section.pictures.append(Picture(name, pool_figures.utility_histograms(panels), "histograms of the utilities of each cycle"))
     return section
 
@@ -101,7 +103,9 @@ def utility_panel(run: Run, cycle: int, title: str = "") -> pool_figures.Utility
     if candidates is None or len(candidates) == 0:
         return None
     bought = np.asarray([c.utility for c in run.bought(cycle) if c.utility is not None], float)
-    return pool_figures.UtilityPanel(title or f"cycle {cycle}", candidates.utility, bought[np.isfinite(bought)])
+    bought = bought[np.isfinite(bought)]
+    is_joint = np.ptp(candidates.utility) == 0 and len(bought) > 0 and np.ptp(bought) > 0  # k-center: a utility arises in select only
+    return pool_figures.UtilityPanel(title or f"cycle {cycle}", np.zeros(0) if is_joint else candidates.utility, bought)
 
 
 def embedding_panel(run: Run, cycle: int, method: Method, title: str = "") -> pool_figures.EmbeddingPanel | None:
@@ -162,7 +166,8 @@ def times_section(run: Run) -> Section:
     total = sum(t for _, _, t in entries)
     section.text = f"{duration(total)} in all, on the machine described below; a stage that resumed counts its last stretch."
     section.pictures.append(Picture("stage_times", figures.stage_times([f"cycle {c}" for c in cycles], seconds), "time of each stage by cycle"))
-    table = Table("stage_times", "Seconds by stage", ["cycle", *seconds], [[c, *(v[k] for v in seconds.values())] for k, c in enumerate(cycles)])
+    rows = [[c, *(float(v[k]) if v[k] else None for v in seconds.values())] for k, c in enumerate(cycles)]
+    table = Table("stage_times", "Seconds by stage", ["cycle", *seconds], rows)
     section.tables.append(table)
     return section
 

@@ -38,7 +38,8 @@ class Table:
             return "–"
         if isinstance(value, float):
             digits = self.digits if isinstance(self.digits, int) else self.digits[column]
-            return f"{value:,.{digits}f}".replace("-", "−")
+            text = f"{value:,.{digits}f}"
+            return (text if float(text.replace(",", "")) else text.lstrip("-")).replace("-", "−")  # no minus zero
         return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
     def texts(self) -> list[list[str]]:

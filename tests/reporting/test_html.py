@@ -123,6 +123,14 @@ def test_a_run_in_progress(maker, done):
     assert names(page) >= ({"learning_curve_images", "per_class", "cost"} if done else {"cost"})
 
 
+def test_a_run_that_waits_for_people(maker):
+    folder = maker.run("entropy", done=2, choices__oracle="folder")
+    (folder / "cycle_01" / "labels.jsonl").unlink()
+    page = page_of(folder)
+    assert page.status == "waiting for the labels of 20 images"
+    assert [s.title for s in section(page, "images").sheets] == ["Bought first, as the initial set", "Bought after cycle 0"]
+
+
 def test_a_single_cycle_without_queries(maker):
     page = page_of(maker.run("random", cycles=0))
     assert page.is_done
@@ -156,7 +164,18 @@ def test_utilities_that_are_all_equal_are_not_drawn(maker):
     for cycle in range(3):
         ids = [f"i{k}" for k in range(9)]
         Candidates.images(ids, np.zeros(9)).save(folder / f"cycle_{cycle:02d}" / "candidates.npz")
+        queries = json.loads((folder / f"cycle_{cycle:02d}" / "queries.json").read_text())
+        queries["queries"] = [q | {"utility": 0.0} for q in queries["queries"]]
+        (folder / f"cycle_{cycle:02d}" / "queries.json").write_text(json.dumps(queries))
     assert "All utilities are equal" in section(page_of(folder), "utilities").text
+
+
+def test_a_joint_choice_shows_the_utilities_of_what_was_bought(maker):
+    folder = maker.run("core_set", cycles=1)
+    Candidates.images(["a", "b", "c"], np.zeros(3)).save(folder / "cycle_00" / "candidates.npz")
+    page = page_of(folder)
+    assert "only the bought ones have a utility" in section(page, "utilities").text
+    assert "utilities" in names(page)
 
 
 def test_missing_images_are_named_once(maker, undrawn):

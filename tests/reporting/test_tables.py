@@ -17,3 +17,7 @@ def test_latex_is_escaped():
     assert r"d & -- & -- \\" in text
     assert r"e & 2 & $-$0.50 \\" in text
     assert r"\begin{tabular}{lrr}" in text
+
+
+def test_there_is_no_minus_zero():
+    assert Table("t", "", ["x"], [[-0.001], [-0.01]], digits=2).texts() == [["0.00"], ["−0.01"]]

@@ -16,13 +16,14 @@ from al_lab.core.files import sha256
 from al_lab.core.labels import read_labels
 from al_lab.core.rng import Rng
 from al_lab.core.types import Annotation, ImageView
+from al_lab.data.batch import Batch
 from al_lab.data.datamodule import predict_batches, train_batches
 from al_lab.learners.base import FitTask, Learner
 from al_lab.learners.callbacks import CsvLog, KeepLast, Progress
 from al_lab.learners.checkpoint import load_checkpoint, load_weights, read_last, save_checkpoint
 from al_lab.learners.module import FitModule
 from al_lab.learners.settings import Schedule, TrainSettings
-from al_lab.learners.trainer import Ranks, autocast, limit_threads, run_steps, this_device
+from al_lab.learners.trainer import Ranks, autocast, limit_threads, run_steps, this_device, worker_errors
 from al_lab.models.network import DetectorNetwork
 from al_lab.models.postprocess import decode_batch
 
@@ -171,18 +172,23 @@ class DetectionLearner(Learner):
         return self._views(self._network, ids, frozenset(needs))
 
     def _views(self, network: DetectorNetwork, ids: Sequence[str], needs: frozenset[str]) -> Iterator[ImageView]:
+        batches = predict_batches(self.dataset, ids, network=network, batch_size=self.predict_batch, num_workers=self.num_workers)
+        with worker_errors():
+            for batch in batches:
+                yield from self._look(network, batch, needs)
+
+    def _look(self, network: DetectorNetwork, batch: Batch, needs: frozenset[str]) -> Iterator[ImageView]:
         device = this_device()
-        for batch in predict_batches(self.dataset, ids, network=network, batch_size=self.predict_batch, num_workers=self.num_workers):
-            sizes = [(int(h), int(w)) for h, w in batch.sizes_hw.tolist()]
-            detections: Sequence[Any] = [None] * len(batch)
-            embeddings: Sequence[Any] = [None] * len(batch)
-            # Not around the yield: what the caller does with tensors is its own affair.
-            with torch.inference_mode(), autocast(self.settings, device):
-                head = network(batch.images.to(device, non_blocking=True))
-                if "image_embedding" in needs:
-                    embeddings = network.embedding(head.features).float().cpu().numpy()
-            if needs & {"detections", "class_probs"}:
-                head = head._replace(logits=head.logits.float(), deltas=head.deltas.float())
-                detections = decode_batch(head, network, sizes)
-            for row, sample_id in enumerate(batch.sample_ids):
-                yield ImageView(sample_id, sizes[row], detections[row], embeddings[row])
+        sizes = [(int(h), int(w)) for h, w in batch.sizes_hw.tolist()]
+        detections: Sequence[Any] = [None] * len(batch)
+        embeddings: Sequence[Any] = [None] * len(batch)
+        # Not around the yield: what the caller does with tensors is its own affair.
+        with torch.inference_mode(), autocast(self.settings, device):
+            head = network(batch.images.to(device, non_blocking=True))
+            if "image_embedding" in needs:
+                embeddings = network.embedding(head.features).float().cpu().numpy()
+        if needs & {"detections", "class_probs"}:
+            head = head._replace(logits=head.logits.float(), deltas=head.deltas.float())
+            detections = decode_batch(head, network, sizes)
+        for row, sample_id in enumerate(batch.sample_ids):
+            yield ImageView(sample_id, sizes[row], detections[row], embeddings[row])

@@ -15,7 +15,7 @@ import torch
 from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 
-from al_lab.core.errors import ConfigError, explain
+from al_lab.core.errors import ConfigError, LabError, explain
 from al_lab.learners.module import FitModule
 from al_lab.learners.settings import TrainSettings
 
@@ -75,7 +75,7 @@ def run_steps(module: FitModule, batches: Any, steps: int, settings: TrainSettin
     Raises:
         DivergedError: at a loss that is not finite.
     """
-    with _quiet(), _sigint_kept():
+    with _quiet(), _sigint_kept(), worker_errors():
         trainer = pl.Trainer(
             max_steps=steps, max_epochs=-1, callbacks=list(callbacks), precision=_precision(settings, torch.cuda.is_available()),  # type: ignore[arg-type]
             gradient_clip_val=settings.grad_clip, gradient_clip_algorithm="norm", use_distributed_sampler=False,
@@ -84,6 +84,18 @@ def run_steps(module: FitModule, batches: Any, steps: int, settings: TrainSettin
             num_sanity_val_steps=0, **_placement(module, ranks))
         trainer.fit(module, train_dataloaders=batches)
         module.check_loss()
+
+
+@contextlib.contextmanager
+def worker_errors() -> Iterator[None]:
+    """Keep the sentence of our errors: torch makes the message of a loader process's error its whole traceback."""
+    try:
+        yield
+    except LabError as error:
+        head, _, sentence = str(error).rpartition(f"{type(error).__name__}: ")
+        if not head.startswith("Caught "):
+            raise
+        raise type(error)(sentence.strip()) from error
 
 
 def autocast(settings: TrainSettings, device: torch.device) -> contextlib.AbstractContextManager[Any]:

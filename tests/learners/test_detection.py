@@ -193,6 +193,15 @@ def test_a_broken_image_is_named(make_learner: Make, make_task: Make) -> None:
         make_learner(data=Blocks(broken=("block03",))).fit(make_task())
 
 
+def test_loader_processes_change_nothing_and_name_a_broken_image_in_one_sentence(make_learner: Make, make_task: Make) -> None:
+    here, there = make_task("here"), make_task("there")
+    make_learner(recipe={"max_iters": 2}).fit(here)
+    make_learner(recipe={"max_iters": 2}, num_workers=1).fit(there)
+    assert same(here.checkpoint, there.checkpoint)
+    with pytest.raises(DataError, match=r"^block03.jpg: expected a readable image, got a broken one; replace the file$"):
+        make_learner(data=Blocks(broken=("block03",)), num_workers=1).fit(make_task("broken"))
+
+
 def test_an_empty_labeled_set_is_named(make_learner: Make, make_task: Make) -> None:
     with pytest.raises(DataError, match=r"training on 'blocks': expected at least one labeled image, got none"):
         make_learner().fit(make_task(labeled=()))

@@ -65,7 +65,8 @@ def utility_histograms(panels: Sequence[UtilityPanel]) -> Figure:
                 axes.set_ylabel("number, log scale" if len(panel.candidates) else "number")
             if k >= len(panels) - columns:
                 axes.set_xlabel("utility (higher is bought first)")
-        handles = [Line2D([], [], marker="s", linestyle="none", color=c, label=t) for c, t in ((POOL, "all candidates"), (BOUGHT_NOW, "bought"))]
+        names = [(BOUGHT_NOW, "bought")] if not any(len(p.candidates) for p in panels) else [(POOL, "all candidates"), (BOUGHT_NOW, "bought")]
+        handles = [Line2D([], [], marker="s", linestyle="none", color=c, label=t) for c, t in names]
         figure.legend(handles=handles, loc="outside upper right", ncols=2)
     return figure
 

@@ -1,0 +1,24 @@
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def script(name, *arguments, cwd):
+    return subprocess.run([sys.executable, ROOT / "scripts" / name, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, check=False)
+
+
+def test_a_wrong_path_is_one_sentence(tmp_path):
+    done = script("report.py", tmp_path / "nowhere", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {tmp_path / 'nowhere'}: expected a run folder")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_run_in_progress_gets_its_page(maker):
+    folder = maker.run("entropy", done=0)
+    done = script("report.py", folder, cwd=maker.root)
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()) == folder / "report.html"
+    assert (folder / "report.html").is_file()

@@ -21,8 +21,10 @@ def frozen(config: Mapping[str, Any]) -> dict[str, Any]:
 
     ``budget.cycles`` and a listed ``budget.per_cycle`` are included; `config_difference` knows that they may grow.
     """
-    return {key: value for key, value in _flat({k: v for k, v in config.items() if k not in FREE_KEYS})
-            if key.rsplit(".", 1)[-1] not in _MACHINE_KEYS}
+    flat = _flat({k: v for k, v in config.items() if k not in FREE_KEYS})
+    # Pretrained weights are known by their file's name: the same file in another folder is the same weights.
+    return {key: Path(value).name if key.endswith(".weights") and isinstance(value, str) else value
+            for key, value in flat if key.rsplit(".", 1)[-1] not in _MACHINE_KEYS}
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:

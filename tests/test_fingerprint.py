@@ -7,7 +7,7 @@ import pytest
 from al_lab.fingerprint import config_difference, fingerprint, slug
 
 CONFIG = {
-    "dataset": {"_target_": "D", "root": "/a", "cache_dir": None, "image_dir": "JPEGImages"}, "seed": 0, "name": "x", "restart": False,
+    "dataset": {"_target_": "D", "root": "/a", "cache_dir": None, "image_dir": "JPEGImages"}, "detector": {"weights": "/a/vgg.pth"}, "seed": 0, "name": "x", "restart": False,
     "trainer": {"lr": 0.1, "milestones": [1, 2]}, "budget": {"cycles": 3, "per_cycle": [5, 5, 5]}, "oracle": {"_target_": "O", "folder": None},
     "runtime": {"outputs_dir": "outputs"}, "executor": {"workers": 2}, "tracker": {"project": "p"}, "choices": {"executor": "local"},
 }
@@ -25,7 +25,7 @@ def changed(path: str, value: object) -> dict:
 
 @pytest.mark.parametrize(("path", "value"), [
     ("runtime.outputs_dir", "elsewhere"), ("executor.workers", 64), ("tracker.project", "q"), ("dataset.root", "/b"), ("dataset.cache_dir", "/c"),
-    ("oracle.folder", "/to_label"), ("name", "y"), ("restart", True), ("choices.executor", "slurm"),
+    ("oracle.folder", "/to_label"), ("detector.weights", "/b/vgg.pth"), ("name", "y"), ("restart", True), ("choices.executor", "slurm"),
 ])
 def test_machine_and_path_keys_never_refuse(path, value):
     assert config_difference(CONFIG, changed(path, value)) == []

@@ -89,7 +89,7 @@ class _Features:
         self.block = max(1, _BUFFER_BYTES // (4 * max(self.dim, 1)))
         total = np.zeros(self.dim)
         for rows, raw in self._raw_blocks():
-            total += raw.sum(0, dtype=np.float64)
+            total += raw.sum(0, dtype=self.exact_dtype)  # near enough: any origin would be right
             if not np.isfinite(total).all():
                 raise ValueError(f"k_center: expected finite features, got NaN or inf in rows {rows.start}..{rows.stop - 1}, the first in row "
                                  f"{rows.start + int(np.isfinite(raw).all(1).argmin())}; look at the embedding of that sample")
@@ -181,11 +181,11 @@ class _Greedy:
         order = self.centers[self.num_labeled :]
         return KCenter(order, self._pick_distances(order), self._cover_radius())
 
-    def _append(self, row: int, sq_radius: float) -> None:
+    def _append(self, row: int, sq_radius: float, x_D: np.ndarray | None = None) -> None:
         pick = self.num - self.num_labeled
         self.centers[self.num] = row
         self._picked_sq[pick] = sq_radius
-        self._picks_BD[pick] = self.points.take(row)
+        self._picks_BD[pick] = self.points.take(row) if x_D is None else x_D
         self.num += 1
 
     def _settle(self, before: int) -> None:
@@ -214,7 +214,7 @@ class _Greedy:
             surely = lower.max()
             if surely <= outside:
                 return
-            tied = np.flatnonzero(upper >= surely)
+            tied = (upper >= surely).nonzero()[0]
             if len(tied) > 1 and not np.array_equal(lower[tied], upper[tied]):
                 # Make these exact, and the next ones with them: one product for many costs little more than for two.
                 near = np.arange(tied[0], min(tied[-1] + 64, len(rows)))
@@ -222,7 +222,7 @@ class _Greedy:
                 lower[near] = upper[near] = self._exact(rows[near], upper[near])
                 continue
             pick = tied[self.key[rows[tied]].argmin()]
-            self._append(rows[pick], upper[pick])
+            self._append(rows[pick], upper[pick], x_FD[pick])
             sq_to_pick = sq_norm + (sq_norm[pick] - 2 * (x_FD @ x_FD[pick]))
             np.minimum(lower, sq_to_pick - error, out=lower)
             np.minimum(upper, sq_to_pick + error, out=upper)
@@ -246,10 +246,11 @@ class _Greedy:
 
     def _exact(self, rows: np.ndarray, sq_radius: np.ndarray) -> np.ndarray:
         """Return exact squared radii; ``sq_radius`` are the same to float32's error."""
-        for count in np.unique(self._seen[rows]):  # a row met before only needs the centers since then
-            group = np.flatnonzero(self._seen[rows] == count)
-            newer = self._nearest_exact(rows[group], sq_radius[group], int(count))
-            self._exact_sq[rows[group]] = np.minimum(self._exact_sq[rows[group]], newer)
+        is_new = self._seen[rows] == 0
+        for group in (is_new.nonzero()[0], (~is_new).nonzero()[0]):
+            if len(group):  # a row met before only needs the centers since then
+                newer = self._nearest_exact(rows[group], sq_radius[group], int(self._seen[rows[group]].min()))
+                self._exact_sq[rows[group]] = np.minimum(self._exact_sq[rows[group]], newer)
         self._seen[rows] = self.num
         return self._exact_sq[rows]
 

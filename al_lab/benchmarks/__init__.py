@@ -1,0 +1,1 @@
+"""Ours and what one would use instead, side by side in one process."""

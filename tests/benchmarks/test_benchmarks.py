@@ -1,0 +1,33 @@
+"""The benchmarks run and compare like with like; how fast anything is, no test says."""
+
+import pytest
+
+from al_lab.benchmarks import average_precision, k_center, scoring
+from al_lab.benchmarks.measure import Row, header, line
+
+
+def test_targets_are_read_both_ways() -> None:
+    assert Row("t", "p", 1, 20, 20.0, ">= 15", True).is_met
+    assert not Row("t", "p", 1, 20, 20.0, ">= 15", False).is_met  # fast and wrong
+    assert not Row("t", "p", 1, 2, 1.2, "<= 1.15").is_met
+    assert Row("t", "p", 1, None, 0.3).is_met
+
+
+def test_k_center_picks_what_the_loops_pick() -> None:
+    rows = list(k_center.run(sizes=((400, 16, 30),)))
+    assert {r.same for r in rows if r.target == ">= 15"} == {True}
+    assert len(rows) >= 6
+    assert len(line(rows[0])) >= len(header()) - len("  note")
+
+
+def test_ap_equals_its_peers() -> None:
+    pytest.importorskip("mmdet")
+    rows = list(average_precision.run(voc_images=12, coco_images=12))
+    assert [r.same for r in rows] == [True, True, True]
+
+
+@pytest.mark.slow
+def test_scoring_equals_mmdet() -> None:
+    pytest.importorskip("mmdet")
+    rows = list(scoring.run(batch=1))
+    assert [r.same for r in rows] == [None, True, True]

@@ -53,7 +53,8 @@ class CocoAP(Metric):
         scalars, rows = {}, []
         for name in self.names:
             ap_K = _average(precision_TRKA, evaluation.params.iouThrs, *_SLICES[name])
-            scalars[name] = float(np.nanmean(ap_K)) if np.isfinite(ap_K).any() else 0.0
+            if np.isfinite(ap_K).any():  # a size of which the test set has no object has no AP (pycocotools says -1)
+                scalars[name] = float(np.nanmean(ap_K))
             rows += [{"class": label, "ap": float(ap_K[k]), "num_gt": int(num_gt[k]), "num_det": int(num_det[k]), "metric": name}
                      for k, label in enumerate(classes)]
         return MetricResult(scalars, rows)

@@ -14,7 +14,7 @@ class MetricResult:
     """Numbers of one evaluation.
 
     Attributes:
-        scalars: name -> value in [0, 1].
+        scalars: name -> value in [0, 1]; a name is absent if no object of the test set counts for it (small ones, say).
         per_class: rows with class, ap, num_gt, num_det, metric; ap is NaN for a class the test set does not have, and such a class
             is left out of the mean.
     """

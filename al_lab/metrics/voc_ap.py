@@ -52,7 +52,8 @@ class VocAP(Metric):
         scalars, rows = {}, []
         for name in self.names:
             ap = [self._ap(name, curve) for curve in curves]
-            scalars[name] = float(np.nanmean(ap)) if np.isfinite(ap).any() else 0.0
+            if np.isfinite(ap).any():  # else every object is difficult, and there is nothing to measure
+                scalars[name] = float(np.nanmean(ap))
             rows += [{"class": label, "ap": value, "num_gt": curve.num_gt, "num_det": len(curve.recall), "metric": name}
                      for label, value, curve in zip(classes, ap, curves, strict=True)]
         return MetricResult(scalars, rows)

@@ -39,6 +39,12 @@ def test_equals_pycocotools(seed: int, random_world) -> None:
     assert [r["num_gt"] for r in rows] == [sum(int(((a.labels == k) & ~a.crowd).sum()) for a in truth.values()) for k in range(4)]
 
 
+def test_a_size_without_objects_has_no_number() -> None:
+    truth = {"a": Annotation.make([[0, 0, 99, 99]], [0])}
+    result = CocoAP().compute({"a": Detections.none(1, "sigmoid")}, truth, ["x"])
+    assert set(NAMES) - set(result.scalars) == {"coco_ap_small", "coco_ap_medium"}
+
+
 def test_a_perfect_detector_and_a_blind_one() -> None:
     truth = {"a": Annotation.make([[0, 0, 50, 50], [60, 60, 90, 99]], [0, 1]), "b": Annotation.make([], [])}
     boxes = truth["a"].boxes_xyxy

@@ -23,7 +23,7 @@ class SqueezeDetector(DetectorNetwork):
         num_classes: foreground classes.
         input_px: side of the square input.
         weights: a file, ``torchvision://squeezenet1_1`` or a URL; null starts from random.
-        frozen: modules of ``squeezenet.features`` that stay as pretrained (0 = none; 6 = up to stride 8; 13 = all).
+        frozen: modules of ``squeezenet.features`` that stay as pretrained (0 = none; 9 = all but stride 16; 13 = all).
         width: channels the heads see: backbone maps are projected to it, the extra levels have it.
         sizes: smallest anchor side of each level and the largest of all, as fractions of the input.
         postprocess: settings; SSD's by default.
@@ -35,9 +35,9 @@ class SqueezeDetector(DetectorNetwork):
     def __init__(
         self,
         num_classes: int,
-        input_px: int = 192,
+        input_px: int = 160,
         weights: str | None = "torchvision://squeezenet1_1",
-        frozen: int = 6,
+        frozen: int = 9,
         width: int = 128,
         sizes: Sequence[float] = (0.1, 0.25, 0.45, 0.7, 0.95),
         postprocess: Postprocess | None = None,

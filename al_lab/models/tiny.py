@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from al_lab.models.boxes import BoxCoder, Matching
@@ -25,7 +24,6 @@ class TinyDetector(DetectorNetwork):
         num_classes: foreground classes.
         input_px: side of the square input; a multiple of 32.
         widths: channels after the stem and at strides 4, 8, 16, 32.
-        neck: channels of the maps the heads see.
         sizes: smallest anchor side of each level and the largest of all, as fractions of the input.
         postprocess: settings; SSD's by default.
     """
@@ -36,9 +34,8 @@ class TinyDetector(DetectorNetwork):
         self,
         num_classes: int,
         input_px: int = 96,
-        widths: Sequence[int] = (24, 48, 64, 96, 128),
-        neck: int = 64,
-        sizes: Sequence[float] = (0.13, 0.27, 0.5, 0.85),
+        widths: Sequence[int] = (16, 32, 64, 96, 128),
+        sizes: Sequence[float] = (0.12, 0.27, 0.5, 0.85),
         postprocess: Postprocess | None = None,
     ) -> None:
         super().__init__(
@@ -56,17 +53,15 @@ class TinyDetector(DetectorNetwork):
         self.levels = nn.ModuleList(
             nn.Sequential(_block(i, o, 2), _block(o, o)) for i, o in zip(inputs, levels, strict=True)
         )
-        self.laterals = nn.ModuleList(nn.Conv2d(o, neck, 1) for o in levels)
-        self.smooth = nn.ModuleList(_block(neck, neck) for _ in levels)
         ratios = [[2.0]] * len(levels)
         per_cell = 4
-        self.class_heads = nn.ModuleList(nn.Conv2d(neck, per_cell * self.num_logits, 3, padding=1) for _ in levels)
-        self.box_heads = nn.ModuleList(nn.Conv2d(neck, per_cell * 4, 3, padding=1) for _ in levels)
+        self.class_heads = nn.ModuleList(nn.Conv2d(o, per_cell * self.num_logits, 3, padding=1) for o in levels)
+        self.box_heads = nn.ModuleList(nn.Conv2d(o, per_cell * 4, 3, padding=1) for o in levels)
         maps = [(-(-input_px // s), -(-input_px // s)) for s in (8, 16, 32)]
         self.level_sizes = tuple(h * w * per_cell for h, w in maps)
         self.register_buffer("priors", even_priors(maps, sizes, ratios), persistent=False)
         for head in (*self.class_heads, *self.box_heads):
-            nn.init.normal_(head.weight, std=0.01)
+            nn.init.xavier_uniform_(head.weight)
             nn.init.zeros_(head.bias)
 
     def forward(self, images: Tensor) -> HeadOutput:
@@ -76,12 +71,8 @@ class TinyDetector(DetectorNetwork):
         for level in self.levels:
             x = level(x)
             features.append(x)
-        maps = [lateral(f) for lateral, f in zip(self.laterals, features, strict=True)]
-        for k in range(len(maps) - 1, 0, -1):  # coarse levels tell fine ones what surrounds them
-            maps[k - 1] = maps[k - 1] + F.interpolate(maps[k], size=maps[k - 1].shape[-2:], mode="nearest")
-        maps = [smooth(m) for smooth, m in zip(self.smooth, maps, strict=True)]
-        logits = flatten_maps([head(m) for head, m in zip(self.class_heads, maps, strict=True)], self.num_logits)
-        deltas = flatten_maps([head(m) for head, m in zip(self.box_heads, maps, strict=True)], 4)
+        logits = flatten_maps([head(f) for head, f in zip(self.class_heads, features, strict=True)], self.num_logits)
+        deltas = flatten_maps([head(f) for head, f in zip(self.box_heads, features, strict=True)], 4)
         return HeadOutput(logits, deltas, tuple(features), self.priors, self.input_hw, self.level_sizes)
 
     def embedding(self, features: tuple[Tensor, ...]) -> Tensor:

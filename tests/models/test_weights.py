@@ -183,8 +183,8 @@ def test_a_checkpoint_for_other_classes_is_named() -> None:
 def test_a_checkpoint_of_another_network_is_named() -> None:
     with pytest.raises(WeightsError, match="one that lacks"):
         load_network_state(TinyDetector(3), Backbone().state_dict(), "model.ckpt")
-    with pytest.raises(WeightsError, match=r"stem.0.0.weight of shape \(24, 3, 3, 3\), got \(8, 3, 3, 3\)"):
-        load_network_state(TinyDetector(3), TinyDetector(3, widths=(8, 48, 64, 96, 128)).state_dict(), "model.ckpt")
+    with pytest.raises(WeightsError, match=r"stem.0.0.weight of shape \(16, 3, 3, 3\), got \(8, 3, 3, 3\)"):
+        load_network_state(TinyDetector(3), TinyDetector(3, widths=(8, 32, 64, 96, 128)).state_dict(), "model.ckpt")
 
 
 def test_a_checkpoint_comes_back() -> None:

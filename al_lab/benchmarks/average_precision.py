@@ -97,7 +97,8 @@ def _coco(predictions: dict[str, Detections], truth: dict[str, Annotation], clas
     same_names = theirs.keys() == ours.scalars.keys()
     difference = max(abs(value - ours.scalars.get(name, np.inf)) for name, value in theirs.items())
     yield Row(f"coco_ap, {len(truth):,} images, {len(classes)} classes", "pycocotools", seconds, peer_seconds, peer_seconds / seconds, "",
-              same_names and difference < 1e-9, f"{ours.scalars['coco_ap']:.6f} and {peer[0]:.6f}; largest difference of six numbers {difference:.1e}")
+              same_names and difference < 1e-9,
+              f"{ours.scalars['coco_ap']:.6f} and {peer[0]:.6f}; largest difference of {len(theirs)} numbers {difference:.1e}")
 
 
 def _pycocotools(predictions: dict[str, Detections], truth: dict[str, Annotation], classes: list[str]) -> np.ndarray:

@@ -70,9 +70,9 @@ def run(full: bool = False, sizes: tuple[tuple[int, int, int], ...] = SIZES) -> 
 
 
 def _compare(x: np.ndarray, budget: int, task: str, full: bool) -> Iterator[Row]:
-    repeats = 3 if x.size < _SMALL * 4 else 2
-    seconds, ours = best_of(lambda: k_center(x, budget, [0]), repeats)
     is_small = x.size < _SMALL
+    repeats = 3 if is_small else 1  # the same for everyone
+    seconds, ours = best_of(lambda: k_center(x, budget, [0]), repeats)
     peers: list[tuple[str, str, Callable[[np.ndarray, int], list[int]], int]] = [
         ("NumPy ((X-x)**2).sum(1)", ">= 15", numpy_loop, budget if full or is_small else min(budget, FIRST_STEPS)),
         ("matrix-vector loop", "", matrix_vector_loop, budget if full or is_small else min(budget, FIRST_STEPS)),
@@ -80,7 +80,7 @@ def _compare(x: np.ndarray, budget: int, task: str, full: bool) -> Iterator[Row]
     if importlib.util.find_spec("skactiveml"):
         peers.append(("scikit-activeml k_greedy_center", "", scikit_activeml, budget if full else min(budget, FIRST_STEPS)))
     for name, target, peer, steps in peers:
-        part, picks = best_of(lambda peer=peer, steps=steps: peer(x, steps), 1 if full else 2)  # type: ignore[misc]
+        part, picks = best_of(lambda peer=peer, steps=steps: peer(x, steps), repeats)  # type: ignore[misc]
         note = "" if steps == budget else f"peer extrapolated from its first {steps} picks"
         same = _same(ours, picks)
         # Only exact differences are a reference: what the others' rounding does with near ties is their affair.

@@ -13,6 +13,7 @@ def test_targets_are_read_both_ways() -> None:
     assert Row("t", "p", 1, None, 0.3).is_met
 
 
+@pytest.mark.slow
 def test_k_center_picks_what_the_loops_pick() -> None:
     rows = list(k_center.run(sizes=((400, 16, 30),)))
     assert {r.same for r in rows if r.target == ">= 15"} == {True}
@@ -20,6 +21,7 @@ def test_k_center_picks_what_the_loops_pick() -> None:
     assert len(line(rows[0])) >= len(header()) - len("  note")
 
 
+@pytest.mark.slow
 def test_ap_equals_its_peers() -> None:
     pytest.importorskip("mmdet")
     rows = list(average_precision.run(voc_images=12, coco_images=12))

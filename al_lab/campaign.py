@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -189,7 +190,7 @@ class _log_file:  # noqa: N801 - reads as a statement
         self.handler = logging.FileHandler(self.path, encoding="utf-8")
         self.handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s | %(message)s"))
         logging.getLogger().addHandler(self.handler)
-        log.info("command: %s", " ".join(sys.argv))
+        log.info("command: %s", shlex.join(sys.argv))
 
     def __exit__(self, *_: object) -> None:
         logging.getLogger().removeHandler(self.handler)
@@ -205,4 +206,4 @@ def _environment() -> dict[str, Any]:
         commit = "unknown"
     packages = {d.metadata["Name"]: d.version for d in metadata.distributions() if d.metadata["Name"]}
     return {"python": platform.python_version(), "platform": platform.platform(), "cpus": os.cpu_count(), "commit": commit,
-            "command": " ".join(sys.argv), "packages": dict(sorted(packages.items()))}
+            "command": shlex.join(sys.argv), "overrides": sys.argv[1:], "packages": dict(sorted(packages.items()))}

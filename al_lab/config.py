@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from al_lab import checks
 from al_lab.core.errors import ConfigError, LabError, ResumeError, did_you_mean, explain
 from al_lab.core.files import write_text
-from al_lab.fingerprint import config_difference, fingerprint, run_folder, slug
+from al_lab.core.fingerprint import config_difference, fingerprint, run_folder, slug
 from al_lab.signatures import literal_of
 
 __all__ = ["RunConfig", "build", "check_targets", "choose", "check_sweep", "compose",

@@ -11,10 +11,10 @@ FILES = sorted((ROOT / "al_lab").rglob("*.py"))
 
 # layer -> the layers of al_lab it may import, besides itself
 CORE = {"core"}
-CONFIG = {"core", "config", "checks", "fingerprint", "signatures"}
+CONFIG = {"core", "config", "checks", "signatures"}
 LAYERS: dict[str, set[str]] = {
     "core": set(), "acquisition": CORE, "metrics": CORE, "data": CORE, "execution": CORE, "reporting": CORE,
-    "config": CONFIG, "checks": CONFIG, "fingerprint": CONFIG, "signatures": CONFIG,
+    "config": CONFIG, "checks": CONFIG, "signatures": CONFIG,
     "models": {"core", "data"}, "objectives": {"core", "data", "models"},
     "learners": CONFIG | {"data", "models", "objectives"},
     "stages": CONFIG | {"data", "execution", "metrics", "learners"},

@@ -2,19 +2,17 @@
 
 import hashlib
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from al_lab.core.errors import DataError, explain
+from al_lab.core.fingerprint import frozen
 from al_lab.reporting.run_folder import Run
 from al_lab.reporting.stats import Band, Curve, band
 
 # The groups that change results. The word `protocol` itself is left out: what it picked is in these groups.
 _GROUPS = ("dataset", "detector", "segmenter", "objective", "budget", "trainer")
-# Where files lie on this machine, wherever the key stands.
-_PATH_KEY = re.compile(r"(^|_)(root|dir|path|folder|cache)$|^download$")
 
 
 @dataclass(frozen=True)
@@ -42,11 +40,8 @@ class Series:
 
 def protocol_of(run: Run, with_budget: bool = True) -> dict[str, Any]:
     """Return what has to be equal, flat: ``{"trainer.lr": 0.001, …}``."""
-    flat: dict[str, Any] = {}
-    for group in _GROUPS:
-        if group != "budget" or with_budget:
-            _flatten(run.config.get(group), group, flat)
-    return {k: v for k, v in flat.items() if not _PATH_KEY.search(k.rsplit(".", 1)[-1]) and k != "budget.cycles"}  # more cycles continue a run
+    groups = _GROUPS if with_budget else tuple(g for g in _GROUPS if g != "budget")
+    return {k: v for k, v in frozen({g: run.config.get(g) for g in groups}).items() if k != "budget.cycles"}  # more cycles continue a run
 
 
 def fingerprint(run: Run, with_budget: bool = True) -> str:
@@ -115,11 +110,3 @@ def _check_seeds(label: str, runs: Sequence[Run]) -> None:
         if a.seed == b.seed and label != "full data":
             raise DataError(explain(expected=f"one run of {label!r} per seed", got=f"two with seed {a.seed}", where=f"{a.path} and {b.path}",
                                     do="leave one of them out"))
-
-
-def _flatten(value: Any, prefix: str, out: dict[str, Any]) -> None:
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            _flatten(inner, f"{prefix}.{key}", out)
-    else:
-        out[prefix] = value

@@ -72,8 +72,14 @@ def score(run_dir: str, checkpoint: str, cycle: int, ids: Sequence[str], out: st
     config, dataset, learner = _open_learner(run_dir, checkpoint)
     strategy: Strategy = build(config["strategy"])
     pool = Pool.from_json(read_json(Path(run_dir) / f"cycle_{cycle:02d}" / "pool.json"), dataset.pool_ids, Path(run_dir))
-    views = learner.views(ids, strategy.needs)
-    parts = [propose(strategy, view, pool, config, cycle, quota) for view in views]
+    # The embedding costs next to nothing beside the forward, and the report draws the pool with it.
+    needs = dict.fromkeys((*strategy.needs, *({"image_embedding"} & set(learner.provides))))
+    parts = []
+    for view in learner.views(ids, tuple(needs)):
+        part = propose(strategy, view, pool, config, cycle, quota)
+        if view.embedding is not None and "embedding" not in part.info:
+            part = dataclasses.replace(part, info={**part.info, "embedding": view.embedding[None]})
+        parts.append(part)
     Candidates.concat(parts).save(Path(out))
     return {"images": len(ids), "candidates": sum(len(p) for p in parts)}
 

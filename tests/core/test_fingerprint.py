@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from al_lab.fingerprint import config_difference, fingerprint, slug
+from al_lab.core.fingerprint import config_difference, fingerprint, slug
 
 CONFIG = {
     "dataset": {"_target_": "D", "root": "/a", "cache_dir": None, "image_dir": "JPEGImages"}, "detector": {"weights": "/a/vgg.pth"}, "seed": 0, "name": "x", "restart": False,

@@ -10,7 +10,7 @@ from typing import Any
 # What describes the machine, or how a command was called, but not the experiment.
 FREE_KEYS = frozenset({"runtime", "executor", "tracker", "name", "restart", "choices", "run_dir", "command"})
 # Where files lie on this machine and how many hands it has. Not a dataset's image_dir: it says which images, below its root.
-_MACHINE_KEYS = frozenset({"threads", "root", "data_dir", "cache_dir", "outputs_dir", "folder", "path"})
+_MACHINE_KEYS = frozenset({"threads", "root", "data_dir", "cache_dir", "outputs_dir", "folder", "path", "download"})
 _GROWING = ("cycles", "per_cycle")  # of the budget: more cycles continue a run
 _NAME_LENGTH = 80
 _ABSENT = "(absent)"

@@ -201,7 +201,8 @@ def _environment() -> dict[str, Any]:
     """Describe the machine and the code, for whoever asks later where a number came from."""
     try:
         root = Path(__file__).resolve().parent.parent
-        commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
+        git = ["git", "describe", "--always", "--dirty"]
+        commit = subprocess.run(git, cwd=root, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         commit = "unknown"
     packages = {d.metadata["Name"]: d.version for d in metadata.distributions() if d.metadata["Name"]}

@@ -59,7 +59,8 @@ class Publisher:
         for query in read_queries(folder)[:_MAX_IMAGES]:
             annotation = labels.get(query.sample_id, {})
             rows.append({"id": query.sample_id, "utility": query.utility, "image": str(self.dataset.image_path(query.sample_id)),
-                         "boxes_xyxy": annotation.get("boxes_xyxy", []), "labels": annotation.get("labels", []), "classes": list(self.dataset.classes)})
+                         "boxes_xyxy": annotation.get("boxes_xyxy", []), "labels": annotation.get("labels", []),
+                         "classes": list(self.dataset.classes)})
         return rows
 
 

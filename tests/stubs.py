@@ -114,7 +114,7 @@ class StubDense:
 class FakeSegmenter(Learner):
     """Dense probabilities that depend on every pixel label bought so far."""
 
-    provides = ("dense_probs",)
+    provides = ("dense_probs", "class_probs")
 
     def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes

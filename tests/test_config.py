@@ -233,7 +233,8 @@ def test_a_sweep_lists_its_jobs(conf):
 
 
 def test_a_recipe_may_bring_its_sweep_and_the_command_line_narrows_it(conf):
-    assert sweep(conf, "seed=5", params={"strategy": "random,entropy", "seed": "0,1"}) == [["strategy=random", "seed=5"], ["strategy=entropy", "seed=5"]]
+    jobs = sweep(conf, "seed=5", params={"strategy": "random,entropy", "seed": "0,1"})
+    assert jobs == [["strategy=random", "seed=5"], ["strategy=entropy", "seed=5"]]
 
 
 def test_a_sweep_that_compares_strategies_pins_the_protocol(conf):

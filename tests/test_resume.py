@@ -27,7 +27,7 @@ def contents(run_dir: Path) -> dict[str, object]:
     out: dict[str, object] = {}
     for path in sorted(run_dir.rglob("*")):
         name = str(path.relative_to(run_dir))
-        if path.is_dir() or name in ("run.log", "environment.json", ".lock", "report.html") or path.name.startswith("train.json") or path.name == "train_log.csv" or "figures" in name:
+        if path.is_dir() or name in ("run.log", "environment.json", ".lock", "report.html") or path.name.startswith("train"):
             continue
         if name == "ledger.jsonl":
             out[name] = [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in path.read_text().splitlines()]

@@ -29,7 +29,8 @@ def aggregate(values: Tensor, how: How) -> float:
     """Return max, mean or sum of the values of an image's boxes (N,); 0 for an image without boxes."""
     if len(values) == 0:
         return 0.0
-    return float({"max": torch.amax, "mean": torch.mean, "sum": torch.sum}[how](values.double()))
+    doubles = values.double()
+    return float(doubles.amax() if how == "max" else doubles.mean() if how == "mean" else doubles.sum())
 
 
 def best_pixels(utility_HW: Tensor, count: int, bought: np.ndarray | None, tie_rng: Rng | None) -> tuple[np.ndarray, np.ndarray]:
@@ -57,9 +58,9 @@ def best_pixels(utility_HW: Tensor, count: int, bought: np.ndarray | None, tie_r
     if torch.isnan(top.values[0]):
         return top.indices.cpu().numpy(), top.values.double().cpu().numpy()
     # topk leaves open which of the pixels that equal the last one it took: fetch them all and let the tie key decide.
-    index = (flat >= top.values[-1]).nonzero().reshape(-1)
-    utility = flat[index].double().cpu().numpy()
-    index = index.cpu().numpy()
+    tied = (flat >= top.values[-1]).nonzero().reshape(-1)
+    utility = flat[tied].double().cpu().numpy()
+    index = tied.cpu().numpy()
     key = index if tie_rng is None else mix(np.full(1, tie_rng.seed("tie"), np.uint64), index)
     order = np.lexsort((key, -utility))[:count]
     return index[order], utility[order]

@@ -39,8 +39,8 @@ class Allowance:
         Raises:
             ConfigError: naming cost and allowance.
         """
-        costs = [self.cost(q) for q in queries]
-        if any(c is None for c in costs):
+        costs = [c for q in queries if (c := self.cost(q)) is not None]
+        if len(costs) < len(queries):
             return
         worst = max(costs, default=0) if self.per_image else sum(costs)
         if worst > self.amount:
@@ -103,8 +103,9 @@ class Budget:
         initial = self.initial_images(pool_size) or 0
         total = initial + (sum(self.allowance(c, pool_size).amount for c in range(self.cycles)) if self.unit == "image" else 0)
         if total > pool_size:
-            raise ConfigError(explain(expected=f"a budget of at most the pool's {pool_size} images", got=f"{initial} + {self.cycles} cycles = {total}",
-                                      where="budget", do="lower budget.cycles, budget.per_cycle or budget.initial"))
+            got = f"{initial} + {self.cycles} cycles = {total}"
+            raise ConfigError(explain(expected=f"a budget of at most the pool's {pool_size} images", got=got, where="budget",
+                                       do="lower budget.cycles, budget.per_cycle or budget.initial"))
 
 
 def _count(amount: int | float, pool_size: int) -> int:

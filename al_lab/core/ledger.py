@@ -47,7 +47,7 @@ class Ledger:
 
     def commit(self, cycle: int, stage: str, *, seconds: float, scalars: Mapping[str, float], files: Mapping[str, str]) -> None:
         """Append an entry; when this returns, the stage is done whatever happens next."""
-        entry = {"key": self.key(cycle, stage), "cycle": cycle, "stage": stage, "seconds": round(seconds, 3),
+        entry: dict[str, Any] = {"key": self.key(cycle, stage), "cycle": cycle, "stage": stage, "seconds": round(seconds, 3),
                  "scalars": dict(scalars), "files": dict(files)}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab") as stream:

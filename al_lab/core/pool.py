@@ -1,6 +1,7 @@
 """Who is in the pool, and what of it was bought when."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -57,8 +58,7 @@ class Pool:
 
     def __post_init__(self) -> None:
         if len(set(self.ids)) != len(self.ids):
-            seen: set[str] = set()
-            twice = next(i for i in self.ids if i in seen or seen.add(i))
+            twice = next(i for i, count in Counter(self.ids).items() if count > 1)
             raise DataError(explain(expected="unique sample ids", got=f"{twice!r} more than once", where="Pool",
                                     do="remove the repeated line from the dataset's split file"))
 
@@ -80,7 +80,7 @@ class Pool:
     def bought_mask(self, sample_id: str) -> np.ndarray | None:
         """Return the (H, W) bool mask of the pixels bought in an image over all cycles; None if there are none."""
         cycles = self.parts.get(sample_id, ())
-        masks = [load_region(purchase_dir(self.run_dir, c) / "masks" / f"{file_stem(sample_id)}.npz").mask() for c in cycles]
+        masks = [load_region(purchase_dir(self.run_dir or Path(), c) / "masks" / f"{file_stem(sample_id)}.npz").mask() for c in cycles]
         return np.logical_or.reduce(masks) if masks else None
 
     def acquire(self, queries: Sequence[Query], cycle: int) -> "Pool":

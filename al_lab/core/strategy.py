@@ -103,7 +103,7 @@ def take_best(candidates: Candidates, pool: Pool, budget: Allowance, rng: Rng, t
 
 
 def _queries(candidates: Candidates, chosen: np.ndarray) -> list[Query]:
-    if candidates.center is None:
+    if candidates.center is None or candidates.size_hw is None:
         return [Query(candidates.sample_ids[candidates.sample[n]], None, float(candidates.utility[n])) for n in chosen]
     samples = candidates.sample[chosen]
     queries = []
@@ -111,12 +111,14 @@ def _queries(candidates: Candidates, chosen: np.ndarray) -> list[Query]:
         mine = chosen[samples == m]
         size_hw = (int(candidates.size_hw[m, 0]), int(candidates.size_hw[m, 1]))
         pixels = (np.unique(candidates.center[mine]) if candidates.radius_px == 0
-                  else np.unique(np.concatenate([candidates.region_of(int(n)).pixels for n in mine])))
+                  else np.unique(np.concatenate([region.pixels for n in mine if (region := candidates.region_of(int(n))) is not None])))
         queries.append(Query(candidates.sample_ids[m], Region(pixels, size_hw), float(candidates.utility[mine[0]])))
     return queries
 
 
 def _window_sizes(candidates: Candidates, chosen: np.ndarray) -> np.ndarray:
+    assert candidates.center is not None
+    assert candidates.size_hw is not None
     size = candidates.size_hw[candidates.sample[chosen]].astype(np.int64)
     y, x = np.divmod(candidates.center[chosen], size[:, 1])
     r = candidates.radius_px

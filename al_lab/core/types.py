@@ -245,7 +245,7 @@ class Candidates:
 
     def region_of(self, n: int) -> Region | None:
         """Return the pixels of candidate ``n``; None for a whole image."""
-        if self.center is None:
+        if self.center is None or self.size_hw is None:
             return None
         height, width = (int(v) for v in self.size_hw[self.sample[n]])
         y, x = divmod(int(self.center[n]), width)
@@ -258,10 +258,10 @@ class Candidates:
         """Write an ``.npz`` atomically."""
         columns: dict[str, np.ndarray] = {"sample_ids": np.asarray(self.sample_ids, dtype=np.str_), "sample": self.sample,
                                           "utility": self.utility, "radius_px": np.asarray(self.radius_px)}
-        if self.center is not None:
+        if self.center is not None and self.size_hw is not None:
             columns |= {"center": self.center, "size_hw": self.size_hw}
         with atomic_path(path) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, **columns, **{f"info_{k}": v for k, v in self.info.items()})
+            np.savez(stream, **columns, **{f"info_{k}": v for k, v in self.info.items()})  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path) -> "Candidates":

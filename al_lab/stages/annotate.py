@@ -19,7 +19,8 @@ def _buy(ctx: StageContext, oracle: Oracle, purchase: Purchase) -> dict[str, flo
     """Reveal, then write the pool the next training sees."""
     bought = oracle.reveal(ctx.dataset, purchase)
     if not bought:
-        raise DataError(explain(expected="at least one image within the budget", got=f"the first needs more than {purchase.allowance.amount} {purchase.allowance.unit}s",
+        got = f"the first needs more than {purchase.allowance.amount} {purchase.allowance.unit}s"
+        raise DataError(explain(expected="at least one image within the budget", got=got,
                                 where=f"purchase of cycle {purchase.cycle}", do="raise budget.per_cycle"))
     pool = ctx.pool.acquire(bought, purchase.cycle)
     write_json(purchase_dir(ctx.run_dir, purchase.cycle + 1) / "pool.json", pool.to_json())

@@ -18,15 +18,19 @@ class Score(Stage):
         quota = _quota(ctx)
         ids = ctx.pool.ids if ctx.strategy.scores_labeled else ctx.pool.unlabeled()
         if ctx.strategy.needs:
-            paths = run_sharded(ctx, "score", "score", ids, ctx.cycle_dir / "model.ckpt", ".npz", cycle=ctx.cycle, quota=quota)
+            checkpoint = ctx.cycle_dir / "model.ckpt"
+            paths = run_sharded(ctx, "score", "score", ids, checkpoint, ".npz", cycle=ctx.cycle, quota=quota)
             candidates = Candidates.concat([Candidates.load(p) for p in paths])
         else:
             paths = []
-            candidates = Candidates.concat([propose(ctx.strategy, self._bare_view(ctx, i), ctx.pool, dict(ctx.config), ctx.cycle, quota) for i in ids])
+            views = (self._bare_view(ctx, i) for i in ids)
+            candidates = Candidates.concat([propose(ctx.strategy, v, ctx.pool, dict(ctx.config), ctx.cycle, quota) for v in views])
         candidates.save(ctx.cycle_dir / "candidates.npz")
         remove_shards(paths)
-        utility = candidates.utility
-        return {"num_candidates": len(candidates)} | ({"max_utility": float(utility.max()), "mean_utility": float(utility.mean())} if len(utility) else {})
+        scalars: dict[str, float] = {"num_candidates": len(candidates)}
+        if len(candidates):
+            scalars |= {"max_utility": float(candidates.utility.max()), "mean_utility": float(candidates.utility.mean())}
+        return scalars
 
     def files(self, ctx: StageContext) -> list[Path]:
         """Return the candidates."""

@@ -12,7 +12,6 @@ from al_lab.core.errors import ConfigError, explain
 from al_lab.core.files import atomic_path, read_json, sha256, write_json
 from al_lab.core.labels import read_labels
 from al_lab.core.pool import purchase_dir
-from al_lab.core.rng import Rng
 from al_lab.core.stage import Stage, StageContext
 from al_lab.execution.job import Job
 from al_lab.learners.base import FitTask
@@ -57,7 +56,7 @@ class Train(Stage):
         whole = set(ctx.pool.whole)
         return FitTask(
             labeled=labeled, unlabeled=tuple(i for i in ctx.pool.ids if i not in whole), labels_dir=ctx.run_dir, cycle=ctx.cycle,
-            checkpoint=ctx.cycle_dir / "model.ckpt", scratch_dir=ctx.cycle_dir / "training", seed=Rng(int(ctx.config["seed"]), ctx.cycle, "train").seed(),
+            checkpoint=ctx.cycle_dir / "model.ckpt", scratch_dir=ctx.cycle_dir / "training", seed=ctx.rng("train").seed(),
             start=start, init_checkpoint=None if start == "scratch" else purchase_dir(ctx.run_dir, ctx.cycle - 1) / "model.ckpt",
             stop_at=settings.stop_step(ctx.cycle, len(labeled)), devices=int(ctx.config["runtime"]["devices"]))
 

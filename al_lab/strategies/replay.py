@@ -58,6 +58,6 @@ class Replay(Strategy):
 
     def _queries(self, cycle: int) -> list[Query]:
         if cycle not in self._rows:
-            raise ConfigError(explain(expected=f"queries for cycle {cycle}", got=f"cycles {sorted(c for c in self._rows if c >= 0)}", where=str(self.path),
-                                      do="lower budget.cycles to the number of published queries"))
+            raise ConfigError(explain(expected=f"queries for cycle {cycle}", got=f"cycles {sorted(c for c in self._rows if c >= 0)}",
+                                      where=str(self.path), do="lower budget.cycles to the number of published queries"))
         return [query_from_row(row, self.path.parent) for row in self._rows[cycle]]

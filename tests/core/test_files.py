@@ -10,9 +10,9 @@ from al_lab.core.files import atomic_path, read_json, write_json, write_text
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
     path = tmp_path / "a.txt"
     write_text(path, "old")
-    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+    with pytest.raises(FileNotFoundError), atomic_path(path) as temporary:
         temporary.write_text("half")
-        raise RuntimeError
+        (tmp_path / "no such folder" / "file").write_text("the disk, the network, a bug")
     assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 

@@ -7,7 +7,8 @@ import pytest
 from al_lab.core.fingerprint import config_difference, fingerprint, slug
 
 CONFIG = {
-    "dataset": {"_target_": "D", "root": "/a", "cache_dir": None, "image_dir": "JPEGImages"}, "detector": {"weights": "/a/vgg.pth"}, "seed": 0, "name": "x", "restart": False,
+    "dataset": {"_target_": "D", "root": "/a", "cache_dir": None, "image_dir": "JPEGImages"}, "detector": {"weights": "/a/vgg.pth"},
+    "seed": 0, "name": "x", "restart": False,
     "trainer": {"lr": 0.1, "milestones": [1, 2]}, "budget": {"cycles": 3, "per_cycle": [5, 5, 5]}, "oracle": {"_target_": "O", "folder": None},
     "runtime": {"outputs_dir": "outputs"}, "executor": {"workers": 2}, "tracker": {"project": "p"}, "choices": {"executor": "local"},
 }

@@ -63,8 +63,8 @@ def propose(strategy: Strategy, kind: str, shown: Sequence[ImageView | DenseView
                               for v in shown])
 
 
-def choose(config: dict, kind: str, *, order: Sequence[str] = IDS, seed: int = 0, amount: int = 5, shown: Sequence[ImageView | DenseView] | None = None,
-           folder: Path) -> list[tuple[str, tuple[int, ...]]]:
+def choose(config: dict, kind: str, *, order: Sequence[str] = IDS, seed: int = 0, amount: int = 5,
+           shown: Sequence[ImageView | DenseView] | None = None, folder: Path) -> list[tuple[str, tuple[int, ...]]]:
     strategy: Strategy = build(config)
     pool = Pool(tuple(order)) if kind == "pixel" else Pool(tuple(order)).acquire([Query(i) for i in IDS[:6]], -1)
     ids = pool.ids if strategy.scores_labeled or kind == "pixel" else pool.unlabeled()
@@ -152,5 +152,6 @@ def test_a_whole_campaign(case, tmp_path, monkeypatch):
     monkeypatch.setattr("al_lab.publish._write_report", lambda run_dir: None)  # tested where it lives
     monkeypatch.setattr("os.fsync", lambda fd: None)
     result = run_campaign(stub_config(config, dense=kind == "pixel"), tmp_path / "run")
-    assert result["status"] == "finished" and {"voc07_ap50", "miou"} & set(result)
+    assert result["status"] == "finished"
+    assert {"voc07_ap50", "miou"} & set(result)
     assert (tmp_path / "run" / "selections.json").is_file()

@@ -21,7 +21,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt overrides.txt
 	@touch $@
 
 demo: setup  ## A whole campaign on generated images with its random and full-data lines (minutes), then the report
-	$(ONE) $(RUN) -m scripts.demo
+	$(ONE) $(RUN) run.py -m experiment=shapes_demo
+	$(ONE) $(RUN) run.py experiment=shapes_demo strategy=random budget=full
+	$(ONE) $(RUN) scripts/report.py outputs/shapes --out outputs/shapes/report
 
 test: setup  ## Fast tests
 	$(ONE) $(RUN) -m pytest -q -n 2 -m 'not slow and not gpu'

@@ -10,14 +10,14 @@ from PIL import Image, ImageDraw
 
 from al_lab.core.rng import Rng
 
-VERSION = 1  # raise it when a drawing changes: the folder's name changes with it
+VERSION = 2  # raise it when a drawing changes: the folder's name changes with it
 
 CLASSES = ("circle", "square", "triangle", "ring", "cross", "star")
 # Frequencies of the classes, frequent to rare; hard scenes hold more of the rare ones.
 _CLASS_SHARE = {"easy": (0.55, 0.40, 0.05, 0.0, 0.0, 0.0), "normal": (0.34, 0.26, 0.18, 0.11, 0.07, 0.04),
                 "hard": (0.22, 0.20, 0.18, 0.16, 0.13, 0.11)}  # fmt: skip
 # Shares of easy, normal and hard scenes.
-_SCENE_SHARE = {"train": (0.60, 0.25, 0.15), "val": (0.20, 0.40, 0.40), "test": (0.20, 0.40, 0.40)}
+_SCENE_SHARE = {"train": (0.60, 0.25, 0.15), "val": (0.30, 0.45, 0.25), "test": (0.30, 0.45, 0.25)}
 _NUM_TEMPLATES = 24  # distinct easy scenes that the pool's near copies repeat
 _SUPERSAMPLE = 3
 _MIN_VISIBLE = 0.35  # objects seen less than this are not drawn at all
@@ -68,9 +68,9 @@ def draw_scene(data_seed: int, split: str, number: int, size_px: int) -> Scene:
 
 def _compose(layout: np.random.Generator, jitter: np.random.Generator, kind: str, size_px: int) -> Scene:
     canvas = _background(layout, kind, size_px)
-    count = int(layout.integers(*{"easy": (1, 3), "normal": (2, 5), "hard": (4, 9)}[kind]))
-    low, high = {"easy": (0.26, 0.46), "normal": (0.16, 0.42), "hard": (0.11, 0.30)}[kind]
-    for _ in range({"easy": 0, "normal": 2, "hard": 5}[kind]):
+    count = int(layout.integers(*{"easy": (1, 3), "normal": (2, 5), "hard": (3, 7)}[kind]))
+    low, high = {"easy": (0.26, 0.46), "normal": (0.20, 0.44), "hard": (0.15, 0.34)}[kind]
+    for _ in range({"easy": 0, "normal": 1, "hard": 3}[kind]):
         _distract(layout, canvas)
     placed: list[tuple[str, np.ndarray]] = []
     for _ in range(count):
@@ -78,7 +78,7 @@ def _compose(layout: np.random.Generator, jitter: np.random.Generator, kind: str
         side = layout.uniform(low, high) * size_px
         center = layout.uniform(0.35 * side, size_px - 0.35 * side, 2)
         angle = layout.uniform(0, 2 * math.pi)
-        faint = kind == "hard" and layout.random() < 0.4
+        faint = kind == "hard" and layout.random() < 0.25
         color_seed = int(layout.integers(2**32))
         if layout is not jitter:
             center = center + jitter.normal(0, 0.015 * size_px, 2)
@@ -142,7 +142,7 @@ def _paint(rng: np.random.Generator, canvas: np.ndarray, alpha: np.ndarray, fain
     rows, cols = np.flatnonzero(alpha.any(1)), np.flatnonzero(alpha.any(0))
     part = (slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1))
     under, cover = canvas[part], alpha[part][..., None]
-    color = _contrasting(rng, under[alpha[part] > 0.5].mean(0), (28, 50) if faint else (80, 160))
+    color = _contrasting(rng, under[alpha[part] > 0.5].mean(0), (36, 60) if faint else (80, 160))
     fill = np.broadcast_to(color, under.shape)
     if kind != "easy" and rng.random() < 0.35:
         slope_x, slope_y = rng.uniform(-1, 1), rng.uniform(-1, 1)

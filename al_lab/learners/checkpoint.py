@@ -81,9 +81,13 @@ def load_weights(module: torch.nn.Module, state_dict: dict[str, torch.Tensor], s
     """Load weights strictly.
 
     Raises:
-        WeightsError: naming the first keys or shapes that don't fit.
+        WeightsError: if it was made for another number of classes, or naming the first keys or shapes that don't fit.
     """
     own = module.state_dict()
+    count = state_dict.get("class_count")
+    if count is not None and "class_count" in own and int(count) != int(own["class_count"]):
+        raise WeightsError(explain(expected=f"a checkpoint for {int(own['class_count'])} classes", got=f"one for {int(count)}", where=str(source),
+                                   do="train again for this dataset, or name the dataset the checkpoint was made with"))
     missing = sorted(set(own) - set(state_dict))
     strange = sorted(set(state_dict) - set(own))
     shapes = [f"{k} {tuple(state_dict[k].shape)} for {tuple(v.shape)}" for k, v in own.items()

@@ -189,6 +189,6 @@ class DetectionLearner(Learner):
                 embeddings = network.embedding(head.features).float().cpu().numpy()
         if needs & {"detections", "class_probs"}:
             head = head._replace(logits=head.logits.float(), deltas=head.deltas.float())
-            detections = decode_batch(head, network, sizes)
+            detections = decode_batch(head, network, sizes, valid_hw=batch.valid_hw)
         for row, sample_id in enumerate(batch.sample_ids):
             yield ImageView(sample_id, sizes[row], detections[row], embeddings[row])

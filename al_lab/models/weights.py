@@ -101,46 +101,6 @@ def fit(state: Mapping[str, Tensor], module: nn.Module, where: str) -> dict[str,
     return {k: best.get(k, v) for k, v in own.items()}
 
 
-def load_network_state(network: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """Load a whole network's own checkpoint, naming what differs.
-
-    Raises:
-        WeightsError: if it was made for another number of classes or another network.
-    """
-    count, own = state.get("class_count"), network.state_dict()
-    if count is not None and "class_count" in own and int(count) != int(own["class_count"]):
-        raise WeightsError(
-            explain(
-                expected=f"a checkpoint for {int(own['class_count'])} classes",
-                got=f"one for {int(count)}",
-                where=where,
-                do="train again for this dataset, or name the dataset the checkpoint was made with",
-            )
-        )
-    for expected, got, what in ((own, state, "lacks"), (state, own, "has besides")):
-        names = sorted(set(expected) - set(got))
-        if names:
-            raise WeightsError(
-                explain(
-                    expected=f"a checkpoint of this {type(network).__name__}",
-                    got=f"one that {what} {names[0]} ({len(names)} such entries)",
-                    where=where,
-                    do="use the detector config it was trained with",
-                )
-            )
-    wrong = [k for k in own if own[k].shape != state[k].shape]
-    if wrong:
-        raise WeightsError(
-            explain(
-                expected=f"{wrong[0]} of shape {tuple(own[wrong[0]].shape)}",
-                got=str(tuple(state[wrong[0]].shape)),
-                where=where,
-                do="use the detector config it was trained with",
-            )
-        )
-    network.load_state_dict(dict(state))
-
-
 def _url_of(source: str) -> str | None:
     if source.startswith(("http://", "https://")):
         return source

@@ -8,6 +8,7 @@ import torch
 
 from al_lab.core.errors import WeightsError
 from al_lab.learners.checkpoint import load_checkpoint, load_weights, read_last, save_checkpoint
+from al_lab.models.tiny import TinyDetector
 
 STATE = {"state_dict": {"w": torch.arange(3.0)}, "objective": {}, "optimizer": {"state": {}, "param_groups": []},
          "schedule": {"total_steps": 5, "milestones": (2, 3)}, "step": 2, "precision": {}, "meta": {"fingerprint": "f", "loss": 0.5}}
@@ -73,3 +74,8 @@ def test_somebody_elses_checkpoint_is_named(tmp_path: Path) -> None:
 def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"1 missing \(bias\), 1 unknown \(extra\), 1 of another shape \(weight \(3, 3\) for \(3, 2\)\)"):
         load_weights(torch.nn.Linear(2, 3), {"weight": torch.zeros(3, 3), "extra": torch.zeros(1)}, tmp_path / "m.ckpt")
+
+
+def test_weights_for_other_classes_are_named(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="a checkpoint for 3 classes, got one for 20"):
+        load_weights(TinyDetector(3), TinyDetector(20).state_dict(), tmp_path / "m.ckpt")

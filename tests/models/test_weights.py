@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from al_lab.core.errors import WeightsError
 from al_lab.models.squeeze import SqueezeDetector
-from al_lab.models.tiny import TinyDetector
-from al_lab.models.weights import fit, load_network_state, load_pretrained, read_weights
+from al_lab.models.weights import fit, load_pretrained, read_weights
 
 VGG = (3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
 PLACES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
@@ -173,22 +172,3 @@ def test_weights_that_are_not_numbers_are_named() -> None:
     state["features.0.bias"][0] = torch.nan
     with pytest.raises(WeightsError, match="NaN or inf in features.0.bias"):
         fit(state, Backbone(), "w.pth")
-
-
-def test_a_checkpoint_for_other_classes_is_named() -> None:
-    with pytest.raises(WeightsError, match="a checkpoint for 3 classes, got one for 20"):
-        load_network_state(TinyDetector(3), TinyDetector(20).state_dict(), "model.ckpt")
-
-
-def test_a_checkpoint_of_another_network_is_named() -> None:
-    with pytest.raises(WeightsError, match="one that lacks"):
-        load_network_state(TinyDetector(3), Backbone().state_dict(), "model.ckpt")
-    with pytest.raises(WeightsError, match=r"stem.0.0.weight of shape \(16, 3, 3, 3\), got \(8, 3, 3, 3\)"):
-        load_network_state(TinyDetector(3), TinyDetector(3, widths=(8, 32, 64, 96, 128)).state_dict(), "model.ckpt")
-
-
-def test_a_checkpoint_comes_back() -> None:
-    source, copy = TinyDetector(3), TinyDetector(3)
-    load_network_state(copy, source.state_dict(), "model.ckpt")
-    images = torch.zeros(1, 3, 96, 96)
-    torch.testing.assert_close(copy(images).logits, source(images).logits, rtol=0, atol=0)

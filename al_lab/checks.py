@@ -12,6 +12,9 @@ RUNTIME_KEYS: dict[str, tuple[str, ...]] = {"detector": ("num_classes", "dataset
 _ADDED = ("choices",)
 _TASK_OF_MODEL = {"detector": "detection", "segmenter": "segmentation"}
 _SEEDS = ("seed", "split_seed")
+# What the program reads of `runtime`: the least each number may be; None for what is no number or may be absent.
+_RUNTIME = {"outputs_dir": None, "data_dir": None, "cache_dir": None, "devices": 1, "predict_batch": 1, "num_workers": 0,
+            "checkpoint_minutes": 0, "checkpoint_steps": None}
 
 Build = Callable[..., Any]
 
@@ -80,6 +83,7 @@ def check_fields(config: Mapping[str, Any], build: Build) -> None:
         ConfigError: for parts that don't fit.
         DataError: if the dataset is not where it should be.
     """
+    _check_runtime(config["runtime"])
     model = _check_model(config)
     brings_its_training = defines(config[model]["_target_"], "fit")  # a foreign framework, with its own losses
     for key in ("budget", "trainer") if brings_its_training else ("objective", "budget", "trainer"):
@@ -90,6 +94,20 @@ def check_fields(config: Mapping[str, Any], build: Build) -> None:
     # The augmentation is the one part of these settings that would import torch.
     build({**config["trainer"], "augmentation": None} if "augmentation" in config["trainer"] else config["trainer"])
     _check_pool(config, build, budget)
+
+
+def _check_runtime(runtime: Mapping[str, Any]) -> None:
+    for key, value in runtime.items():
+        where = f"runtime.{key}"
+        if key not in _RUNTIME:
+            raise ConfigError(explain(expected="a key of runtime", got=repr(key), where=where, do=did_you_mean(key, _RUNTIME)))
+        least = _RUNTIME[key]
+        if least is None:
+            continue
+        kinds = (int, float) if key == "checkpoint_minutes" else int
+        if not isinstance(value, kinds) or isinstance(value, bool) or value < least:
+            raise ConfigError(explain(expected=f"a {'whole ' if kinds is int else ''}number >= {least}", got=repr(value), where=where,
+                                      do=f"e.g. {where}={max(least, 1)}"))
 
 
 def _refuse_missing(config: Mapping[str, Any], key: str) -> None:

@@ -28,7 +28,8 @@ __all__ = ["RunConfig", "build", "check_targets", "choose", "check_sweep", "comp
 CONF_DIR = Path(__file__).resolve().parents[1] / "conf"
 ABSENT = "-"  # what `choose` answers for "no option": there is no file of that name, and the entry is optional
 # Overrides that do not name a run: they are in its path already, describe the machine, or let it go on (more cycles).
-_NAMELESS = re.compile(r"(dataset|dataset\.(root|name)|strategy|seed|name|restart|budget\.cycles|(runtime|executor|tracker|oracle|hydra)([./].*)?)")
+_NAMELESS = re.compile(r"(dataset|dataset\.(root|name)|strategy|seed|name|restart|budget\.cycles|oracle\..*"
+                       r"|(runtime|executor|tracker|hydra)([./].*)?)")
 check_targets = checks.check_targets
 
 

@@ -69,6 +69,9 @@ def test_a_foreign_learner_needs_no_objective(strategy):
     ({"budget__initial": 1000, "budget__cycles": 9}, "budget: expected a budget of at most the pool's 1200 images"),
     ({"budget__unit": "pixel"}, "regions and pixels are bought with a segmenter"),
     ({"budget__unit": "images"}, "budget.unit: expected one of image, box"),
+    ({"runtime__devices": 0}, "runtime.devices: expected a whole number >= 1, got 0; e.g. runtime.devices=1"),
+    ({"runtime__checkpoint_minutes": "often"}, "runtime.checkpoint_minutes: expected a number >= 0, got 'often'"),
+    ({"runtime__device": 2}, "runtime.device: expected a key of runtime, got 'device'; did you mean 'devices'?"),
 ])
 def test_what_does_not_fit_is_refused(config, changes, sentence):
     with pytest.raises(LabError) as caught:

@@ -262,6 +262,9 @@ def folder_of(*overrides: str) -> str:
     (("strategy=entropy", "seed=2", "executor=inline", "restart=true", "budget.cycles=9"), "outputs/shapes/entropy/default/seed2"),
     (("trainer.max_iters=7", "detector=tiny"), "outputs/shapes/random/trainer.max_iters=7/seed0"),
     (("name=mine", "trainer.max_iters=7", "runtime.outputs_dir=o"), "o/shapes/random/mine/seed0"),
+    (("oracle=folder",), "outputs/shapes/random/oracle=folder/seed0"),  # its labels are not the simulated ones
+    (("oracle=simulated", "oracle.seconds_per_box=3"), "outputs/shapes/random/default/seed0"),
+    (("debug=smoke",), "outputs/debug/shapes/random/debug=smoke/seed0"),
 ])
 def test_the_run_folder_says_what_is_not_default(overrides, folder):
     assert folder_of(*overrides) == folder

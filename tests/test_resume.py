@@ -9,7 +9,7 @@ import pytest
 
 from al_lab.campaign import run_campaign
 from al_lab.core import ledger as ledger_module
-from al_lab.core.errors import ResumeError
+from al_lab.core.errors import ConfigError, ResumeError
 from al_lab.core.oracle import SimulatedOracle
 from al_lab.stages.annotate import load_pool
 from tests.stubs import StubDense, stub_config
@@ -119,6 +119,17 @@ def test_another_config_is_refused_with_the_difference_and_restart_moves_the_old
         run_campaign(changed, run_dir)
     assert run_campaign(changed | {"restart": True}, run_dir)["status"] == "finished"
     assert (tmp_path / "run.before-restart-1" / "ledger.jsonl").is_file()
+
+
+def test_values_are_judged_before_anything_is_created(tmp_path: Path) -> None:
+    wrong = stub_config({"_target_": "al_lab.strategies.margin.Margin", "aggregate": "median"})
+    with pytest.raises(ConfigError, match="median"):
+        run_campaign(wrong, tmp_path / "run")
+    wrong = CONFIGS["images"]()
+    wrong["dataset"]["metrics"] = ["voc07_ap"]
+    with pytest.raises(ConfigError, match="voc07_ap50"):
+        run_campaign(wrong, tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_machine_keys_never_refuse(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ class CoreSet(Strategy):
 
     | symbol | here | default | where |
     |---|---|---|---|
-    | x | ``image_embedding`` of the current cycle's detector | SSD: average-pooled fc7; RetinaNet: C5 | the detector's yaml |
+    | x | ``image_embedding`` of this cycle's detector | SSD: conv11_2; RetinaNet: mean over P3..P7 | ``detector.embedding_from`` |
     | utility | distance to the nearest center when picked | | |
 
     Deviations: greedy only; the robust variant (mixed-integer program with outliers) is not used in detection comparisons.

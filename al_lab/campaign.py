@@ -61,6 +61,7 @@ def run_campaign(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
         if last in ledger:
             renew_report(run_dir)
             return _outcome("already finished", run_dir, ledger)
+        ledger.verify(run_dir)
         return _run(config, run_dir, ledger)
 
 

@@ -32,19 +32,23 @@ def finish(outputs: Path, data: Path) -> Path:
 def test_killed_at_any_moment(tmp_path: Path) -> None:
     whole = finish(tmp_path / "whole", tmp_path / "data")
     rng = np.random.default_rng(0)
-    killed = 0
+    killed = attempt = 0
     while killed < KILLS:
-        process = subprocess.Popen(command(tmp_path / "killed", tmp_path / "data"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(command(tmp_path / str(attempt), tmp_path / "data"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             process.wait(timeout=float(rng.uniform(4, 20)))
-            break  # it came to its end between two kills
+            same(finish(tmp_path / str(attempt), tmp_path / "data"), whole)
+            attempt += 1  # it came to its end between two kills: the next ones hit a new run
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()
             killed += 1
-    assert killed, "the campaign ended before the first kill: shorten the waits"
-    ours, theirs = contents(finish(tmp_path / "killed", tmp_path / "data")), contents(whole)
+    same(finish(tmp_path / str(attempt), tmp_path / "data"), whole)
+
+
+def same(run_dir: Path, whole: Path) -> None:
+    ours, theirs = contents(run_dir), contents(whole)
+    assert set(ours) == set(theirs)
     for name in theirs:
         if name != "config.yaml":  # it names the outputs folder
             assert ours[name] == theirs[name], name
-    assert set(ours) == set(theirs)

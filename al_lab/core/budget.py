@@ -82,6 +82,8 @@ class Budget:
             for value in values:
                 if not isinstance(value, str) and (isinstance(value, bool) or value < 0 or (isinstance(value, float) and value > 1)):
                     refuse(key, "a count, or a fraction between 0 and 1", value, "2 % is 0.02")
+        if self.unit == "box" and any(isinstance(step, float) for step in steps):
+            refuse("per_cycle", "a number of boxes", self.per_cycle, "how many boxes the pool holds is hidden, so a fraction of them means nothing")
         if isinstance(self.per_cycle, list) and len(self.per_cycle) < self.cycles:
             refuse("per_cycle", f"{self.cycles} amounts, one for each query", self.per_cycle, "add amounts or lower budget.cycles")
 

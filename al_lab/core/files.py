@@ -42,14 +42,34 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
         _fsync_dir(path.parent)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        free = shutil.disk_usage(path.parent).free
-        raise LabError(explain(expected="room on the disk", got=f"'no space left' with {free / 1e6:.0f} MB free",
-                               where=str(path), do="free some space and run the same command again; "
-                               "what was committed before is untouched")) from error
+        raise _explained(error, path) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _explained(error: OSError, path: Path) -> Exception:
+    """Return the sentence for a full disk, and any other error as it is."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return error
+    free = shutil.disk_usage(path.parent).free
+    return LabError(explain(expected="room on the disk", got=f"'no space left' with {free / 1e6:.0f} MB free", where=str(path),
+                            do="free some space and run the same command again; what was committed before is untouched"))
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Append a line and fsync it.
+
+    Raises:
+        LabError: when the disk is full; a half-written line is for the reader to drop.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("ab") as stream:
+            stream.write(line + b"\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as error:
+        raise _explained(error, path) from error
 
 
 def write_bytes(path: Path, data: bytes) -> None:

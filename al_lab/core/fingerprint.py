@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from al_lab.core.files import sha256
+
 # What describes the machine, or how a command was called, but not the experiment.
 FREE_KEYS = frozenset({"runtime", "executor", "tracker", "name", "restart", "choices", "run_dir", "command"})
 # Where files lie on this machine and how many hands it has. Not a dataset's image_dir: it says which images, below its root.
@@ -22,9 +24,14 @@ def frozen(config: Mapping[str, Any]) -> dict[str, Any]:
     ``budget.cycles`` and a listed ``budget.per_cycle`` are included; `config_difference` knows that they may grow.
     """
     flat = _flat({k: v for k, v in config.items() if k not in FREE_KEYS})
-    # Pretrained weights are known by their file's name: the same file in another folder is the same weights.
-    return {key: Path(value).name if key.endswith(".weights") and isinstance(value, str) else value
-            for key, value in flat if key.rsplit(".", 1)[-1] not in _MACHINE_KEYS}
+    # A list to replay is known by its content. Pretrained weights are known by their file's name: the same file in another folder is the same weights.
+    return {key: _identity(key, value) for key, value in flat if key == "strategy.path" or key.rsplit(".", 1)[-1] not in _MACHINE_KEYS}
+
+
+def _identity(key: str, value: Any) -> Any:
+    if key == "strategy.path" and Path(value).is_file():
+        return sha256(Path(value))
+    return Path(value).name if key.endswith(".weights") and isinstance(value, str) else value
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:

@@ -2,12 +2,12 @@
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from al_lab.core.errors import ResumeError, explain
+from al_lab.core.files import append_line, sha256
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +49,20 @@ class Ledger:
         """Append an entry; when this returns, the stage is done whatever happens next."""
         entry: dict[str, Any] = {"key": self.key(cycle, stage), "cycle": cycle, "stage": stage, "seconds": round(seconds, 3),
                  "scalars": dict(scalars), "files": dict(files)}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as stream:
-            stream.write(json.dumps(entry).encode() + b"\n")
-            stream.flush()
-            os.fsync(stream.fileno())
+        append_line(self.path, json.dumps(entry).encode())
         self.entries[entry["key"]] = entry
+
+    def verify(self, run_dir: Path) -> None:
+        """Check that what was committed is still what it was; checkpoints may have been deleted to save room.
+
+        Raises:
+            ResumeError: naming the first file that is missing or was changed.
+        """
+        for entry in self.entries.values():
+            for name, digest in entry["files"].items():
+                path = run_dir / name
+                if path.suffix == ".ckpt" and not path.is_file():
+                    continue
+                if not path.is_file() or sha256(path) != digest:
+                    raise ResumeError(explain(expected=f"the file that {entry['key']} committed", got="another" if path.is_file() else "none",
+                                              where=str(path), do="restore it from a backup, or start anew with restart=true"))

@@ -33,6 +33,14 @@ def test_machine_and_path_keys_never_refuse(path, value):
     assert fingerprint(CONFIG) == fingerprint(changed(path, value))
 
 
+def test_a_list_to_replay_is_known_by_its_content(tmp_path):
+    for name, content in (("a", "1"), ("b", "1"), ("c", "2")):
+        (tmp_path / name).write_text(content)
+    a, b, c = (CONFIG | {"strategy": {"path": str(tmp_path / name)}} for name in "abc")
+    assert config_difference(a, b) == []
+    assert config_difference(a, c)
+
+
 @pytest.mark.parametrize(("path", "value", "line"), [
     ("trainer.lr", 0.2, "trainer.lr: was 0.1, now 0.2"),
     ("trainer.momentum", 0.9, "trainer.momentum: was (absent), now 0.9"),

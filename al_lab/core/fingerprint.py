@@ -24,7 +24,7 @@ def frozen(config: Mapping[str, Any]) -> dict[str, Any]:
     ``budget.cycles`` and a listed ``budget.per_cycle`` are included; `config_difference` knows that they may grow.
     """
     flat = _flat({k: v for k, v in config.items() if k not in FREE_KEYS})
-    # A list to replay is known by its content. Pretrained weights are known by their file's name: the same file in another folder is the same weights.
+    # A list to replay is known by its content, pretrained weights by their file's name: in another folder they are the same.
     return {key: _identity(key, value) for key, value in flat if key == "strategy.path" or key.rsplit(".", 1)[-1] not in _MACHINE_KEYS}
 
 

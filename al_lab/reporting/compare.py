@@ -8,9 +8,10 @@ from al_lab.core.errors import DataError, explain
 from al_lab.reporting import commands
 from al_lab.reporting import run_sections as parts
 from al_lab.reporting.find import find_runs
+from al_lab.reporting.labels import FULL_DATA, differing
 from al_lab.reporting.page import Headline, Page, Picture, Section, slug
 from al_lab.reporting.pool_figures import embedding, utility_histograms
-from al_lab.reporting.protocol import Series, check_one_protocol, fingerprint, group_runs
+from al_lab.reporting.protocol import COMPARED, Series, baseline, check_one_protocol, fingerprint, full_data, group_runs
 from al_lab.reporting.run_folder import Run
 from al_lab.reporting.sections import (
     classes_section,
@@ -32,7 +33,8 @@ _IMAGES_PER_STRATEGY = 8
 _MAX_SHOWN = 8  # strategies whose images, utilities and embedding are drawn
 
 
-def write_comparison(runs: Sequence[Path], out_dir: Path, *, method: parts.Method = "pca", levels: Sequence[float] = ()) -> Path:
+def write_comparison(runs: Sequence[Path], out_dir: Path, *, method: parts.Method = "pca", levels: Sequence[float] = (),
+                     across: Sequence[str] = ()) -> Path:
     """Write ``report.html``, ``figures/`` (PNG, PDF) and ``tables/`` (CSV, LaTeX) over runs and seeds.
 
     Args:
@@ -40,6 +42,7 @@ def write_comparison(runs: Sequence[Path], out_dir: Path, *, method: parts.Metho
         out_dir: where to write.
         method: how embeddings are flattened.
         levels: metric levels (fractions) to answer "how many labels" for, besides the usual ones.
+        across: settings in which the runs may differ, besides strategy and objective: dotted keys or groups.
 
     Returns:
         Path of the page.
@@ -50,41 +53,67 @@ def write_comparison(runs: Sequence[Path], out_dir: Path, *, method: parts.Metho
     found = find_runs(runs)
     if not found:
         raise DataError(explain(expected="at least one run", got="none", where="report", do="name a folder below outputs/"))
-    check_one_protocol(found)
-    page = build_comparison(found, method, levels)
+    check_one_protocol(found, across)
+    page = build_comparison(found, method, levels, across)
     page.export(Path(out_dir))
     path = Path(out_dir) / "report.html"
     page.write(path)
     return path
 
 
-def build_comparison(runs: Sequence[Run], method: parts.Method = "pca", levels: Sequence[float] = ()) -> Page:
+def build_comparison(runs: Sequence[Run], method: parts.Method = "pca", levels: Sequence[float] = (), across: Sequence[str] = ()) -> Page:
     """Compose the page over runs of one protocol."""
-    groups = group_runs(runs)
-    full = next((s for s in groups if s.strategy == "full data"), None)
-    lines = [s for s in groups if s is not full] or list(groups)
+    groups = group_runs(runs, across)
+    full = full_data(groups)
+    lines = [s for s in groups if s.strategy != FULL_DATA] or list(groups)
+    compared, is_mixed = (*COMPARED, *across), len({s.training for s in groups}) > 1
     metric = pick_metric(runs)
     curve = curve_section(lines, full if full not in lines else None, metric)
     curve.missing += _missing(lines, full)
+    curve.text += _caution(lines, groups, full, metric) if metric else ""
     sections = [curve]
     if metric is not None:
         curve.files.append(curve_table(lines, full, metric))
         tables = [summary_table(lines, full, metric), _pairs(lines, metric)]
         sections.append(Section("summary", "Who is better", tables=[table for table in tables if table.rows]))
     sections += [levels_section(lines, full, metric, levels), classes_section(lines, metric), distribution_section(lines), _images(lines),
-                 _utilities(lines), _embeddings(lines, method), _costs(lines), _settings(runs, lines, full)]
+                 _utilities(lines), _embeddings(lines, method), _costs(lines), _settings(runs, lines, full, _methods(groups, compared))]
     status = f"{len(runs)} runs" if all(r.is_complete for r in runs) else f"{sum(r.is_complete for r in runs)} of {len(runs)} runs complete"
     names = ", ".join(s.label for s in lines)
     reference = next((r for r in runs if not r.is_full), runs[0])
-    subtitle = f"{names} · protocol {reference.config.get('protocol', '?')} · fingerprint {fingerprint(reference)}"
+    shared = fingerprint(reference, across=compared if is_mixed else ())
+    subtitle = f"{names} · protocol {reference.config.get('protocol', '?')} · fingerprint {shared}"
     notes = [f"{run.strategy}, seed {run.seed}: {note}" for run in runs for note in run.notes]
     return Page(f"Comparison on {runs[0].dataset}", subtitle, status, all(r.is_complete for r in runs), _verdict(lines, full, metric),
                 _numbers(lines, full, metric), sections, notes)
 
 
+def _caution(lines: Sequence[Series], groups: Sequence[Series], full: Series | None, metric: str) -> str:
+    """Say what a reader must know where lines differ in training, or where random or full data exist more than once."""
+    text = ""
+    random = baseline(lines)
+    if len({s.training for s in lines}) > 1:
+        text += (" Lines here differ in how they were trained, too, as their names and the Settings say: only two lines trained alike tell what "
+                 "the choice of images is worth.")
+    if random is not None and sum(s.strategy == "random" for s in lines) > 1:
+        text += f" The baseline of every comparison below is {random.label}."
+    for series in groups:
+        if series.strategy == FULL_DATA and series is not full and last_values(series, metric):
+            text += f" Not drawn: {series.label}, {100 * mean_and_error(last_values(series, metric))[0]:.1f} %."
+    return text
+
+
+def _methods(series: Sequence[Series], compared: Sequence[str]) -> Table:
+    """What sets the lines apart; no rows if nothing but the strategy does."""
+    columns = differing([(s.strategy, s.runs[0]) for s in series], compared)
+    rows = [[s.label, s.strategy, *("" if values[k] is None else str(values[k]) for values in columns.values())] for k, s in enumerate(series)]
+    return Table("methods", "In what the lines differ", ["line", "strategy", *columns], rows if columns else [],
+                 note="Everything else that decides results is equal. Options of a strategy are listed where it has two variants here.")
+
+
 def _missing(lines: Sequence[Series], full: Series | None) -> list[tuple[str, str]]:
     first, missing = lines[0].runs[0], []
-    if not any(s.strategy == "random" for s in lines) and not first.is_full:
+    if baseline(lines) is None and not first.is_full:
         missing.append(("There is no random line. This makes it:", commands.random_line(first, lines[0].seeds)))
     if full is None:
         missing.append(("There is no full-data line. This makes it:", commands.full_data_line(first)))
@@ -170,8 +199,10 @@ def _costs(lines: Sequence[Series]) -> Section:
     return Section("cost", "Cost", text, tables=[Table("cost", "Cost of each run", columns, rows, digits=2)])
 
 
-def _settings(runs: Sequence[Run], lines: Sequence[Series], full: Series | None) -> Section:
+def _settings(runs: Sequence[Run], lines: Sequence[Series], full: Series | None, methods: Table) -> Section:
     section = Section("settings", "Settings")
+    if methods.rows:
+        section.tables.append(methods)
     for series in [*lines, *([full] if full and full not in lines else [])]:
         section.commands.append((f"{series.label}, seed {series.runs[0].seed}:", commands.reproduce(series.runs[0])))
     reference = next((r for r in runs if not r.is_full), runs[0])
@@ -182,7 +213,7 @@ def _settings(runs: Sequence[Run], lines: Sequence[Series], full: Series | None)
 
 
 def _verdict(lines: Sequence[Series], full: Series | None, metric: str | None) -> str:
-    random = next((s for s in lines if s.strategy == "random"), None)
+    random = baseline(lines)
     if metric is None:
         return "No evaluation has been written yet."
     if random is None or len(lines) < 2:
@@ -198,7 +229,8 @@ def _verdict(lines: Sequence[Series], full: Series | None, metric: str | None) -
     if not sentences:
         return ""
     sentences.sort(key=lambda item: -item[0])
-    return "Area under the curve against random: " + "; ".join(text for _, text in sentences) + f". Errors are {STANDARD_ERRORS:g} standard errors."
+    listed = "; ".join(text for _, text in sentences)
+    return f"Area under the curve against {random.label}: {listed}. Errors are {STANDARD_ERRORS:g} standard errors."
 
 
 def _numbers(lines: Sequence[Series], full: Series | None, metric: str | None) -> list[Headline]:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from al_lab.core.errors import DataError
 from al_lab.reporting import commands
 from al_lab.reporting import run_sections as parts
 from al_lab.reporting.find import read_run
+from al_lab.reporting.labels import FULL_DATA, is_supervised
 from al_lab.reporting.page import Headline, Page
-from al_lab.reporting.protocol import Series, check_one_protocol, group_runs, same_protocol
+from al_lab.reporting.protocol import COMPARED, Series, baseline, check_one_protocol, full_data, group_runs, same_protocol, training_of
 from al_lab.reporting.run_folder import Run
 from al_lab.reporting.sections import (
     classes_section,
@@ -64,10 +66,10 @@ def write_report(run_dir: Path, others: Sequence[Path] = (), *, exports_dir: Pat
 def build_page(run: Run, family: Sequence[Run], method: parts.Method = "pca", levels: Sequence[float] = ()) -> Page:
     """Compose the page of a run; ``family`` are the runs it is drawn with, itself included."""
     groups = group_runs(family)
-    full = next((s for s in groups if s.strategy == "full data"), None)
-    lines = [s for s in groups if s is not full] or [s for s in groups if run in s.runs]
+    full = full_data(groups)
+    lines = [s for s in groups if s.strategy != FULL_DATA] or [s for s in groups if run in s.runs]
     own = next((s for s in groups if run in s.runs), groups[0])
-    random = next((s for s in lines if s.strategy == "random"), None)
+    random = baseline(lines)
     metric = pick_metric([run]) or pick_metric(family)
     curve = curve_section(lines, full, metric)
     curve.missing += _missing(run, own, random, full)
@@ -79,7 +81,7 @@ def build_page(run: Run, family: Sequence[Run], method: parts.Method = "pca", le
                 parts.times_section(run), parts.settings_section(run)]
     subtitle = f"{run.dataset} · {run.name} · seed {run.seed}" + (f" · protocol {run.config['protocol']}" if run.config.get("protocol") else "")
     title = f"Full data on {run.dataset}" if run.is_full else f"{run.strategy} on {run.dataset}"
-    return Page(title, subtitle, _status(run), run.is_complete, _verdict(run, own, random, full, metric), _numbers(run, own, random, full, metric),
+    return Page(title, subtitle, _status(run), run.is_complete, _verdict(run, own, lines, full, metric), _numbers(run, own, random, full, metric),
                 sections, list(dict.fromkeys(run.notes)))
 
 
@@ -97,19 +99,31 @@ def _family(run: Run, named: Sequence[Run]) -> list[Run]:
             except DataError as error:
                 log.warning("the report leaves out a neighbour: %s", error)
                 continue
-            own_variant = other.strategy != run.strategy or other.name == run.name or other.is_full
-            if own_variant and same_protocol(run, other):
+            if _is_neighbor(run, other):
                 found[other.path] = other
     return _one_random(run, list(found.values()))
 
 
+def _is_neighbor(run: Run, other: Run) -> bool:
+    """Whether a run beside this one is drawn with it: its other seeds, the random and full-data lines trained alike or on human labels alone."""
+    if _is_other_seed(run, other):
+        return same_protocol(run, other)
+    if other.strategy == run.strategy and not other.is_full and training_of(other) == training_of(run):
+        return False  # another variant of the same strategy
+    return same_protocol(run, other, COMPARED if is_supervised(other) else ())
+
+
+def _is_other_seed(run: Run, other: Run) -> bool:
+    return not other.is_full and (other.strategy, other.name, training_of(other)) == (run.strategy, run.name, training_of(run))
+
+
 def _one_random(run: Run, runs: list[Run]) -> list[Run]:
-    names: dict[str, int] = {}
-    for other in runs:
-        if other.strategy == "random" and not other.is_full and run.strategy != "random":
-            names[other.name] = names.get(other.name, 0) + 1
-    best = run.name if run.name in names else max(names, key=lambda n: (names[n], n), default=None)
-    return [r for r in runs if r is run or r.is_full or r.strategy != "random" or run.strategy == "random" or r.name == best]
+    """Keep one random line for each way to train: the one of this run's name, or that with most runs."""
+    lines = Counter((training_of(r), r.name) for r in runs if r.strategy == "random" and not r.is_full and not _is_other_seed(run, r))
+    best: dict[str, str] = {}
+    for (training, name), _ in sorted(lines.items(), key=lambda item: (item[0][1] == run.name, item[1], item[0][1])):
+        best[training] = name
+    return [r for r in runs if r is run or r.is_full or r.strategy != "random" or _is_other_seed(run, r) or r.name == best[training_of(r)]]
 
 
 def _status(run: Run) -> str:
@@ -130,7 +144,8 @@ def _missing(run: Run, own: Series, random: Series | None, full: Series | None) 
     return missing
 
 
-def _verdict(run: Run, own: Series, random: Series | None, full: Series | None, metric: str | None) -> str:
+def _verdict(run: Run, own: Series, lines: Sequence[Series], full: Series | None, metric: str | None) -> str:
+    random = baseline(lines)
     if metric is None or not run.metrics:
         return "No evaluation has been written yet."
     column = spent_columns([run])[0]
@@ -142,15 +157,23 @@ def _verdict(run: Run, own: Series, random: Series | None, full: Series | None, 
     sentence += f", {100 * run.column(metric)[-1] / whole:.0f} % of what full data gives." if math.isfinite(whole) and whole > 0 else "."
     if random is None or own is random or run.is_full:
         return sentence
+    sentence += _against(own, random, metric, column)
+    alike = next((s for s in lines if s.strategy == "random" and s is not own and s.training == own.training), None)
+    if alike is not None and alike is not random:
+        sentence += _against(own, alike, metric, column) + " The first counts the training too, the second the choice of images alone."
+    return sentence
+
+
+def _against(own: Series, random: Series, metric: str, column: str) -> str:
     pair = compare_with_random(own, random, metric, column)
     if not pair.seeds:
-        return sentence + " Random has no seed in common with it yet, so there is no paired comparison."
+        return f" {random.label[0].upper()}{random.label[1:]} has no seed in common with it yet, so there is no paired comparison."
     if len(pair.seeds) == 1:
-        return sentence + (f" Against random, its area under the curve differs by {_signed(pair.mean)} points on one seed, "
-                           "which proves nothing: run more seeds.")
+        return (f" Against {random.label}, its area under the curve differs by {_signed(pair.mean)} points on one seed, "
+                "which proves nothing: run more seeds.")
     half = 100 * STANDARD_ERRORS * pair.standard_error
-    return sentence + (f" Against random, its area under the curve differs by {_signed(pair.mean)} ± {half:.1f} points "
-                       f"(two standard errors, {len(pair.seeds)} paired seeds): {pair.verdict}.")
+    return (f" Against {random.label}, its area under the curve differs by {_signed(pair.mean)} ± {half:.1f} points "
+            f"(two standard errors, {len(pair.seeds)} paired seeds): {pair.verdict}.")
 
 
 def _signed(value: float) -> str:
@@ -188,9 +211,10 @@ def _saving(run: Run, own: Series, random: Series, metric: str) -> list[Headline
     if not len(ours.mean) or not len(theirs.mean):
         return []
     level = float(theirs.mean[-1])
-    need, baseline = labels_to_reach(ours.spent, ours.mean, level), labels_to_reach(theirs.spent, theirs.mean, level)
-    if need is None or not baseline:
-        return [Headline("–", "saved against random", "random's last point is not reached")]
-    return [Headline(f"{100 * (1 - need / baseline):.0f} %".replace("-", "−"), "labels saved against random", f"to reach {100 * level:.1f} %")]
+    need, fewest = labels_to_reach(ours.spent, ours.mean, level), labels_to_reach(theirs.spent, theirs.mean, level)
+    if need is None or not fewest:
+        return [Headline("–", f"saved against {random.label}", f"{random.label}'s last point is not reached")]
+    saved = f"{100 * (1 - need / fewest):.0f} %".replace("-", "−")
+    return [Headline(saved, f"labels saved against {random.label}", f"to reach {100 * level:.1f} %")]
 
 

@@ -1,4 +1,4 @@
-"""Which runs may share a figure: those that differ in strategy, seed and machine only."""
+"""Which runs may share a figure, and which of them the others are measured against."""
 
 import hashlib
 import json
@@ -8,20 +8,26 @@ from typing import Any
 
 from al_lab.core.errors import DataError, explain
 from al_lab.core.fingerprint import frozen
+from al_lab.reporting.labels import FULL_DATA, GROUPS, is_below, is_supervised, line_labels
 from al_lab.reporting.run_folder import Run
 from al_lab.reporting.stats import Band, Curve, band
 
-# The groups that change results. The word `protocol` itself is left out: what it picked is in these groups.
-_GROUPS = ("dataset", "detector", "segmenter", "objective", "budget", "trainer")
+# What a report compares instead of holding it fixed: a semi-supervised method is a way to choose and a way to train.
+COMPARED = ("objective",)
 
 
 @dataclass(frozen=True)
 class Series:
-    """The runs of one strategy, one per seed."""
+    """The runs of one method, one per seed.
+
+    Attributes:
+        training: a hash of what its training may differ in from the other lines'.
+    """
 
     label: str
     strategy: str
     runs: tuple[Run, ...]
+    training: str = ""
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -38,75 +44,104 @@ class Series:
         return band(list(self.curves(metric, spent).values()))
 
 
-def protocol_of(run: Run, with_budget: bool = True) -> dict[str, Any]:
-    """Return what has to be equal, flat: ``{"trainer.lr": 0.001, …}``."""
-    groups = _GROUPS if with_budget else tuple(g for g in _GROUPS if g != "budget")
-    return {k: v for k, v in frozen({g: run.config.get(g) for g in groups}).items() if k != "budget.cycles"}  # more cycles continue a run
+def protocol_of(run: Run, with_budget: bool = True, across: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what has to be equal, flat: ``{"trainer.lr": 0.001, …}``; what lies below a key of ``across`` is left out."""
+    groups = GROUPS if with_budget else tuple(g for g in GROUPS if g != "budget")
+    flat = frozen({g: run.config.get(g) for g in groups})
+    return {k: v for k, v in flat.items() if k != "budget.cycles" and not is_below(k, across)}  # more cycles continue a run
 
 
-def fingerprint(run: Run, with_budget: bool = True) -> str:
+def fingerprint(run: Run, with_budget: bool = True, across: Sequence[str] = ()) -> str:
     """Return a short hash of `protocol_of`."""
-    text = json.dumps(protocol_of(run, with_budget), sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
+    return _hash(protocol_of(run, with_budget, across))
 
 
-def differences(a: Run, b: Run, with_budget: bool = True) -> list[str]:
+def differences(a: Run, b: Run, with_budget: bool = True, across: Sequence[str] = ()) -> list[str]:
     """Say where two protocols differ: ``trainer.lr: 0.001 against 0.01``."""
-    first, second = protocol_of(a, with_budget), protocol_of(b, with_budget)
+    first, second = protocol_of(a, with_budget, across), protocol_of(b, with_budget, across)
     missing = "(absent)"
     return [f"{key}: {first.get(key, missing)} against {second.get(key, missing)}"
             for key in sorted(set(first) | set(second)) if first.get(key, missing) != second.get(key, missing)]
 
 
-def check_one_protocol(runs: Sequence[Run]) -> None:
-    """Refuse to mix protocols; a full-data run may differ in its budget.
+def check_one_protocol(runs: Sequence[Run], across: Sequence[str] = ()) -> None:
+    """Refuse to mix protocols; objectives may differ, and a full-data run in its budget.
+
+    Args:
+        runs: the runs of a page.
+        across: further settings that are compared on purpose, dotted keys or whole groups.
 
     Raises:
-        DataError: naming two runs and the settings in which they differ.
+        DataError: naming two runs and the settings in which they differ, or a key of ``across`` that is none.
     """
+    unknown = [key for key in across if key.split(".", 1)[0] not in GROUPS]
+    if unknown:
+        raise DataError(explain(expected=f"a setting below {', '.join(GROUPS)}", got=unknown[0], where="--across",
+                                do="name it as in the Settings of a report, e.g. trainer.batch_size"))
     if not runs:
         return
+    compared = (*COMPARED, *across)
     reference = next((r for r in runs if not r.is_full), runs[0])
     for run in runs:
-        with_budget = not (run.is_full or reference.is_full)
-        if fingerprint(run, with_budget) == fingerprint(reference, with_budget):
+        if same_protocol(reference, run, compared):
             continue
-        different = differences(reference, run, with_budget)
+        different = differences(reference, run, not (run.is_full or reference.is_full), compared)
         shown = "; ".join(different[:5]) + (f"; and {len(different) - 5} more" if len(different) > 5 else "")
-        raise DataError(explain(expected="runs of one protocol (only strategy, seed and machine may differ)", got=shown,
+        key = different[0].split(":", 1)[0]
+        raise DataError(explain(expected="runs of one protocol (only strategy, objective, seed and machine may differ)", got=shown,
                                 where=f"{reference.path} and {run.path}", do="make one report per protocol, or rerun one of them with the "
-                                "other's settings (protocol=… pins them for every strategy)"))
+                                "other's settings (protocol=… pins them for every strategy); scripts/report.py --across "
+                                f"{key} compares them on purpose"))
 
 
-def same_protocol(run: Run, other: Run) -> bool:
+def same_protocol(run: Run, other: Run, across: Sequence[str] = ()) -> bool:
     """Whether two runs may share a figure."""
     with_budget = not (run.is_full or other.is_full)
-    return fingerprint(run, with_budget) == fingerprint(other, with_budget)
+    return fingerprint(run, with_budget, across) == fingerprint(other, with_budget, across)
 
 
-def group_runs(runs: Sequence[Run]) -> list[Series]:
-    """Group runs by strategy (and by name where one strategy has several), random and full data last.
+def training_of(run: Run, across: Sequence[str] = ()) -> str:
+    """Return a hash of the part of the training that may differ on a page."""
+    return _hash({k: v for k, v in protocol_of(run).items() if is_below(k, (*COMPARED, *across))})
+
+
+def group_runs(runs: Sequence[Run], across: Sequence[str] = ()) -> list[Series]:
+    """Group runs by strategy, name and training; random and full data last, within a strategy the supervised ones first.
 
     Raises:
         DataError: if two runs of a group have the same seed.
     """
-    groups: dict[tuple[str, str], list[Run]] = {}
+    groups: dict[tuple[str, str, str], list[Run]] = {}
     for run in runs:
-        groups.setdefault(("full data", "") if run.is_full else (run.strategy, run.name), []).append(run)
-    names_of: dict[str, int] = {}
-    for strategy, _ in groups:
-        names_of[strategy] = names_of.get(strategy, 0) + 1
+        key = (FULL_DATA, "") if run.is_full else (run.strategy, run.name)
+        groups.setdefault((*key, training_of(run, across)), []).append(run)
+    labels = line_labels([(strategy, members[0]) for (strategy, _, _), members in groups.items()], (*COMPARED, *across))
     series = []
-    for (strategy, name), members in groups.items():
+    for label, ((strategy, _, training), members) in zip(labels, groups.items(), strict=True):
         members.sort(key=lambda r: (r.seed, str(r.path)))
         _check_seeds(strategy, members)
-        label = strategy if names_of[strategy] == 1 else f"{strategy} ({name})"
-        series.append(Series(label, strategy, tuple(members)))
-    return sorted(series, key=lambda s: ({"random": 1, "full data": 2}.get(s.strategy, 0), s.label))
+        series.append(Series(label, strategy, tuple(members), training))
+    return sorted(series, key=lambda s: ({"random": 1, FULL_DATA: 2}.get(s.strategy, 0), s.strategy, not is_supervised(s.runs[0]), s.label))
+
+
+def baseline(lines: Sequence[Series]) -> Series | None:
+    """Return the random line the others are measured against: the supervised one if there are several, then the one with most seeds."""
+    randoms = [s for s in lines if s.strategy == "random"]
+    return min(randoms, key=lambda s: (not is_supervised(s.runs[0]), -len(s.runs), s.label), default=None)
+
+
+def full_data(groups: Sequence[Series]) -> Series | None:
+    """Return the full-data line to draw: the one trained as the baseline is, if there are several."""
+    full, random = [s for s in groups if s.strategy == FULL_DATA], baseline(groups)
+    return min(full, key=lambda s: (random is not None and s.training != random.training, not is_supervised(s.runs[0])), default=None)
+
+
+def _hash(value: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:10]
 
 
 def _check_seeds(label: str, runs: Sequence[Run]) -> None:
     for a, b in zip(runs, runs[1:], strict=False):
-        if a.seed == b.seed and label != "full data":
+        if a.seed == b.seed and label != FULL_DATA:
             raise DataError(explain(expected=f"one run of {label!r} per seed", got=f"two with seed {a.seed}", where=f"{a.path} and {b.path}",
                                     do="leave one of them out"))

@@ -7,7 +7,7 @@ import numpy as np
 
 from al_lab.reporting import figures
 from al_lab.reporting.page import Picture, Section
-from al_lab.reporting.protocol import Series
+from al_lab.reporting.protocol import Series, baseline
 from al_lab.reporting.run_folder import METRIC_LABELS, Run
 from al_lab.reporting.stats import STANDARD_ERRORS, Paired, area_under_curve, labels_to_reach, mean_and_error, paired_difference
 from al_lab.reporting.tables import Table
@@ -81,11 +81,11 @@ def compare_with_random(series: Series, random: Series | None, metric: str, colu
 def levels(lines: Sequence[Series], full: Series | None, metric: str, column: str, asked: Sequence[float] = ()) -> list[tuple[str, float]]:
     """Return the levels worth asking for: those asked, random's last point, shares of the full-data value."""
     chosen = [(f"{100 * level:g} %", level) for level in asked]
-    random = next((s for s in lines if s.strategy == "random"), None)
+    random = baseline(lines)
     bands = {s.label: s.band(metric, column) for s in lines}
     reached = max((float(b.mean.max()) for b in bands.values() if len(b.mean)), default=math.nan)
     if random and len(bands[random.label].mean) and len(lines) > 1:
-        chosen.append(("random's last point", float(bands[random.label].mean[-1])))
+        chosen.append((f"{random.label}'s last point", float(bands[random.label].mean[-1])))
     whole = mean_and_error(last_values(full, metric))[0] if full else math.nan
     if math.isfinite(whole):
         chosen += [(f"{share} % of full data", whole * share / 100) for share in (80, 90, 95)]
@@ -101,7 +101,8 @@ def levels_section(lines: Sequence[Series], full: Series | None, metric: str | N
         return section
     column = spent_columns([run for s in lines for run in s.runs])[0]
     bands = {s.label: s.band(metric, column) for s in lines}
-    random = next((s.label for s in lines if s.strategy == "random"), None)
+    reference = baseline(lines)
+    random = reference.label if reference else "random"
     rows: list[list] = []
     unreached: list[str] = []
     for name, level in levels(lines, full, metric, column, asked):
@@ -109,43 +110,52 @@ def levels_section(lines: Sequence[Series], full: Series | None, metric: str | N
         if all(need is None for need in needs.values()):
             unreached.append(f"{name} ({100 * level:.1f} %)")
             continue
-        baseline = needs.get(random)
+        fewest = needs.get(random)
         for series in lines:
             need = needs[series.label]
-            saved = 100 * (1 - need / baseline) if need is not None and baseline and series.label != random else None
+            saved = 100 * (1 - need / fewest) if need is not None and fewest and series.label != random else None
             rows.append([name, 100 * level, series.label, need if need is not None else math.nan, saved if saved is not None else math.nan])
     section.text = "Where the mean curve first reaches a level, interpolated between cycles. A dash: not reached, or nothing to compare with."
     section.text += f" Nobody reaches {', '.join(unreached)}." if unreached else ""
     if not rows:
         return section if unreached else Section("levels", "Labels needed")
     section.tables.append(Table("labels_needed", "Labels needed to reach a level", ["level", f"{metric_label(metric)}, %", "strategy",
-                          SPENT_LABELS[column], "saved against random, %"], rows, digits=[0, 1, 0, 0, 0]))
+                          SPENT_LABELS[column], f"saved against {random}, %"], rows, digits=[0, 1, 0, 0, 0]))
     return section
 
 
 def summary_table(lines: Sequence[Series], full: Series | None, metric: str) -> Table:
     """Return one row per strategy: last point, area under the curve, and the verdict against random."""
-    random = next((s for s in lines if s.strategy == "random"), None)
+    random = baseline(lines)
     column = spent_columns([run for s in lines for run in s.runs])[0]
-    rows = []
+    alike = {s.label: next((r for r in lines if r.strategy == "random" and r is not s and r.training == s.training), None) for s in lines}
+    has_alike = len({s.training for s in lines}) > 1 and any(alike.values())
+    rows: list[list] = []
     for series in lines:
         curves = series.curves(metric, column)
         last, last_error = mean_and_error([float(c.metric[-1]) for c in curves.values()])
         area, area_error = mean_and_error([area_under_curve(c) for c in curves.values()])
         row = [series.label, len(curves), 100 * last, 100 * last_error, 100 * area, 100 * area_error]
-        if series is random or random is None:
-            rows.append([*row, math.nan, math.nan, "" if random is None else "baseline"])
-            continue
-        pair = compare_with_random(series, random, metric, column)
-        seeds = f" ({len(pair.seeds)} seeds)" if len(pair.seeds) > 1 else ""
-        rows.append([*row, 100 * pair.mean, 100 * pair.standard_error, pair.verdict + seeds])
+        row += [math.nan, math.nan, "baseline"] if series is random else _against(series, random, metric, column)
+        rows.append(row + (_against(series, alike[series.label], metric, column) if has_alike else []))
     if full:
         last, error = mean_and_error(last_values(full, metric))
-        rows.append(["full data", len(full.runs), 100 * last, 100 * error, math.nan, math.nan, math.nan, math.nan, ""])
-    columns = ["strategy", "seeds", "last point", "± SE", "area under curve", "± SE of area", "area minus random", "± SE of difference", "verdict"]
+        rows.append([full.label, len(full.runs), 100 * last, 100 * error, *[math.nan] * 4, "", *([math.nan, math.nan, ""] if has_alike else [])])
+    columns = ["strategy", "seeds", "last point", "± SE", "area under curve", "± SE of area", f"area minus {random.label if random else 'random'}",
+               "± SE of difference", "verdict"]
+    columns += ["area minus random trained alike", "± SE of that", "verdict on the choice alone"] if has_alike else []
     return Table("summary", f"{metric_label(metric)}, in percent", columns, rows, digits=2,
                  note="Area under the curve is its mean height over the labels bought; differences are paired by seed over the range both cover. "
                  f"Clearly better (or worse): the mean difference is more than {STANDARD_ERRORS:g} of its standard errors (SE).")
+
+
+def _against(series: Series, random: Series | None, metric: str, column: str) -> list:
+    """Return difference, standard error and verdict."""
+    if random is None:
+        return [math.nan, math.nan, ""]
+    pair = compare_with_random(series, random, metric, column)
+    seeds = f" ({len(pair.seeds)} seeds)" if len(pair.seeds) > 1 else ""
+    return [100 * pair.mean, 100 * pair.standard_error, pair.verdict + seeds]
 
 
 def classes_section(lines: Sequence[Series], metric: str | None) -> Section:

@@ -36,21 +36,29 @@ _RC = {
 
 
 def color_of(strategy: str, label: str = "", labels: Sequence[str] = ()) -> str:
-    """Colour of a strategy; one that isn't known (or has several variants, told apart by label) takes the next free colour."""
-    if strategy in _STRATEGY_COLORS and label in ("", strategy):
+    """Colour of a strategy; of several variants the first listed keeps it. What isn't known takes the next free colour."""
+    if strategy in _STRATEGY_COLORS and _is_first(strategy, label, labels):
         return _STRATEGY_COLORS[strategy]
     return _OTHER_COLORS[_rank(label or strategy, labels) % len(_OTHER_COLORS)]
 
 
 def marker_of(strategy: str, label: str = "", labels: Sequence[str] = ()) -> str:
     """Marker of a strategy, so that a figure survives a black-and-white printer."""
-    if strategy in _MARKERS and label in ("", strategy):
+    if strategy in _MARKERS and _is_first(strategy, label, labels):
         return _MARKERS[strategy]
     return _OTHER_MARKERS[_rank(label or strategy, labels) % len(_OTHER_MARKERS)]
 
 
+def _is_first(strategy: str, label: str, labels: Sequence[str]) -> bool:
+    return label in ("", strategy) or label == next((name for name in labels if _strategy_in(name) == strategy), None)
+
+
+def _strategy_in(label: str) -> str:
+    return label.split(" (", 1)[0]
+
+
 def _rank(label: str, labels: Sequence[str]) -> int:
-    others = sorted(name for name in labels if name not in _STRATEGY_COLORS)
+    others = sorted(name for name in labels if not (_strategy_in(name) in _STRATEGY_COLORS and _is_first(_strategy_in(name), name, labels)))
     return others.index(label) if label in others else sum(label.encode())
 
 

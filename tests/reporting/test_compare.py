@@ -83,3 +83,37 @@ def test_runs_in_progress_and_without_metrics(maker):
     page = build_comparison(runs)
     assert page.status == "1 of 3 runs complete"
     assert section(page, "curve").text.startswith("VOC07 AP50")
+
+
+def objectives(maker):
+    csd = {"objective": {"_target_": "al_lab.objectives.csd.CSD"}}
+    for seed in range(2):
+        maker.run("random", seed)
+        maker.run("random", seed, name="objective=csd", **csd)
+        maker.run("entropy", seed, name="objective=csd", **csd)
+    maker.run("random", 0, 0, name="budget=full", initial=1.0)
+    maker.run("random", 0, 0, name="budget=full,objective=csd", initial=1.0, **csd)
+    return maker.root / "outputs"
+
+
+def test_training_methods_are_compared_with_their_difference_shown(maker):
+    page = build_comparison(find_runs([objectives(maker)]))
+    assert page.verdict.startswith("Area under the curve against random (supervised): entropy (csd) +")
+    text = section(page, "curve").text
+    assert "only two lines trained alike tell" in text
+    assert "The baseline of every comparison below is random (supervised)" in text
+    assert "Not drawn: full data (csd)" in text
+    assert [(r["line"], r["objective"]) for r in table(page, "methods")] == [
+        ("entropy (csd)", "csd"), ("random (supervised)", "supervised"), ("random (csd)", "csd"),
+        ("full data (supervised)", "supervised"), ("full data (csd)", "csd")]
+    rows = {r["strategy"]: r for r in table(page, "summary")}
+    assert rows["random (supervised)"]["verdict"] == "baseline"
+    alike = float(rows["entropy (csd)"]["area minus random trained alike"])
+    both = float(rows["entropy (csd)"]["area minus random (supervised)"])
+    assert alike == pytest.approx(both - float(rows["random (csd)"]["area minus random (supervised)"]))
+    assert rows["random (csd)"]["area minus random trained alike"] == ""
+
+
+def test_one_way_to_train_needs_no_words_about_it(built):
+    assert "trained" not in section(built, "curve").text
+    assert not section(built, "settings").tables

@@ -225,3 +225,17 @@ def test_a_run_folder_can_be_moved(maker, tmp_path):
     moved = tmp_path / "elsewhere"
     shutil.move(folder, moved)
     assert page_of(moved).title == "entropy on shapes"
+
+
+def test_a_run_is_measured_against_both_random_lines(maker):
+    csd = {"objective": {"_target_": "al_lab.objectives.csd.CSD"}}
+    for seed in range(2):
+        run = maker.run("entropy", seed, **csd)
+        maker.run("random", seed, name="objective=csd", **csd)
+        maker.run("random", seed, name="protocol=mgral")
+        maker.run("random", seed, name="a-third", objective={"_target_": "al_lab.objectives.isd.ISD"})
+    assert {r.name for r in _family(read_run(run), [])} == {"default", "objective=csd", "protocol=mgral"}
+    page = page_of(run)
+    assert re.search(r"Against random \(supervised\), .* Against random \(csd\), .* the second the choice of images alone\.", page.verdict)
+    supervised = read_run(maker.root / "outputs/shapes/random/protocol=mgral/seed0")
+    assert {r.name for r in _family(supervised, [])} == {"protocol=mgral"}

@@ -2,7 +2,7 @@ import pytest
 
 from al_lab.core.errors import DataError
 from al_lab.reporting.find import read_run
-from al_lab.reporting.protocol import check_one_protocol, fingerprint, group_runs, same_protocol
+from al_lab.reporting.protocol import baseline, check_one_protocol, fingerprint, full_data, group_runs, same_protocol
 
 
 def test_strategy_seed_and_machine_may_differ(maker):
@@ -50,3 +50,47 @@ def test_two_runs_of_one_seed_are_refused(maker):
     a.rename(b)
     with pytest.raises(DataError, match="two with seed 0.*leave one of them out"):
         group_runs([read_run(b), read_run(maker.run("entropy", 0))])
+
+
+def csd(maker, strategy="random", name="objective=csd", seed=0, **changes):
+    return maker.run(strategy, seed, name=name, **{"objective___target_": "al_lab.objectives.csd.CSD", **changes})
+
+
+def read(paths):
+    return [read_run(p) for p in paths]
+
+
+def test_objectives_are_compared_and_named(maker):
+    runs = read([csd(maker), maker.run("random"), csd(maker, "al_ssl", "default"), maker.run("random", 0, 0, name="full", initial=1.0)])
+    check_one_protocol(runs)
+    assert [s.label for s in group_runs(runs)] == ["al_ssl (csd)", "random (supervised)", "random (csd)", "full data (supervised)"]
+
+
+def test_lines_are_named_by_the_options_that_set_them_apart(maker):
+    runs = read([maker.run("al_ssl", name=f"rule={rule}", strategy__rule=rule, strategy__path=f"/x/{rule}")
+                 for rule in ("product", "inconsistency")] + [maker.run("random")])
+    assert [s.label for s in group_runs(runs)] == ["al_ssl (rule=inconsistency)", "al_ssl (rule=product)", "random"]
+    runs += read([csd(maker, "al_ssl", f"tau={tau}", objective__tau=tau, strategy__rule="product") for tau in (0.5, 0.99)])
+    assert [s.label for s in group_runs(runs)] == ["al_ssl (supervised, rule=inconsistency)", "al_ssl (supervised, rule=product)",
+                                                   "al_ssl (csd, tau=0.5, rule=product)", "al_ssl (csd, tau=0.99, rule=product)",
+                                                   "random (supervised)"]
+
+
+def test_other_settings_are_compared_on_purpose_only(maker):
+    runs = read([maker.run("random"), csd(maker, trainer__batch_size=16)])
+    with pytest.raises(DataError, match=r"trainer.batch_size: \(absent\) against 16.*--across trainer.batch_size"):
+        check_one_protocol(runs)
+    check_one_protocol(runs, ["trainer.batch_size"])
+    assert [s.label for s in group_runs(runs, ["trainer.batch_size"])] == ["random (supervised)", "random (csd, batch_size=16)"]
+    with pytest.raises(DataError, match="--across: expected a setting below.*got nonsense"):
+        check_one_protocol(runs, ["nonsense"])
+
+
+def test_the_supervised_random_line_is_the_baseline(maker):
+    series = group_runs(read([csd(maker), csd(maker, seed=1), maker.run("random"), csd(maker, name="full,csd", cycles=0, initial=1.0),
+                              maker.run("random", 0, 0, name="full", initial=1.0)]))
+    assert baseline(series).label == "random (supervised)"
+    assert full_data(series).label == "full data (supervised)"
+    only_csd = [s for s in series if "csd" in s.label]
+    assert baseline(only_csd).label == "random (csd)"
+    assert baseline(only_csd[:0]) is None

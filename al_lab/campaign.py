@@ -21,9 +21,9 @@ from al_lab.core.files import folder_lock, read_json, sha256, write_json, write_
 from al_lab.core.ledger import Ledger
 from al_lab.core.pool import INITIAL, purchase_dir
 from al_lab.core.stage import Stage, StageContext
-from al_lab.metrics.build import build_metrics
 from al_lab.progress import Eta
 from al_lab.publish import Publisher, renew_report
+from al_lab.rehearsal import check_values
 from al_lab.stages.annotate import Annotate, Initialize, load_pool
 from al_lab.stages.evaluate import Evaluate
 from al_lab.stages.score import Score
@@ -50,7 +50,7 @@ def run_campaign(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     """
     run_dir = run_dir.absolute()
     if config.get("restart") or not (run_dir / "ledger.jsonl").is_file():
-        _check_values(config)
+        check_values(config)
     if config.get("restart"):
         _set_aside(run_dir)
     with folder_lock(run_dir), _log_file(run_dir):
@@ -126,15 +126,6 @@ def _build(config: dict[str, Any], run_dir: Path) -> StageContext:
     pool = load_pool(dataset.pool_ids, run_dir, 0)
     return StageContext(run_dir=run_dir, cycle=0, pool=pool, config=config, dataset=dataset, strategy=build(config["strategy"]),
                         budget=budget, oracle=build(config["oracle"]), executor=build(config["executor"]))
-
-
-def _check_values(config: Mapping[str, Any]) -> None:
-    """Refuse values that only the objects themselves can judge, before a folder is created or moved, let alone a model trained."""
-    for group in ("strategy", "oracle", "executor", "objective"):
-        if config.get(group):
-            build(config[group])
-    if config.get("detector"):
-        build_metrics(config["dataset"].get("metrics") or ())
 
 
 def _adopt_config(config: dict[str, Any], run_dir: Path, ledger: Ledger) -> None:

@@ -291,7 +291,7 @@ def build(node: Mapping[str, Any], **runtime: Any) -> Any:
         while cause is not None and not isinstance(cause, LabError):
             cause = cause.__cause__
         if cause is not None:
-            raise cause from None
+            raise cause from cause.__cause__
         raise
 
 

@@ -15,11 +15,11 @@ CONFIG = {"core", "config", "checks", "signatures"}
 LAYERS: dict[str, set[str]] = {
     "core": set(), "acquisition": CORE, "metrics": CORE, "data": CORE, "execution": CORE, "reporting": CORE,
     "config": CONFIG, "checks": CONFIG, "signatures": CONFIG,
-    "models": {"core", "data"}, "objectives": {"core", "data", "models"},
+    "models": {"core", "data", "acquisition"}, "objectives": {"core", "data", "models", "acquisition"},
     "learners": CONFIG | {"data", "models", "objectives"},
-    "stages": CONFIG | {"data", "execution", "metrics", "learners"},
+    "stages": CONFIG | {"data", "execution", "metrics", "acquisition", "learners"},
     "strategies": CONFIG | {"data", "execution", "metrics", "acquisition", "learners", "stages"},
-    "progress": CORE, "publish": CONFIG | {"reporting"},
+    "rehearsal": CONFIG | {"metrics", "models"}, "progress": CORE, "publish": CONFIG | {"reporting"},
 }
 EVERYTHING = {"campaign", "benchmarks", "sweep", "command"}  # the top of the house
 THIRD_PARTY = {

@@ -9,12 +9,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.utils import JobReturn
+
 from al_lab.config import check_sweep, readable
 from al_lab.core.files import write_json
 
 _MAX_METRICS = 4
 _NOT_METRICS = ("status", "run_dir", "message")
 _current: "Sweep | None" = None  # of this process, for `finish`
+
+
+class _Failed(JobReturn):
+    """A job that failed with a sentence of ours, which Hydra would precede by a line about overrides."""
+
+    @property
+    def return_value(self) -> Any:
+        raise self._return_value
 
 
 class Sweep:
@@ -42,12 +52,15 @@ class Sweep:
 
     def on_job_end(self, config: Any, job_return: Any, **_: Any) -> None:
         """Write down how a job of the sweep ended (in the job's own process)."""
-        if self.results is None:
-            return
         is_done = job_return.status.name == "COMPLETED"
         value = job_return._return_value  # the property raises what the job raised
+        sentence = None if is_done else readable(value)
+        if sentence is not None:
+            job_return.__class__ = _Failed
+        if self.results is None:
+            return
         record = {"overrides": list(config.hydra.overrides.task), "outcome": value if is_done else None,
-                  "error": None if is_done else readable(value) or f"{type(value).__name__}: {value}"}
+                  "error": None if is_done else sentence or f"{type(value).__name__}: {value}"}
         write_json(self.results / f"{config.hydra.job.num}.json", json.loads(json.dumps(record, default=str)))
 
     def __getattr__(self, name: str) -> Any:

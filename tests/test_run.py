@@ -91,8 +91,8 @@ def test_a_wrong_command_is_one_sentence_and_creates_nothing(command):
 def test_a_configuration_that_does_not_fit_is_a_sentence_and_creates_nothing(command):
     done = command("budget.initial=5000")
     assert (done.returncode, done.made) == (2, [])
-    assert "budget: expected a budget of at most the pool's 1200 images" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("budget: expected a budget of at most the pool's 1200 images")
+    assert len(done.stderr.splitlines()) == 1
     assert "Traceback" in command("budget.initial=5000", HYDRA_FULL_ERROR="1").stderr
 
 
@@ -101,6 +101,7 @@ def test_a_failure_is_a_sentence_and_a_bug_a_traceback(command):
     assert failed.returncode == 1
     assert "look at the log" in failed.stderr
     assert "Traceback" not in failed.stderr
+    assert "Error executing job" not in failed.stderr
     assert bug.returncode == 1
     assert "Traceback" in bug.stderr
 
@@ -109,6 +110,17 @@ def test_the_whole_configuration_can_be_printed(command):
     done = command("strategy=entropy", "dataset=voc", "--cfg", "job", "--resolve")
     assert yaml.safe_load(done.stdout)["budget"]["initial"] == 1000
     assert not done.made
+
+
+@pytest.mark.parametrize(("flags", "sentence"), [
+    (["-m", "seed=0,1", "--cfg", "job"], "got -m and --cfg; leave -m out to look at a configuration"),
+    (["--resolve"], "command line: expected --cfg beside --resolve, got none; add --cfg job"),
+])
+def test_flags_that_exclude_each_other_are_a_sentence(command, flags, sentence):
+    done = command(*flags)
+    assert (done.returncode, done.made) == (2, [])
+    assert sentence in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_ctrl_c_says_how_to_go_on(command, tmp_path):
@@ -131,6 +143,7 @@ def test_a_failed_job_hides_no_other(command):
                                          ["strategy=entropy", "seed=0", "FAILED"], ["strategy=entropy", "seed=1", "finished"]]
     assert "voc07_ap50=0.6" in rows[1]
     assert "dead worker" in " ".join(rows[2])
+    assert "Error executing job" not in done.stderr
     # the folders of single runs, and no multirun/ or other litter
     assert done.made == [f"outputs/shapes/{run}/config.yaml" for run in (
         "entropy/trainer.max_iters=900/seed1", "random/trainer.max_iters=900/seed0", "random/trainer.max_iters=900/seed1")]

@@ -31,8 +31,9 @@ def change(config: dict, **changes: object) -> dict:
     return config
 
 
-def test_the_default_configuration_is_right(config):
+def test_the_default_configuration_is_right_and_left_as_it_is(config, shapes):
     validate(config)
+    assert config == shapes
 
 
 @pytest.mark.parametrize("strategy", ["random.Random", "entropy.Entropy", "core_set.CoreSet", "margin.Margin"])
@@ -40,7 +41,10 @@ def test_a_foreign_learner_needs_no_objective(strategy):
     stub = stub_config({"_target_": f"al_lab.strategies.{strategy}"}, name="x")
     stub["dataset"]["name"] = "stub"
     stub["choices"]["protocol"] = "none"
+    assert stub["objective"] is None
     validate(stub)
+    with pytest.raises(ConfigError, match="expected an option of objective, got none"):
+        validate(stub | {"detector": {"_target_": "al_lab.models.tiny.TinyDetector"}})  # trained by us, it needs one
 
 
 @pytest.mark.parametrize(("changes", "sentence"), [

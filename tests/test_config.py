@@ -151,10 +151,11 @@ def test_options_are_picked_and_values_never_merged():
     assert config["budget"] == leaf("budget", "shapes")
 
 
-@pytest.mark.parametrize("args", [("detector", "mgral", "random", "voc"), ("segmenter", "mgral", "random", "voc"), ("variant", "nonsense", "x", "y"),
-                                  ("protocol", "auto", "nonsense", "nonsense")])
-def test_choose_returns_a_string_whatever_comes(args):
-    assert isinstance(choose(*args), str)
+@pytest.mark.parametrize(("args", "option"), [
+    (("detector", "mgral", "random", "voc"), "ssd300_voc"), (("segmenter", "mgral", "random", "voc"), "-"),
+    (("variant", "nonsense", "x", "y"), "-"), (("protocol", "auto", "nonsense", "nonsense"), "mgral"), (("protocol", "none", "x", "y"), "none")])
+def test_choose_returns_an_option_whatever_comes(args, option):
+    assert choose(*args) == option
 
 
 def test_nothing_to_choose_is_a_dash():
@@ -163,9 +164,10 @@ def test_nothing_to_choose_is_a_dash():
 
 
 def test_the_resolver_is_registered_by_the_import_and_needs_no_torch():
-    code = ("import sys; from al_lab.config import compose, validate; validate(compose(['strategy=entropy'])); "
-            "assert not {'torch', 'mmdet', 'pytorch_lightning'} & set(sys.modules), 'imported'")
-    subprocess.run([sys.executable, "-c", code], check=True)
+    code = "import sys; from al_lab.config import compose, validate; validate(compose(['strategy=entropy'])); print(*sys.modules)"
+    imported = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    assert "al_lab.checks" in imported
+    assert not {"torch", "mmdet", "pytorch_lightning"} & imported
 
 
 def test_a_protocol_may_use_a_variant_of_the_dataset():

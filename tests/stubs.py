@@ -1,9 +1,11 @@
 """A world small enough to run a campaign in milliseconds: data without pixels, learners without networks."""
 
+import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +13,7 @@ from al_lab.core.files import write_json
 from al_lab.core.labels import read_labels, read_pixel_labels
 from al_lab.core.rng import Rng
 from al_lab.core.types import Annotation, DenseView, Detections, ImageView
-from al_lab.learners.base import FitTask, Learner
+from al_lab.learners.base import FitTask, Learner, read_pseudo
 
 
 class StubDetection:
@@ -47,7 +49,7 @@ class StubDetection:
 class StubLearner(Learner):
     """"Trains" by hashing what it was given; what it says of an image depends on every label it has seen."""
 
-    provides = ("detections", "class_probs", "image_embedding")
+    provides = ("detections", "class_probs", "flip_probs", "image_embedding")
 
     def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes
@@ -57,7 +59,8 @@ class StubLearner(Learner):
         labels = read_labels(task.labels_dir, task.labeled)
         before = json.loads(task.init_checkpoint.read_text()) if task.init_checkpoint else None
         content = [sorted((i, json.dumps(a.to_json())) for i, a in labels.items()), task.seed, task.stop_at,
-                   before if task.start != "scratch" else None]
+                   before if task.start != "scratch" else None,
+                   {i: a.to_json() for i, a in read_pseudo(task).items()}]
         digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
         write_json(task.checkpoint, {"state": digest, "step": task.stop_at or 100})
         return {"loss": int(digest[:6], 16) / 2**24}
@@ -65,7 +68,7 @@ class StubLearner(Learner):
     def load(self, checkpoint: Path) -> None:
         self.state = json.loads(checkpoint.read_text())["state"]
 
-    def views(self, ids: Sequence[str], needs: Sequence[str]) -> Iterator[ImageView]:
+    def views(self, ids: Sequence[str], needs: Sequence[str], options: Mapping[str, Any] | None = None) -> Iterator[ImageView]:
         for i in ids:
             rng = Rng(0, self.state, i).generator()
             n = int(rng.integers(0, 6))
@@ -76,7 +79,9 @@ class StubLearner(Learner):
             order = np.argsort(-confidence)
             boxes = np.concatenate([corner, corner + rng.uniform(5, 20, (n, 2))], 1).astype(np.float32)
             detections = Detections(boxes[order], confidence[order], labels[order].astype(np.int64), probs[order])
-            yield ImageView(i, (60, 80), detections, rng.normal(size=8).astype(np.float32))
+            embedding = rng.normal(size=8).astype(np.float32)
+            mirrored = rng.dirichlet(np.ones(self.num_classes + 1), n).astype(np.float32).reshape(n, self.num_classes + 1)
+            yield ImageView(i, (60, 80), detections, embedding, flip_detections=dataclasses.replace(detections, flip_probs=mirrored))
 
 
 class StubDense:

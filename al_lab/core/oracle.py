@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from al_lab.core.boxes import pair_iou
 from al_lab.core.errors import DataError, explain
 from al_lab.core.files import read_json, write_json
 from al_lab.core.pool import file_stem, save_region
 from al_lab.core.purchase import Purchase, write_labels, write_pixel_labels
-from al_lab.core.types import Annotation, Query, Region
+from al_lab.core.types import Annotation, Detections, Query, Region
 
 
 class Oracle(ABC):
@@ -60,6 +61,15 @@ class Oracle(ABC):
         write_json(purchase.folder / "oracle_stats.json",
                    {"classes": list(dataset.classes), "bought": histogram.tolist(), "pool": self._pool_histogram(dataset, purchase)})
 
+    def judge(self, dataset: Any, predictions: Mapping[str, Detections]) -> dict[str, Any]:
+        """Compare boxes a model found in the pool with the truth; whoever doesn't know the truth says so.
+
+        Returns:
+            ``precision`` (of all boxes, or None) and ``per_class``: ``{class: {"boxes", "correct"}}``, ``correct`` None if unknown.
+        """
+        counts = np.bincount(np.concatenate([d.labels for d in predictions.values()] or [np.zeros(0, np.int64)]), minlength=len(dataset.classes))
+        return {"precision": None, "per_class": {c: {"boxes": int(n), "correct": None} for c, n in zip(dataset.classes, counts, strict=True)}}
+
     def _pool_histogram(self, dataset: Any, purchase: Purchase) -> list[int] | None:
         """Count the classes of the whole pool, hidden labels included: for the report only, read once a run."""
         return None
@@ -97,6 +107,24 @@ class SimulatedOracle(Oracle):
         whole = sum(q.region is None for q in purchase.queries)
         self._account(dataset, purchase, images=whole, boxes=0, pixels=pixels, histogram=histogram)
         return purchase.queries
+
+    def judge(self, dataset: Any, predictions: Mapping[str, Detections]) -> dict[str, Any]:
+        """See `Oracle.judge`; a box is correct if an object of its class overlaps it by more than one half (AL-SSL, Table 1b)."""
+        verdict = super().judge(dataset, predictions)
+        if not all(dataset.has_truth(i) for i in predictions):
+            return verdict
+        correct = np.zeros(len(dataset.classes), np.int64)
+        for sample_id, found in predictions.items():
+            truth = dataset.truth(sample_id)
+            n, m = len(found), len(truth.labels)
+            pairs = np.repeat(found.boxes_xyxy, m, 0), np.tile(truth.boxes_xyxy, (n, 1))
+            overlap = pair_iou(*(boxes.astype(np.float64) for boxes in pairs)).reshape(n, m)
+            hit = ((overlap > 0.5) & (found.labels[:, None] == truth.labels)).any(1)  # noqa: PLR2004 - VOC's overlap
+            correct += np.bincount(found.labels[hit], minlength=len(correct))
+        for counts, num in zip(verdict["per_class"].values(), correct, strict=True):
+            counts["correct"] = int(num)
+        boxes = sum(c["boxes"] for c in verdict["per_class"].values())
+        return verdict | {"precision": float(correct.sum() / boxes) if boxes else None}
 
     def _pool_histogram(self, dataset: Any, purchase: Purchase) -> list[int] | None:
         cache = purchase.run_dir / "pool_stats.json"

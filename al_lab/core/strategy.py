@@ -68,6 +68,10 @@ class Strategy:
         """Return the candidates of one image. Pure: the view is not changed, nothing is remembered."""
         raise TypeError(f"{type(self).__name__} does not say how it values an image: override propose()")
 
+    def view_options(self) -> dict[str, Any]:
+        """Return the numbers a learner needs to answer ``needs``, as plain JSON; most needs have none."""
+        return {}
+
     def select(self, candidates: Candidates, pool: Pool, budget: Allowance, rng: Rng) -> list[Query]:
         """Return what to buy, the most wanted first; by default the candidates of highest utility."""
         return take_best(candidates, pool, budget, rng, ties=self.ties)

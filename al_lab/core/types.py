@@ -70,6 +70,8 @@ class Detections:
         probs: (D, K) float32, the whole class distribution of each box. With ``softmax`` K = C + 1 and column 0 is
             background, so label l is column l + 1; with ``sigmoid`` K = C.
         activation: which of the two.
+        flip_probs: (D, K) float32, the class distributions of the same boxes in the mirror image, NaN where it has no such box; None
+            if nobody looked.
     """
 
     boxes_xyxy: np.ndarray
@@ -77,6 +79,7 @@ class Detections:
     labels: np.ndarray
     probs: np.ndarray
     activation: Literal["softmax", "sigmoid"] = "softmax"
+    flip_probs: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         n = len(self.confidence)
@@ -98,8 +101,12 @@ class Detections:
 
         Filtering after non-maximum suppression equals filtering before it: an outcome depends on more confident boxes only.
         """
-        keep = self.confidence >= min_confidence
-        return Detections(self.boxes_xyxy[keep], self.confidence[keep], self.labels[keep], self.probs[keep], self.activation)
+        return self.rows(self.confidence >= min_confidence)
+
+    def rows(self, keep: np.ndarray) -> "Detections":
+        """Return some of the boxes, by mask or index."""
+        flipped = None if self.flip_probs is None else self.flip_probs[keep]
+        return Detections(self.boxes_xyxy[keep], self.confidence[keep], self.labels[keep], self.probs[keep], self.activation, flipped)
 
 
 @dataclass(frozen=True)
@@ -108,6 +115,7 @@ class ImageView:
 
     Attributes:
         detections: None if the strategy doesn't need them.
+        flip_detections: the boxes by which the image is compared with its mirror image, with ``flip_probs``; None if not needed.
         embedding: (E,) float32 or None.
         extras: other arrays a strategy declared in ``needs``.
     """
@@ -117,6 +125,7 @@ class ImageView:
     detections: Detections | None = None
     embedding: np.ndarray | None = None
     extras: Mapping[str, np.ndarray] = field(default_factory=dict)
+    flip_detections: Detections | None = None
 
 
 @dataclass(frozen=True)

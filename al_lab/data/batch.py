@@ -68,6 +68,13 @@ class Batch:
         """Return the batch on a device."""
         return self._map(lambda t: t.to(device, non_blocking=non_blocking))
 
+    def rows(self, rows: Sequence[int]) -> Batch:
+        """Return some of its images."""
+        index = torch.tensor(list(rows), dtype=torch.long, device=self.images.device)
+        picked = {f.name: v[index.to(v.device)] if isinstance(v, Tensor) else [v[n] for n in rows]
+                  for f in fields(self) for v in (getattr(self, f.name),)}
+        return replace(self, **picked)
+
     def pin_memory(self) -> Batch:
         """Return the batch in page-locked memory (torch's DataLoader calls this)."""
         return self._map(lambda t: t.pin_memory())

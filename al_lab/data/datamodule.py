@@ -119,8 +119,8 @@ def train_batches(
         network: read for its input size, mean and std.
         labeled: ids to train on.
         unlabeled: ids whose images alone are used, if the objective asks for them.
-        settings: read for batch_size, augmentation and (if it has one) drop_difficult.
-        objective: its attribute ``unlabeled_per_batch`` (default 0) says how many unlabeled images a step wants.
+        settings: read for batch_size (all images of a step), augmentation and (if it has one) drop_difficult.
+        objective: its attribute ``labeled_ratio`` (default 1) says which part of a batch is labeled.
         seed: of the training.
         first_step: where to begin or go on.
         stop_step: where to stop.
@@ -143,13 +143,18 @@ def train_batches(
                 do="restore the run folder's labels",
             )
         )
-    wanted = int(getattr(objective, "unlabeled_per_batch", 0)) if unlabeled else 0
+    count = labeled_count(settings.batch_size, float(getattr(objective, "labeled_ratio", 1.0))) if unlabeled else settings.batch_size
     spec = InputSpec.of(network)
     steps = {"first_step": first_step, "stop_step": stop_step, "rank": rank, "world": world}
-    sampler = StepSampler(labeled, settings.batch_size, seed=seed, unlabeled=unlabeled, unlabeled_per_batch=wanted, **steps)
+    sampler = StepSampler(labeled, count, seed=seed, unlabeled=unlabeled, unlabeled_per_batch=settings.batch_size - count, **steps)
     drop_difficult = bool(getattr(settings, "drop_difficult", True))
     images = TrainImages(dataset, annotations, settings.augmentation, spec, seed, drop_difficult, pseudo)
     return _loader(images, spec, num_workers, batch_sampler=sampler)
+
+
+def labeled_count(batch_size: int, labeled_ratio: float) -> int:
+    """Return how many images of a batch are labeled: at least one."""
+    return max(1, round(batch_size * labeled_ratio))
 
 
 def predict_batches(

@@ -51,8 +51,9 @@ class Stream:
 class StepSampler:
     """Batches of draws for steps ``first_step`` to ``stop_step - 1``; a torch batch sampler.
 
-    Labeled and unlabeled places alternate (labeled first) as long as both last. With several devices each takes its slice
-    of the one global batch, so their number changes nothing.
+    Labeled and unlabeled places alternate (labeled first) as long as both last. With several devices each takes its part of the
+    one global batch, so their number changes nothing: the same stretch of both halves, so that an objective that pairs image i
+    with image i + B/2 finds the same pairs on every number of devices.
     """
 
     def __init__(
@@ -109,15 +110,16 @@ class StepSampler:
         self._pattern = _alternate(batch_size, unlabeled_per_batch)
         self._counts = (batch_size, unlabeled_per_batch)
         self._steps = range(first_step, stop_step)
-        share = self._size // world
-        self._slice = slice(rank * share, (rank + 1) * share)
+        self._places = _places(self._size, rank, world)
 
     def __len__(self) -> int:
         return len(self._steps)
 
     def __iter__(self) -> Iterator[list[Draw]]:
         """Yield one list of draws a step."""
-        return (self.batch(step)[self._slice] for step in self._steps)
+        for step in self._steps:
+            batch = self.batch(step)
+            yield [batch[place] for place in self._places]
 
     def batch(self, step: int) -> list[Draw]:
         """Return the global batch of a step."""
@@ -139,3 +141,12 @@ def _alternate(labeled: int, unlabeled: int) -> list[tuple[int, int]]:
         if n < unlabeled:
             places.append((1, n))
     return places
+
+
+def _places(size: int, rank: int, world: int) -> list[int]:
+    """Return which places of the global batch a device takes."""
+    share = size // world
+    if share % 2:
+        return list(range(rank * share, (rank + 1) * share))
+    half = share // 2
+    return [start + rank * half + n for start in (0, size // 2) for n in range(half)]

@@ -1,16 +1,17 @@
 """The contract between a campaign and whatever learns: one task in, one checkpoint out, then one view an image."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from al_lab.core.errors import ConfigError, did_you_mean, explain
-from al_lab.core.types import DenseView, ImageView
+from al_lab.core.predictions import load_predictions
+from al_lab.core.types import Annotation, DenseView, ImageView
 
 Start = Literal["scratch", "weights", "continue"]
-_PATHS = ("labels_dir", "init_checkpoint", "checkpoint", "scratch_dir", "progress")
+_PATHS = ("labels_dir", "init_checkpoint", "checkpoint", "scratch_dir", "progress", "pseudo")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,7 @@ class FitTask:
         scratch_dir: where the unfinished training lives (``last.ckpt``, ``train_log.csv``).
         seed: decides initial weights, batch order and augmentation; 0 is a seed.
         unlabeled: ids an objective may train on without labels.
+        pseudo: boxes a model found in some of the unlabeled images (`al_lab.core.predictions`), for objectives that train on them.
         start: ``scratch`` | ``weights`` (of ``init_checkpoint``, fresh optimizer) | ``continue`` (weights, optimizer,
             schedule and step of ``init_checkpoint``). The first cycle has nothing to go on from: it is ``scratch``.
         init_checkpoint: needed by ``weights`` and ``continue``.
@@ -39,6 +41,7 @@ class FitTask:
     scratch_dir: Path
     seed: int
     unlabeled: tuple[str, ...] = ()
+    pseudo: Path | None = None
     start: Start = "scratch"
     init_checkpoint: Path | None = None
     stop_at: int | None = None
@@ -66,6 +69,14 @@ class FitTask:
                       for k, v in value.items()})
 
 
+def read_pseudo(task: FitTask) -> dict[str, Annotation]:
+    """Return the pseudo-labels of a task's unlabeled images; an image that was bought since has none."""
+    if task.pseudo is None:
+        return {}
+    unlabeled = set(task.unlabeled)
+    return {i: Annotation.make(d.boxes_xyxy, d.labels) for i, d in load_predictions([task.pseudo]).items() if i in unlabeled}
+
+
 class Learner(ABC):
     """Something that is fitted to the labeled images and then says what it sees in others.
 
@@ -87,8 +98,8 @@ class Learner(ABC):
         """Take the weights `fit` wrote."""
 
     @abstractmethod
-    def views(self, ids: Sequence[str], needs: Sequence[str]) -> Iterator[ImageView | DenseView]:
-        """Yield one view an id, in order.
+    def views(self, ids: Sequence[str], needs: Sequence[str], options: Mapping[str, Any] | None = None) -> Iterator[ImageView | DenseView]:
+        """Yield one view an id, in order; ``options`` is what `Strategy.view_options` returned, and left out when that is empty.
 
         The forward is batched inside. Views do not depend on how ids are spread over processes as long as they are cut
         at multiples of ``runtime.predict_batch``.

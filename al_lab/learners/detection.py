@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,15 @@ from al_lab.core.rng import Rng
 from al_lab.core.types import Annotation, ImageView
 from al_lab.data.batch import Batch
 from al_lab.data.datamodule import predict_batches, train_batches
-from al_lab.learners.base import FitTask, Learner
+from al_lab.learners.base import FitTask, Learner, read_pseudo
 from al_lab.learners.callbacks import CsvLog, KeepLast, Progress
 from al_lab.learners.checkpoint import load_checkpoint, load_weights, read_last, save_checkpoint
 from al_lab.learners.module import FitModule
 from al_lab.learners.settings import Schedule, TrainSettings
 from al_lab.learners.trainer import Ranks, autocast, limit_threads, run_steps, this_device, worker_errors
-from al_lab.models.network import DetectorNetwork
-from al_lab.models.postprocess import decode_batch
+from al_lab.models.flip import FlipRule, together
+from al_lab.models.network import DetectorNetwork, Postprocess
+from al_lab.models.postprocess import at_least, decode_batch
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +101,7 @@ class DetectionLearner(Learner):
         batches = train_batches(
             self.dataset, annotations, network=module.network, labeled=task.labeled, unlabeled=task.unlabeled, settings=self.settings,
             objective=module.objective, seed=task.seed, first_step=first, stop_step=stop, rank=ranks.rank, world=ranks.world,
-            num_workers=self.num_workers)
+            num_workers=self.num_workers, pseudo=read_pseudo(task))
         callbacks = [CsvLog(task.scratch_dir / "train_log.csv", stop),
                      KeepLast(last_path, meta, self.checkpoint_minutes, self.checkpoint_steps)]
         if task.progress is not None:
@@ -138,6 +140,8 @@ class DetectionLearner(Learner):
         digest = hashlib.sha256(json.dumps(
             [self._identity, list(self.dataset.classes), task.labeled, task.unlabeled, task.seed, task.start, task.stop_at],
             sort_keys=True, default=str).encode())
+        if task.pseudo is not None:
+            digest.update(sha256(task.pseudo).encode())
         for annotation in annotations.values():
             for array in (annotation.boxes_xyxy, annotation.labels, annotation.difficult, annotation.crowd):
                 digest.update(array.tobytes())
@@ -156,11 +160,16 @@ class DetectionLearner(Learner):
         load_weights(network, state["state_dict"], checkpoint)
         self._network = network.eval().to(this_device())
 
-    def views(self, ids: Sequence[str], needs: Sequence[str]) -> Iterator[ImageView]:
+    def views(self, ids: Sequence[str], needs: Sequence[str], options: Mapping[str, Any] | None = None) -> Iterator[ImageView]:
         """See `Learner.views`; detections come with their whole class distribution.
 
+        Args:
+            ids: images.
+            needs: among `provides`. ``flip_probs`` costs one more forward, of the mirror images, in the same pass.
+            options: ``flip``: the arguments of `FlipRule`; ``min_confidence``: detections below it are left out.
+
         Raises:
-            ConfigError: if ``needs`` has a word this learner doesn't provide, or `load` was not called.
+            ConfigError: if ``needs`` has a word this learner doesn't provide, an option is unknown, or `load` was not called.
             DataError: naming an image that can't be read.
         """
         strange = [word for word in needs if word not in self.provides]
@@ -169,26 +178,50 @@ class DetectionLearner(Learner):
                                       do=did_you_mean(strange[0], self.provides)))
         if self._network is None:
             raise ConfigError(explain(expected="a trained network", got="none", where="learner.views", do="call load(checkpoint) first"))
-        return self._views(self._network, ids, frozenset(needs))
+        rules = _Rules.of(self._network, frozenset(needs), options or {})
+        return self._views(self._network, ids, rules)
 
-    def _views(self, network: DetectorNetwork, ids: Sequence[str], needs: frozenset[str]) -> Iterator[ImageView]:
+    def _views(self, network: DetectorNetwork, ids: Sequence[str], rules: "_Rules") -> Iterator[ImageView]:
         batches = predict_batches(self.dataset, ids, network=network, batch_size=self.predict_batch, num_workers=self.num_workers)
         with worker_errors():
             for batch in batches:
-                yield from self._look(network, batch, needs)
+                yield from self._look(network, batch, rules)
 
-    def _look(self, network: DetectorNetwork, batch: Batch, needs: frozenset[str]) -> Iterator[ImageView]:
+    def _look(self, network: DetectorNetwork, batch: Batch, rules: "_Rules") -> Iterator[ImageView]:
         device = this_device()
         sizes = [(int(h), int(w)) for h, w in batch.sizes_hw.tolist()]
         detections: Sequence[Any] = [None] * len(batch)
         embeddings: Sequence[Any] = [None] * len(batch)
+        pairs: Sequence[Any] = [None] * len(batch)
         # Not around the yield: what the caller does with tensors is its own affair.
         with torch.inference_mode(), autocast(self.settings, device):
-            head = network(batch.images.to(device, non_blocking=True))
-            if "image_embedding" in needs:
-                embeddings = network.embedding(head.features).float().cpu().numpy()
-        if needs & {"detections", "class_probs"}:
-            head = head._replace(logits=head.logits.float(), deltas=head.deltas.float())
-            detections = decode_batch(head, network, sizes, valid_hw=batch.valid_hw)
+            images = batch.images.to(device, non_blocking=True)
+            heads = together(network, images, images.flip(-1)) if rules.flip else [network(images)]
+            if "image_embedding" in rules.needs:
+                embeddings = network.embedding(heads[0].features).float().cpu().numpy()
+        heads = [head._replace(logits=head.logits.float(), deltas=head.deltas.float()) for head in heads]
+        if rules.needs & {"detections", "class_probs"}:
+            detections = decode_batch(heads[0], network, sizes, rules.detections, valid_hw=batch.valid_hw)
+        if rules.flip:
+            pairs = rules.flip.compare(network, *heads, sizes, batch.valid_hw)
         for row, sample_id in enumerate(batch.sample_ids):
-            yield ImageView(sample_id, sizes[row], detections[row], embeddings[row])
+            yield ImageView(sample_id, sizes[row], detections[row], embeddings[row], flip_detections=pairs[row])
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """What a pass over images is to find out."""
+
+    needs: frozenset[str]
+    detections: Postprocess
+    flip: FlipRule | None
+
+    @classmethod
+    def of(cls, network: DetectorNetwork, needs: frozenset[str], options: Mapping[str, Any]) -> "_Rules":
+        strange = set(options) - {"flip", "min_confidence"}
+        if strange:
+            raise ConfigError(explain(expected="options among flip, min_confidence", got=repr(min(strange)), where="learner.views",
+                                      do="correct the strategy's view_options()"))
+        floor = options.get("min_confidence")
+        settings = network.postprocess if floor is None else at_least(network.postprocess, floor)
+        return cls(needs, settings, FlipRule(**options.get("flip", {})) if "flip_probs" in needs else None)

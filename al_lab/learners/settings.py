@@ -28,11 +28,11 @@ class TrainSettings:
     """One training recipe; field for field what conf/trainer/*.yaml says.
 
     Lengths are in images seen, whatever the batch: an epoch is one pass over the labeled images, turned into
-    ceil(epochs * images / batch) steps of an endless stream. ``milestones`` and ``stop_at`` are in the unit of the
-    length (epochs or iterations).
+    ceil(epochs * images / batch) steps of an endless stream. An objective that fills part of the batch with unlabeled images gets
+    as many steps as one that doesn't. ``milestones`` and ``stop_at`` are in the unit of the length (epochs or iterations).
 
     Attributes:
-        batch_size: labeled images a step, over all devices together.
+        batch_size: images a step, labeled and unlabeled (the objective's ``labeled_ratio``), over all devices together.
         max_epochs: length in epochs, or
         max_iters: length in steps; exactly one of the two.
         decay: ``multistep`` multiplies the rate by ``gamma`` at each milestone; ``poly`` is lr * (1 - step/total)^poly_power.

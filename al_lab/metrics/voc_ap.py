@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from al_lab.core.boxes import pair_iou
 from al_lab.core.errors import ConfigError
 from al_lab.core.types import Annotation, Detections
 from al_lab.metrics.result import Metric, MetricResult, check_inputs, unknown_metric
@@ -108,14 +109,6 @@ def match(found: _Boxes, objects: _Boxes, iou: float, extra: float) -> tuple[np.
     is_true = np.zeros(len(count), bool)
     is_true[hits[np.unique(owner[hits], return_index=True)[1]]] = True
     return is_true, ~is_true & ~is_ignored
-
-
-def pair_iou(a_xyxy: np.ndarray, b_xyxy: np.ndarray, extra: float = 0.0) -> np.ndarray:
-    """Return the IoU of N pairs of boxes; ``extra`` is added to every width and height (the devkit's 1)."""
-    sides = np.minimum(a_xyxy[:, 2:], b_xyxy[:, 2:]) - np.maximum(a_xyxy[:, :2], b_xyxy[:, :2]) + extra
-    both = np.maximum(sides, 0).prod(1)
-    area = (a_xyxy[:, 2:] - a_xyxy[:, :2] + extra).prod(1) + (b_xyxy[:, 2:] - b_xyxy[:, :2] + extra).prod(1)
-    return np.divide(both, area - both, out=np.zeros(len(both)), where=area > both)
 
 
 def recall_precision(is_true: np.ndarray, is_false: np.ndarray, num_gt: int) -> tuple[np.ndarray, np.ndarray]:

@@ -50,7 +50,7 @@ class MMDetNetwork(DetectorNetwork):
         ConfigError: if the dict names something that is not such a detector.
     """
 
-    provides: tuple[str, ...] = ("detections", "class_probs", "image_embedding")
+    provides: tuple[str, ...] = ("detections", "class_probs", "flip_probs", "image_embedding")
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from al_lab.core.errors import ConfigError, explain
 from al_lab.models.boxes import BoxCoder, Matching
+from al_lab.models.mirror import Mirror, mirror_of
 
 Activation = Literal["softmax", "sigmoid"]
 Resize = Literal["fixed", "keep_ratio"]
@@ -85,7 +86,7 @@ class DetectorNetwork(nn.Module):
         postprocess: how predictions become detections.
     """
 
-    provides: tuple[str, ...] = ("detections", "class_probs", "image_embedding")
+    provides: tuple[str, ...] = ("detections", "class_probs", "flip_probs", "image_embedding")
     priors: Tensor
 
     def __init__(
@@ -122,6 +123,7 @@ class DetectorNetwork(nn.Module):
         self.code = code or BoxCoder()
         self.matching = matching or Matching()
         self.postprocess = postprocess or Postprocess()
+        self._mirrors: dict[tuple, Mirror] = {}
         # Travels with the weights, so that a checkpoint made for other classes is named as such.
         self.register_buffer("class_count", torch.tensor(self.num_classes))
 
@@ -137,6 +139,13 @@ class DetectorNetwork(nn.Module):
     def embedding(self, features: tuple[Tensor, ...]) -> Tensor:
         """Return one (B, E) float32 vector per image."""
         raise NotImplementedError
+
+    def mirror(self, head: HeadOutput) -> Mirror:
+        """Return how the anchors of a prediction correspond to those of the mirrored image; found once an input size."""
+        key = (head.input_hw, head.level_sizes, head.logits.device)
+        if key not in self._mirrors:
+            self._mirrors[key] = mirror_of(head, self.code)
+        return self._mirrors[key]
 
     def probs(self, logits: Tensor) -> Tensor:
         """Return the class distribution of each anchor, in float32."""

@@ -3,8 +3,10 @@
 Shapes: B images, P anchors, K logits, C classes, N candidate (image, anchor, class) triples.
 """
 
+import dataclasses
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torchvision
 from torch import Tensor
@@ -25,6 +27,7 @@ def decode_batch(
     sizes_hw: Tensor | Sequence[tuple[int, int]],
     settings: Postprocess | None = None,
     valid_hw: Tensor | Sequence[tuple[int, int]] | None = None,
+    mirrored: HeadOutput | None = None,
 ) -> list[Detections]:
     """Decode, suppress and hand over the detections of a batch.
 
@@ -35,6 +38,8 @@ def decode_batch(
         settings: instead of the network's own.
         valid_hw: (height, width) of the part of each input that is image and not padding; by default what the network's resize
             rule makes of ``sizes_hw``.
+        mirrored: predictions for the mirror images; each box then also gets the class distribution of the anchor that corresponds
+            to its own (``flip_probs``).
 
     Returns:
         One `Detections` per image, boxes in pixels of the original image, most confident first.
@@ -65,9 +70,17 @@ def decode_batch(
     keep = keep[torch.argsort(confidence[keep], descending=True, stable=True)]
     keep = _first_of_groups(image[keep], settings.max_per_image, len(sizes_hw), keep)
     boxes = boxes[keep] * scale[image[keep]]
-    return _hand_over(
-        boxes, image[keep], label[keep], confidence[keep], probs_BPK[image[keep], anchor[keep]], network, len(sizes_hw)
-    )
+    image, anchor, label, confidence = (v[keep] for v in (image, anchor, label, confidence))
+    probs = [probs_BPK[image, anchor]]
+    if mirrored is not None:
+        probs.append(network.probs(mirrored.logits[image, network.mirror(head).anchor[anchor]]))
+    return _hand_over(boxes, image, label, confidence, torch.cat(probs, dim=1), network, len(sizes_hw))
+
+
+def at_least(settings: Postprocess, confidence: float) -> Postprocess:
+    """Return settings under which only detections of at least this confidence enter; what is left after NMS is the same."""
+    # conf_min itself is excluded.
+    return dataclasses.replace(settings, conf_min=max(settings.conf_min, float(np.nextafter(np.float32(confidence), np.float32(0)))))
 
 
 def _candidates(
@@ -171,6 +184,7 @@ def _hand_over(
         order
     ]
     table = columns.cpu().numpy()
+    end_of_probs = 7 + network.num_logits
     ends = (table[:, 0][:, None] < range(1, num_images + 1)).sum(0) if len(table) else [0] * num_images
     out, start = [], 0
     for end in ends:
@@ -180,8 +194,9 @@ def _hand_over(
                 rows[:, 3:7].copy(),
                 rows[:, 2].copy(),
                 rows[:, 1].astype("int64"),
-                rows[:, 7:].copy(),
+                rows[:, 7:end_of_probs].copy(),
                 network.activation,
+                rows[:, end_of_probs:].copy() if probs.shape[1] > network.num_logits else None,
             )
         )
         start = end

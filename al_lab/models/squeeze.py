@@ -30,7 +30,7 @@ class SqueezeDetector(DetectorNetwork):
         cache_dir: where downloaded weights are kept.
     """
 
-    provides: tuple[str, ...] = ("detections", "class_probs", "image_embedding")
+    provides: tuple[str, ...] = ("detections", "class_probs", "flip_probs", "image_embedding")
 
     def __init__(
         self,

@@ -28,7 +28,7 @@ class TinyDetector(DetectorNetwork):
         postprocess: settings; SSD's by default.
     """
 
-    provides: tuple[str, ...] = ("detections", "class_probs", "image_embedding")
+    provides: tuple[str, ...] = ("detections", "class_probs", "flip_probs", "image_embedding")
 
     def __init__(
         self,

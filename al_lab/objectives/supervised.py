@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from al_lab.core.errors import ConfigError, explain
-from al_lab.models.boxes import IGNORED, match, pad_boxes
+from al_lab.data.batch import Kind
+from al_lab.models.boxes import BACKGROUND, match, pad_boxes
 from al_lab.models.network import DetectorNetwork, HeadOutput
 from al_lab.objectives.reduce import global_positives
 
@@ -42,7 +43,7 @@ class Targets:
 
 @dataclass(frozen=True)
 class Terms:
-    """Per-image sums, each (B,): class loss of positives and negatives, box loss, number of positives."""
+    """Per-image sums, each (B,): class loss of positive and of negative anchors, box loss, number of positives."""
 
     class_positive: Tensor
     class_negative: Tensor
@@ -157,7 +158,7 @@ def focal_terms(
 ) -> Terms:
     """Sigmoid focal loss as per-image sums (Lin et al., ICCV 2017, Eq. 5); no one-hot tensor is built.
 
-    Every entry is counted as a negative first; the entries of positives are then exchanged.
+    A positive anchor's class loss has all its C entries: its own class and the ones it isn't.
 
     Args:
         logits: (B, P, C).
@@ -170,14 +171,14 @@ def focal_terms(
     """
     num_images = len(logits)
     logits = logits.float()
-    counted = (targets.assigned != IGNORED).to(logits.dtype)
-    negative = (_focal_negative(logits, gamma, alpha).sum(-1) * counted).sum(1)
-    hit = logits[targets.image, targets.anchor, targets.label]
-    exchanged = _per_image(_focal_negative(hit, gamma, alpha), targets.image, num_images)
+    counted = (targets.assigned == BACKGROUND).to(logits.dtype)
+    at_positives = logits[targets.image, targets.anchor]
+    hit = at_positives.gather(1, targets.label[:, None]).squeeze(1)
     positive = alpha * (1 - hit.sigmoid()).pow(gamma) * F.softplus(-hit)
+    others = _focal_negative(at_positives, gamma, alpha).sum(-1) - _focal_negative(hit, gamma, alpha)
     return Terms(
-        _per_image(positive, targets.image, num_images),
-        negative - exchanged,
+        _per_image(positive + others, targets.image, num_images),
+        (_focal_negative(logits, gamma, alpha).sum(-1) * counted).sum(1),
         box_terms(deltas, targets, box_loss, beta),
         targets.num_positives,
     )
@@ -189,6 +190,9 @@ def _focal_negative(logits: Tensor, gamma: float, alpha: float) -> Tensor:
 
 class Supervised(nn.Module):
     """The ordinary detection loss on labeled images; images of kind 0 (unlabeled) don't enter.
+
+    Images with pseudo-labels (kind 2) enter with their positive anchors only: what a model did not find may be there all the same,
+    so nothing in them is taken for background (AL-SSL, Elezi et al., CVPR 2022, Sec. 3.3).
 
     Args:
         loss: ``multibox`` (softmax heads), ``focal`` (sigmoid heads), or ``auto`` by the network's activation.
@@ -260,11 +264,15 @@ class Supervised(nn.Module):
 
     def forward(self, network: DetectorNetwork, batch: Any, step: int, total_steps: int) -> dict[str, Tensor]:
         """Return ``loss`` and its parts for one `Batch`."""
-        rows = (batch.kind > 0).nonzero().flatten().tolist()
-        images = batch.images if len(rows) == len(batch.images) or not rows else batch.images[rows]
-        head = network(images)
+        rows = _with_boxes(batch)
+        used = batch.rows(rows) if rows and len(rows) < len(batch) else batch
+        return self.of_head(network, network(used.images), used)
+
+    def of_head(self, network: DetectorNetwork, head: HeadOutput, batch: Any) -> dict[str, Tensor]:
+        """Return ``loss`` and its parts for a `Batch` whose predictions exist already."""
+        rows = _with_boxes(batch)
         if not rows:
-            nothing = torch.zeros((), device=images.device)
+            nothing = torch.zeros((), device=batch.images.device)
             global_positives(nothing)  # every process takes part in every reduction, and reports the same names
             return {
                 "loss": (head.logits.sum() + head.deltas.sum()) * 0.0,
@@ -272,12 +280,14 @@ class Supervised(nn.Module):
                 "loss_box": nothing,
                 "num_positives": nothing,
             }
-        targets = targets_of(
-            network, head, [batch.boxes[i] for i in rows], [batch.labels[i] for i in rows], batch.valid_hw[rows]
-        )
+        if len(rows) < len(batch):
+            batch = batch.rows(rows)
+            head = head._replace(logits=head.logits[rows], deltas=head.deltas[rows])
+        targets = targets_of(network, head, batch.boxes, batch.labels, batch.valid_hw)
         terms = self.terms(network, head, targets)
         count = self.normalizer(network, terms.num_positives)
-        classes = (terms.class_positive.sum() + terms.class_negative.sum()) / count
+        has_negatives = (batch.kind != Kind.PSEUDO).to(terms.class_negative)
+        classes = (terms.class_positive.sum() + (terms.class_negative * has_negatives).sum()) / count
         boxes = self.box_weight * terms.box.sum() / count
         return {
             "loss": classes + boxes,
@@ -285,3 +295,7 @@ class Supervised(nn.Module):
             "loss_box": boxes.detach(),
             "num_positives": terms.num_positives.sum().float(),
         }
+
+
+def _with_boxes(batch: Any) -> list[int]:
+    return (batch.kind != Kind.UNLABELED).nonzero().flatten().tolist()

@@ -12,6 +12,7 @@ from al_lab.core.purchase import Purchase, publish_selections, read_queries, wri
 from al_lab.core.rng import Rng
 from al_lab.core.stage import Stage, StageContext
 from al_lab.core.types import Query
+from al_lab.stages.score import pseudo_tau
 from al_lab.stages.sharding import remove_shards, run_sharded
 
 
@@ -70,7 +71,21 @@ class Annotate(Stage):
             save_predictions(predictions, load_predictions(paths))
             remove_shards(paths)
         allowance = ctx.budget.allowance(ctx.cycle, len(ctx.pool))
-        return _buy(ctx, ctx.oracle, Purchase(ctx.run_dir, ctx.cycle, queries, allowance, predictions))
+        scalars = _buy(ctx, ctx.oracle, Purchase(ctx.run_dir, ctx.cycle, queries, allowance, predictions))
+        return scalars | self._judge_pseudo(ctx)
+
+    @staticmethod
+    def _judge_pseudo(ctx: StageContext) -> dict[str, float]:
+        """Let the oracle say how good the pseudo-labels of the next training are: for the report only, nothing else reads it."""
+        tau = pseudo_tau(ctx)
+        if tau is None:
+            return {}
+        unlabeled = set(load_pool(ctx.dataset.pool_ids, ctx.run_dir, ctx.cycle + 1).unlabeled())
+        pseudo = {i: d for i, d in load_predictions([ctx.cycle_dir / "pseudo.npz"]).items() if i in unlabeled}
+        stats = ctx.oracle.judge(ctx.dataset, pseudo)
+        boxes = sum(len(d) for d in pseudo.values())
+        write_json(ctx.cycle_dir / "pseudo_stats.json", {"tau": tau, "unlabeled": len(unlabeled), "images": len(pseudo), "boxes": boxes, **stats})
+        return {"pseudo_precision": stats["precision"]} if stats["precision"] is not None else {}
 
     def files(self, ctx: StageContext) -> list[Path]:
         """Return the labels and the new pool."""

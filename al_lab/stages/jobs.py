@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from al_lab.acquisition.pseudo import pseudo_labels
 from al_lab.config import build, load_config
 from al_lab.core.files import atomic_path, read_json
 from al_lab.core.pool import Pool
@@ -67,21 +68,35 @@ def confusion(run_dir: str, checkpoint: str, ids: Sequence[str], out: str) -> di
     return {"images": len(ids)}
 
 
-def score(run_dir: str, checkpoint: str, cycle: int, ids: Sequence[str], out: str, quota: int | None) -> dict[str, float]:
-    """Write the candidates a strategy proposes in some images."""
+def score(run_dir: str, checkpoint: str, cycle: int, ids: Sequence[str], out: str, quota: int | None,
+          pseudo_tau: float | None = None) -> dict[str, float]:
+    """Write the candidates a strategy proposes in some images and, with ``pseudo_tau``, the pseudo-labels found in the same pass."""
     config, dataset, learner = _open_learner(run_dir, checkpoint)
     strategy: Strategy = build(config["strategy"])
     pool = Pool.from_json(read_json(Path(run_dir) / f"cycle_{cycle:02d}" / "pool.json"), dataset.pool_ids, Path(run_dir))
     # The embedding costs next to nothing beside the forward, and the report draws the pool with it.
     needs = dict.fromkeys((*strategy.needs, *({"image_embedding"} & set(learner.provides))))
-    parts = []
-    for view in learner.views(ids, tuple(needs)):
+    options = strategy.view_options()
+    if pseudo_tau is not None and not {"detections", "class_probs"} & set(needs):
+        needs["detections"] = None
+        options = options | {"min_confidence": pseudo_tau}
+    parts, pseudo = [], {}
+    for view in learner.views(ids, tuple(needs), *([options] if options else [])):
         part = propose(strategy, view, pool, config, cycle, quota)
+        if pseudo_tau is not None and view.sample_id not in pool.whole:
+            pseudo[view.sample_id] = pseudo_labels(view.detections, view.size_hw, pseudo_tau)
         if view.embedding is not None and "embedding" not in part.info:
             part = dataclasses.replace(part, info={**part.info, "embedding": view.embedding[None]})
         parts.append(part)
     Candidates.concat(parts).save(Path(out))
+    if pseudo_tau is not None:
+        save_predictions(pseudo_path(Path(out)), {i: d for i, d in pseudo.items() if len(d)})
     return {"images": len(ids), "candidates": sum(len(p) for p in parts)}
+
+
+def pseudo_path(candidates: Path) -> Path:
+    """Return where the pseudo-labels lie that were found with these candidates."""
+    return candidates.with_suffix(".pseudo.npz")
 
 
 def propose(strategy: Strategy, view: ImageView | DenseView, pool: Pool, config: dict[str, Any], cycle: int, quota: int | None) -> Candidates:

@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
+from al_lab.core.predictions import load_predictions, save_predictions
 from al_lab.core.stage import Stage, StageContext
 from al_lab.core.types import Candidates, DenseView, ImageView
-from al_lab.stages.jobs import propose
+from al_lab.stages.jobs import propose, pseudo_path
 from al_lab.stages.sharding import remove_shards, run_sharded
 
 
 class Score(Stage):
-    """``model.ckpt`` and pool -> ``candidates.npz``; views stream by and are never stored."""
+    """``model.ckpt`` and pool -> ``candidates.npz``, and ``pseudo.npz`` for an objective that trains on it; views are never stored."""
 
     name = "score"
 
@@ -17,30 +18,41 @@ class Score(Stage):
         """Propose in parallel, or right here when the strategy needs no network."""
         quota = _quota(ctx)
         ids = ctx.pool.ids if ctx.strategy.scores_labeled else ctx.pool.unlabeled()
-        if ctx.strategy.needs:
+        tau = pseudo_tau(ctx)
+        if ctx.strategy.needs or tau is not None:
             checkpoint = ctx.cycle_dir / "model.ckpt"
-            paths = run_sharded(ctx, "score", "score", ids, checkpoint, ".npz", cycle=ctx.cycle, quota=quota)
+            paths = run_sharded(ctx, "score", "score", ids, checkpoint, ".npz", cycle=ctx.cycle, quota=quota, pseudo_tau=tau)
             candidates = Candidates.concat([Candidates.load(p) for p in paths])
         else:
             paths = []
             views = (self._bare_view(ctx, i) for i in ids)
             candidates = Candidates.concat([propose(ctx.strategy, v, ctx.pool, dict(ctx.config), ctx.cycle, quota) for v in views])
         candidates.save(ctx.cycle_dir / "candidates.npz")
-        remove_shards(paths)
         scalars: dict[str, float] = {"num_candidates": len(candidates)}
+        if tau is not None:
+            pseudo = load_predictions([pseudo_path(p) for p in paths])
+            save_predictions(ctx.cycle_dir / "pseudo.npz", pseudo)
+            scalars |= {"pseudo_images": len(pseudo), "pseudo_boxes": sum(len(d) for d in pseudo.values())}
+        remove_shards(paths)
         if len(candidates):
             scalars |= {"max_utility": float(candidates.utility.max()), "mean_utility": float(candidates.utility.mean())}
         return scalars
 
     def files(self, ctx: StageContext) -> list[Path]:
-        """Return the candidates."""
-        return [ctx.cycle_dir / "candidates.npz"]
+        """Return the candidates and the pseudo-labels."""
+        return [ctx.cycle_dir / "candidates.npz", *([ctx.cycle_dir / "pseudo.npz"] if pseudo_tau(ctx) is not None else [])]
 
     @staticmethod
     def _bare_view(ctx: StageContext, sample_id: str) -> ImageView | DenseView:
         if ctx.budget.unit in ("image", "box"):
             return ImageView(sample_id)
         return DenseView(sample_id, ctx.dataset.size_hw(sample_id), probs=None)
+
+
+def pseudo_tau(ctx: StageContext) -> float | None:
+    """Return the confidence from which on the objective trains on a model's own boxes; None: it doesn't."""
+    tau = (ctx.config.get("objective") or {}).get("pseudo_tau")
+    return None if tau is None else float(tau)
 
 
 def _quota(ctx: StageContext) -> int | None:

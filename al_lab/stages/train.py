@@ -15,6 +15,7 @@ from al_lab.core.pool import purchase_dir
 from al_lab.core.stage import Stage, StageContext
 from al_lab.execution.job import Job
 from al_lab.learners.base import FitTask
+from al_lab.stages.score import pseudo_tau
 
 log = logging.getLogger(__name__)
 
@@ -54,10 +55,12 @@ class Train(Stage):
             raise ConfigError(explain(expected="at least one labeled image", got="none", where=f"cycle {ctx.cycle}", do="raise budget.initial"))
         start = settings.start if ctx.cycle else "scratch"
         whole = set(ctx.pool.whole)
+        before = purchase_dir(ctx.run_dir, ctx.cycle - 1)
         return FitTask(
             labeled=labeled, unlabeled=tuple(i for i in ctx.pool.ids if i not in whole), labels_dir=ctx.run_dir, cycle=ctx.cycle,
             checkpoint=ctx.cycle_dir / "model.ckpt", scratch_dir=ctx.cycle_dir / "training", seed=ctx.rng("train").seed(),
-            start=start, init_checkpoint=None if start == "scratch" else purchase_dir(ctx.run_dir, ctx.cycle - 1) / "model.ckpt",
+            pseudo=before / "pseudo.npz" if ctx.cycle and pseudo_tau(ctx) is not None else None,
+            start=start, init_checkpoint=None if start == "scratch" else before / "model.ckpt",
             stop_at=settings.stop_step(ctx.cycle, len(labeled)), devices=int(ctx.config["runtime"]["devices"]))
 
 
@@ -74,7 +77,8 @@ class _Cache:
             "config": {k: ctx.config.get(k) for k in ("dataset", "detector", "segmenter", "objective", "trainer")},
             "seed": task.seed, "start": task.start, "stop_at": task.stop_at, "devices": task.devices,
             "labels": {i: a.to_json() for i, a in read_labels(ctx.run_dir, task.labeled).items()},
-            "unlabeled": task.unlabeled, "init": sha256(task.init_checkpoint) if task.init_checkpoint else None}
+            "unlabeled": task.unlabeled, "pseudo": sha256(task.pseudo) if task.pseudo else None,
+            "init": sha256(task.init_checkpoint) if task.init_checkpoint else None}
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
     def fetch(self, checkpoint: Path) -> dict[str, float] | None:

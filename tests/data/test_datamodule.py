@@ -64,7 +64,7 @@ def test_two_devices_see_the_batch_of_one(dataset, bought):
     whole = _train(dataset, bought, settings=settings)
     halves = [_train(dataset, bought, settings=settings, rank=r, world=2) for r in range(2)]
     for batch, first, second in zip(whole, *halves, strict=True):
-        assert torch.equal(batch.images, torch.cat([first.images, second.images]))
+        assert torch.equal(batch.images, torch.stack([first.images, second.images]).unflatten(1, (2, -1)).transpose(0, 1).flatten(0, 2))
 
 
 def test_loading_leaves_the_global_generator_alone(dataset, bought):
@@ -87,8 +87,8 @@ def test_unlabeled_and_pseudo_labeled_images_say_so(dataset, bought):
     labeled, unlabeled = dataset.pool_ids[:4], dataset.pool_ids[4:]
     known = {i: bought[i] for i in labeled}
     pseudo = {unlabeled[0]: Annotation.make([[0, 0, 9, 9]], [1])}
-    objective = SimpleNamespace(unlabeled_per_batch=4)
-    (batch,) = _train(dataset, known, labeled=labeled, unlabeled=unlabeled, objective=objective, pseudo=pseudo, stop_step=1)
+    objective, settings = SimpleNamespace(labeled_ratio=0.5), _settings(batch_size=8)
+    (batch,) = _train(dataset, known, labeled=labeled, unlabeled=unlabeled, objective=objective, settings=settings, pseudo=pseudo, stop_step=1)
     kinds = dict(zip(batch.sample_ids, batch.kind.tolist(), strict=True))
     assert kinds == {i: Kind.LABELED for i in labeled} | {i: Kind.UNLABELED for i in unlabeled} | {unlabeled[0]: Kind.PSEUDO}
     assert [len(b) for b, k in zip(batch.boxes, batch.kind, strict=True) if k == Kind.UNLABELED] == [0, 0, 0]

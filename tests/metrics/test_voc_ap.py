@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from al_lab.core.boxes import pair_iou
 from al_lab.core.errors import ConfigError, DataError
 from al_lab.core.types import Annotation, Detections
-from al_lab.metrics.voc_ap import VocAP, area_ap, eleven_point_ap, pair_iou, recall_precision
+from al_lab.metrics.voc_ap import VocAP, area_ap, eleven_point_ap, recall_precision
 
 LEGACY = np.arange(0.0, 1.1, 0.1)
 

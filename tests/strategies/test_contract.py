@@ -115,7 +115,7 @@ def test_images_without_detections_are_candidates_like_others(case, tmp_path):
         pytest.skip("dense predictions exist for every pixel")
     strategy = build(config)
     ids = IDS if strategy.scores_labeled else IDS[6:]
-    blank = [ImageView(i, (60, 80), Detections.none(4), np.zeros(8, np.float32)) for i in ids]
+    blank = [ImageView(i, (60, 80), Detections.none(4), np.zeros(8, np.float32), flip_detections=Detections.none(4)) for i in ids]
     assert len(choose(config, kind, shown=blank, folder=tmp_path)) == 5
 
 
@@ -131,7 +131,7 @@ def test_ties_are_not_always_the_first(case, tmp_path):
         assert {pixels for _, pixels in chosen} != {tuple(range(5))}
         return
     ids = IDS if strategy.scores_labeled else IDS[6:]
-    blank = [ImageView(i, (60, 80), Detections.none(4), np.zeros(8, np.float32)) for i in ids]
+    blank = [ImageView(i, (60, 80), Detections.none(4), np.zeros(8, np.float32), flip_detections=Detections.none(4)) for i in ids]
     by_seed = [choose(config, kind, shown=blank, seed=s, folder=tmp_path) for s in range(3)]
     assert len({tuple(c) for c in by_seed}) > 1
 

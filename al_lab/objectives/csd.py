@@ -1,0 +1,136 @@
+"""CSD: an image and its mirror image should be seen alike, labeled or not."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from al_lab.core.errors import ConfigError, did_you_mean, explain
+from al_lab.models.flip import together
+from al_lab.models.network import DetectorNetwork, HeadOutput
+from al_lab.objectives.consistency import (
+    BoxResidual,
+    Distance,
+    class_distance,
+    foreground,
+    mean_over_batch,
+    mirror_residual,
+    rows_of,
+)
+from al_lab.objectives.ramp import Ramp
+from al_lab.objectives.supervised import Supervised
+
+Mask = Literal["orig", "both", "none"]
+
+
+class CSD(Supervised):
+    """Consistency-based semi-supervised detection.
+
+    Jeong et al., NeurIPS 2019; the training of AL-SSL (Elezi et al., CVPR 2022, Eq. 8-11). With p, l the prediction of anchor i for
+    the image and q, l' that of the corresponding anchor for its mirror image:
+
+        J_i    = 1/2 [KL(p || q) + KL(q || p)]
+        R_i    = 1/4 [(dx + dx')^2 + (dy - dy')^2 + (dw - dw')^2 + (dh - dh')^2]
+        L_con  = mean_i J_i + mean_i R_i             over the batch's anchors i with max_{c>=1} p_c > p_0
+        L      = L_class + L_box + w(t) L_con         the first two on images with labels or pseudo-labels
+
+    | symbol | argument | default | where |
+    |---|---|---|---|
+    | w(t) | weight * ramp | CSD's ramp | CSD's code; AL-SSL's Eq. 11 has none, its code has it |
+    | distance | distance | symkl | AL-SSL Eq. 2 and both codes; CSD's paper says ``js`` |
+    | anchors | mask | orig | CSD Table 3: none 72.0, orig 72.3, both 71.7 |
+    | R | box_residual | legacy | all published results; ``geom_corrected`` subtracts what SSD's asymmetric grid of anchors adds to dx + dx' |
+    | L : U | labeled_ratio | 0.5 | AL-SSL's sampler; CSD's own code draws from the union |
+    | tau | pseudo_tau | null | AL-SSL Sec. 3.3: .99 on VOC, .75 on COCO |
+
+    Sigmoid heads (RetinaNet) are read as C yes/no questions: J sums their divergences, and an anchor counts when its likeliest class is
+    more likely there than not. CSD and AL-SSL say nothing about them.
+
+    Deviations: anchors correspond by index, as in both codes (AL-SSL's Eq. 1 says by overlap). Unlabeled images are cropped without
+    looking at boxes (the codes use a dummy box, or the hidden truth).
+
+    Args:
+        weight: factor on w(t). 0 is the control: the same batches, no second forward.
+        ramp: arguments of `Ramp`.
+        distance: ``symkl`` | ``js``.
+        detach: each direction's first distribution is a fixed target (``symkl`` only).
+        mask: anchors that count by the image (``orig``), by it and its mirror (``both``), or all (``none``).
+        box_residual: ``legacy`` | ``geom_corrected``.
+        labeled_ratio: part of a batch that is labeled.
+        pseudo_tau: train on boxes that the previous cycle's model finds in unlabeled images with at least this confidence; null: don't.
+        supervised: arguments of `Supervised`.
+    """
+
+    def __init__(
+        self,
+        weight: float = 1.0,
+        ramp: Mapping[str, Any] | None = None,
+        distance: Distance = "symkl",
+        detach: bool = True,
+        mask: Mask = "orig",
+        box_residual: BoxResidual = "legacy",
+        labeled_ratio: float = 0.5,
+        pseudo_tau: float | None = None,
+        supervised: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(**(supervised or {}))
+        for name, value, choices in (
+            ("distance", distance, get_args(Distance)),
+            ("mask", mask, get_args(Mask)),
+            ("box_residual", box_residual, get_args(BoxResidual)),
+        ):
+            if value not in choices:
+                raise ConfigError(
+                    explain(expected=" | ".join(choices), got=repr(value), where=f"objective.{name}", do=did_you_mean(str(value), choices))
+                )
+        check_range("weight", weight, weight >= 0, "a number >= 0")
+        check_range("labeled_ratio", labeled_ratio, 0 < labeled_ratio <= 1, "a number in (0, 1]")
+        check_range("pseudo_tau", pseudo_tau, pseudo_tau is None or 0 < pseudo_tau <= 1, "a confidence in (0, 1], or null")
+        self.weight, self.ramp = float(weight), Ramp(**(ramp or {}))
+        self.distance, self.detach, self.mask, self.box_residual = distance, bool(detach), mask, box_residual
+        self.labeled_ratio, self.pseudo_tau = float(labeled_ratio), pseudo_tau
+
+    def forward(self, network: DetectorNetwork, batch: Any, step: int, total_steps: int) -> dict[str, Tensor]:
+        """Return ``loss`` and its parts for one `Batch`."""
+        if self.weight == 0:
+            return super().forward(network, batch, step, total_steps)
+        head, mirrored = together(network, batch.images, batch.images.flip(-1))
+        parts = self.of_head(network, head, batch)
+        classes, boxes, count = self.consistency(network, head, mirrored)
+        w = self.weight * self.ramp(step, total_steps)
+        return parts | {
+            "loss": parts["loss"] + w * (classes + boxes),
+            "consistency_class": classes.detach(),
+            "consistency_box": boxes.detach(),
+            "num_consistent": count,
+            "weight": torch.tensor(w),
+        }
+
+    def consistency(self, network: DetectorNetwork, head: HeadOutput, mirrored: HeadOutput) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the two means of L_con and the number of anchors they are taken over.
+
+        Args:
+            network: gives activation and the symmetry of its anchors.
+            head: of the images.
+            mirrored: of the mirror images, as the network gives it.
+        """
+        mirror = network.mirror(head)
+        selected = torch.ones(head.logits.shape[:2], dtype=torch.bool, device=head.logits.device)
+        if self.mask != "none":
+            selected = foreground(head.logits, network.activation)
+        if self.mask == "both":
+            selected = selected & foreground(mirrored.logits, network.activation)[:, mirror.anchor]
+        image, anchor = selected.nonzero(as_tuple=True)
+        partner = mirror.anchor[anchor]
+        p, q = rows_of(network, head.logits, image, anchor), rows_of(network, mirrored.logits, image, partner)
+        offset = mirror.offset[anchor] if self.box_residual == "geom_corrected" else None
+        residual = mirror_residual(head.deltas[image, anchor], mirrored.deltas[image, partner], offset)
+        classes = mean_over_batch(class_distance(p, q, self.distance, self.detach))
+        return classes, mean_over_batch(residual), torch.tensor(float(len(image)))
+
+
+def check_range(name: str, value: Any, ok: bool, expected: str) -> None:
+    """Refuse a number that is out of range."""
+    if not ok:
+        raise ConfigError(explain(expected=expected, got=repr(value), where=f"objective.{name}", do="correct the value"))

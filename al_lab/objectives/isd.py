@@ -1,0 +1,129 @@
+"""ISD: besides mirror images, mixtures of two images should be seen as the mixture of what is seen in each."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+
+from al_lab.acquisition.divergence import kl
+from al_lab.core.errors import ConfigError, explain
+from al_lab.models.flip import together
+from al_lab.models.network import DetectorNetwork, HeadOutput
+from al_lab.objectives.consistency import EPS, foreground, mean_over_batch, rows_of
+from al_lab.objectives.csd import CSD, check_range
+
+
+class ISD(CSD):
+    """Interpolation-based semi-supervised detection.
+
+    Jeong et al., CVPR 2021 (arXiv 2006.02158), built from the released code. Image i is mixed with the mirror image of its partner, the
+    image half a batch away, with one ratio lambda a step:
+
+        m_i = lambda x_i + (1 - lambda) mirror(x_{i + B/2})
+
+    Three predictions are compared anchor by anchor, none flipped back: L = f(x_i), R = f(mirror(x_{i + B/2})), M = f(m_i). An anchor is
+    foreground of L (or R) as in CSD.
+
+        Type I     L and R      mean 1/2 [KL(M* || mu) + KL(mu* || M)],   mu = lambda L + (1 - lambda) R        (* = fixed target)
+        Type II-A  L, not R     mean KL(L* || M) + mean 1/4 |l_M - l_L*|^2
+        Type II-B  R, not L     mean KL(R* || M) + mean 1/4 |l_M - l_R*|^2
+        L = L_class + L_box + w(t) [L_CSD + weight_1 L_I + weight_2 (L_IIA + L_IIB)]
+
+    | symbol | argument | default | where |
+    |---|---|---|---|
+    | lambda | beta | Beta(100, 100) | the code's last state (earlier: 5) |
+    | weight of Type I | weight_1 | 0.1 | the code's last state (earlier: 1e-4) |
+    | weight of Type II | weight_2 | 1 | the code |
+    | w(t), L_CSD | as in `CSD` | | |
+
+    Deviations: the released code compares Type II-B's boxes with predictions that were flipped back, which belong to another place
+    (an open question in its issue tracker); here they are not, as its author says they should be.
+
+    Args:
+        beta: both parameters of lambda's Beta distribution.
+        weight_1: of Type I.
+        weight_2: of Type II.
+        csd: arguments of `CSD`, except weight, ramp, labeled_ratio, pseudo_tau and supervised, which are given here.
+        weight, ramp, labeled_ratio, pseudo_tau, supervised: see `CSD`.
+    """
+
+    def __init__(
+        self,
+        beta: float = 100.0,
+        weight_1: float = 0.1,
+        weight_2: float = 1.0,
+        csd: Mapping[str, Any] | None = None,
+        weight: float = 1.0,
+        ramp: Mapping[str, Any] | None = None,
+        labeled_ratio: float = 0.5,
+        pseudo_tau: float | None = None,
+        supervised: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(weight=weight, ramp=ramp, labeled_ratio=labeled_ratio, pseudo_tau=pseudo_tau, supervised=supervised, **(csd or {}))
+        check_range("beta", beta, beta > 0, "a number > 0")
+        check_range("weight_1", weight_1, weight_1 >= 0, "a number >= 0")
+        check_range("weight_2", weight_2, weight_2 >= 0, "a number >= 0")
+        self.beta, self.weight_1, self.weight_2 = float(beta), float(weight_1), float(weight_2)
+
+    def forward(self, network: DetectorNetwork, batch: Any, step: int, total_steps: int) -> dict[str, Tensor]:
+        """Return ``loss`` and its parts for one `Batch`.
+
+        Raises:
+            ConfigError: if this device's part of the batch can't be cut in two.
+        """
+        if self.weight == 0:
+            return super().forward(network, batch, step, total_steps)
+        if len(batch) % 2:
+            raise ConfigError(explain(expected="an even number of images a device", got=str(len(batch)), where="objective isd",
+                                      do="change trainer.batch_size"))
+        flipped = batch.images.flip(-1)
+        ratio = self.draw_ratio(batch.images)
+        left, mirrored, mixed = together(network, batch.images, flipped, ratio * batch.images + (1 - ratio) * partners(flipped))
+        parts = self.of_head(network, left, batch)
+        classes, boxes, count = self.consistency(network, left, mirrored)
+        right = mirrored._replace(logits=partners(mirrored.logits), deltas=partners(mirrored.deltas))
+        type_1, type_2a, type_2b = self.interpolation(network, left, right, mixed, ratio)
+        w = self.weight * self.ramp(step, total_steps)
+        return parts | {
+            "loss": parts["loss"] + w * (classes + boxes + self.weight_1 * type_1 + self.weight_2 * (type_2a + type_2b)),
+            "consistency_class": classes.detach(),
+            "consistency_box": boxes.detach(),
+            "num_consistent": count,
+            "type_1": type_1.detach(),
+            "type_2a": type_2a.detach(),
+            "type_2b": type_2b.detach(),
+            "weight": torch.tensor(w),
+        }
+
+    def draw_ratio(self, like: Tensor) -> Tensor:
+        """Draw lambda from torch's generator, which the training seeds by (seed, step); all devices use the first one's."""
+        ratio = torch.distributions.Beta(self.beta, self.beta).sample().to(like)
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.broadcast(ratio, 0)
+        return ratio
+
+    @staticmethod
+    def interpolation(
+        network: DetectorNetwork, left: HeadOutput, right: HeadOutput, mixed: HeadOutput, ratio: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return L_I, L_IIA and L_IIB; ``right`` is the partner's mirror image, in its own geometry."""
+        in_left, in_right = (foreground(head.logits, network.activation) for head in (left, right))
+        image, anchor = (in_left & in_right).nonzero(as_tuple=True)
+        p_left, p_right, p_mixed = (rows_of(network, head.logits, image, anchor) for head in (left, right, mixed))
+        mu = ratio * p_left + (1 - ratio) * p_right
+        type_1 = mean_over_batch(0.5 * (kl(p_mixed.detach(), mu, EPS) + kl(mu.detach(), p_mixed, EPS)))
+        return type_1, _follow(network, left, mixed, in_left & ~in_right), _follow(network, right, mixed, in_right & ~in_left)
+
+
+def partners(values: Tensor) -> Tensor:
+    """Return the value of each image's partner: row i is row (i + B/2) mod B."""
+    return values.roll(-(len(values) // 2), 0)
+
+
+def _follow(network: DetectorNetwork, source: HeadOutput, mixed: HeadOutput, selected: Tensor) -> Tensor:
+    """Type II: where only one of the two images has something, the mixture should show just that."""
+    image, anchor = selected.nonzero(as_tuple=True)
+    target, predicted = rows_of(network, source.logits, image, anchor).detach(), rows_of(network, mixed.logits, image, anchor)
+    boxes = (mixed.deltas[image, anchor].float() - source.deltas[image, anchor].float().detach()).square().sum(-1) / 4
+    return mean_over_batch(kl(target, predicted, EPS)) + mean_over_batch(boxes)

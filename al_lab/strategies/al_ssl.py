@@ -1,0 +1,119 @@
+"""AL-SSL: buy the images in which the detector is unsure and contradicts itself."""
+
+from typing import Any, ClassVar, Literal, get_args
+
+import numpy as np
+import torch
+
+from al_lab.acquisition.divergence import distribution, normalized_entropy, symmetric_kl
+from al_lab.core.budget import Allowance
+from al_lab.core.errors import ConfigError, did_you_mean, explain
+from al_lab.core.pool import Pool
+from al_lab.core.rng import Rng
+from al_lab.core.strategy import ProposeContext, Strategy, take_best
+from al_lab.core.types import Candidates, DenseView, Detections, ImageView, Query
+
+Score = Literal["product", "prefilter", "entropy", "inconsistency", "random"]
+
+
+class AlSsl(Strategy):
+    """Inconsistency x entropy.
+
+    Elezi et al., "Not All Labels Are Equal: Rationalizing the Labeling Costs for Training Object Detection", CVPR 2022. With p_i the class
+    distribution of box i and q_i that of the corresponding box of the mirror image:
+
+        h_i = -sum_c p_ic ln p_ic / ln(C + 1)                                       Eq. 4, background included
+        j_i = 1/2 [KL(p_i || q_i) + KL(q_i || p_i)]                                 Eq. 2, in nats
+        H(I) = max_i h_i,   J(I) = max_i j_i     over the boxes that count: some class has p_ic >= theta, after suppression
+        A(I) = H(I) J(I)                                                            Eq. 5; 0 if no box counts
+
+    | symbol | argument | default | where |
+    |---|---|---|---|
+    | A | score | product | Eq. 5; the released code has no product, see ``prefilter`` |
+    | theta | min_confidence | 0.5 | released code |
+    | suppression | nms_iou | 0.5 | released code (its detector has .45) |
+    | i <-> mirror | correspondence | index | released code; Eq. 1 says by overlap (``iou``) |
+    | M | prefilter | 3000 | released code |
+
+    Sigmoid heads are C yes/no questions: h_i = sum_c Hb(p_ic) / (C ln 2), j_i the sum of the C divergences; the paper has none.
+
+    The pseudo-labels and the consistency loss of the paper belong to training: ``objective=csd_pl`` (or ``csd`` without the former).
+    Per image, H, J, the number of boxes and the most inconsistent box are kept with the candidates, and `select` ranks by these alone.
+
+    Deviations: ties are broken by a hash, the released code's by an unstable sort.
+
+    Args:
+        score: ``product``; ``prefilter``: the M images of largest H, ranked by J; ``entropy``: H; ``inconsistency``: J; ``random``.
+        min_confidence: theta.
+        nms_iou: overlap above which the less confident of two boxes of a class doesn't count.
+        correspondence: ``index`` | ``iou``, see `FlipRule`.
+        prefilter: M; with a smaller pool all images.
+        ties: hash | id.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("flip_probs",)
+    tasks: ClassVar[tuple[str, ...]] = ("detection",)
+    units: ClassVar[tuple[str, ...]] = ("image", "box")
+
+    def __init__(self, score: Score = "product", min_confidence: float = 0.5, nms_iou: float = 0.5,
+                 correspondence: Literal["index", "iou"] = "index", prefilter: int = 3000, ties: Literal["hash", "id"] = "hash") -> None:
+        choices_of = {"score": (score, get_args(Score)), "correspondence": (correspondence, ("index", "iou")), "ties": (ties, ("hash", "id"))}
+        for name, (value, choices) in choices_of.items():
+            if value not in choices:
+                raise ConfigError(explain(expected=" | ".join(choices), got=repr(value), where=f"strategy.{name}",
+                                          do=did_you_mean(str(value), choices)))
+        for name, number, ok, expected in (("min_confidence", min_confidence, 0 <= min_confidence < 1, "a confidence in [0, 1)"),
+                                           ("nms_iou", nms_iou, 0 < nms_iou <= 1, "an overlap in (0, 1]"),
+                                           ("prefilter", prefilter, prefilter >= 1, "at least 1")):
+            if not ok:
+                raise ConfigError(explain(expected=expected, got=repr(number), where=f"strategy.{name}", do="correct the value"))
+        self.score, self.min_confidence, self.nms_iou = score, float(min_confidence), float(nms_iou)
+        self.correspondence, self.prefilter, self.ties = correspondence, int(prefilter), ties
+
+    def view_options(self) -> dict[str, Any]:
+        """Tell the learner which boxes count."""
+        return {"flip": {"min_confidence": self.min_confidence, "nms_iou": self.nms_iou, "correspondence": self.correspondence}}
+
+    def propose(self, view: ImageView | DenseView, ctx: ProposeContext) -> Candidates:
+        """Return the image with H, J and the box of the largest j_i."""
+        found = view.flip_detections if isinstance(view, ImageView) else None
+        if found is None:
+            raise TypeError("AlSsl.propose: expected boxes with flip_probs, got a view without; the learner must provide flip_probs")
+        facts = image_facts(found) | {"draw": ctx.rng.generator("random").random()}
+        utility = _utility(self.score, facts["entropy"], facts["inconsistency"], facts["draw"])
+        return Candidates.images([view.sample_id], [utility], **{name: np.asarray(value)[None] for name, value in facts.items()})
+
+    def select(self, candidates: Candidates, pool: Pool, budget: Allowance, rng: Rng) -> list[Query]:
+        """Rank by A; no network is needed to rank the same candidates by another rule."""
+        h, j, draw = (np.asarray(candidates.info[name], np.float64) for name in ("entropy", "inconsistency", "draw"))
+        if self.score == "prefilter":
+            open_ids = set(pool.unlabeled())
+            is_open = np.array([i in open_ids for i in candidates.sample_ids], bool)
+            key = rng.tie_keys(candidates.sample_ids) if self.ties == "hash" else np.argsort(np.argsort(np.asarray(candidates.sample_ids)))
+            order = np.lexsort((key, -h, ~is_open))
+            j = np.where(np.isin(np.arange(len(j)), order[: self.prefilter]), j, 0.0)
+        ranked = Candidates.images(candidates.sample_ids, _utility(self.score, h, j, draw), **candidates.info)
+        return take_best(ranked, pool, budget, rng, ties=self.ties)
+
+
+def image_facts(found: Detections) -> dict[str, Any]:
+    """Return H, J, the number of boxes that count, and where and how the largest j_i arose (zeros and -1 without boxes)."""
+    k = found.probs.shape[1]
+    facts: dict[str, Any] = {"entropy": 0.0, "inconsistency": 0.0, "count": len(found), "box": np.zeros(4, np.float32), "box_label": -1,
+                             "box_probs": np.zeros(k, np.float32), "box_flip_probs": np.zeros(k, np.float32)}
+    if not len(found):
+        return facts
+    assert found.flip_probs is not None
+    p, q = torch.from_numpy(found.probs).double(), torch.from_numpy(found.flip_probs).double()
+    facts["entropy"] = float(normalized_entropy(p, found.activation).amax())
+    paired = ~torch.isnan(q).any(1)
+    if paired.any():
+        j = torch.where(paired, symmetric_kl(distribution(p, found.activation), distribution(q, found.activation)), -1.0)
+        worst = int(j.argmax())
+        facts |= {"inconsistency": float(j[worst]), "box": found.boxes_xyxy[worst], "box_label": int(found.labels[worst]),
+                  "box_probs": found.probs[worst], "box_flip_probs": found.flip_probs[worst]}
+    return facts
+
+
+def _utility(score: str, h: Any, j: Any, draw: Any) -> Any:
+    return {"product": h * j, "prefilter": j, "entropy": h, "inconsistency": j, "random": draw}[score]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from al_lab.core.ledger import Ledger
+from al_lab.core.pool import purchase_dir
 from al_lab.core.stage import Stage
 
 log = logging.getLogger(__name__)
@@ -16,8 +17,8 @@ _SECONDS_BETWEEN_LINES = 15.0
 class Eta:
     """Campaign-wide time to go.
 
-    A stage still to come is expected to take as long as it took the last time; within a training the learner's own
-    progress file refines that.
+    A stage still to come is expected to take as long as it took the last time, a training as long as the longest so far
+    (one that went on after a kill took only its rest); within a training the learner's own progress file refines that.
     """
 
     def __init__(self, ledger: Ledger, plan: Sequence[tuple[int, Stage]]) -> None:
@@ -32,7 +33,9 @@ class Eta:
 
     def seconds(self, current_left: float | None = None) -> float | None:
         """Return the seconds to go; None as long as some stage to come was never timed."""
-        took = {e["stage"]: e["seconds"] for e in self._ledger.entries.values()}
+        took = self._took()
+        if self._current is not None and current_left is not None:
+            took.setdefault(self._current[1], time.monotonic() - self._began + current_left)
         total = 0.0
         for cycle, stage in self._plan:
             if Ledger.key(cycle, stage) in self._ledger:
@@ -44,6 +47,18 @@ class Eta:
             elif stage != "initialize":
                 return None
         return total
+
+    def _took(self) -> dict[str, float]:
+        """Return what each stage is expected to take."""
+        took: dict[str, float] = {}
+        for entry in self._ledger.entries.values():
+            stage, seconds = entry["stage"], entry["seconds"]
+            if stage != "train":
+                took[stage] = seconds
+            elif (purchase_dir(self._ledger.path.parent, entry["cycle"]) / "train.json").is_file():
+                # Without its job's result it was a copy from `runtime.cache_dir`, and says nothing of the next one.
+                took[stage] = max(seconds, took.get(stage, 0.0))
+        return took
 
     def sentence(self, current_left: float | None = None) -> str:
         """Return " | about 12 min to go", or nothing when it is not known."""

@@ -5,20 +5,19 @@ import os
 import string
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from al_lab import sweep
-from al_lab.config import CONF_DIR, readable
-from al_lab.core.errors import ConfigError, DataError, LabError, ResumeError, WeightsError, explain
+from al_lab.config import CONF_DIR
+from al_lab.core.errors import ConfigError, DataError, LabError, ResumeError, WeightsError
+from al_lab.wrong_command import readable
 
 # Mended by changing the command or a file; everything else that fails ends with 1.
 _OF_THE_USER = (ConfigError, DataError, ResumeError, WeightsError)
 _HELP_GROUPS = ("strategy", "dataset", "protocol", "detector", "segmenter", "objective", "budget", "trainer", "oracle", "executor",
                 "runtime", "tracker", "debug")
-# Hydra's flags that each say what a command does; it runs, or looks, once.
-_DEEDS = ("-m", "--multirun", "-r", "--run", "-c", "--cfg", "-i", "--info", "-sc", "--shell-completion")
 _WIDTH = 118
 
 
@@ -62,7 +61,7 @@ def run_command(main: Callable[[], Any]) -> int:
         sys.stderr.write("\ninterrupted: the same command goes on where this one stopped\n")
         status = 130
     except Exception as error:
-        sentence = _flags_clash(error, sys.argv[1:]) or readable(error, [a for a in sys.argv[1:] if "=" in a])
+        sentence = readable(error, sys.argv[1:])
         if sentence is None or wants_traceback:
             raise
         sys.stderr.write(sentence + "\n")
@@ -70,16 +69,3 @@ def run_command(main: Callable[[], Any]) -> int:
     finally:
         failed = sweep.finish()
     return status or (1 if failed else 0)
-
-
-def _flags_clash(error: Exception, arguments: Sequence[str]) -> str | None:
-    """Return the sentence for flags of Hydra that exclude each other, which it answers with a bare ValueError."""
-    if not isinstance(error, ValueError):
-        return None
-    if "Only one of --run" in str(error):
-        given = [a for a in arguments if a.partition("=")[0] in _DEEDS]
-        return explain(expected=f"one of {', '.join(_DEEDS[1::2])}", got=" and ".join(given), where="command line",
-                       do="leave -m out to look at a configuration: --cfg job with one value for each key")
-    if "--resolve flag" in str(error):
-        return explain(expected="--cfg beside --resolve", got="none", where="command line", do="add --cfg job")
-    return None

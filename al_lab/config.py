@@ -17,13 +17,13 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from al_lab import checks
-from al_lab.core.errors import ConfigError, LabError, ResumeError, did_you_mean, explain
+from al_lab.core.errors import ConfigError, LabError, ResumeError, explain
 from al_lab.core.files import write_text
 from al_lab.core.fingerprint import config_difference, fingerprint, run_folder, slug
 from al_lab.signatures import literal_of
 
 __all__ = ["RunConfig", "build", "check_targets", "choose", "check_sweep", "compose",
-           "config_difference", "fingerprint", "load_config", "prepare", "readable", "run_folder", "run_name", "save_config", "validate"]
+           "config_difference", "fingerprint", "load_config", "prepare", "run_folder", "run_name", "save_config", "validate"]
 
 CONF_DIR = Path(__file__).resolve().parents[1] / "conf"
 ABSENT = "-"  # what `choose` answers for "no option": there is no file of that name, and the entry is optional
@@ -312,60 +312,3 @@ def load_config(run_dir: Path) -> dict[str, Any]:
     except (OSError, ValueError, AssertionError, OmegaConfBaseException) as error:
         raise ResumeError(explain(expected="the configuration of a run", got=type(error).__name__, where=str(path),
                                   do="restore the file, or use restart=true")) from error
-
-
-# --- saying what is wrong ----------------------------------------------------------------------------------------------------
-
-
-def readable(error: BaseException, overrides: Sequence[str] = ()) -> str | None:
-    """Return the sentence for an error in the configuration or of ours; None for anything else, which deserves its traceback.
-
-    Args:
-        error: what was raised while composing or running.
-        overrides: of the command line, to look up what could have been meant.
-    """
-    from hydra.errors import MissingConfigException  # noqa: PLC0415
-
-    if isinstance(error, LabError):
-        return str(error)
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, option = error.missing_cfg_file.rpartition("/")
-        options = [o for o in error.options or _options(group) if not o.startswith("_")]
-        return explain(expected=f"an option of {group}", got=repr(option), where=f"{group}={option}", do=did_you_mean(option, options))
-    if isinstance(error, ValueError) and "Config group override must be" in str(error):
-        key = next((o.partition("=")[0] for o in overrides if o.endswith("=null")), "group")
-        return explain(expected="an option's name", got="null", where=f"{key}=null", do=f"write ~{key} to have no {key} at all")
-    if not isinstance(error, HydraException | OmegaConfBaseException):
-        return None
-    text = "\n".join(str(e) for e in (error, error.__cause__) if isinstance(e, HydraException | OmegaConfBaseException))
-    unknown = re.search(r"Could not override '([^']+)'", text) or re.search(r"full_key: (\S+)(?=[\s\S]*object_type=RunConfig)", text)
-    if unknown and ("not in" in text or "No match" in text):
-        key = unknown[1]
-        return explain(expected="a key of the configuration", got=repr(key), where="command line or recipe", do=_meant(key, overrides))
-    return text.strip()
-
-
-def _meant(key: str, overrides: Sequence[str]) -> str:
-    """Say which key could have been meant, from the configuration without the override that failed."""
-    rest = [o for o in overrides if o.partition("=")[0].lstrip("+~") != key]
-    try:
-        with _engine(CONF_DIR):
-            tree: Any = {**_composed(rest)[0], "experiment": None, "debug": None}
-    except (HydraException, OmegaConfBaseException, LabError):
-        tree = {f.name: None for f in fields(RunConfig)}
-    *parents, last = key.split(".")
-    for parent in parents:
-        if not isinstance(tree, Mapping) or parent not in tree:
-            return did_you_mean(parent, tree if isinstance(tree, Mapping) else ())
-        tree = tree[parent]
-    if not isinstance(tree, Mapping):
-        return f"{'.'.join(parents)} has no keys"
-    target = tree.get("_target_")
-    accepted = checks.accepted_keys(target) if isinstance(target, str) else ()
-    if last in accepted:
-        return f"it is an argument of {target} that the yaml does not list: write +{key}=…"
-    return did_you_mean(last, [k for k in {*tree, *accepted} if not k.startswith("_")])
-
-
-def _options(group: str) -> list[str]:
-    return sorted(p.stem for p in (CONF_DIR / group).glob("*.yaml"))

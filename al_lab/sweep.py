@@ -11,8 +11,9 @@ from typing import Any
 
 from hydra.core.utils import JobReturn
 
-from al_lab.config import check_sweep, readable
+from al_lab.config import check_sweep
 from al_lab.core.files import write_json
+from al_lab.wrong_command import readable
 
 _MAX_METRICS = 4
 _NOT_METRICS = ("status", "run_dir", "message")

@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 = fine, 1 = `verify` found errors, 2 = the command can't run."""
     args = _parser().parse_args(argv)
     from al_lab.command import start_log
-    from al_lab.config import readable
+    from al_lab.wrong_command import readable
 
     start_log()
     try:

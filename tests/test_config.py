@@ -17,7 +17,6 @@ from al_lab.config import (
     choose,
     compose,
     load_config,
-    readable,
     run_folder,
     run_name,
     save_config,
@@ -321,41 +320,3 @@ def test_build_shows_our_own_error_without_wrapping():
 
 def test_build_takes_what_only_the_program_knows():
     assert build({"_target_": "al_lab.core.budget.Budget", "unit": "image"}, cycles=3).cycles == 3
-
-
-# --- a wrong command -------------------------------------------------------------------------------------------------------
-
-
-def said(*overrides: str) -> str:
-    try:
-        validate(compose(overrides))
-    except Exception as error:
-        return readable(error, overrides) or f"unreadable {error!r}"
-    return "nothing"
-
-
-@pytest.mark.parametrize(("overrides", "sentence"), [
-    (["dataset=shape"], "expected an option of dataset, got 'shape'; did you mean 'shapes'?"),
-    (["stratgy=random"], "expected a key of the configuration, got 'stratgy'; did you mean 'strategy'?"),
-    (["sede=1"], "did you mean 'seed'?"),
-    (["+sede=1"], "got 'sede'; did you mean 'seed'?"),
-    (["trainer.max_itres=5"], "did you mean 'max_iters'?"),
-    (["+trainer.max_itres=5"], "did you mean 'max_iters'?"),
-    (["seed=abc"], "Value 'abc' of type 'str' could not be converted to Integer"),
-    (["detector=null"], "write ~detector to have no detector at all"),
-    (["dataset=voc_folder"], "expected a value for dataset.root, got none; add dataset.root=… to the command"),
-    (["strategy=random", "seed"], "seed"),
-])
-def test_a_wrong_command_is_answered_with_a_sentence(overrides, sentence):
-    assert sentence in said(*overrides)
-
-
-def test_a_misspelt_key_fails_inside_a_recipe_too(conf):
-    write(conf, "experiment/mine", {"sede": 1}, "# @package _global_\n")
-    with pytest.raises(Exception, match="sede") as caught:
-        compose(["experiment=mine"], conf)
-    assert "did you mean 'seed'?" in readable(caught.value)
-
-
-def test_a_bug_keeps_its_traceback():
-    assert readable(ZeroDivisionError("x")) is None

@@ -14,7 +14,7 @@ CORE = {"core"}
 CONFIG = {"core", "config", "checks", "signatures"}
 LAYERS: dict[str, set[str]] = {
     "core": set(), "acquisition": CORE, "metrics": CORE, "data": CORE, "execution": CORE, "reporting": CORE,
-    "config": CONFIG, "checks": CONFIG, "signatures": CONFIG,
+    "config": CONFIG, "checks": CONFIG, "signatures": CONFIG, "wrong_command": CONFIG,
     "models": {"core", "data", "acquisition"}, "objectives": {"core", "data", "models", "acquisition"},
     "learners": CONFIG | {"data", "models", "objectives"},
     "stages": CONFIG | {"data", "execution", "metrics", "acquisition", "learners"},
@@ -23,8 +23,9 @@ LAYERS: dict[str, set[str]] = {
 }
 EVERYTHING = {"campaign", "benchmarks", "sweep", "command"}  # the top of the house
 THIRD_PARTY = {
-    "hydra": {"config", "sweep"}, "omegaconf": {"config", "sweep"}, "mmdet": {"models", "benchmarks"}, "mmcv": {"models", "benchmarks"},
-    "mmengine": {"models", "benchmarks"}, "mmseg": {"models"}, "wandb": {"reporting"},
+    "hydra": {"config", "wrong_command", "sweep"}, "omegaconf": {"config", "wrong_command"},
+    "mmdet": {"models", "benchmarks"}, "mmcv": {"models", "benchmarks"}, "mmengine": {"models", "benchmarks"},
+    "mmseg": {"models"}, "wandb": {"reporting"},
     "pytorch_lightning": {"learners", "stages", "data"},
 }
 

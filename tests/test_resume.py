@@ -11,10 +11,13 @@ from al_lab.campaign import run_campaign
 from al_lab.core import ledger as ledger_module
 from al_lab.core.errors import ConfigError, ResumeError
 from al_lab.core.oracle import SimulatedOracle
+from al_lab.core.predictions import load_predictions
+from al_lab.learners.base import FitTask, read_pseudo
 from al_lab.stages.annotate import load_pool
-from tests.stubs import StubDense, stub_config
+from tests.stubs import StubDense, StubLearner, stub_config
 
 DETECTION = {"_target_": "al_lab.strategies.core_set.CoreSet"}
+PSEUDO = {"_target_": "al_lab.objectives.csd.CSD", "pseudo_tau": 0.6}
 PIXELS = {"_target_": "al_lab.strategies.margin.Margin"}
 
 
@@ -43,6 +46,7 @@ CONFIGS = {
                                                         "start": "continue", "stop_at": [40, 60, 100]}),
     "boxes": lambda: stub_config({"_target_": "al_lab.strategies.entropy.Entropy"}, budget={
         "_target_": "al_lab.core.budget.Budget", "unit": "box", "initial": 6, "per_cycle": 12, "cycles": 2}),
+    "pseudo": lambda: stub_config({"_target_": "al_lab.strategies.al_ssl.AlSsl"}, objective=PSEUDO),
 }
 
 
@@ -169,13 +173,48 @@ def test_two_processes_never_share_a_folder(tmp_path: Path) -> None:
         run_campaign(CONFIGS["images"](), run_dir)
 
 
-def test_labels_never_bought_can_be_garbage(tmp_path: Path, uninterrupted: dict) -> None:
-    """The oracle's firewall: a run that could not have seen a label selects the same whatever that label says."""
-    bought = {row["id"] for purchase in json.loads(uninterrupted["images"]["selections.json"])["purchases"] for row in purchase["queries"]}
-    config = CONFIGS["images"]()
+@pytest.mark.parametrize("kind", ["images", "pseudo"])
+def test_labels_never_bought_can_be_garbage(kind: str, tmp_path: Path, uninterrupted: dict) -> None:
+    """The oracle's firewall: a run that could not have seen a label selects and trains the same whatever that label says (PL-6)."""
+    bought = {row["id"] for purchase in json.loads(uninterrupted[kind]["selections.json"])["purchases"] for row in purchase["queries"]}
+    config = CONFIGS[kind]()
     config["dataset"]["garbage_for"] = [i for i in (f"img/{k:03d}" for k in range(40)) if i not in bought]
-    run_campaign(config, tmp_path / "images")
-    assert (tmp_path / "images" / "selections.json").read_bytes() == uninterrupted["images"]["selections.json"]
+    run_campaign(config, tmp_path / "run")
+    now = contents(tmp_path / "run")
+    for name in ("selections.json", "cycle_00/model.ckpt", "cycle_01/model.ckpt", "cycle_02/model.ckpt"):
+        assert now[name] == uninterrupted[kind][name]
+
+
+def test_pseudo_labels_are_of_the_previous_model_and_never_of_a_bought_image(tmp_path: Path) -> None:
+    seen = []
+
+    def fit(self: StubLearner, task: FitTask) -> dict[str, float]:
+        seen.append((task, read_pseudo(task)))
+        return real(self, task)
+
+    with pytest.MonkeyPatch.context() as patch:
+        real = StubLearner.fit
+        patch.setattr(StubLearner, "fit", fit)
+        run_campaign(CONFIGS["pseudo"](), tmp_path / "run")
+    assert [task.pseudo and task.pseudo.parent.name for task, _ in seen] == [None, "cycle_00", "cycle_01"]
+    assert seen[0][1] == {}
+    for task, labels in seen[1:]:
+        found = load_predictions([task.pseudo])
+        assert set(labels) == set(found) & set(task.unlabeled)
+        assert not set(labels) & set(task.labeled)
+        assert all((d.confidence >= np.float32(0.6)).all() for d in found.values())  # noqa: PLR2004
+        stats = json.loads((task.pseudo.parent / "pseudo_stats.json").read_text())
+        assert (stats["images"], stats["unlabeled"]) == (len(labels), len(task.unlabeled))
+    assert set(found) - set(labels), "some image with pseudo-labels was bought, or this test proves nothing"
+
+
+def test_pseudo_labels_come_with_every_strategy(tmp_path: Path) -> None:
+    for name in ("random.Random", "entropy.Entropy", "core_set.CoreSet"):
+        run_campaign(stub_config({"_target_": f"al_lab.strategies.{name}"}, objective=PSEUDO, cycles=1), tmp_path / name)
+        pool = load_pool(tuple(f"img/{k:03d}" for k in range(40)), tmp_path / name, 0)
+        found = load_predictions([tmp_path / name / "cycle_00" / "pseudo.npz"])
+        assert found
+        assert set(found) <= set(pool.unlabeled())
 
 
 def test_pixels_never_bought_can_be_garbage(tmp_path: Path, uninterrupted: dict) -> None:

@@ -43,6 +43,9 @@ def mirror_of(head: "HeadOutput", coder: "BoxCoder") -> Mirror:
         per_cell = min(per_row, _leading(level[:, 0]))
         if size % per_row or per_row % per_cell:
             raise _no_grid(f"a level of {size} anchors, {per_row} in its first row, {per_cell} in its first cell")
+        columns = level[:, 0].view(-1, per_row)
+        if not torch.allclose(columns, columns[:1], rtol=0, atol=_SAME):
+            raise _no_grid(f"a level of {size} anchors whose rows do not stand one above the other")
         anchor.append(torch.arange(start, start + size).view(-1, per_row // per_cell, per_cell).flip(1).reshape(-1))
         start += size
     index = torch.cat(anchor)

@@ -64,7 +64,7 @@ class ISD(CSD):
         check_range("beta", beta, beta > 0, "a number > 0")
         check_range("weight_1", weight_1, weight_1 >= 0, "a number >= 0")
         check_range("weight_2", weight_2, weight_2 >= 0, "a number >= 0")
-        self.beta, self.weight_1, self.weight_2 = float(beta), float(weight_1), float(weight_2)
+        self.ratio_beta, self.weight_1, self.weight_2 = float(beta), float(weight_1), float(weight_2)  # beta is the box loss
 
     def forward(self, network: DetectorNetwork, batch: Any, step: int, total_steps: int) -> dict[str, Tensor]:
         """Return ``loss`` and its parts for one `Batch`.
@@ -98,7 +98,7 @@ class ISD(CSD):
 
     def draw_ratio(self, like: Tensor) -> Tensor:
         """Draw lambda from torch's generator, which the training seeds by (seed, step); all devices use the first one's."""
-        ratio = torch.distributions.Beta(self.beta, self.beta).sample().to(like)
+        ratio = torch.distributions.Beta(self.ratio_beta, self.ratio_beta).sample().to(like)
         if distributed.is_available() and distributed.is_initialized():
             distributed.broadcast(ratio, 0)
         return ratio

@@ -7,11 +7,14 @@ from pathlib import Path
 from al_lab.core.errors import DataError, explain
 from al_lab.reporting import commands
 from al_lab.reporting import run_sections as parts
+from al_lab.reporting.class_gain import gain_section
 from al_lab.reporting.find import find_runs
+from al_lab.reporting.flips import compared_flips_section
 from al_lab.reporting.labels import FULL_DATA, differing
 from al_lab.reporting.page import Headline, Page, Picture, Section, slug
 from al_lab.reporting.pool_figures import embedding, utility_histograms
 from al_lab.reporting.protocol import COMPARED, Series, baseline, check_one_protocol, fingerprint, full_data, group_runs
+from al_lab.reporting.pseudo import pseudo_section
 from al_lab.reporting.run_folder import Run
 from al_lab.reporting.sections import (
     classes_section,
@@ -76,8 +79,9 @@ def build_comparison(runs: Sequence[Run], method: parts.Method = "pca", levels: 
         curve.files.append(curve_table(lines, full, metric))
         tables = [summary_table(lines, full, metric), _pairs(lines, metric)]
         sections.append(Section("summary", "Who is better", tables=[table for table in tables if table.rows]))
-    sections += [levels_section(lines, full, metric, levels), classes_section(lines, metric), distribution_section(lines), _images(lines),
-                 _utilities(lines), _embeddings(lines, method), _costs(lines), _settings(runs, lines, full, _methods(groups, compared))]
+    sections += [levels_section(lines, full, metric, levels), classes_section(lines, metric), gain_section(lines, metric),
+                 distribution_section(lines), _images(lines), _utilities(lines), compared_flips_section(lines, _MAX_SHOWN),
+                 pseudo_section(lines, metric), _embeddings(lines, method), _costs(lines), _settings(runs, lines, full, _methods(groups, compared))]
     status = f"{len(runs)} runs" if all(r.is_complete for r in runs) else f"{sum(r.is_complete for r in runs)} of {len(runs)} runs complete"
     names = ", ".join(s.label for s in lines)
     reference = next((r for r in runs if not r.is_full), runs[0])

@@ -34,8 +34,9 @@ def learning_curve(lines: Sequence[Line], full: Sequence[float], metric_label: s
         spent_label: what was bought, with its unit.
     """
     labels = [line.label for line in lines]
+    is_long = any(line.label != line.strategy for line in lines)  # names of variants would cover the lines
     with look():
-        figure = Figure(figsize=(5.5, 3.6))
+        figure = Figure(figsize=(5.5, 3.6 + (0.2 * len(lines) if is_long else 0)))
         axes = figure.add_subplot()
         _full_line(axes, full)
         for line in sorted(lines, key=lambda item: item.strategy != "random"):  # random below the others
@@ -47,7 +48,8 @@ def learning_curve(lines: Sequence[Line], full: Sequence[float], metric_label: s
         handles, names = axes.get_legend_handles_labels()
         if names:
             order = sorted(range(len(names)), key=lambda i: (names[i].startswith("full data"), names[i].startswith("random")))
-            axes.legend([handles[i] for i in order], [names[i] for i in order], loc="lower right")
+            where = figure if is_long else axes
+            where.legend([handles[i] for i in order], [names[i] for i in order], loc="outside upper center" if is_long else "lower right")
     return figure
 
 

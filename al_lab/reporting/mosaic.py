@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 THUMBNAIL_PX = 200  # longer side
 MAX_PER_CYCLE = 16
+UNREADABLE = (OSError, ValueError, Image.DecompressionBombError)  # what opening a broken image may raise
 _QUALITY = 78
 
 
@@ -30,11 +31,13 @@ class Tile:
     Attributes:
         picture: the drawn image, None if the file can't be opened.
         problem: why not.
+        words: what to say below it instead of utility and number of objects.
     """
 
     choice: Choice
     picture: Image.Image | None
     problem: str = ""
+    words: str = ""
 
     @property
     def caption(self) -> str:
@@ -44,6 +47,8 @@ class Tile:
     @property
     def detail(self) -> str:
         """Utility and number of objects, in words."""
+        if self.words:
+            return self.words
         utility = "" if self.choice.utility is None else f"utility {self.choice.utility:.3g}"
         count = len(self.choice.labels)
         boxes = "pixels" if self.choice.mask else f"{count} object{'' if count == 1 else 's'}"
@@ -75,24 +80,35 @@ def _tile(choice: Choice, colors: Mapping[str, str], size_px: int) -> Tile:
     if choice.image is None:
         return Tile(choice, None, "no image path was recorded")
     try:
-        with Image.open(choice.image) as image:
-            width, height = image.size
-            image.draft("RGB", (size_px, size_px))  # JPEGs are decoded at the smallest size that suffices
-            picture = image.convert("RGB")
-        scale = min(1.0, size_px / max(width, height))
-        picture = picture.resize((max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.BILINEAR, reducing_gap=2.0)
+        picture, scale = open_small(choice.image, size_px)
         if choice.mask is not None:
             picture = _tint(picture, load_region(choice.mask).mask())
-    except (OSError, ValueError, KeyError, LabError, Image.DecompressionBombError) as error:
+    except (*UNREADABLE, KeyError, LabError) as error:
         return Tile(choice, None, f"{choice.image}: {type(error).__name__}: {error}")
-    draw = ImageDraw.Draw(picture)
     for box, label in zip(choice.boxes_xyxy, choice.labels, strict=False):
-        x1, y1, x2, y2 = (float(v) * scale for v in box)
-        if not np.isfinite([x1, y1, x2, y2]).all() or x2 < x1 or y2 < y1:
-            continue
-        draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline="#10141a", width=1)
-        draw.rectangle((x1, y1, x2, y2), outline=colors.get(label, CLASS_COLORS[0]), width=2)
+        draw_box(picture, np.asarray(box, float) * scale, colors.get(label, CLASS_COLORS[0]))
     return Tile(choice, picture)
+
+
+def open_small(path: Path, size_px: int) -> tuple[Image.Image, float]:
+    """Return the image with its longer side at most ``size_px``, and by what it was scaled; raises one of `UNREADABLE`."""
+    with Image.open(path) as image:
+        width, height = image.size
+        image.draft("RGB", (size_px, size_px))  # JPEGs are decoded at the smallest size that suffices
+        picture = image.convert("RGB")
+    scale = min(1.0, size_px / max(width, height))
+    small = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return picture.resize(small, Image.Resampling.BILINEAR, reducing_gap=2.0), scale
+
+
+def draw_box(picture: Image.Image, box_xyxy: np.ndarray, color: str) -> None:
+    """Draw a box in the picture's own pixels; one that is none is left out."""
+    x1, y1, x2, y2 = map(float, box_xyxy)
+    if not np.isfinite([x1, y1, x2, y2]).all() or x2 < x1 or y2 < y1:
+        return
+    draw = ImageDraw.Draw(picture)
+    draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline="#10141a", width=1)
+    draw.rectangle((x1, y1, x2, y2), outline=color, width=2)
 
 
 def _tint(picture: Image.Image, mask: np.ndarray) -> Image.Image:
@@ -110,12 +126,12 @@ def save_sheet(sheet: Sequence[Tile], folder: Path, name: str, columns: int = 8)
     pictures = [t.picture for t in sheet if t.picture is not None]
     if not pictures:
         return []
-    cell = THUMBNAIL_PX + 8
-    rows = -(-len(pictures) // columns)
-    page = Image.new("RGB", (cell * min(columns, len(pictures)), cell * rows), "white")
+    width, height = (max(THUMBNAIL_PX, *(p.size[axis] for p in pictures)) + 8 for axis in (0, 1))
+    columns = max(1, min(len(pictures), columns * (THUMBNAIL_PX + 8) // width))
+    page = Image.new("RGB", (width * columns, height * -(-len(pictures) // columns)), "white")
     for k, picture in enumerate(pictures):
-        x, y = (k % columns) * cell, (k // columns) * cell
-        page.paste(picture, (x + (cell - picture.width) // 2, y + (cell - picture.height) // 2))
+        x, y = (k % columns) * width, (k // columns) * height
+        page.paste(picture, (x + (width - picture.width) // 2, y + (height - picture.height) // 2))
     paths = [folder / f"{name}.png", folder / f"{name}.pdf"]
     for path in paths:
         with atomic_path(path) as temporary:

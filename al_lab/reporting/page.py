@@ -26,6 +26,7 @@ class Picture:
     figure: Figure
     alt: str
     caption: str = ""
+    is_wide: bool = False  # a row of its own
 
     @property
     def svg(self) -> Markup:
@@ -42,6 +43,7 @@ class Sheet:
     tiles: Sequence[Tile]
     total: int
     is_open: bool = True
+    is_wide: bool = False  # pictures twice as wide, captions of several lines
 
 
 @dataclass

@@ -1,7 +1,8 @@
-"""Figures of the pool: how utilities are spread, and where the bought images lie among the others."""
+"""Figures of the pool: how utilities and readings are spread, and where the bought images lie among the others."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import fill
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,6 +13,7 @@ from al_lab.reporting.theme import INK, MUTED, look
 
 POOL, BOUGHT_BEFORE, BOUGHT_NOW = "#a3abb7", "#0077bb", "#ee7733"
 _MAX_POINTS = 20_000
+_TITLE_LENGTH = 27  # characters above a panel; a variant's name goes on below
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,20 @@ class EmbeddingPanel:
     kind: np.ndarray
 
 
+@dataclass(frozen=True)
+class FlipPanel:
+    """Two readings of every candidate image of one query, those left out in which no box counted."""
+
+    title: str
+    entropy: np.ndarray
+    inconsistency: np.ndarray
+    is_bought: np.ndarray
+
+
+def _wrapped(title: str) -> str:
+    return fill(title.replace("cycle ", "cycle\u00a0"), _TITLE_LENGTH, break_long_words=False)
+
+
 def utility_histograms(panels: Sequence[UtilityPanel]) -> Figure:
     """Draw one histogram per cycle; counts are on a logarithmic axis, a few bought images must not vanish in a big pool."""
     columns = min(3, len(panels))
@@ -60,7 +76,7 @@ def utility_histograms(panels: Sequence[UtilityPanel]) -> Figure:
             else:
                 axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
             axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
-            axes.set_title(panel.title)
+            axes.set_title(_wrapped(panel.title))
             if k % columns == 0:
                 axes.set_ylabel("number, log scale" if len(panel.candidates) else "number")
             if k >= len(panels) - columns:
@@ -84,7 +100,7 @@ def embedding(panels: Sequence[EmbeddingPanel]) -> Figure:
                 points = points[:: max(1, -(-len(points) // _MAX_POINTS))]
                 edge = {"edgecolors": INK, "linewidths": 0.4} if kind == 2 else {"linewidths": 0}
                 axes.scatter(points[:, 0], points[:, 1], s=size, color=color, alpha=alpha, rasterized=True, zorder=2 + kind, **edge)
-            axes.set_title(panel.title)
+            axes.set_title(_wrapped(panel.title))
             axes.set_xticks([])
             axes.set_yticks([])
             axes.grid(visible=False)
@@ -96,4 +112,34 @@ def embedding(panels: Sequence[EmbeddingPanel]) -> Figure:
         present = {int(v) for p in panels for v in np.unique(p.kind)}
         handles = [Line2D([], [], marker="o", linestyle="none", color=c, label=t) for k, (c, t) in enumerate(names) if k in present]
         figure.legend(handles=handles, loc="outside upper right", ncols=3)
+    return figure
+
+
+def flip_scatter(panels: Sequence[FlipPanel]) -> Figure:
+    """Draw entropy against inconsistency, one panel per query, all on the same axes; points are rasterized to keep the page small."""
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    right, top = (max((float(getattr(p, name).max()) for p in panels if len(p.entropy)), default=1.0) for name in ("entropy", "inconsistency"))
+    with look():
+        figure = Figure(figsize=(max(4.4, 3.2 * columns + 0.2), 2.8 * rows + 0.4))
+        for k, panel in enumerate(panels):
+            axes = figure.add_subplot(rows, columns, k + 1)
+            for wanted, color, size in ((False, POOL, 9), (True, BOUGHT_NOW, 20)):
+                index = np.flatnonzero(panel.is_bought == wanted)
+                index = index[:: max(1, -(-len(index) // _MAX_POINTS))]
+                edge = {"edgecolors": INK, "linewidths": 0.4} if wanted else {"linewidths": 0}
+                axes.scatter(panel.entropy[index], panel.inconsistency[index], s=size, color=color, alpha=0.85, rasterized=True, zorder=2 + wanted,
+                             **edge)
+            axes.set_title(_wrapped(panel.title))
+            axes.set_xlim(-0.03 * right, 1.05 * right)
+            axes.set_ylim(-0.03 * top, 1.06 * top)
+            axes.grid(axis="x", visible=True)
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
+            axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+            if k % columns == 0:
+                axes.set_ylabel("inconsistency, nats")
+            if k >= len(panels) - columns:
+                axes.set_xlabel("entropy, 0 to 1")
+        handles = [Line2D([], [], marker="o", linestyle="none", color=c, label=t) for c, t in ((POOL, "not bought"), (BOUGHT_NOW, "bought"))]
+        figure.legend(handles=handles, loc="outside upper right", ncols=2)
     return figure

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from al_lab.core.pool import INITIAL, purchase_dir
-from al_lab.core.types import Candidates
+from al_lab.core.predictions import load_predictions
+from al_lab.core.types import Candidates, Detections
 
 log = logging.getLogger(__name__)
 
@@ -214,6 +215,28 @@ class Run:
         except Exception as error:  # noqa: BLE001 - a damaged zip raises many kinds; the report goes on without it
             self.note(f"{self._short(path)} can't be read ({type(error).__name__}: {error}); its utilities are left out.")
             return None
+
+    def pseudo_boxes(self, cycle: int) -> dict[str, Detections] | None:
+        """What this cycle's model was sure of in unlabeled images; None if nothing was kept or it can't be read."""
+        path = self._cycle_path(cycle, "pseudo.npz")
+        if not path.exists():
+            return None
+        try:
+            return load_predictions([path])
+        except Exception as error:  # noqa: BLE001 - see candidates
+            self.note(f"{self._short(path)} can't be read ({type(error).__name__}: {error}); its pseudo-labels are left out.")
+            return None
+
+    def pseudo_stats(self, cycle: int) -> dict[str, Any] | None:
+        """What the oracle counted of this cycle's pseudo-labels; None if it left no (readable) count."""
+        path = self._cycle_path(cycle, "pseudo_stats.json")
+        value = self.read_json(path) if path.exists() else None
+        if value is None:
+            return None
+        if not isinstance(value, dict) or not all(isinstance(value.get(k), int) for k in ("unlabeled", "images", "boxes")):
+            self.note(f"{self._short(path)} has no counts; its pseudo-labels are left out.")
+            return None
+        return value
 
     def per_class(self, cycle: int, metric: str | None = None) -> dict[str, float]:
         """Class name -> value of ``metric`` (the preferred one by default) in this cycle; empty if there is none."""

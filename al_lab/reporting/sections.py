@@ -137,13 +137,13 @@ def summary_table(lines: Sequence[Series], full: Series | None, metric: str) -> 
         area, area_error = mean_and_error([area_under_curve(c) for c in curves.values()])
         row = [series.label, len(curves), 100 * last, 100 * last_error, 100 * area, 100 * area_error]
         row += [math.nan, math.nan, "baseline"] if series is random else _against(series, random, metric, column)
-        rows.append(row + (_against(series, alike[series.label], metric, column) if has_alike else []))
+        rows.append(row + (_against(series, alike[series.label], metric, column)[:2] if has_alike else []))
     if full:
         last, error = mean_and_error(last_values(full, metric))
-        rows.append([full.label, len(full.runs), 100 * last, 100 * error, *[math.nan] * 4, "", *([math.nan, math.nan, ""] if has_alike else [])])
+        rows.append([full.label, len(full.runs), 100 * last, 100 * error, *[math.nan] * 4, "", *([math.nan, math.nan] if has_alike else [])])
     columns = ["strategy", "seeds", "last point", "± SE", "area under curve", "± SE of area", f"area minus {random.label if random else 'random'}",
                "± SE of difference", "verdict"]
-    columns += ["area minus random trained alike", "± SE of that", "verdict on the choice alone"] if has_alike else []
+    columns += ["area minus random trained alike", "± SE of that"] if has_alike else []
     return Table("summary", f"{metric_label(metric)}, in percent", columns, rows, digits=2,
                  note="Area under the curve is its mean height over the labels bought; differences are paired by seed over the range both cover. "
                  f"Clearly better (or worse): the mean difference is more than {STANDARD_ERRORS:g} of its standard errors (SE).")

@@ -15,8 +15,9 @@ from al_lab.core.budget import Allowance
 from al_lab.core.files import write_json
 from al_lab.core.ledger import Ledger
 from al_lab.core.pool import INITIAL, Pool, purchase_dir
+from al_lab.core.predictions import save_predictions
 from al_lab.core.purchase import publish_selections, write_labels, write_queries
-from al_lab.core.types import Annotation, Candidates, Query
+from al_lab.core.types import Annotation, Candidates, Detections, Query
 
 CLASSES = ("circle", "square", "star", "cross & <bar>")
 GAIN = {"random": 0.0, "entropy": 0.05, "core_set": 0.03, "margin": 0.04}
@@ -69,8 +70,8 @@ class Maker:
         return config
 
     def run(self, strategy: str = "entropy", seed: int = 0, cycles: int = 3, done: int | None = None, *, metrics: bool = True, embedding: bool = True,
-            name: str = "default", initial: int | float = 20, **changes) -> Path:
-        """Make a run with ``done`` evaluated cycles (all of them by default)."""
+            name: str = "default", initial: int | float = 20, pseudo: bool = False, **changes) -> Path:
+        """Make a run with ``done`` evaluated cycles (all of them by default); ``pseudo``: with pseudo-labels."""
         config = self.config(strategy, seed, cycles, initial, name=name, **changes)
         folder = self.root / "outputs" / config["dataset"]["name"] / strategy / name / f"seed{seed}"
         folder.mkdir(parents=True)
@@ -92,6 +93,8 @@ class Maker:
             rows.append(self._evaluate(folder, pool, cycle, strategy, rng, ledger, metrics))
             if cycle < cycles:
                 pool = self._query(folder, pool, cycle, strategy, rng, embedding, ledger)
+                if pseudo:
+                    self._pseudo(folder, pool, cycle, rng)
         (folder / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
         publish_selections(folder, range(done))
         return folder
@@ -121,6 +124,9 @@ class Maker:
         if embedding and strategy == "core_set":
             points = rng.normal(0, 1, (len(ids), 16)) + 3 * rng.integers(0, 2, (len(ids), 1))
             Candidates.images(ids, utility, embedding=points.astype(np.float32)).save(purchase_dir(folder, cycle) / "candidates.npz")
+        elif strategy == "al_ssl":
+            utility, info = self._flips(ids, rng)
+            Candidates.images(ids, utility, **info).save(purchase_dir(folder, cycle) / "candidates.npz")
         else:
             Candidates.images(ids, utility).save(purchase_dir(folder, cycle) / "candidates.npz")
         ledger.commit(cycle, "score", seconds=9.0, scalars={}, files={})
@@ -129,6 +135,31 @@ class Maker:
         for stage in ("select", "annotate"):
             ledger.commit(cycle, stage, seconds=0.5, scalars={}, files={})
         return pool
+
+    def _flips(self, ids: tuple[str, ...], rng: np.random.Generator) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Invent what AL-SSL keeps: in images without an object no box counts."""
+        count = np.asarray([len(self.truth[i][1].labels) for i in ids])
+        probs, flipped = (rng.dirichlet([0.3] * (len(CLASSES) + 1), len(ids)).astype(np.float32) for _ in range(2))
+        label = np.where(count > 0, probs[:, 1:].argmax(1), -1)
+        box = np.asarray([self.truth[i][1].boxes_xyxy[0] if n else np.zeros(4) for i, n in zip(ids, count, strict=True)], np.float32)
+        inconsistency = np.where(count > 0, rng.gamma(1.0, 0.4, len(ids)), 0.0)
+        entropy = np.where(count > 0, rng.beta(2, 3, len(ids)), 0.0)
+        return entropy * inconsistency, {"entropy": entropy, "inconsistency": inconsistency, "count": count, "box": box, "box_label": label,
+                                         "box_probs": probs * (count > 0)[:, None], "box_flip_probs": flipped * (count > 0)[:, None]}
+
+    def _pseudo(self, folder: Path, pool: Pool, cycle: int, rng: np.random.Generator) -> None:
+        """Invent pseudo-labels for half of the images, those just bought among them, and the oracle's count of the rest."""
+        bought = {q["id"] for q in json.loads((purchase_dir(folder, cycle) / "queries.json").read_text())["queries"]}
+        ids = sorted({*pool.unlabeled()[::2], *bought})
+        save_predictions(purchase_dir(folder, cycle) / "pseudo.npz", {
+            i: Detections(t.boxes_xyxy, np.full(len(t.labels), 0.995, np.float32), t.labels, np.ones((len(t.labels), 1), np.float32), "sigmoid")
+            for i, t in ((i, self.truth[i][1]) for i in ids)})
+        kept = [self.truth[i][1].labels for i in ids if i not in bought and len(self.truth[i][1].labels)]
+        boxes = _histogram(self.truth[i][1] for i in ids if i not in bought)
+        correct = [int(n * rng.uniform(0.85, 1)) for n in boxes]
+        write_json(purchase_dir(folder, cycle) / "pseudo_stats.json", {
+            "tau": 0.99, "unlabeled": len(pool.unlabeled()), "images": len(kept), "boxes": sum(boxes), "precision": sum(correct) / sum(boxes),
+            "per_class": {c: {"boxes": b, "correct": k} for c, b, k in zip(CLASSES, boxes, correct, strict=True)}})
 
     def _buy(self, folder: Path, pool: Pool, cycle: int, queries: list[Query]) -> Pool:
         where = purchase_dir(folder, cycle)

@@ -25,8 +25,8 @@ def table(page, name):
 
 def test_the_page_has_every_section(built):
     page = built
-    assert [s.key for s in page.sections if not s.is_empty] == ["curve", "summary", "levels", "classes", "bought", "images", "utilities", "embedding",
-                                                                "cost", "settings"]
+    assert [s.key for s in page.sections if not s.is_empty] == ["curve", "summary", "levels", "classes", "gain", "bought", "images", "utilities",
+                                                                "embedding", "cost", "settings"]
     assert page.status == "12 runs"
     assert not section(page, "curve").missing
     assert [s.title.split(":")[0] for s in section(page, "images").sheets] == ["core_set", "entropy", "random"]

@@ -128,6 +128,7 @@ class FlipAugmentation(Augmentation):
 
     def __init__(self, flip: float = 0.5) -> None:
         """Take the probability of a mirror image."""
+        _check(flip=flip)
         self.flip = flip
 
     def augment(self, sample: Sample, rng: np.random.Generator, spec: InputSpec) -> Sample:
@@ -147,6 +148,7 @@ class LightAugmentation(Augmentation):
             min_scale: smallest side of that part, as a fraction.
             brightness: pixels are multiplied by U(1 - b, 1 + b).
         """
+        _check(flip=flip, zoom=zoom, min_scale=min_scale, brightness=brightness)
         self.flip, self.zoom, self.min_scale, self.brightness = flip, zoom, min_scale, brightness
 
     def augment(self, sample: Sample, rng: np.random.Generator, spec: InputSpec) -> Sample:
@@ -209,6 +211,10 @@ class SSDAugmentation(Augmentation):
                     do=did_you_mean(str(crop_iou), get_args(CropRule)),
                 )
             )
+        _check(photometric=photometric, expand_prob=expand_prob, flip=flip)
+        if max_expand < 1:
+            where = "trainer.augmentation.max_expand"
+            raise ConfigError(explain(expected="a ratio of at least 1", got=repr(max_expand), where=where, do="correct it"))
         self.crop_iou: CropRule = crop_iou
         self.photometric, self.expand_prob, self.max_expand, self.flip = photometric, expand_prob, max_expand, flip
 
@@ -227,6 +233,13 @@ class SSDAugmentation(Augmentation):
         if rect is not None:
             sample = cropped(sample, rect)
         return mirror(sample) if rng.random() < self.flip else sample
+
+
+def _check(**fractions: float) -> None:
+    """Refuse probabilities and parts that are none."""
+    for name, value in fractions.items():
+        if not 0 <= value <= 1:
+            raise ConfigError(explain(expected="a number from 0 to 1", got=repr(value), where=f"trainer.augmentation.{name}", do="correct it"))
 
 
 def mirror(sample: Sample) -> Sample:

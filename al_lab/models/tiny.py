@@ -22,7 +22,7 @@ class TinyDetector(DetectorNetwork):
 
     Args:
         num_classes: foreground classes.
-        input_px: side of the square input; a multiple of 32.
+        input_px: side of the square input.
         widths: channels after the stem and at strides 4, 8, 16, 32.
         sizes: smallest anchor side of each level and the largest of all, as fractions of the input.
         postprocess: settings; SSD's by default.

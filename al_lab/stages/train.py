@@ -73,8 +73,11 @@ class _Cache:
 
     @staticmethod
     def _key(ctx: StageContext, task: FitTask) -> str:
+        config = {k: ctx.config.get(k) for k in ("dataset", "detector", "segmenter", "objective", "trainer")}
+        # The threshold decides which pseudo-labels there are; those are named below, and without any it decides nothing.
+        config["objective"] = {k: v for k, v in (config["objective"] or {}).items() if k != "pseudo_tau"}
         content = {
-            "config": {k: ctx.config.get(k) for k in ("dataset", "detector", "segmenter", "objective", "trainer")},
+            "config": config,
             "seed": task.seed, "start": task.start, "stop_at": task.stop_at, "devices": task.devices,
             "labels": {i: a.to_json() for i, a in read_labels(ctx.run_dir, task.labeled).items()},
             "unlabeled": task.unlabeled, "pseudo": sha256(task.pseudo) if task.pseudo else None,

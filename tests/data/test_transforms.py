@@ -121,3 +121,12 @@ def test_an_unknown_crop_rule_is_refused():
 def test_the_spec_is_read_from_a_network():
     network = SimpleNamespace(input_hw=[800, 1333], mean=(1, 2, 3), std=(4, 5, 6), resize="keep_ratio", pad_divisor=32)
     assert InputSpec.of(network) == InputSpec((800, 1333), (1, 2, 3), (4, 5, 6), "keep_ratio", 32)
+
+
+@pytest.mark.parametrize(("make", "name"), [
+    (lambda: FlipAugmentation(flip=2), "flip"), (lambda: LightAugmentation(min_scale=-0.1), "min_scale"),
+    (lambda: SSDAugmentation(expand_prob=1.1), "expand_prob"),
+    (lambda: SSDAugmentation(max_expand=0.5), "max_expand")])
+def test_numbers_that_are_no_probability_are_named(make, name):
+    with pytest.raises(ConfigError, match=f"trainer.augmentation.{name}: expected a"):
+        make()

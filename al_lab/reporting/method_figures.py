@@ -39,7 +39,8 @@ def cycle_lines(panels: Mapping[str, Sequence[CycleLine]], zoomed: Container[str
             axes.set_title(title)
             axes.margins(x=0.08, y=0.12)
             if title not in zoomed:
-                axes.set_ylim(bottom=0)
+                tops = np.concatenate([line.mean + STANDARD_ERRORS * np.nan_to_num(line.standard_error) for line in drawn])
+                axes.set_ylim(0, 1.12 * float(np.nanmax(tops)) or 1)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
             axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
             if k >= len(panels) - columns:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from al_lab.benchmarks import average_precision, k_center, scoring
+from al_lab.benchmarks import al_ssl, average_precision, k_center, scoring
 from al_lab.benchmarks.measure import Row, header, line
 
 
@@ -33,3 +33,10 @@ def test_scoring_equals_mmdet() -> None:
     pytest.importorskip("mmdet")
     rows = list(scoring.run(batch=1))
     assert [r.same for r in rows] == [None, True, True]
+
+
+@pytest.mark.slow
+def test_al_ssl_equals_the_loops() -> None:
+    pytest.importorskip("mmdet")
+    rows = list(al_ssl.run(batch=2))
+    assert [r.same for r in rows] == [True, True, True]

@@ -105,7 +105,8 @@ def test_al_ssl_is_its_papers_protocol(dataset, initial, tau, year):
     assert config["strategy"] == {"_target_": "al_lab.strategies.al_ssl.AlSsl", "score": "product", "min_confidence": 0.5, "nms_iou": 0.5,
                                   "correspondence": "index", "prefilter": 3000, "ties": "hash"}
     objective = config["objective"]
-    assert objective.pop("ramp") == {"kind": "up_down", "up": pytest.approx(32 / 120), "down": pytest.approx(100 / 120), "up_rate": 5.0, "down_rate": 12.5}
+    assert objective.pop("ramp") == {"kind": "up_down", "up": pytest.approx(32 / 120), "down": pytest.approx(100 / 120), "up_rate": 5.0,
+                                     "down_rate": 12.5}
     assert objective == {"_target_": "al_lab.objectives.csd.CSD", "weight": 1.0, "distance": "symkl", "detach": True, "mask": "orig",
                          "box_residual": "legacy", "labeled_ratio": 0.5, "pseudo_tau": tau, "supervised": None}
     assert settings(config) == {"batch_size": 32, "max_epochs": None, "max_iters": 120000, "optimizer": "sgd", "lr": 0.001, "momentum": 0.9,

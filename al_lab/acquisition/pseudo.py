@@ -18,7 +18,7 @@ def pseudo_labels(detections: Detections, size_hw: tuple[int, int], tau: float) 
     """
     height, width = size_hw
     # Compared in the detections' own precision: 0.99 as a float32 is below 0.99.
-    sure = detections.rows(np.asarray(detections.confidence >= np.float32(tau)))
+    sure = detections.rows(np.flatnonzero(detections.confidence >= np.float32(tau)))
     boxes = np.clip(sure.boxes_xyxy, 0, np.array([width, height, width, height], np.float32))
     clipped = Detections(boxes, sure.confidence, sure.labels, sure.probs, sure.activation)
     return clipped.rows((boxes[:, 2:] > boxes[:, :2]).all(1))

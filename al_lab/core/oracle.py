@@ -117,8 +117,8 @@ class SimulatedOracle(Oracle):
         for sample_id, found in predictions.items():
             truth = dataset.truth(sample_id)
             n, m = len(found), len(truth.labels)
-            pairs = np.repeat(found.boxes_xyxy, m, 0), np.tile(truth.boxes_xyxy, (n, 1))
-            overlap = pair_iou(*(boxes.astype(np.float64) for boxes in pairs)).reshape(n, m)
+            ours, theirs = np.repeat(found.boxes_xyxy, m, 0), np.tile(truth.boxes_xyxy, (n, 1))
+            overlap = pair_iou(ours.astype(np.float64), theirs.astype(np.float64)).reshape(n, m)
             hit = ((overlap > 0.5) & (found.labels[:, None] == truth.labels)).any(1)  # noqa: PLR2004 - VOC's overlap
             correct += np.bincount(found.labels[hit], minlength=len(correct))
         for counts, num in zip(verdict["per_class"].values(), correct, strict=True):

@@ -1,4 +1,4 @@
-"""One rank of a shared training, as an executor starts it: ``python ranks.py RUN_DIR DEVICES MAX_ITERS``."""
+"""One rank of a shared training, as an executor starts it: ``python ranks.py RUN_DIR DEVICES MAX_ITERS OBJECTIVE``."""
 
 import functools
 import sys
@@ -9,20 +9,25 @@ from al_lab.learners.base import FitTask
 from al_lab.learners.detection import DetectionLearner
 from al_lab.learners.settings import TrainSettings
 from al_lab.models.tiny import TinyDetector
+from al_lab.objectives.isd import ISD
 from al_lab.objectives.supervised import Supervised
 from tests.learners.conftest import Blocks
 
+OBJECTIVES = {"supervised": Supervised, "isd": functools.partial(ISD, ramp={"kind": "none"}, csd={"mask": "none"})}
 
-def fit(run_dir: str, devices: int, max_iters: int, name: str = "") -> dict[str, float]:
+
+def fit(run_dir: str, devices: int, max_iters: int, objective: str = "supervised", name: str = "") -> dict[str, float]:
     """Train on the blocks; one process or one of several, the environment says which."""
     dataset = Blocks()
     network = functools.partial(TinyDetector, 2, input_px=32, widths=(8, 8, 16, 16, 16))
-    settings = TrainSettings(batch_size=6, max_iters=max_iters, lr=0.01, grad_clip=1.0, augmentation=SSDAugmentation())
+    num = len(dataset.pool_ids) if objective == "supervised" else 6
+    batch_size = 6 if objective == "supervised" else 8
+    settings = TrainSettings(batch_size=batch_size, max_iters=max_iters, lr=0.01, grad_clip=1.0, augmentation=SSDAugmentation())
     out = Path(run_dir) / f"{name}devices{devices}"
-    return DetectionLearner(dataset, network, Supervised, settings).fit(FitTask(
-        labeled=dataset.pool_ids, labels_dir=Path(run_dir), checkpoint=out / "model.ckpt", scratch_dir=out, seed=0, devices=devices,
-        progress=out / "progress.json"))
+    return DetectionLearner(dataset, network, OBJECTIVES[objective], settings).fit(FitTask(
+        labeled=dataset.pool_ids[:num], unlabeled=dataset.pool_ids[num:], labels_dir=Path(run_dir), checkpoint=out / "model.ckpt",
+        scratch_dir=out, seed=0, devices=devices, progress=out / "progress.json"))
 
 
 if __name__ == "__main__":
-    fit(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    fit(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])

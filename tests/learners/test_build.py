@@ -46,7 +46,7 @@ def config(**changes: Any) -> dict[str, Any]:
 def test_a_network_gets_a_learner_that_fits_and_looks(dataset: Any, make_task: Any) -> None:
     learner = build_learner(config(), dataset)
     assert isinstance(learner, DetectionLearner)
-    assert learner.provides == ("detections", "class_probs", "image_embedding")
+    assert learner.provides == ("detections", "class_probs", "flip_probs", "image_embedding")
     assert (learner.predict_batch, learner.checkpoint_minutes) == (3, 5)
     task = make_task()
     assert learner.fit(task)["steps"] == 1

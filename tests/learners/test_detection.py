@@ -1,5 +1,6 @@
 """The detection learner keeps its promises: resuming, starting modes, views, and named mistakes."""
 
+import dataclasses
 import json
 import logging
 from collections.abc import Callable
@@ -11,8 +12,15 @@ import pytest
 import torch
 
 from al_lab.core.errors import ConfigError, DataError, DivergedError, WeightsError
+from al_lab.core.predictions import save_predictions
+from al_lab.core.types import Annotation, Detections
+from al_lab.data.transforms import InputSpec, plain
 from al_lab.learners.base import FitTask
 from al_lab.learners.checkpoint import load_checkpoint
+from al_lab.models.network import Postprocess
+from al_lab.models.postprocess import decode_batch
+from al_lab.objectives.csd import CSD
+from al_lab.objectives.isd import ISD
 from al_lab.objectives.supervised import Supervised
 from tests.learners.conftest import Blocks
 
@@ -91,6 +99,29 @@ def test_a_killed_training_goes_on_bit_for_bit(make_learner: Make, make_task: Ma
     assert (whole.scratch_dir / "train_log.csv").read_text() == (cut.scratch_dir / "train_log.csv").read_text()
     # Killed between the checkpoint and the word that it is done: nothing is trained again.
     assert make_learner(StopAt, recipe=recipe).fit(cut) == scalars
+
+
+@pytest.mark.parametrize("objective", [CSD, ISD])
+def test_a_killed_semi_supervised_training_goes_on_bit_for_bit(make_learner: Make, make_task: Make, run_dir: Path, objective: type[CSD]) -> None:
+    class Dies(objective):
+        def forward(self, network: Any, batch: Any, step: int, total_steps: int) -> dict[str, torch.Tensor]:
+            if step == 5:
+                raise RuntimeError("power cut")
+            return super().forward(network, batch, step, total_steps)
+
+    labeled, unlabeled = (f"block{n:02d}" for n in range(4)), (f"block{n:02d}" for n in range(4, 12))
+    found = Annotation.make([[4, 4, 20, 20]], [1])
+    sure = np.ones((1, 1), np.float32)
+    save_predictions(run_dir / "pseudo.npz", {"block04": Detections(found.boxes_xyxy, sure[0], found.labels, sure)})
+    options = {"labeled": tuple(labeled), "unlabeled": tuple(unlabeled), "pseudo": run_dir / "pseudo.npz"}
+    whole, cut, without = (make_task(name, **options) for name in ("whole", "cut", "without"))
+    make_learner(objective).fit(whole)
+    with pytest.raises(RuntimeError, match="power cut"):
+        make_learner(Dies, checkpoint_steps=2).fit(cut)
+    make_learner(objective).fit(cut)
+    assert same(whole.checkpoint, cut.checkpoint)
+    make_learner(objective).fit(dataclasses.replace(without, pseudo=None))
+    assert not same(whole.checkpoint, without.checkpoint)
 
 
 def test_a_training_that_only_has_to_be_handed_over_is_not_repeated(make_learner: Make, make_task: Make) -> None:
@@ -284,9 +315,40 @@ def test_views_do_not_depend_on_how_ids_are_sharded(trained: Make, dataset: Bloc
         assert np.array_equal(a.detections.probs, b.detections.probs)
 
 
+def test_flip_views_are_the_mirror_images_own_predictions(trained: Make, dataset: Blocks) -> None:
+    """One pass over both views, the boxes that count chosen before suppression: as two passes and full suppression give them."""
+    ids, rule = dataset.test_ids, {"min_confidence": 0.4, "nms_iou": 0.5}
+    learner = trained(predict_batch=4)
+    views = list(learner.views(ids, ("flip_probs", "detections"), {"flip": rule}))
+    network, count = learner._network, 0
+    settings = Postprocess(conf_min=0.01, nms_iou=0.5, max_per_class=200)
+    for view in views:
+        pixels, *_ = plain(dataset.load_image(view.sample_id), np.zeros((0, 4)), np.zeros(0), InputSpec.of(network))
+        with torch.no_grad():
+            head, mirrored = network(pixels[None]), network(pixels.flip(-1)[None])
+        expected = decode_batch(head, network, [view.size_hw], settings, mirrored=mirrored)[0].above(0.4)
+        assert np.allclose(view.flip_detections.boxes_xyxy, expected.boxes_xyxy, atol=1e-3)
+        assert np.allclose(view.flip_detections.flip_probs, expected.flip_probs, atol=1e-5)
+        q = network.probs(mirrored.logits[0])[network.mirror(head).anchor]
+        for row in view.flip_detections.flip_probs:
+            assert np.abs(q.numpy() - row).max(1).min() < 1e-5
+        count += len(expected)
+    assert count > 0
+    assert views[0].detections is not None
+
+
+def test_a_floor_of_confidence_leaves_out_and_changes_nothing_else(trained: Make, dataset: Blocks) -> None:
+    whole = trained().views(dataset.test_ids, ("detections",))
+    floored = trained().views(dataset.test_ids, ("detections",), {"min_confidence": 0.3})
+    for a, b in zip(whole, floored, strict=True):
+        assert np.array_equal(a.detections.above(0.3).boxes_xyxy, b.detections.boxes_xyxy)
+
+
 def test_views_name_what_is_wrong(trained: Make, make_learner: Make) -> None:
     with pytest.raises(ConfigError, match=r"learner.views: expected needs among .*, got 'image_embeding'; did you mean 'image_embedding'"):
         trained().views(("test0",), ("image_embeding",))
+    with pytest.raises(ConfigError, match="expected options among flip, min_confidence, got 'flop'"):
+        trained().views(("test0",), ("flip_probs",), {"flop": {}})
     with pytest.raises(ConfigError, match=r"call load\(checkpoint\) first"):
         make_learner().views(("test0",), ("detections",))
     with pytest.raises(DataError, match="test1"):

@@ -29,15 +29,16 @@ def losses(log: Path) -> list[float]:
 
 
 @pytest.mark.slow
-def test_two_gloo_processes_train_like_one(run_dir: Path) -> None:
+@pytest.mark.parametrize("objective", ["supervised", "isd"])
+def test_two_gloo_processes_train_like_one(run_dir: Path, objective: str) -> None:
     steps = 6
-    fit(str(run_dir), 1, steps)
+    fit(str(run_dir), 1, steps, objective)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     ranks = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.learners.ranks", str(run_dir), "2", str(steps)], cwd=ROOT,
+            [sys.executable, "-m", "tests.learners.ranks", str(run_dir), "2", str(steps), objective], cwd=ROOT,
             env={**os.environ, "RANK": str(r), "LOCAL_RANK": str(r), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
                  "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "CUDA_VISIBLE_DEVICES": ""})
         for r in range(2)]

@@ -8,10 +8,13 @@ import torch
 import yaml
 
 from al_lab.core.errors import ConfigError
+from al_lab.models.flip import FlipRule, together
 from al_lab.models.network import Postprocess
 from al_lab.models.postprocess import decode_batch
 from al_lab.models.priors import SSD300_COCO, SSD300_VOC, ssd_priors
+from al_lab.objectives.csd import CSD
 from al_lab.objectives.supervised import Supervised, targets_of
+from al_lab.strategies.al_ssl import image_facts
 
 pytest.importorskip("mmdet")
 from al_lab.models.mmdet_network import MMDetNetwork  # noqa: E402
@@ -317,3 +320,27 @@ def test_soft_nms_is_refused(retina_r18: dict) -> None:
     retina_r18["test_cfg"]["nms"] = {"type": "soft_nms", "iou_threshold": 0.5}
     with pytest.raises(ConfigError, match="greedy NMS"):
         MMDetNetwork(3, retina_r18, (128, 192))
+
+
+@pytest.mark.parametrize("kind", ["ssd_lite", "retina_r18"])
+def test_an_image_is_compared_with_its_mirror_image_by_softmax_and_sigmoid_heads(kind: str, request: pytest.FixtureRequest) -> None:
+    """The objective's gradient reaches the network, and the acquisition's boxes come with the mirror image's distribution."""
+    hw = (96, 96) if kind == "ssd_lite" else (96, 160)
+    network = build(request.getfixturevalue(kind), hw)
+    pixels = images(2, 3, *hw)
+    head, mirrored = together(network, pixels, pixels.flip(-1))
+    mirror = network.mirror(head)
+    assert torch.equal(mirror.anchor[mirror.anchor], torch.arange(head.logits.shape[1]))
+    classes, boxes, count = CSD(mask="none").consistency(network, head, mirrored)
+    (classes + boxes).backward()
+    assert count == head.logits.shape[0] * head.logits.shape[1]
+    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in network.parameters())
+    size = torch.tensor([hw, hw])
+    found = FlipRule(min_confidence=float(network.probs(head.logits.detach())[..., -network.num_classes :].max()) * 0.9).compare(
+        network, head, mirrored, [hw, hw], size
+    )
+    assert sum(len(d) for d in found) > 0
+    for detections in found:
+        facts = image_facts(detections)
+        assert detections.flip_probs.shape == detections.probs.shape
+        assert len(detections) == 0 or (0 < facts["entropy"] <= 1 and facts["inconsistency"] > 0)

@@ -6,12 +6,14 @@ from torch import Tensor, nn
 
 from al_lab.core.errors import ConfigError
 from al_lab.data.batch import Batch, Kind
+from al_lab.models.flip import FlipRule, together
 from al_lab.models.network import DetectorNetwork, HeadOutput, flatten_maps
 from al_lab.models.priors import even_priors
 from al_lab.models.tiny import TinyDetector
 from al_lab.objectives.consistency import foreground, mirror_residual
 from al_lab.objectives.csd import CSD
 from al_lab.objectives.supervised import Supervised, Terms
+from al_lab.strategies.al_ssl import image_facts
 from tests.objectives.heads import Row
 
 L1 = [0.5, -0.2, 0.1, 0.3], [-0.4, -0.1, 0.2, 0.3]
@@ -134,6 +136,18 @@ def test_a_detector_that_commutes_with_mirroring_costs_nothing(activation, resid
     assert parts["num_consistent"] == 64
     assert parts["consistency_class"].item() == pytest.approx(0, abs=1e-9)
     assert parts["consistency_box"].item() == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_a_detector_that_commutes_with_mirroring_is_not_inconsistent(activation):
+    torch.manual_seed(0)
+    network, pixels = Symmetric(activation), 3 * torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        heads = together(network, pixels, pixels.flip(-1))
+    found = FlipRule(min_confidence=0.2).compare(network, *heads, [(32, 32)] * 2, torch.tensor([[32, 32]] * 2))
+    facts = [image_facts(detections) for detections in found]
+    assert min(f["count"] for f in facts) > 0
+    assert all(f["entropy"] > 0 and f["inconsistency"] == pytest.approx(0, abs=1e-9) for f in facts)
 
 
 def _gradient(objective, network, data, step=0):

@@ -102,21 +102,21 @@ def test_al_ssl_prints_the_published_settings(dataset, initial, detector):
 def test_al_ssl_is_its_papers_protocol(dataset, initial, tau, year):
     config = composed("strategy=al_ssl", f"dataset={dataset}")
     assert config["protocol"] == "al_ssl"
-    assert config["strategy"] == {"_target_": "al_lab.strategies.al_ssl.AlSsl", "score": "product", "min_confidence": 0.5, "nms_iou": 0.5,
-                                  "correspondence": "index", "prefilter": 3000, "ties": "hash"}
+    assert config["strategy"] == {"_target_": "al_lab.strategies.al_ssl.AlSsl", "score": "product", "min_confidence": 0.5, "nms_acq": 0.5,
+                                  "matching": "index", "prefilter": 3000, "ties": "hash"}
     objective = config["objective"]
     assert objective.pop("ramp") == {"kind": "up_down", "up": pytest.approx(32 / 120), "down": pytest.approx(100 / 120), "up_rate": 5.0,
                                      "down_rate": 12.5}
-    assert objective == {"_target_": "al_lab.objectives.csd.CSD", "weight": 1.0, "distance": "symkl", "detach": True, "mask": "orig",
-                         "box_residual": "legacy", "labeled_ratio": 0.5, "pseudo_tau": tau, "supervised": None}
+    assert objective == {"_target_": "al_lab.objectives.csd.CSD", "weight": 1.0, "cons_cls": "symkl", "cons_detach": True, "be_mask": "orig",
+                         "cons_loc": "legacy", "labeled_ratio": 0.5, "tau": tau, "pl_loss": "positives_only", "supervised": None}
     assert settings(config) == {"batch_size": 32, "max_epochs": None, "max_iters": 120000, "optimizer": "sgd", "lr": 0.001, "momentum": 0.9,
                                 "weight_decay": 0.0005, "milestones": [80000, 100000], "gamma": 0.1, "warmup_iters": 0, "grad_clip": None,
                                 "start": "scratch"}
     assert {k: config["budget"][k] for k in ("unit", "initial", "per_cycle", "cycles")} == \
         {"unit": "image", "initial": initial, "per_cycle": 1000, "cycles": 5}
-    assert config["trainer"]["augmentation"]["crop_iou"] == "legacy"
+    assert [config["trainer"]["augmentation"][k] for k in ("crop_iou", "unlabeled_crop")] == ["legacy", "free"]
     assert (config["dataset"].get("year"), config["choices"]["detector"]) == (year, f"ssd300_{dataset}")
-    assert config["detector"]["postprocess"] in (None, {}) or config["detector"]["postprocess"]["nms_iou"] == 0.45
+    assert config["detector"]["postprocess"] in (None, {}) or config["detector"]["postprocess"]["nms_acq"] == 0.45
 
 
 @pytest.mark.parametrize(("recipe", "expected"), [
@@ -126,7 +126,7 @@ def test_al_ssl_is_its_papers_protocol(dataset, initial, tau, year):
 def test_the_arms_of_al_ssls_ablation(recipe, expected):
     config = composed(f"experiment={recipe}", "dataset=coco")
     objective = config["objective"]
-    assert (config["choices"]["strategy"], config["strategy"].get("score"), objective.get("weight"), objective.get("pseudo_tau")) == expected
+    assert (config["choices"]["strategy"], config["strategy"].get("score"), objective.get("weight"), objective.get("tau")) == expected
     assert (config["budget"]["initial"], config["trainer"]["max_iters"], config["dataset"]["year"]) == (5000, 120000, 2014)
 
 

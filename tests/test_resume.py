@@ -17,7 +17,7 @@ from al_lab.stages.annotate import load_pool
 from tests.stubs import StubDense, StubLearner, stub_config
 
 DETECTION = {"_target_": "al_lab.strategies.core_set.CoreSet"}
-PSEUDO = {"_target_": "al_lab.objectives.csd.CSD", "pseudo_tau": 0.6}
+PSEUDO = {"_target_": "al_lab.objectives.csd.CSD", "tau": 0.6}
 PIXELS = {"_target_": "al_lab.strategies.margin.Margin"}
 
 

@@ -177,9 +177,12 @@ class SSDAugmentation(Augmentation):
     that code really does (its issues 68 and 119) and what published numbers were made with; "caffe" is the original rule:
     .5 is among the modes and at least one box must overlap the crop by the drawn IoU.
 
+    ``unlabeled_crop``: how an image without boxes is cropped: "free" by shape alone; "legacy_dummy" as CSD's and ISD-SSD's code:
+    by a box without area at the image's corner, so that hardly any crop succeeds. AL-SSL's code crops unlabeled images by
+    their hidden boxes, which nothing here can.
+
     Deviations: photometric distortion works on RGB, not BGR (the same operations; a random channel permutation is part of
-    them). An image without boxes is cropped by shape alone: the reference crops unlabeled images by their hidden boxes
-    (AL-SSL) or by a dummy box at the corner (CSD, ISD-SSD).
+    them).
     """
 
     def __init__(
@@ -189,6 +192,7 @@ class SSDAugmentation(Augmentation):
         expand_prob: float = 0.5,
         max_expand: float = 4.0,
         flip: float = 0.5,
+        unlabeled_crop: Literal["free", "legacy_dummy"] = "free",
     ) -> None:
         """Take the recipe's numbers.
 
@@ -198,24 +202,28 @@ class SSDAugmentation(Augmentation):
             expand_prob: probability of placing the image on a larger canvas.
             max_expand: largest ratio of canvas to image.
             flip: probability of a mirror image.
+            unlabeled_crop: "free" or "legacy_dummy", as said above.
 
         Raises:
-            ConfigError: for another crop rule.
+            ConfigError: for another crop rule, or a number that is none.
         """
-        if crop_iou not in get_args(CropRule):
-            raise ConfigError(
-                explain(
-                    expected=f"one of {', '.join(get_args(CropRule))}",
-                    got=repr(crop_iou),
-                    where="trainer.augmentation.crop_iou",
-                    do=did_you_mean(str(crop_iou), get_args(CropRule)),
+        rules = ("free", "legacy_dummy")
+        for name, value, choices in (("crop_iou", crop_iou, get_args(CropRule)), ("unlabeled_crop", unlabeled_crop, rules)):
+            if value not in choices:
+                raise ConfigError(
+                    explain(
+                        expected=f"one of {', '.join(choices)}",
+                        got=repr(value),
+                        where=f"trainer.augmentation.{name}",
+                        do=did_you_mean(str(value), choices),
+                    )
                 )
-            )
         _check(photometric=photometric, expand_prob=expand_prob, flip=flip)
         if max_expand < 1:
             where = "trainer.augmentation.max_expand"
             raise ConfigError(explain(expected="a ratio of at least 1", got=repr(max_expand), where=where, do="correct it"))
         self.crop_iou: CropRule = crop_iou
+        self.unlabeled_crop = unlabeled_crop
         self.photometric, self.expand_prob, self.max_expand, self.flip = photometric, expand_prob, max_expand, flip
 
     def augment(self, sample: Sample, rng: np.random.Generator, spec: InputSpec) -> Sample:
@@ -223,7 +231,9 @@ class SSDAugmentation(Augmentation):
         image = sample.image.as_subclass(Tensor).to(torch.float32)
         if rng.random() < self.photometric:
             image = photometric_distort(image, rng)
-        sample = Sample(tv_tensors.Image(image), sample.boxes, sample.labels)
+        has_dummy = self.unlabeled_crop == "legacy_dummy" and not len(sample.labels)
+        boxes, labels = (_boxes(torch.zeros(1, 4), sample.size_hw), torch.zeros(1, dtype=torch.int64)) if has_dummy else (sample.boxes, sample.labels)
+        sample = Sample(tv_tensors.Image(image), boxes, labels)
         if rng.random() < self.expand_prob:
             (height, width), ratio = sample.size_hw, rng.uniform(1.0, self.max_expand)
             left = int(rng.uniform(0, width * ratio - width))
@@ -232,6 +242,8 @@ class SSDAugmentation(Augmentation):
         rect = ssd_crop_rect(sample.boxes.numpy(), sample.size_hw, rng, self.crop_iou)
         if rect is not None:
             sample = cropped(sample, rect)
+        if has_dummy:
+            sample = Sample(sample.image, _boxes(torch.zeros(0, 4), sample.size_hw), sample.labels[:0])
         return mirror(sample) if rng.random() < self.flip else sample
 
 

@@ -15,7 +15,7 @@ from al_lab.core.types import Detections
 from al_lab.models.network import DetectorNetwork, HeadOutput, Postprocess
 from al_lab.models.postprocess import at_least, decode_batch
 
-Correspondence = Literal["index", "iou"]
+Matching = Literal["index", "iou"]
 _MIN_OVERLAP = 0.5
 
 
@@ -34,28 +34,28 @@ class FlipRule:
     Elezi et al., CVPR 2022, Eq. 1-2, and the released code.
 
     Attributes:
-        min_confidence: boxes of an image count from this confidence on. It is applied before suppression, which gives the same
+        count_thresh: boxes of an image count from this confidence on. It is applied before suppression, which gives the same
             boxes: an outcome depends on more confident boxes only.
-        nms_iou: suppression within a class (the code's acquisition: .5, where its detector has .45).
-        correspondence: ``index``: the mirror image's prediction at the anchor that corresponds to the box's own; ``iou``: for every
+        nms_acq: suppression within a class (the code's acquisition: .5, where its detector has .45).
+        matching: ``index``: the mirror image's prediction at the anchor that corresponds to the box's own; ``iou``: for every
             box found in the mirror image, the box of the image it overlaps most, if by at least one half; boxes without a partner
             have NaN ``flip_probs``, and of several partners the most different one is taken.
     """
 
-    min_confidence: float = 0.5
-    nms_iou: float = 0.5
-    correspondence: Correspondence = "index"
+    count_thresh: float = 0.5
+    nms_acq: float = 0.5
+    matching: Matching = "index"
 
     def __post_init__(self) -> None:
-        if self.correspondence not in get_args(Correspondence):
-            raise ConfigError(explain(expected=" | ".join(get_args(Correspondence)), got=repr(self.correspondence), where="strategy.correspondence",
-                                      do=did_you_mean(str(self.correspondence), get_args(Correspondence))))
+        if self.matching not in get_args(Matching):
+            raise ConfigError(explain(expected=" | ".join(get_args(Matching)), got=repr(self.matching), where="strategy.matching",
+                                      do=did_you_mean(str(self.matching), get_args(Matching))))
 
     def compare(self, network: DetectorNetwork, head: HeadOutput, mirrored: HeadOutput, sizes_hw: Sequence[tuple[int, int]],
                 valid_hw: Tensor) -> list[Detections]:
         """Return the boxes that count, with both class distributions; one `Detections` an image."""
-        settings = at_least(Postprocess(conf_min=0.0, nms_iou=self.nms_iou, max_per_class=200), self.min_confidence)
-        if self.correspondence == "index":
+        settings = at_least(Postprocess(conf_min=0.0, nms_iou=self.nms_acq, max_per_class=200), self.count_thresh)
+        if self.matching == "index":
             return decode_batch(head, network, sizes_hw, settings, valid_hw, mirrored)
         found = decode_batch(head, network, sizes_hw, settings, valid_hw)
         found_mirrored = decode_batch(mirrored, network, sizes_hw, settings, valid_hw)

@@ -38,11 +38,12 @@ class CSD(Supervised):
     | symbol | argument | default | where |
     |---|---|---|---|
     | w(t) | weight * ramp | CSD's ramp | CSD's code; AL-SSL's Eq. 11 has none, its code has it |
-    | distance | distance | symkl | AL-SSL Eq. 2 and both codes; CSD's paper says ``js`` |
-    | anchors | mask | orig | CSD Table 3: none 72.0, orig 72.3, both 71.7 |
-    | R | box_residual | legacy | all published results; ``geom_corrected`` subtracts what SSD's asymmetric grid of anchors adds to dx + dx' |
+    | distance | cons_cls | symkl | AL-SSL Eq. 2 and both codes; CSD's paper says ``js`` |
+    | anchors | be_mask | orig | CSD Table 3: none 72.0, orig 72.3, both 71.7 |
+    | R | cons_loc | legacy | all published results; ``geom_corrected`` subtracts what SSD's asymmetric grid of anchors adds to dx + dx' |
     | L : U | labeled_ratio | 0.5 | AL-SSL's sampler; CSD's own code draws from the union |
-    | tau | pseudo_tau | null | AL-SSL Sec. 3.3: .99 on VOC, .75 on COCO |
+    | tau | tau | null | AL-SSL Sec. 3.3: .99 on VOC, .75 on COCO |
+    | loss of pseudo-labels | pl_loss | positives_only | AL-SSL's code |
 
     Sigmoid heads (RetinaNet) are read as C yes/no questions: J sums their divergences, and an anchor counts when its likeliest class is
     more likely there than not. CSD and AL-SSL say nothing about them.
@@ -53,12 +54,13 @@ class CSD(Supervised):
     Args:
         weight: factor on w(t). 0 is the control: the same batches, no second forward.
         ramp: arguments of `Ramp`.
-        distance: ``symkl`` | ``js``.
-        detach: each direction's first distribution is a fixed target (``symkl`` only).
-        mask: anchors that count by the image (``orig``), by it and its mirror (``both``), or all (``none``).
-        box_residual: ``legacy`` | ``geom_corrected``.
+        cons_cls: ``symkl`` | ``js``.
+        cons_detach: each direction's first distribution is a fixed target (``symkl`` only).
+        be_mask: anchors that count by the image (``orig``), by it and its mirror (``both``), or all (``none``).
+        cons_loc: ``legacy`` | ``geom_corrected``.
         labeled_ratio: part of a batch that is labeled.
-        pseudo_tau: train on boxes that the previous cycle's model finds in unlabeled images with at least this confidence; null: don't.
+        tau: train on boxes that the previous cycle's model finds in unlabeled images with at least this confidence; null: don't.
+        pl_loss: class loss of images with pseudo-labels: ``positives_only``, or ``all``: with hard negatives, as labeled ones.
         supervised: arguments of `Supervised`.
     """
 
@@ -66,19 +68,21 @@ class CSD(Supervised):
         self,
         weight: float = 1.0,
         ramp: Mapping[str, Any] | None = None,
-        distance: Distance = "symkl",
-        detach: bool = True,
-        mask: Mask = "orig",
-        box_residual: BoxResidual = "legacy",
+        cons_cls: Distance = "symkl",
+        cons_detach: bool = True,
+        be_mask: Mask = "orig",
+        cons_loc: BoxResidual = "legacy",
         labeled_ratio: float = 0.5,
-        pseudo_tau: float | None = None,
+        tau: float | None = None,
+        pl_loss: Literal["positives_only", "all"] = "positives_only",
         supervised: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(**(supervised or {}))
         for name, value, choices in (
-            ("distance", distance, get_args(Distance)),
-            ("mask", mask, get_args(Mask)),
-            ("box_residual", box_residual, get_args(BoxResidual)),
+            ("cons_cls", cons_cls, get_args(Distance)),
+            ("be_mask", be_mask, get_args(Mask)),
+            ("cons_loc", cons_loc, get_args(BoxResidual)),
+            ("pl_loss", pl_loss, ("positives_only", "all")),
         ):
             if value not in choices:
                 raise ConfigError(
@@ -86,10 +90,10 @@ class CSD(Supervised):
                 )
         check_range("weight", weight, weight >= 0, "a number >= 0")
         check_range("labeled_ratio", labeled_ratio, 0 < labeled_ratio <= 1, "a number in (0, 1]")
-        check_range("pseudo_tau", pseudo_tau, pseudo_tau is None or 0 < pseudo_tau <= 1, "a confidence in (0, 1], or null")
+        check_range("tau", tau, tau is None or 0 < tau <= 1, "a confidence in (0, 1], or null")
         self.weight, self.ramp = float(weight), Ramp(**(ramp or {}))
-        self.distance, self.detach, self.mask, self.box_residual = distance, bool(detach), mask, box_residual
-        self.labeled_ratio, self.pseudo_tau = float(labeled_ratio), pseudo_tau
+        self.cons_cls, self.cons_detach, self.be_mask, self.cons_loc = cons_cls, bool(cons_detach), be_mask, cons_loc
+        self.labeled_ratio, self.tau, self.pl_loss = float(labeled_ratio), tau, pl_loss
 
     def forward(self, network: DetectorNetwork, batch: Any, step: int, total_steps: int) -> dict[str, Tensor]:
         """Return ``loss`` and its parts for one `Batch`."""
@@ -117,16 +121,16 @@ class CSD(Supervised):
         """
         mirror = network.mirror(head)
         selected = torch.ones(head.logits.shape[:2], dtype=torch.bool, device=head.logits.device)
-        if self.mask != "none":
+        if self.be_mask != "none":
             selected = foreground(head.logits, network.activation)
-        if self.mask == "both":
+        if self.be_mask == "both":
             selected = selected & foreground(mirrored.logits, network.activation)[:, mirror.anchor]
         image, anchor = selected.nonzero(as_tuple=True)
         partner = mirror.anchor[anchor]
         p, q = rows_of(network, head.logits, image, anchor), rows_of(network, mirrored.logits, image, partner)
-        offset = mirror.offset[anchor] if self.box_residual == "geom_corrected" else None
+        offset = mirror.offset[anchor] if self.cons_loc == "geom_corrected" else None
         residual = mirror_residual(head.deltas[image, anchor], mirrored.deltas[image, partner], offset)
-        classes = mean_over_batch(class_distance(p, q, self.distance, self.detach))
+        classes = mean_over_batch(class_distance(p, q, self.cons_cls, self.cons_detach))
         return classes, mean_over_batch(residual), torch.tensor(float(len(image)))
 
 

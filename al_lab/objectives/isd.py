@@ -1,7 +1,7 @@
 """ISD: besides mirror images, mixtures of two images should be seen as the mixture of what is seen in each."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, distributed
@@ -28,13 +28,13 @@ class ISD(CSD):
         Type I     L and R      mean 1/2 [KL(M* || mu) + KL(mu* || M)],   mu = lambda L + (1 - lambda) R        (* = fixed target)
         Type II-A  L, not R     mean KL(L* || M) + mean 1/4 |l_M - l_L*|^2
         Type II-B  R, not L     mean KL(R* || M) + mean 1/4 |l_M - l_R*|^2
-        L = L_class + L_box + w(t) [L_CSD + weight_1 L_I + weight_2 (L_IIA + L_IIB)]
+        L = L_class + L_box + w(t) [L_CSD + w1 L_I + w2 (L_IIA + L_IIB)]
 
     | symbol | argument | default | where |
     |---|---|---|---|
     | lambda | beta | Beta(100, 100) | the code's last state (earlier: 5) |
-    | weight of Type I | weight_1 | 0.1 | the code's last state (earlier: 1e-4) |
-    | weight of Type II | weight_2 | 1 | the code |
+    | weight of Type I | w1 | 0.1 | the code's last state (earlier: 1e-4) |
+    | weight of Type II | w2 | 1 | the code |
     | w(t), L_CSD | as in `CSD` | | |
 
     Deviations: the released code compares Type II-B's boxes with predictions that were flipped back, which belong to another place
@@ -42,29 +42,30 @@ class ISD(CSD):
 
     Args:
         beta: both parameters of lambda's Beta distribution.
-        weight_1: of Type I.
-        weight_2: of Type II.
-        csd: arguments of `CSD`, except weight, ramp, labeled_ratio, pseudo_tau and supervised, which are given here.
-        weight, ramp, labeled_ratio, pseudo_tau, supervised: see `CSD`.
+        w1: of Type I.
+        w2: of Type II.
+        csd: arguments of `CSD`, except weight, ramp, labeled_ratio, tau, pl_loss and supervised, which are given here.
+        weight, ramp, labeled_ratio, tau, pl_loss, supervised: see `CSD`.
     """
 
     def __init__(
         self,
         beta: float = 100.0,
-        weight_1: float = 0.1,
-        weight_2: float = 1.0,
+        w1: float = 0.1,
+        w2: float = 1.0,
         csd: Mapping[str, Any] | None = None,
         weight: float = 1.0,
         ramp: Mapping[str, Any] | None = None,
         labeled_ratio: float = 0.5,
-        pseudo_tau: float | None = None,
+        tau: float | None = None,
+        pl_loss: Literal["positives_only", "all"] = "positives_only",
         supervised: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(weight=weight, ramp=ramp, labeled_ratio=labeled_ratio, pseudo_tau=pseudo_tau, supervised=supervised, **(csd or {}))
+        super().__init__(weight=weight, ramp=ramp, labeled_ratio=labeled_ratio, tau=tau, pl_loss=pl_loss, supervised=supervised, **(csd or {}))
         check_range("beta", beta, beta > 0, "a number > 0")
-        check_range("weight_1", weight_1, weight_1 >= 0, "a number >= 0")
-        check_range("weight_2", weight_2, weight_2 >= 0, "a number >= 0")
-        self.ratio_beta, self.weight_1, self.weight_2 = float(beta), float(weight_1), float(weight_2)  # beta is the box loss
+        check_range("w1", w1, w1 >= 0, "a number >= 0")
+        check_range("w2", w2, w2 >= 0, "a number >= 0")
+        self.ratio_beta, self.w1, self.w2 = float(beta), float(w1), float(w2)  # beta is the box loss
 
     def forward(self, network: DetectorNetwork, batch: Any, step: int, total_steps: int) -> dict[str, Tensor]:
         """Return ``loss`` and its parts for one `Batch`.
@@ -86,7 +87,7 @@ class ISD(CSD):
         type_1, type_2a, type_2b = self.interpolation(network, left, right, mixed, ratio)
         w = self.weight * self.ramp(step, total_steps)
         return parts | {
-            "loss": parts["loss"] + w * (classes + boxes + self.weight_1 * type_1 + self.weight_2 * (type_2a + type_2b)),
+            "loss": parts["loss"] + w * (classes + boxes + self.w1 * type_1 + self.w2 * (type_2a + type_2b)),
             "consistency_class": classes.detach(),
             "consistency_box": boxes.detach(),
             "num_consistent": count,

@@ -236,6 +236,8 @@ class Supervised(nn.Module):
             box_weight,
         )
 
+    pl_loss: Literal["positives_only", "all"] = "positives_only"  # of images with pseudo-labels; objectives that have such set it
+
     def terms(self, network: DetectorNetwork, head: HeadOutput, targets: Targets) -> Terms:
         """Return the per-image sums of the loss that fits the network."""
         loss = self.loss if self.loss != "auto" else {"softmax": "multibox", "sigmoid": "focal"}[network.activation]
@@ -286,7 +288,7 @@ class Supervised(nn.Module):
         targets = targets_of(network, head, batch.boxes, batch.labels, batch.valid_hw)
         terms = self.terms(network, head, targets)
         count = self.normalizer(network, terms.num_positives)
-        has_negatives = (batch.kind != Kind.PSEUDO).to(terms.class_negative)
+        has_negatives = (batch.kind != Kind.PSEUDO).to(terms.class_negative) if self.pl_loss == "positives_only" else 1.0
         classes = (terms.class_positive.sum() + (terms.class_negative * has_negatives).sum()) / count
         boxes = self.box_weight * terms.box.sum() / count
         return {

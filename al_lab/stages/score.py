@@ -51,7 +51,7 @@ class Score(Stage):
 
 def pseudo_tau(ctx: StageContext) -> float | None:
     """Return the confidence from which on the objective trains on a model's own boxes; None: it doesn't."""
-    tau = (ctx.config.get("objective") or {}).get("pseudo_tau")
+    tau = (ctx.config.get("objective") or {}).get("tau")
     return None if tau is None else float(tau)
 
 

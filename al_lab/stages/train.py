@@ -75,7 +75,7 @@ class _Cache:
     def _key(ctx: StageContext, task: FitTask) -> str:
         config = {k: ctx.config.get(k) for k in ("dataset", "detector", "segmenter", "objective", "trainer")}
         # The threshold decides which pseudo-labels there are; those are named below, and without any it decides nothing.
-        config["objective"] = {k: v for k, v in (config["objective"] or {}).items() if k != "pseudo_tau"}
+        config["objective"] = {k: v for k, v in (config["objective"] or {}).items() if k != "tau"}
         content = {
             "config": config,
             "seed": task.seed, "start": task.start, "stop_at": task.stop_at, "devices": task.devices,

@@ -30,10 +30,10 @@ class AlSsl(Strategy):
     | symbol | argument | default | where |
     |---|---|---|---|
     | A | score | product | Eq. 5; the released code has no product, see ``prefilter`` |
-    | theta | min_confidence | 0.5 | released code |
-    | suppression | nms_iou | 0.5 | released code (its detector has .45) |
-    | i <-> mirror | correspondence | index | released code; Eq. 1 says by overlap (``iou``) |
-    | M | prefilter | 3000 | released code |
+    | theta | count_thresh | 0.5 | released code |
+    | suppression | nms_acq | 0.5 | released code (its detector has .45) |
+    | i <-> mirror | matching | index | released code; Eq. 1 says by overlap (``iou``) |
+    | M | prefilter_m | 3000 | released code |
 
     Sigmoid heads are C yes/no questions: h_i = sum_c Hb(p_ic) / (C ln 2), j_i the sum of the C divergences; the paper has none.
 
@@ -44,10 +44,10 @@ class AlSsl(Strategy):
 
     Args:
         score: ``product``; ``prefilter``: the M images of largest H, ranked by J; ``entropy``: H; ``inconsistency``: J; ``random``.
-        min_confidence: theta.
-        nms_iou: overlap above which the less confident of two boxes of a class doesn't count.
-        correspondence: ``index`` | ``iou``, see `FlipRule`.
-        prefilter: M; with a smaller pool all images.
+        count_thresh: theta.
+        nms_acq: overlap above which the less confident of two boxes of a class doesn't count.
+        matching: ``index`` | ``iou``, see `FlipRule`.
+        prefilter_m: M; with a smaller pool all images.
         ties: hash | id.
     """
 
@@ -55,24 +55,24 @@ class AlSsl(Strategy):
     tasks: ClassVar[tuple[str, ...]] = ("detection",)
     units: ClassVar[tuple[str, ...]] = ("image", "box")
 
-    def __init__(self, score: Score = "product", min_confidence: float = 0.5, nms_iou: float = 0.5,
-                 correspondence: Literal["index", "iou"] = "index", prefilter: int = 3000, ties: Literal["hash", "id"] = "hash") -> None:
-        choices_of = {"score": (score, get_args(Score)), "correspondence": (correspondence, ("index", "iou")), "ties": (ties, ("hash", "id"))}
+    def __init__(self, score: Score = "product", count_thresh: float = 0.5, nms_acq: float = 0.5,
+                 matching: Literal["index", "iou"] = "index", prefilter_m: int = 3000, ties: Literal["hash", "id"] = "hash") -> None:
+        choices_of = {"score": (score, get_args(Score)), "matching": (matching, ("index", "iou")), "ties": (ties, ("hash", "id"))}
         for name, (value, choices) in choices_of.items():
             if value not in choices:
                 raise ConfigError(explain(expected=" | ".join(choices), got=repr(value), where=f"strategy.{name}",
                                           do=did_you_mean(str(value), choices)))
-        for name, number, ok, expected in (("min_confidence", min_confidence, 0 <= min_confidence < 1, "a confidence in [0, 1)"),
-                                           ("nms_iou", nms_iou, 0 < nms_iou <= 1, "an overlap in (0, 1]"),
-                                           ("prefilter", prefilter, prefilter >= 1, "at least 1")):
+        for name, number, ok, expected in (("count_thresh", count_thresh, 0 <= count_thresh < 1, "a confidence in [0, 1)"),
+                                           ("nms_acq", nms_acq, 0 < nms_acq <= 1, "an overlap in (0, 1]"),
+                                           ("prefilter_m", prefilter_m, prefilter_m >= 1, "at least 1")):
             if not ok:
                 raise ConfigError(explain(expected=expected, got=repr(number), where=f"strategy.{name}", do="correct the value"))
-        self.score, self.min_confidence, self.nms_iou = score, float(min_confidence), float(nms_iou)
-        self.correspondence, self.prefilter, self.ties = correspondence, int(prefilter), ties
+        self.score, self.count_thresh, self.nms_acq = score, float(count_thresh), float(nms_acq)
+        self.matching, self.prefilter_m, self.ties = matching, int(prefilter_m), ties
 
     def view_options(self) -> dict[str, Any]:
         """Tell the learner which boxes count."""
-        return {"flip": {"min_confidence": self.min_confidence, "nms_iou": self.nms_iou, "correspondence": self.correspondence}}
+        return {"flip": {"count_thresh": self.count_thresh, "nms_acq": self.nms_acq, "matching": self.matching}}
 
     def propose(self, view: ImageView | DenseView, ctx: ProposeContext) -> Candidates:
         """Return the image with H, J and the box of the largest j_i."""
@@ -91,7 +91,7 @@ class AlSsl(Strategy):
             is_open = np.array([i in open_ids for i in candidates.sample_ids], bool)
             key = rng.tie_keys(candidates.sample_ids) if self.ties == "hash" else np.argsort(np.argsort(np.asarray(candidates.sample_ids)))
             order = np.lexsort((key, -h, ~is_open))
-            j = np.where(np.isin(np.arange(len(j)), order[: self.prefilter]), j, 0.0)
+            j = np.where(np.isin(np.arange(len(j)), order[: self.prefilter_m]), j, 0.0)
         ranked = Candidates.images(candidates.sample_ids, _utility(self.score, h, j, draw), **candidates.info)
         return take_best(ranked, pool, budget, rng, ties=self.ties)
 

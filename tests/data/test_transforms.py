@@ -130,3 +130,15 @@ def test_the_spec_is_read_from_a_network():
 def test_numbers_that_are_no_probability_are_named(make, name):
     with pytest.raises(ConfigError, match=f"trainer.augmentation.{name}: expected a"):
         make()
+
+
+def test_the_dummy_box_of_the_legacy_code_hardly_ever_lets_an_image_be_cropped():
+    """Without expansion the corner is never strictly inside of a crop, so the whole image is kept; with it, the corner stays visible."""
+    spec = InputSpec((48, 64), (0.0, 0.0, 0.0))
+    recipe = {"photometric": 0.0, "expand_prob": 0.0, "flip": 0.0}
+    seen = {name: [SSDAugmentation(unlabeled_crop=name, **recipe)(IMAGE, BOXES[:0], LABELS[:0], np.random.default_rng(n), spec) for n in range(20)]
+            for name in ("free", "legacy_dummy")}
+    whole = plain(IMAGE, BOXES[:0], LABELS[:0], spec)[0]
+    assert all(torch.allclose(image, whole, atol=1.0) for image, _, _ in seen["legacy_dummy"])
+    assert sum(torch.allclose(image, whole, atol=1.0) for image, _, _ in seen["free"]) < 10
+    assert {(len(boxes), len(labels)) for _, boxes, labels in seen["legacy_dummy"]} == {(0, 0)}

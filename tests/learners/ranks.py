@@ -13,7 +13,7 @@ from al_lab.objectives.isd import ISD
 from al_lab.objectives.supervised import Supervised
 from tests.learners.conftest import Blocks
 
-OBJECTIVES = {"supervised": Supervised, "isd": functools.partial(ISD, ramp={"kind": "none"}, csd={"mask": "none"})}
+OBJECTIVES = {"supervised": Supervised, "isd": functools.partial(ISD, ramp={"kind": "none"}, csd={"be_mask": "none"})}
 
 
 def fit(run_dir: str, devices: int, max_iters: int, objective: str = "supervised", name: str = "") -> dict[str, float]:

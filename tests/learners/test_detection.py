@@ -317,7 +317,7 @@ def test_views_do_not_depend_on_how_ids_are_sharded(trained: Make, dataset: Bloc
 
 def test_flip_views_are_the_mirror_images_own_predictions(trained: Make, dataset: Blocks) -> None:
     """One pass over both views, the boxes that count chosen before suppression: as two passes and full suppression give them."""
-    ids, rule = dataset.test_ids, {"min_confidence": 0.4, "nms_iou": 0.5}
+    ids, rule = dataset.test_ids, {"count_thresh": 0.4, "nms_acq": 0.5}
     learner = trained(predict_batch=4)
     views = list(learner.views(ids, ("flip_probs", "detections"), {"flip": rule}))
     network, count = learner._network, 0

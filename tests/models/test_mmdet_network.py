@@ -331,12 +331,12 @@ def test_an_image_is_compared_with_its_mirror_image_by_softmax_and_sigmoid_heads
     head, mirrored = together(network, pixels, pixels.flip(-1))
     mirror = network.mirror(head)
     assert torch.equal(mirror.anchor[mirror.anchor], torch.arange(head.logits.shape[1]))
-    classes, boxes, count = CSD(mask="none").consistency(network, head, mirrored)
+    classes, boxes, count = CSD(be_mask="none").consistency(network, head, mirrored)
     (classes + boxes).backward()
     assert count == head.logits.shape[0] * head.logits.shape[1]
     assert any(p.grad is not None and p.grad.abs().max() > 0 for p in network.parameters())
     size = torch.tensor([hw, hw])
-    found = FlipRule(min_confidence=float(network.probs(head.logits.detach())[..., -network.num_classes :].max()) * 0.9).compare(
+    found = FlipRule(count_thresh=float(network.probs(head.logits.detach())[..., -network.num_classes :].max()) * 0.9).compare(
         network, head, mirrored, [hw, hw], size
     )
     assert sum(len(d) for d in found) > 0

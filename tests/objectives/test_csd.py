@@ -62,13 +62,13 @@ def test_b1_the_batch_of_the_fact_sheet():
 
 @pytest.mark.parametrize(("mask", "count"), [("orig", 2), ("both", 2), ("none", 4)])
 def test_which_anchors_count(mask, count):
-    assert CSD(mask=mask).consistency(*_b1())[2].item() == count
+    assert CSD(be_mask=mask).consistency(*_b1())[2].item() == count
 
 
 def test_an_anchor_that_only_the_mirror_image_calls_foreground_does_not_count():
     network, head, mirrored = _b1()
-    assert CSD(mask="both").consistency(network, mirrored, head)[2].item() == 2
-    assert CSD(mask="orig").consistency(network, mirrored, head)[2].item() == 3
+    assert CSD(be_mask="both").consistency(network, mirrored, head)[2].item() == 2
+    assert CSD(be_mask="orig").consistency(network, mirrored, head)[2].item() == 3
 
 
 def test_l5_nothing_selected_costs_nothing_and_moves_nothing():
@@ -132,7 +132,7 @@ def batch(kinds, size=32, seed=0):
 @pytest.mark.parametrize("residual", ["legacy", "geom_corrected"])
 def test_a_detector_that_commutes_with_mirroring_costs_nothing(activation, residual):
     torch.manual_seed(0)
-    parts = CSD(ramp={"kind": "none"}, mask="none", box_residual=residual)(Symmetric(activation), batch([1, 0]), 5, 10)
+    parts = CSD(ramp={"kind": "none"}, be_mask="none", cons_loc=residual)(Symmetric(activation), batch([1, 0]), 5, 10)
     assert parts["num_consistent"] == 64
     assert parts["consistency_class"].item() == pytest.approx(0, abs=1e-9)
     assert parts["consistency_box"].item() == pytest.approx(0, abs=1e-9)
@@ -144,7 +144,7 @@ def test_a_detector_that_commutes_with_mirroring_is_not_inconsistent(activation)
     network, pixels = Symmetric(activation), 3 * torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         heads = together(network, pixels, pixels.flip(-1))
-    found = FlipRule(min_confidence=0.2).compare(network, *heads, [(32, 32)] * 2, torch.tensor([[32, 32]] * 2))
+    found = FlipRule(count_thresh=0.2).compare(network, *heads, [(32, 32)] * 2, torch.tensor([[32, 32]] * 2))
     facts = [image_facts(detections) for detections in found]
     assert min(f["count"] for f in facts) > 0
     assert all(f["entropy"] > 0 and f["inconsistency"] == pytest.approx(0, abs=1e-9) for f in facts)
@@ -163,7 +163,7 @@ def test_without_weight_the_gradient_is_the_supervised_one(control):
     expected = _gradient(Supervised(), network, data)
     assert torch.allclose(_gradient(CSD(**control), network, data, step=0), expected, atol=1e-5)  # w(0) = 0
     if not control:
-        assert not torch.allclose(_gradient(CSD(mask="none"), network, data, step=50), expected, atol=1e-3)
+        assert not torch.allclose(_gradient(CSD(be_mask="none"), network, data, step=50), expected, atol=1e-3)
 
 
 def test_pl5_pseudo_labels_have_positives_only(monkeypatch):
@@ -172,6 +172,8 @@ def test_pl5_pseudo_labels_have_positives_only(monkeypatch):
     network = TinyDetector(3, input_px=32)
     pseudo = Supervised()(network, batch([Kind.LABELED, Kind.PSEUDO]), 0, 1)
     assert pseudo["loss_class"].item() == pytest.approx(1.08, abs=1e-6)
+    everything = CSD(weight=0.0, pl_loss="all")(network, batch([Kind.LABELED, Kind.PSEUDO]), 0, 1)
+    assert everything["loss_class"].item() == pytest.approx(11.1 / 5, abs=1e-6)
     assert Supervised()(network, batch([1, 1]), 0, 1)["loss_class"].item() == pytest.approx(11.1 / 5, abs=1e-6)
 
 
@@ -189,8 +191,8 @@ def test_what_a_pseudo_label_does_not_name_is_not_pushed_down():
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    ({"distance": "kl"}, "objective.distance"), ({"mask": "either"}, "objective.mask"), ({"box_residual": "corrected"}, "geom_corrected"),
-    ({"labeled_ratio": 0}, "labeled_ratio"), ({"pseudo_tau": 1.5}, "pseudo_tau"), ({"weight": -1}, "weight")])
+    ({"cons_cls": "kl"}, "objective.cons_cls"), ({"be_mask": "either"}, "objective.be_mask"), ({"cons_loc": "corrected"}, "geom_corrected"),
+    ({"labeled_ratio": 0}, "labeled_ratio"), ({"tau": 1.5}, "tau"), ({"weight": -1}, "weight")])
 def test_wrong_values_are_named(arguments, message):
     with pytest.raises(ConfigError, match=message):
         CSD(**arguments)

@@ -84,8 +84,8 @@ def test_isd_contains_csd():
     torch.manual_seed(0)
     network, data = TinyDetector(3, input_px=32), batch([1, 0, 1, 0])
     torch.manual_seed(1)
-    whole = ISD(weight_1=0.0, weight_2=0.0, csd={"mask": "none"})(network, data, 50, 100)
-    assert whole["loss"].item() == pytest.approx(CSD(mask="none")(network, data, 50, 100)["loss"].item(), rel=1e-5)
+    whole = ISD(w1=0.0, w2=0.0, csd={"be_mask": "none"})(network, data, 50, 100)
+    assert whole["loss"].item() == pytest.approx(CSD(be_mask="none")(network, data, 50, 100)["loss"].item(), rel=1e-5)
 
 
 def test_an_odd_batch_is_refused():

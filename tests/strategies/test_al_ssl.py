@@ -71,8 +71,8 @@ def candidates():
 
 
 @pytest.mark.parametrize(("options", "bought"), [
-    ({}, [3, 4]), ({"score": "prefilter", "prefilter": 3}, [2, 1]), ({"score": "entropy"}, [0, 1]), ({"score": "inconsistency"}, [4, 3]),
-    ({"score": "prefilter", "prefilter": 3000}, [4, 3])])
+    ({}, [3, 4]), ({"score": "prefilter", "prefilter_m": 3}, [2, 1]), ({"score": "entropy"}, [0, 1]), ({"score": "inconsistency"}, [4, 3]),
+    ({"score": "prefilter", "prefilter_m": 3000}, [4, 3])])
 def test_aq6_and_aq8_the_same_candidates_are_ranked_by_any_rule(options, bought):
     found = candidates()
     pool = Pool(found.sample_ids)
@@ -88,7 +88,7 @@ def test_aq7_the_scale_of_the_entropy_changes_nothing():
 
 
 def test_boxes_may_correspond_by_overlap():
-    by_overlap = look(correspondence="iou")
+    by_overlap = look(matching="iou")
     assert len(by_overlap) == 2
     # The mirror image shows its own boxes, sure ones only; here none of them lies where a reflected box should.
     assert np.isnan(by_overlap.flip_probs).any(1).tolist() in ([True, True], [True, False], [False, True])
@@ -104,8 +104,8 @@ def test_sigmoid_heads():
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    ({"score": "products"}, "product"), ({"correspondence": "anchor"}, "index"),
-    ({"min_confidence": 1.0}, "min_confidence"), ({"prefilter": 0}, "prefilter")])
+    ({"score": "products"}, "product"), ({"matching": "anchor"}, "index"),
+    ({"count_thresh": 1.0}, "count_thresh"), ({"prefilter_m": 0}, "prefilter")])
 def test_wrong_values_are_named(arguments, message):
     with pytest.raises(ConfigError, match=message):
         AlSsl(**arguments)

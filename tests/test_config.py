@@ -102,8 +102,8 @@ def test_al_ssl_prints_the_published_settings(dataset, initial, detector):
 def test_al_ssl_is_its_papers_protocol(dataset, initial, tau, year):
     config = composed("strategy=al_ssl", f"dataset={dataset}")
     assert config["protocol"] == "al_ssl"
-    assert config["strategy"] == {"_target_": "al_lab.strategies.al_ssl.AlSsl", "score": "product", "min_confidence": 0.5, "nms_acq": 0.5,
-                                  "matching": "index", "prefilter": 3000, "ties": "hash"}
+    assert config["strategy"] == {"_target_": "al_lab.strategies.al_ssl.AlSsl", "score": "product", "count_thresh": 0.5, "nms_acq": 0.5,
+                                  "matching": "index", "prefilter_m": 3000, "ties": "hash"}
     objective = config["objective"]
     assert objective.pop("ramp") == {"kind": "up_down", "up": pytest.approx(32 / 120), "down": pytest.approx(100 / 120), "up_rate": 5.0,
                                      "down_rate": 12.5}
@@ -132,7 +132,7 @@ def test_the_arms_of_al_ssls_ablation(recipe, expected):
 
 def test_al_ssl_as_released():
     config = composed("experiment=al_ssl_as_released")
-    assert (config["strategy"]["score"], config["strategy"]["prefilter"], config["budget"]["initial"], config["trainer"]["batch_size"]) == \
+    assert (config["strategy"]["score"], config["strategy"]["prefilter_m"], config["budget"]["initial"], config["trainer"]["batch_size"]) == \
         ("prefilter", 3000, 2011, 16)
 
 

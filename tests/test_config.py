@@ -116,7 +116,7 @@ def test_al_ssl_is_its_papers_protocol(dataset, initial, tau, year):
         {"unit": "image", "initial": initial, "per_cycle": 1000, "cycles": 5}
     assert [config["trainer"]["augmentation"][k] for k in ("crop_iou", "unlabeled_crop")] == ["legacy", "free"]
     assert (config["dataset"].get("year"), config["choices"]["detector"]) == (year, f"ssd300_{dataset}")
-    assert config["detector"]["postprocess"] in (None, {}) or config["detector"]["postprocess"]["nms_acq"] == 0.45
+    assert config["detector"]["postprocess"] in (None, {}) or config["detector"]["postprocess"]["nms_iou"] == 0.45
 
 
 @pytest.mark.parametrize(("recipe", "expected"), [

@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import numpy as np
 from al_lab.acquisition.pseudo import pseudo_labels
 from al_lab.config import build, load_config
 from al_lab.core.files import atomic_path, read_json
+from al_lab.core.labels import read_labels
 from al_lab.core.pool import Pool
 from al_lab.core.predictions import save_predictions
 from al_lab.core.rng import Rng
@@ -18,6 +21,7 @@ from al_lab.core.strategy import ProposeContext, Strategy
 from al_lab.core.types import Candidates, DenseView, ImageView
 from al_lab.learners.base import FitTask, Learner
 from al_lab.learners.build import build_learner
+from al_lab.metrics.build import build_metrics
 
 
 @functools.lru_cache(maxsize=1)
@@ -44,6 +48,55 @@ def fit(run_dir: str, task: dict[str, Any], progress: str | None = None) -> dict
     """Train as a `FitTask` says; ``progress`` is where the executor looks for news of it."""
     config, dataset = open_run(run_dir)
     return build_learner(config, dataset).fit(FitTask.from_json(task | {"progress": progress}))
+
+
+def fit_and_measure(run_dir: str, task: dict[str, Any], changes: dict[str, Any], ids: Sequence[str], keep: bool = False,
+                    early_stop: float | None = None, progress: str | None = None) -> dict[str, Any]:
+    """Train in another way than the campaign does and measure the result on some images.
+
+    Args:
+        run_dir: the campaign's folder.
+        task: a `FitTask`.
+        changes: whole groups of the configuration to replace, such as ``objective`` and ``trainer``.
+        ids: images to measure on: of the pool, then their labels must have been bought; or of the test or validation set.
+        keep: the weights are needed afterwards; otherwise they are deleted.
+        early_stop: stop after this fraction of the schedule.
+        progress: where the executor looks for news.
+
+    Returns:
+        ``metrics`` (name to value), ``per_class`` (class to AP of the first metric), ``seconds``.
+    """
+    start = time.monotonic()
+    config, dataset = open_run(run_dir)
+    config = config | changes
+    learner = build_learner(config, dataset)
+    fit_task = FitTask.from_json(task | {"progress": progress})
+    if early_stop is not None:
+        total = build(config["trainer"]).schedule(len(fit_task.labeled)).total_steps
+        fit_task = dataclasses.replace(fit_task, stop_at=max(1, round(early_stop * total)))
+    learner.fit(fit_task)
+    measured = _measure(learner, fit_task.checkpoint, run_dir, dataset, ids)
+    if not keep:
+        fit_task.checkpoint.unlink(missing_ok=True)
+    shutil.rmtree(fit_task.scratch_dir, ignore_errors=True)
+    return measured | {"seconds": time.monotonic() - start}
+
+
+def measure(run_dir: str, checkpoint: str, ids: Sequence[str]) -> dict[str, Any]:
+    """Measure a model on some images, see `fit_and_measure`."""
+    _, dataset, learner = _open_learner(run_dir, checkpoint)
+    return _measure(learner, Path(checkpoint), run_dir, dataset, ids)
+
+
+def _measure(learner: Learner, checkpoint: Path, run_dir: str, dataset: Any, ids: Sequence[str]) -> dict[str, Any]:
+    learner.load(checkpoint)
+    predictions = {v.sample_id: v.detections for v in learner.views(ids, ("detections",)) if isinstance(v, ImageView) and v.detections is not None}
+    in_pool = set(ids) & set(dataset.pool_ids)
+    truth = read_labels(Path(run_dir), ids) if in_pool else {i: dataset.truth(i) for i in ids}
+    results = [metric.compute(predictions, truth, dataset.classes) for metric in build_metrics(dataset.metrics)]
+    first = next(iter(results[0].scalars))
+    return {"metrics": {name: float(v) for r in results for name, v in r.scalars.items()},
+            "per_class": {row["class"]: float(row["ap"]) for row in results[0].per_class if row["metric"] == first and np.isfinite(row["ap"])}}
 
 
 def predict(run_dir: str, checkpoint: str, ids: Sequence[str], out: str) -> dict[str, float]:

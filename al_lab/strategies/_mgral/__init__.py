@@ -1,0 +1,1 @@
+"""MGRAL, stage by stage."""

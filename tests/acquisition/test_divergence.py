@@ -77,3 +77,10 @@ def test_a_sigmoid_row_is_independent_questions():
     assert entropy(rows[0]).item() == pytest.approx(binary_entropy(p).sum().item(), abs=1e-12)
     assert normalized_entropy(d(0.5, 0.5, 0.5), "sigmoid").item() == pytest.approx(1.0)
     assert normalized_entropy(d(1.0, 0.0), "sigmoid").item() == 0
+
+
+def test_tv16_terms_of_interpolation():
+    a, b, mixed = d(0.1, 0.7, 0.2), d(0.2, 0.2, 0.6), d(0.15, 0.5, 0.35)
+    assert symmetric_kl(0.5 * a + 0.5 * b, mixed).item() == pytest.approx(0.0059723, abs=1e-6)
+    assert kl(a, mixed).item() == pytest.approx(0.0830609, abs=1e-6)
+    assert symmetric_kl(a, b).item() == pytest.approx(0.5675706, abs=1e-6)

@@ -38,7 +38,8 @@ class DetectionLearner(Learner):
     Args:
         dataset: images, never labels: those come from the run folder.
         make_network: builds a fresh network; called after torch is seeded.
-        make_objective: builds what is minimized, afresh for each training: an objective may keep a state of its own.
+        make_objective: builds what is minimized, afresh for each training: an objective may keep a state of its own. Its method
+            ``attach``, if it has one, is called with the fresh network before any weights are read.
         settings: the recipe.
         provides: what `views` can answer; the network class's own list.
         identity: whatever else decides the result (detector, objective, … as plain JSON); a training that was cut off is only
@@ -121,6 +122,8 @@ class DetectionLearner(Learner):
         """Build network and objective with the weights this training begins with."""
         torch.manual_seed(Rng(task.seed, "init").seed())
         network, objective = self._make_network(), self._make_objective()
+        if hasattr(objective, "attach"):
+            objective.attach(network)
         state = resumed or (load_checkpoint(task.init_checkpoint) if task.start == "weights" else None)  # type: ignore[arg-type]
         if state is not None:
             load_weights(network, state["state_dict"], source)  # type: ignore[arg-type]

@@ -21,6 +21,7 @@ from al_lab.models.network import Postprocess
 from al_lab.models.postprocess import decode_batch
 from al_lab.objectives.csd import CSD
 from al_lab.objectives.isd import ISD
+from al_lab.objectives.sed import SED
 from al_lab.objectives.supervised import Supervised
 from tests.learners.conftest import Blocks
 
@@ -101,7 +102,7 @@ def test_a_killed_training_goes_on_bit_for_bit(make_learner: Make, make_task: Ma
     assert make_learner(StopAt, recipe=recipe).fit(cut) == scalars
 
 
-@pytest.mark.parametrize("objective", [CSD, ISD])
+@pytest.mark.parametrize("objective", [CSD, ISD, SED])
 def test_a_killed_semi_supervised_training_goes_on_bit_for_bit(make_learner: Make, make_task: Make, run_dir: Path, objective: type[CSD]) -> None:
     class Dies(objective):
         def forward(self, network: Any, batch: Any, step: int, total_steps: int) -> dict[str, torch.Tensor]:

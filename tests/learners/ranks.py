@@ -10,10 +10,12 @@ from al_lab.learners.detection import DetectionLearner
 from al_lab.learners.settings import TrainSettings
 from al_lab.models.tiny import TinyDetector
 from al_lab.objectives.isd import ISD
+from al_lab.objectives.sed import SED
 from al_lab.objectives.supervised import Supervised
 from tests.learners.conftest import Blocks
 
-OBJECTIVES = {"supervised": Supervised, "isd": functools.partial(ISD, ramp={"kind": "none"}, csd={"be_mask": "none"})}
+OBJECTIVES = {"supervised": Supervised, "isd": functools.partial(ISD, ramp={"kind": "none"}, csd={"be_mask": "none"}),
+              "sed": functools.partial(SED, ramp={"kind": "none"})}
 
 
 def fit(run_dir: str, devices: int, max_iters: int, objective: str = "supervised", name: str = "") -> dict[str, float]:

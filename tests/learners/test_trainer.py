@@ -29,7 +29,7 @@ def losses(log: Path) -> list[float]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("objective", ["supervised", "isd"])
+@pytest.mark.parametrize("objective", ["supervised", "isd", "sed"])
 def test_two_gloo_processes_train_like_one(run_dir: Path, objective: str) -> None:
     steps = 6
     fit(str(run_dir), 1, steps, objective)
@@ -47,8 +47,10 @@ def test_two_gloo_processes_train_like_one(run_dir: Path, objective: str) -> Non
     assert len(one) == steps
     assert one == pytest.approx(two, abs=1e-5)
     states = [load_checkpoint(run_dir / f"devices{n}" / "model.ckpt") for n in (1, 2)]
-    for name, value in states[0]["state_dict"].items():
-        torch.testing.assert_close(states[1]["state_dict"][name], value, rtol=1e-4, atol=1e-5)
+    assert states[0]["objective"].keys() == states[1]["objective"].keys()
+    for part in ("state_dict", "objective"):
+        for name, value in states[0][part].items():
+            torch.testing.assert_close(states[1][part][name], value, rtol=1e-4, atol=1e-5)
 
 
 def test_the_number_of_processes_must_be_the_tasks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,7 +101,7 @@ if numba is not None:
     @numba.njit(cache=True, fastmath={"reassoc", "contract"})
     def _equal_sizes_compiled(sorted_DB, table_DMB, out_MD):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
         dim, rows, num = table_DMB.shape
-        zero = sorted_DB[0, 0] * 0
+        zero = sorted_DB.dtype.type(0)
         for d in range(dim):
             for m in range(rows):
                 total = 0.0

@@ -1,0 +1,48 @@
+"""How scores become a batch while the agent learns, and how likely that batch was.
+
+The paper only says "top-B scores" and loss = -delta mAP, in which no gradient reaches the agent; a score-function estimator needs a policy.
+"""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from torch import Tensor
+from torch.nn import functional
+
+from al_lab.acquisition import bernoulli, plackett_luce
+
+Policy = Literal["pl", "bernoulli", "cond_bernoulli", "topb_surrogate"]
+
+
+class Draw(NamedTuple):
+    """A batch: its positions (B,), and its log-probability divided by B, differentiable by the scores."""
+
+    batch: np.ndarray
+    log_prob: Tensor
+
+
+def draw(policy: Policy, scores_N: Tensor, budget: int, generator: np.random.Generator) -> Draw:
+    """Draw a batch.
+
+    ``pl``: ordered, without replacement (Plackett-Luce by Gumbel noise); exact, and its mode is the query's top-B. ``cond_bernoulli``: each
+    image on its own, given that B are taken; exact, O(N B). ``bernoulli``: each on its own, of those taken the B best (best of the others if
+    too few): the reward is not that of what was drawn, so the gradient is biased. ``topb_surrogate``: the B best with mean ln sigma(s): explores
+    nothing; what Eq. (3) read literally comes to. The log-probability is that of the scores, never of the noisy ones.
+    """
+    plain_N = scores_N.detach().double().cpu().numpy()
+    if policy == "pl":
+        batch = plackett_luce.top(plain_N, budget, plackett_luce.gumbel_noise(len(plain_N), generator))
+        log_prob = plackett_luce.log_prob(scores_N, batch)
+    elif policy == "cond_bernoulli":
+        law = bernoulli.FixedSize(plain_N, budget)
+        batch = law.draw(generator)
+        log_prob = law.log_prob(scores_N, batch)
+    elif policy == "bernoulli":
+        is_taken = generator.random(len(plain_N)) < 1 / (1 + np.exp(-np.clip(plain_N, -500, 500)))
+        order = plackett_luce.top(plain_N, len(plain_N))
+        batch = order[np.argsort(~is_taken[order], kind="stable")][:budget]
+        log_prob = bernoulli.log_prob(scores_N, np.flatnonzero(is_taken))
+    else:
+        batch = plackett_luce.top(plain_N, budget)
+        log_prob = functional.logsigmoid(scores_N.double()[batch]).sum()
+    return Draw(batch, log_prob / max(len(batch), 1))

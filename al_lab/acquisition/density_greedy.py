@@ -129,8 +129,7 @@ class _Greedy:
         self._settle(self.center_KD, self.center_density_K)
         self._exact_N = np.full(len(rows), np.inf)  # float64 radius over the first `_seen` centers, where it was needed
         self._seen_N = np.zeros(len(rows), np.int64)
-        self.num_bought = len(bought)
-        self.num: int = self.num_bought
+        self.num = self.num_bought = len(bought)
 
     def run(self, budget: int, first: int | None) -> DensityGreedy:
         picks, radius = np.zeros(budget, np.int64), np.full(budget, np.inf)
@@ -139,9 +138,8 @@ class _Greedy:
         self.center_KD, self.center_density_K = grown, np.concatenate([self.center_density_K, np.zeros(budget)])
         self.picks_B, self.radius_B = picks, radius
         if budget and not self.num:
-            before = self.num
             self._append(int(self.key.argmin()) if first is None else first, np.inf)
-            self._settle_from(before)
+            self._settle_from(0)
         while self.num < len(self.center_KD):
             before = self.num
             if not self._pick_block():

@@ -60,7 +60,7 @@ class StubLearner(Learner):
         before = json.loads(task.init_checkpoint.read_text()) if task.init_checkpoint else None
         content = [sorted((i, json.dumps(a.to_json())) for i, a in labels.items()), task.seed, task.stop_at,
                    before if task.start != "scratch" else None,
-                   {i: a.to_json() for i, a in read_pseudo(task).items()}]
+                   {i: a.to_json() for i, a in read_pseudo(task).items()}, sorted(task.unlabeled)]
         digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
         write_json(task.checkpoint, {"state": digest, "step": task.stop_at or 100})
         return {"loss": int(digest[:6], 16) / 2**24}

@@ -130,6 +130,19 @@ def test_the_arms_of_al_ssls_ablation(recipe, expected):
     assert (config["budget"]["initial"], config["trainer"]["max_iters"], config["dataset"]["year"]) == (5000, 120000, 2014)
 
 
+@pytest.mark.parametrize(("dataset", "rows", "iterations", "objective"), [("voc", 200, 2200, "isd"), ("coco", 30, 800, "sed")])
+def test_mgral_is_its_papers_protocol(dataset, rows, iterations, objective):
+    config = composed("strategy=mgral", f"dataset={dataset}")
+    strategy = config["strategy"]
+    assert config["protocol"] == "mgral"
+    assert [strategy["lut"][k] for k in ("rows", "objective", "mode", "length", "distance", "threshold", "weight_power")] == \
+        [rows, objective, "scratch", 1.0, "perdim_w1", "query_std", 1.0]
+    assert [strategy["learning"][k] for k in ("iterations", "lr", "decay", "reference", "policy")] == [iterations, 3.5e-4, 0.5, "ema", "pl"]
+    assert strategy["lut"]["objectives"]["isd"]["ramp"]["kind"] == "up_only"
+    assert (strategy["lut"]["trainer"] or {}).get("max_iters") == (120000 if dataset == "voc" else None)
+    assert config["choices"]["objective"] == "supervised"  # the curve's own trainings
+
+
 def test_al_ssl_as_released():
     config = composed("experiment=al_ssl_as_released")
     assert (config["strategy"]["score"], config["strategy"]["prefilter_m"], config["budget"]["initial"], config["trainer"]["batch_size"]) == \

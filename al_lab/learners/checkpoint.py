@@ -3,6 +3,7 @@
 import logging
 import pickle
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -19,7 +20,7 @@ _BROKEN = (RuntimeError, EOFError, OSError, BadZipFile, pickle.UnpicklingError, 
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write ``state`` atomically; it holds `KEYS`, tensors and plain values only.
+    """Write ``state`` atomically; it holds tensors and plain values only (that of a training: `KEYS`).
 
     Equal states give equal files. So it is written to a stream (torch puts a path's name into the archive) and from fresh
     containers (pickle writes an object that occurs twice differently from two equal ones).
@@ -36,8 +37,12 @@ def _fresh(value: Any) -> Any:
     return sys.intern(value) if type(value) is str else value
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path, keys: Sequence[str] = KEYS) -> dict[str, Any]:
     """Read a checkpoint onto the CPU with ``weights_only=True``.
+
+    Args:
+        path: what `save_checkpoint` wrote.
+        keys: what it must hold.
 
     Raises:
         WeightsError: if the file is missing, cut short, damaged, or not a checkpoint of ours.
@@ -52,9 +57,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise WeightsError(explain(expected="a whole checkpoint of plain tensors", where=str(path),
                                    got=f"{path.stat().st_size} bytes that don't load ({reason})",
                                    do="delete it and run the stage that writes it again")) from error
-    missing = [key for key in KEYS if not isinstance(state, dict) or key not in state]
+    missing = [key for key in keys if not isinstance(state, dict) or key not in state]
     if missing:
-        raise WeightsError(explain(expected=f"the keys {', '.join(KEYS)}", got=f"none of {', '.join(missing)}",
+        raise WeightsError(explain(expected=f"the keys {', '.join(keys)}", got=f"none of {', '.join(missing)}",
                                    where=str(path), do="name a checkpoint that al_lab's training wrote"))
     return state
 

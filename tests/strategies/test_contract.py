@@ -26,6 +26,16 @@ IDS = tuple(f"img/{k:03d}" for k in range(24))
 def node(name: str, tmp_path: Path) -> dict:
     """The yaml as a user would use it; what it leaves open (???) is given here."""
     config = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    for default in config.pop("defaults", []):  # what Hydra would put there, such as mgral's objectives of rows
+        (key, option), = default.items()
+        group, _, place = key.lstrip("/").partition("@")
+        inner = config
+        for part in place.split("."):
+            inner = inner.setdefault(part, {})
+        leaf = yaml.safe_load((FOLDER.parent / group / f"{option}.yaml").read_text())
+        inner |= leaf | inner
+    if "learning" in config:
+        config["learning"]["iterations"] = 20  # an agent's training is tested where it lives
     if name == "replay":
         purchases = [{"cycle": -1, "queries": [{"id": i, "utility": 0.0} for i in IDS[:6]]},
                      *({"cycle": c, "queries": [{"id": i, "utility": 0.0} for i in IDS[6 + 5 * c:11 + 5 * c]]} for c in range(2))]

@@ -34,6 +34,7 @@ class LutSettings:
         objective: of the rows: ``isd`` for SSD, ``sed`` for RetinaNet, as a configuration node.
         mode: ``scratch`` (the paper) or ``finetune``: rows start from the row base, a supervised training on the same labels.
         trainer: of the rows, as a configuration node; None: the campaign's.
+        length: rows train for this fraction of that schedule, milestones included.
         split: what rows are measured on, see `reward_folds`.
         fraction, minimum, folds: of that split.
         metric: the reward; None: the dataset's first metric.
@@ -46,6 +47,7 @@ class LutSettings:
     objective: Mapping[str, Any]
     mode: Literal["scratch", "finetune"] = "finetune"
     trainer: Mapping[str, Any] | None = None
+    length: float = 1.0
     split: str = "holdout"
     fraction: float = 0.2
     minimum: int = 50
@@ -56,9 +58,11 @@ class LutSettings:
     early_stop: float | None = None
 
     def __post_init__(self) -> None:
-        for name, ok, expected in (("rows", self.rows >= 2, "at least 2"), ("mode", self.mode in ("scratch", "finetune"), "scratch | finetune"),
-                                   ("seeds", self.seeds >= 1, "at least 1"), ("repeats", 0 <= self.repeats <= self.rows, "0 to rows"),
-                                   ("early_stop", self.early_stop is None or 0 < self.early_stop <= 1, "a fraction in (0, 1], or null")):
+        checks = {"rows": (self.rows >= 2, "at least 2"), "mode": (self.mode in ("scratch", "finetune"), "scratch | finetune"),
+                  "length": (self.length > 0, "a number > 0"), "seeds": (self.seeds >= 1, "at least 1"),
+                  "repeats": (0 <= self.repeats <= self.rows, "0 to rows"),
+                  "early_stop": (self.early_stop is None or 0 < self.early_stop <= 1, "a fraction in (0, 1], or null")}
+        for name, (ok, expected) in checks.items():
             if not ok:
                 raise ConfigError(explain(expected=expected, got=repr(getattr(self, name)), where=f"strategy.lut.{name}", do="correct the value"))
 
@@ -147,7 +151,7 @@ class BuildLut(Stage):
     def job(self, ctx: StageContext, plan: Plan, batch: Sequence[str], fold: int, seed: int, name: str) -> Job:
         """Describe the training of one row; all rows share one seed, so that they differ by their batch alone."""
         s, folder = self.settings, ctx.cycle_dir / "lut"
-        changes = {"objective": dict(s.objective), **({"trainer": dict(s.trainer)} if s.trainer else {})}
+        changes = {"objective": dict(s.objective), "trainer": scaled(s.trainer or ctx.config["trainer"], s.length)}
         finetune = s.mode == "finetune"
         task = FitTask(labeled=plan.folds[fold].train, unlabeled=tuple(batch), labels_dir=ctx.run_dir, checkpoint=folder / f"{name}.ckpt",
                        scratch_dir=folder / f"{name}.training", seed=ctx.rng("lut row").seed(seed), cycle=ctx.cycle,
@@ -159,6 +163,17 @@ class BuildLut(Stage):
                    result=ctx.cycle_dir / "lut" / f"{name}.json",
                    kwargs={"run_dir": str(ctx.run_dir), "task": task.to_json(), "changes": changes, "ids": list(fold.measure), "keep": keep,
                            "early_stop": None if keep else self.settings.early_stop, "progress": str(task.scratch_dir / "progress.json")})
+
+
+def scaled(trainer: Mapping[str, Any], length: float) -> dict[str, Any]:
+    """Return a recipe whose whole schedule is longer or shorter by a factor."""
+    node = dict(trainer)
+    if length != 1:
+        for key in ("max_iters", "max_epochs", "warmup_iters"):
+            if node.get(key):
+                node[key] = node[key] * length if key == "max_epochs" else max(1, round(node[key] * length))
+        node["milestones"] = [m * length if node.get("max_epochs") else max(1, round(m * length)) for m in node.get("milestones") or ()]
+    return node
 
 
 def _row(number: tuple[int, int], fold: int, batch: Sequence[str], result: Mapping[str, Any], metric: str) -> dict[str, Any]:
@@ -200,7 +215,7 @@ def signal_and_noise(table: Mapping[str, Any]) -> dict[str, Any]:
     if not variances:
         return {"row_spread": spread, "sentence": f"rows differ by {spread:.2f} points; no row was repeated, so how much of it is luck is unknown"}
     noise = 100 * float(np.sqrt(np.mean(variances)))
-    ratio = spread / noise if noise else float(np.finfo(np.float32).max)
+    ratio = spread / noise if noise else float(np.finfo(np.float32).max) if spread else 0.0
     verdict = "which batch it is matters more than luck" if ratio > 1 else \
         "which batch it is matters no more than luck: an agent that learns from this table learns noise"
     return {"row_spread": spread, "seed_noise": noise, "signal_to_noise": ratio,

@@ -1,0 +1,111 @@
+"""MGRAL as a campaign: the stages, resuming inside the agent's training, the checks of honesty, the published numbers."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from al_lab.campaign import run_campaign
+from al_lab.core.errors import ConfigError
+from al_lab.strategies._mgral.build_lut import scaled
+from al_lab.strategies._mgral.reinforce import Iteration
+from al_lab.strategies._mgral.train_agent import AgentSettings, load_scores, verdict
+from al_lab.strategies.mgral import Mgral
+from tests.stubs import StubLearner, stub_config
+
+ISD = {"_target_": "al_lab.objectives.isd.ISD"}
+LUT = {"rows": 6, "objective": "isd", "objectives": {"isd": ISD}, "minimum": 2, "repeats": 2, "seeds": 2}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("al_lab.publish._write_report", lambda run_dir: None)
+    monkeypatch.setattr("os.fsync", lambda fd: None)
+    # The stub's boxes lie anywhere: an AP of 0 would be the worth of every batch. Here it is a number that follows from the model.
+    monkeypatch.setattr("al_lab.stages.jobs._measure", measured)
+
+
+def measured(learner: StubLearner, checkpoint: Path, run_dir: str, dataset: Any, ids: list[str]) -> dict:
+    learner.load(checkpoint)
+    return {"metrics": {"voc07_ap50": int(learner.state[:4], 16) / 16**4}, "per_class": {}}
+
+
+def config(cycles: int = 2, agent: dict | None = None, learning: dict | None = None, **lut: object) -> dict:
+    node = {"_target_": "al_lab.strategies.mgral.Mgral", "_recursive_": False, "lut": LUT | lut, "agent": {"controls": 3} | (agent or {}),
+            "learning": {"iterations": 12} | (learning or {})}
+    budget = {"_target_": "al_lab.core.budget.Budget", "unit": "image", "initial": 20, "per_cycle": 5, "cycles": cycles}
+    return stub_config(node, cycles=cycles, budget=budget)
+
+
+def test_a_campaign_buys_what_the_agent_scores_highest(tmp_path: Path) -> None:
+    run_campaign(config(), tmp_path / "run")
+    for cycle in range(2):
+        folder = tmp_path / "run" / f"cycle_{cycle:02d}"
+        scores = load_scores(folder)
+        bought = [row["id"] for row in json.loads((folder / "queries.json").read_text())["queries"]]
+        assert bought == sorted(scores, key=lambda i: -scores[i])[:5]
+        assert len(list(csv.DictReader((folder / "rl_curves.csv").open()))) == 12
+    honesty = json.loads((tmp_path / "run" / "cycle_00" / "agent.json").read_text())
+    assert honesty["leave_one_out"]["rmse"] > 0
+    assert len(honesty["controls"]["random"]) == 3
+    assert "controls" not in json.loads((tmp_path / "run" / "cycle_01" / "agent.json").read_text())
+    assert load_scores(tmp_path) == {}
+
+
+def contents(run: Path) -> dict[str, Any]:
+    names = ("selections.json", "cycle_00/rl_curves.csv", "cycle_01/rl_curves.csv", "cycle_00/agent.json", "cycle_00/agent_scores.npz")
+    return {name: (run / name).read_bytes() for name in names}
+
+
+def test_killed_inside_the_agents_training_it_goes_on_and_trains_no_row_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_campaign(config(), tmp_path / "a" / "run")
+    fits = []
+    real_fit, real_call = StubLearner.fit, Iteration.__init__
+    monkeypatch.setattr(StubLearner, "fit", lambda self, task: fits.append(str(task.checkpoint)) or real_fit(self, task))
+    settings = config()
+    settings["runtime"]["checkpoint_minutes"] = 1e-9
+
+    def dies(self: Iteration, iteration: int, *args: object, **kwargs: object) -> None:
+        if iteration == 7:
+            raise KeyboardInterrupt
+        real_call(self, iteration, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Iteration, "__init__", dies)
+        with pytest.raises(KeyboardInterrupt):
+            run_campaign(settings, tmp_path / "b" / "run")
+    run_campaign(settings, tmp_path / "b" / "run")
+    assert contents(tmp_path / "b" / "run") == contents(tmp_path / "a" / "run")
+    assert len(fits) == len(set(fits))
+    assert any("/row_" in name for name in fits)
+
+
+def test_the_verdict_is_a_sentence() -> None:
+    loo = {"is_better_than_mean": False, "rmse": 1.0, "rmse_of_mean": 0.9, "rank_correlation": -0.1}
+    text = verdict({"signal": {"sentence": "rows differ"}, "leave_one_out": loo,
+                    "controls": {"agent": 30.0, "shuffled_rewards": 29.0, "random": [28.0, 30.0]}})
+    assert "rows differ; the table predicts its own rows no better than their mean does (error 1.00 against 0.90" in text
+    assert "the agent's batch gives 30.00, random ones 29.00 on average, that of an agent with shuffled rewards 29.00" in text
+
+
+def test_a_schedule_is_scaled_as_a_whole() -> None:
+    recipe = {"max_iters": 300, "max_epochs": None, "milestones": [210, 270], "warmup_iters": 50, "lr": 1.0}
+    assert scaled(recipe, 0.5) == {"max_iters": 150, "max_epochs": None, "milestones": [105, 135], "warmup_iters": 25, "lr": 1.0}
+    assert scaled(recipe, 1.0) == recipe
+    assert scaled({"max_epochs": 26, "max_iters": None, "milestones": [20]}, 0.5)["milestones"] == [10]
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"lut": LUT | {"objective": "isdd"}}, "did you mean 'isd'"), ({"agent": {"feedback": "score"}}, "strategy.agent.feedback"),
+    ({"learning": {"policy": "greedy"}}, "policy"), ({"lut": LUT | {"distance": "w1"}}, "strategy.lut.distance"),
+    ({"lut": LUT | {"length": 0}}, "strategy.lut.length")])
+def test_wrong_values_are_named(change: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Mgral(**({"lut": LUT, "agent": {}, "learning": {}} | change))
+
+
+def test_agent_settings_judge_their_numbers() -> None:
+    with pytest.raises(ConfigError, match="controls >= 0"):
+        AgentSettings(controls=-1)

@@ -77,7 +77,8 @@ def region_impurity(predicted_HW: Tensor, num_classes: int, radius_px: int, eps:
                          "predictions have no ignore label")
     count_HW = torch.as_tensor(window_size((predicted_HW.shape[0], predicted_HW.shape[1]), radius_px), device=predicted_HW.device)
     impurity_HW = torch.zeros(predicted_HW.shape, dtype=torch.float64, device=predicted_HW.device)
-    for label in torch.bincount(predicted_HW.reshape(-1).long(), minlength=num_classes).nonzero().reshape(-1).tolist():  # a class that is nowhere adds 0
+    occurs_C = torch.bincount(predicted_HW.reshape(-1).long(), minlength=num_classes) > 0  # a class that is nowhere adds 0
+    for label in occurs_C.nonzero().reshape(-1).tolist():
         q_HW = window_sum(predicted_HW == label, radius_px) / count_HW.double()
         impurity_HW -= torch.xlogy(q_HW, q_HW + eps)
     return impurity_HW
@@ -175,8 +176,7 @@ def pick_windows(utility_HW: np.ndarray, budget: int, suppress_px: int, closed_H
         num = (_walk_compiled if compiled else _walk)(order, closed, suppress_px, center, num)
         if num == budget:
             break
-    center = center[:num]
-    return Picks(center, utility_HW.reshape(-1)[center].astype(np.float64))
+    return Picks(center[:num], utility_HW.reshape(-1)[center[:num]].astype(np.float64))
 
 
 def _falling(utility_HW: np.ndarray, closed: np.ndarray, tie_key_HW: np.ndarray | None, start: int) -> Iterator[np.ndarray]:
@@ -184,7 +184,7 @@ def _falling(utility_HW: np.ndarray, closed: np.ndarray, tie_key_HW: np.ndarray 
     flat = utility_HW.reshape(-1)
     height, width = utility_HW.shape
     # Closed pixels cannot be picked: what closes while walking is skipped there.
-    left: np.ndarray = np.flatnonzero(~closed.reshape(-1) & (flat > -np.inf))
+    left = np.flatnonzero(~closed.reshape(-1) & (flat > -np.inf))
     size = max(start, 4096)
     while len(left):
         values = flat[left]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from al_lab.benchmarks import al_ssl, average_precision, k_center, scoring
+from al_lab.benchmarks import al_ssl, average_precision, k_center, mgral, scoring
 from al_lab.benchmarks.measure import Row, header, line
 
 
@@ -40,3 +40,9 @@ def test_al_ssl_equals_the_loops() -> None:
     pytest.importorskip("mmdet")
     rows = list(al_ssl.run(batch=2))
     assert [r.same for r in rows] == [True, True, True]
+
+
+@pytest.mark.slow
+def test_mgral_equals_the_loops() -> None:
+    small = (300, 16, 20, 12)
+    assert [r.same for r in mgral.run(True, voc=small, coco=small)] == [True, True, True, None, None]

@@ -63,7 +63,7 @@ def coverage(features: np.ndarray, bought: np.ndarray) -> Coverage:
     """
     bought = np.asarray(bought, np.int64).reshape(-1)
     if not len(bought) or bought.min() < 0 or bought.max() >= len(features):
-        raise ValueError(f"coverage: expected at least one bought row in 0..{len(features) - 1}, got {bought.tolist()[:5]}; "
+        raise ValueError(f"coverage: expected at least one bought row in 0..{len(features) - 1}, got {list(bought[:5])}; "
                          "give positions in `features`")
     if len(np.unique(bought)) < len(bought):
         raise ValueError("coverage: expected different bought rows, got some twice; give each once")

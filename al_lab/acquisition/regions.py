@@ -33,17 +33,18 @@ EPS = 1e-6  # of the released code
 
 
 def window_sum(values_HW: Tensor, radius_px: int) -> Tensor:
-    """Return the sum over the clipped (2k + 1)^2 window of every pixel, (H, W); int64 of integers and booleans, else float64.
+    """Return the sum over the clipped (2k + 1)^2 window of every pixel, (H, W); int32 of booleans, int64 of integers, else float64.
 
     Raises:
         ValueError: for a negative radius.
     """
     if radius_px < 0:
         raise ValueError(f"window_sum: expected radius_px >= 0, got {radius_px}; 0 is the pixel alone")
-    sums = values_HW.to(torch.float64 if values_HW.is_floating_point() else torch.int64)
+    dtype = torch.float64 if values_HW.is_floating_point() else torch.int32 if values_HW.dtype == torch.bool else torch.int64
+    sums = values_HW.to(dtype)
     for dim in (0, 1):
         size = sums.shape[dim]
-        upto = torch.cat([torch.zeros_like(sums.narrow(dim, 0, 1)), sums.cumsum(dim)], dim)
+        upto = torch.cat([torch.zeros_like(sums.narrow(dim, 0, 1)), sums.cumsum(dim, dtype=dtype)], dim)
         at = torch.arange(size, device=sums.device)
         sums = upto.index_select(dim, (at + radius_px + 1).clamp(max=size)) - upto.index_select(dim, (at - radius_px).clamp(min=0))
     return sums
@@ -75,11 +76,11 @@ def region_impurity(predicted_HW: Tensor, num_classes: int, radius_px: int, eps:
     if predicted_HW.numel() and not 0 <= int(predicted_HW.min()) <= int(predicted_HW.max()) < num_classes:
         raise ValueError(f"region_impurity: expected labels in 0..{num_classes - 1}, got {int(predicted_HW.min())}..{int(predicted_HW.max())}; "
                          "predictions have no ignore label")
-    count_HW = torch.as_tensor(window_size((predicted_HW.shape[0], predicted_HW.shape[1]), radius_px), device=predicted_HW.device)
+    count_HW = torch.as_tensor(window_size((predicted_HW.shape[0], predicted_HW.shape[1]), radius_px), device=predicted_HW.device).double()
     impurity_HW = torch.zeros(predicted_HW.shape, dtype=torch.float64, device=predicted_HW.device)
     occurs_C = torch.bincount(predicted_HW.reshape(-1).long(), minlength=num_classes) > 0  # a class that is nowhere adds 0
     for label in occurs_C.nonzero().reshape(-1).tolist():
-        q_HW = window_sum(predicted_HW == label, radius_px) / count_HW.double()
+        q_HW = window_sum(predicted_HW == label, radius_px) / count_HW
         impurity_HW -= torch.xlogy(q_HW, q_HW + eps)
     return impurity_HW
 

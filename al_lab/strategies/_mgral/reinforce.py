@@ -54,10 +54,11 @@ class ReinforceSettings:
         for name, choices in (("reference", get_args(Reference)), ("policy", get_args(Policy))):
             word = getattr(self, name)
             if word not in choices:
-                raise ConfigError(explain(expected=" | ".join(choices), got=repr(word), where=f"strategy.{name}", do=did_you_mean(word, choices)))
+                raise ConfigError(explain(expected=" | ".join(choices), got=repr(word), where=f"strategy.learning.{name}",
+                                          do=did_you_mean(word, choices)))
         if self.num_samples < 1 or not 0 <= self.decay <= 1 or self.iterations < 0 or self.max_fall_backs < 0:
             raise ConfigError(explain(expected="num_samples >= 1, 0 <= decay <= 1, iterations and max_fall_backs >= 0", got=repr(self),
-                                      where="strategy", do="correct the number"))
+                                      where="strategy.learning", do="correct the number"))
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ class Reinforce:
         scores_N = self._scores()
         plain_N = scores_N.detach().double().cpu().numpy()
         if not np.isfinite(plain_N).all():
-            raise DivergedError(f"train_agent: expected finite scores at iteration {self.iteration}, got NaN or infinity; lower strategy.lr")
+            raise DivergedError(f"train_agent: expected finite scores at iteration {self.iteration}, got NaN or infinity; lower strategy.learning.lr")
         rng = self.rng.child(self.iteration)
         draws = [draw(self.settings.policy, scores_N, self.budget, rng.generator("draw", k)) for k in range(self.settings.num_samples)]
         worth = _Worth(self, estimate, fall_back)
@@ -173,8 +174,8 @@ class Reinforce:
         loss.backward()
         norm = float(nn.utils.clip_grad_norm_(self.agent.parameters(), self.settings.clip))
         if not np.isfinite(norm):
-            raise DivergedError(f"train_agent: expected finite gradients at iteration {self.iteration}, got norm {norm}; lower strategy.lr, or set "
-                                "strategy.bptt")
+            raise DivergedError(f"train_agent: expected finite gradients at iteration {self.iteration}, got norm {norm}; lower "
+                                "strategy.learning.lr, or set strategy.agent.bptt")
         self.optimizer.step()
         return self._commit(plain_N, draws, rewards, reference, float(advantages[0]), norm, worth)
 

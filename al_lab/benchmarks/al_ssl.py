@@ -21,7 +21,7 @@ _COUNT, _NMS, _FLOOR, _TOP = 0.5, 0.5, 0.01, 200
 _SURE = 60  # anchors of an image with some class above one half: what a trained head finds in a photograph before suppression
 
 
-def run(full: bool = False, batch: int = 4) -> Iterator[Row]:
+def run(full: bool = False, batch: int = 2) -> Iterator[Row]:
     """Yield the rows."""
     if not importlib.util.find_spec("mmdet"):
         log.warning("mmdet is not installed: no SSD300")
@@ -33,7 +33,7 @@ def run(full: bool = False, batch: int = 4) -> Iterator[Row]:
         network = ssd300(images)
         _sharpen(network, images)
         yield from _acquisition(network, images, 3 if full else 1)
-        yield _training_step(network.train(), images[:2], 3 if full else 1)
+        yield _training_step(network.train(), images[:1], 3 if full else 1)
     finally:
         torch.set_num_threads(threads)
 

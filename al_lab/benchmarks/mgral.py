@@ -1,6 +1,5 @@
 """One iteration of MGRAL's agent against what one would write: an LSTM cell in a loop, and scipy's distance dimension by dimension."""
 
-import gc
 import resource
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from al_lab.acquisition import plackett_luce
-from al_lab.benchmarks.measure import Row
+from al_lab.benchmarks.measure import Row, best_of
 from al_lab.core.rng import Rng
 from al_lab.strategies._mgral.agent import Agent
 from al_lab.strategies._mgral.reinforce import Reinforce, ReinforceSettings
@@ -129,13 +128,7 @@ def _table(table: Table, batch: np.ndarray, pairs: int) -> tuple[float, bool]:
 
 def _best_of(function: Callable[[], Any], repeats: int) -> tuple[float, Any]:
     """Return the fewest CPU seconds: all of this runs on one thread, and takes so long at a time that other processes would be timed, too."""
-    times, result = [], None
-    for _ in range(repeats):
-        gc.collect()
-        start = time.process_time()
-        result = function()
-        times.append(time.process_time() - start)
-    return min(times), result
+    return best_of(function, repeats, time.process_time)
 
 
 def _memory(size: tuple[int, int, int, int], label: str) -> Row:

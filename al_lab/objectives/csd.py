@@ -1,6 +1,6 @@
 """CSD: an image and its mirror image should be seen alike, labeled or not."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -22,6 +22,7 @@ from al_lab.objectives.ramp import Ramp
 from al_lab.objectives.supervised import Supervised
 
 Mask = Literal["orig", "both", "none"]
+PseudoLoss = Literal["positives_only", "all"]
 
 
 class CSD(Supervised):
@@ -74,20 +75,14 @@ class CSD(Supervised):
         cons_loc: BoxResidual = "legacy",
         labeled_ratio: float = 0.5,
         tau: float | None = None,
-        pl_loss: Literal["positives_only", "all"] = "positives_only",
+        pl_loss: PseudoLoss = "positives_only",
         supervised: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(**(supervised or {}))
-        for name, value, choices in (
-            ("cons_cls", cons_cls, get_args(Distance)),
-            ("be_mask", be_mask, get_args(Mask)),
-            ("cons_loc", cons_loc, get_args(BoxResidual)),
-            ("pl_loss", pl_loss, ("positives_only", "all")),
-        ):
-            if value not in choices:
-                raise ConfigError(
-                    explain(expected=" | ".join(choices), got=repr(value), where=f"objective.{name}", do=did_you_mean(str(value), choices))
-                )
+        check_choice("cons_cls", cons_cls, get_args(Distance))
+        check_choice("be_mask", be_mask, get_args(Mask))
+        check_choice("cons_loc", cons_loc, get_args(BoxResidual))
+        check_choice("pl_loss", pl_loss, get_args(PseudoLoss))
         check_range("weight", weight, weight >= 0, "a number >= 0")
         check_range("labeled_ratio", labeled_ratio, 0 < labeled_ratio <= 1, "a number in (0, 1]")
         check_range("tau", tau, tau is None or 0 < tau <= 1, "a confidence in (0, 1], or null")
@@ -132,6 +127,13 @@ class CSD(Supervised):
         residual = mirror_residual(head.deltas[image, anchor], mirrored.deltas[image, partner], offset)
         classes = mean_over_batch(class_distance(p, q, self.cons_cls, self.cons_detach))
         return classes, mean_over_batch(residual), torch.tensor(float(len(image)))
+
+
+def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
+    """Refuse a word that is none of the choices."""
+    if value not in choices:
+        where = f"objective.{name}"
+        raise ConfigError(explain(expected=" | ".join(choices), got=repr(value), where=where, do=did_you_mean(str(value), choices)))
 
 
 def check_range(name: str, value: Any, ok: bool, expected: str) -> None:

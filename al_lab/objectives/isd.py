@@ -1,7 +1,7 @@
 """ISD: besides mirror images, mixtures of two images should be seen as the mixture of what is seen in each."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, distributed
@@ -11,7 +11,7 @@ from al_lab.core.errors import ConfigError, explain
 from al_lab.models.flip import together
 from al_lab.models.network import DetectorNetwork, HeadOutput
 from al_lab.objectives.consistency import EPS, foreground, mean_over_batch, rows_of
-from al_lab.objectives.csd import CSD, check_range
+from al_lab.objectives.csd import CSD, PseudoLoss, check_range
 
 
 class ISD(CSD):
@@ -58,7 +58,7 @@ class ISD(CSD):
         ramp: Mapping[str, Any] | None = None,
         labeled_ratio: float = 0.5,
         tau: float | None = None,
-        pl_loss: Literal["positives_only", "all"] = "positives_only",
+        pl_loss: PseudoLoss = "positives_only",
         supervised: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(weight=weight, ramp=ramp, labeled_ratio=labeled_ratio, tau=tau, pl_loss=pl_loss, supervised=supervised, **(csd or {}))

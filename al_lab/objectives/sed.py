@@ -11,13 +11,12 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, distributed
 
-from al_lab.core.errors import ConfigError, did_you_mean, explain
 from al_lab.core.rng import Rng
 from al_lab.data.batch import Kind
 from al_lab.data.strong import StrongView
 from al_lab.models.network import DetectorNetwork, HeadOutput
 from al_lab.models.scale import ScalePairs, halve, same_anchors, scale_pairs
-from al_lab.objectives.csd import check_range
+from al_lab.objectives.csd import PseudoLoss, check_choice, check_range
 from al_lab.objectives.ramp import Ramp
 from al_lab.objectives.reduce import global_positives
 from al_lab.objectives.supervised import Supervised
@@ -116,15 +115,12 @@ class SED(Supervised):
         strong: Mapping[str, Any] | None = None,
         labeled_ratio: float = 0.5,
         tau: float | None = None,
-        pl_loss: Literal["positives_only", "all"] = "positives_only",
+        pl_loss: PseudoLoss = "positives_only",
         supervised: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(**(supervised or {}))
-        for name, value, choices in (("box", box, get_args(BoxDistance)), ("pl_loss", pl_loss, ("positives_only", "all"))):
-            if value not in choices:
-                raise ConfigError(
-                    explain(expected=" | ".join(choices), got=repr(value), where=f"objective.{name}", do=did_you_mean(str(value), choices))
-                )
+        check_choice("box", box, get_args(BoxDistance))
+        check_choice("pl_loss", pl_loss, get_args(PseudoLoss))
         check_range("weight", weight, weight >= 0, "a number >= 0")
         check_range("burn_in", burn_in, 0 <= burn_in < 1, "a part of the training, in [0, 1)")
         check_range("ema", ema, 0 <= ema < 1, "a number in [0, 1)")

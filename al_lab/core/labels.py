@@ -1,5 +1,6 @@
 """The labels a run has bought. Training reads labels from here and nowhere else."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -7,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from al_lab.core.errors import DataError, ResumeError, explain
-from al_lab.core.pool import INITIAL, file_stem, load_region, purchase_dir
+from al_lab.core.files import sha256
+from al_lab.core.pool import INITIAL, file_stem, load_mask, purchase_dir
 from al_lab.core.types import Annotation
 
 
@@ -43,16 +45,39 @@ def read_labels(run_dir: Path, ids: Sequence[str]) -> dict[str, Annotation]:
 
 
 def read_pixel_labels(run_dir: Path, sample_id: str, before_cycle: int, void: int = 255) -> np.ndarray:
-    """Return the (H, W) uint8 label map of an image: classes where bought before a cycle, ``void`` elsewhere."""
-    out: np.ndarray | None = None
-    name = f"{file_stem(sample_id)}.npz"
-    for folder in _purchases(run_dir, before_cycle):
-        if not (folder / "pixel_labels" / name).is_file():
-            continue
-        region = load_region(folder / "masks" / name)
-        out = np.full(region.size_hw, void, np.uint8) if out is None else out
-        with np.load(folder / "pixel_labels" / name, allow_pickle=False) as z:
-            out.reshape(-1)[region.pixels] = z["labels"]
+    """Return the (H, W) uint8 label map of an image: classes where bought before a cycle, ``void`` elsewhere.
+
+    A bought pixel may be ``void`` too, where the truth has no class; `read_bought_pixels` tells the two apart.
+    """
+    return read_bought_pixels(run_dir, sample_id, before_cycle, void)[0]
+
+
+def read_bought_pixels(run_dir: Path, sample_id: str, before_cycle: int, void: int = 255) -> tuple[np.ndarray, np.ndarray]:
+    """Return the label map of `read_pixel_labels` and the (H, W) bool mask of the pixels that were paid for."""
+    out: tuple[np.ndarray, np.ndarray] | None = None
+    for mask_path, labels_path in _pixel_files(run_dir, sample_id, before_cycle):
+        mask = load_mask(mask_path)
+        labels, bought = out = (np.full(mask.shape, void, np.uint8), np.zeros(mask.shape, bool)) if out is None else out
+        with np.load(labels_path, allow_pickle=False) as z:
+            labels[mask] = z["labels"]
+        bought |= mask
     if out is None:
         raise ResumeError(explain(expected=f"bought pixels of {sample_id!r}", got="none", where=str(run_dir), do="ask for labeled samples only"))
     return out
+
+
+def pixel_labels_hash(run_dir: Path, ids: Sequence[str], before_cycle: int) -> str:
+    """Return a hash of the pixel labels bought in these images before a cycle; the files are read, not decoded."""
+    digest = hashlib.sha256()
+    for sample_id in ids:
+        for path in (p for pair in _pixel_files(run_dir, sample_id, before_cycle) for p in pair):
+            digest.update(f"{sample_id}\n{sha256(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _pixel_files(run_dir: Path, sample_id: str, before_cycle: int) -> Iterator[tuple[Path, Path]]:
+    """Yield mask and labels of each purchase that had pixels of an image, oldest first."""
+    name = f"{file_stem(sample_id)}.npz"
+    for folder in _purchases(run_dir, before_cycle):
+        if (folder / "pixel_labels" / name).is_file():
+            yield folder / "masks" / name, folder / "pixel_labels" / name

@@ -33,11 +33,16 @@ def save_region(path: Path, region: Region) -> None:
         np.savez_compressed(stream, bits=np.packbits(region.mask()), size_hw=np.asarray(region.size_hw, np.int32))
 
 
-def load_region(path: Path) -> Region:
-    """Read what `save_region` wrote."""
+def load_mask(path: Path) -> np.ndarray:
+    """Read what `save_region` wrote, as an (H, W) bool mask."""
     with np.load(path, allow_pickle=False) as z:
         height, width = (int(v) for v in z["size_hw"])
-        return Region.from_mask(np.unpackbits(z["bits"], count=height * width).reshape(height, width).astype(bool))
+        return np.unpackbits(z["bits"], count=height * width).view(bool).reshape(height, width)
+
+
+def load_region(path: Path) -> Region:
+    """Read what `save_region` wrote."""
+    return Region.from_mask(load_mask(path))
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ class Pool:
     def bought_mask(self, sample_id: str) -> np.ndarray | None:
         """Return the (H, W) bool mask of the pixels bought in an image over all cycles; None if there are none."""
         cycles = self.parts.get(sample_id, ())
-        masks = [load_region(purchase_dir(self.run_dir or Path(), c) / "masks" / f"{file_stem(sample_id)}.npz").mask() for c in cycles]
+        masks = [load_mask(purchase_dir(self.run_dir or Path(), c) / "masks" / f"{file_stem(sample_id)}.npz") for c in cycles]
         return np.logical_or.reduce(masks) if masks else None
 
     def acquire(self, queries: Sequence[Query], cycle: int) -> "Pool":

@@ -51,7 +51,13 @@ class Mgral(Strategy):
         objectives = building.pop("objectives")
         self.lut = LutSettings(**(building | {"objective": _objective(objectives, lut["objective"])}))
         self.table = TableSettings(**{k: v for k, v in lut.items() if k in reading})
+        if self.table.predictor == "ridge" and self.lut.rows < 3:  # noqa: PLR2004 - see Ridge
+            raise ConfigError(explain(expected="at least 3 rows", got=str(self.lut.rows), where="strategy.lut.rows with strategy.lut.predictor=ridge",
+                                      do="raise strategy.lut.rows"))
         self.agent, self.learning = AgentSettings(**agent), ReinforceSettings(**learning)
+        if self.agent.clusters and (self.learning.reshuffle or self.agent.order == "reshuffle"):
+            raise ConfigError(explain(expected="clusters in one order", got="a new order every iteration", where="strategy.agent.clusters",
+                                      do="set strategy.learning.reshuffle=false and strategy.agent.order=perm"))
         self._scores: dict[str, float] = {}
 
     def stages(self) -> list[str | Stage]:

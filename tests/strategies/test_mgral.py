@@ -54,6 +54,20 @@ def test_a_campaign_buys_what_the_agent_scores_highest(tmp_path: Path) -> None:
     assert load_scores(tmp_path) == {}
 
 
+def test_a_learned_predictor_and_a_clustered_pool_run_to_the_end(tmp_path: Path) -> None:
+    run_campaign(config(1, agent={"clusters": 4, "controls": 0}, predictor="ridge"), tmp_path / "run")
+    folder = tmp_path / "run" / "cycle_00"
+    facts = json.loads((folder / "agent.json").read_text())
+    assert facts["predictor"] == "ridge"
+    assert facts["regressor"]["rmse"] > 0
+    curves = list(csv.DictReader((folder / "rl_curves.csv").open()))
+    assert {row["neighbors"] for row in curves} == {"0.0"}  # the regressor answered, never the table
+    assert facts["fall_backs"] == 0
+    scores = load_scores(folder)
+    bought = [row["id"] for row in json.loads((folder / "queries.json").read_text())["queries"]]
+    assert bought == sorted(scores, key=lambda i: -scores[i])[:5]
+
+
 def contents(run: Path) -> dict[str, Any]:
     names = ("selections.json", "cycle_00/rl_curves.csv", "cycle_01/rl_curves.csv", "cycle_00/agent.json", "cycle_00/agent_scores.npz")
     return {name: (run / name).read_bytes() for name in names}
@@ -84,9 +98,10 @@ def test_killed_inside_the_agents_training_it_goes_on_and_trains_no_row_twice(tm
 
 def test_the_verdict_is_a_sentence() -> None:
     loo = {"is_better_than_mean": False, "rmse": 1.0, "rmse_of_mean": 0.9, "rank_correlation": -0.1}
-    text = verdict({"signal": {"sentence": "rows differ"}, "leave_one_out": loo,
+    text = verdict({"signal": {"sentence": "rows differ"}, "leave_one_out": loo, "regressor": {"rmse": 0.8, "rank_correlation": 0.25},
                     "controls": {"agent": 30.0, "shuffled_rewards": 29.0, "random": [28.0, 30.0]}})
     assert "rows differ; the table predicts its own rows no better than their mean does (error 1.00 against 0.90" in text
+    assert "ridge regression on batch features: error 0.80, rank correlation 0.25" in text
     assert "the agent's batch gives 30.00, random ones 29.00 on average, that of an agent with shuffled rewards 29.00" in text
 
 
@@ -100,7 +115,9 @@ def test_a_schedule_is_scaled_as_a_whole() -> None:
 @pytest.mark.parametrize(("change", "message"), [
     ({"lut": LUT | {"objective": "isdd"}}, "did you mean 'isd'"), ({"agent": {"feedback": "score"}}, "strategy.agent.feedback"),
     ({"learning": {"policy": "greedy"}}, "policy"), ({"lut": LUT | {"distance": "w1"}}, "strategy.lut.distance"),
-    ({"lut": LUT | {"length": 0}}, "strategy.lut.length")])
+    ({"lut": LUT | {"length": 0}}, "strategy.lut.length"), ({"lut": LUT | {"predictor": "mlp"}}, "strategy.lut.predictor"),
+    ({"lut": LUT | {"predictor": "ridge", "rows": 2, "repeats": 1}}, "at least 3"),
+    ({"agent": {"clusters": 1}}, "clusters >= 2"), ({"agent": {"clusters": 4}, "learning": {"reshuffle": True}}, "strategy.agent.clusters")])
 def test_wrong_values_are_named(change: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Mgral(**({"lut": LUT, "agent": {}, "learning": {}} | change))

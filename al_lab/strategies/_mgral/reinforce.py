@@ -179,10 +179,16 @@ class Reinforce:
         self.optimizer.step()
         return self._commit(plain_N, draws, rewards, reference, float(advantages[0]), norm, worth)
 
-    def query(self) -> np.ndarray:
-        """Return the positions (B,) of the best scores, best first: no noise, the fixed order."""
+    def utilities(self) -> np.ndarray:
+        """Return what the query ranks by, (N,) float64: the scores, no noise, the fixed order; or what the agent makes of them (`Clustered`)."""
         with torch.no_grad():
-            return plackett_luce.top(self.agent(self.features_ND).double().cpu().numpy(), self.budget)
+            scores_N = self.agent(self.features_ND).double()
+            utilities: Tensor = self.agent.utilities(scores_N) if hasattr(self.agent, "utilities") else scores_N  # type: ignore[operator]
+            return utilities.cpu().numpy()
+
+    def query(self) -> np.ndarray:
+        """Return the positions (B,) of the largest utilities, best first."""
+        return plackett_luce.top(self.utilities(), self.budget)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything an equal object needs to go on; plain data and tensors, so `torch.load` reads it with ``weights_only``."""

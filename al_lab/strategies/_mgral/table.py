@@ -29,6 +29,7 @@ from al_lab.core.rng import Rng
 
 Distance = Literal["perdim_w1", "flatten", "mean", "sliced", "emd"]
 Threshold = Literal["query_std", "pairwise_std"]
+Predictor = Literal["neighbors", "ridge"]
 
 _EPS = 1e-8  # keeps the weight of a record that is the batch itself finite
 _SLICES = 128
@@ -44,15 +45,17 @@ class TableSettings:
         threshold: mean - std of the distances of this batch (``query_std``) or of those between records (``pairwise_std``).
         k_max: at most so many neighbors, the nearest; None: all below the threshold.
         weight_power: p of the weights; 1 is the paper's, more trusts near records more.
+        predictor: ``neighbors``: the table as described here, or ``ridge``: a regressor that learned from it (`Ridge`; beyond the paper).
     """
 
     distance: Distance = "perdim_w1"
     threshold: Threshold = "query_std"
     k_max: int | None = None
     weight_power: float = 1.0
+    predictor: Predictor = "neighbors"
 
     def __post_init__(self) -> None:
-        for name, choices in (("distance", get_args(Distance)), ("threshold", get_args(Threshold))):
+        for name, choices in (("distance", get_args(Distance)), ("threshold", get_args(Threshold)), ("predictor", get_args(Predictor))):
             word = getattr(self, name)
             if word not in choices:
                 raise ConfigError(explain(expected=" | ".join(choices), got=repr(word), where=f"strategy.lut.{name}",

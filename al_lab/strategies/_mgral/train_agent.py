@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import nn
 
 from al_lab.core.errors import ConfigError, did_you_mean, explain
 from al_lab.core.files import atomic_path, write_json, write_text
@@ -23,7 +24,9 @@ from al_lab.learners.checkpoint import load_checkpoint, save_checkpoint
 from al_lab.learners.trainer import limit_threads
 from al_lab.strategies._mgral.agent import Agent, Order, sequence_order
 from al_lab.strategies._mgral.build_lut import BuildLut, Plan, load_table, rewards, signal_and_noise
+from al_lab.strategies._mgral.clusters import Clustered
 from al_lab.strategies._mgral.recurrence import Feedback
+from al_lab.strategies._mgral.regressor import Ridge
 from al_lab.strategies._mgral.reinforce import Iteration, Reinforce, ReinforceSettings
 from al_lab.strategies._mgral.table import Table, TableSettings
 
@@ -40,6 +43,7 @@ class AgentSettings:
     Attributes:
         hidden, decoder_hidden, feedback, bptt, init: see `Agent`.
         order: in which the agent reads the pool, see `sequence_order`.
+        clusters: read so many clusters of the pool instead of its images, see `Clustered`; None: every image (the paper).
         standardize: every dimension of the embedding to mean 0 and deviation 1 over the candidates.
         ref0: mAP_ref,0: of the cycle's row base (``base``), or the first reward (``first``).
         controls: random batches that are trained for comparison with the agent's at the first query (with its own batch and that of an
@@ -52,6 +56,7 @@ class AgentSettings:
     bptt: int | None = None
     init: float = 0.1
     order: Order = "perm"
+    clusters: int | None = None
     standardize: bool = True
     ref0: Literal["base", "first"] = "base"
     controls: int = 10
@@ -62,9 +67,9 @@ class AgentSettings:
             if word not in choices:
                 raise ConfigError(explain(expected=" | ".join(choices), got=repr(word), where=f"strategy.agent.{name}",
                                           do=did_you_mean(str(word), choices)))
-        if self.controls < 0 or self.init <= 0:
-            raise ConfigError(explain(expected="controls >= 0 and init > 0", got=f"{self.controls} and {self.init}", where="strategy.agent",
-                                      do="correct the number"))
+        if self.controls < 0 or self.init <= 0 or (self.clusters is not None and self.clusters < 2):  # noqa: PLR2004
+            raise ConfigError(explain(expected="controls >= 0, init > 0 and clusters >= 2 (or null)",
+                                      got=f"{self.controls}, {self.init} and {self.clusters}", where="strategy.agent", do="correct the number"))
 
 
 @dataclass(frozen=True)
@@ -101,10 +106,9 @@ class TrainAgent(Stage):
         world = self._world(ctx)
         values = _POINTS * rewards(world.facts)
         table = self._table(ctx, world, values)
-        honesty = {"signal": signal_and_noise(world.facts), "leave_one_out": table.leave_one_out().to_json() if len(values) >= _MIN_ROWS else None}
-        agent = self._train(ctx, world, table, ctx.cycle_dir / "lut" / "agent_state.ckpt", ctx.rng(self.name))
-        scores = agent.agent(agent.features_ND).detach().double().numpy()
-        save_scores(ctx.cycle_dir, dict(zip(world.ids, scores.tolist(), strict=True)))
+        honesty = {"signal": signal_and_noise(world.facts), "predictor": self.reading.predictor, **_leave_one_out(table)}
+        agent = self._train(ctx, world, self._estimator(table), ctx.cycle_dir / "lut" / "agent_state.ckpt", ctx.rng(self.name))
+        save_scores(ctx.cycle_dir, dict(zip(world.ids, agent.utilities().tolist(), strict=True)))
         write_text(ctx.cycle_dir / "rl_curves.csv", _curves(agent.curves))
         if ctx.cycle == 0 and self.settings.controls:
             honesty["controls"] = self._controls(ctx, world, values, agent.query())
@@ -131,23 +135,30 @@ class TrainAgent(Stage):
         batches = np.array([world.positions(r["ids"]) for r in world.facts["rows"] if r["seed"] == 0])
         return Table(world.features_ND, batches, values, self.reading, ctx.rng("table"))
 
-    def _train(self, ctx: StageContext, world: _World, table: Table, path: Path, rng: Rng) -> Reinforce:
+    def _estimator(self, table: Table) -> Table | Ridge:
+        """Return who tells the reward of a batch; the regressor learns from the table's records."""
+        return table if self.reading.predictor == "neighbors" else Ridge(table.features_ND, table.batches, table.rewards_M)
+
+    def _train(self, ctx: StageContext, world: _World, estimator: Table | Ridge, path: Path, rng: Rng) -> Reinforce:
         s = self.settings
-        agent = Agent(world.features_ND.shape[1], rng.child("agent"), s.hidden, s.decoder_hidden, s.feedback, s.bptt, s.init)
+        agent: nn.Module = Agent(world.features_ND.shape[1], rng.child("agent"), s.hidden, s.decoder_hidden, s.feedback, s.bptt, s.init)
+        if s.clusters:
+            agent = Clustered(agent, world.features_ND, s.clusters, rng.child("clusters"))
+            log.info("the agent reads %d clusters of the pool's %d images", agent.num_clusters, len(world.ids))
         reference = _POINTS * float(np.mean(world.facts["references"])) if s.ref0 == "base" else None
         training = Reinforce(agent, torch.from_numpy(world.features_ND), world.budget, self.learning, rng.child("train"), reference)
         if path.is_file():
             training.load_state_dict(load_checkpoint(path, ("agent", "optimizer", "iteration")))
             for known in training.fall_backs:
-                table.append(np.array(known.batch), known.reward)
+                estimator.append(np.array(known.batch), known.reward)
         saver = _Saver(training, path, float(ctx.config["runtime"].get("checkpoint_minutes") or 10))
 
         def fall_back(batch: np.ndarray) -> float:
             value = self._measure(ctx, world, [batch], "fallback")[0]
-            table.append(batch, value)
+            estimator.append(batch, value)
             return value
 
-        training.run(table, fall_back, saver)
+        training.run(estimator, fall_back, saver)
         save_checkpoint(path, training.state_dict())
         return training
 
@@ -165,7 +176,7 @@ class TrainAgent(Stage):
         """Train on the agent's batch, on random ones, and on that of an agent that learned from shuffled rewards; same seed, same labels."""
         rng = ctx.rng("controls")
         shuffled_table = self._table(ctx, world, values[rng.generator("shuffle").permutation(len(values))])
-        shuffled = self._train(ctx, world, shuffled_table, ctx.cycle_dir / "lut" / "shuffled_state.ckpt", rng)
+        shuffled = self._train(ctx, world, self._estimator(shuffled_table), ctx.cycle_dir / "lut" / "shuffled_state.ckpt", rng)
         random = [rng.generator("random", n).choice(len(world.ids), world.budget, replace=False) for n in range(self.settings.controls)]
         measured = self._measure(ctx, world, [chosen, shuffled.query(), *random], "control", seed=self.lut.settings.seeds)
         return {"agent": measured[0], "shuffled_rewards": measured[1], "random": measured[2:],
@@ -200,6 +211,15 @@ class _Saver:
             self.told = now
 
 
+def _leave_one_out(table: Table) -> dict[str, Any]:
+    """Return how well the neighbors, and the regressor, predict each record from the others; both are told, whichever is used."""
+    if len(table) < _MIN_ROWS:
+        return {"leave_one_out": None, "regressor": None}
+    ridge = Ridge(table.features_ND, table.batches, table.rewards_M)
+    return {"leave_one_out": table.leave_one_out().to_json(),
+            "regressor": {"rmse": ridge.rmse, "rank_correlation": ridge.rank_correlation, "alpha": ridge.alpha}}
+
+
 def verdict(honesty: dict[str, Any]) -> str:
     """Say in one sentence whether the agent can have learned anything."""
     loo, signal, controls = honesty["leave_one_out"], honesty["signal"], honesty.get("controls")
@@ -208,6 +228,8 @@ def verdict(honesty: dict[str, Any]) -> str:
         words = "better" if loo["is_better_than_mean"] else "no better"
         parts.append(f"the table predicts its own rows {words} than their mean does (error {loo['rmse']:.2f} against "
                      f"{loo['rmse_of_mean']:.2f} points, rank correlation {loo['rank_correlation']:.2f})")
+        parts.append(f"ridge regression on batch features: error {honesty['regressor']['rmse']:.2f}, "
+                     f"rank correlation {honesty['regressor']['rank_correlation']:.2f}")
     if controls:
         parts.append(f"trained for real, the agent's batch gives {controls['agent']:.2f}, random ones {np.mean(controls['random']):.2f} on average, "
                      f"that of an agent with shuffled rewards {controls['shuffled_rewards']:.2f}")

@@ -13,7 +13,7 @@ from al_lab.core.errors import DataError, explain
 from al_lab.core.types import Annotation
 from al_lab.data.boxes import Outside
 from al_lab.data.coco_file import COCOIndex, bad_entry, load_coco
-from al_lab.data.dataset import Dataset
+from al_lab.data.detection import DetectionDataset
 
 # Images per set (cocodataset.org/#download), and those with at least one annotation (AL-SSL fact sheet, §1.6).
 _OFFICIAL_COUNTS = {
@@ -49,7 +49,7 @@ class COCOSplit:
         return [i for i, n in zip(self.ids, np.diff(self.index.start), strict=True) if n > 0]
 
 
-class COCOLayout(Dataset):
+class COCOLayout(DetectionDataset):
     """A dataset whose annotations are COCO JSON files; subclasses say which."""
 
     metrics = ("coco_ap", "coco_ap50")

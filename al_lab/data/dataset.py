@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,10 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from al_lab.core.errors import DataError, explain
-from al_lab.core.types import Annotation
 from al_lab.data.images import load_rgb, read_size_hw
-
-log = logging.getLogger(__name__)
 
 Severity = Literal["error", "warning", "info"]
 
@@ -43,17 +39,16 @@ class Dataset(ABC):
     """A pool of images, optional validation and test images, and hidden ground truth.
 
     Ids are strings that never change: a sample's position in a tuple means nothing outside the function that made it.
-    Boxes are xyxy, absolute, continuous, 0-based pixels of the upright original image, with width = x2 - x1.
 
     `truth` may be called by the oracle (pool), by the evaluate stage (test and val) and by `verify` alone.
 
-    A new format overrides `image_path` and `_parse`; `has_truth` if images may lack annotations, and `annotation_file` for
-    better messages.
+    A new format is a `DetectionDataset` or a `SegmentationDataset` that overrides `image_path` and `_parse`; `has_truth` if
+    images may lack annotations, and `annotation_file` for better messages.
     """
 
     name: str
-    task: Literal["detection", "segmentation"] = "detection"
-    metrics: tuple[str, ...] = ("voc_area_ap50",)
+    task: Literal["detection", "segmentation"]
+    metrics: tuple[str, ...]
     classes: tuple[str, ...]
     pool_ids: tuple[str, ...]
     val_ids: tuple[str, ...]
@@ -88,7 +83,6 @@ class Dataset(ABC):
         self.val_ids = _sorted_ids(val_ids, f"{name}: val")
         self.test_ids = _sorted_ids(test_ids, f"{name}: test")
         self._sizes: dict[str, tuple[int, int]] = {}
-        self._truths: dict[str, Annotation] = {}
         _check_classes(self.classes, name)
         _check_disjoint(self)
         if not self.pool_ids:
@@ -119,7 +113,15 @@ class Dataset(ABC):
         return True
 
     @abstractmethod
-    def _parse(self, sample_id: str) -> tuple[Annotation, tuple[str, ...]]:
+    def truth(self, sample_id: str) -> Any:
+        """Return the ground truth. For the oracle, the evaluate stage and `verify` alone.
+
+        Raises:
+            DataError: if the sample has no annotation, or it can't be read.
+        """
+
+    @abstractmethod
+    def _parse(self, sample_id: str) -> tuple[Any, tuple[str, ...]]:
         """Read one annotation; return it with a sentence for each thing that was worked around.
 
         Raises:
@@ -144,40 +146,25 @@ class Dataset(ABC):
             self._sizes[sample_id] = read_size_hw(self.image_path(sample_id))
         return self._sizes[sample_id]
 
-    def truth(self, sample_id: str) -> Annotation:
-        """Return the ground truth (a copy). For the oracle, the evaluate stage and `verify` alone.
-
-        Boxes of zero area are left out, with one warning that names the file.
-
-        Raises:
-            DataError: if the sample has no annotation, or it can't be read.
-        """
-        if sample_id not in self._truths:
-            if not self.has_truth(sample_id):
-                raise DataError(
-                    explain(
-                        expected="an annotation",
-                        got="none",
-                        where=f"{self.name}: {sample_id} ({self.annotation_file(sample_id)})",
-                        do="label the image, or run with oracle=folder, which asks a person for labels",
-                    )
+    def _require_truth(self, sample_id: str) -> None:
+        if not self.has_truth(sample_id):
+            raise DataError(
+                explain(
+                    expected="an annotation",
+                    got="none",
+                    where=f"{self.name}: {sample_id} ({self.annotation_file(sample_id)})",
+                    do="label the image, or run with oracle=folder, which asks a person for labels",
                 )
-            annotation, notes = self._parse(sample_id)
-            for note in notes:
-                log.warning("%s: %s: %s", self.annotation_file(sample_id), sample_id, note)
-            self._truths[sample_id] = annotation
-        return _copy(self._truths[sample_id])
+            )
 
     def describe(self) -> dict[str, Any]:
         """Return name, task, classes and the number of images in each split (JSON-able)."""
-        return {
-            "name": self.name,
-            "task": self.task,
-            "classes": list(self.classes),
-            "num_pool": len(self.pool_ids),
-            "num_val": len(self.val_ids),
-            "num_test": len(self.test_ids),
-        }
+        counts = {f"num_{split}": len(ids) for split, ids in self.splits().items()}
+        return {"name": self.name, "task": self.task, "classes": list(self.classes), **counts}
+
+    def splits(self) -> Mapping[str, tuple[str, ...]]:
+        """Return the ids of every role an image may have."""
+        return {"pool": self.pool_ids, "val": self.val_ids, "test": self.test_ids}
 
     def verify(self, decode: bool = True, progress: Callable[[int, int], None] | None = None) -> list[Finding]:
         """Look at every image and annotation; return findings instead of raising.
@@ -187,10 +174,10 @@ class Dataset(ABC):
             progress: called with (done, total) after each sample.
 
         Returns:
-            Findings of the dataset as a whole, then sample by sample in the order pool, val, test.
+            Findings of the dataset as a whole, then sample by sample in the order of `splits`.
         """
         findings = self._verify_whole()
-        splits = {i: s for s, ids in (("pool", self.pool_ids), ("val", self.val_ids), ("test", self.test_ids)) for i in ids}
+        splits = {i: split for split, ids in self.splits().items() for i in ids}
         ids, first = tuple(splits), dict[bytes, str]()
         for done, sample_id in enumerate(ids, 1):
             findings += self._verify_sample(sample_id, decode)
@@ -236,7 +223,6 @@ class Dataset(ABC):
         return findings
 
     def _verify_sample(self, sample_id: str, decode: bool) -> list[Finding]:
-        findings = []
         path = self.image_path(sample_id)
         try:
             if decode:
@@ -246,20 +232,15 @@ class Dataset(ABC):
                 self.size_hw(sample_id)
         except DataError as error:
             return [Finding("error", str(path), f"{sample_id}: {error}", "replace the image file")]
-        if not self.has_truth(sample_id):
-            return findings
+        return self._verify_truth(sample_id, decode) if self.has_truth(sample_id) else []
+
+    def _verify_truth(self, sample_id: str, decode: bool) -> list[Finding]:
         file = str(self.annotation_file(sample_id))
         try:
             _, notes = self._parse(sample_id)
         except DataError as error:
-            return [*findings, Finding("error", file, f"{sample_id}: {error}", "correct the annotation")]
-        return [*findings, *(Finding("warning", file, f"{sample_id}: {note}", "correct the annotation") for note in notes)]
-
-
-def _copy(annotation: Annotation) -> Annotation:
-    return Annotation(
-        annotation.boxes_xyxy.copy(), annotation.labels.copy(), annotation.difficult.copy(), annotation.crowd.copy()
-    )
+            return [Finding("error", file, f"{sample_id}: {error}", "correct the annotation")]
+        return [Finding("warning", file, f"{sample_id}: {note}", "correct the annotation") for note in notes]
 
 
 def _sorted_ids(ids: Sequence[str], where: str) -> tuple[str, ...]:
@@ -290,7 +271,7 @@ def _check_classes(classes: tuple[str, ...], name: str) -> None:
 
 
 def _check_disjoint(dataset: Dataset) -> None:
-    splits = {"pool": dataset.pool_ids, "val": dataset.val_ids, "test": dataset.test_ids}
+    splits = dataset.splits()
     names = list(splits)
     for n, first in enumerate(names):
         for second in names[n + 1 :]:

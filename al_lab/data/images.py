@@ -40,7 +40,7 @@ def load_rgb(path: Path) -> np.ndarray:
     Raises:
         DataError: if the file is missing, is no image, is cut off, or is a decompression bomb.
     """
-    with _opened(path) as image:
+    with open_image(path) as image:
         orientation = _orientation(image)
         if image.mode.startswith("I;16"):
             image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
@@ -65,7 +65,7 @@ def read_size_hw(path: Path) -> tuple[int, int]:
     Raises:
         DataError: if the file is missing or is no image.
     """
-    with _opened(path) as image:
+    with open_image(path) as image:
         width, height = image.size
         return (width, height) if _orientation(image) >= 5 else (height, width)
 
@@ -79,10 +79,13 @@ def _orientation(image: Image.Image) -> int:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def open_image(path: Path) -> Iterator[Image.Image]:
+    """Open an image file for the length of a ``with``; whatever goes wrong inside is a DataError that names the file."""
     try:
         with Image.open(path) as image:
             yield image
+    except DataError:
+        raise
     except FileNotFoundError:
         raise DataError(
             explain(expected="an image file", got="no such file", where=str(path), do="restore the file")

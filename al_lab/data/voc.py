@@ -9,7 +9,8 @@ from xml.etree.ElementTree import Element
 from al_lab.core.errors import DataError, explain
 from al_lab.core.types import Annotation
 from al_lab.data.boxes import Outside
-from al_lab.data.dataset import Dataset, Finding
+from al_lab.data.dataset import Finding
+from al_lab.data.detection import DetectionDataset
 from al_lab.data.voc_file import parse_voc, read_split, read_xml, safe_name
 
 VOC_CLASSES = (
@@ -29,7 +30,7 @@ _OFFICIAL_COUNTS = {
 }
 
 
-class VOCLayout(Dataset):
+class VOCLayout(DetectionDataset):
     """A dataset whose annotations are VOC XML files; subclasses say which images and files there are."""
 
     def __init__(

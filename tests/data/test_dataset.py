@@ -5,10 +5,10 @@ import pytest
 
 from al_lab.core.errors import DataError
 from al_lab.core.types import Annotation
-from al_lab.data.dataset import Dataset
+from al_lab.data.detection import DetectionDataset
 
 
-class Minimal(Dataset):
+class Minimal(DetectionDataset):
     """All that a new format has to say."""
 
     def __init__(self, root, pool=("a", "b"), **more):

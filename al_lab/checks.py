@@ -148,8 +148,15 @@ def _check_strategy(config: Mapping[str, Any], model: str) -> None:
     if unit not in units:
         raise ConfigError(explain(expected=f"one of {', '.join(units)}, which strategy {name!r} can spend", got=repr(unit), where="budget.unit",
                                   do=f"set budget.unit={units[0]} or choose another strategy=…"))
+    needs, scope = literal_of(target, "needs", ()), config["budget"].get("scope", "pool")
+    if unit in ("pixel", "region"):
+        scopes = literal_of(target, "pixel_scopes", ("pool", "image"))
+        if scope not in scopes:
+            raise ConfigError(explain(expected=f"{' or '.join(scopes)}, how strategy {name!r} counts {unit}s", got=repr(scope),
+                                      where="budget.scope", do=f"set budget.scope={scopes[0]} or choose another strategy=…"))
+        needs = literal_of(target, "pixel_needs", None) or needs
     provides = literal_of(config[model]["_target_"], "provides", None)
-    lacking = set(literal_of(target, "needs", ())) - set(provides or ())
+    lacking = set(needs) - set(provides or ())
     if provides is not None and lacking:
         raise ConfigError(explain(expected=f"a {model} that provides {', '.join(sorted(lacking))} (strategy {name!r} needs it)",
                                   got=f"{chosen.get(model)!r}, which provides {', '.join(provides)}", where=model,

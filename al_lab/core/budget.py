@@ -1,5 +1,6 @@
 """How much may be bought, in which unit, and how often."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -9,6 +10,7 @@ from al_lab.core.types import Query
 
 Unit = Literal["image", "pixel", "region", "box"]
 UNITS = ("image", "pixel", "region", "box")
+_OF_PIXELS = ("pixel", "region")
 
 
 @dataclass(frozen=True)
@@ -17,13 +19,25 @@ class Allowance:
 
     Attributes:
         unit: what is counted.
-        amount: how many of them.
+        amount: how many of them; 0 where ``share`` says it.
         per_image: the amount is for each image by itself, not for the pool.
+        share: of an image's pixels that may be bought in it.
     """
 
     unit: Unit
     amount: int
     per_image: bool = False
+    share: float | None = None
+
+    def in_image(self, size_hw: tuple[int, int], radius_px: int = 0) -> int:
+        """Return how many pixels, or regions of side 2 r + 1, may be bought in one image.
+
+        A share is rounded up, and regions that the border clips count as whole ones, as RIPU's released code counts: ceil(H W share / (2 r + 1)^2).
+        """
+        if self.share is None:
+            return self.amount
+        area = (2 * radius_px + 1) ** 2 if self.unit == "region" else 1
+        return math.ceil(round(self.share * size_hw[0] * size_hw[1] / area, 6))  # 0.07 x 100 is 7, not 7.000000000000001
 
     def cost(self, query: Query) -> int | None:
         """Return what a query costs in this unit; None for boxes, whose number is known after the purchase only."""
@@ -42,10 +56,14 @@ class Allowance:
         costs = [c for q in queries if (c := self.cost(q)) is not None]
         if len(costs) < len(queries):
             return
-        worst = max(costs, default=0) if self.per_image else sum(costs)
-        if worst > self.amount:
-            raise ConfigError(explain(expected=f"queries of at most {self.amount} {self.unit}s{' an image' if self.per_image else ''}",
-                                      got=f"{len(queries)} queries that cost {worst}", where=where, do="fix the strategy's select()"))
+        bills = [(sum(costs), self.amount)]
+        if self.per_image:
+            bills = [(c, self.amount if q.region is None else self.in_image(q.region.size_hw)) for q, c in zip(queries, costs, strict=True)]
+        for cost, amount in bills:
+            if cost > amount:
+                raise ConfigError(explain(expected=f"queries of at most {amount} {self.unit}s{' an image' if self.per_image else ''}",
+                                          got=f"{len(queries)} queries{', one' if self.per_image else ''} that cost {cost}", where=where,
+                                          do="fix the strategy's select()"))
 
 
 @dataclass(frozen=True)
@@ -56,7 +74,8 @@ class Budget:
         unit: image | pixel | region | box.
         initial: the initial set in images: a count, a fraction of the pool (a float up to 1.0), or ``annotated``
             for the samples that have labels already.
-        per_cycle: what each query may cost, in ``unit``: a count, a fraction of the pool, or one of these for each query.
+        per_cycle: what each query may cost, in ``unit``: a count; or a fraction, of the pool's images, or with ``scope=image`` of each
+            image's pixels; or one of these for each query.
         cycles: number of queries; there is one training more than that.
         scope: ``pool``: the amount is for the whole pool; ``image``: for each image (pixels and regions only).
     """
@@ -84,13 +103,25 @@ class Budget:
                     refuse(key, "a count, or a fraction between 0 and 1", value, "2 % is 0.02")
         if self.unit == "box" and any(isinstance(step, float) for step in steps):
             refuse("per_cycle", "a number of boxes", self.per_cycle, "how many boxes the pool holds is hidden, so a fraction of them means nothing")
+        if self.unit in _OF_PIXELS and self.scope == "pool" and any(isinstance(step, float) for step in steps):
+            refuse("per_cycle", f"a number of {self.unit}s", self.per_cycle, "a share is one of each image's pixels: set budget.scope=image")
         if isinstance(self.per_cycle, list) and len(self.per_cycle) < self.cycles:
             refuse("per_cycle", f"{self.cycles} amounts, one for each query", self.per_cycle, "add amounts or lower budget.cycles")
 
     def allowance(self, cycle: int, pool_size: int) -> Allowance:
         """Return what may be bought at the end of ``cycle``."""
-        amount = self.per_cycle[cycle] if isinstance(self.per_cycle, list) else self.per_cycle
+        amount = self._step(cycle)
+        if self.scope == "image" and isinstance(amount, float):
+            return Allowance(self.unit, 0, per_image=True, share=amount)
         return Allowance(self.unit, _count(amount, pool_size), self.scope == "image")
+
+    def share_of(self, size_hw: tuple[int, int]) -> float:
+        """Return the share of an image's pixels that all purchases together may buy; needs ``unit=pixel`` and ``scope=image``."""
+        steps = [self._step(c) for c in range(self.cycles)]
+        return round(sum(s if isinstance(s, float) else s / (size_hw[0] * size_hw[1]) for s in steps), 6)
+
+    def _step(self, cycle: int) -> int | float:
+        return self.per_cycle[cycle] if isinstance(self.per_cycle, list) else self.per_cycle
 
     def initial_images(self, pool_size: int) -> int | None:
         """Return the size of the initial set; None when it is what is annotated already."""

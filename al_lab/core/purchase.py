@@ -56,8 +56,8 @@ def write_queries(folder: Path, queries: Sequence[Query], allowance: Allowance, 
             save_region(mask, query.region)
             row |= {"pixels": len(query.region), "mask": f"masks/{mask.name}", "sha256": sha256(mask)}
         rows.append(row)
-    write_json(folder / "queries.json", {"unit": allowance.unit, "amount": allowance.amount, "per_image": allowance.per_image,
-                                         "num_queries": len(rows), "queries": rows})
+    write_json(folder / "queries.json", {"unit": allowance.unit, "amount": allowance.amount if allowance.share is None else allowance.share,
+                                         "per_image": allowance.per_image, "num_queries": len(rows), "queries": rows})
 
 
 def read_queries(folder: Path) -> tuple[Query, ...]:

@@ -24,16 +24,18 @@ class ProposeContext:
     """What `Strategy.propose` may use besides the view.
 
     Attributes:
-        quota: the most candidates of this image that can be bought; None: whole images are bought.
+        quota: the most pixels or regions (``unit``) of this image that can be bought; None: whole images are bought.
         unit: the budget's unit.
         rng: derived from (seed, cycle, stage, sample id).
         is_labeled: the image is labeled already and is shown because of ``scores_labeled``.
+        share: of the image's pixels that all cycles together may buy (``unit=pixel``, counted image by image).
     """
 
     quota: int | None
     unit: str
     rng: Rng
     is_labeled: bool = False
+    share: float = 0.0
 
 
 class Strategy:
@@ -44,15 +46,21 @@ class Strategy:
     Attributes:
         needs: what a learner must provide (``detections``, ``class_probs``, ``image_embedding``, ``dense_probs``, …);
             empty: the score stage runs no network at all.
+        pixel_needs: what it needs instead when pixels or regions are bought; None: the same.
         tasks: detection and/or segmentation.
         units: budget units it can spend.
+        pixel_scopes: whether pixels and regions may be counted over the pool, image by image, or either.
         scores_labeled: `propose` is also called for labeled images.
+        radius_px: a region is a square of side 2 r + 1.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
+    pixel_needs: ClassVar[tuple[str, ...] | None] = None
     tasks: ClassVar[tuple[str, ...]] = ("detection",)
     units: ClassVar[tuple[str, ...]] = ("image", "box")
+    pixel_scopes: ClassVar[tuple[str, ...]] = ("pool", "image")
     scores_labeled: ClassVar[bool] = False
+    radius_px: int = 0
     ties: Literal["hash", "id"] = "hash"
 
     def stages(self) -> list[str | Stage]:
@@ -67,6 +75,10 @@ class Strategy:
     def propose(self, view: ImageView | DenseView, ctx: ProposeContext) -> Candidates:
         """Return the candidates of one image. Pure: the view is not changed, nothing is remembered."""
         raise TypeError(f"{type(self).__name__} does not say how it values an image: override propose()")
+
+    def needs_for(self, unit: str) -> tuple[str, ...]:
+        """Return what a learner must provide when this unit is bought."""
+        return self.pixel_needs if unit in ("pixel", "region") and self.pixel_needs is not None else self.needs
 
     def view_options(self) -> dict[str, Any]:
         """Return the numbers a learner needs to answer ``needs``, as plain JSON; most needs have none."""
@@ -83,52 +95,74 @@ class Strategy:
 def take_best(candidates: Candidates, pool: Pool, budget: Allowance, rng: Rng, ties: Literal["hash", "id"] = "hash") -> list[Query]:
     """Buy the candidates of highest utility within the budget.
 
-    Ties are broken by a hash of (seed, cycle, id), or by id with ``ties="id"``. Pixels of one image become one query, and
-    queries come in the order of their best candidate. With a box budget as many images are ranked as boxes may be bought:
-    the oracle stops when the money is spent.
+    Ties between images are broken by a hash of (seed, cycle, id), or by id with ``ties="id"``; inside an image the candidate that was
+    proposed first goes first, so a greedy order that ends in equal utilities stays what it was. Pixels of one image become one query, and
+    queries come in the order of their best candidate. A pixel budget pays for every pixel of a window. With a box budget as many images
+    are ranked as boxes may be bought: the oracle stops when the money is spent.
     """
     open_ids = set(pool.unlabeled())
     is_open = np.fromiter((i in open_ids for i in candidates.sample_ids), bool, len(candidates.sample_ids))
     kept = np.flatnonzero(is_open[candidates.sample])
     utility, sample = candidates.utility[kept], candidates.sample[kept]
     _warn_of_ties(utility)
-    keys = _tie_keys(candidates, kept, rng, ties)
-    order = np.lexsort((keys, -utility))
+    order = np.lexsort((_tie_keys(candidates, kept, rng, ties), -utility))
+    by_image = np.lexsort((-utility, sample))  # stable: inside an image, equal ones as proposed
+    order[np.argsort(sample[order], kind="stable")] = by_image  # which image is next stays; of its equal candidates, the first
+    cost = _costs(candidates, kept, budget)
     if budget.per_image:
-        order = order[np.argsort(sample[order], kind="stable")]
-        rank = np.arange(len(order)) - np.searchsorted(sample[order], sample[order], side="left")
-        order = order[rank < budget.amount]
-        order = order[np.lexsort((keys[order], -utility[order]))]
-    elif candidates.center is not None and budget.unit == "pixel" and candidates.radius_px:
-        order = order[np.cumsum(_window_sizes(candidates, kept[order])) <= budget.amount]
+        spent = np.cumsum(cost[by_image])
+        first = np.searchsorted(sample[by_image], sample[by_image], side="left")
+        spent -= spent[first] - cost[by_image[first]]
+        is_paid = np.zeros(len(kept), bool)
+        is_paid[by_image] = spent <= _amounts(candidates, budget)[sample[by_image]]
+        order = order[is_paid[order]]
     else:
-        order = order[: budget.amount]
+        order = order[np.cumsum(cost[order]) <= budget.amount]
     return _queries(candidates, kept[order])
+
+
+def _costs(candidates: Candidates, kept: np.ndarray, budget: Allowance) -> np.ndarray:
+    """Return what each kept candidate costs in the budget's unit; a box budget pays when the boxes are known."""
+    if candidates.center is None or candidates.size_hw is None or budget.unit != "pixel" or not candidates.radius_px:
+        return np.ones(len(kept), np.int64)
+    size = candidates.size_hw[candidates.sample[kept]].astype(np.int64)
+    y, x = np.divmod(candidates.center[kept], size[:, 1])
+    r = candidates.radius_px
+    height = np.minimum(y + r + 1, size[:, 0]) - np.maximum(y - r, 0)
+    width = np.minimum(x + r + 1, size[:, 1]) - np.maximum(x - r, 0)
+    return height * width
+
+
+def _amounts(candidates: Candidates, budget: Allowance) -> np.ndarray:
+    """Return what may be bought in each image, (M,)."""
+    if candidates.size_hw is None:
+        return np.full(len(candidates.sample_ids), budget.amount)
+    return np.array([budget.in_image((int(h), int(w)), candidates.radius_px) for h, w in candidates.size_hw], np.int64)
 
 
 def _queries(candidates: Candidates, chosen: np.ndarray) -> list[Query]:
     if candidates.center is None or candidates.size_hw is None:
         return [Query(candidates.sample_ids[candidates.sample[n]], None, float(candidates.utility[n])) for n in chosen]
     samples = candidates.sample[chosen]
+    images, best = np.unique(samples, return_index=True)
+    grouped = np.split(chosen[np.argsort(samples, kind="stable")], np.searchsorted(np.sort(samples), images)[1:])
     queries = []
-    for m in dict.fromkeys(samples.tolist()):  # in the order of each image's best candidate
-        mine = chosen[samples == m]
+    for k in np.argsort(best):  # in the order of each image's best candidate
+        m, mine = int(images[k]), grouped[k]
         size_hw = (int(candidates.size_hw[m, 0]), int(candidates.size_hw[m, 1]))
-        pixels = (np.unique(candidates.center[mine]) if candidates.radius_px == 0
-                  else np.unique(np.concatenate([region.pixels for n in mine if (region := candidates.region_of(int(n))) is not None])))
+        pixels = _window_pixels(candidates.center[mine], size_hw, candidates.radius_px)
         queries.append(Query(candidates.sample_ids[m], Region(pixels, size_hw), float(candidates.utility[mine[0]])))
     return queries
 
 
-def _window_sizes(candidates: Candidates, chosen: np.ndarray) -> np.ndarray:
-    assert candidates.center is not None
-    assert candidates.size_hw is not None
-    size = candidates.size_hw[candidates.sample[chosen]].astype(np.int64)
-    y, x = np.divmod(candidates.center[chosen], size[:, 1])
-    r = candidates.radius_px
-    height = np.minimum(y + r + 1, size[:, 0]) - np.maximum(y - r, 0)
-    width = np.minimum(x + r + 1, size[:, 1]) - np.maximum(x - r, 0)
-    return height * width
+def _window_pixels(center: np.ndarray, size_hw: tuple[int, int], radius_px: int) -> np.ndarray:
+    """Return the sorted pixels of the clipped squares around flat indices."""
+    if radius_px == 0:
+        return np.unique(center)
+    y, x = np.divmod(center, size_hw[1])
+    offset = np.arange(-radius_px, radius_px + 1)
+    rows, columns = np.clip(y[:, None] + offset, 0, size_hw[0] - 1), np.clip(x[:, None] + offset, 0, size_hw[1] - 1)
+    return np.unique(rows[:, :, None] * size_hw[1] + columns[:, None, :])  # what was clipped repeats a pixel of the same window
 
 
 def _tie_keys(candidates: Candidates, kept: np.ndarray, rng: Rng, ties: str) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 
 from al_lab.acquisition.pseudo import pseudo_labels
 from al_lab.config import build, load_config
+from al_lab.core.budget import Budget
 from al_lab.core.files import atomic_path, read_json
 from al_lab.core.labels import read_labels
 from al_lab.core.pool import Pool
@@ -121,21 +122,21 @@ def confusion(run_dir: str, checkpoint: str, ids: Sequence[str], out: str) -> di
     return {"images": len(ids)}
 
 
-def score(run_dir: str, checkpoint: str, cycle: int, ids: Sequence[str], out: str, quota: int | None,
-          pseudo_tau: float | None = None) -> dict[str, float]:
+def score(run_dir: str, checkpoint: str, cycle: int, ids: Sequence[str], out: str, pseudo_tau: float | None = None) -> dict[str, float]:
     """Write the candidates a strategy proposes in some images and, with ``pseudo_tau``, the pseudo-labels found in the same pass."""
     config, dataset, learner = _open_learner(run_dir, checkpoint)
     strategy: Strategy = build(config["strategy"])
+    budget: Budget = build(config["budget"])
     pool = Pool.from_json(read_json(Path(run_dir) / f"cycle_{cycle:02d}" / "pool.json"), dataset.pool_ids, Path(run_dir))
     # The embedding costs next to nothing beside the forward, and the report draws the pool with it.
-    needs = dict.fromkeys((*strategy.needs, *({"image_embedding"} & set(learner.provides))))
+    needs = dict.fromkeys((*strategy.needs_for(budget.unit), *({"image_embedding"} & set(learner.provides))))
     options = strategy.view_options()
     if pseudo_tau is not None and not {"detections", "class_probs"} & set(needs):
         needs["detections"] = None
         options = options | {"min_confidence": pseudo_tau}
     parts, pseudo = [], {}
     for view in learner.views(ids, tuple(needs), *([options] if options else [])):
-        part = propose(strategy, view, pool, config, cycle, quota)
+        part = propose(strategy, view, pool, config, cycle, budget)
         if pseudo_tau is not None and view.sample_id not in pool.whole:
             pseudo[view.sample_id] = pseudo_labels(view.detections, view.size_hw, pseudo_tau)
         if view.embedding is not None and "embedding" not in part.info:
@@ -152,10 +153,13 @@ def pseudo_path(candidates: Path) -> Path:
     return candidates.with_suffix(".pseudo.npz")
 
 
-def propose(strategy: Strategy, view: ImageView | DenseView, pool: Pool, config: dict[str, Any], cycle: int, quota: int | None) -> Candidates:
-    """Ask a strategy about one image, with what was bought in it filled in."""
-    i = view.sample_id
+def propose(strategy: Strategy, view: ImageView | DenseView, pool: Pool, config: dict[str, Any], cycle: int, budget: Budget) -> Candidates:
+    """Ask a strategy about one image, with what was bought in it, and what may be, filled in."""
+    i, quota, share = view.sample_id, None, 0.0
     if isinstance(view, DenseView):
         view = dataclasses.replace(view, bought=pool.bought_mask(i))
-    context = ProposeContext(quota=quota, unit=config["budget"]["unit"], rng=Rng(int(config["seed"]), cycle, "score", i), is_labeled=i in pool.whole)
-    return strategy.propose(view, context)
+        if budget.unit in ("pixel", "region"):
+            quota = budget.allowance(cycle, len(pool)).in_image(view.size_hw, strategy.radius_px)
+            share = budget.share_of(view.size_hw) if budget.unit == "pixel" and budget.scope == "image" else 0.0
+    rng = Rng(int(config["seed"]), cycle, "score", i)
+    return strategy.propose(view, ProposeContext(quota, budget.unit, rng, is_labeled=i in pool.whole, share=share))

@@ -16,17 +16,16 @@ class Score(Stage):
 
     def run(self, ctx: StageContext) -> dict[str, float]:
         """Propose in parallel, or right here when the strategy needs no network."""
-        quota = _quota(ctx)
         ids = ctx.pool.ids if ctx.strategy.scores_labeled else ctx.pool.unlabeled()
         tau = pseudo_tau(ctx)
-        if ctx.strategy.needs or tau is not None:
+        if ctx.strategy.needs_for(ctx.budget.unit) or tau is not None:
             checkpoint = ctx.cycle_dir / "model.ckpt"
-            paths = run_sharded(ctx, "score", "score", ids, checkpoint, ".npz", cycle=ctx.cycle, quota=quota, pseudo_tau=tau)
+            paths = run_sharded(ctx, "score", "score", ids, checkpoint, ".npz", cycle=ctx.cycle, pseudo_tau=tau)
             candidates = Candidates.concat([Candidates.load(p) for p in paths])
         else:
             paths = []
             views = (self._bare_view(ctx, i) for i in ids)
-            candidates = Candidates.concat([propose(ctx.strategy, v, ctx.pool, dict(ctx.config), ctx.cycle, quota) for v in views])
+            candidates = Candidates.concat([propose(ctx.strategy, v, ctx.pool, dict(ctx.config), ctx.cycle, ctx.budget) for v in views])
         candidates.save(ctx.cycle_dir / "candidates.npz")
         scalars: dict[str, float] = {"num_candidates": len(candidates)}
         if tau is not None:
@@ -53,9 +52,3 @@ def pseudo_tau(ctx: StageContext) -> float | None:
     """Return the confidence from which on the objective trains on a model's own boxes; None: it doesn't."""
     tau = (ctx.config.get("objective") or {}).get("tau")
     return None if tau is None else float(tau)
-
-
-def _quota(ctx: StageContext) -> int | None:
-    """Return how many pixels or regions of one image can be bought at most."""
-    allowance = ctx.budget.allowance(ctx.cycle, len(ctx.pool))
-    return None if allowance.unit in ("image", "box") else allowance.amount

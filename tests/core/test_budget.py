@@ -18,7 +18,7 @@ def test_amounts_may_differ_by_cycle():
 @pytest.mark.parametrize(("kwargs", "message"), [
     ({"unit": "images"}, "budget.unit"), ({"initial": -1}, "budget.initial"), ({"per_cycle": 1.5}, "2 % is 0.02"),
     ({"initial": "all"}, "annotated"),
-    ({"unit": "box", "per_cycle": 0.1}, "a number of boxes"), ({"per_cycle": [1], "cycles": 2}, "2 amounts"), ({"scope": "image"}, "scope")])
+    ({"unit": "box", "per_cycle": 0.1}, "a number of boxes"), ({"unit": "pixel", "per_cycle": 0.1}, "set budget.scope=image"), ({"per_cycle": [1], "cycles": 2}, "2 amounts"), ({"scope": "image"}, "scope")])
 def test_nonsense_is_refused(kwargs, message):
     with pytest.raises(ConfigError, match=message):
         Budget(**kwargs)
@@ -34,3 +34,24 @@ def test_overspending_is_refused():
     Allowance("pixel", 5, per_image=True).check([query], "select")
     with pytest.raises(ConfigError, match="cost 10"):
         Allowance("pixel", 9).check([query, Query("b", query.region)], "select")
+    with pytest.raises(ConfigError, match="at most 4 pixels an image.*one that cost 5"):
+        Allowance("pixel", 0, per_image=True, share=0.5).check([query], "select")
+
+
+def test_shares_are_of_each_image_and_rounded_up():
+    """T10 of the segmentation sheet: 2.2 % and 5 % over five cycles, as pixels and as windows of side 3 and 19."""
+    native, trained = (1024, 2048), (640, 1280)
+    pixels, five = Budget("pixel", 0, 0.0044, 5, "image"), Budget("pixel", 0, 0.01, 5, "image")
+    assert [b.allowance(4, 2975).in_image(hw) for hw in (native, trained) for b in (pixels, five)] == [9228, 20972, 3605, 8192]
+    regions = [Budget("region", 0, share, 5, "image").allowance(0, 2975) for share in (0.0044, 0.01)]
+    assert [regions[0].in_image(native, 1), regions[1].in_image(native, 1), regions[0].in_image(native, 9)] == [1026, 2331, 26]
+    assert Budget("pixel", 0, 0.07, 1, "image").allowance(0, 1).in_image((10, 10)) == 7
+    counted = Budget("pixel", 0, 21, 5, "image").allowance(0, 2975)
+    assert counted.in_image(native) == counted.in_image(trained) == 21
+
+
+def test_the_share_of_all_cycles():
+    native = (1024, 2048)
+    assert [Budget("pixel", 0, step, 5, "image").share_of(native) for step in (0.0044, 0.01)] == [0.022, 0.05]
+    assert Budget("pixel", 0, 21, 5, "image").share_of(native) == pytest.approx(105 / 2**21, abs=1e-6)
+    assert Budget("pixel", 0, [0.1, 50, 0.9], 2, "image").share_of((10, 10)) == 0.6

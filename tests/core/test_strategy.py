@@ -51,3 +51,30 @@ def test_windows_pay_for_their_pixels():
     assert [len(q.region) for q in take_best(windows, Pool(("a",)), Allowance("pixel", 12), RNG)] == [9]
     assert [len(q.region) for q in take_best(windows, Pool(("a",)), Allowance("pixel", 13), RNG)] == [12]
     assert [len(q.region) for q in take_best(windows, Pool(("a",)), Allowance("region", 3), RNG)] == [15]
+
+
+def test_windows_pay_in_each_image_by_itself():
+    """9 + 4 pixels in image a, 4 in image b; the whole windows of an image are a prefix of its order."""
+    windows = Candidates.concat([Candidates.pixels("a", (5, 5), [12, 0, 24], [3.0, 2.0, 1.0], radius_px=1),
+                                 Candidates.pixels("b", (5, 5), [24, 12], [9.0, 8.0], radius_px=1)])
+    chosen = take_best(windows, Pool(("a", "b")), Allowance("pixel", 12, per_image=True), RNG)
+    assert [(q.sample_id, len(q.region)) for q in chosen] == [("b", 4), ("a", 9)]
+    assert chosen[0].region.pixels.tolist() == [18, 19, 23, 24]
+    counted = take_best(windows, Pool(("a", "b")), Allowance("region", 2, per_image=True), RNG)
+    assert [(q.sample_id, len(q.region)) for q in counted] == [("b", 12), ("a", 12)]
+
+
+def test_a_share_is_of_each_image():
+    both = Candidates.concat([Candidates.pixels("a", (4, 5), [1, 2, 3], [3.0, 2.0, 1.0]), Candidates.pixels("b", (2, 5), [7, 2], [9.0, 8.0])])
+    chosen = take_best(both, Pool(("a", "b")), Allowance("pixel", 0, per_image=True, share=0.1), RNG)
+    assert [(q.sample_id, q.region.pixels.tolist()) for q in chosen] == [("b", [7]), ("a", [1, 2])]
+
+
+def test_equal_pixels_of_an_image_keep_their_order():
+    center = np.random.default_rng(0).permutation(100)
+    both = Candidates.concat([Candidates.pixels(i, (10, 10), center, np.repeat([5.0, 1.0], 50)) for i in "ab"])
+    for budget, num in ((Allowance("pixel", 60, per_image=True), 60), (Allowance("pixel", 100), 50)):
+        chosen = take_best(both, Pool(("a", "b")), budget, RNG)
+        assert [q.region.pixels.tolist() for q in chosen] == [sorted(center[:num])] * 2
+    some = {q.sample_id: q.region.pixels for q in take_best(both, Pool(("a", "b")), Allowance("pixel", 40), RNG)}
+    assert all(0 < len(p) < 40 and p.tolist() == sorted(center[: len(p)]) for p in some.values())  # between images it is a lottery

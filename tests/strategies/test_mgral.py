@@ -109,7 +109,8 @@ def test_a_schedule_is_scaled_as_a_whole() -> None:
     recipe = {"max_iters": 300, "max_epochs": None, "milestones": [210, 270], "warmup_iters": 50, "lr": 1.0}
     assert scaled(recipe, 0.5) == {"max_iters": 150, "max_epochs": None, "milestones": [105, 135], "warmup_iters": 25, "lr": 1.0}
     assert scaled(recipe, 1.0) == recipe
-    assert scaled({"max_epochs": 26, "max_iters": None, "milestones": [20]}, 0.5)["milestones"] == [10]
+    assert scaled(recipe, 1.0, 0.1) == recipe | {"lr": 0.1}
+    assert scaled({"max_epochs": 26, "max_iters": None, "milestones": [20], "lr": 1.0}, 0.5)["milestones"] == [10]
 
 
 @pytest.mark.parametrize(("change", "message"), [

@@ -17,6 +17,7 @@ from al_lab.core.pool import Pool, ids_hash
 from al_lab.core.stage import Stage, StageContext
 from al_lab.execution.job import Job
 from al_lab.learners.base import FitTask
+from al_lab.strategies._mgral.honesty import LUCK, spread_against_luck
 from al_lab.strategies._mgral.reward_split import Fold, reward_folds
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ class LutSettings:
         mode: ``scratch`` (the paper) or ``finetune``: rows start from the row base, a supervised training on the same labels.
         trainer: of the rows, as a configuration node; None: the campaign's.
         length: rows train for this fraction of that schedule, milestones included.
+        lr_scale: factor on its learning rate: rows that start from the base would undo it at the full one.
         split: what rows are measured on, see `reward_folds`.
         fraction, minimum, folds: of that split.
         metric: the reward; None: the dataset's first metric.
@@ -48,6 +50,7 @@ class LutSettings:
     mode: Literal["scratch", "finetune"] = "finetune"
     trainer: Mapping[str, Any] | None = None
     length: float = 1.0
+    lr_scale: float = 1.0
     split: str = "holdout"
     fraction: float = 0.2
     minimum: int = 50
@@ -59,7 +62,8 @@ class LutSettings:
 
     def __post_init__(self) -> None:
         checks = {"rows": (self.rows >= 2, "at least 2"), "mode": (self.mode in ("scratch", "finetune"), "scratch | finetune"),
-                  "length": (self.length > 0, "a number > 0"), "seeds": (self.seeds >= 1, "at least 1"),
+                  "length": (self.length > 0, "a number > 0"), "lr_scale": (self.lr_scale > 0, "a number > 0"),
+                  "seeds": (self.seeds >= 1, "at least 1"),
                   "repeats": (0 <= self.repeats <= self.rows, "0 to rows"),
                   "early_stop": (self.early_stop is None or 0 < self.early_stop <= 1, "a fraction in (0, 1], or null")}
         for name, (ok, expected) in checks.items():
@@ -101,12 +105,16 @@ class BuildLut(Stage):
         rows = [_row(number, number[0] % len(plan.folds), plan.batches[number[0]], result, metric)
                 for number, result in zip(numbers, results, strict=True)]
         table = {"cycle": ctx.cycle, "labeled_hash": plan.labeled_hash, "split": self.settings.split, "metric": metric, "mode": self.settings.mode,
-                 "objective": _hash(self.settings.objective), "references": references, "rows": rows,
+                 "objective": _hash(self.settings.objective), "num_measured": len({i for fold in plan.folds for i in fold.measure}),
+                 "references": references, "rows": [row | {"reward": _reward(row, references)} for row in rows],
                  "seconds": sum(r["seconds"] for r in results)}
-        write_json(self.path(ctx), table)
         noise = signal_and_noise(table)
-        log.info(noise["sentence"])
-        return {"rows": len(plan.batches), "reference": float(np.mean(references)), **{k: v for k, v in noise.items() if isinstance(v, float)}}
+        write_json(self.path(ctx), table | {"signal": noise})
+        log.info("%d rows and repetitions took %.1f s each on average, %.3f device-hours in all", len(rows), table["seconds"] / len(rows),
+                 table["seconds"] / 3600)
+        log.log(logging.INFO if noise.get("luck", 1.0) <= LUCK else logging.WARNING, noise["sentence"])
+        return {"rows": len(plan.batches), "reference": float(np.mean(references)), **{k: v for k, v in noise.items() if isinstance(v, float)},
+                "training_seconds": table["seconds"]}
 
     def files(self, ctx: StageContext) -> list[Path]:
         """Return the table."""
@@ -151,7 +159,7 @@ class BuildLut(Stage):
     def job(self, ctx: StageContext, plan: Plan, batch: Sequence[str], fold: int, seed: int, name: str) -> Job:
         """Describe the training of one row; all rows share one seed, so that they differ by their batch alone."""
         s, folder = self.settings, ctx.cycle_dir / "lut"
-        changes = {"objective": dict(s.objective), "trainer": scaled(s.trainer or ctx.config["trainer"], s.length)}
+        changes = {"objective": dict(s.objective), "trainer": scaled(s.trainer or ctx.config["trainer"], s.length, s.lr_scale)}
         finetune = s.mode == "finetune"
         task = FitTask(labeled=plan.folds[fold].train, unlabeled=tuple(batch), labels_dir=ctx.run_dir, checkpoint=folder / f"{name}.ckpt",
                        scratch_dir=folder / f"{name}.training", seed=ctx.rng("lut row").seed(seed), cycle=ctx.cycle,
@@ -165,9 +173,10 @@ class BuildLut(Stage):
                            "early_stop": None if keep else self.settings.early_stop, "progress": str(task.scratch_dir / "progress.json")})
 
 
-def scaled(trainer: Mapping[str, Any], length: float) -> dict[str, Any]:
-    """Return a recipe whose whole schedule is longer or shorter by a factor."""
+def scaled(trainer: Mapping[str, Any], length: float, lr: float = 1.0) -> dict[str, Any]:
+    """Return a recipe whose whole schedule is longer or shorter by a factor, and whose learning rate is higher or lower by another."""
     node = dict(trainer)
+    node["lr"] = node["lr"] * lr
     if length != 1:
         for key in ("max_iters", "max_epochs", "warmup_iters"):
             if node.get(key):
@@ -183,8 +192,11 @@ def _row(number: tuple[int, int], fold: int, batch: Sequence[str], result: Mappi
 
 def rewards(table: Mapping[str, Any]) -> np.ndarray:
     """Return the reward of each row (first seeds), (M,): its metric, with the differences between folds taken out."""
-    references = np.asarray(table["references"])
-    return np.array([r["value"] - references[r["fold"]] + references.mean() for r in table["rows"] if r["seed"] == 0])
+    return np.array([_reward(row, table["references"]) for row in table["rows"] if row["seed"] == 0])
+
+
+def _reward(row: Mapping[str, Any], references: Sequence[float]) -> float:
+    return float(row["value"] - references[row["fold"]] + np.mean(references))
 
 
 def load_table(path: Path, pool: Pool, split: str) -> dict[str, Any]:
@@ -202,24 +214,11 @@ def load_table(path: Path, pool: Pool, split: str) -> dict[str, Any]:
 
 
 def signal_and_noise(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Compare the spread between rows with the spread between seeds of the same row, in points of the metric.
-
-    Returns:
-        ``row_spread``, ``seed_noise`` (standard deviations), ``signal_to_noise``; the last two only if rows were repeated; ``sentence``.
-    """
-    spread = 100 * float(np.std(rewards(table), ddof=1))
-    by_row: dict[int, list[float]] = {}
+    """Compare the spread between rows with the spread between seeds of the same row, in points; see `spread_against_luck`."""
+    repeated: dict[int, list[float]] = {}
     for row in table["rows"]:
-        by_row.setdefault(row["number"], []).append(row["value"])
-    variances = [np.var(values, ddof=1) for values in by_row.values() if len(values) > 1]
-    if not variances:
-        return {"row_spread": spread, "sentence": f"rows differ by {spread:.2f} points; no row was repeated, so how much of it is luck is unknown"}
-    noise = 100 * float(np.sqrt(np.mean(variances)))
-    ratio = spread / noise if noise else float(np.finfo(np.float32).max) if spread else 0.0
-    verdict = "which batch it is matters more than luck" if ratio > 1 else \
-        "which batch it is matters no more than luck: an agent that learns from this table learns noise"
-    return {"row_spread": spread, "seed_noise": noise, "signal_to_noise": ratio,
-            "sentence": f"rows differ by {spread:.2f} points, the same row with other seeds by {noise:.2f}: {verdict}"}
+        repeated.setdefault(row["number"], []).append(100 * row["value"])
+    return spread_against_luck(100 * rewards(table), repeated)
 
 
 def _hash(node: Mapping[str, Any]) -> str:

@@ -53,6 +53,7 @@ class Dataset(ABC):
     pool_ids: tuple[str, ...]
     val_ids: tuple[str, ...]
     test_ids: tuple[str, ...]
+    _unlabeled_remedy = "run with oracle=folder: it asks a person for the labels it wants"
 
     def __init__(
         self,
@@ -153,7 +154,7 @@ class Dataset(ABC):
                     expected="an annotation",
                     got="none",
                     where=f"{self.name}: {sample_id} ({self.annotation_file(sample_id)})",
-                    do="label the image, or run with oracle=folder, which asks a person for labels",
+                    do=f"label the image, or {self._unlabeled_remedy}",
                 )
             )
 
@@ -217,7 +218,7 @@ class Dataset(ABC):
                     "info",
                     "",
                     f"{without} of {len(self.pool_ids)} pool images have no annotation",
-                    "run with oracle=folder: it asks a person for the labels it wants",
+                    self._unlabeled_remedy,
                 )
             )
         return findings

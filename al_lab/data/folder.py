@@ -165,15 +165,34 @@ def _image_folder(base: Path, image_dir: str) -> Path:
 
 
 def _choose_lists(list_dir: Path, wanted: dict[str, str | None]) -> dict[str, str]:
-    present = {path.stem for path in list_dir.glob("*.txt")}
+    return choose_splits({path.stem for path in list_dir.glob("*.txt")}, wanted, "a list", f"{list_dir}/*.txt")
+
+
+def choose_splits(present: set[str], wanted: dict[str, str | None], what: str, where: str) -> dict[str, str]:
+    """Decide which of a folder's own splits are pool, val and test.
+
+    train (else trainval) is the pool, val stays outside it, test is the test set; with train and val alone, val is the test set.
+
+    Args:
+        present: names of the splits there are.
+        wanted: what the user said of "pool", "val" and "test": a name, None for the rule above, or `ABSENT`.
+        what: a split is, for messages.
+        where: they are, for messages.
+
+    Returns:
+        Role to name; roles without images are left out.
+
+    Raises:
+        DataError: if a split that was named is not there.
+    """
     chosen = {split: stem for split, stem in wanted.items() if stem is not None and stem != ABSENT}
     for split, stem in chosen.items():
         if stem not in present:
             raise DataError(
                 explain(
-                    expected=f"a list for {split}",
-                    got=f"no {stem}.txt",
-                    where=f"{list_dir} (dataset.{split}_split={stem})",
+                    expected=f"{what} for {split}",
+                    got=f"no {stem!r}",
+                    where=f"{where} (dataset.{split}_split={stem})",
                     do=did_you_mean(stem, present),
                 )
             )

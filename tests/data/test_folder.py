@@ -91,7 +91,7 @@ def test_repeated_class_names_are_refused(voc_tree):
 
 def test_a_list_that_is_not_there_is_named(voc_tree):
     root = voc_tree(SIX, {"train": ["000"], "test": ["001"]})
-    with pytest.raises(DataError, match=r"expected a list for pool, got no trian\.txt; did you mean 'train'\?"):
+    with pytest.raises(DataError, match=r"expected a list for pool, got no 'trian'; did you mean 'train'\?"):
         VOCFolder(str(root), pool_split="trian")
 
 

@@ -13,6 +13,7 @@ from al_lab.core.files import sha256
 FREE_KEYS = frozenset({"runtime", "executor", "tracker", "name", "restart", "choices", "run_dir", "command"})
 # Where files lie on this machine and how many hands it has. Not a dataset's image_dir: it says which images, below its root.
 _MACHINE_KEYS = frozenset({"threads", "root", "data_dir", "cache_dir", "outputs_dir", "folder", "path", "download"})
+_BY_CONTENT = ("strategy.path", "trainer.init")
 _GROWING = ("cycles", "per_cycle")  # of the budget: more cycles continue a run
 _NAME_LENGTH = 80
 _ABSENT = "(absent)"
@@ -24,12 +25,14 @@ def frozen(config: Mapping[str, Any]) -> dict[str, Any]:
     ``budget.cycles`` and a listed ``budget.per_cycle`` are included; `config_difference` knows that they may grow.
     """
     flat = _flat({k: v for k, v in config.items() if k not in FREE_KEYS})
-    # A list to replay is known by its content, pretrained weights by their file's name: in another folder they are the same.
-    return {key: _identity(key, value) for key, value in flat if key == "strategy.path" or key.rsplit(".", 1)[-1] not in _MACHINE_KEYS}
+    # A list to replay and a checkpoint are known by their content, pretrained weights by their file's name: in another folder they are
+    # the same. No checkpoint is the same as the key's absence.
+    return {key: _identity(key, value) for key, value in flat
+            if (value is not None if key in _BY_CONTENT else key.rsplit(".", 1)[-1] not in _MACHINE_KEYS)}
 
 
 def _identity(key: str, value: Any) -> Any:
-    if key == "strategy.path" and Path(value).is_file():
+    if key in _BY_CONTENT and Path(value).is_file():
         return sha256(Path(value))
     return Path(value).name if key.endswith(".weights") and isinstance(value, str) else value
 

@@ -21,7 +21,8 @@ class FitModule(pl.LightningModule):
     (dropout) are derived from it, so going on from step k needs the weights, the optimizer and the number k.
 
     Args:
-        network: what is trained.
+        network: what is trained. If it has ``lr_multipliers()``, that names groups of parameters and the factor on the learning rate
+            of each; every other parameter has factor 1.
         objective: ``objective(network, batch, step, total_steps)`` returns a dict of scalars with ``loss``.
         settings: the recipe.
         schedule: the learning rate of every step.
@@ -38,18 +39,19 @@ class FitModule(pl.LightningModule):
         self.first_step = self.next_step = int(resumed["step"]) if resumed else 0
         self.mean_loss = float(resumed["meta"]["loss"]) if resumed else 0.0
         self.parts: dict[str, float] = {}
+        self.lr_groups = _lr_groups(network, objective)
         self._resumed = resumed
         self._unchecked: tuple[int, list[str], dict[str, Tensor]] | None = None
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Build the optimizer over every trainable parameter, in one group, and restore its state."""
+        """Build the optimizer over every trainable parameter, in the groups a network asks for, and restore its state."""
         s = self.settings
-        params = [p for p in self.parameters() if p.requires_grad]
+        groups = [{"params": params} for params, _ in self.lr_groups]
         lr = self.schedule.lr_at(self.first_step)
         if s.optimizer == "sgd":
-            optimizer: torch.optim.Optimizer = torch.optim.SGD(params, lr=lr, momentum=s.momentum, weight_decay=s.weight_decay)
+            optimizer: torch.optim.Optimizer = torch.optim.SGD(groups, lr=lr, momentum=s.momentum, weight_decay=s.weight_decay)
         else:
-            optimizer = torch.optim.AdamW(params, lr=lr, weight_decay=s.weight_decay)
+            optimizer = torch.optim.AdamW(groups, lr=lr, weight_decay=s.weight_decay)
         if self._resumed is not None:
             optimizer.load_state_dict(self._resumed["optimizer"])
         return optimizer
@@ -63,8 +65,10 @@ class FitModule(pl.LightningModule):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set this step's learning rate and torch's generator."""
         torch.manual_seed(self.rng.seed(self.next_step, self.global_rank))
-        for group in self.optimizers(use_pl_optimizer=False).param_groups:  # type: ignore[union-attr]
-            group["lr"] = self.schedule.lr_at(self.next_step)
+        rate = self.schedule.lr_at(self.next_step)
+        groups = self.optimizers(use_pl_optimizer=False).param_groups  # type: ignore[union-attr]
+        for group, (_, multiplier) in zip(groups, self.lr_groups, strict=True):
+            group["lr"] = rate * multiplier
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the loss of one batch."""
@@ -105,6 +109,16 @@ class FitModule(pl.LightningModule):
             "schedule": asdict(self.schedule), "step": self.next_step,
             "precision": self.trainer.precision_plugin.state_dict(), "meta": {**meta, "loss": self.mean_loss},
         }
+
+
+def _lr_groups(network: nn.Module, objective: nn.Module) -> list[tuple[list[nn.Parameter], float]]:
+    """Return every trainable parameter once, in groups with a factor on the learning rate; groups are never empty."""
+    named = network.lr_multipliers() if hasattr(network, "lr_multipliers") else []
+    groups = [([p for p in params if p.requires_grad], float(factor)) for params, factor in named]
+    known = {id(p) for params, _ in groups for p in params}
+    both = nn.ModuleList([network, objective])  # which names a parameter they share once
+    rest = [p for p in both.parameters() if p.requires_grad and id(p) not in known]
+    return [(params, factor) for params, factor in (*groups, (rest, 1.0)) if params]
 
 
 def _agreed(parts: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -39,7 +39,8 @@ class TrainSettings:
         warmup_iters: steps over which the rate rises linearly from ``warmup_ratio`` * lr.
         weight_decay: on every parameter, in one group (biases and norms included), as the SSD recipe has it.
         start: how a cycle begins: ``scratch`` | ``weights`` | ``continue``.
-        stop_at: where a cycle's training ends before the horizon; a list has one entry a cycle.
+        init: checkpoint of another training, whose weights the first cycle begins with; None: the network's own (pretrained) ones.
+        stop_at: where a cycle's training ends before the horizon; a list has one entry a cycle. 0 queries before the first step.
         precision: 32 | 16-mixed | bf16-mixed.
         grad_clip: largest 2-norm of all gradients together; None: no clipping.
         augmentation: a transform of al_lab.data.transforms; None: the plain resize.
@@ -59,6 +60,7 @@ class TrainSettings:
     warmup_iters: int = 0
     warmup_ratio: float = 0.001
     start: Literal["scratch", "weights", "continue"] = "scratch"
+    init: str | None = None
     stop_at: float | Sequence[float] | None = None
     precision: int | str = 32
     grad_clip: float | None = None

@@ -33,12 +33,17 @@ def test_machine_and_path_keys_never_refuse(path, value):
     assert fingerprint(CONFIG) == fingerprint(changed(path, value))
 
 
-def test_a_list_to_replay_is_known_by_its_content(tmp_path):
+@pytest.mark.parametrize(("group", "key"), [("strategy", "path"), ("trainer", "init")])
+def test_a_list_to_replay_and_a_checkpoint_are_known_by_their_content(tmp_path, group, key):
     for name, content in (("a", "1"), ("b", "1"), ("c", "2")):
         (tmp_path / name).write_text(content)
-    a, b, c = (CONFIG | {"strategy": {"path": str(tmp_path / name)}} for name in "abc")
+    a, b, c = (CONFIG | {group: CONFIG.get(group, {}) | {key: str(tmp_path / name)}} for name in "abc")
     assert config_difference(a, b) == []
     assert config_difference(a, c)
+
+
+def test_no_checkpoint_to_begin_with_is_as_before_there_could_be_one():
+    assert fingerprint(CONFIG) == fingerprint(changed("trainer.init", None)) != fingerprint(changed("trainer.init", "m.ckpt"))
 
 
 @pytest.mark.parametrize(("path", "value", "line"), [

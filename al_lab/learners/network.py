@@ -1,0 +1,197 @@
+"""What every learner with a network of ours shares: trainings that go on bit for bit, and weights that are loaded whole."""
+
+import hashlib
+import json
+import logging
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import nn
+
+from al_lab import __version__
+from al_lab.core.errors import ConfigError, did_you_mean, explain
+from al_lab.core.files import sha256
+from al_lab.core.rng import Rng
+from al_lab.core.types import DenseView, ImageView
+from al_lab.learners.base import FitTask, Learner
+from al_lab.learners.callbacks import CsvLog, KeepLast, Progress
+from al_lab.learners.checkpoint import load_checkpoint, load_weights, read_last, save_checkpoint
+from al_lab.learners.module import FitModule
+from al_lab.learners.settings import Schedule, TrainSettings
+from al_lab.learners.trainer import Ranks, limit_threads, run_steps, this_device
+
+log = logging.getLogger(__name__)
+
+LabelsT = TypeVar("LabelsT")
+
+
+class NetworkLearner(Learner, Generic[LabelsT]):
+    """Network + objective + recipe. A subclass says what labels and batches are, and what is seen in an image.
+
+    Args:
+        dataset: images, never labels: those come from the run folder.
+        make_network: builds a fresh network; called after torch is seeded.
+        make_objective: builds what is minimized, afresh for each training: an objective may keep a state of its own. Its method
+            ``attach``, if it has one, is called with the fresh network before any weights are read.
+        settings: the recipe.
+        provides: what `views` can answer, until `load` asks the network itself; None: all a network of this kind may provide.
+        identity: whatever else decides the result (detector, objective, … as plain JSON); a training that was cut off is only
+            gone on with under the same one.
+        predict_batch: images a forward in `views`.
+        num_workers: loader processes.
+        checkpoint_minutes: how much training a kill may cost.
+        checkpoint_steps: save every so many steps too.
+    """
+
+    def __init__(self, dataset: Any, make_network: Callable[[], nn.Module], make_objective: Callable[[], nn.Module], settings: TrainSettings, *,
+                 provides: tuple[str, ...] | None = None, identity: Mapping[str, Any] | None = None, predict_batch: int = 16,
+                 num_workers: int = 0, checkpoint_minutes: float = 10, checkpoint_steps: int | None = None) -> None:
+        limit_threads()
+        self.provides = type(self).provides if provides is None else tuple(provides)
+        self.dataset, self.settings = dataset, settings
+        self.predict_batch, self.num_workers = predict_batch, num_workers
+        self.checkpoint_minutes, self.checkpoint_steps = checkpoint_minutes, checkpoint_steps
+        self._make_network, self._make_objective = make_network, make_objective
+        self._identity = dict(identity or {})
+        self._network: nn.Module | None = None
+
+    # --- what a task is about ---
+
+    @abstractmethod
+    def _labels(self, task: FitTask) -> LabelsT:
+        """Return the labels of a training, or refuse it."""
+
+    @abstractmethod
+    def _labels_hash(self, labels: LabelsT) -> str:
+        """Return what tells these labels from others."""
+
+    @abstractmethod
+    def _batches(self, task: FitTask, labels: LabelsT, module: FitModule, first: int, stop: int, ranks: Ranks) -> Any:
+        """Return a loader of one batch a step; a batch has ``sample_ids``, ``to`` and a length."""
+
+    def _counts(self, labels: LabelsT) -> dict[str, float]:
+        """Return what else the ledger should say of the labels."""
+        return {}
+
+    @abstractmethod
+    def _views(self, network: Any, ids: Sequence[str], needs: frozenset[str], options: Mapping[str, Any]) -> Iterator[ImageView | DenseView]:
+        """Look at images with a trained network; ``needs`` are all provided."""
+
+    # --- fit ---
+
+    def fit(self, task: FitTask) -> dict[str, float]:
+        """See `Learner.fit`; scalars are ``train_loss`` (running mean at the end), ``steps``, ``num_labeled`` and counts of labels.
+
+        Raises:
+            DataError: without images to train on, or naming one that can't be read.
+            DivergedError: at a loss that is not finite, naming step and images.
+            WeightsError: if ``init_checkpoint`` can't be read or doesn't fit.
+            ConfigError: if nothing is left to train.
+        """
+        ranks = Ranks.of_this_process(task.devices)
+        labels = self._labels(task)
+        fingerprint = self._fingerprint(task, labels)
+        finished = self._finished(task, fingerprint)
+        if finished is None:
+            meta = {"fingerprint": fingerprint, "seed": task.seed, "num_labeled": len(task.labeled), "classes": list(self.dataset.classes),
+                    "al_lab": __version__, "counts": self._counts(labels)}
+            finished = self._train(task, labels, meta, ranks)
+        self._network = None  # the next `views` wants `load` first: what was trained is what was written
+        return {"train_loss": finished["meta"]["loss"], "steps": finished["step"], "num_labeled": len(task.labeled),
+                **finished["meta"].get("counts", {})}
+
+    def _train(self, task: FitTask, labels: LabelsT, meta: dict[str, Any], ranks: Ranks) -> dict[str, Any]:
+        last_path = task.scratch_dir / "last.ckpt"
+        last = read_last(last_path, meta["fingerprint"])
+        resumed = last
+        if last is None and task.start == "continue":
+            resumed = load_checkpoint(task.init_checkpoint)  # type: ignore[arg-type]
+        schedule = Schedule(**resumed["schedule"]) if resumed else self.settings.schedule(len(task.labeled))
+        first, stop = resumed["step"] if resumed else 0, schedule.total_steps if task.stop_at is None else task.stop_at
+        if last is not None and first == stop:
+            return self._commit(task, last, ranks)
+        # Stopping at 0 is how a method queries before its first step: the checkpoint holds the weights a training would begin with.
+        is_empty = task.stop_at == first == 0
+        if not (is_empty or first < stop <= schedule.total_steps):
+            raise ConfigError(explain(expected=f"a step to stop at after {first} and up to the horizon, {schedule.total_steps}", got=str(stop),
+                                      where=f"training with start={task.start}",
+                                      do="correct trainer.stop_at, or lengthen trainer.max_iters or max_epochs"))
+        module = self._module(task, schedule, resumed, last_path if last else task.init_checkpoint)
+        batches = [] if is_empty else self._batches(task, labels, module, first, stop, ranks)
+        callbacks = [CsvLog(task.scratch_dir / "train_log.csv", stop),
+                     KeepLast(last_path, meta, self.checkpoint_minutes, self.checkpoint_steps)]
+        if task.progress is not None:
+            callbacks.append(Progress(task.progress, stop))
+        log.info("training on %d images, steps %d to %d of %d", len(task.labeled), first, stop, schedule.total_steps)
+        run_steps(module, batches, stop - first, self.settings, callbacks, ranks)
+        return self._commit(task, module.fit_state(meta), ranks)
+
+    @staticmethod
+    def _commit(task: FitTask, state: dict[str, Any], ranks: Ranks) -> dict[str, Any]:
+        if ranks.rank == 0:
+            save_checkpoint(task.checkpoint, state)
+            (task.scratch_dir / "last.ckpt").unlink(missing_ok=True)
+        return state
+
+    def _module(self, task: FitTask, schedule: Schedule, resumed: dict[str, Any] | None, source: Path | None) -> FitModule:
+        """Build network and objective with the weights this training begins with."""
+        torch.manual_seed(Rng(task.seed, "init").seed())
+        network, objective = self._make_network(), self._make_objective()
+        if hasattr(objective, "attach"):
+            objective.attach(network)
+        state = resumed or (load_checkpoint(task.init_checkpoint) if task.start == "weights" else None)  # type: ignore[arg-type]
+        if state is not None:
+            load_weights(network, state["state_dict"], source)  # type: ignore[arg-type]
+        if resumed is not None:
+            load_weights(objective, resumed["objective"], source)  # type: ignore[arg-type]
+        return FitModule(network.train(), objective, self.settings, schedule, seed=task.seed, resumed=resumed)
+
+    def _finished(self, task: FitTask, fingerprint: str) -> dict[str, Any] | None:
+        """Return the result of this very task if a process died between writing it and saying so."""
+        state = read_last(task.checkpoint, fingerprint)
+        if state is None or state["step"] != (state["schedule"]["total_steps"] if task.stop_at is None else task.stop_at):
+            return None
+        return state
+
+    def _fingerprint(self, task: FitTask, labels: LabelsT) -> str:
+        """Identify what this training computes; machine, paths and number of devices are no part of it."""
+        digest = hashlib.sha256(json.dumps(
+            [self._identity, list(self.dataset.classes), task.labeled, task.unlabeled, task.seed, task.start, task.stop_at],
+            sort_keys=True, default=str).encode())
+        digest.update(self._labels_hash(labels).encode())
+        for path in (task.pseudo, task.init_checkpoint):
+            if path is not None and path.is_file():
+                digest.update(sha256(path).encode())
+        return digest.hexdigest()
+
+    # --- look ---
+
+    def load(self, checkpoint: Path) -> None:
+        """Take the weights of a checkpoint.
+
+        Raises:
+            WeightsError: if it can't be read or was trained with another network or other classes.
+        """
+        state = load_checkpoint(checkpoint)
+        network = self._make_network()
+        load_weights(network, state["state_dict"], checkpoint)
+        self._network = network.eval().to(this_device())
+        self.provides = tuple(getattr(network, "provides", self.provides))  # perhaps less than its class names: a branch may be off
+
+    def views(self, ids: Sequence[str], needs: Sequence[str], options: Mapping[str, Any] | None = None) -> Iterator[Any]:
+        """See `Learner.views`.
+
+        Raises:
+            ConfigError: if ``needs`` has a word this learner doesn't provide, an option is unknown, or `load` was not called.
+            DataError: naming an image that can't be read.
+        """
+        strange = [word for word in needs if word not in self.provides]
+        if strange:
+            raise ConfigError(explain(expected=f"needs among {', '.join(self.provides)}", got=repr(strange[0]), where="learner.views",
+                                      do=did_you_mean(strange[0], self.provides)))
+        if self._network is None:
+            raise ConfigError(explain(expected="a trained network", got="none", where="learner.views", do="call load(checkpoint) first"))
+        return self._views(self._network, ids, frozenset(needs), options or {})

@@ -11,7 +11,7 @@ from al_lab.campaign import run_campaign
 from al_lab.core.errors import ConfigError
 from al_lab.strategies._mgral.build_lut import scaled
 from al_lab.strategies._mgral.reinforce import Iteration
-from al_lab.strategies._mgral.train_agent import AgentSettings, load_scores, verdict
+from al_lab.strategies._mgral.train_agent import AgentSettings, load_scores
 from al_lab.strategies.mgral import Mgral
 from tests.stubs import StubLearner, stub_config
 
@@ -94,15 +94,6 @@ def test_killed_inside_the_agents_training_it_goes_on_and_trains_no_row_twice(tm
     assert contents(tmp_path / "b" / "run") == contents(tmp_path / "a" / "run")
     assert len(fits) == len(set(fits))
     assert any("/row_" in name for name in fits)
-
-
-def test_the_verdict_is_a_sentence() -> None:
-    loo = {"is_better_than_mean": False, "rmse": 1.0, "rmse_of_mean": 0.9, "rank_correlation": -0.1}
-    text = verdict({"signal": {"sentence": "rows differ"}, "leave_one_out": loo, "regressor": {"rmse": 0.8, "rank_correlation": 0.25},
-                    "controls": {"agent": 30.0, "shuffled_rewards": 29.0, "random": [28.0, 30.0]}})
-    assert "rows differ; the table predicts its own rows no better than their mean does (error 1.00 against 0.90" in text
-    assert "ridge regression on batch features: error 0.80, rank correlation 0.25" in text
-    assert "the agent's batch gives 30.00, random ones 29.00 on average, that of an agent with shuffled rewards 29.00" in text
 
 
 def test_a_schedule_is_scaled_as_a_whole() -> None:

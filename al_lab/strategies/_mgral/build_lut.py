@@ -176,7 +176,8 @@ class BuildLut(Stage):
 def scaled(trainer: Mapping[str, Any], length: float, lr: float = 1.0) -> dict[str, Any]:
     """Return a recipe whose whole schedule is longer or shorter by a factor, and whose learning rate is higher or lower by another."""
     node = dict(trainer)
-    node["lr"] = node["lr"] * lr
+    if lr != 1:
+        node["lr"] = node["lr"] * lr
     if length != 1:
         for key in ("max_iters", "max_epochs", "warmup_iters"):
             if node.get(key):

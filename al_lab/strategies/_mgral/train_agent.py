@@ -25,6 +25,7 @@ from al_lab.learners.trainer import limit_threads
 from al_lab.strategies._mgral.agent import Agent, Order, sequence_order
 from al_lab.strategies._mgral.build_lut import BuildLut, Plan, load_table, rewards, signal_and_noise
 from al_lab.strategies._mgral.clusters import Clustered
+from al_lab.strategies._mgral.honesty import against_chance, learning, leave_one_out_sentence, sentences
 from al_lab.strategies._mgral.recurrence import Feedback
 from al_lab.strategies._mgral.regressor import Ridge
 from al_lab.strategies._mgral.reinforce import Iteration, Reinforce, ReinforceSettings
@@ -33,7 +34,7 @@ from al_lab.strategies._mgral.table import Table, TableSettings
 log = logging.getLogger(__name__)
 
 _POINTS = 100  # rewards are in points of the metric
-_MIN_ROWS = 3  # of a table that can be judged by leaving one out
+_MIN_ROWS = 3  # different ones, of a table that can be judged by leaving one out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,14 +108,16 @@ class TrainAgent(Stage):
         values = _POINTS * rewards(world.facts)
         table = self._table(ctx, world, values)
         honesty = {"signal": signal_and_noise(world.facts), "predictor": self.reading.predictor, **_leave_one_out(table)}
-        agent = self._train(ctx, world, self._estimator(table), ctx.cycle_dir / "lut" / "agent_state.ckpt", ctx.rng(self.name))
+        agent, pace = self._train(ctx, world, self._estimator(table), ctx.cycle_dir / "lut" / "agent_state.ckpt", ctx.rng(self.name))
+        honesty["learning"] = learning(agent)
         save_scores(ctx.cycle_dir, dict(zip(world.ids, agent.utilities().tolist(), strict=True)))
         write_text(ctx.cycle_dir / "rl_curves.csv", _curves(agent.curves))
         if ctx.cycle == 0 and self.settings.controls:
-            honesty["controls"] = self._controls(ctx, world, values, agent.query())
-        write_json(ctx.cycle_dir / "agent.json", honesty | {"fall_backs": len(agent.fall_backs), "sentence": verdict(honesty)})
-        log.info(verdict(honesty))
-        return self._scalars(agent, honesty)
+            honesty["controls"] = self._controls(ctx, world, values, agent.query(), honesty["signal"].get("seed_noise"))
+        write_json(ctx.cycle_dir / "agent.json", honesty | {"fall_backs": len(agent.fall_backs), "sentence": "; ".join(sentences(honesty))})
+        for sentence in sentences(honesty):
+            log.info(sentence)
+        return self._scalars(agent, honesty) | pace
 
     def files(self, ctx: StageContext) -> list[Path]:
         """Return what `select` and the report read."""
@@ -139,7 +142,8 @@ class TrainAgent(Stage):
         """Return who tells the reward of a batch; the regressor learns from the table's records."""
         return table if self.reading.predictor == "neighbors" else Ridge(table.features_ND, table.batches, table.rewards_M)
 
-    def _train(self, ctx: StageContext, world: _World, estimator: Table | Ridge, path: Path, rng: Rng) -> Reinforce:
+    def _train(self, ctx: StageContext, world: _World, estimator: Table | Ridge, path: Path, rng: Rng) -> tuple[Reinforce, dict[str, float]]:
+        """Return the trained agent, and for the ledger its size and its speed: seconds an iteration, trainings in it left out."""
         s = self.settings
         agent: nn.Module = Agent(world.features_ND.shape[1], rng.child("agent"), s.hidden, s.decoder_hidden, s.feedback, s.bptt, s.init)
         if s.clusters:
@@ -153,34 +157,45 @@ class TrainAgent(Stage):
                 estimator.append(np.array(known.batch), known.reward)
         saver = _Saver(training, path, float(ctx.config["runtime"].get("checkpoint_minutes") or 10))
 
+        first, start, trained = training.iteration, time.monotonic(), 0.0
+
         def fall_back(batch: np.ndarray) -> float:
+            nonlocal trained
+            begin = time.monotonic()
             value = self._measure(ctx, world, [batch], "fallback")[0]
+            trained += time.monotonic() - begin
             estimator.append(batch, value)
             return value
 
         training.run(estimator, fall_back, saver)
+        pace = {"agent_parameters": float(sum(p.numel() for p in agent.parameters()))}
+        if training.iteration > first:
+            pace["seconds_per_iteration"] = (time.monotonic() - start - trained) / (training.iteration - first)
         save_checkpoint(path, training.state_dict())
-        return training
+        return training, pace
 
     def _measure(self, ctx: StageContext, world: _World, batches: Sequence[np.ndarray], what: str, seed: int = 0) -> list[float]:
-        """Train rows for real and return their rewards in points."""
-        jobs: list[Job] = []
+        """Train rows for real and return their rewards in points; equal batches are trained once."""
+        jobs: dict[str, Job] = {}
+        names: list[str] = []
         for batch in batches:
             ids = sorted(world.ids[n] for n in batch)
-            jobs.append(self.lut.job(ctx, world.plan, ids, 0, seed, f"{what}_{ids_hash(ids)[:12]}"))
+            names.append(f"{what}_{ids_hash(ids)[:12]}")
+            jobs[names[-1]] = self.lut.job(ctx, world.plan, ids, 0, seed, names[-1])
+        results = dict(zip(jobs, ctx.executor.run(list(jobs.values())), strict=True))
         references = np.asarray(world.facts["references"])
         metric, shift = world.facts["metric"], float(references.mean() - references[0])
-        return [_POINTS * (float(result["metrics"][metric]) + shift) for result in ctx.executor.run(jobs)]
+        return [_POINTS * (float(results[name]["metrics"][metric]) + shift) for name in names]
 
-    def _controls(self, ctx: StageContext, world: _World, values: np.ndarray, chosen: np.ndarray) -> dict[str, Any]:
+    def _controls(self, ctx: StageContext, world: _World, values: np.ndarray, chosen: np.ndarray, seed_noise: float | None) -> dict[str, Any]:
         """Train on the agent's batch, on random ones, and on that of an agent that learned from shuffled rewards; same seed, same labels."""
         rng = ctx.rng("controls")
         shuffled_table = self._table(ctx, world, values[rng.generator("shuffle").permutation(len(values))])
-        shuffled = self._train(ctx, world, self._estimator(shuffled_table), ctx.cycle_dir / "lut" / "shuffled_state.ckpt", rng)
+        shuffled, _ = self._train(ctx, world, self._estimator(shuffled_table), ctx.cycle_dir / "lut" / "shuffled_state.ckpt", rng)
+        write_text(ctx.cycle_dir / "lut" / "shuffled_curves.csv", _curves(shuffled.curves))
         random = [rng.generator("random", n).choice(len(world.ids), world.budget, replace=False) for n in range(self.settings.controls)]
         measured = self._measure(ctx, world, [chosen, shuffled.query(), *random], "control", seed=self.lut.settings.seeds)
-        return {"agent": measured[0], "shuffled_rewards": measured[1], "random": measured[2:],
-                "better_than_random": float(np.mean(measured[0] > np.array(measured[2:])))}
+        return against_chance(measured[0], measured[1], measured[2:], values, seed_noise)
 
     @staticmethod
     def _scalars(training: Reinforce, honesty: dict[str, Any]) -> dict[str, float]:
@@ -206,34 +221,19 @@ class _Saver:
             save_checkpoint(self.path, self.training.state_dict())
             self.saved = now
         if now - self.told > 15:  # noqa: PLR2004 - seconds between two lines of the log
-            log.info("agent %d/%d | reward %.2f | reference %.2f | entropy %.2f | overlap %.2f", record.iteration + 1,
-                     self.training.settings.iterations, record.reward, record.reference, record.entropy, record.overlap)
+            log.info("agent %d/%d | reward %.2f | reference %.2f | advantage %+.2f | entropy %.2f | overlap %.2f | %g neighbors | %d fall-backs",
+                     record.iteration + 1, self.training.settings.iterations, record.reward, record.reference, record.advantage, record.entropy,
+                     record.overlap, record.neighbors, record.fall_backs)
             self.told = now
 
 
 def _leave_one_out(table: Table) -> dict[str, Any]:
     """Return how well the neighbors, and the regressor, predict each record from the others; both are told, whichever is used."""
-    if len(table) < _MIN_ROWS:
+    if len({np.sort(batch).tobytes() for batch in table.batches}) < _MIN_ROWS:
         return {"leave_one_out": None, "regressor": None}
     ridge = Ridge(table.features_ND, table.batches, table.rewards_M)
-    return {"leave_one_out": table.leave_one_out().to_json(),
-            "regressor": {"rmse": ridge.rmse, "rank_correlation": ridge.rank_correlation, "alpha": ridge.alpha}}
-
-
-def verdict(honesty: dict[str, Any]) -> str:
-    """Say in one sentence whether the agent can have learned anything."""
-    loo, signal, controls = honesty["leave_one_out"], honesty["signal"], honesty.get("controls")
-    parts = [signal["sentence"]]
-    if loo:
-        words = "better" if loo["is_better_than_mean"] else "no better"
-        parts.append(f"the table predicts its own rows {words} than their mean does (error {loo['rmse']:.2f} against "
-                     f"{loo['rmse_of_mean']:.2f} points, rank correlation {loo['rank_correlation']:.2f})")
-        parts.append(f"ridge regression on batch features: error {honesty['regressor']['rmse']:.2f}, "
-                     f"rank correlation {honesty['regressor']['rank_correlation']:.2f}")
-    if controls:
-        parts.append(f"trained for real, the agent's batch gives {controls['agent']:.2f}, random ones {np.mean(controls['random']):.2f} on average, "
-                     f"that of an agent with shuffled rewards {controls['shuffled_rewards']:.2f}")
-    return "; ".join(parts)
+    found, regressor = table.leave_one_out().to_json(), {"rmse": ridge.rmse, "rank_correlation": ridge.rank_correlation, "alpha": ridge.alpha}
+    return {"leave_one_out": found | {"sentence": leave_one_out_sentence(found, regressor, len(table))}, "regressor": regressor}
 
 
 def save_scores(cycle_dir: Path, scores: dict[str, float]) -> None:

@@ -1,0 +1,133 @@
+"""What MGRAL's own numbers say about whether its agent can have learned anything: facts, each with its sentence for log and report."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.stats import f as f_distribution
+
+from al_lab.strategies._mgral.reinforce import Reinforce
+
+_ERRORS = 2.0  # standard errors from which on a difference is clear
+LUCK = 0.05  # a spread that luck makes more often than this proves nothing
+_LARGEST = float(np.finfo(np.float32).max)  # stands for infinity, which JSON lacks
+
+
+def spread_against_luck(rewards_M: np.ndarray, repeated: Mapping[int, Sequence[float]]) -> dict[str, Any]:
+    """Compare the spread between rows with the spread between seeds of the same row.
+
+    Args:
+        rewards_M: of the rows, in points of the metric.
+        repeated: row -> its rewards with different seeds, points.
+
+    Returns:
+        ``row_spread``, ``seed_noise`` (standard deviations), ``signal_to_noise``, ``luck`` (how often luck alone makes so large a ratio, an
+        F test); the last three only if rows were repeated; ``sentence``.
+    """
+    spread = float(np.std(rewards_M, ddof=1))
+    groups = [np.asarray(values) for values in repeated.values() if len(values) > 1]
+    if not groups:
+        return {"row_spread": spread, "sentence": f"rows differ by {spread:.2f} points; no row was repeated, so how much of it is luck is unknown"}
+    freedom = sum(len(group) - 1 for group in groups)
+    noise = float(np.sqrt(sum(((group - group.mean()) ** 2).sum() for group in groups) / freedom))
+    ratio = spread / noise if noise else _LARGEST if spread else 0.0
+    luck = float(f_distribution.sf(min(ratio, 1e9) ** 2, len(rewards_M) - 1, freedom))
+    if ratio <= 1:
+        words = "which batch it is matters no more than luck: an agent that learns from this table learns noise"
+    elif luck > LUCK:
+        words = f"that may be luck, which alone does so in {100 * luck:.0f} % of tables: an agent that learns from this table may learn noise"
+    else:
+        words = "which batch it is matters more than luck"
+    return {"row_spread": spread, "seed_noise": noise, "signal_to_noise": ratio, "luck": luck,
+            "sentence": f"rows differ by {spread:.2f} points, the same row with other seeds by {noise:.2f}: {words}"}
+
+
+def leave_one_out_sentence(found: Mapping[str, Any], regressor: Mapping[str, Any], num_rows: int) -> str:
+    """Say how well the table, and the regressor, predict its own rows."""
+    words = "better" if found["is_better_than_mean"] else "no better"
+    return (f"the table predicts its own rows {words} than their mean does (error {found['rmse']:.2f} against {found['rmse_of_mean']:.2f} points, "
+            f"rank correlation {found['rank_correlation']:.2f}, where chance alone gives up to about ±{_ERRORS / np.sqrt(num_rows - 1):.2f}); "
+            f"ridge regression on batch features: error {regressor['rmse']:.2f}, rank correlation {regressor['rank_correlation']:.2f}")
+
+
+def learning(training: Reinforce) -> dict[str, Any] | None:
+    """Sum up the agent's training: means over its first and its last tenth; None if it had no iteration.
+
+    Returns:
+        ``iterations``, ``reward_first``, ``reward_last``, ``gain`` (of the estimated reward, points), ``advantage`` (mean of its size),
+        ``entropy_first``, ``entropy_last``, ``entropy_flat`` (of a Plackett-Luce policy without preferences, else None), ``overlap_last``,
+        ``neighbors`` (records an estimate averaged; None if something else than the table answered), ``fall_backs``, ``nearest_instead``,
+        ``sentence``.
+    """
+    curves = training.curves
+    if not curves:
+        return None
+    tenth = max(1, len(curves) // 10)
+
+    def means(name: str) -> tuple[float, float]:
+        values = [float(getattr(record, name)) for record in curves]
+        return float(np.mean(values[:tenth])), float(np.mean(values[-tenth:]))
+
+    reward, entropy, overlap = means("reward"), means("entropy"), means("overlap")
+    is_table = any(record.distance_mean is not None for record in curves)
+    left = np.arange(training.features_ND.shape[0], 0, -1)[: training.budget]
+    facts: dict[str, Any] = {
+        "iterations": len(curves), "reward_first": reward[0], "reward_last": reward[1], "gain": reward[1] - reward[0],
+        "advantage": float(np.mean([abs(record.advantage) for record in curves])), "entropy_first": entropy[0], "entropy_last": entropy[1],
+        "entropy_flat": float(np.log(left).mean()) if training.settings.policy == "pl" else None, "overlap_last": overlap[1],
+        "neighbors": float(np.mean([record.neighbors for record in curves])) if is_table else None,
+        "fall_backs": len(training.fall_backs), "nearest_instead": sum(record.nearest_instead for record in curves)}
+    return facts | {"sentence": _learning_sentence(facts)}
+
+
+def _learning_sentence(facts: Mapping[str, Any]) -> str:
+    flat = "" if facts["entropy_flat"] is None else f" (without any preference {facts['entropy_flat']:.2f})"
+    how = "a regressor's estimates" if facts["neighbors"] is None else f"estimates from {facts['neighbors']:.1f} records on average"
+    return (f"in {facts['iterations']} iterations the reward, by {how}, went from {facts['reward_first']:.2f} to {facts['reward_last']:.2f} points, "
+            f"the entropy from {facts['entropy_first']:.2f} to {facts['entropy_last']:.2f} nats a pick{flat}; the advantage was "
+            f"{facts['advantage']:.2f} in size, the overlap of one iteration's best images with the next's {facts['overlap_last']:.2f} at the end; "
+            f"batches trained as no record was near: {facts['fall_backs']}, batches that took the nearest record's worth: {facts['nearest_instead']}")
+
+
+def against_chance(agent: float, shuffled: float, random: Sequence[float], rewards_M: np.ndarray, seed_noise: float | None) -> dict[str, Any]:
+    """Weigh the agent's batch, trained for real, against random batches and against that of an agent that learned from shuffled rewards.
+
+    The yardstick is how much random batches differ, s: of the random ones here and of the table's rows, which are random, too, pooled. By
+    chance the agent's batch is one more of them, so its difference from the mean of n has the standard error s sqrt(1 + 1/n), and that from
+    another agent's batch s sqrt(2). It holds the luck of a training; ``seed_noise`` says how much of s that is.
+
+    Args:
+        agent: reward of its batch, points.
+        shuffled: of the other agent's.
+        random: of at least one random batch.
+        rewards_M: of the table's rows, points.
+        seed_noise: standard deviation of one batch's reward over seeds; None: unknown.
+    """
+    n, m = len(random), len(rewards_M)
+    squares = sum(len(v) * float(np.var(v)) for v in (np.asarray(random), rewards_M))
+    spread = float(np.sqrt(squares / (n + m - 2))) if n + m > 2 else 0.0  # noqa: PLR2004
+    facts = {"agent": agent, "shuffled_rewards": shuffled, "random": list(random), "better_than_random": float(np.mean(agent > np.array(random))),
+             "spread": spread, "against_random": _difference(agent - float(np.mean(random)), spread * np.sqrt(1 + 1 / n)),
+             "against_shuffled": _difference(agent - shuffled, spread * np.sqrt(2))}
+    return facts | {"sentence": _chance_sentence(facts, seed_noise)}
+
+
+def _difference(value: float, standard_error: float) -> dict[str, Any]:
+    is_clear = abs(value) > _ERRORS * standard_error > 0
+    verdict = ("clearly better" if value > 0 else "clearly worse") if is_clear else "no clear difference"
+    return {"difference": value, "standard_error": float(standard_error), "verdict": verdict}
+
+
+def _chance_sentence(facts: Mapping[str, Any], seed_noise: float | None) -> str:
+    random, other, n = facts["against_random"], facts["against_shuffled"], len(facts["random"])
+    noise = "how much a seed alone moves one of these is unknown, as no row was repeated" if seed_noise is None else \
+        f"another seed alone moves one of these by {seed_noise:.2f}"
+    return (f"trained for real, the agent's batch gives {facts['agent']:.2f} points: {random['difference']:+.2f} ± {random['standard_error']:.2f} "
+            f"against the mean of {n} random {'batch' if n == 1 else 'batches'} ({random['verdict']}; it is above "
+            f"{round(n * facts['better_than_random'])} of {n}), {other['difference']:+.2f} ± {other['standard_error']:.2f} against the batch of an "
+            f"agent that learned from shuffled rewards ({other['verdict']}); ± is a standard error by how much random batches differ, and {noise}")
+
+
+def sentences(honesty: Mapping[str, Any]) -> list[str]:
+    """Return what was found out, in the order of its finding."""
+    return [honesty[name]["sentence"] for name in ("signal", "leave_one_out", "learning", "controls") if honesty.get(name)]

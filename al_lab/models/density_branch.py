@@ -82,6 +82,12 @@ class DensityBranch(nn.Module):
         features = self.reduce(backbone)
         return BranchOutput(features, self.reconstruct(features), self.classifier(features))
 
+    def freeze_unused(self, *, aux: bool, density: bool) -> None:
+        """Let only those parts learn that a loss reaches: the classifier's (``aux``), the reconstruction's (``density``)."""
+        for name, parameter in self.named_parameters():
+            part = name.split(".", maxsplit=1)[0]
+            parameter.requires_grad_({"reduce": aux or density, "classifier": aux}.get(part, density))
+
     def reconstruct(self, features: Tensor) -> Tensor | None:
         """Return Fhat of F, (B, D, h, w), without looking at F in the same place; None without an estimator."""
         if self.estimator == "none":

@@ -1,7 +1,7 @@
 """Losses of active domain adaptation for segmentation, as pure functions of logits: RIPU's two, Density Matters' two, cross-entropies.
 
 Shapes: B images, C classes, H x W pixels, D feature channels. Logits are (B, C, H, W) at image size; labels are (B, H, W) integers with
-255 where there is none. A mean over nothing is 0 with a gradient of 0, never NaN.
+255 where there is none. A mean over nothing is 0 with a gradient of 0, never NaN. Means are over the batch of all devices together.
 
 | symbol | here | default | where |
 |---|---|---|---|
@@ -21,6 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from al_lab.objectives.reduce import global_positives
+
 IGNORE = 255  # a pixel without a label
 CONSISTENCY_WEIGHT = 0.1  # released configs of RIPU
 NEGATIVE_WEIGHT = 1.0  # released configs of RIPU
@@ -32,10 +34,15 @@ def _at_least_float32(logits: Tensor) -> Tensor:
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
-def _mean(values: Tensor, mask: Tensor) -> Tensor:
+def _mean(values: Tensor, mask: Tensor | None = None) -> Tensor:
+    if mask is None:
+        return values.sum() / global_positives(torch.tensor(values.numel(), device=values.device))
+    return _sum(values, mask) / global_positives(mask.sum())
+
+
+def _sum(values: Tensor, mask: Tensor) -> Tensor:
     # where, not a product: a value that is not counted may be inf
-    total = torch.where(mask, values, torch.zeros((), dtype=values.dtype, device=values.device)).sum()
-    return total / mask.sum().clamp(min=1)
+    return torch.where(mask, values, torch.zeros((), dtype=values.dtype, device=values.device)).sum()
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, ignore: int = IGNORE) -> Tensor:
@@ -98,7 +105,7 @@ def boundary_consistency(logits: Tensor, labels: Tensor, where: Literal["boundar
         raise ValueError(f"boundary_consistency: expected where boundary | all, got {where!r}; boundary is the released code's")
     probs = _at_least_float32(logits).softmax(1)
     per_pixel = (probs - window_mean(probs)).abs().sum(1)
-    return per_pixel.mean() if where == "all" else _mean(per_pixel, boundary(labels, ignore))
+    return _mean(per_pixel, None if where == "all" else boundary(labels, ignore))
 
 
 def negative_learning(logits: Tensor, threshold: float = 0.05, eps: float = 1e-6) -> Tensor:
@@ -145,13 +152,13 @@ def margin_loss(logits: Tensor, labels: Tensor, reduction: Reduction = "mean_pix
         hinge = (margin - of_target + probs).clamp(min=0)
         per_pixel = hinge.sum(1) - hinge.gather(1, target)[:, 0]
     if reduction == "sum":
-        return torch.where(valid, per_pixel, 0.0).sum()
+        return _sum(per_pixel, valid) / global_positives(torch.zeros((), device=logits.device))  # gradients are averaged over devices
     return _mean(per_pixel, valid) / (1 if reduction == "mean_pixel" else num_classes)
 
 
 def reconstruction_error(reconstruction: Tensor, features: Tensor) -> Tensor:
     """Return e = |Fhat - F|^2 of every location, summed over channels: (B, D, H, W) twice to (B, H, W)."""
-    return (reconstruction - features).square().sum(1)
+    return (_at_least_float32(reconstruction) - _at_least_float32(features)).square().sum(1)
 
 
 def reconstruction_loss(reconstruction: Tensor, features: Tensor, tau: float | None = None) -> Tensor:
@@ -166,7 +173,7 @@ def reconstruction_loss(reconstruction: Tensor, features: Tensor, tau: float | N
         features: F, the same shape.
         tau: None for the mean over channels, whose size does not depend on D. UNSPECIFIED weight in the paper; e / tau is D / tau times larger.
     """
-    error = reconstruction_error(reconstruction, features).mean()
+    error = _mean(reconstruction_error(reconstruction, features))
     return error / (features.shape[1] if tau is None else tau)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from al_lab.config import build
 from al_lab.core.errors import ConfigError, LabError, explain
 from al_lab.metrics.build import build_metrics
+from al_lab.metrics.miou import check_metrics
 
 _NUM_CLASSES = 2  # where the config names no classes; our networks take any number
 # Their trainings run with the packages and files of this machine; a cluster's nodes may have others.
@@ -32,6 +33,9 @@ def check_values(config: Mapping[str, Any]) -> None:
     if config.get("detector"):
         build_metrics(config["dataset"].get("metrics") or ())
         _check_detector(config)
+    if config.get("segmenter"):
+        dataset = build(config["dataset"])
+        check_metrics(dataset.metrics, dataset.classes)
 
 
 def _try(group: str, node: Mapping[str, Any], **runtime: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from al_lab.core.errors import DataError, explain
 from al_lab.data.dense_transforms import VOID
 from al_lab.data.images import open_image
 from al_lab.data.segmentation import SOURCE_PREFIX, SegmentationDataset
+from al_lab.data.voc_file import read_split
 
 # The 19 classes of Cityscapes' benchmark in the order of their train ids, and their raw ids (GTAV has the same ones).
 CITYSCAPES_IDS = {
@@ -165,3 +166,33 @@ def to_train_ids(raw_HW: np.ndarray, ids: Mapping[int, int], known: Sequence[int
 def _wrong_encoding(path: Path, got: str) -> DataError:
     return DataError(explain(expected="a gray or palette image of class ids", got=got, where=str(path),
                              do="use the original label file; tools that show or convert it often lose the ids"))
+
+
+def paired_names(image_dir: Path, label_dir: Path, list_file: str | Path | None, count: int | None, get: str) -> list[str]:
+    """Return the names of a source domain whose images and labels are PNGs of the same names in two folders.
+
+    Args:
+        image_dir: the images.
+        label_dir: the labels.
+        list_file: names one a line (with or without ".png"); None takes every image.
+        count: of the official images; without a list another number is refused. None: any.
+        get: the command that fetches the data, for messages.
+
+    Raises:
+        DataError: if a folder, an image or the right number is missing.
+    """
+    for folder in (image_dir, label_dir):
+        if not folder.is_dir():
+            raise DataError(explain(expected="a folder of PNG files", got="no such folder", where=str(folder), do=get))
+    present = {path.stem for path in image_dir.glob("*.png")}
+    if list_file is not None:
+        names = [PurePosixPath(name).name for name in read_split(Path(list_file).expanduser())]
+        missing = [name for name in names if name not in present]
+        if missing:
+            raise DataError(explain(expected=f"an image for each of {len(names)} names", got=f"{len(missing)} missing, first {missing[0]!r}",
+                                    where=f"{list_file} ({image_dir})", do="restore the images or remove the names from the list"))
+        return names
+    if count is not None and len(present) != count:
+        raise DataError(explain(expected=f"the official {count} images", got=str(len(present)), where=str(image_dir),
+                                do=f"complete the data ({get}), or accept what is there with dataset.source.check_counts=false"))
+    return sorted(present)

@@ -4,9 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from al_lab.metrics.result import MetricResult
+from al_lab.core.errors import ConfigError, explain
+from al_lab.metrics.result import MetricResult, unknown_metric
 
 IGNORE = 255  # a pixel without ground truth
+# What each mean leaves out; miou13 is mIoU* of the SYNTHIA benchmark.
+_LEFT_OUT: dict[str, tuple[str, ...]] = {"miou": (), "miou13": ("wall", "fence", "pole")}
+_SYNTHIA_CLASSES = 16
+NAMES = tuple(_LEFT_OUT)
 
 
 def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, num_classes: int, ignore: int = IGNORE) -> np.ndarray:
@@ -35,17 +40,42 @@ def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, num_classes: int,
     return np.bincount(pair[0] * num_classes + pair[1], minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def miou_from_confusion(confusion_CC: np.ndarray, classes: Sequence[str], name: str = "miou") -> MetricResult:
-    """Return IoU = TP / (TP + FP + FN) of each class and its mean over the classes that occur in the ground truth.
+def miou_from_confusion(confusion_CC: np.ndarray, classes: Sequence[str], names: Sequence[str] = ("miou",)) -> list[MetricResult]:
+    """Return, for each metric, IoU = TP / (TP + FP + FN) of its classes and their mean.
+
+    A class that never occurs in the ground truth has no IoU (NaN in its row) and is left out of the mean: it could only be wrong, and
+    where it is, the classes it was mistaken for already lose. Cityscapes' val frames hold all classes, so there the mean is the papers'.
 
     Args:
         confusion_CC: row truth, column prediction.
         classes: C names.
-        name: the scalar's.
+        names: of `NAMES`.
+
+    Raises:
+        ConfigError: for a metric that these classes don't have.
     """
+    check_metrics(names, classes)
     hit, true, predicted = np.diag(confusion_CC), confusion_CC.sum(1), confusion_CC.sum(0)
     with np.errstate(invalid="ignore"):
         iou = np.where(true > 0, hit / (true + predicted - hit), np.nan)
-    rows = [{"class": label, "ap": float(iou[k]), "num_gt": int(true[k]), "num_det": int(predicted[k]), "metric": name}
-            for k, label in enumerate(classes)]
-    return MetricResult({name: float(np.nanmean(iou)) if (true > 0).any() else 0.0}, rows)
+    results = []
+    for name in names:
+        kept = [k for k, label in enumerate(classes) if label not in _LEFT_OUT[name]]
+        rows = [{"class": classes[k], "ap": float(iou[k]), "num_gt": int(true[k]), "num_det": int(predicted[k]), "metric": name} for k in kept]
+        results.append(MetricResult({name: float(np.nanmean(iou[kept])) if true[kept].any() else 0.0}, rows))
+    return results
+
+
+def check_metrics(names: Sequence[str], classes: Sequence[str]) -> None:
+    """Refuse metrics that nobody computes for these classes.
+
+    Raises:
+        ConfigError: naming the metric.
+    """
+    for name in names:
+        if name not in NAMES:
+            raise ConfigError(unknown_metric(name, NAMES))
+        missing = [label for label in _LEFT_OUT[name] if label not in classes]
+        if missing or (name == "miou13" and len(classes) != _SYNTHIA_CLASSES):
+            raise ConfigError(explain(expected=f"the {_SYNTHIA_CLASSES} classes of SYNTHIA for {name}, which leaves out {', '.join(_LEFT_OUT[name])}",
+                                      got=f"{len(classes)}: {', '.join(classes)}", where="dataset.metrics", do="use dataset.metrics=[miou]"))

@@ -56,7 +56,7 @@ class Evaluate(Stage):
         paths = run_sharded(ctx, "confusion", "confusion", ids, ctx.cycle_dir / "model.ckpt", ".npy")
         total = sum(np.load(path) for path in paths)
         remove_shards(paths)
-        return [miou_from_confusion(total, ctx.dataset.classes)]
+        return miou_from_confusion(total, ctx.dataset.classes, ctx.dataset.metrics)
 
 
 def _per_class_csv(results: list[MetricResult]) -> str:

@@ -1,13 +1,15 @@
 import numpy as np
 import pytest
 
-from al_lab.metrics.miou import confusion_matrix, miou_from_confusion
+from al_lab.core.errors import ConfigError
+from al_lab.data.domains import SHARED_16
+from al_lab.metrics.miou import check_metrics, confusion_matrix, miou_from_confusion
 
 
 def test_the_fact_sheets_example() -> None:
     """Density Matters fact sheet, T10: IoU 1/3, 2/3, 2/3, mean .555556."""
     predicted, truth = np.array([0, 0, 1, 1, 2, 2, 2, 0]), np.array([0, 1, 1, 1, 2, 2, 0, 255], np.uint8)
-    result = miou_from_confusion(confusion_matrix(truth, predicted, 3), ["a", "b", "c"])
+    (result,) = miou_from_confusion(confusion_matrix(truth, predicted, 3), ["a", "b", "c"])
     assert [r["ap"] for r in result.per_class] == pytest.approx([1 / 3, 2 / 3, 2 / 3])
     assert result.scalars == {"miou": pytest.approx(0.555556, abs=1e-6)}
 
@@ -15,8 +17,26 @@ def test_the_fact_sheets_example() -> None:
 def test_matrices_add_up_and_absent_classes_do_not_count() -> None:
     one = confusion_matrix(np.array([[0, 1]]), np.array([[0, 0]]), 3)
     both = one + confusion_matrix(np.array([1]), np.array([1]), 3)
-    assert miou_from_confusion(both, list("abc")).scalars["miou"] == pytest.approx(0.5)
-    assert np.isnan(miou_from_confusion(both, list("abc")).per_class[2]["ap"])
+    (result,) = miou_from_confusion(both, list("abc"))
+    assert result.scalars["miou"] == pytest.approx(0.5)
+    assert np.isnan(result.per_class[2]["ap"])
+
+
+def test_miou13_leaves_out_wall_fence_and_pole() -> None:
+    confusion = np.diag(np.full(16, 10))
+    confusion[3:6] = 0
+    confusion[3:6, 0] = 10  # wall, fence and pole are all taken for road
+    both = miou_from_confusion(confusion, SHARED_16, ["miou", "miou13"])
+    assert [r.scalars for r in both] == [{"miou": pytest.approx((12 + 0.25) / 16)}, {"miou13": pytest.approx((12 + 0.25) / 13)}]
+    assert [row["class"] for row in both[1].per_class] == [c for c in SHARED_16 if c not in ("wall", "fence", "pole")]
+    assert {row["metric"] for row in both[1].per_class} == {"miou13"}
+
+
+@pytest.mark.parametrize(("names", "message"), [(["miou", "miou13"], "expected the 16 classes of SYNTHIA for miou13"),
+                                                (["miou_13"], "did you mean 'miou13'")])
+def test_metrics_the_classes_do_not_have_are_refused(names: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check_metrics(names, ["sky", "road"])
 
 
 def test_bad_input_is_named() -> None:

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from al_lab.core.errors import WeightsError, did_you_mean, explain
 
 log = logging.getLogger(__name__)
+_KEY = "detector.weights or segmenter.weights"
 _TORCHVISION = re.compile(r"^torchvision:(?://)?(?P<name>\w+)$")
 _WRAPPERS = ("state_dict", "model", "model_state", "params")
-#: Classifiers of ImageNet models, which a detector has no use for.
+#: Classifiers of ImageNet models, which detectors and segmenters have no use for.
 _CLASSIFIER = re.compile(r"^(fc|classifier|head)\.")
 
 
@@ -49,7 +50,7 @@ def read_weights(source: str, cache_dir: str | Path | None = None) -> dict[str, 
                 expected="a file with pretrained weights",
                 got="no such file",
                 where=str(path),
-                do="put it there, or set detector.weights to a file, torchvision://<name>, a URL or null",
+                do=f"put it there, or set {_KEY} to a file, torchvision://<name>, a URL or null",
             )
         )
     return _tensors(_load(path), path)
@@ -111,7 +112,7 @@ def _url_of(source: str) -> str | None:
                 explain(
                     expected="a file, torchvision://<name> or an http(s) URL",
                     got=source,
-                    where="detector.weights",
+                    where=_KEY,
                     do="download it yourself and give the file",
                 )
             )
@@ -126,7 +127,7 @@ def _url_of(source: str) -> str | None:
             explain(
                 expected="a model of torchvision",
                 got=repr(name),
-                where="detector.weights",
+                where=_KEY,
                 do=did_you_mean(name, list_models()),
             )
         )
@@ -149,8 +150,8 @@ def _download(url: str, cache_dir: str | Path | None) -> Path:
             explain(
                 expected=f"to download {url}",
                 got=f"{type(error).__name__}: {error}",
-                where="detector.weights",
-                do=f"get the file on a machine with network and put it at {path}, or set detector.weights to a file",
+                where=_KEY,
+                do=f"get the file on a machine with network and put it at {path}, or set {_KEY} to a file",
             )
         ) from error
     return path

@@ -6,19 +6,12 @@ faint and occluded rest. Val and test hold fewer easy scenes, so a labeling budg
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
-import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from al_lab.data.folder import VOCFolder
+from al_lab.data.generated import generate_once
 from al_lab.data.shapes_draw import CLASSES, VERSION, Scene, draw_scene
-
-log = logging.getLogger(__name__)
 
 
 class Shapes(VOCFolder):
@@ -54,30 +47,9 @@ class Shapes(VOCFolder):
 
 
 def generate(data_dir: Path, counts: dict[str, int], size_px: int, data_seed: int) -> Path:
-    """Write the dataset unless it is there, and return its folder.
-
-    The folder appears by one rename, so it is whole if it exists; of two processes one wins and both return it.
-    """
+    """Write the dataset unless it is there, and return its folder."""
     params = {"version": VERSION, "counts": counts, "size_px": size_px, "seed": data_seed}
-    digest = hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()[:10]
-    final = data_dir / f"shapes-{digest}"
-    if final.is_dir():
-        return final
-    data_dir.mkdir(parents=True, exist_ok=True)
-    log.info("generating %d images of shapes in %s", sum(counts.values()), final)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}-", dir=data_dir))
-    try:
-        _write(temporary, counts, size_px, data_seed)
-        (temporary / "params.json").write_text(json.dumps(params, indent=1) + "\n")
-        temporary.chmod(0o755)  # mkdtemp makes it private; other users may share a data folder
-        try:
-            os.rename(temporary, final)
-        except OSError:
-            if not final.is_dir():
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return final
+    return generate_once(data_dir, "shapes", params, lambda folder: _write(folder, counts, size_px, data_seed))
 
 
 def _write(root: Path, counts: dict[str, int], size_px: int, data_seed: int) -> None:

@@ -93,6 +93,7 @@ class StubDense:
         self.name = name
         self.classes = ("sky", "road", "car")
         self.metrics = ("miou",)
+        self.flip_test = True
         self.pool_ids = tuple(f"frame/{k}" for k in range(size))
         self.test_ids = ("test/0", "test/1")
         self.val_ids = ()
@@ -137,7 +138,7 @@ class FakeSegmenter(Learner):
     def load(self, checkpoint: Path) -> None:
         self.state = json.loads(checkpoint.read_text())["state"]
 
-    def views(self, ids: Sequence[str], needs: Sequence[str]) -> Iterator[DenseView]:
+    def views(self, ids: Sequence[str], needs: Sequence[str], options: Mapping[str, Any] | None = None) -> Iterator[DenseView]:
         import torch
 
         for i in ids:

@@ -132,8 +132,9 @@ class SimulatedOracle(Oracle):
             if dataset.task == "detection":
                 counts = class_histogram((dataset.truth(i) for i in dataset.pool_ids if dataset.has_truth(i)), len(dataset.classes))
             else:
-                counts = sum((np.bincount(t[t < len(dataset.classes)].reshape(-1), minlength=len(dataset.classes))
-                              for t in map(dataset.truth, dataset.pool_ids)), np.zeros(len(dataset.classes), np.int64))
+                maps = (dataset.truth(i) for i in dataset.pool_ids if dataset.has_truth(i))
+                counts = sum((np.bincount(t[t < len(dataset.classes)].reshape(-1), minlength=len(dataset.classes)) for t in maps),
+                             np.zeros(len(dataset.classes), np.int64))
             write_json(cache, counts.tolist())
         return read_json(cache)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -149,7 +149,7 @@ def train_batches(
     sampler = StepSampler(labeled, count, seed=seed, unlabeled=unlabeled, unlabeled_per_batch=settings.batch_size - count, **steps)
     drop_difficult = bool(getattr(settings, "drop_difficult", True))
     images = TrainImages(dataset, annotations, settings.augmentation, spec, seed, drop_difficult, pseudo)
-    return _loader(images, spec, num_workers, batch_sampler=sampler)
+    return loader(images, partial(collate, pad_to=spec.pad_divisor), num_workers, batch_sampler=sampler)
 
 
 def labeled_count(batch_size: int, labeled_ratio: float) -> int:
@@ -162,15 +162,16 @@ def predict_batches(
 ) -> DataLoader:
     """Return a loader over ``ids`` in their order, in chunks of ``batch_size``."""
     spec = InputSpec.of(network)
-    return _loader(PlainImages(dataset, ids, spec), spec, num_workers, batch_size=batch_size, shuffle=False)
+    images = PlainImages(dataset, ids, spec)
+    return loader(images, partial(collate, pad_to=spec.pad_divisor), num_workers, batch_size=batch_size, shuffle=False)
 
 
-def _loader(images: TorchDataset[Item], spec: InputSpec, num_workers: int, **kwargs: Any) -> DataLoader:
-    # A generator of its own: DataLoader would draw its workers' seeds from torch's global one.
+def loader(images: TorchDataset[Any], collate_fn: Callable[[list[Any]], Any], num_workers: int, **kwargs: Any) -> DataLoader:
+    """Return a loader that takes no draw from torch's global generator (DataLoader's own would, to seed its workers)."""
     return DataLoader(
         images,
         num_workers=num_workers,
-        collate_fn=partial(collate, pad_to=spec.pad_divisor),
+        collate_fn=collate_fn,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),
         **kwargs,

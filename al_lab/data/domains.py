@@ -65,6 +65,7 @@ class DomainPair(SegmentationDataset):
         target_hw: Sequence[int] | None = None,
         cache_dir: str | None = None,
         metrics: Sequence[str] | None = None,
+        flip_test: bool = True,
         name: str = "domains",
     ) -> None:
         """Join the two.
@@ -76,6 +77,7 @@ class DomainPair(SegmentationDataset):
             target_hw: (h, w) of target images; None: as they are.
             cache_dir: keeps which classes each source label holds.
             metrics: what evaluation computes, the main one first.
+            flip_test: evaluation averages image and mirror image.
             name: of the dataset.
 
         Raises:
@@ -88,7 +90,7 @@ class DomainPair(SegmentationDataset):
                                     do="choose the class set that fits the source with dataset.target.num_classes"))
         source_ids = [f"{SOURCE_PREFIX}{i}" for i in source.splits["pool"]] if source is not None else []
         super().__init__(name, target.classes, target.splits["pool"], target.splits.get("val", ()), target.splits.get("test", ()),
-                         source_ids, source_hw=source_hw, target_hw=target_hw, metrics=metrics, cache_dir=cache_dir)  # fmt: skip
+                         source_ids, source_hw=source_hw, target_hw=target_hw, metrics=metrics, cache_dir=cache_dir, flip_test=flip_test)  # fmt: skip
         if source is not None and not source_ids:
             raise DataError(explain(expected="at least one source image", got="none", where=f"dataset {name}",
                                     do="correct dataset.source, or say dataset.source=null to go without"))

@@ -39,6 +39,7 @@ class SegmentationDataset(Dataset):
         source_ids: sorted; empty without a source domain.
         source_hw: (h, w) to which source images and labels are resized for training; None: each stays as it is.
         target_hw: the same for target images, in training, selection and test.
+        flip_test: evaluation averages the probabilities of each image and of its mirror image.
     """
 
     task: Literal["detection", "segmentation"] = "segmentation"
@@ -61,6 +62,7 @@ class SegmentationDataset(Dataset):
         target_hw: Sequence[int] | None = None,
         metrics: Sequence[str] | None = None,
         cache_dir: str | Path | None = None,
+        flip_test: bool = True,
     ) -> None:
         """Check ids and sizes.
 
@@ -75,11 +77,12 @@ class SegmentationDataset(Dataset):
             target_hw: size of target images.
             metrics: what evaluation computes, the main one first.
             cache_dir: keeps which classes each source label holds; None: counted again in each process.
+            flip_test: evaluation averages image and mirror image.
 
         Raises:
             DataError: if ids are wrong, see `Dataset`, or a size is none.
         """
-        self.source_ids = tuple(sorted(source_ids))
+        self.source_ids, self.flip_test = tuple(sorted(source_ids)), bool(flip_test)
         super().__init__(name, classes, pool_ids, val_ids, test_ids, metrics)
         self.source_hw, self.target_hw = _size(source_hw, "source_hw"), _size(target_hw, "target_hw")
         self._cache_dir = Path(cache_dir).expanduser() if cache_dir else None

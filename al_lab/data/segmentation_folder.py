@@ -99,6 +99,7 @@ class SegmentationFolder(DomainPair):
         target_hw: Sequence[int] | None = None,
         cache_dir: str | None = None,
         metrics: Sequence[str] | None = None,
+        flip_test: bool = True,
         name: str | None = None,
     ) -> None:
         """Index the folders.
@@ -117,6 +118,7 @@ class SegmentationFolder(DomainPair):
             target_hw: (h, w) of target images; None: as they are.
             cache_dir: keeps which classes each source label holds.
             metrics: what evaluation computes, the main one first.
+            flip_test: evaluation averages image and mirror image.
             name: of the dataset; None takes the root's name.
 
         Raises:
@@ -126,7 +128,7 @@ class SegmentationFolder(DomainPair):
         target = LabelFolder(root, classes, void_id, wanted, 0.0 if test_split == ABSENT else test_fraction)
         other = {"pool": source_split, "val": ABSENT, "test": ABSENT}
         self._folders = (target, LabelFolder(source, target.classes, void_id, other) if source is not None else None)
-        super().__init__(*self._folders, source_hw, target_hw, cache_dir, metrics, name or folder_name(root))
+        super().__init__(*self._folders, source_hw, target_hw, cache_dir, metrics, flip_test, name or folder_name(root))
         log.info("%s: pool %d, val %d, test %d, source %d", self.name, len(self.pool_ids), len(self.val_ids), len(self.test_ids),
                  len(self.source_ids))  # fmt: skip
 

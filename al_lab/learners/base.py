@@ -19,7 +19,7 @@ class FitTask:
     """One training, complete enough to run in another process.
 
     Attributes:
-        labeled: ids whose bought labels lie in ``labels_dir``.
+        labeled: ids whose bought labels lie in ``labels_dir``; of some images perhaps only a few pixels.
         labels_dir: run folder that `al_lab.core.labels.read_labels` reads.
         checkpoint: where the result goes, atomically.
         scratch_dir: where the unfinished training lives (``last.ckpt``, ``train_log.csv``).
@@ -27,9 +27,10 @@ class FitTask:
         unlabeled: ids an objective may train on without labels.
         pseudo: boxes a model found in some of the unlabeled images (`al_lab.core.predictions`), for objectives that train on them.
         start: ``scratch`` | ``weights`` (of ``init_checkpoint``, fresh optimizer) | ``continue`` (weights, optimizer,
-            schedule and step of ``init_checkpoint``). The first cycle has nothing to go on from: it is ``scratch``.
+            schedule and step of ``init_checkpoint``). The first cycle has nothing to go on from: it is ``scratch``, or ``weights`` of
+            ``trainer.init``.
         init_checkpoint: needed by ``weights`` and ``continue``.
-        stop_at: step at which this training stops; the schedule's horizon stays what it was. None: at the horizon.
+        stop_at: step at which this training stops; the schedule's horizon stays what it was. None: at the horizon. 0: before the first step.
         cycle: labels bought before this cycle count.
         devices: processes that share the training, one a device.
         progress: a small JSON file rewritten every few seconds: step, total, loss, it_per_s, seconds_left.

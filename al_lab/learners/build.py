@@ -6,27 +6,28 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
-
 from al_lab.config import build
 from al_lab.core.errors import ConfigError, explain
 from al_lab.learners.base import Learner
 from al_lab.learners.detection import DetectionLearner
+from al_lab.learners.segmentation import SegmentationLearner
 from al_lab.models.network import DetectorNetwork
+from al_lab.models.segmenter import SegmenterNetwork
 
 
 def build_learner(config: Mapping[str, Any], dataset: Any) -> Learner:
     """Build the learner of a campaign.
 
     A model that brings its own ``fit`` and ``views`` is its own learner (it is given ``num_classes``, and ``dataset`` if its
-    constructor has such an argument); a `DetectorNetwork` is wrapped in a `DetectionLearner`.
+    constructor has such an argument); a `DetectorNetwork` is wrapped in a `DetectionLearner`, a `SegmenterNetwork` in a
+    `SegmentationLearner`.
 
     Args:
         config: the resolved configuration; ``detector`` or ``segmenter``, ``objective``, ``trainer`` and ``runtime`` are read.
         dataset: as the config's ``dataset`` describes it.
 
     Raises:
-        ConfigError: if there is no model, or it is neither a learner nor a detector.
+        ConfigError: if there is no model, or it is neither a learner nor a network of the right kind.
     """
     node = config.get("detector") or config.get("segmenter")
     if not node:
@@ -36,31 +37,24 @@ def build_learner(config: Mapping[str, Any], dataset: Any) -> Learner:
     if hasattr(target, "fit") and hasattr(target, "views"):
         extra = {"dataset": dataset} if "dataset" in inspect.signature(target).parameters else {}
         return build(node, num_classes=num_classes, **extra)
-    is_class = inspect.isclass(target)
-    if config.get("segmenter") or (is_class and not issubclass(target, DetectorNetwork)):
-        raise ConfigError(explain(expected="a DetectorNetwork, or a class with fit and views", got=node["_target_"],
-                                  where="config.detector", do="see al_lab/models/network.py and al_lab/learners/base.py"))
     for group in ("objective", "trainer"):
         if not config.get(group):
             raise ConfigError(explain(expected=f"{'an' if group == 'objective' else 'a'} {group}", got="none", where="config",
                                       do=f"choose one, e.g. {group}={'supervised' if group == 'objective' else 'tiny'}"))
+    kind, learner = ("detector", DetectionLearner) if config.get("detector") else ("segmenter", SegmentationLearner)
+    network = DetectorNetwork if kind == "detector" else SegmenterNetwork
+    if inspect.isclass(target) and not issubclass(target, network):
+        raise ConfigError(explain(expected=f"a {network.__name__}, or a class with fit and views", got=node["_target_"], where=f"config.{kind}",
+                                  do=f"see {network.__module__.replace('.', '/')}.py and al_lab/learners/base.py"))
     runtime = config.get("runtime") or {}
     options = {key: runtime[key] for key in ("predict_batch", "num_workers", "checkpoint_minutes", "checkpoint_steps")
                if runtime.get(key) is not None}
-    return DetectionLearner(
-        dataset, functools.partial(_network, node, num_classes), functools.partial(_objective, config["objective"]),
-        build(config["trainer"]), provides=getattr(target, "provides", DetectorNetwork.provides),
-        identity={key: config.get(key) for key in ("detector", "objective", "trainer")} | {"dataset": dataset.name}, **options)
+    return learner(
+        dataset, functools.partial(build, node, num_classes=num_classes), functools.partial(build, config["objective"]),
+        build(config["trainer"]), provides=getattr(target, "provides", None),
+        identity={key: config.get(key) for key in (kind, "objective", "trainer")} | {"dataset": dataset.name}, **options)
 
 
 def _target(path: str) -> Any:
     module, _, name = path.rpartition(".")
     return getattr(importlib.import_module(module), name)
-
-
-def _network(node: Mapping[str, Any], num_classes: int) -> DetectorNetwork:
-    return build(node, num_classes=num_classes)
-
-
-def _objective(node: Mapping[str, Any]) -> nn.Module:
-    return build(node)

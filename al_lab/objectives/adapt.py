@@ -72,6 +72,7 @@ class Adaptation(nn.Module):
         density_tau: None: the squared error is averaged over channels; a number: summed over them and divided by it, Eq. (8) literally.
         stop_gradient_step: None: never.
         source_ratio: part of a batch that is source images, read by whoever makes batches; 0 is source-free, 1 source only.
+        source_balance: source images are drawn so that rare classes come as often as frequent ones (RIPU's code); read there too.
 
     Raises:
         ConfigError: for a value out of range, no weight at all, or (with a network) a weight its branch can't serve.
@@ -80,7 +81,7 @@ class Adaptation(nn.Module):
     def __init__(self, source_ce: float = 1.0, target_ce: float = 1.0, consistency: float = CONSISTENCY_WEIGHT, negative: float = NEGATIVE_WEIGHT,
                  margin: float = 1.0, aux: float = 1.0, density: float = 1.0, negative_threshold: float = 0.05,
                  consistency_where: Pixels = "boundary", margin_reduction: Reduction = "mean_pixel_class", density_tau: float | None = None,
-                 stop_gradient_step: int | None = 18000, source_ratio: float = 0.5) -> None:
+                 stop_gradient_step: int | None = 18000, source_ratio: float = 0.5, source_balance: bool = True) -> None:
         super().__init__()
         self.weights = {"source_ce": source_ce, "target_ce": target_ce, "consistency": consistency, "negative": negative, "margin": margin,
                         "aux": aux, "density": density}
@@ -95,7 +96,13 @@ class Adaptation(nn.Module):
         check_choice("consistency_where", consistency_where, get_args(Pixels))
         check_choice("margin_reduction", margin_reduction, get_args(Reduction))
         self.negative_threshold, self.consistency_where, self.margin_reduction = float(negative_threshold), consistency_where, margin_reduction
-        self.density_tau, self.stop_gradient_step, self.source_ratio = density_tau, stop_gradient_step, float(source_ratio)
+        self.density_tau, self.stop_gradient_step = density_tau, stop_gradient_step
+        self.source_ratio, self.source_balance = float(source_ratio), bool(source_balance)
+
+    @property
+    def uses_unlabeled(self) -> bool:
+        """Whether target images have a loss before anything of them is bought; without one they need no place in a batch."""
+        return self.weights["negative"] > 0 or self.weights["density"] > 0
 
     def attach(self, network: SegmenterNetwork) -> None:
         """Freeze what of the branch gets no loss; learners call this with the fresh network.

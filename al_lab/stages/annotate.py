@@ -18,8 +18,9 @@ from al_lab.stages.sharding import remove_shards, run_sharded
 
 def _buy(ctx: StageContext, oracle: Oracle, purchase: Purchase) -> dict[str, float]:
     """Reveal, then write the pool the next training sees."""
-    bought = oracle.reveal(ctx.dataset, purchase)
-    if not bought:
+    # An initial set may be empty on purpose: nothing is revealed, and that is in the books.
+    bought = oracle.reveal(ctx.dataset, purchase) if purchase.queries else oracle.deliver(ctx.dataset, purchase, {})
+    if purchase.queries and not bought:
         got = f"the first needs more than {purchase.allowance.amount} {purchase.allowance.unit}s"
         raise DataError(explain(expected="at least one image within the budget", got=got,
                                 where=f"purchase of cycle {purchase.cycle}", do="raise budget.per_cycle"))
@@ -36,7 +37,10 @@ class Initialize(Stage):
     name = "initialize"
 
     def run(self, ctx: StageContext) -> dict[str, float]:
-        """Draw (or take what is annotated already) and reveal. The draw depends on ``split_seed`` alone."""
+        """Draw (or take what is annotated already) and reveal. The draw depends on ``split_seed`` alone.
+
+        With ``budget.initial=0`` segmentation begins without a target label.
+        """
         count = ctx.budget.initial_images(len(ctx.pool))
         oracle: Oracle = ctx.oracle
         if count is None:
@@ -44,7 +48,7 @@ class Initialize(Stage):
             oracle = SimulatedOracle(oracle.seconds_per_image, oracle.seconds_per_box, oracle.seconds_per_pixel)
         else:
             ids = list(ctx.strategy.initial(ctx.pool, count, Rng(int(ctx.config["split_seed"]), "initial")))
-        if not ids:
+        if not ids and (ctx.dataset.task == "detection" or count is None):  # a segmenter may learn from a source domain alone
             raise ConfigError(explain(expected="an initial set", got="no image" + (" with labels" if count is None else ""), where="budget.initial",
                                       do="give a number of images to label first, such as budget.initial=50"))
         folder = purchase_dir(ctx.run_dir, INITIAL)

@@ -23,6 +23,7 @@ from al_lab.core.types import Candidates, DenseView, ImageView
 from al_lab.learners.base import FitTask, Learner
 from al_lab.learners.build import build_learner
 from al_lab.metrics.build import build_metrics
+from al_lab.metrics.miou import confusion_matrix
 
 
 @functools.lru_cache(maxsize=1)
@@ -110,13 +111,12 @@ def predict(run_dir: str, checkpoint: str, ids: Sequence[str], out: str) -> dict
 def confusion(run_dir: str, checkpoint: str, ids: Sequence[str], out: str) -> dict[str, float]:
     """Write the (C, C) confusion matrix of a segmenter on test images: row truth, column prediction, void left out."""
     _, dataset, learner = _open_learner(run_dir, checkpoint)
-    c = len(dataset.classes)
-    total = np.zeros((c, c), np.int64)
-    for view in learner.views(ids, ("dense_probs",)):
-        truth = dataset.truth(view.sample_id).reshape(-1).astype(np.int64)
-        predicted = view.probs.argmax(0).cpu().numpy().reshape(-1)
-        valid = truth < c
-        total += np.bincount(truth[valid] * c + predicted[valid], minlength=c * c).reshape(c, c)
+    num_classes = len(dataset.classes)
+    total = np.zeros((num_classes, num_classes), np.int64)
+    options = {"flip": True} if dataset.flip_test else {}
+    for view in learner.views(ids, ("dense_probs",), *([options] if options else [])):
+        predicted = view.probs.argmax(0).byte().cpu().numpy()
+        total += confusion_matrix(dataset.truth(view.sample_id), predicted, num_classes)
     with atomic_path(Path(out)) as temporary, temporary.open("wb") as stream:
         np.save(stream, total)
     return {"images": len(ids)}

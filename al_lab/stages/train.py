@@ -6,12 +6,14 @@ import logging
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from al_lab.config import build
 from al_lab.core.errors import ConfigError, explain
 from al_lab.core.files import atomic_path, read_json, sha256, write_json
-from al_lab.core.labels import read_labels
+from al_lab.core.labels import pixel_labels_hash, read_labels
 from al_lab.core.pool import purchase_dir
+from al_lab.core.rng import rng_for
 from al_lab.core.stage import Stage, StageContext
 from al_lab.execution.job import Job
 from al_lab.learners.base import FitTask
@@ -50,17 +52,21 @@ class Train(Stage):
     def task(ctx: StageContext) -> FitTask:
         """Describe this cycle's training."""
         settings = build(ctx.config["trainer"])
-        labeled = ctx.pool.labeled()
-        if not labeled:
-            raise ConfigError(explain(expected="at least one labeled image", got="none", where=f"cycle {ctx.cycle}", do="raise budget.initial"))
-        start = settings.start if ctx.cycle else "scratch"
-        whole = set(ctx.pool.whole)
         before = purchase_dir(ctx.run_dir, ctx.cycle - 1)
+        labeled = ctx.pool.labeled()
+        if not labeled and ctx.dataset.task == "detection":  # a segmenter may learn from a source domain, or query before its first step
+            raise ConfigError(explain(expected="at least one labeled image", got="none", where=f"cycle {ctx.cycle}", do="raise budget.initial"))
+        start, init = settings.start, before / "model.ckpt"
+        if not ctx.cycle:
+            start, init = ("scratch", None) if settings.init is None else ("weights", Path(settings.init).expanduser().absolute())
+        # Training that continues is one training, with one order of its images.
+        rng = rng_for(int(ctx.config["seed"]), 0 if settings.start == "continue" else ctx.cycle, "train")
+        whole = set(ctx.pool.whole)
         return FitTask(
             labeled=labeled, unlabeled=tuple(i for i in ctx.pool.ids if i not in whole), labels_dir=ctx.run_dir, cycle=ctx.cycle,
-            checkpoint=ctx.cycle_dir / "model.ckpt", scratch_dir=ctx.cycle_dir / "training", seed=ctx.rng("train").seed(),
+            checkpoint=ctx.cycle_dir / "model.ckpt", scratch_dir=ctx.cycle_dir / "training", seed=rng.seed(),
             pseudo=before / "pseudo.npz" if ctx.cycle and pseudo_tau(ctx) is not None else None,
-            start=start, init_checkpoint=None if start == "scratch" else before / "model.ckpt",
+            start=start, init_checkpoint=None if start == "scratch" else init,
             stop_at=settings.stop_step(ctx.cycle, len(labeled)), devices=int(ctx.config["runtime"]["devices"]))
 
 
@@ -69,7 +75,7 @@ class _Cache:
 
     def __init__(self, ctx: StageContext, task: FitTask) -> None:
         root = ctx.config["runtime"].get("cache_dir")
-        self.folder = Path(root) / self._key(ctx, task) if root and ctx.dataset.task == "detection" else None
+        self.folder = Path(root) / self._key(ctx, task) if root else None
 
     @staticmethod
     def _key(ctx: StageContext, task: FitTask) -> str:
@@ -79,7 +85,7 @@ class _Cache:
         content = {
             "config": config,
             "seed": task.seed, "start": task.start, "stop_at": task.stop_at, "devices": task.devices,
-            "labels": {i: a.to_json() for i, a in read_labels(ctx.run_dir, task.labeled).items()},
+            "labels": _labels(ctx, task),
             "unlabeled": task.unlabeled, "pseudo": sha256(task.pseudo) if task.pseudo else None,
             "init": sha256(task.init_checkpoint) if task.init_checkpoint else None}
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
@@ -103,3 +109,10 @@ class _Cache:
             except OSError:  # another file system
                 shutil.copyfile(checkpoint, temporary)
         write_json(self.folder / "scalars.json", scalars)
+
+
+def _labels(ctx: StageContext, task: FitTask) -> Any:
+    """Return what tells the labels of a training from others, as plain JSON."""
+    if ctx.dataset.task == "segmentation":
+        return pixel_labels_hash(ctx.run_dir, task.labeled, task.cycle)
+    return {i: a.to_json() for i, a in read_labels(ctx.run_dir, task.labeled).items()}

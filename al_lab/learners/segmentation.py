@@ -1,0 +1,110 @@
+"""The learner of every segmenter: fits a network to source labels and bought pixels, then says what it sees in other images."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from al_lab.core.errors import ConfigError, did_you_mean, explain
+from al_lab.core.types import DenseView
+from al_lab.data.dense_batch import BoughtPixels, DenseBatch, dense_predict_batches, dense_train_batches
+from al_lab.learners.base import FitTask
+from al_lab.learners.module import FitModule
+from al_lab.learners.network import NetworkLearner
+from al_lab.learners.trainer import Ranks, autocast, this_device, worker_errors
+from al_lab.models.segmenter import SegmenterNetwork, upsample
+from al_lab.objectives.adaptation import reconstruction_error
+
+_OPTIONS = ("flip",)
+
+
+class SegmentationLearner(NetworkLearner[BoughtPixels]):
+    """A segmenter; see `NetworkLearner`.
+
+    It trains on the source's images and on target images: on all of them if the objective has a loss on pixels without a label (its
+    attribute ``uses_unlabeled``), else on those of which something was bought. Its scalars say how many pixels were paid for and how
+    many labels are left of them at training size.
+
+    Views have class probabilities at the image's own size, one image at a time; a branch's features and errors stay at their own
+    resolution, un-normalized. Everything but the embedding stays on the device. Option of `views`: ``flip``, the mean of the
+    probabilities of an image and of its mirror image, turned back.
+    """
+
+    provides = SegmenterNetwork.provides
+
+    def _labels(self, task: FitTask) -> BoughtPixels:
+        return BoughtPixels(task.labels_dir, tuple(task.labeled), task.cycle)
+
+    def _labels_hash(self, labels: BoughtPixels) -> str:
+        return labels.content_hash()
+
+    def _counts(self, labels: BoughtPixels) -> dict[str, float]:
+        with worker_errors():
+            return labels.count(self.dataset.target_hw, self.num_workers)
+
+    def _batches(self, task: FitTask, labels: BoughtPixels, module: FitModule, first: int, stop: int, ranks: Ranks) -> Any:
+        targets = {*task.labeled, *(task.unlabeled if getattr(module.objective, "uses_unlabeled", True) else ())}
+        return dense_train_batches(
+            self.dataset, labels, targets=sorted(targets), network=module.network, objective=module.objective, batch_size=self.settings.batch_size,
+            seed=task.seed, first_step=first, stop_step=stop, rank=ranks.rank, world=ranks.world, num_workers=self.num_workers)
+
+    def _views(self, network: SegmenterNetwork, ids: Sequence[str], needs: frozenset[str], options: Mapping[str, Any]) -> Iterator[DenseView]:
+        strange = [key for key in options if key not in _OPTIONS]
+        if strange:
+            raise ConfigError(explain(expected=f"options among {', '.join(_OPTIONS)}", got=repr(strange[0]), where="learner.views",
+                                      do=did_you_mean(strange[0], _OPTIONS)))
+        return self._all_views(network, ids, needs, bool(options.get("flip")))  # a wrong option is refused now, not at the first image
+
+    def _all_views(self, network: SegmenterNetwork, ids: Sequence[str], needs: frozenset[str], flip: bool) -> Iterator[DenseView]:
+        batches = dense_predict_batches(self.dataset, ids, network=network, batch_size=self.predict_batch, num_workers=self.num_workers)
+        with worker_errors():
+            for batch in batches:
+                yield from self._look(network, batch, needs, flip)
+
+    def _look(self, network: SegmenterNetwork, batch: DenseBatch, needs: frozenset[str], flip: bool) -> Iterator[DenseView]:
+        device = this_device()
+        wants_probs = bool(needs & {"dense_probs", "class_probs"})
+        features = errors = embeddings = mirrored = None
+        # Not around the yield: what the caller does with tensors is its own affair.
+        with torch.inference_mode(), autocast(self.settings, device):
+            images = batch.target_images.to(device, non_blocking=True)  # type: ignore[union-attr]
+            output = network(images)
+            if wants_probs and flip:
+                mirrored = network(images.flip(-1)).logits
+            if needs & {"pixel_features", "pixel_error"}:
+                features, errors = _branch_maps(network, output.backbone, needs)
+            if "image_embedding" in needs:
+                embeddings = network.embedding(output.backbone).float().cpu().numpy()
+        for row, sample_id in enumerate(batch.sample_ids):
+            size_hw, probs = self.dataset.size_hw(sample_id), None
+            if wants_probs:
+                probs = _probs(output.logits[row], None if mirrored is None else mirrored[row], images.shape[2:], size_hw)
+            yield DenseView(sample_id, size_hw, probs, features=None if features is None else features[row],
+                            extras={} if errors is None else {"error": errors[row]}, embedding=None if embeddings is None else embeddings[row])
+
+
+@torch.inference_mode()
+def _probs(logits: Tensor, mirrored: Tensor | None, input_hw: Sequence[int], size_hw: tuple[int, int]) -> Tensor:
+    """Return class probabilities at the image's own size, (C, H, W) float32.
+
+    As RIPU's released code has it: for selection by way of the input's size, with a mirror image (evaluation) straight away; corners
+    aligned throughout.
+
+    Args:
+        logits: (C, h, w) of the image.
+        mirrored: (C, h, w) of its mirror image; None: it was not looked at.
+        input_hw: size of the network's input.
+        size_hw: (H, W).
+    """
+    if mirrored is None:
+        return upsample(upsample(logits[None], (input_hw[0], input_hw[1])), size_hw)[0].softmax(0)
+    probs = upsample(logits[None], size_hw)[0].softmax(0)
+    return probs.add_(upsample(mirrored[None], size_hw)[0].softmax(0).flip(-1)).mul_(0.5)
+
+
+def _branch_maps(network: SegmenterNetwork, backbone: Tensor, needs: frozenset[str]) -> tuple[Tensor | None, Tensor | None]:
+    """Return F, (B, D, h, w), and e = |Fhat - F|^2, (B, h, w), float32; None for what is not needed."""
+    features = network.branch.reduce(backbone)  # type: ignore[union-attr]
+    error = reconstruction_error(network.branch.reconstruct(features), features) if "pixel_error" in needs else None  # type: ignore[union-attr]
+    return features.float() if "pixel_features" in needs else None, error

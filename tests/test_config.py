@@ -42,6 +42,7 @@ def conf(tmp_path: Path) -> Path:
     """A copy of conf/ with strategies that have a paper of their own and a segmentation dataset, for tests to write into."""
     folder = tmp_path / "conf"
     shutil.copytree(CONF_DIR, folder)
+    shutil.rmtree(folder / "strategy" / "for")  # values of the real ones
     for paper in ("mgral", "al_ssl", "density"):
         write(folder, f"strategy/{paper}", {"_target_": "al_lab.strategies.random.Random"})
     write(folder, "dataset/streets", {"_target_": "tests.stubs.StubDense", "name": "streets"})
@@ -60,8 +61,8 @@ def write(folder: Path, name: str, content: dict, header: str = "") -> None:
 
 def test_without_arguments_it_is_the_main_job_on_generated_data():
     config = composed()
-    chosen = {k: config["choices"][k] for k in ("dataset", "detector", "objective", "budget", "trainer", "protocol")}
-    assert chosen == {"dataset": "shapes", "detector": "tiny", "objective": "supervised", "budget": "shapes", "trainer": "tiny", "protocol": "mgral"}
+    chosen = {k: config["choices"][k] for k in ("strategy", "dataset", "detector", "objective", "budget", "trainer", "protocol")}
+    assert chosen == {"strategy": "mgral", "dataset": "shapes", "detector": "tiny", "objective": "supervised", "budget": "shapes", "trainer": "tiny", "protocol": "mgral"}
     validate(config)
 
 
@@ -313,11 +314,11 @@ def folder_of(*overrides: str) -> str:
 
 @pytest.mark.parametrize(("overrides", "folder"), [
     (("strategy=entropy", "seed=2", "executor=inline", "restart=true", "budget.cycles=9"), "outputs/shapes/entropy/default/seed2"),
-    (("trainer.max_iters=7", "detector=tiny"), "outputs/shapes/random/trainer.max_iters=7/seed0"),
-    (("name=mine", "trainer.max_iters=7", "runtime.outputs_dir=o"), "o/shapes/random/mine/seed0"),
-    (("oracle=folder",), "outputs/shapes/random/oracle=folder/seed0"),  # its labels are not the simulated ones
-    (("oracle=simulated", "oracle.seconds_per_box=3"), "outputs/shapes/random/default/seed0"),
-    (("debug=smoke",), "outputs/debug/shapes/random/debug=smoke/seed0"),
+    (("trainer.max_iters=7", "detector=tiny"), "outputs/shapes/mgral/trainer.max_iters=7/seed0"),
+    (("name=mine", "trainer.max_iters=7", "runtime.outputs_dir=o"), "o/shapes/mgral/mine/seed0"),
+    (("oracle=folder",), "outputs/shapes/mgral/oracle=folder/seed0"),  # its labels are not the simulated ones
+    (("oracle=simulated", "oracle.seconds_per_box=3"), "outputs/shapes/mgral/default/seed0"),
+    (("debug=smoke",), "outputs/debug/shapes/mgral/debug=smoke/seed0"),
 ])
 def test_the_run_folder_says_what_is_not_default(overrides, folder):
     assert folder_of(*overrides) == folder

@@ -120,8 +120,8 @@ class NetworkLearner(Learner, Generic[LabelsT]):
                                       where=f"training with start={task.start}",
                                       do="correct trainer.stop_at, or lengthen trainer.max_iters or max_epochs"))
         module = self._module(task, schedule, resumed, last_path if last else task.init_checkpoint)
-        # Nothing is drawn for no step; a list with nothing in it would make Lightning warn.
-        batches = [None] if is_empty else self._batches(task, labels, module, first, stop, ranks)
+        # Nothing is drawn for no step; an empty loader would make Lightning warn.
+        batches = range(1) if is_empty else self._batches(task, labels, module, first, stop, ranks)
         callbacks = [CsvLog(task.scratch_dir / "train_log.csv", stop),
                      KeepLast(last_path, meta, self.checkpoint_minutes, self.checkpoint_steps)]
         if task.progress is not None:

@@ -24,6 +24,16 @@ def test_a_ratio_that_luck_often_makes_is_no_signal() -> None:
     assert luck["luck"] == pytest.approx((ratios > luck["signal_to_noise"]).mean(), abs=0.01)
 
 
+def test_what_a_seed_does_to_all_rows_alike_blurs_no_comparison() -> None:
+    facts = spread_against_luck(np.array([30.0, 32, 34]), {0: [30.0, 35.0], 1: [32.0, 37.2]})
+    assert facts["seed_noise"] == pytest.approx(np.sqrt((5**2 + 5.2**2) / 4))
+    assert facts["own_noise"] == pytest.approx(0.2 / 2)
+    assert facts["signal_to_noise"] == pytest.approx(2 / 0.1)
+    draws = np.random.default_rng(0).normal(size=(4000, 3, 3)) + 5 * np.random.default_rng(1).normal(size=(4000, 1, 3))
+    noise = [spread_against_luck(np.zeros(3), dict(enumerate(d)))["own_noise"] ** 2 for d in draws]
+    assert np.mean(noise) == pytest.approx(1, abs=0.05)
+
+
 @pytest.mark.parametrize(("rewards", "repeated", "ratio"), [([1.0, 1, 1], {0: [1.0, 1]}, 0.0), ([1.0, 2, 3], {0: [1.0, 1]}, 3.4e38)])
 def test_rows_without_any_luck(rewards: list[float], repeated: dict, ratio: float) -> None:
     facts = spread_against_luck(np.array(rewards), repeated)
@@ -41,7 +51,7 @@ def test_the_agents_batch_is_one_more_draw_by_chance() -> None:
     assert facts["against_random"] == {"difference": 5.0, "standard_error": pytest.approx(np.sqrt(2)), "verdict": "clearly better"}
     assert facts["against_shuffled"]["difference"] == 4.0
     assert "+5.00 ± 1.41 against the mean of 2 random batches (clearly better; it is above 2 of 2)" in facts["sentence"]
-    assert "another seed alone moves one of these by 0.50" in facts["sentence"]
+    assert "another seed alone moves one of these against the others by 0.50" in facts["sentence"]
 
 
 def test_without_any_spread_nothing_is_clear() -> None:

@@ -14,22 +14,31 @@ _LARGEST = float(np.finfo(np.float32).max)  # stands for infinity, which JSON la
 
 
 def spread_against_luck(rewards_M: np.ndarray, repeated: Mapping[int, Sequence[float]]) -> dict[str, Any]:
-    """Compare the spread between rows with the spread between seeds of the same row.
+    """Compare the spread between rows with what is left to luck.
+
+    All rows share one seed, and a seed moves all of them alike to some extent: that part blurs no comparison. What is left of the
+    repetitions when each seed's mean is taken out does, so the spread is measured by it (with one repeated row, which can't tell the two
+    apart, by the whole).
 
     Args:
         rewards_M: of the rows, in points of the metric.
-        repeated: row -> its rewards with different seeds, points.
+        repeated: row -> its rewards with different seeds, points, the seeds in the same order.
 
     Returns:
-        ``row_spread``, ``seed_noise`` (standard deviations), ``signal_to_noise``, ``luck`` (how often luck alone makes so large a ratio, an
-        F test); the last three only if rows were repeated; ``sentence``.
+        ``row_spread``, ``seed_noise`` (standard deviation over seeds of the same row), ``own_noise`` (the part of it that differs from row to
+        row; None: can't be told), ``signal_to_noise``, ``luck`` (how often luck alone makes so large a ratio, an F test); the last four only
+        if rows were repeated; ``sentence``.
     """
     spread = float(np.std(rewards_M, ddof=1))
-    groups = [np.asarray(values) for values in repeated.values() if len(values) > 1]
-    if not groups:
+    values_RS = np.array([values for values in repeated.values() if len(values) > 1])
+    if not len(values_RS):
         return {"row_spread": spread, "sentence": f"rows differ by {spread:.2f} points; no row was repeated, so how much of it is luck is unknown"}
-    freedom = sum(len(group) - 1 for group in groups)
-    noise = float(np.sqrt(sum(((group - group.mean()) ** 2).sum() for group in groups) / freedom))
+    r, s = values_RS.shape
+    apart_RS = values_RS - values_RS.mean(1, keepdims=True)
+    seed_noise = float(np.sqrt((apart_RS**2).sum() / (r * (s - 1))))
+    freedom = (r - 1) * (s - 1) if r > 1 else s - 1
+    own_noise = float(np.sqrt(((apart_RS - apart_RS.mean(0)) ** 2).sum() / freedom)) if r > 1 else None
+    noise = seed_noise if own_noise is None else own_noise
     ratio = spread / noise if noise else _LARGEST if spread else 0.0
     luck = float(f_distribution.sf(min(ratio, 1e9) ** 2, len(rewards_M) - 1, freedom))
     if ratio <= 1:
@@ -38,8 +47,9 @@ def spread_against_luck(rewards_M: np.ndarray, repeated: Mapping[int, Sequence[f
         words = f"that may be luck, which alone does so in {100 * luck:.0f} % of tables: an agent that learns from this table may learn noise"
     else:
         words = "which batch it is matters more than luck"
-    return {"row_spread": spread, "seed_noise": noise, "signal_to_noise": ratio, "luck": luck,
-            "sentence": f"rows differ by {spread:.2f} points, the same row with other seeds by {noise:.2f}: {words}"}
+    part = "" if own_noise is None else f" ({own_noise:.2f} of that not alike for all rows)"
+    return {"row_spread": spread, "seed_noise": seed_noise, "own_noise": own_noise, "signal_to_noise": ratio, "luck": luck,
+            "sentence": f"rows differ by {spread:.2f} points, the same row with other seeds by {seed_noise:.2f}{part}: {words}"}
 
 
 def leave_one_out_sentence(found: Mapping[str, Any], regressor: Mapping[str, Any], num_rows: int) -> str:
@@ -89,19 +99,20 @@ def _learning_sentence(facts: Mapping[str, Any]) -> str:
             f"batches trained as no record was near: {facts['fall_backs']}, batches that took the nearest record's worth: {facts['nearest_instead']}")
 
 
-def against_chance(agent: float, shuffled: float, random: Sequence[float], rewards_M: np.ndarray, seed_noise: float | None) -> dict[str, Any]:
+def against_chance(agent: float, shuffled: float, random: Sequence[float], rewards_M: np.ndarray, noise: float | None) -> dict[str, Any]:
     """Weigh the agent's batch, trained for real, against random batches and against that of an agent that learned from shuffled rewards.
 
     The yardstick is how much random batches differ, s: of the random ones here and of the table's rows, which are random, too, pooled. By
     chance the agent's batch is one more of them, so its difference from the mean of n has the standard error s sqrt(1 + 1/n), and that from
-    another agent's batch s sqrt(2). It holds the luck of a training; ``seed_noise`` says how much of s that is.
+    another agent's batch s sqrt(2). It holds the luck of a training; ``noise`` says how much of s that is. All have one seed, which
+    is not the table's.
 
     Args:
         agent: reward of its batch, points.
         shuffled: of the other agent's.
         random: of at least one random batch.
         rewards_M: of the table's rows, points.
-        seed_noise: standard deviation of one batch's reward over seeds; None: unknown.
+        noise: standard deviation over seeds of one batch's reward, without what a seed does to all; None: unknown.
     """
     n, m = len(random), len(rewards_M)
     squares = sum(len(v) * float(np.var(v)) for v in (np.asarray(random), rewards_M))
@@ -109,7 +120,7 @@ def against_chance(agent: float, shuffled: float, random: Sequence[float], rewar
     facts = {"agent": agent, "shuffled_rewards": shuffled, "random": list(random), "better_than_random": float(np.mean(agent > np.array(random))),
              "spread": spread, "against_random": _difference(agent - float(np.mean(random)), spread * np.sqrt(1 + 1 / n)),
              "against_shuffled": _difference(agent - shuffled, spread * np.sqrt(2))}
-    return facts | {"sentence": _chance_sentence(facts, seed_noise)}
+    return facts | {"sentence": _chance_sentence(facts, noise)}
 
 
 def _difference(value: float, standard_error: float) -> dict[str, Any]:
@@ -118,10 +129,10 @@ def _difference(value: float, standard_error: float) -> dict[str, Any]:
     return {"difference": value, "standard_error": float(standard_error), "verdict": verdict}
 
 
-def _chance_sentence(facts: Mapping[str, Any], seed_noise: float | None) -> str:
+def _chance_sentence(facts: Mapping[str, Any], luck: float | None) -> str:
     random, other, n = facts["against_random"], facts["against_shuffled"], len(facts["random"])
-    noise = "how much a seed alone moves one of these is unknown, as no row was repeated" if seed_noise is None else \
-        f"another seed alone moves one of these by {seed_noise:.2f}"
+    noise = "how much a seed alone moves one against the others is unknown, as too few rows were repeated" if luck is None else \
+        f"another seed alone moves one of these against the others by {luck:.2f}"
     return (f"trained for real, the agent's batch gives {facts['agent']:.2f} points: {random['difference']:+.2f} ± {random['standard_error']:.2f} "
             f"against the mean of {n} random {'batch' if n == 1 else 'batches'} ({random['verdict']}; it is above "
             f"{round(n * facts['better_than_random'])} of {n}), {other['difference']:+.2f} ± {other['standard_error']:.2f} against the batch of an "

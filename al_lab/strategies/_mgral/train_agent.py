@@ -113,7 +113,7 @@ class TrainAgent(Stage):
         save_scores(ctx.cycle_dir, dict(zip(world.ids, agent.utilities().tolist(), strict=True)))
         write_text(ctx.cycle_dir / "rl_curves.csv", _curves(agent.curves))
         if ctx.cycle == 0 and self.settings.controls:
-            honesty["controls"] = self._controls(ctx, world, values, agent.query(), honesty["signal"].get("seed_noise"))
+            honesty["controls"] = self._controls(ctx, world, values, agent.query(), honesty["signal"].get("own_noise"))
         write_json(ctx.cycle_dir / "agent.json", honesty | {"fall_backs": len(agent.fall_backs), "sentence": "; ".join(sentences(honesty))})
         for sentence in sentences(honesty):
             log.info(sentence)
@@ -187,7 +187,7 @@ class TrainAgent(Stage):
         metric, shift = world.facts["metric"], float(references.mean() - references[0])
         return [_POINTS * (float(results[name]["metrics"][metric]) + shift) for name in names]
 
-    def _controls(self, ctx: StageContext, world: _World, values: np.ndarray, chosen: np.ndarray, seed_noise: float | None) -> dict[str, Any]:
+    def _controls(self, ctx: StageContext, world: _World, values: np.ndarray, chosen: np.ndarray, noise: float | None) -> dict[str, Any]:
         """Train on the agent's batch, on random ones, and on that of an agent that learned from shuffled rewards; same seed, same labels."""
         rng = ctx.rng("controls")
         shuffled_table = self._table(ctx, world, values[rng.generator("shuffle").permutation(len(values))])
@@ -195,7 +195,11 @@ class TrainAgent(Stage):
         write_text(ctx.cycle_dir / "lut" / "shuffled_curves.csv", _curves(shuffled.curves))
         random = [rng.generator("random", n).choice(len(world.ids), world.budget, replace=False) for n in range(self.settings.controls)]
         measured = self._measure(ctx, world, [chosen, shuffled.query(), *random], "control", seed=self.lut.settings.seeds)
-        return against_chance(measured[0], measured[1], measured[2:], values, seed_noise)
+        found, facts = learning(shuffled), against_chance(measured[0], measured[1], measured[2:], values, noise)
+        if found:
+            log.info("an agent with shuffled rewards: %s", found["sentence"])
+            facts["shuffled_gain"] = found["gain"]
+        return facts
 
     @staticmethod
     def _scalars(training: Reinforce, honesty: dict[str, Any]) -> dict[str, float]:

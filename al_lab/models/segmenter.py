@@ -19,7 +19,7 @@ class SegmenterOutput(NamedTuple):
 
     Attributes:
         logits: (B, C, h, w) at the head's own resolution; `upsample` brings them to a size in pixels.
-        backbone: (B, X, h', w'), the backbone's last map: what the density branch reads and an image's embedding averages.
+        backbone: (B, X, h', w'), the last map before the head: what the density branch reads and an image's embedding averages.
     """
 
     logits: Tensor
@@ -29,6 +29,13 @@ class SegmenterOutput(NamedTuple):
 def upsample(maps: Tensor, size_hw: tuple[int, int]) -> Tensor:
     """Return (B, C, H, W) float32: bilinear with corners aligned, as every loss and every utility of a segmenter wants it."""
     return F.interpolate(maps.float(), size=(int(size_hw[0]), int(size_hw[1])), mode="bilinear", align_corners=True)
+
+
+def conv_block(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, dilation: int = 1) -> nn.Sequential:
+    """Return convolution, norm and ReLU; the size is kept but for the stride. ``outputs`` is a multiple of 8."""
+    # GroupNorm, not BatchNorm: two domains, or the parts of a batch on several devices, must not change each other.
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, dilation * (kernel // 2), dilation, bias=False)
+    return nn.Sequential(conv, nn.GroupNorm(8, outputs), nn.ReLU(inplace=True))
 
 
 class SegmenterNetwork(nn.Module):

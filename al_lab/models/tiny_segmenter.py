@@ -5,13 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from al_lab.models.segmenter import SegmenterNetwork, SegmenterOutput
-
-
-def _block(inputs: int, outputs: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:
-    # GroupNorm, not BatchNorm: two domains in one batch, and a batch split over devices, must not change each other.
-    conv = nn.Conv2d(inputs, outputs, 3, stride, dilation, dilation, bias=False)
-    return nn.Sequential(conv, nn.GroupNorm(8, outputs), nn.ReLU(inplace=True))
+from al_lab.models.segmenter import SegmenterNetwork, SegmenterOutput, conv_block
 
 
 class TinySegmenter(SegmenterNetwork):
@@ -31,8 +25,8 @@ class TinySegmenter(SegmenterNetwork):
         super().__init__(num_classes, mean=(127.5, 127.5, 127.5), std=(64.0, 64.0, 64.0), head_lr=head_lr)
         stem, quarter, wide = widths
         self.backbone = nn.Sequential(
-            _block(3, stem, 2), _block(stem, quarter, 2), _block(quarter, wide), _block(wide, wide, dilation=2), _block(wide, wide, dilation=4),
-            _block(wide, wide, dilation=8))
+            conv_block(3, stem, stride=2), conv_block(stem, quarter, stride=2), conv_block(quarter, wide),
+            *(conv_block(wide, wide, dilation=rate) for rate in (2, 4, 8)))
         self.head = nn.Conv2d(wide, num_classes, 3, padding=1)
         self.add_branch(wide, branch)
 

@@ -2,15 +2,18 @@
 
 import importlib
 import inspect
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from al_lab.config import build
-from al_lab.core.errors import ConfigError, LabError, explain
+from al_lab.core.errors import ConfigError, LabError, WeightsError, explain
+from al_lab.data.dense_batch import domain_counts
 from al_lab.metrics.build import build_metrics
 from al_lab.metrics.miou import check_metrics
 
+_MANY = 10**6  # images: an epoch's part is then never less than a step
 _NUM_CLASSES = 2  # where the config names no classes; our networks take any number
 # Their trainings run with the packages and files of this machine; a cluster's nodes may have others.
 _HERE = ("al_lab.execution.inline.InlineExecutor", "al_lab.execution.local.LocalExecutor")
@@ -24,18 +27,54 @@ def check_values(config: Mapping[str, Any]) -> None:
     Raises:
         LabError: for the first object that can't be built.
     """
-    for group in ("strategy", "oracle", "executor", "objective"):
-        if config.get(group):
-            _try(group, config[group])
-    settings = _try("trainer", config["trainer"])
-    for cycle in range(int(config["budget"]["cycles"]) + 1):
-        settings.stop_step(cycle, num_images=1)  # a list of stops has one entry a cycle
+    built = {group: _try(group, config[group]) for group in ("strategy", "oracle", "executor", "objective", "trainer") if config.get(group)}
+    settings, cycles = built["trainer"], int(config["budget"]["cycles"])
+    _check_stops(settings, cycles)
+    if settings.init is not None and config["executor"]["_target_"] in _HERE and not Path(settings.init).expanduser().is_file():
+        raise WeightsError(explain(expected="a checkpoint of an earlier training", got="no such file", where=f"trainer.init={settings.init}",
+                                   do="give the model.ckpt of a run's cycle folder, or trainer.init=null"))
     if config.get("detector"):
         build_metrics(config["dataset"].get("metrics") or ())
-        _check_detector(config)
+        _check_network(config, "detector", len(config["dataset"].get("classes") or ()) or _NUM_CLASSES)
     if config.get("segmenter"):
-        dataset = build(config["dataset"])
-        check_metrics(dataset.metrics, dataset.classes)
+        _check_segmentation(config, built)
+
+
+def _check_stops(settings: Any, cycles: int) -> None:
+    """Refuse stops at which a training could not end; a list of stops has one entry a cycle."""
+    if cycles == 0 and not isinstance(settings.stop_at, int | float | None) and len(settings.stop_at) > 1:
+        raise ConfigError(explain(expected="one step, at which the only training stops", got=str(settings.stop_at), do=f"e.g. trainer.stop_at="
+                                  f"{settings.stop_at[-1]}", where="trainer.stop_at with budget.cycles=0"))
+    horizon = settings.schedule(_MANY).total_steps
+    stops = [horizon if stop is None else stop for stop in (settings.stop_step(cycle, _MANY) for cycle in range(cycles + 1))]
+    goes_on = settings.start == "continue"
+    pairs = itertools.pairwise(stops) if goes_on else ()
+    if not all(a < b for a, b in pairs) or not all(0 <= stop <= horizon for stop in stops):
+        raise ConfigError(explain(expected=f"{'rising ' if goes_on else ''}numbers up to {settings.unit}={settings.length:g}, one for each of "
+                                  f"{cycles + 1} trainings", got=str(settings.stop_at), where=f"trainer.stop_at with start={settings.start}",
+                                  do="correct trainer.stop_at or lower budget.cycles"))
+
+
+def _check_segmentation(config: Mapping[str, Any], built: Mapping[str, Any]) -> None:
+    """Hold segmenter, objective, strategy and the first training against each other."""
+    dataset, settings, objective = build(config["dataset"]), built["trainer"], built.get("objective")
+    check_metrics(dataset.metrics, dataset.classes)
+    if settings.augmentation is not None:
+        raise ConfigError(explain(expected="null", got=type(settings.augmentation).__name__, where="trainer.augmentation",
+                                  do="augmentations move boxes; segmenters are trained on plainly resized images, as RIPU and Density Matters are"))
+    if objective is not None and settings.stop_step(0, 1) != 0:
+        has_target = build(config["budget"]).initial_images(len(dataset.pool_ids)) != 0 or getattr(objective, "uses_unlabeled", True)
+        domain_counts(settings.batch_size, objective, has_source=bool(dataset.source_ids), has_target=has_target)
+    network = _check_network(config, "segmenter", len(dataset.classes))
+    if network is None:
+        return
+    lacking = [word for word in built["strategy"].needs_for(config["budget"]["unit"]) if word not in network.provides]
+    if lacking:
+        raise ConfigError(explain(expected=f"a segmenter that provides {', '.join(lacking)} (the strategy needs it)",
+                                  got=f"one that provides {', '.join(network.provides)}", where="segmenter",
+                                  do="give segmenter.branch a dim and an estimator, or choose another strategy=…"))
+    if hasattr(objective, "attach"):
+        objective.attach(network)  # it refuses a network that lacks what it trains
 
 
 def _try(group: str, node: Mapping[str, Any], **runtime: Any) -> Any:
@@ -49,14 +88,18 @@ def _try(group: str, node: Mapping[str, Any], **runtime: Any) -> Any:
                                   where=group, do=f"correct {group}.… (HYDRA_FULL_ERROR=1 shows where it failed)")) from error
 
 
-def _check_detector(config: Mapping[str, Any]) -> None:
-    """Build the network from random weights; one from elsewhere may need its classes, its weights or a download, so it is left alone."""
+def _check_network(config: Mapping[str, Any], kind: str, num_classes: int) -> Any:
+    """Build the network from random weights; one from elsewhere may need its classes, its weights or a download, so it is left alone.
+
+    Returns:
+        The network; None if it was left alone, or needs packages that the machines of a cluster may have.
+    """
     import torch  # noqa: PLC0415 - for what is refused above, it need not be imported
 
-    node = config["detector"]
+    node = config[kind]
     module, _, name = node["_target_"].rpartition(".")
     if not module.startswith("al_lab.models."):
-        return
+        return None
     trains_here = config["executor"]["_target_"] in _HERE
     if trains_here:
         _check_file(node)
@@ -65,10 +108,11 @@ def _check_detector(config: Mapping[str, Any]) -> None:
         bare["weights"] = None  # its default may be a download
     try:
         with torch.random.fork_rng(devices=[]):
-            _try("detector", bare, num_classes=len(config["dataset"].get("classes") or ()) or _NUM_CLASSES)
+            return _try(kind, bare, num_classes=num_classes)
     except LabError as error:
         if trains_here or not isinstance(error.__cause__, ImportError):
             raise
+        return None
 
 
 def _without_weights(node: Any) -> Any:

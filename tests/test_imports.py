@@ -19,7 +19,7 @@ LAYERS: dict[str, set[str]] = {
     "learners": CONFIG | {"data", "models", "objectives"},
     "stages": CONFIG | {"data", "execution", "metrics", "acquisition", "learners"},
     "strategies": CONFIG | {"data", "execution", "metrics", "acquisition", "learners", "stages"},
-    "rehearsal": CONFIG | {"metrics", "models"}, "progress": CORE, "publish": CONFIG | {"reporting"},
+    "rehearsal": CONFIG | {"data", "metrics", "models"}, "progress": CORE, "publish": CONFIG | {"reporting"},
 }
 EVERYTHING = {"campaign", "benchmarks", "sweep", "command"}  # the top of the house
 THIRD_PARTY = {

@@ -36,7 +36,7 @@ class _StandIn(types.ModuleType):
                     expected=f"only the mmcv ops {', '.join(sorted(_PROVIDED))}",
                     got=f"a model that calls {name!r}",
                     where=_NAME,
-                    do="choose a detector without it, or compile mmcv with its ops (a compiled mmcv._ext is used when present)",
+                    do="choose a network without it, or compile mmcv with its ops (a compiled mmcv._ext is used when present)",
                 )
             )
 
@@ -179,12 +179,12 @@ def install() -> bool:
 
 
 def not_installed(error: ImportError) -> ConfigError:
-    """Say how to get mmcv and mmdet."""
+    """Say how to get mmcv, mmdet and mmsegmentation."""
     return ConfigError(
         explain(
-            expected="mmcv and mmdet for this detector",
+            expected="mmcv, mmdet and mmsegmentation for this network",
             got=str(error),
             where="al_lab.models",
-            do="install the extra 'mm' (make setup does), or choose detector=tiny",
+            do="install the extra 'mm' (make setup does), or choose detector=tiny (segmenter=tiny)",
         )
     )

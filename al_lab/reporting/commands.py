@@ -15,6 +15,13 @@ def reproduce(run: Run) -> str:
     return _command(_overrides(run) or [f"strategy={run.strategy}", *_dataset(run), f"seed={run.seed}"])
 
 
+def changed(run: Run, *overrides: str) -> str:
+    """Return the run's command with other values: another setting makes another run folder."""
+    left_out = {"name", "restart", *map(_key, overrides)}
+    kept = _overrides(run) or [f"strategy={run.strategy}", *_dataset(run), f"seed={run.seed}"]
+    return _command([*(o for o in kept if _key(o) not in left_out), *overrides])
+
+
 def random_line(run: Run, seeds: Sequence[int] = ()) -> str:
     """Return the command that makes the random line of the same protocol."""
     return _command(["strategy=random", *_shared(run), _seeds(seeds or [run.seed])])

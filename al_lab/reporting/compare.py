@@ -11,6 +11,7 @@ from al_lab.reporting.class_gain import gain_section
 from al_lab.reporting.find import find_runs
 from al_lab.reporting.flips import compared_flips_section
 from al_lab.reporting.labels import FULL_DATA, differing
+from al_lab.reporting.mgral import compared_mgral_section
 from al_lab.reporting.page import Headline, Page, Picture, Section, slug
 from al_lab.reporting.pool_figures import embedding, utility_histograms
 from al_lab.reporting.protocol import COMPARED, Series, baseline, check_one_protocol, fingerprint, full_data, group_runs
@@ -80,8 +81,9 @@ def build_comparison(runs: Sequence[Run], method: parts.Method = "pca", levels: 
         tables = [summary_table(lines, full, metric), _pairs(lines, metric)]
         sections.append(Section("summary", "Who is better", tables=[table for table in tables if table.rows]))
     sections += [levels_section(lines, full, metric, levels), classes_section(lines, metric), gain_section(lines, metric),
-                 distribution_section(lines), _images(lines), _utilities(lines), compared_flips_section(lines, _MAX_SHOWN),
-                 pseudo_section(lines, metric), _embeddings(lines, method), _costs(lines), _settings(runs, lines, full, _methods(groups, compared))]
+                 distribution_section(lines), _images(lines), _utilities(lines), compared_mgral_section(lines),
+                 compared_flips_section(lines, _MAX_SHOWN), pseudo_section(lines, metric), _embeddings(lines, method), _costs(lines),
+                 _settings(runs, lines, full, _methods(groups, compared))]
     status = f"{len(runs)} runs" if all(r.is_complete for r in runs) else f"{sum(r.is_complete for r in runs)} of {len(runs)} runs complete"
     names = ", ".join(s.label for s in lines)
     reference = next((r for r in runs if not r.is_full), runs[0])

@@ -12,6 +12,7 @@ from al_lab.reporting import run_sections as parts
 from al_lab.reporting.find import read_run
 from al_lab.reporting.flips import flips_section
 from al_lab.reporting.labels import FULL_DATA, is_supervised
+from al_lab.reporting.mgral import mgral_sections
 from al_lab.reporting.page import Headline, Page
 from al_lab.reporting.protocol import COMPARED, Series, baseline, check_one_protocol, full_data, group_runs, same_protocol, training_of
 from al_lab.reporting.pseudo import pseudo_section
@@ -79,7 +80,7 @@ def build_page(run: Run, family: Sequence[Run], method: parts.Method = "pca", le
         curve.tables.append(curve_table([Series(own.label, own.strategy, (run,))], None, metric))
     single = [Series(own.label, own.strategy, (run,))]
     sections = [curve, levels_section(lines, full, metric, levels), classes_section(single, metric), distribution_section(single),
-                parts.images_section(run), parts.utilities_section(run), flips_section(run), pseudo_section(single),
+                parts.images_section(run), parts.utilities_section(run), *mgral_sections(run), flips_section(run), pseudo_section(single),
                 parts.embedding_section(run, method), parts.cost_section(run), parts.times_section(run), parts.settings_section(run)]
     subtitle = f"{run.dataset} · {run.name} · seed {run.seed}" + (f" · protocol {run.config['protocol']}" if run.config.get("protocol") else "")
     title = f"Full data on {run.dataset}" if run.is_full else f"{run.strategy} on {run.dataset}"

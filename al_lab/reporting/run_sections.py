@@ -10,6 +10,7 @@ import yaml
 
 from al_lab.core.pool import INITIAL
 from al_lab.reporting import commands, figures, pool_figures
+from al_lab.reporting.lut import agent_scores
 from al_lab.reporting.mosaic import MAX_PER_CYCLE, class_colors, tiles
 from al_lab.reporting.page import Picture, Section, Sheet
 from al_lab.reporting.run_folder import Run
@@ -102,8 +103,11 @@ def utility_panel(run: Run, cycle: int, title: str = "") -> pool_figures.Utility
     candidates = run.candidates(cycle)
     if candidates is None or len(candidates) == 0:
         return None
+    scores = agent_scores(run, cycle)  # MGRAL's agent scores the pool after it was proposed
     bought = np.asarray([c.utility for c in run.bought(cycle) if c.utility is not None], float)
     bought = bought[np.isfinite(bought)]
+    if scores is not None:
+        return pool_figures.UtilityPanel(title or f"cycle {cycle}", scores, bought)
     is_joint = np.ptp(candidates.utility) == 0 and len(bought) > 0 and np.ptp(bought) > 0  # k-center: a utility arises in select only
     return pool_figures.UtilityPanel(title or f"cycle {cycle}", np.zeros(0) if is_joint else candidates.utility, bought)
 

@@ -4,26 +4,21 @@ Shapes: N points, D dimensions, K centers, B picks, F points of the front.
 
 A pick only depends on the points of largest radius. So take the F points of largest radius (the *front*), pick among them while the best
 beats every point outside, and only then update all N points for the whole block of new centers: the features are streamed once a block
-instead of once a pick, and no N x N matrix exists.
+instead of once a pick, and no N x N matrix exists. Of the N points only those are touched that a center may be near to (`Tiles`).
 
 Exactness: squared distances are sums of squared float32 differences, never |x|^2 + |c|^2 - 2 x.c, so their error is *relative*: at most
 (D + 8) u. Points that this error can't tell apart (and only they) are compared in float64. The order is that of the textbook loop in
 float64 on the same float32 features.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-try:
-    import numba
-except ImportError:
-    numba = None  # type: ignore[assignment]
+from al_lab.acquisition.tiles import Tiles, lower_all, numba, padded, tiled
 
-_UNIT = float(np.finfo(np.float32).eps) / 2  # unit roundoff u of float32
-_STEP = 16  # dimensions added between two looks at whether a center is too far already; features are padded to a multiple
-_TILE = 64  # points updated at once; neighbors in an image are often neighbors in feature space, so whole tiles are passed over
+_PAIRS = 1 << 17  # points times centers compared in float64 at once
 
 
 @dataclass(frozen=True)
@@ -51,7 +46,8 @@ def density_greedy(features: np.ndarray, density: np.ndarray | float, budget: in
     densities changes nothing. Equal radii go to the smallest ``tie_key``. Time O((|bought| + B) N D), memory O(N D).
 
     Args:
-        features: (N, D) real, candidates and bought points; used as float32. Normalize them before, if at all.
+        features: (N, D) real, candidates and bought points; used as float32. Normalize them before, if at all. Much faster if rows that
+            follow each other are alike, as pixels in `spatial_order` are.
         density: (N,) > 0, or one number for all.
         budget: how many to pick; if fewer candidates are left, all of them are.
         bought: rows that are centers already (s_0).
@@ -116,17 +112,17 @@ class _Greedy:
     def __init__(self, features: np.ndarray, density: np.ndarray, rows: np.ndarray, bought: np.ndarray, key: np.ndarray, front: int,
                  compiled: bool) -> None:
         self.rows, self.key, self.front = rows, key[rows], front
-        self._lower = _lower_compiled if compiled else _lower
-        dim = features.shape[1]
-        self.x_ND = _padded(features[rows])
-        self.x_TDP = _tiled(self.x_ND)
+        self.compiled = compiled
+        self.x_ND = padded(features[rows])
+        self.tiles = Tiles(self.x_ND, compiled)
         self.density_N = density[rows]
-        self.slack = 3 * (dim + 8) * _UNIT  # two values farther apart than this, relatively, are in that order
+        self.slack = self.tiles.slack  # two values farther apart than this, relatively, are in that order
         self.radius_N = np.full(len(rows), np.inf, np.float32)
-        self.center_KD, self.center_density_K = _padded(features[bought]), density[bought]
+        self.center_KD, self.center_density_K = padded(features[bought]), density[bought]
         # Only ratios of densities matter: measured in their geometric mean, 1/d stays in float32's range.
         self.unit = float(np.exp(np.log(density).mean())) if len(density) else 1.0
-        self._settle(self.center_KD, self.center_density_K)
+        mixed = np.random.default_rng(0).permutation(len(bought))  # the first ones are then everywhere, and most others near nothing
+        self._settle(self.center_KD[mixed], self.center_density_K[mixed])
         self._exact_N = np.full(len(rows), np.inf)  # float64 radius over the first `_seen` centers, where it was needed
         self._seen_N = np.zeros(len(rows), np.int64)
         self.num = self.num_bought = len(bought)
@@ -136,6 +132,7 @@ class _Greedy:
         grown = np.empty((self.num + budget, self.x_ND.shape[1]), np.float32)
         grown[: self.num] = self.center_KD
         self.center_KD, self.center_density_K = grown, np.concatenate([self.center_density_K, np.zeros(budget)])
+        self.center_sq_K = np.concatenate([(grown[: self.num] ** 2).sum(1), np.zeros(budget, np.float32)])
         self.picks_B, self.radius_B = picks, radius
         if budget and not self.num:
             self._append(int(self.key.argmin()) if first is None else first, np.inf)
@@ -151,6 +148,7 @@ class _Greedy:
         pick = self.num - self.num_bought
         self.picks_B[pick], self.radius_B[pick] = position, radius
         self.center_KD[self.num], self.center_density_K[self.num] = self.x_ND[position], self.density_N[position]
+        self.center_sq_K[self.num] = self.x_ND[position] @ self.x_ND[position]
         self.num += 1
 
     def _settle_from(self, before: int) -> None:
@@ -159,13 +157,13 @@ class _Greedy:
         self.radius_N[self.picks_B[before - self.num_bought : self.num - self.num_bought]] = -np.inf
 
     def _settle(self, c_KD: np.ndarray, density_K: np.ndarray) -> None:
-        self._lower(self.radius_N, self.x_TDP, c_KD, (self.unit / density_K).astype(np.float32))
+        self.tiles.lower(self.radius_N, c_KD, (self.unit / density_K).astype(np.float32))
 
     def _pick_block(self) -> bool:
         """Append at least one center: all that can be decided among the candidates of the front. False if all is decided."""
         positions, outside = _largest(self.radius_N, self.front)
         x_FD, radius_F = self.x_ND[positions], self.radius_N[positions]
-        x_TDP = _tiled(x_FD)
+        x_TDP = tiled(x_FD)
         inverse_F = (self.unit / self.density_N[positions]).astype(np.float32)
         picked = False
         while self.num < len(self.center_KD):
@@ -175,17 +173,17 @@ class _Greedy:
                     return self._pick_among_all(best)
                 return True
             tied = np.flatnonzero(radius_F >= best * (1 - self.slack))
-            at = int(tied[0]) if len(tied) == 1 else int(tied[self._first_of(positions[tied])])
+            at = int(tied[0]) if len(tied) == 1 else int(tied[self._first_of(positions[tied], best)])
             self._append(int(positions[at]), float(radius_F[at]))
             picked = True
-            self._lower(radius_F, x_TDP, x_FD[at : at + 1], inverse_F[at : at + 1])
+            lower_all(radius_F, x_TDP, x_FD[at : at + 1], inverse_F[at : at + 1], self.compiled)
             radius_F[at] = -np.inf
         return True
 
     def _pick_among_all(self, best: float) -> bool:
         if best > 0:
             tied = np.flatnonzero(self.radius_N >= best * (1 - self.slack))
-            at = int(tied[self._first_of(tied)])
+            at = int(tied[self._first_of(tied, best)])
             self._append(at, float(self.radius_N[at]))
             return True
         # Every candidate left lies on a center: buying one changes nothing, so the rest goes by the tie key alone.
@@ -194,26 +192,28 @@ class _Greedy:
             self._append(int(position), 0.0)
         return False
 
-    def _first_of(self, positions: np.ndarray) -> int:
-        """Return which of the positions has the largest radius in float64; of equal ones, the smallest tie key's."""
-        for position in positions:
-            seen = self._seen_N[position]
-            if seen < self.num:  # a point met before only needs the centers since then
-                difference = self.center_KD[seen : self.num].astype(np.float64) - self.x_ND[position]
-                newer = ((difference**2).sum(1) / self.center_density_K[seen : self.num]).min()
-                self._exact_N[position] = min(self._exact_N[position], newer)
+    def _first_of(self, positions: np.ndarray, best: float) -> int:
+        """Return which of the positions has the largest radius in float64; of equal ones, the smallest tie key's. None is above ``best``."""
+        seen_P = self._seen_N[positions]
+        for seen in np.unique(seen_P):  # a point met before only needs the centers since then
+            if seen < self.num:
+                self._measure(positions[seen_P == seen], int(seen), best)
         self._seen_N[positions] = self.num
         exact = self._exact_N[positions]
-        best = np.flatnonzero(exact == exact.max())
-        return int(best[self.key[positions[best]].argmin()])
+        tied = np.flatnonzero(exact == exact.max())
+        return int(tied[self.key[positions[tied]].argmin()])
 
-
-def _padded(features: np.ndarray) -> np.ndarray:
-    """Return float32 features with zero columns up to a multiple of `_STEP`."""
-    n, dim = features.shape
-    out = np.zeros((n, max(1, -(-dim // _STEP)) * _STEP), np.float32)
-    out[:, :dim] = features
-    return out
+    def _measure(self, positions: np.ndarray, seen: int, best: float) -> None:
+        """Let the centers from number ``seen`` on count for some candidates, in float64."""
+        c_KD, density_K = self.center_KD[seen : self.num], self.center_density_K[seen : self.num]
+        for some in np.array_split(positions, -(-len(positions) * len(c_KD) // _PAIRS)):
+            x_PD = self.x_ND[some]
+            # A product says cheaply, to an absolute error, which centers may be as near as ``best``; only their differences are squared.
+            size_PK = self.center_sq_K[seen : self.num] + (x_PD**2).sum(1)[:, None]
+            least_PK = (size_PK * (1 - self.slack) - 2 * (x_PD @ c_KD.T)) / density_K
+            point, center = np.nonzero(least_PK * (1 - self.slack) <= best * (1 + self.slack) / self.unit)
+            difference = c_KD[center].astype(np.float64) - x_PD[point]
+            np.minimum.at(self._exact_N, some[point], (difference**2).sum(1) / density_K[center])
 
 
 def _largest(values: np.ndarray, count: int) -> tuple[np.ndarray, float]:
@@ -222,59 +222,3 @@ def _largest(values: np.ndarray, count: int) -> tuple[np.ndarray, float]:
         return np.flatnonzero(values > -np.inf), -np.inf
     order = np.argpartition(values, len(values) - count - 1)[-count - 1 :]
     return order[1:][values[order[1:]] > -np.inf], float(values[order[0]])
-
-
-def _tiled(x_ND: np.ndarray) -> np.ndarray:
-    """Return (T, D, `_TILE`): points by tiles, one dimension of a tile side by side; the last tile is filled up with zeros."""
-    n, dim = x_ND.shape
-    out = np.zeros((-(-n // _TILE), dim, _TILE), np.float32)
-    full = n // _TILE
-    out[:full] = x_ND[: full * _TILE].reshape(full, _TILE, dim).transpose(0, 2, 1)
-    if full < len(out):
-        out[full, :, : n - full * _TILE] = x_ND[full * _TILE :].T
-    return out
-
-
-def _lower(radius_N: np.ndarray, x_TDP: np.ndarray, c_KD: np.ndarray, inverse_K: np.ndarray) -> None:
-    """Lower every radius, in place: r_n = min(r_n, |x_n - c_k|^2 inverse_k) over k."""
-    for tile in range(len(x_TDP)):
-        block_N = radius_N[tile * _TILE : (tile + 1) * _TILE]
-        for c_D, inverse in zip(c_KD, inverse_K, strict=True):
-            difference_DP = x_TDP[tile] - c_D[:, None]
-            np.minimum(block_N, ((difference_DP**2).sum(0) * inverse)[: len(block_N)], out=block_N)
-
-
-_lower_compiled: Callable[..., None] = _lower
-if numba is not None:
-
-    @numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
-    def _lower_by_tiles(radius_N, x_TDP, c_KD, inverse_K):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-        dim = x_TDP.shape[1]
-        sq, radius = np.empty(_TILE, np.float32), np.empty(_TILE, np.float32)
-        for tile in range(len(x_TDP)):
-            start = tile * _TILE
-            num = min(_TILE, len(radius_N) - start)
-            radius[:] = -np.inf
-            radius[:num] = radius_N[start : start + num]
-            for k in range(len(c_KD)):
-                inverse, c = inverse_K[k], c_KD[k]
-                sq[:] = 0
-                for d in range(0, dim, 8):  # eight at once: the sums stay in registers
-                    x0, x1, x2, x3 = x_TDP[tile, d], x_TDP[tile, d + 1], x_TDP[tile, d + 2], x_TDP[tile, d + 3]
-                    x4, x5, x6, x7 = x_TDP[tile, d + 4], x_TDP[tile, d + 5], x_TDP[tile, d + 6], x_TDP[tile, d + 7]
-                    c0, c1, c2, c3, c4, c5, c6, c7 = c[d], c[d + 1], c[d + 2], c[d + 3], c[d + 4], c[d + 5], c[d + 6], c[d + 7]
-                    for n in range(_TILE):
-                        z0, z1, z2, z3, z4, z5, z6, z7 = (x0[n] - c0, x1[n] - c1, x2[n] - c2, x3[n] - c3, x4[n] - c4, x5[n] - c5,
-                                                          x6[n] - c6, x7[n] - c7)
-                        sq[n] += ((z0 * z0 + z1 * z1) + (z2 * z2 + z3 * z3)) + ((z4 * z4 + z5 * z5) + (z6 * z6 + z7 * z7))
-                    if d % 16 == 8:
-                        num_near = 0
-                        for n in range(_TILE):
-                            num_near += sq[n] * inverse < radius[n]
-                        if num_near == 0:  # sums only grow: this center is too far from the whole tile
-                            break
-                for n in range(_TILE):
-                    radius[n] = min(radius[n], sq[n] * inverse if num_near else radius[n])
-            radius_N[start : start + num] = radius[:num]
-
-    _lower_compiled = _lower_by_tiles

@@ -153,7 +153,7 @@ def pick_windows(utility_HW: np.ndarray, budget: int, suppress_px: int, closed_H
         utility_HW: real; no NaN. -inf is never picked.
         budget: how many; fewer if nothing is open any more.
         suppress_px: Chebyshev distance up to which no other center may be.
-        closed_HW: (H, W) bool, what may not be a center: what `closed_by` returned of earlier cycles. Not changed.
+        closed_HW: (H, W) bool, what may not be a center because of earlier cycles: `closed_by`. Not changed.
         tie_key_HW: (H, W) sortable unique numbers; equal utilities go to the smallest. Default: smallest column, then smallest row.
         compiled: whether numba walks; default if it is installed. Same picks either way.
 
@@ -230,6 +230,15 @@ def window_mask(center: np.ndarray, size_hw: tuple[int, int], radius_px: int) ->
     for sign, rows, columns in ((1, top, left), (-1, top, right), (-1, bottom, left), (1, bottom, right)):
         np.add.at(corner, (rows, columns), sign)
     return corner[:-1, :-1].cumsum(0).cumsum(1) > 0
+
+
+def closed_by(bought_HW: np.ndarray, reach_px: int) -> np.ndarray:
+    """Return (H, W) bool: every pixel within ``reach_px`` (Chebyshev) of a bought one.
+
+    With windows of radius k bought and 2k suppressed around their centers, what earlier cycles suppressed is what lies within k of the
+    windows; with single pixels bought and k suppressed, what lies within k of them.
+    """
+    return (window_sum(torch.from_numpy(bought_HW), reach_px) > 0).numpy()
 
 
 def within_pixels(center: np.ndarray, size_hw: tuple[int, int], radius_px: int, budget_px: int) -> int:

@@ -12,6 +12,7 @@ Deviations: errors are scaled to 0..1 by the smallest and largest of the image (
 """
 
 import math
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -22,6 +23,9 @@ from al_lab.acquisition.uncertainty import margin
 from al_lab.core.rng import Rng
 
 BETA, TAU = math.exp(2.4), 0.25
+Scale = Literal["minmax", "robust", "none"]
+SCALES: tuple[str, ...] = get_args(Scale)
+_ROBUST = (0.01, 0.99)
 
 
 def informativeness(probs_CHW: Tensor) -> Tensor:
@@ -65,7 +69,7 @@ def candidates(informativeness_HW: Tensor, budget: int, alpha: float, bought_HW:
     return best_pixels(informativeness_HW, math.ceil(alpha * budget), bought_HW, tie_rng)
 
 
-def coverage_density(error_HW: Tensor, beta: float = BETA, tau: float = TAU, scale: bool = True) -> Tensor:
+def coverage_density(error_HW: Tensor, beta: float = BETA, tau: float = TAU, scale: Scale = "minmax") -> Tensor:
     """Return d = beta exp(-e / tau) of each location, with e scaled to 0..1 within the image; float64, > 0.
 
     A constant map scales to 0, so its density is beta everywhere.
@@ -74,12 +78,13 @@ def coverage_density(error_HW: Tensor, beta: float = BETA, tau: float = TAU, sca
         error_HW: reconstruction errors |Fhat - F|^2 >= 0.
         beta: a factor of all densities; the order of a greedy selection does not depend on it.
         tau: small values spread densities over a factor of e^(1 / tau).
-        scale: (e - min) / (max - min); off takes e as it is.
+        scale: ``minmax``: (e - min) / (max - min); ``robust``: the same with the 1 % and 99 % quantiles, clipped to 0..1, so that one
+            outlier can't squeeze all the others towards beta; ``none``: e as it is.
     """
     error_HW = error_HW.double()
-    if scale:
-        least, most = error_HW.amin(), error_HW.amax()
-        error_HW = (error_HW - least) / torch.where(most > least, most - least, 1.0)
+    if scale != "none":
+        least, most = (error_HW.amin(), error_HW.amax()) if scale == "minmax" else error_HW.reshape(-1).quantile(error_HW.new_tensor(_ROBUST))
+        error_HW = ((error_HW - least) / torch.where(most > least, most - least, 1.0)).clamp(0, 1)
     return beta * (-error_HW / tau).exp()
 
 

@@ -108,6 +108,13 @@ def test_windows_of_all_cycles_never_overlap():
     assert bought.max() == 1
 
 
+@pytest.mark.parametrize(("label", "suppress"), [(1, 2), (2, 4), (0, 3)])
+def test_closed_by_bought_pixels_is_what_was_suppressed(label, suppress):
+    center = np.random.default_rng(2).choice(20 * 31, 6, replace=False)
+    bought = regions.window_mask(center, (20, 31), label)
+    np.testing.assert_array_equal(regions.closed_by(bought, suppress - label), regions.window_mask(center, (20, 31), suppress))
+
+
 def test_what_cannot_be_picked():
     utility = np.array([[-np.inf, 1.0], [0.0, 2.0]])
     closed = np.array([[False, True], [False, False]])

@@ -40,8 +40,15 @@ def test_t5_density():
     errors = torch.tensor([[0, 0.5, 1], [2, 1.5, 0.25]])
     expected = [[11.023176, 4.055200, 1.491825], [0.201897, 0.548812, 6.685894]]
     np.testing.assert_allclose(S.coverage_density(errors), expected, atol=1e-6)
-    np.testing.assert_allclose(S.coverage_density(torch.tensor([[0.1, 0.5]], dtype=torch.float64), scale=False), [[7.389056, 1.491825]], atol=1e-6)
+    np.testing.assert_allclose(S.coverage_density(torch.tensor([[0.1, 0.5]], dtype=torch.float64), scale="none"), [[7.389056, 1.491825]], atol=1e-6)
     np.testing.assert_allclose(S.coverage_density(torch.full((2, 2), 3.0)), np.full((2, 2), 11.023176), atol=1e-6)
+
+
+def test_an_outlier_squeezes_no_robust_density():
+    errors = torch.cat([torch.linspace(0, 1, 999, dtype=torch.float64), torch.tensor([1e6], dtype=torch.float64)]).reshape(40, 25)
+    squeezed, robust = S.coverage_density(errors), S.coverage_density(errors, scale="robust")
+    assert squeezed.reshape(-1)[:-1].min() > 11 and robust[-1, -1] == robust.min() == pytest.approx(0.201897, abs=1e-6)
+    assert robust.reshape(-1)[499] == pytest.approx(11.023176 * np.exp(-0.5 / 0.25), rel=0.01)
 
 
 def test_t10_upsampling():

@@ -18,7 +18,8 @@ def test_amounts_may_differ_by_cycle():
 @pytest.mark.parametrize(("kwargs", "message"), [
     ({"unit": "images"}, "budget.unit"), ({"initial": -1}, "budget.initial"), ({"per_cycle": 1.5}, "2 % is 0.02"),
     ({"initial": "all"}, "annotated"),
-    ({"unit": "box", "per_cycle": 0.1}, "a number of boxes"), ({"unit": "pixel", "per_cycle": 0.1}, "set budget.scope=image"), ({"per_cycle": [1], "cycles": 2}, "2 amounts"), ({"scope": "image"}, "scope")])
+    ({"unit": "box", "per_cycle": 0.1}, "a number of boxes"),
+    ({"unit": "pixel", "per_cycle": 0.1}, "set budget.scope=image"), ({"per_cycle": [1], "cycles": 2}, "2 amounts"), ({"scope": "image"}, "scope")])
 def test_nonsense_is_refused(kwargs, message):
     with pytest.raises(ConfigError, match=message):
         Budget(**kwargs)

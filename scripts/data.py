@@ -15,8 +15,12 @@ examples:
   python scripts/data.py verify dataset=voc_folder dataset.root=photos
   python scripts/data.py verify dataset=coco --headers
   python scripts/data.py stats dataset=shapes --json
+  python scripts/data.py verify dataset=segmentation_folder dataset.root=photos dataset.source=drawings
   python scripts/data.py download voc --data-dir data
 """
+# What can be downloaded (or is asked for, where it needs an account), and the overrides under which it is checked.
+_GROUPS = {"voc": "dataset=voc", "coco": "dataset=coco", "coco2014": "dataset=coco dataset.year=2014", "gtav": "dataset=gtav_cityscapes",
+           "synthia": "dataset=synthia_cityscapes", "cityscapes": "dataset=gtav_cityscapes"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,13 +56,13 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--json", action="store_true", help="all findings as JSON")
     verify.set_defaults(run=_verify)
 
-    stats = commands.add_parser("stats", help="count images, boxes and sizes per split and class")
+    stats = commands.add_parser("stats", help="count images, boxes or pixels, and sizes per split and class")
     stats.add_argument("overrides", nargs="*", metavar="dataset=…", help="as for run.py; without any: the default dataset")
     stats.add_argument("--json", action="store_true", help="as JSON")
     stats.set_defaults(run=_stats)
 
-    download = commands.add_parser("download", help="fetch and unpack an official dataset (goes on where it stopped)")
-    download.add_argument("name", choices=("voc", "coco", "coco2014"))
+    download = commands.add_parser("download", help="fetch and unpack an official dataset (goes on where it stopped), or say where to get it")
+    download.add_argument("name", choices=tuple(_GROUPS))
     download.add_argument("--data-dir", type=Path, default=None, help="default: runtime.data_dir")
     download.add_argument("--keep-archives", action="store_true", help="keep the archives after unpacking")
     download.set_defaults(run=_download)
@@ -82,9 +86,10 @@ def _verify(args: argparse.Namespace) -> int:
     else:
         if findings:
             print(format_findings(findings, args.limit))
-        images = len(dataset.pool_ids) + len(dataset.val_ids) + len(dataset.test_ids)
-        print(f"{dataset.name}: pool {len(dataset.pool_ids)}, val {len(dataset.val_ids)}, test {len(dataset.test_ids)} images, "
-              f"{len(dataset.classes)} classes; {images} looked at, {len(findings)} findings, {errors} errors")  # fmt: skip
+        splits = {split: len(ids) for split, ids in dataset.splits().items()}
+        counts = ", ".join(f"{split} {count}" for split, count in splits.items())
+        print(f"{dataset.name}: {counts} images, {len(dataset.classes)} classes; {sum(splits.values())} looked at, "
+              f"{len(findings)} findings, {errors} errors")  # fmt: skip
     return 1 if errors else 0
 
 
@@ -103,8 +108,7 @@ def _download(args: argparse.Namespace) -> int:
 
     data_dir = args.data_dir or Path(compose()["runtime"]["data_dir"])
     download(args.name, data_dir, args.keep_archives, _bytes)
-    group = "dataset=coco dataset.year=2014" if args.name == "coco2014" else f"dataset={args.name}"
-    print(f"done; check it: python scripts/data.py verify {group} runtime.data_dir={data_dir}")
+    print(f"done; check it: python scripts/data.py verify {_GROUPS[args.name]} runtime.data_dir={data_dir}")
     return 0
 
 

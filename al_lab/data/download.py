@@ -32,11 +32,13 @@ class Archive:
         url: where it is.
         below: folder of data_dir it is extracted into.
         md5: from torchvision.datasets.voc; None where none is published (counts are checked when the data is opened).
+        by_hand: ``url`` is a page that wants an account; a person puts the file where archives lie.
     """
 
     url: str
     below: str = "."
     md5: str | None = None
+    by_hand: bool = False
 
     @property
     def file(self) -> str:
@@ -46,6 +48,8 @@ class Archive:
 
 _VOC = "https://thor.robots.ox.ac.uk/pascal/VOC"  # the mirror torchvision uses
 _COCO = "http://images.cocodataset.org"
+_GTAV = "https://download.visinf.tu-darmstadt.de/data/from_games/data"
+_CITYSCAPES = "https://www.cityscapes-dataset.com/downloads"
 ARCHIVES: dict[str, tuple[Archive, ...]] = {
     "voc": (
         Archive(f"{_VOC}/voc2007/VOCtrainval_06-Nov-2007.tar", md5="c52e279531787c972589f7e41ab4ae64"),
@@ -63,6 +67,12 @@ ARCHIVES: dict[str, tuple[Archive, ...]] = {
         Archive(f"{_COCO}/zips/val2017.zip", "coco"),
         Archive(f"{_COCO}/zips/train2014.zip", "coco"),
     ),
+    "gtav": tuple(Archive(f"{_GTAV}/{n:02d}_{kind}.zip", "gtav") for kind in ("labels", "images") for n in range(1, 11)),
+    "cityscapes": (
+        Archive(f"{_CITYSCAPES}/gtFine_trainvaltest.zip", "cityscapes", by_hand=True),
+        Archive(f"{_CITYSCAPES}/leftImg8bit_trainvaltest.zip", "cityscapes", by_hand=True),
+    ),
+    "synthia": (Archive("https://synthia-dataset.net/downloads/SYNTHIA_RAND_CITYSCAPES.rar", "synthia", by_hand=True),),
 }
 
 
@@ -84,6 +94,15 @@ def download(name: str, data_dir: Path, keep_archives: bool = False, progress: P
         if done.exists():
             log.info("%s is extracted already (%s)", archive.file, done)
             continue
+        if not path.exists() and archive.by_hand:
+            raise DataError(
+                explain(
+                    expected=f"{archive.file}, which its owners give out themselves",
+                    got="no such file",
+                    where=str(path),
+                    do=f"get it at {archive.url.removesuffix(archive.file)} (an account may be needed), put it there and run the same command again",
+                )
+            )
         if not path.exists():
             fetch(archive.url, path, progress)
         check_md5(path, archive.md5)
@@ -159,6 +178,15 @@ def extract(path: Path, folder: Path) -> None:
     Raises:
         DataError: if the archive is damaged, or a member would be written outside the folder.
     """
+    if path.suffix == ".rar":
+        raise DataError(
+            explain(
+                expected="an archive that Python can unpack",
+                got="a RAR file",
+                where=str(path),
+                do=f"unpack it yourself: mkdir -p '{folder}' && unrar x '{path}' '{folder}/'",
+            )
+        )
     folder.mkdir(parents=True, exist_ok=True)
     try:
         if zipfile.is_zipfile(path):

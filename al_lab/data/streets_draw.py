@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from al_lab.core.rng import Rng
 from al_lab.data.dense_transforms import VOID
 
-VERSION = 1  # raise it when a drawing changes: the folder's name changes with it
+VERSION = 2  # raise it when a drawing changes: the folder's name changes with it
 
 CLASSES = ("sky", "building", "road", "sidewalk", "car", "pole", "sign", "person")
 SKY, BUILDING, ROAD, SIDEWALK, CAR, POLE, SIGN, PERSON = range(len(CLASSES))
@@ -26,9 +26,9 @@ DomainName = Literal["source", "target"]
 _PAINTS = ("sky", "facade", "asphalt", "paving", "marking", "body", "glass", "wheel", "steel", "plate", "cloth", "skin", "hood")
 _Palette = dict[str, tuple[tuple[int, int, int], ...]]
 _SOURCE_COLORS: _Palette = {
-    "sky": ((120, 180, 240),), "facade": ((180, 120, 90), (200, 150, 110), (160, 100, 90)), "asphalt": ((90, 90, 100),),
+    "sky": ((120, 180, 240), (200, 215, 235)), "facade": ((180, 120, 90), (200, 150, 110), (160, 100, 90)), "asphalt": ((90, 90, 100),),
     "paving": ((200, 185, 170),), "marking": ((250, 250, 250),), "glass": ((60, 80, 120),), "wheel": ((20, 20, 20),),
-    "body": ((220, 30, 30), (30, 60, 220), (240, 240, 60), (30, 160, 60)), "steel": ((60, 60, 60),),
+    "body": ((220, 30, 30), (30, 60, 220), (240, 240, 60), (240, 240, 240), (50, 50, 60)), "steel": ((60, 60, 60),),
     "plate": ((250, 200, 30), (230, 40, 40), (40, 90, 230)), "cloth": ((230, 90, 30), (150, 40, 180), (30, 180, 190)),
     "skin": ((240, 190, 150),),
 }  # fmt: skip
@@ -85,7 +85,8 @@ def draw_street(data_seed: int, domain: DomainName, split: str, number: int, siz
     colors = _SOURCE_COLORS if domain == "source" else _TARGET_COLORS
     generator = rng.generator("paint")
     flat = np.array([colors[part.paint][generator.integers(len(colors[part.paint]))] for part in parts], np.float64)
-    if domain == "source":
+    if domain == "source":  # flat: one color a part, one light a picture
+        flat = np.clip((flat + generator.normal(0, 10, flat.shape)) * generator.uniform(0.6, 1.1), 0, 255)
         return Street(flat[which_HW].astype(np.uint8), label_HW)
     return Street(_photograph(generator, parts, which_HW, flat), label_HW)
 
@@ -211,7 +212,7 @@ def _photograph(rng: np.random.Generator, parts: list[_Part], which_HW: np.ndarr
         canvas *= rng.uniform(0.45, 0.65) * np.array([0.9, 0.95, 1.25])
     canvas *= rng.uniform(0.94, 1.06, 3)
     blurred = Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(rng.uniform(0.4, 0.9)))
-    noisy = np.asarray(blurred, np.float64) + rng.normal(0, rng.uniform(3, 9), (height, width, 3))
+    noisy = np.asarray(blurred, np.float64) + rng.normal(0, rng.uniform(2, 6), (height, width, 3))
     return np.clip(noisy, 0, 255).astype(np.uint8)
 
 

@@ -1,7 +1,7 @@
 """SYNTHIA-RAND-CITYSCAPES (Ros et al., CVPR 2016): 9,400 drawn frames; their classes are 16 of Cityscapes' 19.
 
-A label is a 16-bit RGB PNG with the class in R and the object's number in G. Pillow reads it as 8-bit and keeps the high bytes, which
-are all zero, so labels are read with torchvision, and a file that went through such a reader is refused.
+A label is a 16-bit RGB PNG with the class in R and the object's number in G. Readers of 8 bits, Pillow too, keep the high bytes of each
+channel, which are all zero. Here Pillow is told to unpack the low bytes, and a file that went through such a reader is refused.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import numpy as np
 
 from al_lab.core.errors import DataError, explain
 from al_lab.data.domains import SHARED_16, Domain, paired_names, to_train_ids
+from al_lab.data.images import open_image
 
 _COUNT = 9_400
 # Raw id to class; the classes of SHARED_16 in their order. 0 void, 13 parking slot, 14 road work, 16 terrain, 18 truck, 20 train, 22 lane marking.
 _RAW = (3, 4, 2, 21, 5, 7, 15, 9, 6, 1, 10, 17, 8, 19, 12, 11)
 _TRAIN_IDS = {raw: k for k, raw in enumerate(_RAW)}
 _IDS = range(23)
+_HIGH, _LOW = "RGB;16B", "RGB;16L"  # Pillow's own unpacker for such a file keeps the high byte of big-endian samples
 
 
 class Synthia(Domain):
@@ -42,28 +44,25 @@ class Synthia(Domain):
 
     def read_label(self, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
         """Read the red channel of a 16-bit RGB PNG (16 classes)."""
-        channels = _decode_16bit(path)
-        raw_HW = channels[0]
-        if not raw_HW.any() and channels[1:].any():
-            raise _wrong(path, "nothing in R but ids in another channel (R and B are swapped by OpenCV's writer)")
-        if raw_HW.max(initial=0) > np.iinfo(np.uint8).max:
-            raise _wrong(path, f"ids up to {raw_HW.max()} (8-bit colors stretched to 16 bits?)")
-        return to_train_ids(raw_HW.astype(np.uint8), _TRAIN_IDS, _IDS)
+        low_HW3, high_HW3 = _unpack(path, _LOW), _unpack(path, _HIGH)
+        if high_HW3[..., 0].any():
+            raise _wrong(path, f"ids up to {256 * int(high_HW3[..., 0].max()) + 255} (8-bit colors stretched to 16 bits?)")
+        if not low_HW3[..., 0].any():
+            swapped = low_HW3[..., 2].any()
+            raise _wrong(path, "ids in B (OpenCV's reader and writer swap R and B)" if swapped else "zeros in R all over")
+        return to_train_ids(low_HW3[..., 0], _TRAIN_IDS, _IDS)
 
 
-def _decode_16bit(path: Path) -> np.ndarray:
-    """Return (3, H, W) uint16."""
-    from torchvision.io import ImageReadMode, decode_png, read_file  # noqa: PLC0415 - takes seconds; only SYNTHIA needs it
-
-    if not path.is_file():
-        raise DataError(explain(expected="a label", got="no such file", where=str(path), do="restore the file"))
-    try:
-        image = decode_png(read_file(str(path)), ImageReadMode.UNCHANGED).numpy()
-    except RuntimeError as error:
-        raise _wrong(path, f"a broken file or no PNG ({str(error).splitlines()[0]})") from error
-    if image.dtype != np.uint16 or len(image) != 3:  # noqa: PLR2004 - R, G, B
-        raise _wrong(path, f"{8 * image.dtype.itemsize}-bit, {len(image)} channel(s): a tool saved it again and the ids are lost")
-    return image
+def _unpack(path: Path, unpacker: str) -> np.ndarray:
+    """Return one byte of each 16-bit channel, (H, W, 3) uint8."""
+    with open_image(path) as image:
+        stored = image.tile[0].args if image.format == "PNG" and image.tile else ""
+        if stored != _HIGH:
+            pixels = stored if "16" in stored else f"8-bit {image.mode}"
+            raise _wrong(path, f"a {image.format} of {pixels} pixels (saved again by a tool, and the ids are lost?)")
+        # Big-endian samples read as little-endian ones: what is taken for the high byte is the low one.
+        image.tile = [tile._replace(args=unpacker) for tile in image.tile]
+        return np.array(image)
 
 
 def _wrong(path: Path, got: str) -> DataError:

@@ -135,3 +135,9 @@ def test_checksums_are_torchvisions():
 
     known = [DATASET_YEAR_DICT[key] for key in ("2007", "2007-test", "2012")]
     assert [(a.url, a.md5) for a in ARCHIVES["voc"]] == [(k["url"], k["md5"]) for k in known]
+
+
+def test_a_rar_file_is_left_to_the_user(tmp_path):
+    (tmp_path / "a.rar").write_bytes(b"Rar!")
+    with pytest.raises(DataError, match="unpack it yourself: mkdir -p '.*/synthia' && unrar x"):
+        extract(tmp_path / "a.rar", tmp_path / "synthia")

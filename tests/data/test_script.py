@@ -3,9 +3,12 @@
 import importlib.util
 import json
 import logging
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "data.py"
 
@@ -43,6 +46,23 @@ def test_verify_and_stats_of_a_folder(run, capsys, voc_tree):
     assert [f["severity"] for f in json.loads(capsys.readouterr().out)] == ["error", "warning"]
 
 
+def test_verify_and_stats_of_label_maps(run, capsys, tmp_path, write_image):
+    for folder, ids in (("photos", [[0, 0, 1, 255]]), ("drawn", [[1, 1, 1, 0]])):
+        for split in ("train", "test"):
+            write_image(tmp_path / folder / "images" / split / "a.png", (1, 4))
+            (tmp_path / folder / "labels" / split).mkdir(parents=True)
+            Image.fromarray(np.array(ids, np.uint8)).save(tmp_path / folder / "labels" / split / "a.png")
+        (tmp_path / folder / "classes.txt").write_text("sky\nroad\n")
+    overrides = ["dataset=segmentation_folder", f"dataset.root={tmp_path / 'photos'}", f"dataset.source={tmp_path / 'drawn'}"]
+    assert run(["verify", *overrides]) == 0
+    assert ": pool 1, val 0, test 1, source 1 images, 2 classes; 3 looked at, 0 findings, 0 errors" in capsys.readouterr().out
+    assert run(["stats", *overrides]) == 0
+    assert re.split(" {2,}", capsys.readouterr().out.splitlines()[-1].strip()) == ["road", "33.33 % in 1", "33.33 % in 1", "75.00 % in 1"]
+    Image.new("RGB", (4, 1)).save(tmp_path / "drawn" / "labels" / "train" / "a.png")
+    assert run(["verify", *overrides]) == 1
+    assert "source/train/a: " in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
@@ -50,6 +70,10 @@ def test_verify_and_stats_of_a_folder(run, capsys, voc_tree):
         (["verify", "dataset=voc", "runtime.data_dir=/nowhere"], "scripts/data.py download voc"),
         (["stats", "dataset=coco", "runtime.data_dir=/nowhere"], "scripts/data.py download coco"),
         (["verify", "dataset=voc_folder", "dataset.root=/nowhere"], "got no such folder"),
+        (["verify", "dataset=gtav_cityscapes", "runtime.data_dir=/nowhere"], "data.py download gtav"),
+        (["verify", "dataset=gtav_cityscapes", "dataset.source=null", "runtime.data_dir=/nowhere"], "data.py download cityscapes"),
+        (["verify", "dataset=synthia_cityscapes", "runtime.data_dir=/nowhere"], "data.py download synthia"),
+        (["download", "cityscapes", "--data-dir", "/nowhere"], "get it at https://www.cityscapes-dataset.com/downloads/ (an account"),
         (["verify", "dataset=voc_folder"], "root"),
     ],
 )

@@ -9,6 +9,7 @@ import torch
 from al_lab.campaign import run_campaign
 from al_lab.config import compose
 from al_lab.core.errors import ConfigError, LabError, WeightsError
+from al_lab.core.strategy import Strategy
 from al_lab.rehearsal import check_values
 from tests.stubs import stub_config
 
@@ -40,6 +41,41 @@ def test_a_value_that_no_training_could_use_creates_no_folder(overrides, sentenc
         run_campaign(composed(INLINE, *overrides), tmp_path / "shapes" / "run")
     assert sentence in str(caught.value)
     assert not any(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def streets(tmp_path_factory) -> tuple[str, ...]:
+    """Overrides of a campaign on a few small streets, generated once."""
+    return ("dataset=streets", "strategy=random", INLINE, f"runtime.data_dir={tmp_path_factory.mktemp('streets')}", "dataset.num_source=2",
+            "dataset.num_pool=2", "dataset.num_test=1", "dataset.size_hw=[24,32]", "budget=full", "budget.initial=0", "budget.cycles=5")
+
+
+@pytest.mark.parametrize(("overrides", "sentence"), [
+    (["trainer.stop_at=[200,240,280,320,320,700]"], "trainer.stop_at with start=continue: expected rising numbers up to max_iters=900"),
+    (["trainer.stop_at=[200,240,280,320,360,901]"], "expected rising numbers up to max_iters=900, one for each of 6 trainings"),
+    (["trainer.stop_at=700"], "expected rising numbers"),
+    (["trainer.stop_at=901", "trainer.start=scratch"], "expected numbers up to max_iters=900"),
+    (["budget.cycles=0"], "expected one step, at which the only training stops, got [200, 240, 280, 320, 360, 700]; e.g. trainer.stop_at=700"),
+    (["trainer.augmentation={_target_: al_lab.data.transforms.FlipAugmentation}"], "trainer.augmentation: expected null, got FlipAugmentation"),
+    (["trainer.init=nowhere/m.ckpt"], "trainer.init=nowhere/m.ckpt: expected a checkpoint of an earlier training, got no such file"),
+    (["segmenter.branch=null"], "expected a network with what objective.aux=1 trains, got segmenter.branch=null"),
+    (["segmenter.widths=[8]"], "segmenter: expected arguments that al_lab.models.tiny_segmenter.TinySegmenter can be built with, got ValueError"),
+    (["dataset.source=null", "objective=segment"], "training: expected images to train on, got no source images and no target images"),
+    (["strategy._target_=tests.test_rehearsal.Foreseeing", "segmenter.branch.estimator=none", "objective.density=0"],
+     "expected a segmenter that provides pixel_error (the strategy needs it), got one that provides dense_probs"),
+])
+def test_a_segmenters_campaign_is_checked_as_well(overrides, sentence, streets, tmp_path):
+    with pytest.raises(LabError) as caught:
+        run_campaign(composed(*streets, *overrides), tmp_path / "run")
+    assert sentence in str(caught.value)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("overrides", [
+    (), ("budget.initial=1", "budget.cycles=0", "trainer.stop_at=700"), ("dataset.source=null", "trainer.stop_at=[0,1,2,3,4,5]", "objective=segment",
+                                                                         "segmenter.branch=null")], ids=str)
+def test_what_would_segment_passes(overrides, streets, offline):
+    check_values(composed(*streets, *overrides))
 
 
 @pytest.fixture
@@ -90,6 +126,14 @@ class Picky:
         raise ZeroDivisionError
 
     fit = views = load = None
+
+
+class Foreseeing(Strategy):
+    """Needs what not every branch has."""
+
+    tasks, needs = ("segmentation",), ("pixel_error",)
+
+    def __init__(self, **_: object) -> None: ...
 
 
 def test_a_network_from_elsewhere_is_left_alone():

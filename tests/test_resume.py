@@ -1,6 +1,7 @@
 """Killed at any (cycle, stage), before or after its commit, the same command ends in the same run folder."""
 
 import json
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from al_lab.core.oracle import SimulatedOracle
 from al_lab.core.predictions import load_predictions
 from al_lab.learners.base import FitTask, read_pseudo
 from al_lab.stages.annotate import load_pool
-from tests.stubs import StubDense, StubLearner, stub_config
+from tests.stubs import FakeSegmenter, StubDense, StubLearner, stub_config
 
 DETECTION = {"_target_": "al_lab.strategies.core_set.CoreSet"}
 PSEUDO = {"_target_": "al_lab.objectives.csd.CSD", "tau": 0.6}
@@ -39,7 +40,24 @@ def contents(run_dir: Path) -> dict[str, object]:
     return out
 
 
+_STREETS = tempfile.TemporaryDirectory()  # generated once for all runs below
+
+
+def segmenter_config(**changes: object) -> dict:
+    """Two pixel queries in one continuing training of a real network, which begins without a target label."""
+    return stub_config(
+        {"_target_": "al_lab.strategies.random.Random"}, dense=True,
+        dataset={"_target_": "al_lab.data.streets.Streets", "data_dir": _STREETS.name, "num_source": 3, "num_pool": 4, "num_test": 2,
+                 "size_hw": [24, 32]},
+        segmenter={"_target_": "al_lab.models.tiny_segmenter.TinySegmenter", "widths": [8, 8, 8], "branch": {"dim": 4}},
+        objective={"_target_": "al_lab.objectives.adapt.Adaptation"},
+        budget={"_target_": "al_lab.core.budget.Budget", "unit": "pixel", "initial": 0, "per_cycle": 0.01, "cycles": 2, "scope": "image"},
+        trainer={"_target_": "al_lab.learners.settings.TrainSettings", "batch_size": 4, "max_iters": 10, "decay": "poly", "start": "continue",
+                 "stop_at": [2, 3, 5]}, **changes)
+
+
 CONFIGS = {
+    "segmenter": segmenter_config,
     "images": lambda: stub_config(DETECTION),
     "pixels": lambda: stub_config(PIXELS, dense=True),
     "continue": lambda: stub_config(DETECTION, trainer={"_target_": "al_lab.learners.settings.TrainSettings", "batch_size": 4, "max_iters": 100,
@@ -237,6 +255,35 @@ def test_replay_buys_a_published_list_again(tmp_path: Path, uninterrupted: dict)
             [[(q["id"], q.get("sha256")) for q in p["queries"]] for p in theirs["purchases"]]
         metrics = [json.loads((tmp_path / d / "cycle_02/metrics.json").read_text()) for d in (kind, f"replayed_{kind}")]
         assert metrics[0] == metrics[1]
+
+
+def test_a_segmentation_campaign_is_one_training_interrupted_by_queries(tmp_path: Path, uninterrupted: dict) -> None:
+    run_campaign(segmenter_config(), tmp_path / "run")
+    entries = {e["key"]: e["scalars"] for e in map(json.loads, (tmp_path / "run" / "ledger.jsonl").read_text().splitlines())}
+    trained = [entries[f"{cycle:02d}/train"] for cycle in range(3)]
+    assert [t["steps"] for t in trained] == [2, 3, 5]
+    assert [t["bought_pixels"] for t in trained] == [0, 4 * 8, 8 * 8]  # ceil(0.01 * 24 * 32) = 8 of each of four images
+    assert all(t["effective_labels"] <= t["bought_pixels"] for t in trained)  # of native size, so only void is lost
+    assert [entries[f"{cycle:02d}/evaluate"].keys() for cycle in range(3)] == [{"miou"}] * 3
+
+
+def test_whole_images_are_bought_for_a_segmenter(tmp_path: Path) -> None:
+    budget = {"_target_": "al_lab.core.budget.Budget", "unit": "image", "initial": 1, "per_cycle": 1, "cycles": 1}
+    trainer = {"_target_": "al_lab.learners.settings.TrainSettings", "batch_size": 2, "max_iters": 2}
+    run_campaign(segmenter_config() | {"budget": budget, "trainer": trainer}, tmp_path / "run")
+    (train,) = (json.loads(line)["scalars"] for line in (tmp_path / "run" / "ledger.jsonl").read_text().splitlines() if '"01/train"' in line)
+    assert (train["num_labeled"], train["bought_pixels"]) == (2, 2 * 24 * 32)
+
+
+def test_cache_shares_a_segmenters_first_training_and_tells_pixels_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = stub_config(PIXELS, dense=True)["runtime"] | {"cache_dir": str(tmp_path / "cache")}
+    run_campaign(stub_config(PIXELS, dense=True, cycles=1, runtime=runtime), tmp_path / "first")
+    fits = []
+    real = FakeSegmenter.fit
+    monkeypatch.setattr(FakeSegmenter, "fit", lambda self, task: fits.append(task.cycle) or real(self, task))
+    run_campaign(stub_config({"_target_": "al_lab.strategies.random.Random"}, dense=True, cycles=1, runtime=runtime), tmp_path / "second")
+    assert fits == [1]
+    assert (tmp_path / "first/cycle_01/model.ckpt").read_bytes() != (tmp_path / "second/cycle_01/model.ckpt").read_bytes()
 
 
 def test_cache_shares_a_training_between_strategies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,9 +118,9 @@ class StubDense:
 
 
 class FakeSegmenter(Learner):
-    """Dense probabilities that depend on every pixel label bought so far."""
+    """Dense probabilities, and features with reconstruction errors at a quarter of the size, that depend on every pixel label bought so far."""
 
-    provides = ("dense_probs", "class_probs")
+    provides = ("dense_probs", "class_probs", "pixel_features", "pixel_error")
 
     def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes
@@ -142,14 +142,17 @@ class FakeSegmenter(Learner):
         import torch
 
         for i in ids:
-            p = Rng(0, self.state, i).generator().dirichlet(np.ones(self.num_classes), (24, 32)).astype(np.float32)
-            yield DenseView(i, (24, 32), torch.from_numpy(np.ascontiguousarray(p.transpose(2, 0, 1))))
+            rng = Rng(0, self.state, i).generator()
+            p = rng.dirichlet(np.ones(self.num_classes), (24, 32)).astype(np.float32)
+            features, error = rng.normal(size=(5, 6, 8)).astype(np.float32), rng.random((6, 8)).astype(np.float32)
+            yield DenseView(i, (24, 32), torch.from_numpy(np.ascontiguousarray(p.transpose(2, 0, 1))), torch.from_numpy(features),
+                            {"error": torch.from_numpy(error)})
 
 
-def stub_config(strategy: dict, *, dense: bool = False, cycles: int = 2, **changes: object) -> dict:
-    """A resolved configuration over the stubs; ``changes`` replace whole top-level keys."""
+def stub_config(strategy: dict, *, dense: bool = False, cycles: int = 2, unit: str = "pixel", **changes: object) -> dict:
+    """A resolved configuration over the stubs; ``unit`` is the dense one's, and ``changes`` replace whole top-level keys."""
     model = {"_target_": "tests.stubs.FakeSegmenter" if dense else "tests.stubs.StubLearner"}
-    budget = {"unit": "pixel", "initial": 2, "per_cycle": 10, "scope": "image"} if dense else {"unit": "image", "initial": 6, "per_cycle": 5}
+    budget = {"unit": unit, "initial": 2, "per_cycle": 10, "scope": "image"} if dense else {"unit": "image", "initial": 6, "per_cycle": 5}
     config = {
         "protocol": "none", "choices": {"strategy": strategy["_target_"].rsplit(".", 2)[-2], "dataset": "stub"},
         "dataset": {"_target_": "tests.stubs.StubDense" if dense else "tests.stubs.StubDetection"},

@@ -61,7 +61,7 @@ def test_a_foreign_learner_needs_no_objective(strategy):
     ({"trainer__max_itres": 3}, "trainer.max_itres: expected arguments of al_lab.learners.settings.TrainSettings, got unknown key 'max_itres'; did"),
     ({"trainer__augmentation__flop": 0.5}, "trainer.augmentation.flop"),
     ({"budget___partial_": True, "budget__cylces": 1}, "budget.cylces: expected arguments of al_lab.core.budget.Budget"),
-    ({"strategy__ties": "id"}, "strategy.ties: expected arguments of al_lab.strategies.random.Random, got unknown key 'ties'; it takes none"),
+    ({"strategy__ties": "id"}, "arguments of al_lab.strategies.random.Random, got unknown key 'ties'; choose one of: radius_px"),
     ({"strategy___target_": "al_lab.strategies.entropyy.Entropy"}, "did you mean 'entropy'?"),
     ({"dataset___target_": "al_lab.data.shapes.Shape"}, "did you mean 'Shapes'?"),
     ({"tracker": {"_target_": "nopackage.Tracker"}}, "expected an installed package, got 'nopackage'"),

@@ -20,7 +20,7 @@ class Entropy(Uncertainty):
               or  H_i = sum_c Hb(p_ic)
 
     and U(I) = max_i H_i, mean_i H_i or sum_i H_i; 0 for an image without boxes. Mean favors blurred images, sum crowded ones.
-    For dense prediction every pixel has its own H; bought by image, U(I) is the mean over pixels.
+    For dense prediction every pixel has its own H; bought by image, U(I) is the mean over pixels, by region that over the square.
 
     | symbol | argument | default | where |
     |---|---|---|---|
@@ -32,13 +32,14 @@ class Entropy(Uncertainty):
     Args:
         aggregate: max | mean | sum over the boxes of an image.
         min_confidence: theta.
+        radius_px: see `Uncertainty`.
         sigmoid: entropy of a sigmoid detector's box: ``confidence`` (of its own class) or ``classes`` (summed over all).
         ties: hash | id.
     """
 
-    def __init__(self, aggregate: str = "max", min_confidence: float = 0.5, sigmoid: Literal["confidence", "classes"] = "confidence",
-                 ties: Literal["hash", "id"] = "hash") -> None:
-        super().__init__(aggregate, min_confidence, ties)
+    def __init__(self, aggregate: str = "max", min_confidence: float = 0.5, radius_px: int = 1,
+                 sigmoid: Literal["confidence", "classes"] = "confidence", ties: Literal["hash", "id"] = "hash") -> None:
+        super().__init__(aggregate, min_confidence, radius_px, ties)
         if sigmoid not in ("confidence", "classes"):
             raise ConfigError(explain(expected="confidence | classes", got=repr(sigmoid), where="strategy.sigmoid", do="choose one of the two"))
         self.sigmoid = sigmoid

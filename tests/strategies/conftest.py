@@ -32,7 +32,7 @@ def dense_view() -> DenseView:
 
 @pytest.fixture
 def context() -> Callable[..., ProposeContext]:
-    def make(quota: int | None = None, seed: int = 0, sample_id: str = "a") -> ProposeContext:
-        return ProposeContext(quota, "image" if quota is None else "pixel", rng_for(seed, 0, "score").child(sample_id))
+    def make(quota: int | None = None, seed: int = 0, sample_id: str = "a", unit: str = "pixel", share: float = 0.0) -> ProposeContext:
+        return ProposeContext(quota, "image" if quota is None else unit, rng_for(seed, 0, "score").child(sample_id), share=share)
 
     return make

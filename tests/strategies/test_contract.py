@@ -1,6 +1,7 @@
 """What every strategy promises, checked for every yaml in conf/strategy: a new one gets these tests without writing any."""
 
 import copy
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests.stubs import FakeSegmenter, StubLearner, stub_config
 FOLDER = Path(__file__).parents[2] / "conf" / "strategy"
 YAMLS = sorted(p.stem for p in FOLDER.glob("*.yaml"))
 IDS = tuple(f"img/{k:03d}" for k in range(24))
+DENSE = ("pixel", "region")
 
 
 def node(name: str, tmp_path: Path) -> dict:
@@ -48,7 +50,7 @@ def kinds(name: str) -> list[str]:
     cls = type(build(node(name, Path("/nonexistent")))) if name != "replay" else None
     if cls is None:
         return ["image"]
-    return (["image"] if "detection" in cls.tasks else []) + (["pixel"] if "pixel" in cls.units else [])
+    return (["image"] if "detection" in cls.tasks else []) + [unit for unit in DENSE if unit in cls.units]
 
 
 def all_cases() -> list[tuple[str, str]]:
@@ -62,27 +64,28 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[dict, str]:
 
 
 def views(kind: str, ids: Sequence[str], state: str = "trained") -> list[ImageView | DenseView]:
-    learner = FakeSegmenter(3) if kind == "pixel" else StubLearner(3)
+    learner = FakeSegmenter(3) if kind in DENSE else StubLearner(3)
     learner.state = state
     return list(learner.views(ids, learner.provides))
 
 
 def propose(strategy: Strategy, kind: str, shown: Sequence[ImageView | DenseView], seed: int = 0, labeled: Sequence[str] = ()) -> Candidates:
-    quota = 7 if kind == "pixel" else None
+    quota = 30 if kind in DENSE else None
     return Candidates.concat([strategy.propose(v, ProposeContext(quota, kind, rng_for(seed, 0, "score").child(v.sample_id), v.sample_id in labeled))
                               for v in shown])
 
 
-def choose(config: dict, kind: str, *, order: Sequence[str] = IDS, seed: int = 0, amount: int = 5,
+def choose(config: dict, kind: str, *, order: Sequence[str] = IDS, seed: int = 0, amount: int | None = None,
            shown: Sequence[ImageView | DenseView] | None = None, folder: Path) -> list[tuple[str, tuple[int, ...]]]:
     strategy: Strategy = build(config)
-    pool = Pool(tuple(order)) if kind == "pixel" else Pool(tuple(order)).acquire([Query(i) for i in IDS[:6]], -1)
-    ids = pool.ids if strategy.scores_labeled or kind == "pixel" else pool.unlabeled()
+    pool = Pool(tuple(order)) if kind in DENSE else Pool(tuple(order)).acquire([Query(i) for i in IDS[:6]], -1)
+    ids = pool.ids if strategy.scores_labeled or kind in DENSE else pool.unlabeled()
     candidates = propose(strategy, kind, views(kind, ids) if shown is None else shown, seed, pool.labeled())
     cycle_dir = folder / "cycle_00"
     cycle_dir.mkdir(exist_ok=True)
     strategy.restore(cycle_dir)
-    allowance = Allowance("pixel" if kind == "pixel" else "image", amount, per_image=kind == "pixel")
+    amount = amount or {"image": 5, "pixel": 20, "region": 3}[kind]
+    allowance = Allowance(kind, amount, per_image=kind in DENSE)  # type: ignore[arg-type]
     queries = strategy.select(candidates, pool, allowance, rng_for(seed, 0, "select"))
     allowance.check(queries, "contract")
     pool.acquire(queries, 0)  # refuses strangers, repetitions and what is labeled
@@ -92,8 +95,13 @@ def choose(config: dict, kind: str, *, order: Sequence[str] = IDS, seed: int = 0
 def test_stays_within_the_budget_and_spends_it(case, tmp_path):
     config, kind = case
     chosen = choose(config, kind, folder=tmp_path)
-    assert len(chosen) == (len(IDS) if kind == "pixel" else 5)
-    assert kind == "image" or all(len(pixels) == 5 for _, pixels in chosen)
+    assert len(chosen) == (len(IDS) if kind in DENSE else 5)
+    window = (2 * build(config).radius_px + 1) ** 2
+    for _, pixels in chosen if kind in DENSE else []:
+        if kind == "region":  # in a corner 4 of 9 pixels are left
+            assert 3 * window * 4 / 9 <= len(pixels) <= 3 * window
+        else:  # whole windows, if that is what is bought, each of at most 9 pixels
+            assert len(pixels) == 20 or (config["_target_"].endswith("Ripu") and 20 - window < len(pixels) <= 20)
 
 
 def test_a_fresh_object_selects_the_same(case, tmp_path):
@@ -113,15 +121,15 @@ def test_propose_changes_nothing_it_is_shown(case):
     shown, untouched = views(kind, IDS), views(kind, IDS)
     propose(strategy, kind, shown)
     for a, b in zip(shown, untouched, strict=True):
-        if kind == "pixel":
-            assert bool((a.probs == b.probs).all())
+        if kind in DENSE:
+            assert all(bool((x == y).all()) for x, y in ((a.probs, b.probs), (a.features, b.features), (a.extras["error"], b.extras["error"])))
         else:
             assert np.array_equal(a.detections.probs, b.detections.probs) and np.array_equal(a.embedding, b.embedding)
 
 
 def test_images_without_detections_are_candidates_like_others(case, tmp_path):
     config, kind = case
-    if kind == "pixel":
+    if kind in DENSE:
         pytest.skip("dense predictions exist for every pixel")
     strategy = build(config)
     ids = IDS if strategy.scores_labeled else IDS[6:]
@@ -134,11 +142,11 @@ def test_ties_are_not_always_the_first(case, tmp_path):
     if config["_target_"].endswith("Replay"):
         pytest.skip("a published list has no ties")
     strategy = build(config)
-    if kind == "pixel":
+    if kind in DENSE:
         first = views(kind, IDS[:1])[0]
-        flat = [DenseView(i, first.size_hw, first.probs * 0 + 1 / 3) for i in IDS]
+        flat = [dataclasses.replace(first, sample_id=i, probs=first.probs * 0 + 1 / 3) for i in IDS]
         chosen = choose(config, kind, shown=flat, folder=tmp_path)
-        assert {pixels for _, pixels in chosen} != {tuple(range(5))}
+        assert len({pixels for _, pixels in chosen}) == len(IDS)
         return
     ids = IDS if strategy.scores_labeled else IDS[6:]
     blank = [ImageView(i, (60, 80), Detections.none(4), np.zeros(8, np.float32), flip_detections=Detections.none(4)) for i in ids]
@@ -150,7 +158,7 @@ def test_a_budget_larger_than_the_pool_buys_the_pool(case, tmp_path):
     config, kind = case
     if config["_target_"].endswith("Replay"):
         pytest.skip("a published list is as long as it is")
-    if kind == "pixel":
+    if kind in DENSE:
         chosen = choose(config, kind, amount=10**6, folder=tmp_path)
         assert len(chosen) == len(IDS)
     else:
@@ -161,7 +169,7 @@ def test_a_whole_campaign(case, tmp_path, monkeypatch):
     config, kind = case
     monkeypatch.setattr("al_lab.publish._write_report", lambda run_dir: None)  # tested where it lives
     monkeypatch.setattr("os.fsync", lambda fd: None)
-    result = run_campaign(stub_config(config, dense=kind == "pixel"), tmp_path / "run")
+    result = run_campaign(stub_config(config, dense=kind in DENSE, unit=kind), tmp_path / "run")
     assert result["status"] == "finished"
     assert {"voc07_ap50", "miou"} & set(result)
     assert (tmp_path / "run" / "selections.json").is_file()

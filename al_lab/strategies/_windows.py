@@ -1,0 +1,52 @@
+"""What every strategy that buys regions shares: windows one after the other, none touching another, nor one of an earlier cycle."""
+
+import numpy as np
+from torch import Tensor
+
+from al_lab.acquisition.regions import closed_by, pick_windows, window_size, within_pixels
+from al_lab.core.errors import ConfigError, DataError, explain
+from al_lab.core.rng import Rng
+from al_lab.core.strategy import ProposeContext, mix
+from al_lab.core.types import Candidates, DenseView
+
+
+def check_radius(value: int, where: str, least: int = 0) -> int:
+    """Return a window's radius.
+
+    Raises:
+        ConfigError: if it is no whole number of pixels, or too small.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(explain(expected=f"a whole number of pixels >= {least}", got=repr(value), where=where,
+                                  do="1 is a square of 3 x 3 pixels"))
+    return value
+
+
+def propose_windows(view: DenseView, utility_HW: Tensor | np.ndarray, ctx: ProposeContext, radius_px: int, suppress_px: int,
+                    tie_rng: Rng | None) -> Candidates:
+    """Return the image's best windows of radius ``radius_px``, best first: as many as ``ctx.quota`` counts or, in pixels, pays.
+
+    Args:
+        view: what was bought in it is closed, with as much around it as ``suppress_px`` leaves.
+        utility_HW: of the window around each pixel, in the image's own resolution.
+        ctx: quota and unit.
+        radius_px: of what is bought.
+        suppress_px: Chebyshev distance up to which no other center may be.
+        tie_rng: orders windows of equal utility; None takes the leftmost, then the topmost.
+
+    Raises:
+        DataError: for a utility that is not a number.
+    """
+    utility = utility_HW.cpu().numpy() if isinstance(utility_HW, Tensor) else utility_HW
+    if np.isnan(utility).any():
+        raise DataError(explain(expected="finite utilities", got=f"{int(np.isnan(utility).sum())} that are not, in sample {view.sample_id!r}",
+                                where="propose", do="the segmenter diverged: look at its loss"))
+    assert ctx.quota is not None
+    count, pays_pixels = ctx.quota, ctx.unit == "pixel" and radius_px > 0
+    if pays_pixels:
+        count //= int(window_size(view.size_hw, radius_px).min())
+    closed = None if view.bought is None else closed_by(view.bought, suppress_px - radius_px)
+    key = None if tie_rng is None else mix(np.full(1, tie_rng.seed("tie"), np.uint64), np.arange(utility.size)).reshape(utility.shape)
+    picks = pick_windows(utility, count, suppress_px, closed, tie_key_HW=key)
+    num = within_pixels(picks.center, view.size_hw, radius_px, ctx.quota) if pays_pixels else len(picks.center)
+    return Candidates.pixels(view.sample_id, view.size_hw, picks.center[:num], picks.utility[:num], radius_px)

@@ -144,6 +144,40 @@ def test_mgral_is_its_papers_protocol(dataset, rows, iterations, objective):
     assert config["choices"]["objective"] == "supervised"  # the curve's own trainings
 
 
+# Fact sheet of segmentation: 2.3 (sizes), 4 (schedule), 5.4 (budget), 6.4 (losses and branch), number by number.
+@pytest.mark.parametrize(("dataset", "num_classes", "metrics"), [("gtav_cityscapes", 19, ["miou"]), ("synthia_cityscapes", 16, ["miou", "miou13"])])
+def test_density_is_its_papers_protocol(dataset, num_classes, metrics):
+    config = composed("strategy=density", f"dataset={dataset}")
+    assert (config["protocol"], config["choices"]["segmenter"], config["detector"]) == ("density", "deeplab_v2", None)
+    assert [config["dataset"][k] for k in ("source_hw", "target_hw", "metrics", "flip_test")] == [[720, 1280], [640, 1280], metrics, True]
+    assert config["dataset"]["target"]["num_classes"] == num_classes
+    assert {k: config["budget"][k] for k in ("unit", "initial", "per_cycle", "cycles", "scope")} == {
+        "unit": "pixel", "initial": 0, "per_cycle": 0.0044, "cycles": 5, "scope": "image"}
+    assert settings(config) == {"batch_size": 4, "max_epochs": None, "max_iters": 62500, "optimizer": "sgd", "lr": 0.00025, "momentum": 0.9,
+                                "weight_decay": 0.0005, "milestones": [], "gamma": 0.1, "warmup_iters": 0, "grad_clip": None, "start": "continue"}
+    assert [config["trainer"][k] for k in ("decay", "poly_power", "stop_at", "augmentation")] == \
+        ["poly", 0.9, [10000, 12000, 14000, 16000, 18000, 40000], None]
+    assert {k: config["objective"][k] for k in ("source_ce", "target_ce", "consistency", "negative", "margin", "aux", "density")} == {
+        "source_ce": 1, "target_ce": 1, "consistency": 0.1, "negative": 1, "margin": 1, "aux": 1, "density": 1}
+    assert [config["objective"][k] for k in ("negative_threshold", "stop_gradient_step", "source_ratio", "source_balance")] == \
+        [0.05, 18000, 0.5, True]
+    assert (config["segmenter"]["branch"], config["segmenter"]["head_lr"]) == ({"dim": 64, "estimator": "dmc5"}, 10.0)
+
+
+# Section 7: a query before the first step and then every 2,000; the model it begins with, 20,000 steps on the source alone.
+@pytest.mark.parametrize(("trainer", "expected"), [
+    ("source_free", [2, 62500, 0.00025, "continue", [0, 2000, 4000, 6000, 8000, 30000]]), ("source_only", [2, 31250, 0.0005, "scratch", 20000]),
+    ("adapt_40k_at_once", [4, 62500, 0.00025, "scratch", 40000])])
+def test_other_trainings_of_a_segmenter(trainer, expected):
+    config = composed("dataset=gtav_cityscapes", "strategy=density", f"trainer={trainer}", "trainer.init=m.ckpt")
+    assert [config["trainer"][k] for k in ("batch_size", "max_iters", "lr", "start", "stop_at")] == expected
+
+
+def test_source_free_training_asks_for_the_model_it_begins_with():
+    with pytest.raises(ConfigError, match=r"expected a value for trainer.init, got none"):
+        compose(("dataset=gtav_cityscapes", "strategy=density", "trainer=source_free"))
+
+
 def test_al_ssl_as_released():
     config = composed("experiment=al_ssl_as_released")
     assert (config["strategy"]["score"], config["strategy"]["prefilter_m"], config["budget"]["initial"], config["trainer"]["batch_size"]) == \
@@ -188,7 +222,8 @@ def test_a_protocol_is_a_table_of_options_that_exist():
             for group, option in row.items():
                 folder = "dataset/variant" if group == "variant" else group
                 assert (CONF_DIR / folder / f"{option}.yaml").is_file(), f"{protocol}: {dataset}: {group}={option}"
-            assert not row or {"detector", "objective", "budget", "trainer"} <= set(row)
+            model = "segmenter" if protocol == "density" else "detector"
+            assert not row or {model, "objective", "budget", "trainer"} <= set(row)
 
 
 def test_every_dataset_has_a_row_or_the_default(conf):

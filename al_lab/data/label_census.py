@@ -38,20 +38,22 @@ class LabelCensus:
 
     def findings(self) -> list[Finding]:
         """Name the classes that occur nowhere, in one domain only, or not where they are measured."""
-        source = self._images.get("source")
-        inside = [n for role, n in self._images.items() if role != "source"]
-        target = sum(inside) if inside else None
+        nothing = np.zeros(len(self._classes), np.int64)
+        source, test = self._images.get("source"), self._images.get("test")
+        inside = [counts for role, counts in self._images.items() if role != "source"]
+        target = sum(inside, nothing)
         found = []
         for k, name in enumerate(self._classes):
-            in_source, in_target = source is not None and source[k] > 0, target is not None and target[k] > 0
+            in_source, in_target = source is not None and source[k] > 0, target[k] > 0
+            two_domains = source is not None and len(inside) > 0
             if not in_source and not in_target:
-                found.append(("warning", f"class {name!r} occurs in no label", "check the ids, or leave the class out"))
-            elif source is not None and target is not None and not in_source:
-                found.append(("warning", f"class {name!r} occurs in the target's labels but in none of the source's",
-                              "check the source's ids; if it is so, bought pixels alone teach this class"))
-            elif source is not None and target is not None and not in_target:
-                found.append(("warning", f"class {name!r} occurs in the source's labels but in none of the target's",
-                              "check the target's ids; if it is so, the class only costs: leave it out"))
-            elif "test" in self._images and in_target and not self._images["test"][k]:
-                found.append(("info", f"class {name!r} occurs in no test label", "none needed: mIoU leaves it out of the mean"))
-        return [Finding(severity, "", message, remedy) for severity, message, remedy in found]
+                found.append(Finding("warning", "", f"class {name!r} occurs in no label", "check the ids, or leave the class out"))
+            elif two_domains and not in_source:
+                found.append(Finding("warning", "", f"class {name!r} occurs in the target's labels but in none of the source's",
+                                     "check the source's ids; if it is so, bought pixels alone teach this class"))
+            elif two_domains and not in_target:
+                found.append(Finding("warning", "", f"class {name!r} occurs in the source's labels but in none of the target's",
+                                     "check the target's ids; if it is so, the class only costs: leave it out"))
+            elif test is not None and in_target and not test[k]:
+                found.append(Finding("info", "", f"class {name!r} occurs in no test label", "none needed: mIoU leaves it out of the mean"))
+        return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from PIL.PngImagePlugin import PngImageFile
 
 from al_lab.core.errors import DataError, explain
 from al_lab.data.domains import SHARED_16, Domain, paired_names, to_train_ids
@@ -56,8 +57,8 @@ class Synthia(Domain):
 def _unpack(path: Path, unpacker: str) -> np.ndarray:
     """Return one byte of each 16-bit channel, (H, W, 3) uint8."""
     with open_image(path) as image:
-        stored = image.tile[0].args if image.format == "PNG" and image.tile else ""
-        if stored != _HIGH:
+        stored = str(image.tile[0].args) if isinstance(image, PngImageFile) and image.tile else ""
+        if not isinstance(image, PngImageFile) or stored != _HIGH:
             pixels = stored if "16" in stored else f"8-bit {image.mode}"
             raise _wrong(path, f"a {image.format} of {pixels} pixels (saved again by a tool, and the ids are lost?)")
         # Big-endian samples read as little-endian ones: what is taken for the high byte is the low one.

@@ -75,8 +75,10 @@ class _Counter(ABC):
             if not dataset.has_truth(sample_id):
                 self.unlabeled += 1
                 return
-            is_source = isinstance(dataset, SegmentationDataset) and sample_id.startswith(SOURCE_PREFIX)
-            truth = dataset.source_label(sample_id) if is_source else dataset.truth(sample_id)
+            if isinstance(dataset, SegmentationDataset) and sample_id.startswith(SOURCE_PREFIX):
+                truth = dataset.source_label(sample_id)
+            else:
+                truth = dataset.truth(sample_id)
         except DataError:
             self.unreadable += 1
             return

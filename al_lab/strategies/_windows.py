@@ -36,6 +36,7 @@ def propose_windows(view: DenseView, utility_HW: Tensor | np.ndarray, ctx: Propo
 
     Raises:
         DataError: for a utility that is not a number.
+        ConfigError: for a budget in pixels that can't pay a single region.
     """
     utility = utility_HW.cpu().numpy() if isinstance(utility_HW, Tensor) else utility_HW
     if np.isnan(utility).any():
@@ -44,7 +45,11 @@ def propose_windows(view: DenseView, utility_HW: Tensor | np.ndarray, ctx: Propo
     assert ctx.quota is not None
     count, pays_pixels = ctx.quota, ctx.unit == "pixel" and radius_px > 0
     if pays_pixels:
-        count //= int(window_size(view.size_hw, radius_px).min())
+        sizes = window_size(view.size_hw, radius_px)
+        if ctx.quota < sizes.max():
+            raise ConfigError(explain(expected=f"a budget of at least one region ({sizes.max()} pixels) an image and cycle", got=f"{ctx.quota} pixels",
+                                      where=f"budget in sample {view.sample_id!r}", do="raise budget.per_cycle, or buy pixels: strategy.mode=pixel"))
+        count //= int(sizes.min())
     closed = None if view.bought is None else closed_by(view.bought, suppress_px - radius_px)
     key = None if tie_rng is None else mix(np.full(1, tie_rng.seed("tie"), np.uint64), np.arange(utility.size)).reshape(utility.shape)
     picks = pick_windows(utility, count, suppress_px, closed, tie_key_HW=key)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from al_lab.benchmarks import al_ssl, average_precision, k_center, mgral, scoring
+from al_lab.benchmarks import al_ssl, average_precision, density_greedy, k_center, mgral, ripu, scoring
 from al_lab.benchmarks.measure import Row, header, line
 
 
@@ -46,3 +46,15 @@ def test_al_ssl_equals_the_loops() -> None:
 def test_mgral_equals_the_loops() -> None:
     small = (300, 16, 20, 12)
     assert [r.same for r in mgral.run(True, voc=small, coco=small)] == [True, True, True, None, None]
+
+
+@pytest.mark.slow
+def test_density_greedy_equals_the_loop() -> None:
+    rows = list(density_greedy.run(sizes=(((40, 64), (10, 16), 30, 10),)))
+    assert [(r.same, r.target) for r in rows] == [(True, ""), (None, ">= 5")] * 2
+    assert all("same 30 picks" in r.note for r in rows if r.same)
+
+
+@pytest.mark.slow
+def test_ripu_equals_the_loop() -> None:
+    assert [r.same for r in ripu.run(size_hw=(60, 90), regions={1: 50, 4: 9})] == [True, True]

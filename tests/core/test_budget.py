@@ -1,5 +1,8 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
+import yaml
 
 from al_lab.core.budget import Allowance, Budget
 from al_lab.core.errors import ConfigError
@@ -49,6 +52,16 @@ def test_shares_are_of_each_image_and_rounded_up():
     assert Budget("pixel", 0, 0.07, 1, "image").allowance(0, 1).in_image((10, 10)) == 7
     counted = Budget("pixel", 0, 21, 5, "image").allowance(0, 2975)
     assert counted.in_image(native) == counted.in_image(trained) == 21
+
+
+@pytest.mark.parametrize(("name", "radius_px", "amount"), [
+    ("40px", 0, 21), ("2.2pct", 0, 9228), ("5pct", 0, 20972), ("2.2pct_regions", 1, 1026), ("2.2pct_regions", 9, 26), ("5pct_regions", 1, 2331)])
+def test_published_budgets_on_cityscapes(name, radius_px, amount):
+    node = yaml.safe_load((Path(__file__).parents[2] / "conf" / "budget" / f"{name}.yaml").read_text())
+    assert node.pop("_target_") == "al_lab.core.budget.Budget"
+    budget = Budget(**node)
+    assert (budget.initial_images(2975), budget.cycles) == (0, 5)
+    assert [budget.allowance(c, 2975).in_image((1024, 2048), radius_px) for c in range(5)] == [amount] * 5
 
 
 def test_the_share_of_all_cycles():

@@ -49,8 +49,10 @@ def test_t3_pixels(context) -> None:
 
 
 def test_a_pixel_budget_is_never_exceeded(context) -> None:
-    """Corner windows cost 4: both for 13 pixels, and not the second for 12."""
-    assert [len(Ripu().propose(t3_view(), context(px))) for px in (3, 4, 12, 13)] == [0, 1, 1, 2]
+    """The first window costs 4, in its corner, the second 9."""
+    assert [len(Ripu().propose(t3_view(), context(px))) for px in (9, 12, 13)] == [1, 1, 2]
+    with pytest.raises(ConfigError, match=r"at least one region \(9 pixels\) an image and cycle, got 8 pixels"):
+        Ripu().propose(t3_view(), context(8))
 
 
 def test_radii_are_those_of_the_released_configs() -> None:

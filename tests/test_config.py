@@ -62,7 +62,8 @@ def write(folder: Path, name: str, content: dict, header: str = "") -> None:
 def test_without_arguments_it_is_the_main_job_on_generated_data():
     config = composed()
     chosen = {k: config["choices"][k] for k in ("strategy", "dataset", "detector", "objective", "budget", "trainer", "protocol")}
-    assert chosen == {"strategy": "mgral", "dataset": "shapes", "detector": "tiny", "objective": "supervised", "budget": "shapes", "trainer": "tiny", "protocol": "mgral"}
+    assert chosen == {"strategy": "mgral", "dataset": "shapes", "detector": "tiny", "objective": "supervised", "budget": "shapes", "trainer": "tiny",
+                      "protocol": "mgral"}
     validate(config)
 
 
@@ -390,10 +391,27 @@ def test_every_leaf_fits_its_constructor(path):
     check_targets({path.parts[0]: node})
 
 
+@pytest.mark.parametrize(("recipe", "told", "expected"), [
+    ("adapt_density", (), ("density", "2.2pct", "adapt_40k", "density")),
+    ("adapt_density", ("segmenter=deeplab_v3plus", "budget=5pct"), ("density", "5pct", "adapt_40k", "density")),
+    ("adapt_ripu", ("dataset=synthia_cityscapes",), ("ripu", "2.2pct_regions", "adapt_40k", "ripu")),
+    ("adapt_k_center", (), ("core_set", "2.2pct", "adapt_40k", "density")),
+    ("adapt_full", (), ("random", "full", "adapt_40k_at_once", "ripu")),
+    ("adapt_source_only", (), ("random", "2.2pct", "source_only", "segment")),
+])
+def test_the_rows_of_density_matters_tables(recipe, told, expected):
+    config = composed(f"experiment={recipe}", *told)
+    assert tuple(config["choices"][k] for k in ("strategy", "budget", "trainer", "objective")) == expected
+    check_targets(config)
+    without = {"adapt_ripu", "adapt_full", "adapt_source_only"}
+    assert (config["segmenter"]["branch"] is None) == (recipe in without)
+
+
 @pytest.mark.parametrize("recipe", sorted(p.stem for p in (CONF_DIR / "experiment").glob("*.yaml")))
 def test_every_recipe_composes_and_says_what_it_costs(recipe):
-    check_targets(composed(f"experiment={recipe}"))
     text = (CONF_DIR / "experiment" / f"{recipe}.yaml").read_text()
+    begun_with = [f"trainer.init={__file__}"] if "trainer.init=" in text else []
+    check_targets(composed(f"experiment={recipe}", *begun_with))
     assert all(f"# {word}:" in text for word in ("command", "cost", "source"))
 
 

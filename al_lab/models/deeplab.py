@@ -82,9 +82,10 @@ class V2Head(nn.Module):
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
-        self.convs = nn.ModuleList(nn.Conv2d(_HIGH, num_classes, 3, padding=rate, dilation=rate) for rate in _RATES)
-        for conv in self.convs:
+        convs = [nn.Conv2d(_HIGH, num_classes, 3, padding=rate, dilation=rate) for rate in _RATES]
+        for conv in convs:
             nn.init.normal_(conv.weight, 0, 0.01)
+        self.convs = nn.ModuleList(convs)
 
     def forward(self, low: Tensor, high: Tensor) -> Tensor:
         """Return logits at the resolution of ``high``, (B, 2048, h, w); ``low`` is not used."""

@@ -48,15 +48,15 @@ class MMSegNetwork(SegmenterNetwork):
 
     def __init__(self, num_classes: int, model: Mapping[str, Any], weights: str | None = None, backbone_map: int = -1,
                  branch: Mapping[str, Any] | None = None, head_lr: float = 10.0, cache_dir: str | None = None) -> None:
-        model = plain(model)
-        preprocess = model.pop("data_preprocessor", None) or {}
+        settings: dict[str, Any] = plain(model)
+        preprocess = settings.pop("data_preprocessor", None) or {}
         swap = not preprocess.get("bgr_to_rgb", True)
         mean, std = (tuple(preprocess.get(k, v))[:: -1 if swap and k in preprocess else 1]
                      for k, v in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)))
-        weights = weights or take_pretrained(model) or model.get("pretrained")
-        model.pop("pretrained", None)
+        weights = weights or take_pretrained(settings) or settings.get("pretrained")
+        settings.pop("pretrained", None)
         super().__init__(num_classes, mean=mean, std=std, head_lr=head_lr)
-        segmentor: Any = _build(model, self.num_classes)
+        segmentor: Any = _build(settings, self.num_classes)
         self.backbone, self.neck, self.head = segmentor.backbone, getattr(segmentor, "neck", None), segmentor.decode_head
         self.backbone_map, self._swap = int(backbone_map), swap
         channels = self._probe(f"segmenter.model ({type(self.head).__name__})")

@@ -1,6 +1,6 @@
 """What every segmenter looks like from outside: class logits and one backbone map, both coarser than the image, and perhaps a branch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -26,7 +26,7 @@ class SegmenterOutput(NamedTuple):
     backbone: Tensor
 
 
-def upsample(maps: Tensor, size_hw: tuple[int, int]) -> Tensor:
+def upsample(maps: Tensor, size_hw: Sequence[int]) -> Tensor:
     """Return (B, C, H, W) float32: bilinear with corners aligned, as every loss and every utility of a segmenter wants it."""
     return F.interpolate(maps.float(), size=(int(size_hw[0]), int(size_hw[1])), mode="bilinear", align_corners=True)
 

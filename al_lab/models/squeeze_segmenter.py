@@ -58,7 +58,7 @@ class SqueezeSegmenter(SegmenterNetwork):
         """Predict for (B, 3, H, W) normalized images."""
         x = images.contiguous(memory_format=torch.channels_last)  # max pooling is ten times slower on a CPU otherwise
         eighth = x
-        for number, module in enumerate(self.backbone, start=1):
+        for number, module in enumerate(self.backbone.children(), start=1):
             with torch.set_grad_enabled(torch.is_grad_enabled() and number > self.frozen):
                 x = module(x)
             eighth = x if number == _EIGHTH else eighth

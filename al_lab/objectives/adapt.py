@@ -26,6 +26,7 @@ from al_lab.objectives.csd import check_choice, check_range
 log = logging.getLogger(__name__)
 
 Pixels = Literal["boundary", "all"]
+_BRANCH = "set 'segmenter.branch={dim: 64, estimator: dmc5}'"
 _SOURCE, _TARGET = ("source_ce", "consistency", "margin", "aux", "density"), ("target_ce", "negative", "aux", "density")
 
 
@@ -176,8 +177,8 @@ class Adaptation(nn.Module):
     def _check(self, network: SegmenterNetwork) -> None:
         branch: DensityBranch | None = network.branch
         for name, is_there, do in (
-            ("aux", branch is not None, "set segmenter.branch.dim=64 segmenter.branch.estimator=dmc5"),
-            ("density", branch is not None and branch.estimator != "none", "set segmenter.branch.estimator=dmc5"),
+            ("aux", branch is not None, _BRANCH),
+            ("density", branch is not None and branch.estimator != "none", _BRANCH if branch is None else "set segmenter.branch.estimator=dmc5"),
         ):
             if self.weights[name] and not is_there:
                 got = "segmenter.branch=null" if branch is None else f"segmenter.branch.estimator={branch.estimator}"

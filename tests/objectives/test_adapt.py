@@ -156,6 +156,15 @@ def test_every_parameter_left_trainable_gets_a_gradient(weights, trained, caplog
     assert ("features stay random" in caplog.text) == (not trained)
 
 
+def test_mixed_precision_gives_nearly_the_same_loss_in_float32():
+    net, data = network(), batch()
+    full = Adaptation(negative_threshold=0.3)(net, data, 0, 100)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = Adaptation(negative_threshold=0.3)(net, data, 0, 100)
+    assert all(value.dtype == torch.float32 for value in mixed.values())
+    assert mixed["loss"].item() == pytest.approx(full["loss"].item(), rel=0.02)
+
+
 def _half(rank, folder):
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
     whole, net = batch(labeled=7), network()
@@ -202,8 +211,8 @@ def test_the_yamls_weights(name):
 
 
 @pytest.mark.parametrize(("branch", "name", "message"), [
-    (None, "aux", "objective.aux: .*got segmenter.branch=null; set segmenter.branch.* or objective.aux=0"),
-    (None, "density", "objective.density: .*got segmenter.branch=null; set segmenter.branch.*estimator.* or objective.density=0"),
+    (None, "aux", "objective.aux: .*got segmenter.branch=null; set 'segmenter.branch={dim.* or objective.aux=0"),
+    (None, "density", "objective.density: .*got segmenter.branch=null; set 'segmenter.branch={dim.*estimator.* or objective.density=0"),
     ("none", "density", "got segmenter.branch.estimator=none; set segmenter.branch.estimator=dmc5, or objective.density=0")])
 def test_a_weight_the_branch_cannot_serve_is_refused(branch, name, message):
     with pytest.raises(ConfigError, match=message):
@@ -219,6 +228,12 @@ def test_a_weight_the_branch_cannot_serve_is_refused(branch, name, message):
 def test_what_cannot_be_built_is_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         Adaptation(**options)
+
+
+@pytest.mark.parametrize(("objective", "expected"), [
+    (Adaptation(), True), (only("density"), True), (only("negative"), True), (Adaptation(**NOTHING | {"source_ce": 1, "target_ce": 1}), False)])
+def test_target_images_without_a_label_are_of_use_to_two_terms(objective, expected):
+    assert objective.uses_unlabeled == expected
 
 
 def test_a_batch_without_any_term_is_refused():

@@ -1,6 +1,7 @@
 """Training for active domain adaptation of segmentation: what is minimized over a batch of source and target images."""
 
 import logging
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
@@ -156,7 +157,7 @@ class Adaptation(nn.Module):
                      upsample(branch.classifier(features), size_hw) if self.weights["aux"] else None)
 
     def _of_one_domain(self, source: _Seen | None, target: _Seen | None) -> dict[str, Tensor]:
-        losses = {
+        losses: dict[str, tuple[_Seen | None, Callable[[_Seen], Tensor]]] = {
             "source_ce": (source, lambda seen: cross_entropy(seen.logits, seen.labels)),
             "target_ce": (target, lambda seen: cross_entropy(seen.logits, seen.labels)),
             "consistency": (source, lambda seen: boundary_consistency(seen.logits, seen.labels, self.consistency_where)),

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,6 +13,8 @@ from al_lab.reporting.stats import STANDARD_ERRORS
 from al_lab.reporting.theme import INK, MUTED, color_of, look
 
 _RANDOM, _SHUFFLED = color_of("random"), "#ee7733"
+_CYCLE_COLORS = (color_of("mgral"), "#0077bb", "#009988", "#aa4499")
+MAX_LINES = len(_CYCLE_COLORS)
 _MAX_POINTS = 120  # of one curve; more iterations are averaged in bins
 # title, column of the curves, a second column drawn dashed
 _CURVES = (("reward, points", "reward", "reference"), ("advantage, points", "advantage", None), ("entropy, nats a pick", "entropy", None),
@@ -72,7 +73,7 @@ def rows_and_luck(panels: Sequence[RowsPanel]) -> Figure:
 def leave_one_out(panels: Sequence[RowsPanel]) -> Figure:
     """Draw what the other rows predict of each row against what it got; a useless table gives a flat cloud."""
     with look():
-        figure, grid = _grid(len(panels), 3.1, 2.9)
+        figure, grid = _grid(len(panels), 3.1, 3.1)
         for axes, panel in zip(grid, panels, strict=True):
             both = np.concatenate([panel.rewards_M, panel.estimates_M])
             pad = 0.08 * float(np.ptp(both)) or 1.0
@@ -80,7 +81,7 @@ def leave_one_out(panels: Sequence[RowsPanel]) -> Figure:
             axes.plot([low, high], [low, high], color=INK, linewidth=1, linestyle=(0, (1, 2)))
             axes.axhline(panel.rewards_M.mean(), color=MUTED, linewidth=1)
             axes.plot(panel.rewards_M, panel.estimates_M, "o", color=color_of("mgral"), markersize=4)
-            axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
+            axes.set(xlim=(low, high), ylim=(low, high), box_aspect=1)
             axes.grid(axis="x", visible=True)
             axes.set_title(panel.title)
             axes.set_xlabel("trained, points")
@@ -93,10 +94,9 @@ def leave_one_out(panels: Sequence[RowsPanel]) -> Figure:
 
 
 def learning_curves(trainings: Sequence[Training]) -> Figure:
-    """Draw the agents' training over iterations, one line a cycle; an agent with shuffled rewards is gray."""
+    """Draw the agents' training over iterations, one line a cycle, at most `MAX_LINES`; an agent with shuffled rewards is gray."""
     real = [t for t in trainings if not t.is_shuffled]
-    shades = [mpl.colormaps["plasma"](x) for x in np.linspace(0.1, 0.75, len(real))] if len(real) > 1 else [color_of("mgral")] * len(real)
-    colors = {t.label: shade for t, shade in zip(real, shades, strict=True)}
+    colors = {t.label: color for t, color in zip(real, _CYCLE_COLORS, strict=False)}
     panels = [panel for panel in _CURVES if any(np.isfinite(t.curves.get(panel[1], np.nan)).any() for t in trainings)]
     with look():
         figure, grid = _grid(len(panels), 3.6, 2.2, columns=2)

@@ -1,6 +1,7 @@
 """MGRAL's honesty: did the agent beat chance, can its table be trusted, what did its training come to, what did it cost."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -17,7 +18,6 @@ from al_lab.reporting.sections import metric_label
 from al_lab.reporting.stats import STANDARD_ERRORS, mean_and_error
 from al_lab.reporting.tables import Table
 
-_MAX_LINES = 4
 _CONTROLS = "strategy.agent.controls=10"
 _LUCK = 0.05  # the stage's own threshold: a spread that luck makes more often than this proves nothing
 _WHAT_A_ROW_IS = ("A row is one training: the labeled images plus one random batch without labels, from the pool. Its reward is what that "
@@ -65,7 +65,7 @@ def _chance_section(run: Run, cycles: Sequence[LutCycle]) -> Section:
         rows.append([label, value, cycle.number("controls", name, "difference"), cycle.number("controls", name, "standard_error"),
                      _verdict(cycle, name)])
     section.tables.append(Table("mgral_controls", f"Trained for real at the query of cycle {cycle.cycle}", [
-        "batch", "reward", "agent's minus this", "± SE", "the agent is"], rows, digits=2,
+        "batch", "reward", "agent's minus this", "± SE", "verdict"], rows, digits=2,
         note="Points. The standard error (SE) is by how much random batches differ, those of the table included; clear is beyond two of them."))
     section.files.append(Table("mgral_random", "Random batches trained for real", ["batch", "reward"],
                                [[k, float(v)] for k, v in enumerate(cycle.random)], digits=2))
@@ -93,7 +93,7 @@ def _of_the_query(cycle: LutCycle) -> str:
         "Too few rows were repeated to know how much a seed alone moves one training against the others"
     gain, other = cycle.number("learning", "gain"), cycle.number("controls", "shuffled_gain")
     learned = "" if not math.isfinite(gain + other) else \
-        f" In training, the agent's own estimate rose by {_signed(gain)} points, that of the agent with shuffled rewards by {_signed(other)}."
+        f" In training, the agent's own estimate moved by {_signed(gain)} points, that of the agent with shuffled rewards by {_signed(other)}."
     return (f"At the query of cycle {cycle.cycle}, trained for real on the same labels, its batch is above {above} of {n} random "
             f"{'batch' if n == 1 else 'batches'}: {_against(cycle, 'against_random')} points against their mean, "
             f"{_against(cycle, 'against_shuffled')} against the batch of the agent with shuffled rewards (± two standard errors). {seeds}.{learned}")
@@ -126,7 +126,8 @@ def _table_section(cycles: Sequence[LutCycle]) -> Section:
     panels = [RowsPanel(f"cycle {k}", shown[k].rewards_M, shown[k].repeats, shown[k].reference, shown[k].estimates_M)
               for k in spread(list(shown), MAX_PANELS)]
     section.pictures.append(Picture("mgral_rows", lut_figures.rows_and_luck(panels), "rewards of the rows, and of the same rows with other seeds",
-                                    "Rows that differ by no more than a row and its rings do teach luck.", is_wide=len(panels) > 1))
+                                    "What a seed does to all rows alike is harmless, as all rows share one; that rings lie higher or lower by "
+                                    "different amounts is luck, and rows that differ by no more than that teach luck.", is_wide=len(panels) > 1))
     judged_panels = [p for p in panels if len(p.estimates_M)]
     if judged_panels:
         section.pictures.append(Picture("mgral_leave_one_out", lut_figures.leave_one_out(judged_panels),
@@ -138,6 +139,7 @@ def _table_section(cycles: Sequence[LutCycle]) -> Section:
 
 
 def _sentence(text: str) -> str:
+    text = re.sub(r"(?<![\w.])-(?=\d)", "−", text)
     return f"{text[:1].upper()}{text[1:]}."
 
 
@@ -159,7 +161,7 @@ def _training_section(cycles: Sequence[LutCycle]) -> Section:
     last = trained[max(trained)]
     section.text = "The reward is an estimate, read off the table, not a measurement: that it rises says that the agent follows the table."
     section.text += f" {_sentence(f'in cycle {last.cycle}, ' + last.sentence('learning'))}" if last.sentence("learning") else ""
-    lines = [Training(f"cycle {k}", trained[k].curves) for k in spread(list(trained), _MAX_LINES)]
+    lines = [Training(f"cycle {k}", trained[k].curves) for k in spread(list(trained), lut_figures.MAX_LINES)]
     lines += [Training(f"cycle {c.cycle}, shuffled rewards", c.shuffled, True) for c in trained.values() if len(c.shuffled.get("reward", ()))][:1]
     caption = ("Top-B overlap: Jaccard index of the best images of one iteration and the next, 1 where the choice stands still. Dashed: the "
                "reference, and the mean distance where the full line is that to the nearest record. Long trainings are averaged in bins.")
@@ -201,7 +203,7 @@ def compared_mgral_section(lines: Sequence[Series]) -> Section:
     section.files.append(Table("mgral_seeds", "Tables and agents", ["strategy", "seed", "cycle", *columns], seeds_rows, digits=2))
     if controls:
         section.tables.append(Table("mgral_controls_mean", "Batches trained for real at the first query, over seeds", [
-            "strategy", "seeds", "agent − random", "± SE", "the agent is", "agent − shuffled rewards", "± SE of that", "the agent is"], controls,
+            "strategy", "seeds", "agent − random", "± SE", "verdict", "agent − shuffled rewards", "± SE of that", "verdict on that"], controls,
             digits=2, note=f"Points; SE: standard error over seeds. Clear is beyond {STANDARD_ERRORS:g} of them."))
     else:
         section.missing.append(("No line trained a batch to compare the agent's with. This does, for the first seed:",

@@ -55,9 +55,9 @@ def _iterations(run: Run, cycles: Sequence[LutCycle]) -> Table:
     """Rebuild Table 1: ten iterations and a cycle's, with the table and without."""
     samples = _samples(run)
     a_row = float(np.mean(np.concatenate([c.trainings["row"] for c in cycles])))
-    paced = [(_pace(c), len(c.curves.get("reward", ()))) for c in cycles if math.isfinite(_pace(c))]
-    pace, count = (float(np.mean(column)) for column in zip(*paced, strict=True)) if paced else (math.nan, math.nan)
-    built = float(np.mean([c.seconds.get("build_lut", math.nan) for c in cycles]))
+    pace = _mean([float(c.scalars["seconds_per_iteration"]) for c in cycles if isinstance(c.scalars.get("seconds_per_iteration"), int | float)])
+    count = _mean([len(c.curves["reward"]) for c in cycles if "reward" in c.curves])
+    built = _mean([c.seconds["build_lut"] for c in cycles if "build_lut" in c.seconds])
     without = (_PER * samples * a_row / _MINUTE, count * samples * a_row / _MINUTE)
     within = (_PER * pace / _MINUTE, count * pace / _MINUTE)
     rows: list[list] = [["without the table (reckoned)", *without, *_PAPER_1["without"]], ["with the table", *within, *_PAPER_1["with"]],
@@ -74,8 +74,7 @@ def _a_cycle(run: Run, cycles: Sequence[LutCycle]) -> Table:
     """Rebuild Table 2: training and inference of a cycle."""
     def mean(*stages: str) -> float:
         sums = [sum(c.seconds.get(stage, math.nan) for stage in stages) for c in cycles]
-        sums = [value for value in sums if math.isfinite(value)]
-        return float(np.mean(sums)) / _MINUTE if sums else math.nan
+        return _mean([value for value in sums if math.isfinite(value)]) / _MINUTE
 
     parameters = [float(c.scalars["agent_parameters"]) for c in cycles if isinstance(c.scalars.get("agent_parameters"), int | float)]
     ours = [run.strategy, mean("build_lut"), mean("train_agent"), mean("score", "select"), parameters[-1] / 1e6 if parameters else math.nan]
@@ -85,9 +84,8 @@ def _a_cycle(run: Run, cycles: Sequence[LutCycle]) -> Table:
         "agent's here, and of detector and agent in the paper, whose table is built on machines side by side (printed in brackets there).")
 
 
-def _pace(cycle: LutCycle) -> float:
-    value = cycle.scalars.get("seconds_per_iteration")
-    return float(value) if isinstance(value, int | float) else math.nan
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else math.nan
 
 
 def _samples(run: Run) -> int:

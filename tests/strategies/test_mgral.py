@@ -68,6 +68,19 @@ def test_a_learned_predictor_and_a_clustered_pool_run_to_the_end(tmp_path: Path)
     assert bought == sorted(scores, key=lambda i: -scores[i])[:5]
 
 
+def test_a_query_of_all_that_is_left_compares_a_batch_with_itself(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    settings = config(1, agent={"controls": 2})
+    settings["budget"]["per_cycle"] = 20
+    run_campaign(settings, tmp_path / "run")
+    folder = tmp_path / "run" / "cycle_00"
+    facts = json.loads((folder / "agent.json").read_text())
+    assert facts["leave_one_out"] is None
+    assert facts["controls"]["against_shuffled"]["difference"] == 0
+    assert len(list((folder / "lut").glob("control_*.json"))) == 1
+    assert {facts[name]["sentence"] for name in ("signal", "learning", "controls")} <= set(caplog.messages)
+
+
 def contents(run: Path) -> dict[str, Any]:
     names = ("selections.json", "cycle_00/rl_curves.csv", "cycle_01/rl_curves.csv", "cycle_00/agent.json", "cycle_00/agent_scores.npz")
     return {name: (run / name).read_bytes() for name in names}

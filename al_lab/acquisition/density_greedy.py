@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from al_lab.acquisition.tiles import Tiles, lower_all, numba, padded, tiled
+from al_lab.acquisition.tiles import HAS_NUMBA, Tiles, lower_all, padded, tiled
 
 _PAIRS = 1 << 17  # points times centers compared in float64 at once
 
@@ -73,7 +73,7 @@ def density_greedy(features: np.ndarray, density: np.ndarray | float, budget: in
         raise ValueError(f"density_greedy: expected first to be a candidate, got row {first}, which the filter excludes; pick one it keeps")
     rows = np.flatnonzero(open_N)
     if compiled is None:
-        compiled = numba is not None
+        compiled = HAS_NUMBA
     state = _Greedy(features, density, rows, bought, key, front, compiled)
     start = None if first is None else int(np.searchsorted(rows, first))
     return state.run(min(budget, len(rows)), start)

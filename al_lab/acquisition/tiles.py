@@ -16,6 +16,7 @@ try:
 except ImportError:
     numba = None  # type: ignore[assignment]
 
+HAS_NUMBA = numba is not None
 UNIT = float(np.finfo(np.float32).eps) / 2  # unit roundoff u of float32
 TILE = 64
 _STEP = 16  # dimensions added between two looks; features are padded to a multiple

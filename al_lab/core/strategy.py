@@ -145,9 +145,10 @@ def _queries(candidates: Candidates, chosen: np.ndarray) -> list[Query]:
         return [Query(candidates.sample_ids[candidates.sample[n]], None, float(candidates.utility[n])) for n in chosen]
     samples = candidates.sample[chosen]
     images, best = np.unique(samples, return_index=True)
-    grouped = np.split(chosen[np.argsort(samples, kind="stable")], np.searchsorted(np.sort(samples), images)[1:])
+    by_image = np.argsort(samples, kind="stable")
+    grouped = np.split(chosen[by_image], np.flatnonzero(np.diff(samples[by_image])) + 1)
     queries = []
-    for k in np.argsort(best):  # in the order of each image's best candidate
+    for k in np.argsort(best).tolist():  # in the order of each image's best candidate
         m, mine = int(images[k]), grouped[k]
         size_hw = (int(candidates.size_hw[m, 0]), int(candidates.size_hw[m, 1]))
         pixels = _window_pixels(candidates.center[mine], size_hw, candidates.radius_px)

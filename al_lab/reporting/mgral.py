@@ -28,7 +28,8 @@ _SPLITS = {"holdout": "{n} labeled images held out of it", "kfold": "the labeled
 _ROWS_NOTE = ("Errors and spreads in points. Seed noise: the same row with other seeds, and the part of it that a seed does not do to all rows "
               "alike, by which the spread is divided. Luck: how often luck alone makes so large a ratio (F test). The error of the mean is what "
               "predicting every row by the mean of the others gives; no estimator gets below that part of the noise. Ridge: a regression on batch "
-              "features that learned from the same rows. Distance: rank correlation of the distance between two rows with how much they differ.")
+              "features that learned from the same rows. Leaving out a good row lowers the others' mean, so a useless estimator has a rank "
+              "correlation below 0, and the mean itself one of −1. Distance: rank correlation of the distance between two rows with their difference.")
 _ROWS_COLUMNS = ("cycle", "rows", "spread", "seed noise", "not alike for all", "spread / noise", "luck, %", "error of the table",
                  "of the mean of all rows", "of ridge", "rank corr. of the table", "of ridge", "distance corr.", "rows without neighbors")
 _LEARNING_COLUMNS = ("cycle", "iterations", "reward, first tenth", "last tenth", "gain", "size of advantage", "entropy, first tenth", "last tenth",
@@ -186,7 +187,9 @@ def compared_mgral_section(lines: Sequence[Series]) -> Section:
     section = Section("mgral", "MGRAL over seeds")
     found = {series.label: {run.seed: lut_cycles(run) for run in series.runs} for series in lines}
     found = {label: {seed: cycles for seed, cycles in seeds.items() if cycles} for label, seeds in found.items()}
-    rows, seeds_rows, controls = [], [], []
+    rows: list[list] = []
+    seeds_rows: list[list] = []
+    controls: list[list] = []
     for label, of_seeds in found.items():
         seeds_rows += [[label, seed, c.cycle, *_honesty(c)] for seed, cycles in of_seeds.items() for c in cycles]
         for cycle in sorted({c.cycle for cycles in of_seeds.values() for c in cycles}):

@@ -106,4 +106,6 @@ def test_every_finding_is_a_sentence() -> None:
     assert "no better than their mean does (error 1.00 against 0.90 points, rank correlation -0.10, where chance alone gives" in told
     assert "up to about ±0.50)" in told
     assert "ridge regression on batch features: error 0.80, rank correlation 0.25" in told
+    told = leave_one_out_sentence(found, {"rmse": 0.9, "rank_correlation": -1.0}, 17)
+    assert told.endswith("ridge regression on batch features: error 0.90, no better than the mean")
     assert sentences({"signal": {"sentence": "a"}, "leave_one_out": None, "learning": {"sentence": "b"}}) == ["a", "b"]

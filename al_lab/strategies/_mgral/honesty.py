@@ -55,9 +55,11 @@ def spread_against_luck(rewards_M: np.ndarray, repeated: Mapping[int, Sequence[f
 def leave_one_out_sentence(found: Mapping[str, Any], regressor: Mapping[str, Any], num_rows: int) -> str:
     """Say how well the table, and the regressor, predict its own rows."""
     words = "better" if found["is_better_than_mean"] else "no better"
+    is_mean = regressor["rmse"] > 0.999 * found["rmse_of_mean"]  # ridge, shrunk to nothing
+    ridge = f"error {regressor['rmse']:.2f}, " + ("no better than the mean" if is_mean else f"rank correlation {regressor['rank_correlation']:.2f}")
     return (f"the table predicts its own rows {words} than their mean does (error {found['rmse']:.2f} against {found['rmse_of_mean']:.2f} points, "
             f"rank correlation {found['rank_correlation']:.2f}, where chance alone gives up to about ±{_ERRORS / np.sqrt(num_rows - 1):.2f}); "
-            f"ridge regression on batch features: error {regressor['rmse']:.2f}, rank correlation {regressor['rank_correlation']:.2f}")
+            f"ridge regression on batch features: {ridge}")
 
 
 def learning(training: Reinforce) -> dict[str, Any] | None:

@@ -4,22 +4,29 @@ import functools
 import sys
 from pathlib import Path
 
+from al_lab.core.pool import INITIAL
 from al_lab.data.transforms import SSDAugmentation
 from al_lab.learners.base import FitTask
 from al_lab.learners.detection import DetectionLearner
+from al_lab.learners.segmentation import SegmentationLearner
 from al_lab.learners.settings import TrainSettings
 from al_lab.models.tiny import TinyDetector
+from al_lab.models.tiny_segmenter import TinySegmenter
+from al_lab.objectives.adapt import Adaptation
 from al_lab.objectives.isd import ISD
 from al_lab.objectives.sed import SED
 from al_lab.objectives.supervised import Supervised
 from tests.learners.conftest import Blocks
+from tests.patches import Patches, buy
 
 OBJECTIVES = {"supervised": Supervised, "isd": functools.partial(ISD, ramp={"kind": "none"}, csd={"be_mask": "none"}),
               "sed": functools.partial(SED, ramp={"kind": "none"})}
 
 
 def fit(run_dir: str, devices: int, max_iters: int, objective: str = "supervised", name: str = "") -> dict[str, float]:
-    """Train on the blocks; one process or one of several, the environment says which."""
+    """Train on the blocks (or the patches); one process or one of several, the environment says which."""
+    if objective == "adaptation":
+        return adapt(run_dir, devices, max_iters)
     dataset = Blocks()
     network = functools.partial(TinyDetector, 2, input_px=32, widths=(8, 8, 16, 16, 16))
     num = len(dataset.pool_ids) if objective == "supervised" else 6
@@ -29,6 +36,17 @@ def fit(run_dir: str, devices: int, max_iters: int, objective: str = "supervised
     return DetectionLearner(dataset, network, OBJECTIVES[objective], settings).fit(FitTask(
         labeled=dataset.pool_ids[:num], unlabeled=dataset.pool_ids[num:], labels_dir=Path(run_dir), checkpoint=out / "model.ckpt",
         scratch_dir=out, seed=0, devices=devices, progress=out / "progress.json"))
+
+
+def adapt(run_dir: str, devices: int, max_iters: int) -> dict[str, float]:
+    """Train a segmenter on patches of which the initial set holds some pixels, more in one image than in another."""
+    dataset, out = Patches(), Path(run_dir) / f"devices{devices}"
+    if devices == 1:
+        buy(Path(run_dir), dataset, INITIAL, {f"p/{k}": range(0, 60 * k + 1) for k in range(6)})
+    network = functools.partial(TinySegmenter, 3, widths=(8, 8, 16), branch={"dim": 8}, head_lr=10.0)
+    settings = TrainSettings(batch_size=8, max_iters=max_iters, lr=0.01, grad_clip=1.0)
+    return SegmentationLearner(dataset, network, functools.partial(Adaptation, stop_gradient_step=3), settings).fit(FitTask(
+        labeled=dataset.pool_ids, labels_dir=Path(run_dir), checkpoint=out / "model.ckpt", scratch_dir=out, seed=0, devices=devices))
 
 
 if __name__ == "__main__":

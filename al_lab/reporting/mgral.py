@@ -27,9 +27,9 @@ _SPLITS = {"holdout": "{n} labeled images held out of it", "kfold": "the labeled
            "test": "THE TEST SET ({n} images; split: test): the choice of images depends on test labels, so the curve above is not a fair one"}
 _ROWS_NOTE = ("Errors and spreads in points. Seed noise: the same row with other seeds, and the part of it that a seed does not do to all rows "
               "alike, by which the spread is divided. Luck: how often luck alone makes so large a ratio (F test). The error of the mean is what "
-              "predicting every row by the mean of the others gives; no estimator gets below that part of the noise. Ridge: a regression on batch "
-              "features that learned from the same rows. Leaving out a good row lowers the others' mean, so a useless estimator has a rank "
-              "correlation below 0, and the mean itself one of −1. Distance: rank correlation of the distance between two rows with their difference.")
+              "predicting every row by the mean of the others gives; none can be expected below that part of the noise. Ridge: a regression on "
+              "batch features that learned from the same rows. Leaving out a good row lowers the others' mean, so a useless estimator has a rank "
+              "correlation below 0, and the mean itself one of −1. Distance: rank correlation of the distance of two rows with their difference.")
 _ROWS_COLUMNS = ("cycle", "rows", "spread", "seed noise", "not alike for all", "spread / noise", "luck, %", "error of the table",
                  "of the mean of all rows", "of ridge", "rank corr. of the table", "of ridge", "distance corr.", "rows without neighbors")
 _LEARNING_COLUMNS = ("cycle", "iterations", "reward, first tenth", "last tenth", "gain", "size of advantage", "entropy, first tenth", "last tenth",

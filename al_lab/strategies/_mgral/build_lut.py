@@ -17,6 +17,7 @@ from al_lab.core.pool import Pool, ids_hash
 from al_lab.core.stage import Stage, StageContext
 from al_lab.execution.job import Job
 from al_lab.learners.base import FitTask
+from al_lab.learners.settings import TrainSettings
 from al_lab.strategies._mgral.honesty import LUCK, spread_against_luck
 from al_lab.strategies._mgral.reward_split import Fold, reward_folds
 
@@ -177,7 +178,8 @@ def scaled(trainer: Mapping[str, Any], length: float, lr: float = 1.0) -> dict[s
     """Return a recipe whose whole schedule is longer or shorter by a factor, and whose learning rate is higher or lower by another."""
     node = dict(trainer)
     if lr != 1:
-        node["lr"] = node["lr"] * lr
+        if lr != 1:
+        node["lr"] = node.get("lr", TrainSettings.lr) * lr
     if length != 1:
         for key in ("max_iters", "max_epochs", "warmup_iters"):
             if node.get(key):

@@ -178,7 +178,6 @@ def scaled(trainer: Mapping[str, Any], length: float, lr: float = 1.0) -> dict[s
     """Return a recipe whose whole schedule is longer or shorter by a factor, and whose learning rate is higher or lower by another."""
     node = dict(trainer)
     if lr != 1:
-        if lr != 1:
         node["lr"] = node.get("lr", TrainSettings.lr) * lr
     if length != 1:
         for key in ("max_iters", "max_epochs", "warmup_iters"):

@@ -47,8 +47,9 @@ def propose_windows(view: DenseView, utility_HW: Tensor | np.ndarray, ctx: Propo
     if pays_pixels:
         sizes = window_size(view.size_hw, radius_px)
         if ctx.quota < sizes.max():
-            raise ConfigError(explain(expected=f"a budget of at least one region ({sizes.max()} pixels) an image and cycle", got=f"{ctx.quota} pixels",
-                                      where=f"budget in sample {view.sample_id!r}", do="raise budget.per_cycle, or buy pixels: strategy.mode=pixel"))
+            raise ConfigError(explain(expected=f"a budget of at least one region ({sizes.max()} pixels) an image and cycle",
+                                      got=f"{ctx.quota} pixels", where=f"budget in sample {view.sample_id!r}",
+                                      do="raise budget.per_cycle, or buy pixels: strategy.mode=pixel"))
         count //= int(sizes.min())
     closed = None if view.bought is None else closed_by(view.bought, suppress_px - radius_px)
     key = None if tie_rng is None else mix(np.full(1, tie_rng.seed("tie"), np.uint64), np.arange(utility.size)).reshape(utility.shape)

@@ -24,6 +24,7 @@ from al_lab.core.stage import Stage, StageContext
 from al_lab.progress import Eta
 from al_lab.publish import Publisher, renew_report
 from al_lab.rehearsal import check_values
+from al_lab.stages.analyze import Analyze
 from al_lab.stages.annotate import Annotate, Initialize, load_pool
 from al_lab.stages.evaluate import Evaluate
 from al_lab.stages.score import Score
@@ -57,7 +58,7 @@ def run_campaign(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
         ledger = Ledger(run_dir / "ledger.jsonl")
         _adopt_config(config, run_dir, ledger)
         _write_metrics(run_dir, ledger)  # a kill between a commit and this file leaves it one cycle behind
-        last = Ledger.key(int(config["budget"]["cycles"]), "evaluate")
+        last = Ledger.key(int(config["budget"]["cycles"]), Analyze.name if Analyze.is_wanted(config) else "evaluate")
         if last in ledger:
             renew_report(run_dir)
             return _outcome("already finished", run_dir, ledger)
@@ -104,8 +105,9 @@ def _run_stage(stage: Stage, context: StageContext, ledger: Ledger, eta: Eta) ->
 
 
 def _plan(context: StageContext) -> list[tuple[int, Stage]]:
-    """Return every (cycle, stage) in order: cycle 0 begins with `initialize`, the last cycle ends with `evaluate`."""
-    return list(_stages(context.strategy, context.budget.cycles))
+    """Return every (cycle, stage) in order: cycle 0 begins with `initialize`, the last cycle ends with `evaluate` (and `analyze`)."""
+    last = [(context.budget.cycles, Analyze())] if Analyze.is_wanted(context.config) else []
+    return [*_stages(context.strategy, context.budget.cycles), *last]
 
 
 def _stages(strategy: Any, cycles: int) -> Iterator[tuple[int, Stage]]:

@@ -14,7 +14,7 @@ _TASK_OF_MODEL = {"detector": "detection", "segmenter": "segmentation"}
 _SEEDS = ("seed", "split_seed")
 # What the program reads of `runtime`: the least each number may be; None for what is no number or may be absent.
 _RUNTIME = {"outputs_dir": None, "data_dir": None, "cache_dir": None, "devices": 1, "predict_batch": 1, "num_workers": 0,
-            "checkpoint_minutes": 0, "checkpoint_steps": None}
+            "checkpoint_minutes": 0, "checkpoint_steps": None, "analyze_images": 0}
 
 Build = Callable[..., Any]
 

@@ -70,6 +70,10 @@ class Oracle(ABC):
         counts = np.bincount(np.concatenate([d.labels for d in predictions.values()] or [np.zeros(0, np.int64)]), minlength=len(dataset.classes))
         return {"precision": None, "per_class": {c: {"boxes": int(n), "correct": None} for c, n in zip(dataset.classes, counts, strict=True)}}
 
+    def peek(self, dataset: Any, sample_id: str) -> np.ndarray | None:
+        """Return an image's label map, hidden labels included, for the report only; None if nobody knows it."""
+        return dataset.truth(sample_id) if sample_id in dataset.test_ids else None
+
     def _pool_histogram(self, dataset: Any, purchase: Purchase) -> list[int] | None:
         """Count the classes of the whole pool, hidden labels included: for the report only, read once a run."""
         return None
@@ -125,6 +129,10 @@ class SimulatedOracle(Oracle):
             counts["correct"] = int(num)
         boxes = sum(c["boxes"] for c in verdict["per_class"].values())
         return verdict | {"precision": float(correct.sum() / boxes) if boxes else None}
+
+    def peek(self, dataset: Any, sample_id: str) -> np.ndarray | None:
+        """See `Oracle.peek`."""
+        return dataset.truth(sample_id) if dataset.has_truth(sample_id) else None
 
     def _pool_histogram(self, dataset: Any, purchase: Purchase) -> list[int] | None:
         cache = purchase.run_dir / "pool_stats.json"

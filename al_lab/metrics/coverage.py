@@ -183,18 +183,21 @@ class ClassShares:
     wasted: float
 
 
-def class_shares(labels_bought: np.ndarray, pool_counts: np.ndarray, ignore: int = 255) -> ClassShares:
+def class_shares(bought_counts: np.ndarray, pool_counts: np.ndarray, num_bought: int) -> ClassShares:
     """Return Fig. 5's numbers.
 
     Args:
-        labels_bought: training ids of all bought pixels, any shape; ``ignore`` where there is no ground truth.
+        bought_counts: (C,) bought pixels of each class.
         pool_counts: (C,) pixels of each class in the pool.
-        ignore: the label of pixels without ground truth.
+        num_bought: all bought pixels, those without ground truth included.
+
+    Raises:
+        ValueError: for counts of different classes, or fewer pixels than their labels.
     """
-    labels = np.asarray(labels_bought).reshape(-1)
-    counts = np.bincount(labels[labels != ignore].astype(np.int64), minlength=len(pool_counts))
-    if len(counts) > len(pool_counts):
-        raise ValueError(f"class_shares: expected labels below {len(pool_counts)} or {ignore}, got {len(counts) - 1}; map ids to training ids first")
-    bought, pool = counts / max(counts.sum(), 1), np.asarray(pool_counts) / max(np.sum(pool_counts), 1)
+    counts, pool_counts = np.asarray(bought_counts), np.asarray(pool_counts)
+    if counts.shape != pool_counts.shape or counts.sum() > num_bought:
+        raise ValueError(f"class_shares: expected counts of the same classes and at least {counts.sum()} pixels, got {counts.shape}, "
+                         f"{pool_counts.shape} and {num_bought}; count both by training id")
+    bought, pool = counts / max(counts.sum(), 1), pool_counts / max(pool_counts.sum(), 1)
     some = bought[bought > 0]
-    return ClassShares(bought, pool, float(-(some * np.log(some)).sum()) + 0.0, float((labels == ignore).mean()) if len(labels) else 0.0)
+    return ClassShares(bought, pool, float(-(some * np.log(some)).sum()) + 0.0, float(1 - counts.sum() / num_bought) if num_bought else 0.0)

@@ -39,7 +39,8 @@ def open_run(run_dir: str | Path) -> tuple[dict[str, Any], Any]:
     return _world(path, (path / "config.yaml").stat().st_mtime_ns)
 
 
-def _open_learner(run_dir: str, checkpoint: str) -> tuple[dict[str, Any], Any, Learner]:
+def open_learner(run_dir: str, checkpoint: str) -> tuple[dict[str, Any], Any, Learner]:
+    """Return configuration, dataset and trained learner of a run."""
     config, dataset = open_run(run_dir)
     learner = build_learner(config, dataset)
     learner.load(Path(checkpoint))
@@ -86,7 +87,7 @@ def fit_and_measure(run_dir: str, task: dict[str, Any], changes: dict[str, Any],
 
 def measure(run_dir: str, checkpoint: str, ids: Sequence[str]) -> dict[str, Any]:
     """Measure a model on some images, see `fit_and_measure`."""
-    _, dataset, learner = _open_learner(run_dir, checkpoint)
+    _, dataset, learner = open_learner(run_dir, checkpoint)
     return _measure(learner, Path(checkpoint), run_dir, dataset, ids)
 
 
@@ -103,14 +104,14 @@ def _measure(learner: Learner, checkpoint: Path, run_dir: str, dataset: Any, ids
 
 def predict(run_dir: str, checkpoint: str, ids: Sequence[str], out: str) -> dict[str, float]:
     """Write what a model detects in some images."""
-    _, _, learner = _open_learner(run_dir, checkpoint)
+    _, _, learner = open_learner(run_dir, checkpoint)
     save_predictions(Path(out), {v.sample_id: v.detections for v in learner.views(ids, ("detections",))})
     return {"images": len(ids)}
 
 
 def confusion(run_dir: str, checkpoint: str, ids: Sequence[str], out: str) -> dict[str, float]:
     """Write the (C, C) confusion matrix of a segmenter on test images: row truth, column prediction, void left out."""
-    _, dataset, learner = _open_learner(run_dir, checkpoint)
+    _, dataset, learner = open_learner(run_dir, checkpoint)
     num_classes = len(dataset.classes)
     total = np.zeros((num_classes, num_classes), np.int64)
     options = {"flip": True} if dataset.flip_test else {}
@@ -124,7 +125,7 @@ def confusion(run_dir: str, checkpoint: str, ids: Sequence[str], out: str) -> di
 
 def score(run_dir: str, checkpoint: str, cycle: int, ids: Sequence[str], out: str, pseudo_tau: float | None = None) -> dict[str, float]:
     """Write the candidates a strategy proposes in some images and, with ``pseudo_tau``, the pseudo-labels found in the same pass."""
-    config, dataset, learner = _open_learner(run_dir, checkpoint)
+    config, dataset, learner = open_learner(run_dir, checkpoint)
     strategy: Strategy = build(config["strategy"])
     budget: Budget = build(config["budget"])
     pool = Pool.from_json(read_json(Path(run_dir) / f"cycle_{cycle:02d}" / "pool.json"), dataset.pool_ids, Path(run_dir))

@@ -66,7 +66,7 @@ def test_uniform_by_density():
 
 
 def test_class_shares():
-    result = class_shares(np.array([[0, 0], [2, 255]]), np.array([50, 40, 10]))
+    result = class_shares(np.array([2, 0, 1]), np.array([50, 40, 10]), 4)
     np.testing.assert_allclose(result.bought, [2 / 3, 0, 1 / 3])
     np.testing.assert_allclose(result.pool, [0.5, 0.4, 0.1])
     assert result.entropy == pytest.approx(np.log(3) - 2 / 3 * np.log(2)) and result.wasted == 0.25
@@ -74,7 +74,7 @@ def test_class_shares():
 
 @pytest.mark.parametrize("call", [
     lambda: coverage(X, []), lambda: coverage(X, [8]), lambda: coverage(X, [1, 1]), lambda: core_set_loss(LOSS, LOSS[:0]),
-    lambda: density_calibration(np.ones(3), np.ones(3)), lambda: class_shares(np.array([3]), np.ones(3)),
+    lambda: density_calibration(np.ones(3), np.ones(3)), lambda: class_shares(np.array([3]), np.ones(1), 2),
 ])
 def test_refusals(call):
     with pytest.raises(ValueError, match="expected"):

@@ -1,0 +1,120 @@
+"""The last stage of a segmentation's campaign: what the report is told of bought pixels, and that nothing else hears of it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from al_lab.campaign import run_campaign
+from al_lab.core.oracle import Oracle
+from al_lab.core.pool import load_mask
+from al_lab.metrics.coverage import coverage
+from tests.stubs import FakeSegmenter, StubDense, stub_config
+
+RANDOM = {"_target_": "al_lab.strategies.random.Random"}
+DENSITY = {"_target_": "al_lab.strategies.density.Density"}
+
+
+class BareSegmenter(FakeSegmenter):
+    """No branch: probabilities alone."""
+
+    provides = ("dense_probs",)
+
+    def views(self, ids, needs, options=None):
+        for view in super().views(ids, needs, options):
+            view.extras.clear()
+            yield type(view)(view.sample_id, view.size_hw, view.probs)
+
+
+def settings(strategy: dict, images: int = 3, initial: int = 0, **changes: object) -> dict:
+    config = stub_config(strategy, dense=True, **changes)
+    config["budget"] |= {"initial": initial}
+    config["runtime"] |= {"analyze_images": images}
+    return config
+
+
+def analysis(run_dir: Path) -> dict:
+    return json.loads((run_dir / "cycle_02" / "analysis.json").read_text())
+
+
+def bought(run_dir: Path, sample_id: str) -> np.ndarray:
+    name = sample_id.replace("/", "%2F") + ".npz"
+    return np.logical_or.reduce([load_mask(p) for p in run_dir.glob(f"cycle_*/masks/{name}")])
+
+
+@pytest.fixture(scope="module")
+def density(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run_dir = tmp_path_factory.mktemp("density") / "run"
+    run_campaign(settings(DENSITY), run_dir)
+    return run_dir
+
+
+def test_numbers_are_those_of_the_last_model(density):
+    facts, data = analysis(density), StubDense()
+    learner = FakeSegmenter(3)
+    learner.load(density / "cycle_02" / "model.ckpt")
+    pooled, chosen = [], []
+    for view, row in zip(learner.views([r["id"] for r in facts["images"]], ()), facts["images"], strict=True):
+        truth, mask = data.truth(row["id"]), bought(density, row["id"])
+        loss = -np.log(np.take_along_axis(view.probs.numpy(), truth[None].astype(int), 0)[0])
+        pooled.append(loss.reshape(-1))
+        chosen.append(loss[mask])
+        assert (row["bought"], row["valid"], row["pixels"]) == (20, 24 * 32, 24 * 32)
+        # Upsampled with corners aligned by hand.
+        y, x = (np.linspace(0, n - 1, m) for n, m in ((6, 24), (8, 32)))
+        f = view.features.numpy().astype(float)
+        f = np.stack([[np.interp(x, np.arange(8), line) for line in channel] for channel in f])
+        f = np.stack([np.stack([np.interp(y, np.arange(6), column) for column in channel.T], 1) for channel in f]).reshape(5, -1).T
+        whole = coverage(f / np.linalg.norm(f, axis=1, keepdims=True), np.flatnonzero(mask))
+        assert row["radius"] == pytest.approx(whole.radius) and row["largest_radial"] == pytest.approx(whole.largest_radial)
+        assert row["largest_radial"] <= row["radius"]
+    assert facts["loss"]["core_set"] == pytest.approx(abs(np.concatenate(pooled).mean() - np.concatenate(chosen).mean()), rel=1e-5)
+    shares = facts["classes"]
+    assert shares["pixels"] == 8 * 20 and shares["wasted"] == 0 and sum(shares["bought"]) == pytest.approx(1)
+
+
+def test_pictures_are_kept(density):
+    facts = analysis(density)
+    with np.load(density / "cycle_02" / "analysis.npz") as arrays:
+        assert arrays["error_0"].shape == arrays["density_0"].shape == (6, 8) and arrays["predicted_1"].shape == arrays["truth_1"].shape == (24, 32)
+        assert len(arrays["tsne_points"]) == len(arrays["tsne_labels"]) == 3 * 60 and arrays["tsne_bought"].sum() == 3 * 20
+    assert {row["id"] for row in facts["predictions"]} == set(StubDense().test_ids)
+    assert 0 < facts["predictions"][0]["accuracy"] < 1 and facts["calibration"]["centers"] == 3 * 20
+
+
+def test_same_images_for_every_strategy_and_an_old_run_catches_up(density, tmp_path):
+    """A run that finished without an analysis gets it by the same command, and nothing else is done again."""
+    run_dir = tmp_path / "run"
+    run_campaign(settings(RANDOM, images=0), run_dir)
+    before = (run_dir / "ledger.jsonl").read_text()
+    assert "analyze" not in before
+    assert run_campaign(settings(RANDOM), run_dir)["status"] == "finished"
+    after = (run_dir / "ledger.jsonl").read_text()
+    assert after.startswith(before) and [json.loads(line)["key"] for line in after[len(before):].splitlines()] == ["02/analyze"]
+    assert [r["id"] for r in analysis(run_dir)["images"]] == [r["id"] for r in analysis(density)["images"]]
+    assert run_campaign(settings(RANDOM), run_dir)["status"] == "already finished"
+
+
+def test_without_branch_and_without_truth(tmp_path, monkeypatch):
+    """No features: losses and classes alone. Nobody knows the pool's labels: no losses, every pixel counts."""
+    monkeypatch.setattr("al_lab.core.oracle.SimulatedOracle.peek", Oracle.peek)
+    run_campaign(settings(RANDOM, segmenter={"_target_": f"{__name__}.BareSegmenter"}), tmp_path / "run")
+    facts = analysis(tmp_path / "run")
+    assert facts["loss"] is None and facts["calibration"] is None and "radius" not in facts["images"][0] and not facts["maps"]
+    with np.load(tmp_path / "run" / "cycle_02" / "analysis.npz") as arrays:
+        assert "tsne_points" not in arrays and {"truth_0", "predicted_0"} <= set(arrays.files)
+
+
+def test_whole_images_and_nothing_bought(tmp_path):
+    """Full data covers itself; without any purchase only predictions are shown."""
+    full = settings(RANDOM, images=2)
+    full["budget"] |= {"initial": 1.0, "cycles": 0}
+    run_campaign(full, tmp_path / "full")
+    facts = json.loads((tmp_path / "full" / "cycle_00" / "analysis.json").read_text())
+    assert len(facts["images"]) == 2 and "radius" not in facts["images"][0] and facts["loss"]["core_set"] == 0
+    empty = settings(RANDOM)
+    empty["budget"] |= {"initial": 0, "cycles": 0}
+    run_campaign(empty, tmp_path / "empty")
+    facts = json.loads((tmp_path / "empty" / "cycle_00" / "analysis.json").read_text())
+    assert not facts["images"] and facts["classes"] is None and facts["loss"] is None and len(facts["predictions"]) == 2

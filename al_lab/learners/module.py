@@ -113,7 +113,7 @@ class FitModule(pl.LightningModule):
 
 def _lr_groups(network: nn.Module, objective: nn.Module) -> list[tuple[list[nn.Parameter], float]]:
     """Return every trainable parameter once, in groups with a factor on the learning rate; groups are never empty."""
-    named = network.lr_multipliers() if hasattr(network, "lr_multipliers") else []
+    named: list[tuple[list[nn.Parameter], float]] = getattr(network, "lr_multipliers", list)()
     groups = [([p for p in params if p.requires_grad], float(factor)) for params, factor in named]
     known = {id(p) for params, _ in groups for p in params}
     both = nn.ModuleList([network, objective])  # which names a parameter they share once

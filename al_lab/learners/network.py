@@ -141,8 +141,9 @@ class NetworkLearner(Learner, Generic[LabelsT]):
         """Build network and objective with the weights this training begins with."""
         torch.manual_seed(Rng(task.seed, "init").seed())
         network, objective = self._make_network(), self._make_objective()
-        if hasattr(objective, "attach"):
-            objective.attach(network)
+        attach = getattr(objective, "attach", None)
+        if attach is not None:
+            attach(network)
         state = resumed or (load_checkpoint(task.init_checkpoint) if task.start == "weights" else None)  # type: ignore[arg-type]
         if state is not None:
             load_weights(network, state["state_dict"], source)  # type: ignore[arg-type]

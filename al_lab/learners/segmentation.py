@@ -17,6 +17,7 @@ from al_lab.models.segmenter import SegmenterNetwork, upsample
 from al_lab.objectives.adaptation import reconstruction_error
 
 _OPTIONS = ("flip",)
+_PIXELS_A_FORWARD = 4 * 640 * 1280  # four Cityscapes images as the papers resize them: a few GB with ResNet-101 at stride 8
 
 
 class SegmentationLearner(NetworkLearner[BoughtPixels]):
@@ -57,10 +58,16 @@ class SegmentationLearner(NetworkLearner[BoughtPixels]):
         return self._all_views(network, ids, needs, bool(options.get("flip")))  # a wrong option is refused now, not at the first image
 
     def _all_views(self, network: SegmenterNetwork, ids: Sequence[str], needs: frozenset[str], flip: bool) -> Iterator[DenseView]:
-        batches = dense_predict_batches(self.dataset, ids, network=network, batch_size=self.predict_batch, num_workers=self.num_workers)
+        batches = dense_predict_batches(self.dataset, ids, network=network, batch_size=self._forward_size(ids), num_workers=self.num_workers)
         with worker_errors():
             for batch in batches:
                 yield from self._look(network, batch, needs, flip)
+
+    def _forward_size(self, ids: Sequence[str]) -> int:
+        """Return how many images a forward takes: a divisor of ``predict_batch``, at whose multiples ids are cut, that fits in memory."""
+        height, width = self.dataset.target_hw or (self.dataset.size_hw(ids[0]) if ids else (1, 1))
+        most = max(1, _PIXELS_A_FORWARD // (height * width))
+        return max(n for n in range(1, min(most, self.predict_batch) + 1) if self.predict_batch % n == 0)
 
     def _look(self, network: SegmenterNetwork, batch: DenseBatch, needs: frozenset[str], flip: bool) -> Iterator[DenseView]:
         device = this_device()
@@ -105,6 +112,7 @@ def _probs(logits: Tensor, mirrored: Tensor | None, input_hw: Sequence[int], siz
 
 def _branch_maps(network: SegmenterNetwork, backbone: Tensor, needs: frozenset[str]) -> tuple[Tensor | None, Tensor | None]:
     """Return F, (B, D, h, w), and e = |Fhat - F|^2, (B, h, w), float32; None for what is not needed."""
-    features = network.branch.reduce(backbone)  # type: ignore[union-attr]
-    error = reconstruction_error(network.branch.reconstruct(features), features) if "pixel_error" in needs else None  # type: ignore[union-attr]
+    branch: Any = network.branch  # there is one with an estimator, or the needs would have been refused
+    features = branch.reduce(backbone)
+    error = reconstruction_error(branch.reconstruct(features), features) if "pixel_error" in needs else None
     return features.float() if "pixel_features" in needs else None, error

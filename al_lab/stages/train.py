@@ -58,7 +58,7 @@ class Train(Stage):
             raise ConfigError(explain(expected="at least one labeled image", got="none", where=f"cycle {ctx.cycle}", do="raise budget.initial"))
         start, init = settings.start, before / "model.ckpt"
         if not ctx.cycle:
-            start, init = ("scratch", None) if settings.init is None else ("weights", Path(settings.init).expanduser().absolute())
+            start, init = "scratch" if settings.init is None else "weights", Path(settings.init or "").expanduser().absolute()
         # Training that continues is one training, with one order of its images.
         rng = rng_for(int(ctx.config["seed"]), 0 if settings.start == "continue" else ctx.cycle, "train")
         whole = set(ctx.pool.whole)

@@ -247,6 +247,12 @@ def test_views_do_not_depend_on_how_ids_are_sharded(trained: Make, patches: Patc
     assert all(torch.equal(a.probs, b.probs) for a, b in zip(whole, parts, strict=True))
 
 
+@pytest.mark.parametrize(("target_hw", "predict_batch", "images"), [
+    ((16, 24), 32, 32), ((640, 1280), 32, 4), ((640, 1280), 6, 3), ((3000, 4000), 8, 1)])
+def test_a_forward_takes_as_many_images_as_memory_may_hold(learner: Make, target_hw: tuple, predict_batch: int, images: int) -> None:
+    assert learner(data=Patches(target_hw=target_hw), predict_batch=predict_batch)._forward_size(("t/0",)) == images
+
+
 def test_half_precision_trains_and_predicts(learner: Make, task: Make) -> None:
     half = task("half")
     one = learner(recipe={"precision": "bf16-mixed", "max_iters": 2})

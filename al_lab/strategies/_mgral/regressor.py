@@ -11,6 +11,8 @@ each other. A regressor extrapolates, and its M leave-one-out errors come for fr
 with alpha, from a fixed grid, of least leave-one-out error. Solved in its dual form: M x M, whatever D is.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.stats import spearmanr
 
@@ -33,7 +35,7 @@ class Ridge:
         ValueError: with fewer than 3 records.
     """
 
-    def __init__(self, features_ND: np.ndarray, batches_MB: np.ndarray, rewards_M: np.ndarray) -> None:
+    def __init__(self, features_ND: np.ndarray, batches_MB: Sequence[np.ndarray], rewards_M: np.ndarray) -> None:
         self.features_ND = features_ND
         self.batches = [np.asarray(batch, np.int64) for batch in batches_MB]
         self.rewards_M = np.array(rewards_M, np.float64)

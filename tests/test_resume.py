@@ -1,6 +1,7 @@
 """Killed at any (cycle, stage), before or after its commit, the same command ends in the same run folder."""
 
 import json
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from al_lab.core.errors import ConfigError, ResumeError
 from al_lab.core.oracle import SimulatedOracle
 from al_lab.core.predictions import load_predictions
 from al_lab.learners.base import FitTask, read_pseudo
+from al_lab.learners.checkpoint import load_checkpoint
 from al_lab.stages.annotate import load_pool
 from tests.stubs import FakeSegmenter, StubDense, StubLearner, stub_config
 
@@ -265,6 +267,24 @@ def test_a_segmentation_campaign_is_one_training_interrupted_by_queries(tmp_path
     assert [t["bought_pixels"] for t in trained] == [0, 4 * 8, 8 * 8]  # ceil(0.01 * 24 * 32) = 8 of each of four images
     assert all(t["effective_labels"] <= t["bought_pixels"] for t in trained)  # of native size, so only void is lost
     assert [entries[f"{cycle:02d}/evaluate"].keys() for cycle in range(3)] == [{"miou"}] * 3
+
+
+def test_source_free_goes_on_from_a_model_of_the_source_and_needs_no_source_file(tmp_path: Path) -> None:
+    base = segmenter_config()
+    data = base["dataset"] | {"data_dir": str(tmp_path / "data")}
+    source_only = {"budget": base["budget"] | {"cycles": 0}, "trainer": base["trainer"] | {"start": "scratch", "stop_at": 2},
+                   "objective": base["objective"] | {"source_ratio": 1.0}, "dataset": data}
+    run_campaign(base | source_only, tmp_path / "before")
+    for source in (tmp_path / "data").glob("*/source"):
+        shutil.rmtree(source)
+    begun = tmp_path / "before" / "cycle_00" / "model.ckpt"
+    free = {"trainer": base["trainer"] | {"init": str(begun), "stop_at": [0, 1, 3]}, "dataset": data | {"source": None}}
+    run_campaign(base | free, tmp_path / "free")
+    lines = (tmp_path / "free" / "ledger.jsonl").read_text().splitlines()
+    trained = [e["scalars"] for e in map(json.loads, lines) if e["stage"] == "train"]
+    assert [(t["steps"], t["bought_pixels"]) for t in trained] == [(0, 0), (1, 32), (3, 64)]
+    weights = [load_checkpoint(path)["state_dict"] for path in (begun, tmp_path / "free" / "cycle_00" / "model.ckpt")]
+    assert all((weights[0][k] == v).all() for k, v in weights[1].items())
 
 
 def test_whole_images_are_bought_for_a_segmenter(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ class Streets(SegmentationFolder):
         size_hw: Sequence[int] = (96, 160),
         data_seed: int = 0,
         metrics: Sequence[str] | None = None,
+        flip_test: bool = True,
         name: str = "streets",
     ) -> None:
         """Generate if need be, then open.
@@ -47,6 +48,7 @@ class Streets(SegmentationFolder):
             size_hw: height and width of all images.
             data_seed: of the generator; another number is another dataset.
             metrics: what evaluation computes, the main one first.
+            flip_test: evaluation averages image and mirror image.
             name: of the dataset.
 
         Raises:
@@ -56,7 +58,7 @@ class Streets(SegmentationFolder):
             raise DataError(explain(expected="flat, or null for none", got=repr(source), where="dataset.source", do="correct it"))
         counts = {"source": {"train": num_source}, "target": {"train": num_pool, "test": num_test}}
         root = generate(Path(data_dir).expanduser(), counts, (int(size_hw[0]), int(size_hw[1])), data_seed)
-        super().__init__(str(root / "target"), str(root / "source") if source else None, metrics=metrics, name=name)
+        super().__init__(str(root / "target"), str(root / "source") if source else None, metrics=metrics, flip_test=flip_test, name=name)
 
 
 def generate(data_dir: Path, counts: dict[str, dict[str, int]], size_hw: tuple[int, int], data_seed: int) -> Path:

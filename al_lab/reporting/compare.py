@@ -7,6 +7,7 @@ from pathlib import Path
 from al_lab.core.errors import DataError, explain
 from al_lab.reporting import commands
 from al_lab.reporting import run_sections as parts
+from al_lab.reporting.bought_pixels import buys_pixels, overlays_section, pixel_classes_section
 from al_lab.reporting.class_gain import gain_section
 from al_lab.reporting.find import find_runs
 from al_lab.reporting.flips import compared_flips_section
@@ -30,6 +31,7 @@ from al_lab.reporting.sections import (
     spent_columns,
     summary_table,
 )
+from al_lab.reporting.segmentation import pixel_sections
 from al_lab.reporting.stats import STANDARD_ERRORS, area_under_curve, mean_and_error, paired_difference
 from al_lab.reporting.tables import Table
 
@@ -81,7 +83,7 @@ def build_comparison(runs: Sequence[Run], method: parts.Method = "pca", levels: 
         tables = [summary_table(lines, full, metric), _pairs(lines, metric)]
         sections.append(Section("summary", "Who is better", tables=[table for table in tables if table.rows]))
     sections += [levels_section(lines, full, metric, levels), classes_section(lines, metric), gain_section(lines, metric),
-                 distribution_section(lines), _images(lines), _utilities(lines), compared_mgral_section(lines),
+                 *_bought(lines), *pixel_sections(lines), _utilities(lines), compared_mgral_section(lines),
                  compared_flips_section(lines, _MAX_SHOWN), pseudo_section(lines, metric), _embeddings(lines, method), _costs(lines),
                  _settings(runs, lines, full, _methods(groups, compared))]
     status = f"{len(runs)} runs" if all(r.is_complete for r in runs) else f"{sum(r.is_complete for r in runs)} of {len(runs)} runs complete"
@@ -141,6 +143,12 @@ def _pairs(lines: Sequence[Series], metric: str) -> Table:
         rows = []  # two strategies: the summary has said it
     return Table("pairs", "Every pair: difference of the areas under the curve, in points",
                  ["strategy", "against", "difference", "± SE", "paired seeds", "verdict"], rows, digits=2)
+
+
+def _bought(lines: Sequence[Series]) -> list[Section]:
+    if any(buys_pixels(run) for s in lines for run in s.runs):
+        return [pixel_classes_section(lines), overlays_section(lines)]
+    return [distribution_section(lines), _images(lines)]
 
 
 def _images(lines: Sequence[Series]) -> Section:

@@ -9,6 +9,7 @@ from pathlib import Path
 from al_lab.core.errors import DataError
 from al_lab.reporting import commands
 from al_lab.reporting import run_sections as parts
+from al_lab.reporting.bought_pixels import bought_share, buys_pixels, overlays_section, pixel_classes_section
 from al_lab.reporting.find import read_run
 from al_lab.reporting.flips import flips_section
 from al_lab.reporting.labels import FULL_DATA, is_supervised
@@ -29,6 +30,7 @@ from al_lab.reporting.sections import (
     pick_metric,
     spent_columns,
 )
+from al_lab.reporting.segmentation import pixel_sections
 from al_lab.reporting.stats import STANDARD_ERRORS, area_under_curve, labels_to_reach, mean_and_error
 
 log = logging.getLogger(__name__)
@@ -79,8 +81,10 @@ def build_page(run: Run, family: Sequence[Run], method: parts.Method = "pca", le
     if metric is not None and len(run.metrics):
         curve.tables.append(curve_table([Series(own.label, own.strategy, (run,))], None, metric))
     single = [Series(own.label, own.strategy, (run,))]
-    sections = [curve, levels_section(lines, full, metric, levels), classes_section(single, metric), distribution_section(single),
-                parts.images_section(run), parts.utilities_section(run), *mgral_sections(run), flips_section(run), pseudo_section(single),
+    bought = ([pixel_classes_section(single), overlays_section(single)] if buys_pixels(run) else
+              [distribution_section(single), parts.images_section(run)])
+    sections = [curve, levels_section(lines, full, metric, levels), classes_section(single, metric), *bought, *pixel_sections(single),
+                parts.utilities_section(run), *mgral_sections(run), flips_section(run), pseudo_section(single),
                 parts.embedding_section(run, method), parts.cost_section(run), parts.times_section(run), parts.settings_section(run)]
     subtitle = f"{run.dataset} · {run.name} · seed {run.seed}" + (f" · protocol {run.config['protocol']}" if run.config.get("protocol") else "")
     title = f"Full data on {run.dataset}" if run.is_full else f"{run.strategy} on {run.dataset}"
@@ -197,7 +201,10 @@ def _numbers(run: Run, own: Series, random: Series | None, full: Series | None, 
     if labeled:
         numbers.append(Headline(f"{labeled:,}", "images labeled", f"{100 * labeled / size:.1f} % of a pool of {size:,}" if size else ""))
     costs = [run.cost(c) for c in run.purchases]
-    boxes, hours = (sum(c.get(k, 0.0) for c in costs) for k in ("boxes", "hours"))
+    boxes, pixels, hours = (sum(c.get(k, 0.0) for c in costs) for k in ("boxes", "pixels", "hours"))
+    if pixels and buys_pixels(run):
+        share = bought_share(run, pixels)
+        numbers.append(Headline(f"{pixels:,.0f}", "pixels labeled", f"about {100 * share:.2g} % of the pool's" if share is not None else ""))
     if boxes:
         numbers.append(Headline(f"{boxes:,.0f}", "boxes labeled", f"about {hours:,.1f} hours of work"))
     if metric is not None and random is not None and own is not random and not run.is_full:

@@ -101,8 +101,8 @@ def overlays_section(lines: Sequence[Series], limit: int = _IMAGES) -> Section:
     if len(runs) == 1:  # fill a row with images
         flat = [row[0] for row in panels]
         panels = [flat[k:k + 3] for k in range(0, len(flat), 3)]
-    section.text = (f"{len(chosen)} images, drawn alike for every strategy; each bought pixel has the color of its purchase. Few pixels are drawn "
-                    "larger than they are." + (" First seed of each strategy." if len(runs) > 1 else ""))
+    section.text = (f"{len(chosen)} images, drawn by split_seed alone; each bought pixel has the color of its purchase. Where there are few, they "
+                    "are drawn larger than they are." + (" First seed of each strategy." if len(runs) > 1 else ""))
     legend = {("initial set" if c == INITIAL else f"cycle {c}"): color for c, color in colors.items()}
     section.pictures.append(Picture("bought_overlays", draw.image_grid(panels, legend), "bought pixels on their images", is_wide=True))
     return section

@@ -201,15 +201,17 @@ def _embeddings(lines: Sequence[Series], method: parts.Method) -> Section:
 
 
 def _costs(lines: Sequence[Series]) -> Section:
-    rows = []
+    rows, has_pixels = [], any(buys_pixels(run) for s in lines for run in s.runs)
     for series in lines:
         for run in series.runs:
             costs = [run.cost(c) for c in run.purchases]
-            images, boxes, hours = (sum(c.get(k, 0.0) for c in costs) for k in ("images", "boxes", "hours"))
+            images, boxes, pixels, hours = (sum(c.get(k, 0.0) for c in costs) for k in ("images", "boxes", "pixels", "hours"))
             seconds = [float(e["seconds"]) for e in run.ledger if isinstance(e.get("seconds"), int | float)]
-            rows.append([series.label, run.seed, int(images), int(boxes), float(hours), sum(seconds) / 60])
-    columns = ["strategy", "seed", "images labeled", "boxes labeled", "hours of labeling", "minutes of computing"]
-    text = "What was spent on people (an estimate from the oracle's seconds per image and per box) and on machines."
+            spent = [int(pixels)] if has_pixels else [int(images), int(boxes)]
+            rows.append([series.label, run.seed, *spent, float(hours), sum(seconds) / 60])
+    units = ["pixels labeled"] if has_pixels else ["images labeled", "boxes labeled"]
+    columns = ["strategy", "seed", *units, "hours of labeling", "minutes of computing"]
+    text = (f"What was spent on people (an estimate from the oracle's seconds per {'pixel' if has_pixels else 'image and per box'}) and on machines.")
     return Section("cost", "Cost", text, tables=[Table("cost", "Cost of each run", columns, rows, digits=2)])
 
 
@@ -251,7 +253,9 @@ def _numbers(lines: Sequence[Series], full: Series | None, metric: str | None) -
     if metric is None:
         return []
     numbers = []
-    ranked = [(mean_and_error([area_under_curve(c) for c in s.curves(metric).values()])[0], s.label) for s in lines if s.curves(metric)]
+    column = spent_columns([run for s in lines for run in s.runs])[0]
+    curves = {s.label: s.curves(metric, column) for s in lines}
+    ranked = [(mean_and_error([area_under_curve(c) for c in of.values()])[0], label) for label, of in curves.items() if of]
     if ranked:
         area, label = max(ranked)
         numbers.append(Headline(label, "largest area under the curve", f"{100 * area:.1f} % {metric_label(metric)} on average"))

@@ -193,7 +193,7 @@ def _numbers(run: Run, own: Series, random: Series | None, full: Series | None, 
         values = run.column(metric)
         before = f"from {100 * values[0]:.1f} % in cycle {run.metrics[0]['cycle']}" if len(values) > 1 else ""
         numbers.append(Headline(f"{100 * values[-1]:.1f} %", f"{metric_label(metric)}, last cycle", before))
-        curve = own.curves(metric).get(run.seed)
+        curve = own.curves(metric, spent_columns([run])[0]).get(run.seed)
         if curve is not None and len(curve) > 1:
             numbers.append(Headline(f"{100 * area_under_curve(curve):.1f} %", "area under the curve", "its mean height"))
     labeled = len(run.labeled_ids(max(run.cycle_dirs, default=0)))

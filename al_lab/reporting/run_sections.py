@@ -146,8 +146,8 @@ def cost_section(run: Run) -> Section:
     units = [u for u in ("images", "boxes", "pixels", "hours") if any(cost.get(u, 0) > 0 for cost in costs.values())]
     names = ["initial" if c == INITIAL else str(c) for c in costs]
     panels = {u: [cost.get(u, 0.0) for cost in costs.values()] for u in units}
-    section.text = ("What each purchase cost. Hours are an estimate from the oracle's seconds per image and per box (oracle.seconds_per_image, "
-                    "oracle.seconds_per_box): put your own in.")
+    rates = "pixel (oracle.seconds_per_pixel" if "pixels" in units else "image and per box (oracle.seconds_per_image, oracle.seconds_per_box"
+    section.text = f"What each purchase cost. Hours are an estimate from the oracle's seconds per {rates}): put your own in."
     figure = figures.bars_per_purchase(names, {("hours of labeling" if u == "hours" else u): v for u, v in panels.items()}, color_of(run.strategy))
     section.pictures.append(Picture("cost", figure, f"cost of each purchase in {', '.join(units)}"))
     rows = [[name, *(float(v[k]) if u == "hours" else int(v[k]) for u, v in panels.items())] for k, name in enumerate(names)]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from al_lab.reporting import figures
+from al_lab.reporting.bought_pixels import bought_share
 from al_lab.reporting.page import Picture, Section
 from al_lab.reporting.protocol import Series, baseline
 from al_lab.reporting.run_folder import METRIC_LABELS, Run
@@ -54,7 +55,9 @@ def curve_section(lines: Sequence[Series], full: Series | None, metric: str | No
     full_values = last_values(full, metric) if full else []
     for column in spent_columns(runs)[:2]:
         drawn = [figures.Line(s.label, s.strategy, s.band(metric, column), s.curves(metric, column)) for s in lines if s.curves(metric, column)]
-        figure = figures.learning_curve(drawn, full_values, metric_label(metric), SPENT_LABELS[column])
+        share = bought_share(runs[0], float(np.nanmax([run.column(column)[-1] for run in runs if run.metrics]))) if column == "spent_pixels" else None
+        spent_label = SPENT_LABELS[column] + (f"; {100 * share:.2g} % of the pool's at the end" if share else "")
+        figure = figures.learning_curve(drawn, full_values, metric_label(metric), spent_label)
         alt = f"{metric_label(metric)} against {SPENT_LABELS[column]} for {', '.join(s.label for s in lines)}"
         section.pictures.append(Picture(f"learning_curve_{column.removeprefix('spent_')}", figure, alt))
     return section

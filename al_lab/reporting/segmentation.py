@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from al_lab.reporting import commands
 from al_lab.reporting import segmentation_figures as draw
 from al_lab.reporting.analysis import Analysis, analysis_of
 from al_lab.reporting.bought_pixels import MAX_LINES, opened
@@ -26,7 +27,6 @@ _MAPS = ("Error: how badly features are foretold by their surroundings, |F̂ −
          "each picture.")
 _BOUNDS_NOTE = ("Means over images, then over seeds with their standard deviation (SD). Smaller is better in all but R². Density Matters reports for "
                 "k-center and its own choice: δ 0.132 and 0.176, max δₛ(k) 0.364 and 0.124, core-set loss 0.646 and 0.550. ")
-_COMMAND = "python run.py … runtime.analyze_images=16"
 
 
 def pixel_sections(lines: Sequence[Series]) -> list[Section]:
@@ -44,7 +44,8 @@ def _coverage_section(lines: Sequence[Series], found: Mapping[str, Sequence[Anal
     if not any(found.values()):
         run = lines[0].runs[0]
         if run.is_complete:
-            section.missing.append(("This run ended without an analysis of its bought pixels. The command that made it makes it now, with", _COMMAND))
+            section.missing.append(("This run ended without an analysis of its bought pixels. The same command makes it (of "
+                                    "runtime.analyze_images images):", commands.reproduce(run)))
         return section
     section.text = _COVERAGE_TEXT
     alone = [a for s in lines for a in found[s.label]]

@@ -134,8 +134,9 @@ def log_shares(names: Sequence[str], groups: Sequence[Shares]) -> Figure:
                 rows = np.flatnonzero((g.values <= 0) == is_zero)
                 x = np.maximum(100 * g.values[rows], left)
                 is_tick = g.marker == "|"  # must be seen where another mark has the same place
-                axes.plot(x, rows, linestyle="none", marker=g.marker, markersize=15 if is_tick else 7, markeredgewidth=2 if is_tick else 1, color=g.color,
-                          label=None if is_zero else g.label, zorder=4 if is_tick else 3, markerfacecolor="none" if is_zero else g.color)
+                size = {"markersize": 15, "markeredgewidth": 2, "zorder": 4} if is_tick else {"markersize": 7, "zorder": 3}
+                axes.plot(x, rows, linestyle="none", marker=g.marker, color=g.color, label=None if is_zero else g.label,
+                          markerfacecolor="none" if is_zero else g.color, **size)
         axes.set_xlim(left=left * 0.85)
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))

@@ -80,6 +80,8 @@ def test_pictures_are_kept(density):
         assert arrays["error_0"].shape == arrays["density_0"].shape == (6, 8) and arrays["predicted_1"].shape == arrays["truth_1"].shape == (24, 32)
         assert len(arrays["tsne_points"]) == len(arrays["tsne_labels"]) == 3 * 60 and arrays["tsne_bought"].sum() == 3 * 20
     assert {row["id"] for row in facts["predictions"]} == set(StubDense().test_ids)
+    page = (density / "report.html").read_text()
+    assert all(f'id="{key}"' in page for key in ("coverage", "maps", "features"))  # the report reads what the stage writes
     assert 0 < facts["predictions"][0]["accuracy"] < 1 and facts["calibration"]["centers"] == 3 * 20
 
 

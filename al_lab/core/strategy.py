@@ -29,6 +29,7 @@ class ProposeContext:
         rng: derived from (seed, cycle, stage, sample id).
         is_labeled: the image is labeled already and is shown because of ``scores_labeled``.
         share: of the image's pixels that all cycles together may buy (``unit=pixel``, counted image by image).
+        cycle: at whose end it is bought.
     """
 
     quota: int | None
@@ -36,6 +37,7 @@ class ProposeContext:
     rng: Rng
     is_labeled: bool = False
     share: float = 0.0
+    cycle: int = 0
 
 
 class Strategy:

@@ -163,4 +163,4 @@ def propose(strategy: Strategy, view: ImageView | DenseView, pool: Pool, config:
             quota = budget.allowance(cycle, len(pool)).in_image(view.size_hw, strategy.radius_px)
             share = budget.share_of(view.size_hw) if budget.unit == "pixel" and budget.scope == "image" else 0.0
     rng = Rng(int(config["seed"]), cycle, "score", i)
-    return strategy.propose(view, ProposeContext(quota, budget.unit, rng, is_labeled=i in pool.whole, share=share))
+    return strategy.propose(view, ProposeContext(quota, budget.unit, rng, is_labeled=i in pool.whole, share=share, cycle=cycle))

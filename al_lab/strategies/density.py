@@ -9,6 +9,7 @@ from al_lab.core.errors import ConfigError, did_you_mean, explain
 from al_lab.core.strategy import ProposeContext, Strategy
 from al_lab.core.types import Candidates, DenseView, ImageView
 from al_lab.strategies._filtered import Filter, FilteredGreedy, SeedRule
+from al_lab.strategies.random import Random
 
 
 class Density(Strategy):
@@ -49,6 +50,8 @@ class Density(Strategy):
         tau: see above.
         scale: minmax | robust | none, see `coverage_density`.
         seed_rule: informative | dense | random.
+        random_cycles: so many cycles, from the first, buy pixels at random: for campaigns whose first query comes before any training
+            (without a source; UNSPECIFIED in the paper).
         ties: equally informative pixels: hash (of seed, cycle and id) | id.
     """
 
@@ -58,7 +61,8 @@ class Density(Strategy):
     pixel_scopes: ClassVar[tuple[str, ...]] = ("image",)
 
     def __init__(self, filter: Filter = "margin", alpha: float | None = None, weighted: bool = True, beta: float = BETA,  # noqa: A002
-                 tau: float = TAU, scale: Scale = "minmax", seed_rule: SeedRule = "informative", ties: Literal["hash", "id"] = "hash") -> None:
+                 tau: float = TAU, scale: Scale = "minmax", seed_rule: SeedRule = "informative", random_cycles: int = 0,
+                 ties: Literal["hash", "id"] = "hash") -> None:
         self.greedy = FilteredGreedy(filter, alpha, seed_rule, ties)
         for name, number in (("beta", beta), ("tau", tau)):
             if not number > 0:
@@ -68,6 +72,9 @@ class Density(Strategy):
         if seed_rule == "dense" and not weighted:
             raise ConfigError(explain(expected="weighted=true with seed_rule=dense", got="weighted=false", where="strategy.seed_rule",
                                       do="without densities none is highest: use informative or random"))
+        if isinstance(random_cycles, bool) or not isinstance(random_cycles, int) or random_cycles < 0:
+            raise ConfigError(explain(expected="a whole number >= 0", got=repr(random_cycles), where="strategy.random_cycles", do="0 is the paper's"))
+        self.random, self.random_cycles = Random(), random_cycles
         self.weighted, self.beta, self.tau, self.scale = bool(weighted), float(beta), float(tau), scale
 
     def needs_for(self, unit: str) -> tuple[str, ...]:
@@ -78,6 +85,8 @@ class Density(Strategy):
         """Return the image's picks in Alg. 1's order; the utility of each is its r when it was picked."""
         if not isinstance(view, DenseView) or ctx.quota is None or view.features is None:
             raise TypeError("Density.propose: expected a dense view with features and a quota of pixels; the learner must provide pixel_features")
+        if ctx.cycle < self.random_cycles:
+            return self.random.propose(view, ctx)
         return self.greedy(view, ctx, self._density(view) if self.weighted else None)
 
     def _density(self, view: DenseView) -> Tensor:

@@ -13,6 +13,7 @@ from al_lab.core.types import DenseView
 from al_lab.strategies import _filtered
 from al_lab.strategies.core_set import CoreSet
 from al_lab.strategies.density import Density
+from al_lab.strategies.random import Random
 
 SIZE_HW, COARSE = (18, 26), (5, 7)
 TAU, BETA = 0.25, np.exp(2.4)
@@ -114,6 +115,18 @@ def test_the_first_pick(view: DenseView, context) -> None:
     somewhere[3, 4] = True
     begun = dataclasses.replace(view, bought=somewhere)
     assert Density(seed_rule="random").propose(begun, context(3)).center.tolist() == algorithm_1(begun, 3, 20)
+
+
+def test_first_cycles_may_be_random(view: DenseView, context) -> None:
+    blind = dataclasses.replace(view, probs=None, features=None, extras={})  # nobody has to look
+    strategy = Density(random_cycles=1)
+    ctx = context(9, sample_id=view.sample_id)
+    drawn = strategy.propose(dataclasses.replace(blind, features=view.features), ctx)
+    assert drawn.center.tolist() == Random().propose(blind, ctx).center.tolist()
+    later = strategy.propose(view, dataclasses.replace(ctx, cycle=1))
+    assert later.center.tolist() == Density().propose(view, ctx).center.tolist() != drawn.center.tolist()
+    with pytest.raises(ConfigError, match="random_cycles"):
+        Density(random_cycles=-1)
 
 
 def test_errors_are_scaled_as_asked(view: DenseView, context) -> None:

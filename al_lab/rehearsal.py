@@ -42,11 +42,8 @@ def check_values(config: Mapping[str, Any]) -> None:
 
 def _check_stops(settings: Any, cycles: int) -> None:
     """Refuse stops at which a training could not end; a list of stops has one entry a cycle."""
-    if cycles == 0 and not isinstance(settings.stop_at, int | float | None) and len(settings.stop_at) > 1:
-        raise ConfigError(explain(expected="one step, at which the only training stops", got=str(settings.stop_at), do=f"e.g. trainer.stop_at="
-                                  f"{settings.stop_at[-1]}", where="trainer.stop_at with budget.cycles=0"))
     horizon = settings.schedule(_MANY).total_steps
-    stops = [horizon if stop is None else stop for stop in (settings.stop_step(cycle, _MANY) for cycle in range(cycles + 1))]
+    stops = [horizon if stop is None else stop for stop in (settings.stop_step(cycle, _MANY, cycles) for cycle in range(cycles + 1))]
     goes_on = settings.start == "continue"
     pairs = itertools.pairwise(stops) if goes_on else ()
     if not all(a < b for a, b in pairs) or not all(0 <= stop <= horizon for stop in stops):
@@ -62,7 +59,7 @@ def _check_segmentation(config: Mapping[str, Any], built: Mapping[str, Any]) -> 
     if settings.augmentation is not None:
         raise ConfigError(explain(expected="null", got=type(settings.augmentation).__name__, where="trainer.augmentation",
                                   do="augmentations move boxes; segmenters are trained on plainly resized images, as RIPU and Density Matters are"))
-    if objective is not None and settings.stop_step(0, 1) != 0:
+    if objective is not None and settings.stop_step(0, 1, int(config["budget"]["cycles"])) != 0:
         has_target = build(config["budget"]).initial_images(len(dataset.pool_ids)) != 0 or getattr(objective, "uses_unlabeled", True)
         domain_counts(settings.batch_size, objective, has_source=bool(dataset.source_ids), has_target=has_target)
     network = _check_network(config, "segmenter", len(dataset.classes))

@@ -40,7 +40,8 @@ class TrainSettings:
         weight_decay: on every parameter, in one group (biases and norms included), as the SSD recipe has it.
         start: how a cycle begins: ``scratch`` | ``weights`` | ``continue``.
         init: checkpoint of another training, whose weights the first cycle begins with; None: the network's own (pretrained) ones.
-        stop_at: where a cycle's training ends before the horizon; a list has one entry a cycle. 0 queries before the first step.
+        stop_at: where a cycle's training ends before the horizon; a list has one entry a cycle, and the only training of a campaign without
+            queries goes to its last one. 0 queries before the first step.
         precision: 32 | 16-mixed | bf16-mixed.
         grad_clip: largest 2-norm of all gradients together; None: no clipping.
         augmentation: a transform of al_lab.data.transforms; None: the plain resize.
@@ -104,12 +105,14 @@ class TrainSettings:
         # The tolerance keeps 0.1 * 30 images at 3, not at 4, after binary rounding.
         return math.ceil(amount * num_images / self.batch_size - 1e-9)
 
-    def stop_step(self, cycle: int, num_images: int) -> int | None:
+    def stop_step(self, cycle: int, num_images: int, cycles: int) -> int | None:
         """Return the step at which the training of ``cycle`` stops, or None for the horizon."""
         if self.stop_at is None:
             return None
         if isinstance(self.stop_at, int | float):
             return self.steps(self.stop_at, num_images)
+        if cycles == 0:
+            return self.steps(self.stop_at[-1], num_images)
         if cycle >= len(self.stop_at):
             raise ConfigError(explain(expected=f"an entry for cycle {cycle}", got=f"{len(self.stop_at)} entries",
                                       where="trainer.stop_at", do="give one entry a cycle, cycle 0 included"))

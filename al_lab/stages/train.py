@@ -67,7 +67,7 @@ class Train(Stage):
             checkpoint=ctx.cycle_dir / "model.ckpt", scratch_dir=ctx.cycle_dir / "training", seed=rng.seed(),
             pseudo=before / "pseudo.npz" if ctx.cycle and pseudo_tau(ctx) is not None else None,
             start=start, init_checkpoint=None if start == "scratch" else init,
-            stop_at=settings.stop_step(ctx.cycle, len(labeled)), devices=int(ctx.config["runtime"]["devices"]))
+            stop_at=settings.stop_step(ctx.cycle, len(labeled), ctx.budget.cycles), devices=int(ctx.config["runtime"]["devices"]))
 
 
 class _Cache:

@@ -50,10 +50,11 @@ def test_poly_falls_to_zero_at_the_horizon() -> None:
 
 def test_stop_at_is_in_the_unit_of_the_length_and_may_differ_by_cycle() -> None:
     settings = TrainSettings(batch_size=4, max_epochs=10, stop_at=[1, 2.5])
-    assert [settings.stop_step(cycle, 8) for cycle in (0, 1)] == [2, 5]
-    assert TrainSettings(batch_size=4, max_iters=10, stop_at=7).stop_step(3, 8) == 7
+    assert [settings.stop_step(cycle, 8, 3) for cycle in (0, 1)] == [2, 5]
+    assert TrainSettings(batch_size=4, max_iters=10, stop_at=7).stop_step(3, 8, 3) == 7
+    assert settings.stop_step(0, 8, 0) == 5  # the only training is the last one
     with pytest.raises(ConfigError, match=r"trainer.stop_at: expected an entry for cycle 2, got 2 entries"):
-        settings.stop_step(2, 8)
+        settings.stop_step(2, 8, 3)
 
 
 @pytest.mark.parametrize(("wrong", "message"), [

@@ -36,7 +36,8 @@ def buys_pixels(run: Run) -> bool:
 def pixel_classes_section(lines: Sequence[Series]) -> Section:
     """Show the classes of bought pixels against the pool's on a log scale, and what of the purchases a training can use."""
     section = Section("bought", "What was bought")
-    labels, groups, names, pool = [s.label for s in lines], [], (), None
+    labels, groups, pool = [s.label for s in lines], [], None
+    names: tuple[str, ...] = ()
     for series in lines:
         counts = [c for c in (run.class_counts() for run in series.runs) if c is not None]
         names = names or (counts[0].classes if counts else ())
@@ -64,7 +65,8 @@ def _spent_row(series: Series, run: Run, num_classes: int) -> list[Any] | None:
     bought = sum(run.cost(c).get("pixels", 0.0) for c in run.purchases)
     if not bought:
         return None
-    trained = next((e["scalars"] for e in reversed(run.ledger) if e.get("stage") == "train" and e.get("scalars", {}).get("bought_pixels")), {})
+    fits = [e.get("scalars") or {} for e in run.ledger if e.get("stage") == "train"]
+    trained: dict[str, Any] = next((s for s in reversed(fits) if s.get("bought_pixels")), {})
     usable = trained.get("effective_labels") if trained.get("bought_pixels") == bought else None  # the last purchase is trained on in the next cycle
     found = analysis_of(run)
     classes = (found.facts.get("classes") if found else None) or {}

@@ -201,7 +201,8 @@ def _embeddings(lines: Sequence[Series], method: parts.Method) -> Section:
 
 
 def _costs(lines: Sequence[Series]) -> Section:
-    rows, has_pixels = [], any(buys_pixels(run) for s in lines for run in s.runs)
+    rows: list[list] = []
+    has_pixels = any(buys_pixels(run) for s in lines for run in s.runs)
     for series in lines:
         for run in series.runs:
             costs = [run.cost(c) for c in run.purchases]

@@ -159,7 +159,8 @@ def _density_row(analysis: Analysis, k: int, row: Mapping[str, Any]) -> list[dra
 def _features_section(lines: Sequence[Series], found: Mapping[str, Sequence[Analysis]]) -> Section:
     """Show features of bought and other pixels on a plane."""
     section = Section("features", "Features of pixels")
-    panels, names = [], []
+    panels: list[draw.FeaturePanel] = []
+    names: list[str] = []
     for label, a in _firsts(lines, found):
         if not a.covered:
             continue

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -134,7 +135,7 @@ def log_shares(names: Sequence[str], groups: Sequence[Shares]) -> Figure:
                 rows = np.flatnonzero((g.values <= 0) == is_zero)
                 x = np.maximum(100 * g.values[rows], left)
                 is_tick = g.marker == "|"  # must be seen where another mark has the same place
-                size = {"markersize": 15, "markeredgewidth": 2, "zorder": 4} if is_tick else {"markersize": 7, "zorder": 3}
+                size: dict[str, Any] = {"markersize": 15, "markeredgewidth": 2, "zorder": 4} if is_tick else {"markersize": 7, "zorder": 3}
                 axes.plot(x, rows, linestyle="none", marker=g.marker, color=g.color, label=None if is_zero else g.label,
                           markerfacecolor="none" if is_zero else g.color, **size)
         axes.set_xlim(left=left * 0.85)
@@ -211,7 +212,8 @@ def features(panels: Sequence[FeaturePanel], colors: Mapping[str, str]) -> Figur
             color_P = np.asarray([hexes[v] if v < len(hexes) else MUTED for v in panel.labels])
             for wanted, size, alpha, edge in ((False, 7, 0.55, {"linewidths": 0}), (True, 20, 0.95, {"edgecolors": INK, "linewidths": 0.6})):
                 some = panel.is_bought == wanted
-                axes.scatter(*panel.points[some].T, s=size, c=color_P[some], alpha=alpha, rasterized=True, zorder=2 + wanted, **edge)
+                x, y = panel.points[some].T
+                axes.scatter(x, y, s=size, c=color_P[some], alpha=alpha, rasterized=True, zorder=2 + wanted, **edge)
             axes.set_title(panel.title)
             axes.set_xticks([])
             axes.set_yticks([])

@@ -64,8 +64,7 @@ class Analyze(Stage):
 
 def _draw(ids: Sequence[str], count: int, rng: Rng) -> list[str]:
     """Return some ids, whatever their order and number: the same key first, of any subset that has it."""
-    order = np.argsort(rng.tie_keys(ids), kind="stable")[:count] if len(ids) else []
-    return [ids[k] for k in order]
+    return [ids[k] for k in np.argsort(rng.tie_keys(ids), kind="stable")[:count]]
 
 
 def analyze(run_dir: str, checkpoint: str, cycle: int, ids: Sequence[str], test_ids: Sequence[str]) -> dict[str, float]:

@@ -39,7 +39,8 @@ def help_page(conf_dir: Path = CONF_DIR) -> str:
     for path in sorted((conf_dir / "experiment").glob("*.yaml")):
         lines = path.read_text(encoding="utf-8").splitlines()
         about = next((line.lstrip("# ") for line in lines if line.startswith("# ") and not line.startswith("# @")), "")
-        recipes.append(f"  {path.stem:<20} {textwrap.shorten(about, _WIDTH - 23, placeholder=' …')}")
+        name = f"  {path.stem:<20} "
+        recipes.append(name + textwrap.shorten(about, _WIDTH - len(name), placeholder=" …"))
     text = (conf_dir / "help.txt").read_text(encoding="utf-8")
     return string.Template(text).substitute(groups="\n".join(groups), recipes="\n".join(recipes) or "  (none)")
 

@@ -97,7 +97,7 @@ def test_a_configuration_that_does_not_fit_is_a_sentence_and_creates_nothing(com
 
 
 def test_a_failure_is_a_sentence_and_a_bug_a_traceback(command):
-    failed, bug = command(FAIL="random 0"), command(BUG="random 0")
+    failed, bug = command(FAIL="mgral 0"), command(BUG="mgral 0")
     assert failed.returncode == 1
     assert "look at the log" in failed.stderr
     assert "Traceback" not in failed.stderr

@@ -125,7 +125,8 @@ def test_flags_that_exclude_each_other_are_a_sentence(command, flags, sentence):
 
 def test_ctrl_c_says_how_to_go_on(command, tmp_path):
     process = subprocess.Popen([sys.executable, str(ROOT / "run.py")], cwd=command.work, env=environment(tmp_path) | {"SLEEP": "1"},
-                               stderr=subprocess.PIPE, text=True)
+                               stderr=subprocess.PIPE, text=True,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))  # a background job's children ignore it
     deadline = time.monotonic() + 60
     while not (command.work / "started").exists() and time.monotonic() < deadline:
         time.sleep(0.05)

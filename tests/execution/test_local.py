@@ -166,7 +166,8 @@ with LocalExecutor(workers=2, gpus=0) as executor:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_workers_and_what_they_started_end_with_their_parent(make_job: MakeJob, tmp_path: Path, how: signal.Signals) -> None:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(tmp_path)], env=env, stderr=subprocess.DEVNULL)
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(tmp_path)], env=env, stderr=subprocess.DEVNULL,
+                              preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))  # a background job's children ignore it
     files = [tmp_path / "0.pid", tmp_path / "1.pid"]
     try:
         assert wait_for(lambda: all(path.exists() and len(path.read_text().split()) == 2 for path in files))

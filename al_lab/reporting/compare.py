@@ -17,6 +17,7 @@ from al_lab.reporting.page import Headline, Page, Picture, Section, slug
 from al_lab.reporting.pool_figures import embedding, utility_histograms
 from al_lab.reporting.protocol import COMPARED, Series, baseline, check_one_protocol, fingerprint, full_data, group_runs
 from al_lab.reporting.pseudo import pseudo_section
+from al_lab.reporting.published import published_section
 from al_lab.reporting.run_folder import Run
 from al_lab.reporting.sections import (
     classes_section,
@@ -85,7 +86,7 @@ def build_comparison(runs: Sequence[Run], method: parts.Method = "pca", levels: 
     sections += [levels_section(lines, full, metric, levels), classes_section(lines, metric), gain_section(lines, metric),
                  *_bought(lines), *pixel_sections(lines), _utilities(lines), compared_mgral_section(lines),
                  compared_flips_section(lines, _MAX_SHOWN), pseudo_section(lines, metric), _embeddings(lines, method), _costs(lines),
-                 _settings(runs, lines, full, _methods(groups, compared))]
+                 published_section(lines), _settings(runs, lines, full, _methods(groups, compared))]
     status = f"{len(runs)} runs" if all(r.is_complete for r in runs) else f"{sum(r.is_complete for r in runs)} of {len(runs)} runs complete"
     names = ", ".join(s.label for s in lines)
     reference = next((r for r in runs if not r.is_full), runs[0])

@@ -17,6 +17,7 @@ from al_lab.reporting.mgral import mgral_sections
 from al_lab.reporting.page import Headline, Page
 from al_lab.reporting.protocol import COMPARED, Series, baseline, check_one_protocol, full_data, group_runs, same_protocol, training_of
 from al_lab.reporting.pseudo import pseudo_section
+from al_lab.reporting.published import published_section
 from al_lab.reporting.run_folder import Run
 from al_lab.reporting.sections import (
     classes_section,
@@ -85,7 +86,8 @@ def build_page(run: Run, family: Sequence[Run], method: parts.Method = "pca", le
               [distribution_section(single), parts.images_section(run)])
     sections = [curve, levels_section(lines, full, metric, levels), classes_section(single, metric), *bought, *pixel_sections(single),
                 parts.utilities_section(run), *mgral_sections(run), flips_section(run), pseudo_section(single),
-                parts.embedding_section(run, method), parts.cost_section(run), parts.times_section(run), parts.settings_section(run)]
+                parts.embedding_section(run, method), parts.cost_section(run), parts.times_section(run), published_section(single),
+                parts.settings_section(run)]
     subtitle = f"{run.dataset} · {run.name} · seed {run.seed}" + (f" · protocol {run.config['protocol']}" if run.config.get("protocol") else "")
     title = f"Full data on {run.dataset}" if run.is_full else f"{run.strategy} on {run.dataset}"
     return Page(title, subtitle, _status(run), run.is_complete, _verdict(run, own, lines, full, metric), _numbers(run, own, random, full, metric),

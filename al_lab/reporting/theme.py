@@ -18,9 +18,10 @@ _CSS_NAMES = {INK: "--ink", MUTED: "--muted", GRID: "--line", PAPER: "--paper"}
 
 # Paul Tol's "vibrant" scheme (colour-blind safe) for the known strategies: the same colour in every report.
 _STRATEGY_COLORS = {"random": "#868f9b", "full data": INK, "entropy": "#0077bb", "core_set": "#ee7733", "margin": "#009988",
-                    "least_confidence": "#33bbee", "mgral": "#cc3311", "al_ssl": "#ee3377", "density": "#aa4499"}
-_OTHER_COLORS = ("#aa4499", "#997700", "#44aa99", "#6699cc", "#bb5566", "#117733", "#882255", "#88ccee")
-_MARKERS = {"random": "o", "entropy": "s", "core_set": "^", "margin": "D", "least_confidence": "v", "mgral": "P", "al_ssl": "X", "density": "p"}
+                    "least_confidence": "#33bbee", "mgral": "#cc3311", "al_ssl": "#ee3377", "density": "#aa4499", "ripu": "#117733"}
+_OTHER_COLORS = ("#997700", "#44aa99", "#6699cc", "#bb5566", "#882255", "#88ccee")
+_MARKERS = {"random": "o", "entropy": "s", "core_set": "^", "margin": "D", "least_confidence": "v", "mgral": "P", "al_ssl": "X",
+            "density": "p", "ripu": "h"}
 _OTHER_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "h", "*")
 CLASS_COLORS = ("#33bbee", "#ee7733", "#44cc88", "#ee3377", "#ddcc33", "#bb88ff", "#ff9999", "#88ddcc", "#cc9955", "#ffffff")
 

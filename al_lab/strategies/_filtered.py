@@ -61,7 +61,7 @@ class FilteredGreedy:
             density_HW: at the features' resolution; None: 1 everywhere, which is greedy k-center.
         """
         assert ctx.quota is not None
-        pixel_N = self._candidates(view, ctx)
+        pixel_N = self.candidates(view, ctx)
         rank_N = spatial_order(pixel_N, view.size_hw[1])  # only for speed; a candidate's rank still settles ties
         pixel_N = pixel_N[rank_N]
         bought_M = np.flatnonzero(view.bought) if view.bought is not None else np.zeros(0, np.int64)
@@ -75,7 +75,7 @@ class FilteredGreedy:
         utility = np.minimum(picked.radius, 4 / d_R.min()) if len(d_R) else picked.radius
         return Candidates.pixels(view.sample_id, view.size_hw, row_R[picked.order], utility)
 
-    def _candidates(self, view: DenseView, ctx: ProposeContext) -> np.ndarray:
+    def candidates(self, view: DenseView, ctx: ProposeContext) -> np.ndarray:
         """Return the alpha b most informative pixels that are not bought, the most informative first."""
         assert ctx.quota is not None
         if self.filter == "none":

@@ -1,48 +1,26 @@
 """From an mmdet model dict to an mmdet module, and from the same dict to our settings."""
 
-import copy
 import logging
 import math
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
 from al_lab.core.errors import ConfigError, explain
-from al_lab.models import mmcv_ext
 from al_lab.models.boxes import BoxCoder, Matching
+from al_lab.models.mm_registry import build_module, init_weights
 from al_lab.models.network import Postprocess
 
 log = logging.getLogger(__name__)
 _OUR_LOSSES = ("FocalLoss", "CrossEntropyLoss", "L1Loss", "SmoothL1Loss")
 
 
-def plain(node: Any, key: str = "") -> Any:
-    """Copy to plain dicts and lists, but for the one value mmdet insists is a tuple (FPN insists on lists)."""
-    if isinstance(node, Mapping):
-        return {k: plain(v, k) for k, v in node.items()}
-    if isinstance(node, list | tuple):
-        values = [plain(v) for v in node]
-        return tuple(values) if key == "basesize_ratio_range" else values
-    return node
-
-
-def take_pretrained(model: dict[str, Any]) -> str | None:
-    """Take a ``Pretrained`` init_cfg out of the backbone (mmengine would unpickle whatever it downloads) and return its source."""
-    backbone = model.get("backbone") or {}
-    init = backbone.get("init_cfg")
-    if isinstance(init, Mapping) and init.get("type") == "Pretrained":
-        del backbone["init_cfg"]
-        return str(init["checkpoint"])
-    return None
-
-
 def build_detector(model: dict[str, Any], num_classes: int) -> nn.Module:
     """Build and initialize the module an mmdet dict describes.
 
     Args:
-        model: plain dict, see `plain`.
+        model: plain dict, see `mm_registry.plain`.
         num_classes: replaces the dict's own number.
 
     Raises:
@@ -58,49 +36,23 @@ def build_detector(model: dict[str, Any], num_classes: int) -> nn.Module:
                 do="two-stage and transformer detectors are not supported; choose e.g. RetinaNet or SSD",
             )
         )
-    mmcv_ext.install()
-    with warnings.catch_warnings():
-        # Not ours to fix: mmengine and mmdet use torch functions that newer torch announces to remove.
-        warnings.simplefilter("ignore")
-        try:
-            import mmdet.models  # noqa: F401 - fills the registry; register_all_modules would hijack mmseg's backbones
-            from mmdet.models.detectors import SingleStageDetector
-            from mmdet.registry import MODELS
-            from mmengine.config import ConfigDict
-            from mmengine.logging import MMLogger
-        except ImportError as error:
-            raise mmcv_ext.not_installed(error) from error
-
-        MMLogger.get_current_instance().setLevel("ERROR")  # init_weights logs every parameter
-        config = ConfigDict(copy.deepcopy(model))
-        config["_scope_"] = "mmdet"
-        config["bbox_head"]["num_classes"] = num_classes
-        try:
-            detector = MODELS.build(config)
-        except (KeyError, TypeError, ValueError, AssertionError, AttributeError) as error:
-            raise ConfigError(
-                explain(
-                    expected="a model dict mmdet can build",
-                    got=f"{type(error).__name__}: {error}",
-                    where=where,
-                    do="compare the dict with mmdet's own configs",
-                )
-            ) from error
-        _check(detector, SingleStageDetector, where)
-        detector.init_weights()  # mandatory: SSD's L2Norm scale is uninitialised memory before
+    detector: Any = build_module({**model, "bbox_head": {**model["bbox_head"], "num_classes": num_classes}}, "mmdet", where)
+    _check(detector, where)
+    init_weights(detector)
     if not hasattr(detector.bbox_head, "loss_cls"):
         detector.bbox_head.loss_cls = None  # mmdet's predict reads it, SSDHead never sets it
     return detector
 
 
-def _check(detector: nn.Module, single_stage: type, where: str) -> None:
+def _check(detector: nn.Module, where: str) -> None:
+    from mmdet.models.detectors import SingleStageDetector
     from mmdet.models.task_modules.coders import DeltaXYWHBBoxCoder
     from mmdet.models.task_modules.prior_generators import AnchorGenerator
 
     head = getattr(detector, "bbox_head", None)
     coder = getattr(head, "bbox_coder", None)
     reasons = [
-        (not isinstance(detector, single_stage), "it is not a SingleStageDetector"),
+        (not isinstance(detector, SingleStageDetector), "it is not a SingleStageDetector"),
         (
             not isinstance(getattr(head, "prior_generator", None), AnchorGenerator),
             "its head has points or queries, not anchors",

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from al_lab.core.errors import ConfigError, explain
-from al_lab.models.mmdet_build import build_detector, coder_of, matching_of, plain, settings_of, take_pretrained
+from al_lab.models.mm_registry import plain, take_pretrained
+from al_lab.models.mmdet_build import build_detector, coder_of, matching_of, settings_of
 from al_lab.models.network import (
     IMAGENET_MEAN,
     IMAGENET_STD,

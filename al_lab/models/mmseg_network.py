@@ -5,7 +5,6 @@ mmsegmentation gives backbone, neck and decode head; loss, upsampling to pixels 
 
 import copy
 import logging
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from al_lab.core.errors import ConfigError, explain
-from al_lab.models import mmcv_ext
-from al_lab.models.mmdet_build import plain, take_pretrained
+from al_lab.models.mm_registry import build_module, init_weights, plain, take_pretrained
 from al_lab.models.network import IMAGENET_MEAN, IMAGENET_STD
 from al_lab.models.segmenter import SegmenterNetwork, SegmenterOutput
 from al_lab.models.weights import load_pretrained
@@ -98,31 +96,12 @@ def _build(model: dict[str, Any], num_classes: int) -> nn.Module:
                                   got=f"keys {', '.join(sorted(model))}", where=where, do="cascades and two-branch networks are not supported"))
     if model.pop("auxiliary_head", None) is not None:
         log.warning("%s: auxiliary_head has no effect; the training loss is the one of the objective config", where)
-    mmcv_ext.install()
-    with warnings.catch_warnings():
-        # Not ours to fix: mmengine and mmseg use torch functions that newer torch announces to remove.
-        warnings.simplefilter("ignore")
-        try:
-            import mmseg.models  # noqa: F401 - fills the registry; register_all_modules would hijack mmdet's backbones
-            from mmengine.config import ConfigDict
-            from mmengine.logging import MMLogger
-            from mmseg.models.segmentors import EncoderDecoder
-            from mmseg.registry import MODELS
-        except ImportError as error:
-            raise mmcv_ext.not_installed(error) from error
+    head = {**model["decode_head"], "num_classes": num_classes}
+    segmentor = build_module({"test_cfg": {"mode": "whole"}, **model, "decode_head": head}, "mmseg", where)
+    from mmseg.models.segmentors import EncoderDecoder
 
-        MMLogger.get_current_instance().setLevel("ERROR")  # init_weights logs every parameter
-        config = ConfigDict(copy.deepcopy(model))
-        config["_scope_"] = "mmseg"
-        config["decode_head"]["num_classes"] = num_classes
-        config.setdefault("test_cfg", ConfigDict(mode="whole"))
-        try:
-            segmentor = MODELS.build(config)
-        except (KeyError, TypeError, ValueError, AssertionError, AttributeError) as error:
-            raise ConfigError(explain(expected="a model dict mmsegmentation can build", got=f"{type(error).__name__}: {error}", where=where,
-                                      do="compare the dict with mmsegmentation's own configs")) from error
-        if type(segmentor) is not EncoderDecoder:
-            raise ConfigError(explain(expected="an EncoderDecoder", got=type(segmentor).__name__, where=where,
-                                      do="choose one, or write a SegmenterNetwork of your own"))
-        segmentor.init_weights()
+    if type(segmentor) is not EncoderDecoder:
+        raise ConfigError(explain(expected="an EncoderDecoder", got=type(segmentor).__name__, where=where,
+                                  do="choose one, or write a SegmenterNetwork of your own"))
+    init_weights(segmentor)
     return segmentor

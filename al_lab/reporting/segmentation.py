@@ -25,6 +25,8 @@ _CALIBRATION = ("Centers of plain k-center on the same pixels, about evenly spre
                 "δₛ = a/d + c. Estimated densities mean something if a > 0; the paper's R² is 0.72.")
 _MAPS = ("Error: how badly features are foretold by their surroundings, |F̂ − F|²; density: what the strategy makes of it. Bright is large, scaled in "
          "each picture.")
+_ERRORS = ("Errors of the same images, scaled as the strategy does before it turns them into densities. If nearly all lie close to 0, a few outliers "
+           "squeeze all densities towards one value: strategy.scale=robust cuts them off.")
 _BOUNDS_NOTE = ("Means over images, then over seeds with their standard deviation (SD). Smaller is better in all but R². Density Matters reports for "
                 "k-center and its own choice: δ 0.132 and 0.176, max δₛ(k) 0.364 and 0.124, core-set loss 0.646 and 0.550. ")
 
@@ -138,7 +140,18 @@ def _maps_section(lines: Sequence[Series], found: Mapping[str, Sequence[Analysis
         if maps and (len(lines) == 1 or not any(p.name.startswith("density_maps") for p in section.pictures)):
             caption = _MAPS + (f" {label}, first seed." if len(lines) > 1 else "")
             section.pictures.append(Picture("density_maps", draw.image_grid(maps, {}), "images, errors and densities", caption, is_wide=True))
+    labels = [s.label for s in lines]
+    errors = [(s.label, color_of(s.strategy, s.label, labels), _scaled_errors(a)) for s in lines for label, a in firsts if label == s.label]
+    errors = [(label, color, values) for label, color, values in errors if len(values)]
+    if errors:
+        section.pictures.append(Picture("scaled_errors", draw.scaled_errors(errors), "histogram of scaled reconstruction errors", _ERRORS))
     return section
+
+
+def _scaled_errors(analysis: Analysis) -> np.ndarray:
+    """Return the errors of the images with maps, each image's scaled to 0..1; empty where there are none."""
+    maps = [analysis.array(f"error_{k}") for k in range(len(analysis.facts.get("maps", ())))]
+    return np.concatenate([((e - e.min()) / max(float(np.ptp(e)), 1e-12)).reshape(-1) for e in maps if e is not None] or [np.zeros(0)])
 
 
 def _predicted(label: str, analysis: Analysis, sample_id: str, colors: Sequence[str]) -> draw.Panel:

@@ -188,6 +188,27 @@ def calibration(panels: Sequence[CalibrationPanel]) -> Figure:
     return figure
 
 
+def scaled_errors(errors: Sequence[tuple[str, str, np.ndarray]]) -> Figure:
+    """Draw where reconstruction errors lie once they are scaled to 0..1 in their image.
+
+    Args:
+        errors: title, color and (E,) scaled errors of each strategy.
+    """
+    with look():
+        figure = Figure(figsize=(4.8, 2.7))
+        axes = figure.add_subplot()
+        for title, color, values in errors:
+            share, edges = np.histogram(values, bins=40, range=(0, 1), weights=np.full(len(values), 100 / len(values)))
+            axes.stairs(share, edges, color=color, linewidth=1.6, label=title)
+        axes.set_xlim(0, 1)
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("error, scaled to 0..1 in its image")
+        axes.set_ylabel("share of locations, %")
+        if len(errors) > 1:
+            axes.legend()
+    return figure
+
+
 @dataclass(frozen=True)
 class FeaturePanel:
     """Features of pixels on a plane: (P, 2) points, (P,) classes (255: none) and whether each was bought."""

@@ -18,6 +18,8 @@ def test_t2_uncertainties():
     np.testing.assert_allclose(entropy(ROWS), [0.947986, 1.279854, 1.386294, 0.167701, 0.693147], atol=1e-6)
     np.testing.assert_allclose(pixel_entropy(MAP)[0], [0.947982, 1.279850, 1.386290, 0.167697, 0.693145], atol=1e-6)
     np.testing.assert_allclose(pixel_entropy(MAP)[0] / np.log(19), [0.321957, 0.434667, 0.470816, 0.056954, 0.235408], atol=1e-6)
+    mean_bits = entropy(ROWS) / (4 * np.log(2))  # as D2ADA has it: mean over classes, in bits
+    np.testing.assert_allclose(mean_bits, [0.341914, 0.461610, 0.5, 0.060485, 0.25], atol=1e-6)
     np.testing.assert_allclose(least_confidence(ROWS), [0.4, 0.6, 0.75, 0.03, 0.5], atol=1e-9)
     np.testing.assert_allclose(-margin(ROWS), [-0.3, -0.1, 0, -0.96, 0], atol=1e-9)
 

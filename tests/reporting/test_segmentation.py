@@ -93,7 +93,8 @@ def sections(run_dirs: list[Path]) -> dict:
 def test_one_run(tmp_path):
     path = make(tmp_path)
     found = sections([path])
-    assert [p.name for s in found.values() for p in s.pictures] == ["density_calibration", "predictions", "density_maps", "features_tsne"]
+    assert [p.name for s in found.values() for p in s.pictures] == ["density_calibration", "predictions", "density_maps", "scaled_errors",
+                                                                         "features_tsne"]
     rows = {row[0]: row[1:] for row in found["coverage"].tables[0].rows}
     assert rows["covering radius δ"] == [0.5, 0.5] and rows["core-set loss, |all − bought|"][0] == 0.3
     assert "held in 2 of 2 images" in found["coverage"].text

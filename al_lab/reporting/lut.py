@@ -1,6 +1,5 @@
 """What MGRAL leaves in a cycle's folder, read for the report: the look-up table, what it says of itself, the agent's curves, its clock."""
 
-import csv
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from al_lab.reporting.run_folder import Run
+from al_lab.reporting.run_folder import Run, number_of
 
 _POINTS = 100
 # Kinds of trainings, by the first word of their result files.
@@ -141,19 +140,5 @@ def _seconds(run: Run, folder: Path, kind: str) -> np.ndarray:
 
 def _curves(run: Run, path: Path) -> Curves:
     """Read one record an iteration; what is no number becomes NaN."""
-    if not path.exists():
-        return {}
-    try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, ValueError, csv.Error) as error:
-        run.note(f"{path.relative_to(run.path)} can't be read ({error}); its curves are left out.")
-        return {}
-    return {name: np.asarray([_number(row.get(name)) for row in rows], float) for name in rows[0] if name} if rows else {}
-
-
-def _number(text: str | None) -> float:
-    try:
-        return float(text or math.nan)
-    except ValueError:
-        return math.nan
+    rows = run.read_csv(path)
+    return {name: np.asarray([number_of(row.get(name)) for row in rows], float) for name in rows[0] if name} if rows else {}

@@ -187,7 +187,7 @@ class Run:
 
     def column(self, name: str) -> list[float]:
         """One column of the metrics; NaN where a row lacks it."""
-        return [_number(row.get(name)) for row in self.metrics]
+        return [number_of(row.get(name)) for row in self.metrics]
 
     def note(self, text: str) -> None:
         """Remember what was missing or broken, once."""
@@ -204,6 +204,17 @@ class Run:
         except (OSError, ValueError) as error:
             self.note(f"{self._short(path)} can't be read ({error}); what it would show is left out.")
         return None
+
+    def read_csv(self, path: Path) -> list[dict[str, str]]:
+        """Read the rows of a CSV file; none if it is missing or broken (only the latter is noted)."""
+        try:
+            with path.open(newline="", encoding="utf-8") as stream:
+                return list(csv.DictReader(stream))
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, csv.Error) as error:
+            self.note(f"{self._short(path)} can't be read ({error}); what it would show is left out.")
+            return []
 
     def candidates(self, cycle: int) -> Candidates | None:
         """What could have been bought in this cycle; None if it was not written or can't be read."""
@@ -240,15 +251,7 @@ class Run:
 
     def per_class(self, cycle: int, metric: str | None = None) -> dict[str, float]:
         """Class name -> value of ``metric`` (the preferred one by default) in this cycle; empty if there is none."""
-        path = self._cycle_path(cycle, "per_class.csv")
-        if not path.exists():
-            return {}
-        try:
-            with path.open(newline="", encoding="utf-8") as stream:
-                rows = list(csv.DictReader(stream))
-        except (OSError, ValueError, csv.Error) as error:
-            self.note(f"{self._short(path)} can't be read ({error}).")
-            return {}
+        rows = self.read_csv(self._cycle_path(cycle, "per_class.csv"))
         metric = metric or (self.metric_names[0] if self.metric_names else "")
         if rows and "metric" in rows[0]:
             rows = [r for r in rows if r["metric"] == metric]
@@ -256,7 +259,7 @@ class Run:
         for row in rows:
             name = row.get("class")
             if name is not None:
-                values[name] = _number(row.get(metric) or row.get("ap"))
+                values[name] = number_of(row.get(metric) or row.get("ap"))
         return values
 
     def oracle_stats(self, cycle: int) -> ClassCounts | None:
@@ -284,7 +287,7 @@ class Run:
         """What a purchase cost; empty if nothing was bought."""
         path = self._purchase_path(cycle, "cost.json")
         value = self.read_json(path) if path.exists() else None
-        return {k: _number(v) for k, v in value.items() if isinstance(v, int | float)} if isinstance(value, dict) else {}
+        return {k: number_of(v) for k, v in value.items() if isinstance(v, int | float)} if isinstance(value, dict) else {}
 
     def bought(self, cycle: int) -> list[Choice]:
         """What was bought at the end of this cycle (`INITIAL`: before cycle 0), in rank order, with its labels.
@@ -304,7 +307,7 @@ class Run:
                 continue
             boxes, names = (labels or {}).get(sample_id, (np.zeros((0, 4)), ()))
             mask = self._purchase_path(cycle, str(row["mask"])) if row.get("mask") else None
-            choices.append(Choice(sample_id, None if utility is None else _number(utility), self._image(row.get("image")), boxes, names, mask))
+            choices.append(Choice(sample_id, None if utility is None else number_of(utility), self._image(row.get("image")), boxes, names, mask))
         return choices
 
     def _labels(self, path: Path) -> dict[str, tuple[np.ndarray, tuple[str, ...]]] | None:
@@ -368,7 +371,8 @@ def _node(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _number(value: Any) -> float:
+def number_of(value: Any) -> float:
+    """Return a cell as a number; what is none becomes NaN."""
     try:
         return float(value)
     except (TypeError, ValueError):

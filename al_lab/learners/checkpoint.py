@@ -101,5 +101,5 @@ def load_weights(module: torch.nn.Module, state_dict: dict[str, torch.Tensor], s
         parts = [f"{len(keys)} {word} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})"
                  for word, keys in (("missing", missing), ("unknown", strange), ("of another shape", shapes)) if keys]
         raise WeightsError(explain(expected=f"the weights of {type(module).__name__}", got=", ".join(parts), where=str(source),
-                                   do="use the detector and the classes the checkpoint was trained with"))
+                                   do="use the network and the classes the checkpoint was trained with"))
     module.load_state_dict(state_dict)

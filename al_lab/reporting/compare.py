@@ -194,7 +194,8 @@ def _embeddings(lines: Sequence[Series], method: parts.Method) -> Section:
         panel = parts.embedding_panel(run, last[0], method, f"{series.label}, cycle {last[0]}") if last else None
         panels += [panel] if panel is not None else []
     if not panels:
-        section.text = "No strategy here kept an image embedding."
+        if not buys_pixels(lines[0].runs[0]):
+            section.text = "No strategy here kept an image embedding."
         return section
     section.text = "The image embedding at each strategy's last query (first seed), flattened. Distances between panels mean nothing."
     section.pictures.append(Picture("embedding", embedding(panels), "pool, labeled and bought images in two dimensions"))

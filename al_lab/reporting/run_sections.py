@@ -10,6 +10,7 @@ import yaml
 
 from al_lab.core.pool import INITIAL
 from al_lab.reporting import commands, figures, pool_figures
+from al_lab.reporting.bought_pixels import buys_pixels
 from al_lab.reporting.lut import agent_scores
 from al_lab.reporting.mosaic import MAX_PER_CYCLE, class_colors, tiles
 from al_lab.reporting.page import Picture, Section, Sheet
@@ -69,7 +70,8 @@ def utilities_section(run: Run, name: str = "utilities") -> Section:
     if not panels:
         section.text = "No candidates have been written yet."
         return section
-    section.text = "How useful the strategy found each candidate, and which of them were bought."
+    section.text = "How useful the strategy found each candidate" + (
+        "; pixels and regions are the best of their image." if buys_pixels(run) else ", and which of them were bought.")
     if not any(p.is_telling for p in panels):
         section.text += " All utilities are equal here: this strategy does not choose by them."
         return section
@@ -85,7 +87,7 @@ def embedding_section(run: Run, method: Method = "pca", name: str = "embedding")
     panels = [p for p in (embedding_panel(run, c, method) for c in spread(scored_cycles(run), 3)) if p is not None]
     if not panels:
         section.text = ("No image embedding was kept. A strategy that needs `image_embedding` (core_set, say) keeps it with its candidates; "
-                        "random looks at nothing.")
+                        "random looks at nothing.") if not buys_pixels(run) else ""
         return section
     axes = "t-SNE" if method == "tsne" else "the two principal axes"
     section.text = f"The image embedding of each cycle's own model, on {axes}. Distances between panels mean nothing."
@@ -99,7 +101,7 @@ def scored_cycles(run: Run) -> list[int]:
 
 
 def utility_panel(run: Run, cycle: int, title: str = "") -> pool_figures.UtilityPanel | None:
-    """Return one cycle's utilities; None if there are none."""
+    """Return one cycle's utilities; None if there are none. Of pixels and regions, those each image proposed: all are alike, bought or not."""
     candidates = run.candidates(cycle)
     if candidates is None or len(candidates) == 0:
         return None
@@ -108,6 +110,8 @@ def utility_panel(run: Run, cycle: int, title: str = "") -> pool_figures.Utility
     bought = bought[np.isfinite(bought)]
     if scores is not None:
         return pool_figures.UtilityPanel(title or f"cycle {cycle}", scores, bought)
+    if candidates.center is not None:  # a query names an image, its utility is that of the image's best pixel
+        return pool_figures.UtilityPanel(title or f"cycle {cycle}", candidates.utility, np.zeros(0))
     is_joint = np.ptp(candidates.utility) == 0 and len(bought) > 0 and np.ptp(bought) > 0  # k-center: a utility arises in select only
     return pool_figures.UtilityPanel(title or f"cycle {cycle}", np.zeros(0) if is_joint else candidates.utility, bought)
 
@@ -122,6 +126,8 @@ def embedding_panel(run: Run, cycle: int, method: Method, title: str = "") -> po
         return None
     labeled, bought = run.labeled_ids(cycle), {c.sample_id for c in run.bought(cycle)}
     kind = np.asarray([2 if i in bought else 1 if i in labeled else 0 for i in ids])
+    if (kind == 2).all():  # by pixel every image is bought from
+        return None
     if method == "tsne":
         keep = np.unique(np.concatenate([np.flatnonzero(kind == 2), np.linspace(0, len(ids) - 1, min(len(ids), _TSNE_POINTS)).astype(int)]))
         return pool_figures.EmbeddingPanel(title, _tsne(features[keep]), kind[keep])

@@ -33,7 +33,7 @@ from al_lab.reporting.sections import (
     summary_table,
 )
 from al_lab.reporting.segmentation import pixel_sections
-from al_lab.reporting.stats import STANDARD_ERRORS, area_under_curve, mean_and_error, paired_difference
+from al_lab.reporting.stats import STANDARD_ERRORS, mean_and_error, paired_difference, shared_areas
 from al_lab.reporting.tables import Table
 
 _IMAGES_PER_STRATEGY = 8
@@ -257,8 +257,8 @@ def _numbers(lines: Sequence[Series], full: Series | None, metric: str | None) -
         return []
     numbers = []
     column = spent_columns([run for s in lines for run in s.runs])[0]
-    curves = {s.label: s.curves(metric, column) for s in lines}
-    ranked = [(mean_and_error([area_under_curve(c) for c in of.values()])[0], label) for label, of in curves.items() if of]
+    areas = shared_areas([s.curves(metric, column) for s in lines])
+    ranked = [(mean_and_error(own)[0], s.label) for s, own in zip(lines, areas, strict=True) if own]
     if ranked:
         area, label = max(ranked)
         numbers.append(Headline(label, "largest area under the curve", f"{100 * area:.1f} % {metric_label(metric)} on average"))

@@ -79,6 +79,9 @@ def _full_line(axes: Axes, full: Sequence[float]) -> None:
     axes.axhline(values.mean(), color=INK, linestyle=(0, (5, 3)), linewidth=1.4, label=f"full data{seeds}")
 
 
+_MOST_BARS_WITH_TEXT = 4  # of a name; numbers beside thinner bars would overlap
+
+
 def grouped_bars(names: Sequence[str], groups: Mapping[str, Sequence[float]], colors: Sequence[str], value_label: str) -> Figure:
     """Draw horizontal bars: one row per name, one bar per group in it; values are fractions shown in percent."""
     n, g = len(names), max(1, len(groups))
@@ -91,7 +94,7 @@ def grouped_bars(names: Sequence[str], groups: Mapping[str, Sequence[float]], co
             widths = 100 * np.asarray(values, float)
             y = np.arange(n) - 0.39 + height * (k + 0.5)
             axes.barh(y, np.nan_to_num(widths), height * 0.92, color=color, label=label)
-            for yy, width in zip(y, widths, strict=True) if n * g <= 60 else ():
+            for yy, width in zip(y, widths, strict=True) if g <= _MOST_BARS_WITH_TEXT and n * g <= 60 else ():
                 text = f"{width:.1f}" if np.isfinite(width) else "none"
                 axes.annotate(text, (np.nan_to_num(width), yy), (3, 0), textcoords="offset points", va="center", fontsize=8, color=MUTED)
         axes.set_yticks(range(n), names, fontsize=9.5 if n <= 30 else 7)

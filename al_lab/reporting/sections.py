@@ -10,7 +10,7 @@ from al_lab.reporting.bought_pixels import bought_share
 from al_lab.reporting.page import Picture, Section
 from al_lab.reporting.protocol import Series, baseline
 from al_lab.reporting.run_folder import METRIC_LABELS, Run
-from al_lab.reporting.stats import STANDARD_ERRORS, Paired, area_under_curve, labels_to_reach, mean_and_error, paired_difference
+from al_lab.reporting.stats import STANDARD_ERRORS, Paired, labels_to_reach, mean_and_error, paired_difference, shared_areas
 from al_lab.reporting.tables import Table
 from al_lab.reporting.theme import INK, color_of
 
@@ -134,10 +134,11 @@ def summary_table(lines: Sequence[Series], full: Series | None, metric: str) -> 
     alike = {s.label: next((r for r in lines if r.strategy == "random" and r is not s and r.training == s.training), None) for s in lines}
     has_alike = len({s.training for s in lines}) > 1 and any(alike.values())
     rows: list[list] = []
-    for series in lines:
+    areas = shared_areas([s.curves(metric, column) for s in lines])
+    for series, own in zip(lines, areas, strict=True):
         curves = series.curves(metric, column)
         last, last_error = mean_and_error([float(c.metric[-1]) for c in curves.values()])
-        area, area_error = mean_and_error([area_under_curve(c) for c in curves.values()])
+        area, area_error = mean_and_error(own)
         row = [series.label, len(curves), 100 * last, 100 * last_error, 100 * area, 100 * area_error]
         row += [math.nan, math.nan, "baseline"] if series is random else _against(series, random, metric, column)
         rows.append(row + (_against(series, alike[series.label], metric, column)[:2] if has_alike else []))
@@ -148,7 +149,8 @@ def summary_table(lines: Sequence[Series], full: Series | None, metric: str) -> 
                "± SE of difference", "verdict"]
     columns += ["area minus random trained alike", "± SE of that"] if has_alike else []
     return Table("summary", f"{metric_label(metric)}, in percent", columns, rows, digits=2,
-                 note="Area under the curve is its mean height over the labels bought; differences are paired by seed over the range both cover. "
+                 note="Area under the curve is its mean height over the range of labels that all lines cover; differences are paired by seed, over the "
+                 "range both cover. "
                  f"Clearly better (or worse): the mean difference is more than {STANDARD_ERRORS:g} of its standard errors (SE).")
 
 

@@ -82,6 +82,19 @@ def area_under_curve(curve: Curve, low: float | None = None, high: float | None 
     return float(np.trapezoid(y, x) / (high - low))
 
 
+def shared_areas(groups: Sequence[Mapping[int, Curve]]) -> list[list[float]]:
+    """Areas under the curves of each group over the range of labels that all curves cover, so that they can be ranked.
+
+    A curve of one point (a run that has only just begun) narrows no range and has no area, unless all are like it. Where no range is shared,
+    each curve has the area of its own.
+    """
+    long = [c for group in groups for c in group.values() if len(c) > 1]
+    low, high = max((c.spent[0] for c in long), default=0.0), min((c.spent[-1] for c in long), default=0.0)
+    if not long or high <= low:
+        return [[area_under_curve(c) for c in group.values() if len(c)] for group in groups]
+    return [[area_under_curve(c, low, high) for c in group.values() if len(c) > 1] for group in groups]
+
+
 def band(curves: Sequence[Curve]) -> Band:
     """Mean and standard error over seeds, on the union of their x values within the range all of them cover."""
     curves = [c for c in curves if len(c)]

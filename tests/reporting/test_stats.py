@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from al_lab.reporting.stats import Curve, area_under_curve, band, labels_to_reach, paired_difference, principal_axes
+from al_lab.reporting.stats import Curve, area_under_curve, band, labels_to_reach, paired_difference, principal_axes, shared_areas
 
 
 def curve(*points):
@@ -81,3 +81,10 @@ def test_principal_axes_find_the_direction_of_most_variance():
     assert np.abs(flat[:, 0]).max() == pytest.approx(5.0, rel=1e-3)
     assert np.ptp(flat[:, 1]) < 0.2
     assert principal_axes(np.arange(5.0)[:, None]).shape == (5, 2)
+
+
+def test_areas_are_ranked_over_the_range_all_curves_cover():
+    long, short, begun = curve((0, 0.2), (10, 0.4), (20, 0.8)), curve((0, 0.2), (10, 0.5)), curve((0, 0.9))
+    assert shared_areas([{0: long}, {0: short}, {0: begun}]) == [[pytest.approx(0.3)], [pytest.approx(0.35)], []]
+    assert shared_areas([{0: begun}, {}]) == [[0.9], []]
+    assert shared_areas([{0: short}, {0: curve((30, 0.1), (40, 0.3))}]) == [[pytest.approx(0.35)], [pytest.approx(0.2)]]

@@ -149,8 +149,8 @@ def summary_table(lines: Sequence[Series], full: Series | None, metric: str) -> 
                "± SE of difference", "verdict"]
     columns += ["area minus random trained alike", "± SE of that"] if has_alike else []
     return Table("summary", f"{metric_label(metric)}, in percent", columns, rows, digits=2,
-                 note="Area under the curve is its mean height over the range of labels that all lines cover; differences are paired by seed, over the "
-                 "range both cover. "
+                 note="Area under the curve is its mean height over the range of labels that all lines cover; differences are paired by seed, over "
+                 "the range both cover. "
                  f"Clearly better (or worse): the mean difference is more than {STANDARD_ERRORS:g} of its standard errors (SE).")
 
 

@@ -84,7 +84,7 @@ class FilteredGreedy:
             value_HW, alpha = _VALUE_OF[self.filter](view.probs), self.alpha if self.alpha is not None else alpha_for(ctx.share)
         pixels, values = candidates(value_HW, ctx.quota, alpha, view.bought, ctx.rng if self.ties == "hash" else None)
         if len(values) and not np.isfinite(values).all():
-            raise _diverged(view, "probabilities")
+            raise diverged(view, "probabilities")
         return pixels
 
     @staticmethod
@@ -92,7 +92,7 @@ class FilteredGreedy:
         """Return f: the feature map upsampled to the image, at some pixels, then divided by its length."""
         f_ND = functional.normalize(sample_bilinear(view.features.float(), pixels, view.size_hw), dim=1, eps=_EPS).cpu().numpy()
         if not np.isfinite(f_ND).all():
-            raise _diverged(view, "features")
+            raise diverged(view, "features")
         return f_ND
 
     def _first(self, rank_N: np.ndarray, density_N: np.ndarray, ctx: ProposeContext) -> int:
@@ -102,6 +102,7 @@ class FilteredGreedy:
         return int(np.flatnonzero(rank_N == rank)[0])
 
 
-def _diverged(view: DenseView, what: str) -> DataError:
+def diverged(view: DenseView, what: str) -> DataError:
+    """Return the error for a network whose outputs are not numbers."""
     return DataError(explain(expected=f"finite {what}", got=f"others in sample {view.sample_id!r}", where="propose",
                              do="the segmenter diverged: look at its loss"))

@@ -6,10 +6,9 @@ import numpy as np
 
 from al_lab.acquisition.gradient_embedding import GradientEmbeddings, k_means_pp
 from al_lab.acquisition.source_filter import sample_bilinear
-from al_lab.core.errors import DataError, explain
 from al_lab.core.strategy import ProposeContext, Strategy
 from al_lab.core.types import Candidates, DenseView, ImageView
-from al_lab.strategies._filtered import Filter, FilteredGreedy
+from al_lab.strategies._filtered import Filter, FilteredGreedy, diverged
 
 
 class Badge(Strategy):
@@ -48,7 +47,6 @@ class Badge(Strategy):
         probs_NC = view.probs.flatten(1)[:, pixel_N].T.double().cpu().numpy()
         phi_ND = sample_bilinear(view.features.float(), pixel_N, view.size_hw).double().cpu().numpy()
         if not np.isfinite(phi_ND).all():
-            raise DataError(explain(expected="finite features", got=f"others in sample {view.sample_id!r}", where="propose",
-                                    do="the segmenter diverged: look at its loss"))
+            raise diverged(view, "features")
         seeds = k_means_pp(GradientEmbeddings(probs_NC, phi_ND), ctx.quota, ctx.rng.generator("badge"))
         return Candidates.pixels(view.sample_id, view.size_hw, pixel_N[seeds.order], np.sqrt(seeds.squared))

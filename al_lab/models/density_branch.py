@@ -116,7 +116,7 @@ def dynamic_convolution(features: Tensor, kernels: Tensor, taps: Tensor) -> Tens
         taps: W, (O, D, K, K).
     """
     outputs, inputs, kernel, _ = taps.shape
-    every = F.conv2d(features, taps.permute(2, 3, 0, 1).reshape(-1, inputs, 1, 1)).unflatten(1, (kernel * kernel, outputs)).unbind(1)
+    every = F.conv2d(features.contiguous(), taps.permute(2, 3, 0, 1).reshape(-1, inputs, 1, 1)).unflatten(1, (kernel * kernel, outputs)).unbind(1)
     total = None
     for tap, at_tap in enumerate(every):
         if tap == len(every) // 2:

@@ -156,12 +156,14 @@ def _training_section(cycles: Sequence[LutCycle]) -> Section:
     """Show reward, reference, advantage, entropy, overlap and neighbors over the iterations."""
     section = Section("agent", "Agent's training")
     trained = {c.cycle: c for c in cycles if len(c.curves.get("reward", ()))}
+    closed = "".join(f" In cycle {c.cycle} {c.sentence('gate')}." for c in cycles if c.sentence("gate"))
     if not trained:
-        section.text = "The agent has not been trained yet."
+        section.text = closed.strip() or "The agent has not been trained yet."
         return section
     last = trained[max(trained)]
     section.text = "The reward is an estimate, read off the table, not a measurement: that it rises says that the agent follows the table."
     section.text += f" {_sentence(f'in cycle {last.cycle}, ' + last.sentence('learning'))}" if last.sentence("learning") else ""
+    section.text += closed
     lines = [Training(f"cycle {k}", trained[k].curves) for k in spread(list(trained), lut_figures.MAX_LINES)]
     lines += [Training(f"cycle {c.cycle}, shuffled rewards", c.shuffled, True) for c in trained.values() if len(c.shuffled.get("reward", ()))][:1]
     caption = ("Top-B overlap: Jaccard index of the best images of one iteration and the next, 1 where the choice stands still. Dashed: the "

@@ -55,6 +55,10 @@ class Mgral(Strategy):
             raise ConfigError(explain(expected="at least 3 rows", got=str(self.lut.rows), where="strategy.lut.rows with strategy.lut.predictor=ridge",
                                       do="raise strategy.lut.rows"))
         self.agent, self.learning = AgentSettings(**agent), ReinforceSettings(**learning)
+        if self.agent.gate == "random" and (self.lut.repeats < 1 or self.lut.seeds < 2):  # noqa: PLR2004 - a second training
+            raise ConfigError(explain(expected="rows that are trained again, to know what luck does",
+                                      got=f"strategy.lut.repeats={self.lut.repeats} and strategy.lut.seeds={self.lut.seeds}",
+                                      where="strategy.agent.gate=random", do="e.g. set strategy.lut.repeats=4 strategy.lut.seeds=2"))
         if self.agent.clusters and (self.learning.reshuffle or self.agent.order == "reshuffle"):
             raise ConfigError(explain(expected="clusters in one order", got="a new order every iteration", where="strategy.agent.clusters",
                                       do="set strategy.learning.reshuffle=false and strategy.agent.order=perm"))

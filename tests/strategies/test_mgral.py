@@ -10,6 +10,7 @@ import pytest
 from al_lab.campaign import run_campaign
 from al_lab.core.errors import ConfigError
 from al_lab.strategies._mgral.build_lut import scaled
+from al_lab.strategies._mgral.honesty import LUCK
 from al_lab.strategies._mgral.reinforce import Iteration
 from al_lab.strategies._mgral.train_agent import AgentSettings, load_scores
 from al_lab.strategies.mgral import Mgral
@@ -81,6 +82,23 @@ def test_a_query_of_all_that_is_left_compares_a_batch_with_itself(tmp_path: Path
     assert {facts[name]["sentence"] for name in ("signal", "learning", "controls")} <= set(caplog.messages)
 
 
+def test_the_gate_leaves_a_table_of_luck_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bought = []
+    for luck in (0.5, 0.01):
+        monkeypatch.setattr("al_lab.strategies._mgral.train_agent.signal_and_noise", lambda facts, p=luck: {"luck": p, "sentence": f"luck {p}"})
+        run_campaign(config(1, agent={"gate": "random"}), tmp_path / str(luck) / "run")
+        folder = tmp_path / str(luck) / "run" / "cycle_00"
+        is_closed = "gate" in json.loads((folder / "agent.json").read_text())
+        assert is_closed == (luck > LUCK)
+        assert len(list(csv.DictReader((folder / "rl_curves.csv").open()))) == (0 if is_closed else 12)
+        assert bool(list((folder / "lut").glob("control_*"))) != is_closed
+        scores = load_scores(folder)
+        assert len(set(scores.values())) == len(scores)
+        bought.append([row["id"] for row in json.loads((folder / "queries.json").read_text())["queries"]])
+        assert bought[-1] == sorted(scores, key=lambda i: -scores[i])[:5]
+    assert bought[0] != bought[1]
+
+
 def contents(run: Path) -> dict[str, Any]:
     names = ("selections.json", "cycle_00/rl_curves.csv", "cycle_01/rl_curves.csv", "cycle_00/agent.json", "cycle_00/agent_scores.npz")
     return {name: (run / name).read_bytes() for name in names}
@@ -122,6 +140,7 @@ def test_a_schedule_is_scaled_as_a_whole() -> None:
     ({"learning": {"policy": "greedy"}}, "policy"), ({"lut": LUT | {"distance": "w1"}}, "strategy.lut.distance"),
     ({"lut": LUT | {"length": 0}}, "strategy.lut.length"), ({"lut": LUT | {"predictor": "mlp"}}, "strategy.lut.predictor"),
     ({"lut": LUT | {"predictor": "ridge", "rows": 2, "repeats": 1}}, "at least 3"),
+    ({"agent": {"gate": "random"}, "lut": LUT | {"seeds": 1}}, "trained again"), ({"agent": {"gate": "shut"}}, "strategy.agent.gate"),
     ({"agent": {"clusters": 1}}, "clusters >= 2"), ({"agent": {"clusters": 4}, "learning": {"reshuffle": True}}, "strategy.agent.clusters")])
 def test_wrong_values_are_named(change: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):

@@ -143,4 +143,4 @@ def _chance_sentence(facts: Mapping[str, Any], luck: float | None) -> str:
 
 def sentences(honesty: Mapping[str, Any]) -> list[str]:
     """Return what was found out, in the order of its finding."""
-    return [honesty[name]["sentence"] for name in ("signal", "leave_one_out", "learning", "controls") if honesty.get(name)]
+    return [honesty[name]["sentence"] for name in ("signal", "leave_one_out", "gate", "learning", "controls") if honesty.get(name)]

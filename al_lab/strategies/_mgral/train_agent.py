@@ -25,7 +25,7 @@ from al_lab.learners.trainer import limit_threads
 from al_lab.strategies._mgral.agent import Agent, Order, sequence_order
 from al_lab.strategies._mgral.build_lut import BuildLut, Plan, load_table, rewards, signal_and_noise
 from al_lab.strategies._mgral.clusters import Clustered
-from al_lab.strategies._mgral.honesty import against_chance, learning, leave_one_out_sentence, sentences
+from al_lab.strategies._mgral.honesty import LUCK, against_chance, learning, leave_one_out_sentence, sentences
 from al_lab.strategies._mgral.recurrence import Feedback
 from al_lab.strategies._mgral.regressor import Ridge
 from al_lab.strategies._mgral.reinforce import Iteration, Reinforce, ReinforceSettings
@@ -49,6 +49,9 @@ class AgentSettings:
         ref0: mAP_ref,0: of the cycle's row base (``base``), or the first reward (``first``).
         controls: random batches that are trained for comparison with the agent's at the first query (with its own batch and that of an
             agent whose rewards were shuffled, this many + 2 trainings); 0: no control.
+        gate: what a table does whose rows differ by no more than luck: ``warn``, and the agent learns from it all the same (the paper), or
+            ``random``: no agent is trained, and the batch is a random one (beyond the paper). An agent that follows noise does worse than
+            chance where the pool repeats itself: images alike rise and fall together, and its best batch is one kind of them.
     """
 
     hidden: int | None = None
@@ -61,9 +64,11 @@ class AgentSettings:
     standardize: bool = True
     ref0: Literal["base", "first"] = "base"
     controls: int = 10
+    gate: Literal["warn", "random"] = "warn"
 
     def __post_init__(self) -> None:
-        for name, choices in (("feedback", ("sigmoid", "logit", "none")), ("order", ("perm", "dataset", "reshuffle")), ("ref0", ("base", "first"))):
+        for name, choices in (("feedback", ("sigmoid", "logit", "none")), ("order", ("perm", "dataset", "reshuffle")), ("ref0", ("base", "first")),
+                              ("gate", ("warn", "random"))):
             word = getattr(self, name)
             if word not in choices:
                 raise ConfigError(explain(expected=" | ".join(choices), got=repr(word), where=f"strategy.agent.{name}",
@@ -108,16 +113,32 @@ class TrainAgent(Stage):
         values = _POINTS * rewards(world.facts)
         table = self._table(ctx, world, values)
         honesty = {"signal": signal_and_noise(world.facts), "predictor": self.reading.predictor, **_leave_one_out(table)}
+        if self.settings.gate == "random" and honesty["signal"]["luck"] > LUCK:
+            return self._closed(ctx, world, honesty)
         agent, pace = self._train(ctx, world, self._estimator(table), ctx.cycle_dir / "lut" / "agent_state.ckpt", ctx.rng(self.name))
         honesty["learning"] = learning(agent)
         save_scores(ctx.cycle_dir, dict(zip(world.ids, agent.utilities().tolist(), strict=True)))
         write_text(ctx.cycle_dir / "rl_curves.csv", _curves(agent.curves))
         if ctx.cycle == 0 and self.settings.controls:
             honesty["controls"] = self._controls(ctx, world, values, agent.query(), honesty["signal"].get("own_noise"))
-        write_json(ctx.cycle_dir / "agent.json", honesty | {"fall_backs": len(agent.fall_backs), "sentence": "; ".join(sentences(honesty))})
+        self._say(ctx, honesty, len(agent.fall_backs))
+        return self._scalars(agent, honesty) | pace
+
+    def _closed(self, ctx: StageContext, world: _World, honesty: dict[str, Any]) -> dict[str, float]:
+        """Leave the agent untrained and score at random."""
+        honesty["gate"] = {"sentence": "no agent was trained and the batch is a random one, as the table tells batches apart no better than luck "
+                                       "(strategy.agent.gate=random)"}
+        keys = ctx.rng("gate").tie_keys(world.ids) / 2.0**64
+        save_scores(ctx.cycle_dir, dict(zip(world.ids, keys.tolist(), strict=True)))
+        write_text(ctx.cycle_dir / "rl_curves.csv", _curves([]))
+        self._say(ctx, honesty, 0)
+        return {"fall_backs": 0.0, "gate_closed": 1.0}
+
+    @staticmethod
+    def _say(ctx: StageContext, honesty: dict[str, Any], fall_backs: int) -> None:
+        write_json(ctx.cycle_dir / "agent.json", honesty | {"fall_backs": fall_backs, "sentence": "; ".join(sentences(honesty))})
         for sentence in sentences(honesty):
             log.info(sentence)
-        return self._scalars(agent, honesty) | pace
 
     def files(self, ctx: StageContext) -> list[Path]:
         """Return what `select` and the report read."""

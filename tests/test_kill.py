@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,24 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
             process.wait()
             killed += 1
     same(finish(tmp_path / str(attempt), tmp_path / "data"), whole)
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_leaves_no_campaign_behind(tmp_path: Path) -> None:
+    python, script, *overrides = command(tmp_path / "outputs", tmp_path / "data")
+    sweep = [python, script, "-m", "seed=0,1", *overrides, "trainer.max_iters=10"]
+    process = subprocess.Popen(sweep, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while len(list(tmp_path.rglob("run.log"))) < 2:  # both campaigns hold their folders
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    time.sleep(5)  # a job looks twice a second, its workers end within two
+    result = subprocess.run(sweep, capture_output=True, text=True, check=False)  # refused if a folder were still locked
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
+    assert "sweep: 2 of 2 jobs ended well" in result.stdout
 
 
 def same(run_dir: Path, whole: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from al_lab.core.rng import Rng
-from al_lab.strategies._mgral.honesty import against_chance, learning, leave_one_out_sentence, sentences, spread_against_luck
+from al_lab.strategies._mgral.honesty import against_chance, learning, leave_one_out_sentence, likeness, sentences, spread_against_luck
 from al_lab.strategies._mgral.reinforce import Reinforce, ReinforceSettings
 from al_lab.strategies._mgral.table import Estimate
 
@@ -52,6 +52,19 @@ def test_the_agents_batch_is_one_more_draw_by_chance() -> None:
     assert facts["against_shuffled"]["difference"] == 4.0
     assert "+5.00 ± 1.41 against the mean of 2 random batches (clearly better; it is above 2 of 2)" in facts["sentence"]
     assert "another seed alone moves one of these against the others by 0.50" in facts["sentence"]
+
+
+def test_a_batch_of_one_kind_is_told_from_a_random_one() -> None:
+    rng = np.random.default_rng(0)
+    features = np.concatenate([np.zeros((20, 8)), rng.normal(size=(180, 8))])
+    facts = [likeness(features, batch, np.random.default_rng(1)) for batch in (np.arange(20), rng.choice(200, 20, replace=False))]
+    assert facts[0]["nearest"] == pytest.approx(0, abs=1e-3)
+    assert facts[0]["random_nearest"] == facts[1]["random_nearest"] > 1
+    assert "more alike than chance makes them: 0.00 to" in facts[0]["sentence"]
+    assert "as much alike as by chance" in facts[1]["sentence"]
+    far = np.concatenate([100 * np.eye(8), features])
+    assert "less alike" in likeness(far, np.arange(8), np.random.default_rng(1))["sentence"]
+    assert likeness(features, np.arange(1), rng) is likeness(features, np.arange(200), rng) is None
 
 
 def test_without_any_spread_nothing_is_clear() -> None:

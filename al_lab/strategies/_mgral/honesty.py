@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.stats import f as f_distribution
 
 from al_lab.strategies._mgral.reinforce import Reinforce
@@ -101,6 +102,39 @@ def _learning_sentence(facts: Mapping[str, Any]) -> str:
             f"batches trained as no record was near: {facts['fall_backs']}, batches that took the nearest record's worth: {facts['nearest_instead']}")
 
 
+def likeness(features_ND: np.ndarray, batch_B: np.ndarray, generator: np.random.Generator, draws: int = 20) -> dict[str, Any] | None:
+    """Tell whether a batch is of one kind: how far its images are from the nearest other one in it, against random batches.
+
+    An agent that follows noise tends to such batches: images alike share their gradients, so they rise and fall together and are the ones
+    whose scores chance moves most.
+
+    Args:
+        features_ND: of the pool.
+        batch_B: positions.
+        generator: draws the random batches.
+        draws: how many.
+
+    Returns:
+        ``nearest`` (mean over the batch), ``random_nearest`` and ``random_deviation`` (mean and standard deviation over random batches),
+        ``sentence``; None for a batch of one image, or of all.
+    """
+    num, size = len(features_ND), len(batch_B)
+    if size < 2 or size >= num:  # noqa: PLR2004 - nothing to compare
+        return None
+
+    def nearest(batch: np.ndarray) -> float:
+        features = torch.from_numpy(np.ascontiguousarray(features_ND[batch], np.float32))
+        return float(torch.cdist(features, features).fill_diagonal_(torch.inf).amin(1).mean())
+
+    own, random = nearest(batch_B), [nearest(generator.choice(num, size, replace=False)) for _ in range(draws)]
+    mean, deviation = float(np.mean(random)), float(np.std(random, ddof=1))
+    words = "more alike than chance makes them" if own < mean - _ERRORS * deviation else \
+        "less alike than chance makes them" if own > mean + _ERRORS * deviation else "as much alike as by chance"
+    return {"nearest": own, "random_nearest": mean, "random_deviation": deviation,
+            "sentence": f"the images of the agent's batch are {words}: {own:.2f} to the nearest other one of it on average, in random batches "
+                        f"{mean:.2f} ± {deviation:.2f}"}
+
+
 def against_chance(agent: float, shuffled: float, random: Sequence[float], rewards_M: np.ndarray, noise: float | None) -> dict[str, Any]:
     """Weigh the agent's batch, trained for real, against random batches and against that of an agent that learned from shuffled rewards.
 
@@ -143,4 +177,4 @@ def _chance_sentence(facts: Mapping[str, Any], luck: float | None) -> str:
 
 def sentences(honesty: Mapping[str, Any]) -> list[str]:
     """Return what was found out, in the order of its finding."""
-    return [honesty[name]["sentence"] for name in ("signal", "leave_one_out", "gate", "learning", "controls") if honesty.get(name)]
+    return [honesty[name]["sentence"] for name in ("signal", "leave_one_out", "gate", "learning", "likeness", "controls") if honesty.get(name)]

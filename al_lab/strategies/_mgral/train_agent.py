@@ -25,7 +25,7 @@ from al_lab.learners.trainer import limit_threads
 from al_lab.strategies._mgral.agent import Agent, Order, sequence_order
 from al_lab.strategies._mgral.build_lut import BuildLut, Plan, load_table, rewards, signal_and_noise
 from al_lab.strategies._mgral.clusters import Clustered
-from al_lab.strategies._mgral.honesty import LUCK, against_chance, learning, leave_one_out_sentence, sentences
+from al_lab.strategies._mgral.honesty import LUCK, against_chance, learning, leave_one_out_sentence, likeness, sentences
 from al_lab.strategies._mgral.recurrence import Feedback
 from al_lab.strategies._mgral.regressor import Ridge
 from al_lab.strategies._mgral.reinforce import Iteration, Reinforce, ReinforceSettings
@@ -116,7 +116,7 @@ class TrainAgent(Stage):
         if self.settings.gate == "random" and honesty["signal"]["luck"] > LUCK:
             return self._closed(ctx, world, honesty)
         agent, pace = self._train(ctx, world, self._estimator(table), ctx.cycle_dir / "lut" / "agent_state.ckpt", ctx.rng(self.name))
-        honesty["learning"] = learning(agent)
+        honesty |= {"learning": learning(agent), "likeness": likeness(world.features_ND, agent.query(), ctx.rng("likeness").generator())}
         save_scores(ctx.cycle_dir, dict(zip(world.ids, agent.utilities().tolist(), strict=True)))
         write_text(ctx.cycle_dir / "rl_curves.csv", _curves(agent.curves))
         if ctx.cycle == 0 and self.settings.controls:

@@ -21,7 +21,7 @@ from al_lab.learners.callbacks import CsvLog, KeepLast, Progress
 from al_lab.learners.checkpoint import load_checkpoint, load_weights, read_last, save_checkpoint
 from al_lab.learners.module import FitModule
 from al_lab.learners.settings import Schedule, TrainSettings
-from al_lab.learners.trainer import Ranks, limit_threads, run_steps, this_device
+from al_lab.learners.trainer import Ranks, keep_freed_memory, limit_threads, run_steps, this_device
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,7 @@ class NetworkLearner(Learner, Generic[LabelsT]):
                  provides: tuple[str, ...] | None = None, identity: Mapping[str, Any] | None = None, predict_batch: int = 16,
                  num_workers: int = 0, checkpoint_minutes: float = 10, checkpoint_steps: int | None = None) -> None:
         limit_threads()
+        keep_freed_memory()
         self.provides = type(self).provides if provides is None else tuple(provides)
         self.dataset, self.settings = dataset, settings
         self.predict_batch, self.num_workers = predict_batch, num_workers

@@ -56,9 +56,9 @@ def cross_entropy(logits: Tensor, labels: Tensor, ignore: int = IGNORE) -> Tenso
         ignore: the label of pixels that don't count.
     """
     labeled = labels != ignore
-    if 2 * int(labeled.sum()) > labels.numel():
+    if labels.is_cuda or 2 * int(labeled.sum()) > labels.numel():
         return _mean(F.cross_entropy(_at_least_float32(logits), labels.long(), ignore_index=ignore, reduction="none"), labeled)
-    # Of the target a few pixels are bought: a softmax of these alone.
+    # Of the target a few pixels are bought: a softmax of these alone (a GPU would have to wait for their number).
     per_pixel = F.cross_entropy(_at_least_float32(logits.permute(0, 2, 3, 1)[labeled]), labels[labeled].long(), reduction="none")
     return _mean(per_pixel, torch.ones_like(per_pixel, dtype=torch.bool))
 

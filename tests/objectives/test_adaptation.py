@@ -96,6 +96,31 @@ def test_cross_entropy_is_the_mean_over_labeled_pixels():
     assert A.cross_entropy(logits_of(P1).half(), LABELS1).dtype == torch.float32
 
 
+@pytest.mark.parametrize("share", [0.02, 0.9])
+def test_cross_entropy_of_few_or_many_pixels_is_torchs(share):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 5, 16, 20, generator=generator)
+    labels = torch.randint(0, 5, (2, 16, 20), generator=generator).masked_fill(torch.rand(2, 16, 20, generator=generator) > share, 255)
+    ours, theirs = (logits.clone().requires_grad_() for _ in range(2))
+    value, expected = A.cross_entropy(ours, labels), torch.nn.functional.cross_entropy(theirs, labels, ignore_index=255)
+    value.backward()
+    expected.backward()
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+@pytest.mark.parametrize("size", [(6, 5), (1, 4), (2, 1)])
+def test_window_means_and_their_gradient_are_an_average_pool_with_a_repeated_border(size):
+    ours, theirs = (torch.arange(2 * 3 * size[0] * size[1], dtype=torch.float64).sin().view(2, 3, *size).requires_grad_() for _ in range(2))
+    expected = torch.nn.functional.avg_pool2d(torch.nn.functional.pad(theirs, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    mean = A.window_mean(ours)
+    torch.testing.assert_close(mean, expected)
+    weight = torch.arange(mean.numel(), dtype=torch.float64).cos().view_as(mean)
+    (weight * mean).sum().backward()
+    (weight * expected).sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
+
+
 @pytest.mark.parametrize("loss", [A.cross_entropy, A.boundary_consistency, A.margin_loss])
 def test_without_a_labeled_pixel_a_loss_and_its_gradient_are_zero(loss):
     logits = torch.randn(2, 3, 4, 5, requires_grad=True)

@@ -17,7 +17,8 @@ from al_lab.models.segmenter import SegmenterNetwork, upsample
 from al_lab.objectives.adaptation import reconstruction_error
 
 _OPTIONS = ("flip",)
-_PIXELS_A_FORWARD = 4 * 640 * 1280  # four Cityscapes images as the papers resize them: a few GB with ResNet-101 at stride 8
+# A GPU: four Cityscapes images as the papers resize them, a few GB with ResNet-101 at stride 8. A CPU: eight of 320 x 240, a quarter faster than 32.
+_PIXELS_A_FORWARD = {"cuda": 4 * 640 * 1280, "cpu": 8 * 240 * 320}
 
 
 class SegmentationLearner(NetworkLearner[BoughtPixels]):
@@ -64,9 +65,9 @@ class SegmentationLearner(NetworkLearner[BoughtPixels]):
                 yield from self._look(network, batch, needs, flip)
 
     def _forward_size(self, ids: Sequence[str]) -> int:
-        """Return how many images a forward takes: a divisor of ``predict_batch``, at whose multiples ids are cut, that fits in memory."""
+        """Return how many images a forward takes: a divisor of ``predict_batch``, at whose multiples ids are cut, that fits in memory or cache."""
         height, width = self.dataset.target_hw or (self.dataset.size_hw(ids[0]) if ids else (1, 1))
-        most = max(1, _PIXELS_A_FORWARD // (height * width))
+        most = max(1, _PIXELS_A_FORWARD[this_device().type] // (height * width))
         return max(n for n in range(1, min(most, self.predict_batch) + 1) if self.predict_batch % n == 0)
 
     def _look(self, network: SegmenterNetwork, batch: DenseBatch, needs: frozenset[str], flip: bool) -> Iterator[DenseView]:

@@ -28,6 +28,8 @@ class SegmenterOutput(NamedTuple):
 
 def upsample(maps: Tensor, size_hw: Sequence[int]) -> Tensor:
     """Return (B, C, H, W) float32: bilinear with corners aligned, as every loss and every utility of a segmenter wants it."""
+    if tuple(maps.shape[2:]) == tuple(size_hw):
+        return maps.float().contiguous()
     # Contiguous while it is small: every softmax over the channels of a large channels-last map would copy it.
     return F.interpolate(maps.float().contiguous(), size=(int(size_hw[0]), int(size_hw[1])), mode="bilinear", align_corners=True)
 

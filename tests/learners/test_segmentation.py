@@ -247,9 +247,12 @@ def test_views_do_not_depend_on_how_ids_are_sharded(trained: Make, patches: Patc
     assert all(torch.equal(a.probs, b.probs) for a, b in zip(whole, parts, strict=True))
 
 
-@pytest.mark.parametrize(("target_hw", "predict_batch", "images"), [
-    ((16, 24), 32, 32), ((640, 1280), 32, 4), ((640, 1280), 6, 3), ((3000, 4000), 8, 1)])
-def test_a_forward_takes_as_many_images_as_memory_may_hold(learner: Make, target_hw: tuple, predict_batch: int, images: int) -> None:
+@pytest.mark.parametrize(("device", "target_hw", "predict_batch", "images"), [
+    ("cuda", (16, 24), 32, 32), ("cuda", (640, 1280), 32, 4), ("cuda", (640, 1280), 6, 3), ("cuda", (3000, 4000), 8, 1),
+    ("cpu", (16, 24), 32, 32), ("cpu", (240, 320), 32, 8), ("cpu", (240, 320), 12, 6), ("cpu", (640, 1280), 32, 1)])
+def test_a_forward_takes_as_many_images_as_memory_or_cache_may_hold(learner: Make, monkeypatch: pytest.MonkeyPatch, device: str, target_hw: tuple,
+                                                                    predict_batch: int, images: int) -> None:
+    monkeypatch.setattr("al_lab.learners.segmentation.this_device", lambda: torch.device(device))
     assert learner(data=Patches(target_hw=target_hw), predict_batch=predict_batch)._forward_size(("t/0",)) == images
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from al_lab.core.rng import Rng
-from al_lab.strategies._mgral.honesty import against_chance, learning, leave_one_out_sentence, likeness, sentences, spread_against_luck
+from al_lab.strategies._mgral.honesty import against_base, against_chance, learning, leave_one_out_sentence, likeness, sentences, spread_against_luck
 from al_lab.strategies._mgral.reinforce import Reinforce, ReinforceSettings
 from al_lab.strategies._mgral.table import Estimate
 
@@ -52,6 +52,14 @@ def test_the_agents_batch_is_one_more_draw_by_chance() -> None:
     assert facts["against_shuffled"]["difference"] == 4.0
     assert "+5.00 ± 1.41 against the mean of 2 random batches (clearly better; it is above 2 of 2)" in facts["sentence"]
     assert "another seed alone moves one of these against the others by 0.50" in facts["sentence"]
+
+
+def test_rows_below_their_base_are_called_harm() -> None:
+    found = {"row_spread": 1.0, "sentence": "rows differ by 1.00 points"}
+    worse, better = against_base(np.array([19.0, 21.0]), 24.0, found), against_base(np.array([24.0, 26.0]), 24.0, found)
+    assert (worse["above_base"], better["above_base"], worse["row_spread"]) == (-4.0, 1.0, 1.0)
+    assert worse["sentence"].startswith("rows differ by 1.00 points; rows are 4.00 points below the base")
+    assert better["sentence"] == found["sentence"]
 
 
 def test_a_batch_of_one_kind_is_told_from_a_random_one() -> None:

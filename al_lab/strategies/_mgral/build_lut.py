@@ -18,7 +18,7 @@ from al_lab.core.stage import Stage, StageContext
 from al_lab.execution.job import Job
 from al_lab.learners.base import FitTask
 from al_lab.learners.settings import TrainSettings
-from al_lab.strategies._mgral.honesty import LUCK, spread_against_luck
+from al_lab.strategies._mgral.honesty import LUCK, against_base, spread_against_luck
 from al_lab.strategies._mgral.reward_split import Fold, reward_folds
 
 log = logging.getLogger(__name__)
@@ -220,7 +220,7 @@ def signal_and_noise(table: Mapping[str, Any]) -> dict[str, Any]:
     repeated: dict[int, list[float]] = {}
     for row in table["rows"]:
         repeated.setdefault(row["number"], []).append(100 * row["value"])
-    return spread_against_luck(100 * rewards(table), repeated)
+    return against_base(100 * rewards(table), 100 * float(np.mean(table["references"])), spread_against_luck(100 * rewards(table), repeated))
 
 
 def _hash(node: Mapping[str, Any]) -> str:

@@ -53,6 +53,24 @@ def spread_against_luck(rewards_M: np.ndarray, repeated: Mapping[int, Sequence[f
             "sentence": f"rows differ by {spread:.2f} points, the same row with other seeds by {seed_noise:.2f}{part}: {words}"}
 
 
+def against_base(rewards_M: np.ndarray, reference: float, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Say, too, what unlabeled images are worth at all: rows below their base reward the batch that does the least harm.
+
+    Args:
+        rewards_M: of the rows, points.
+        reference: of the base, which saw no unlabeled image, points.
+        facts: what `spread_against_luck` found.
+
+    Returns:
+        ``facts`` with ``above_base``, and its ``sentence`` longer if that is negative.
+    """
+    above = float(np.mean(rewards_M)) - reference
+    more = "" if above >= 0 else (
+        f"; rows are {-above:.2f} points below the base, which saw no unlabeled image: their training does harm, and the reward is which batch does "
+        "the least (a smaller strategy.lut.lr_scale, or a smaller weight of the rows' objective, does less)")
+    return {**facts, "above_base": above, "sentence": f"{facts['sentence']}{more}"}
+
+
 def leave_one_out_sentence(found: Mapping[str, Any], regressor: Mapping[str, Any], num_rows: int) -> str:
     """Say how well the table, and the regressor, predict its own rows."""
     words = "better" if found["is_better_than_mean"] else "no better"

@@ -30,6 +30,12 @@ _ERRORS = ("Errors of the same images, scaled as the strategy does before it tur
 _BOUNDS_NOTE = ("Means over images, then over seeds with their standard deviation (SD). Smaller is better in all but R². Density Matters reports for "
                 "k-center and its own choice: δ 0.132 and 0.176, max δₛ(k) 0.364 and 0.124, core-set loss 0.646 and 0.550. ")
 
+_SAME_MODEL = (("δ", "radius"), ("max δₛ(k)", "largest_radial"), ("mean distance", "mean_distance"))
+_SAME_MODEL_NOTE = ("What k-center and density-aware greedy would buy first in an analyzed image (as many pixels as were bought, at most 512, "
+                    "of the 20 times as many of smallest margin), both on the last model of the line, so that only the divisor differs. Rank of "
+                    "densities: rank correlation of 1/d with how far away the nearest 1 % of an image's features are; 1 says that densities have "
+                    "the true order.")
+
 
 def pixel_sections(lines: Sequence[Series]) -> list[Section]:
     """Return the sections that need a finished analysis; none for detection."""
@@ -56,6 +62,7 @@ def _coverage_section(lines: Sequence[Series], found: Mapping[str, Sequence[Anal
     else:
         section.tables.append(_bound_table(lines, found))
         section.files.append(_run_table(lines, found))
+    section.tables += _same_model_table(lines, found)
     labels, panels = [s.label for s in lines], []
     for series in lines:
         first = next((a for a in found[series.label] if (a.facts.get("calibration") or {}).get("density")), None)
@@ -104,6 +111,20 @@ def _bound_table(lines: Sequence[Series], found: Mapping[str, Sequence[Analysis]
         rows.append(row)
     return Table("bounds", "Bounds and core-set loss", ["strategy", "seeds", *(c for name, _ in quantities for c in (name, "± SD"))], rows, digits=3,
                  note=_BOUNDS_NOTE + _sampled_any(found))
+
+
+def _same_model_table(lines: Sequence[Series], found: Mapping[str, Sequence[Analysis]]) -> list[Table]:
+    """Return both greedy selections on each line's last model, means over images and seeds; nothing if no run has densities."""
+    rows: list[list[Any]] = []
+    for series in lines:
+        images = [row for a in found[series.label] for row in a.covered if "one_purchase" in row]
+        if not images:
+            continue
+        pairs = [float(np.mean([row["one_purchase"][who][key] for row in images])) for _, key in _SAME_MODEL for who in ("k_center", "density")]
+        ranks = [row["neighbor_rank"] for row in images if row["neighbor_rank"] is not None]
+        rows.append([series.label, *pairs, float(np.mean(ranks)) if ranks else math.nan])
+    columns = ["model of", *(f"{name}, {who}" for name, _ in _SAME_MODEL for who in ("k-center", "density")), "rank of densities"]
+    return [Table("same_model", "Both greedy selections on the same model", columns, rows, digits=3, note=_SAME_MODEL_NOTE)] if rows else []
 
 
 def _sampled_any(found: Mapping[str, Sequence[Analysis]]) -> str:

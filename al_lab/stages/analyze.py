@@ -8,10 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional
 
-from al_lab.acquisition.k_center import k_center
-from al_lab.acquisition.source_filter import BETA, TAU, coverage_density, sample_bilinear
+from al_lab.acquisition.source_filter import BETA, TAU, coverage_density
 from al_lab.config import build
 from al_lab.core.files import atomic_path, read_json, write_json
 from al_lab.core.labels import read_bought_pixels
@@ -22,12 +20,12 @@ from al_lab.core.types import DenseView
 from al_lab.execution.job import Job
 from al_lab.metrics.coverage import class_shares, core_set_loss, coverage, density_calibration, uniform_by_density
 from al_lab.metrics.miou import IGNORE
+from al_lab.stages.estimator import CENTERS, calibrate, neighbor_rank, one_purchase, unit_features
 from al_lab.stages.jobs import open_learner
 
 log = logging.getLogger(__name__)
 
 POPULATION = 50_000  # pixels of an image that stand for all of them
-_CENTERS = 512       # of plain k-center in an image, for the calibration of densities
 _PICTURES = 4        # images whose maps are kept, and test images whose predictions are
 _PICTURE_PX = 640    # longer side of a kept prediction
 _SHOWN = (20, 40)    # bought and other pixels of an image in the t-SNE
@@ -140,11 +138,15 @@ def _look(view: DenseView, truth_HW: np.ndarray | None, bought_HW: np.ndarray, r
     pixels, centers = np.flatnonzero(valid_HW), np.flatnonzero(bought_HW)
     sample = pixels if len(pixels) <= POPULATION else rng.generator("population").choice(pixels, POPULATION, replace=False)
     rows = np.union1d(sample, centers)
-    f_ND = _unit_features(view, rows)
+    f_ND = unit_features(view, rows)
     covered = coverage(f_ND, np.searchsorted(rows, centers))
     row |= {"population": len(rows), "radius": covered.radius, "largest_radial": covered.largest_radial,
             "largest_radial_others": float(covered.radial_others.max()), "mean_distance": covered.mean_distance}
-    density, radial = _calibrate(view, f_ND, rows, min(len(centers), _CENTERS), rng, densities) if "error" in view.extras else (none, none)
+    density = radial = none
+    if "error" in view.extras:
+        density_hw, count = coverage_density(view.extras["error"], **densities), min(len(centers), CENTERS)
+        density, radial = calibrate(view, f_ND, rows, count, density_hw, rng)
+        row |= {"neighbor_rank": neighbor_rank(view.features, density_hw, rng), "one_purchase": one_purchase(view, sample, count, density_hw, rng)}
     few, many = _SHOWN
     others = np.setdiff1d(sample, centers)
     shown = np.concatenate([rng.generator("shown", n).permutation(of)[:n] for of, n in ((centers, few), (others, many))])
@@ -157,21 +159,6 @@ def _cross_entropy(probs: torch.Tensor, truth_HW: np.ndarray) -> np.ndarray:
     index = torch.from_numpy(np.where(truth_HW < len(probs), truth_HW, 0).astype(np.int64)).to(probs.device)
     p_HW = probs.float().gather(0, index[None])[0]
     return -p_HW.clamp_min(torch.finfo(p_HW.dtype).tiny).log().cpu().numpy()
-
-
-def _unit_features(view: DenseView, pixels: np.ndarray) -> np.ndarray:
-    """Return features of length 1, upsampled to some pixels of the image; (N, D) float64."""
-    return functional.normalize(sample_bilinear(view.features.double(), pixels, view.size_hw), dim=1).cpu().numpy()
-
-
-def _calibrate(view: DenseView, f_ND: np.ndarray, pixels: np.ndarray, count: int, rng: Rng,
-               densities: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Pick by plain k-center and return each pick's density and average radial distance (supplement, Fig. 4)."""
-    first = int(rng.generator("first").integers(len(pixels)))
-    picked = k_center(f_ND, count, first=first).order
-    density_hw = coverage_density(view.extras["error"], **densities)
-    density = sample_bilinear(density_hw[None], pixels[picked], view.size_hw)[:, 0]
-    return density.cpu().numpy(), coverage(f_ND, picked).radial
 
 
 @dataclass
@@ -272,4 +259,6 @@ def _scalars(facts: Mapping[str, Any]) -> dict[str, float]:
     out |= {} if facts["loss"] is None else {"core_set_loss": facts["loss"]["core_set"]}
     fit = (facts["calibration"] or {}).get("fit")
     out |= {} if fit is None else {"calibration_r2": fit["r2"], "calibration_slope": fit["slope"]}
+    ranks = [row["neighbor_rank"] for row in covered if row.get("neighbor_rank") is not None]
+    out |= {"neighbor_rank": float(np.mean(ranks))} if ranks else {}
     return out | ({} if facts["classes"] is None else {k: facts["classes"][k] for k in ("entropy", "wasted")})

@@ -67,6 +67,8 @@ def make(root: Path, strategy: str = "density", seed: int = 0, *, analysis: bool
 
 def analyze(folder: Path, root: Path, seed: int, features: bool) -> None:
     covered = {"population": 600, "radius": 0.5 + seed, "largest_radial": 0.25, "largest_radial_others": 0.3, "mean_distance": 0.1}
+    bounds = {"radius": 0.5, "largest_radial": 0.25 + seed, "mean_distance": 0.1}
+    covered |= {"neighbor_rank": 0.75, "one_purchase": {"k_center": bounds, "density": bounds | {"radius": 0.625}}}
     measured = [{"id": i, "pixels": 600, "valid": 590, "bought": 12, **(covered if features else {})} for i in IDS[:2]]
     density = np.linspace(0.6, 2.9, 20)
     image = str(root / "images" / "train" / "0.png")
@@ -133,6 +135,7 @@ def test_strategies_side_by_side(tmp_path):
     assert [row[0] for row in bounds.rows] == ["density", "random"]
     assert bounds.rows[0][1:4] == [2, 1.0, pytest.approx(np.std([0.5, 1.5], ddof=1))]
     assert len(found["coverage"].files[0].rows) == 2 * 2 * 2
+    assert found["coverage"].tables[1].rows[0] == ["density", 0.5, 0.625, 0.75, 0.75, 0.1, 0.1, 0.75]
     assert "random, train/" in found["images"].pictures[0].svg
     assert found["cost"].tables[0].columns[2] == "pixels labeled" and found["cost"].tables[0].rows[0][2] == 60
     assert page.numbers[0].detail.startswith("40.0 %")  # mean height over the pixels bought: 30, 40, 50 %

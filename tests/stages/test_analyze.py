@@ -68,7 +68,7 @@ def test_numbers_are_those_of_the_last_model(density):
         f = np.stack([np.stack([np.interp(y, np.arange(6), column) for column in channel.T], 1) for channel in f]).reshape(5, -1).T
         whole = coverage(f / np.linalg.norm(f, axis=1, keepdims=True), np.flatnonzero(mask))
         assert row["radius"] == pytest.approx(whole.radius) and row["largest_radial"] == pytest.approx(whole.largest_radial)
-        assert row["largest_radial"] <= row["radius"]
+        assert row["largest_radial"] <= row["radius"] and set(row["one_purchase"]) == {"k_center", "density"} and -1 <= row["neighbor_rank"] <= 1
     assert facts["loss"]["core_set"] == pytest.approx(abs(np.concatenate(pooled).mean() - np.concatenate(chosen).mean()), rel=1e-5)
     shares = facts["classes"]
     assert shares["pixels"] == 8 * 20 and shares["wasted"] == 0 and sum(shares["bought"]) == pytest.approx(1)

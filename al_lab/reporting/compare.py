@@ -11,20 +11,20 @@ from al_lab.reporting.bought_pixels import buys_pixels, overlays_section, pixel_
 from al_lab.reporting.class_gain import gain_section
 from al_lab.reporting.find import find_runs
 from al_lab.reporting.flips import compared_flips_section
-from al_lab.reporting.labels import FULL_DATA, differing
+from al_lab.reporting.labels import FULL_DATA, LEVELS, differing
 from al_lab.reporting.mgral import compared_mgral_section
 from al_lab.reporting.page import Headline, Page, Picture, Section, slug
 from al_lab.reporting.pool_figures import embedding, utility_histograms
-from al_lab.reporting.protocol import COMPARED, Series, baseline, check_one_protocol, fingerprint, full_data, group_runs
+from al_lab.reporting.protocol import COMPARED, Series, baseline, check_one_protocol, fingerprint, full_data, group_runs, no_labels, reference
 from al_lab.reporting.pseudo import pseudo_section
 from al_lab.reporting.published import published_section
 from al_lab.reporting.run_folder import Run
 from al_lab.reporting.sections import (
     classes_section,
-    compare_with_random,
     curve_section,
     curve_table,
     distribution_section,
+    judge_of,
     last_values,
     levels_section,
     metric_label,
@@ -33,7 +33,7 @@ from al_lab.reporting.sections import (
     summary_table,
 )
 from al_lab.reporting.segmentation import pixel_sections
-from al_lab.reporting.stats import STANDARD_ERRORS, mean_and_error, paired_difference, shared_areas
+from al_lab.reporting.stats import STANDARD_ERRORS, Paired, mean_and_error, shared_areas
 from al_lab.reporting.tables import Table
 
 _IMAGES_PER_STRATEGY = 8
@@ -72,28 +72,29 @@ def build_comparison(runs: Sequence[Run], method: parts.Method = "pca", levels: 
     """Compose the page over runs of one protocol."""
     groups = group_runs(runs, across)
     full = full_data(groups)
-    lines = [s for s in groups if s.strategy != FULL_DATA] or list(groups)
+    lines = [s for s in groups if s.strategy not in LEVELS] or list(groups)
+    levels_drawn = [s for s in (full, no_labels(groups)) if s is not None and s not in lines]
     compared, is_mixed = (*COMPARED, *across), len({s.training for s in groups}) > 1
     metric = pick_metric(runs)
-    curve = curve_section(lines, full if full not in lines else None, metric)
+    curve = curve_section(lines, levels_drawn, metric)
     curve.missing += _missing(lines, full)
     curve.text += _caution(lines, groups, full, metric) if metric else ""
     sections = [curve]
     if metric is not None:
-        curve.files.append(curve_table(lines, full, metric))
-        tables = [summary_table(lines, full, metric), _pairs(lines, metric)]
+        curve.files.append(curve_table([*lines, *levels_drawn], metric))
+        tables = [summary_table(lines, levels_drawn, metric), _pairs(lines, metric)]
         sections.append(Section("summary", "Who is better", tables=[table for table in tables if table.rows]))
     sections += [levels_section(lines, full, metric, levels), classes_section(lines, metric), gain_section(lines, metric),
                  *_bought(lines), *pixel_sections(lines), _utilities(lines), compared_mgral_section(lines),
                  compared_flips_section(lines, _MAX_SHOWN), pseudo_section(lines, metric), _embeddings(lines, method), _costs(lines),
-                 published_section(lines), _settings(runs, lines, full, _methods(groups, compared))]
+                 published_section(lines), _settings(runs, [*lines, *levels_drawn], _methods(groups, compared))]
     status = f"{len(runs)} runs" if all(r.is_complete for r in runs) else f"{sum(r.is_complete for r in runs)} of {len(runs)} runs complete"
     names = ", ".join(s.label for s in lines)
-    reference = next((r for r in runs if not r.is_full), runs[0])
-    shared = fingerprint(reference, across=compared if is_mixed else ())
-    subtitle = f"{names} · protocol {reference.config.get('protocol', '?')} · fingerprint {shared}"
+    typical = next((r for r in runs if not r.is_level), runs[0])
+    shared = fingerprint(typical, across=compared if is_mixed else ())
+    subtitle = f"{names} · protocol {typical.config.get('protocol', '?')} · fingerprint {shared}"
     notes = [f"{run.strategy}, seed {run.seed}: {note}" for run in runs for note in run.notes]
-    return Page(f"Comparison on {runs[0].dataset}", subtitle, status, all(r.is_complete for r in runs), _verdict(lines, full, metric),
+    return Page(f"Comparison on {runs[0].dataset}", subtitle, status, all(r.is_complete for r in runs), _verdict(lines, metric),
                 _numbers(lines, full, metric), sections, notes)
 
 
@@ -105,7 +106,8 @@ def _caution(lines: Sequence[Series], groups: Sequence[Series], full: Series | N
         text += (" Lines here differ in how they were trained, too, as their names and the Settings say: only two lines trained alike tell what "
                  "the choice of images is worth.")
     if random is not None and sum(s.strategy == "random" for s in lines) > 1:
-        text += f" The baseline of every comparison below is {random.label}."
+        own = " Lines of another budget are compared with its random line." if any(reference(s, lines) is not random for s in lines) else ""
+        text += f" The baseline of every comparison below is {random.label}.{own}"
     for series in groups:
         if series.strategy == FULL_DATA and series is not full and last_values(series, metric):
             text += f" Not drawn: {series.label}, {100 * mean_and_error(last_values(series, metric))[0]:.1f} %."
@@ -122,27 +124,27 @@ def _methods(series: Sequence[Series], compared: Sequence[str]) -> Table:
 
 def _missing(lines: Sequence[Series], full: Series | None) -> list[tuple[str, str]]:
     first, missing = lines[0].runs[0], []
-    if baseline(lines) is None and not first.is_full:
+    if baseline(lines) is None and not first.is_level:
         missing.append(("There is no random line. This makes it:", commands.random_line(first, lines[0].seeds)))
     if full is None:
         missing.append(("There is no full-data line. This makes it:", commands.full_data_line(first)))
-    if all(len(s.runs) < 2 for s in lines) and not first.is_full:
+    if all(len(s.runs) < 2 for s in lines) and not first.is_level:
         missing.append(("One seed has no error bar. Three are the least to believe in:", commands.more_seeds(first, (0, 1, 2))))
     return missing
 
 
 def _pairs(lines: Sequence[Series], metric: str) -> Table:
-    """Every strategy against every other: the paired difference of areas."""
-    column = spent_columns([run for s in lines for run in s.runs])[0]
-    rows = []
+    """Every strategy against every other."""
+    judge, rows = judge_of(lines, metric), []
     for k, a in enumerate(lines):
         for b in lines[k + 1:]:
-            pair = paired_difference(a.curves(metric, column), b.curves(metric, column))
+            pair = judge.pair(a, b)
             if pair.seeds:
                 rows.append([a.label, b.label, 100 * pair.mean, 100 * pair.standard_error, len(pair.seeds), pair.verdict])
     if len(lines) < 3:
         rows = []  # two strategies: the summary has said it
-    return Table("pairs", "Every pair: difference of the areas under the curve, in points",
+    what = "last points" if judge.by_last else "areas under the curve"
+    return Table("pairs", f"Every pair: difference of the {what}, in points",
                  ["strategy", "against", "difference", "± SE", "paired seeds", "verdict"], rows, digits=2)
 
 
@@ -218,38 +220,36 @@ def _costs(lines: Sequence[Series]) -> Section:
     return Section("cost", "Cost", text, tables=[Table("cost", "Cost of each run", columns, rows, digits=2)])
 
 
-def _settings(runs: Sequence[Run], lines: Sequence[Series], full: Series | None, methods: Table) -> Section:
+def _settings(runs: Sequence[Run], lines: Sequence[Series], methods: Table) -> Section:
     section = Section("settings", "Settings")
     if methods.rows:
         section.tables.append(methods)
-    for series in [*lines, *([full] if full and full not in lines else [])]:
+    for series in lines:
         section.commands.append((f"{series.label}, seed {series.runs[0].seed}:", commands.reproduce(series.runs[0])))
-    reference = next((r for r in runs if not r.is_full), runs[0])
-    section.blocks = parts.settings_section(reference).blocks
-    section.blocks = [(f"{title} of {reference.strategy}, seed {reference.seed}", text) for title, text in section.blocks]
+    typical = next((r for r in runs if not r.is_level), runs[0])
+    section.blocks = parts.settings_section(typical).blocks
+    section.blocks = [(f"{title} of {typical.strategy}, seed {typical.seed}", text) for title, text in section.blocks]
     section.blocks.append(("Run folders", "\n".join(f"{'full data' if r.is_full else r.strategy}, seed {r.seed}: {r.path}" for r in runs)))
     return section
 
 
-def _verdict(lines: Sequence[Series], full: Series | None, metric: str | None) -> str:
-    random = baseline(lines)
+def _verdict(lines: Sequence[Series], metric: str | None) -> str:
     if metric is None:
         return "No evaluation has been written yet."
-    if random is None or len(lines) < 2:
+    if baseline(lines) is None or len(lines) < 2:
         return ""
-    sentences = []
-    for series in lines:
-        pair = compare_with_random(series, random, metric, spent_columns([r for s in lines for r in s.runs])[0])
-        if series is random or not pair.seeds:
-            continue
-        value = f"{100 * pair.mean:+.1f}".replace("-", "−")
-        error = f" ± {100 * STANDARD_ERRORS * pair.standard_error:.1f}" if len(pair.seeds) > 1 else ""
-        sentences.append((pair.mean, f"{series.label} {value}{error} points ({pair.verdict})"))
-    if not sentences:
-        return ""
-    sentences.sort(key=lambda item: -item[0])
-    listed = "; ".join(text for _, text in sentences)
-    return f"Area under the curve against {random.label}: {listed}. Errors are {STANDARD_ERRORS:g} standard errors."
+    judge, said = judge_of(lines, metric), []
+    for random in dict.fromkeys(r.label for s in lines if (r := reference(s, lines)) is not None):
+        pairs = [(judge.pair(s, r), s.label) for s in lines if (r := reference(s, lines)) is not None and r.label == random and s is not r]
+        listed = "; ".join(_difference(pair, label) for pair, label in sorted(pairs, key=lambda item: -item[0].mean) if pair.seeds)
+        said += [f"{judge.name[0].upper()}{judge.name[1:]} against {random}: {listed}."] if listed else []
+    return " ".join([*said, f"Errors are {STANDARD_ERRORS:g} standard errors."]) if said else ""
+
+
+def _difference(pair: Paired, label: str) -> str:
+    value = f"{100 * pair.mean:+.1f}".replace("-", "−")
+    error = f" ± {100 * STANDARD_ERRORS * pair.standard_error:.1f}" if len(pair.seeds) > 1 else ""
+    return f"{label} {value}{error} points ({pair.verdict})"
 
 
 def _numbers(lines: Sequence[Series], full: Series | None, metric: str | None) -> list[Headline]:
@@ -259,7 +259,7 @@ def _numbers(lines: Sequence[Series], full: Series | None, metric: str | None) -
     column = spent_columns([run for s in lines for run in s.runs])[0]
     areas = shared_areas([s.curves(metric, column) for s in lines])
     ranked = [(mean_and_error(own)[0], s.label) for s, own in zip(lines, areas, strict=True) if own]
-    if ranked:
+    if ranked and not judge_of(lines, metric).by_last:
         area, label = max(ranked)
         numbers.append(Headline(label, "largest area under the curve", f"{100 * area:.1f} % {metric_label(metric)} on average"))
     last = [(mean_and_error(last_values(s, metric))[0], s.label) for s in lines if last_values(s, metric)]

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from al_lab.reporting.stats import STANDARD_ERRORS, Band, Curve
 from al_lab.reporting.theme import GRID, INK, MUTED, color_of, look, marker_of
 
+_FAR = 10  # as many labels more than the shortest line
 _STAGE_COLORS = ("#0077bb", "#33bbee", "#ee7733", "#009988", "#aa4499", "#997700", "#ee3377", "#868f9b", "#44aa99", "#bb5566")
 
 
@@ -24,12 +25,12 @@ class Line:
     curves: Mapping[int, Curve]
 
 
-def learning_curve(lines: Sequence[Line], full: Sequence[float], metric_label: str, spent_label: str) -> Figure:
+def learning_curve(lines: Sequence[Line], levels: Mapping[str, Sequence[float]], metric_label: str, spent_label: str) -> Figure:
     """Draw metric against labels bought.
 
     Args:
         lines: one per strategy; several seeds give a band of two standard errors.
-        full: the metric of each full-data run, a dashed line at their mean (with its band).
+        levels: name of a training on all labels, or on none -> the metric of each of its runs: a broken line at their mean (with its band).
         metric_label: name of the metric; values are fractions and shown in percent.
         spent_label: what was bought, with its unit.
     """
@@ -38,16 +39,17 @@ def learning_curve(lines: Sequence[Line], full: Sequence[float], metric_label: s
     with look():
         figure = Figure(figsize=(5.5, 3.6 + (0.2 * len(lines) if is_long else 0)))
         axes = figure.add_subplot()
-        _full_line(axes, full)
+        for k, (name, values) in enumerate(levels.items()):
+            _level_line(axes, name, values, ((5, 3), (1.2, 2.2))[k % 2])
         for line in sorted(lines, key=lambda item: item.strategy != "random"):  # random below the others
             _draw_line(axes, line, labels)
         axes.set_xlabel(spent_label)
         axes.set_ylabel(f"{metric_label}, %")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        _labels_axis(axes, lines)
         axes.margins(y=0.08)
         handles, names = axes.get_legend_handles_labels()
         if names:
-            order = sorted(range(len(names)), key=lambda i: (names[i].startswith("full data"), names[i].startswith("random")))
+            order = sorted(range(len(names)), key=lambda i: (names[i].startswith(tuple(levels) or ("full data",)), names[i].startswith("random")))
             where = figure if is_long else axes
             where.legend([handles[i] for i in order], [names[i] for i in order], loc="outside upper center" if is_long else "lower right")
     return figure
@@ -68,15 +70,24 @@ def _draw_line(axes: Axes, line: Line, labels: Sequence[str]) -> None:
             axes.plot(curve.spent, 100 * curve.metric, color=color, marker=marker, markersize=3.5, linestyle="none", alpha=0.55)
 
 
-def _full_line(axes: Axes, full: Sequence[float]) -> None:
-    values = 100 * np.asarray([v for v in full if np.isfinite(v)], float)
+def _labels_axis(axes: Axes, lines: Sequence[Line]) -> None:
+    """Spread the axis of labels by powers of ten if one line buys ten times what another does."""
+    last = [line.band.spent[-1] for line in lines if len(line.band.spent) > 1]
+    if last and max(last) > _FAR * min(last):
+        axes.set_xscale("symlog", linthresh=min(x for line in lines for x in line.band.spent if x > 0))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+
+
+def _level_line(axes: Axes, name: str, of_runs: Sequence[float], dashes: tuple[float, float]) -> None:
+    values = 100 * np.asarray([v for v in of_runs if np.isfinite(v)], float)
     if len(values) == 0:
         return
     if len(values) > 1:
         half = STANDARD_ERRORS * values.std(ddof=1) / np.sqrt(len(values))
         axes.axhspan(values.mean() - half, values.mean() + half, color=MUTED, alpha=0.12, linewidth=0)
     seeds = f" ({len(values)} seeds)" if len(values) > 1 else ""
-    axes.axhline(values.mean(), color=INK, linestyle=(0, (5, 3)), linewidth=1.4, label=f"full data{seeds}")
+    axes.axhline(values.mean(), color=INK, linestyle=(0, dashes), linewidth=1.4, label=name + seeds)
 
 
 _MOST_BARS_WITH_TEXT = 4  # of a name; numbers beside thinner bars would overlap

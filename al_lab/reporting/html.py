@@ -12,19 +12,20 @@ from al_lab.reporting import run_sections as parts
 from al_lab.reporting.bought_pixels import bought_share, buys_pixels, overlays_section, pixel_classes_section
 from al_lab.reporting.find import read_run
 from al_lab.reporting.flips import flips_section
-from al_lab.reporting.labels import FULL_DATA, is_supervised
+from al_lab.reporting.judge import Judge
+from al_lab.reporting.labels import LEVELS, is_supervised
 from al_lab.reporting.mgral import mgral_sections
 from al_lab.reporting.page import Headline, Page
-from al_lab.reporting.protocol import COMPARED, Series, baseline, check_one_protocol, full_data, group_runs, same_protocol, training_of
+from al_lab.reporting.protocol import COMPARED, Series, baseline, check_one_protocol, full_data, group_runs, no_labels, same_protocol, training_of
 from al_lab.reporting.pseudo import pseudo_section
 from al_lab.reporting.published import published_section
 from al_lab.reporting.run_folder import Run
 from al_lab.reporting.sections import (
     classes_section,
-    compare_with_random,
     curve_section,
     curve_table,
     distribution_section,
+    judge_of,
     last_values,
     levels_section,
     metric_label,
@@ -73,14 +74,15 @@ def build_page(run: Run, family: Sequence[Run], method: parts.Method = "pca", le
     """Compose the page of a run; ``family`` are the runs it is drawn with, itself included."""
     groups = group_runs(family)
     full = full_data(groups)
-    lines = [s for s in groups if s.strategy != FULL_DATA] or [s for s in groups if run in s.runs]
+    lines = [s for s in groups if s.strategy not in LEVELS] or [s for s in groups if run in s.runs]
+    drawn = [s for s in (full, no_labels(groups)) if s is not None and s not in lines]
     own = next((s for s in groups if run in s.runs), groups[0])
     random = baseline(lines)
     metric = pick_metric([run]) or pick_metric(family)
-    curve = curve_section(lines, full, metric)
+    curve = curve_section(lines, drawn, metric)
     curve.missing += _missing(run, own, random, full)
     if metric is not None and len(run.metrics):
-        curve.tables.append(curve_table([Series(own.label, own.strategy, (run,))], None, metric))
+        curve.tables.append(curve_table([Series(own.label, own.strategy, (run,))], metric))
     single = [Series(own.label, own.strategy, (run,))]
     bought = ([pixel_classes_section(single), overlays_section(single)] if buys_pixels(run) else
               [distribution_section(single), parts.images_section(run)])
@@ -89,7 +91,7 @@ def build_page(run: Run, family: Sequence[Run], method: parts.Method = "pca", le
                 parts.embedding_section(run, method), parts.cost_section(run), parts.times_section(run), published_section(single),
                 parts.settings_section(run)]
     subtitle = f"{run.dataset} · {run.name} · seed {run.seed}" + (f" · protocol {run.config['protocol']}" if run.config.get("protocol") else "")
-    title = f"Full data on {run.dataset}" if run.is_full else f"{run.strategy} on {run.dataset}"
+    title = f"{'Full data' if run.is_full else 'No target label' if run.is_bare else run.strategy} on {run.dataset}"
     return Page(title, subtitle, _status(run), run.is_complete, _verdict(run, own, lines, full, metric), _numbers(run, own, random, full, metric),
                 sections, list(dict.fromkeys(run.notes)))
 
@@ -117,22 +119,23 @@ def _is_neighbor(run: Run, other: Run) -> bool:
     """Whether a run beside this one is drawn with it: its other seeds, the random and full-data lines trained alike or on human labels alone."""
     if _is_other_seed(run, other):
         return same_protocol(run, other)
-    if other.strategy == run.strategy and not other.is_full and training_of(other) == training_of(run):
+    if other.strategy == run.strategy and not other.is_level and training_of(other) == training_of(run):
         return False  # another variant of the same strategy
     return same_protocol(run, other, COMPARED if is_supervised(other) else ())
 
 
 def _is_other_seed(run: Run, other: Run) -> bool:
-    return not other.is_full and (other.strategy, other.name, training_of(other)) == (run.strategy, run.name, training_of(run))
+    of_one_line = (other.strategy, other.name, training_of(other)) == (run.strategy, run.name, training_of(run))
+    return of_one_line and other.is_level == run.is_level and not other.is_full
 
 
 def _one_random(run: Run, runs: list[Run]) -> list[Run]:
     """Keep one random line for each way to train: the one of this run's name, or that with most runs."""
-    lines = Counter((training_of(r), r.name) for r in runs if r.strategy == "random" and not r.is_full and not _is_other_seed(run, r))
+    lines = Counter((training_of(r), r.name) for r in runs if r.strategy == "random" and not r.is_level and not _is_other_seed(run, r))
     best: dict[str, str] = {}
     for (training, name), _ in sorted(lines.items(), key=lambda item: (item[0][1] == run.name, item[1], item[0][1])):
         best[training] = name
-    return [r for r in runs if r is run or r.is_full or r.strategy != "random" or _is_other_seed(run, r) or r.name == best[training_of(r)]]
+    return [r for r in runs if r is run or r.is_level or r.strategy != "random" or _is_other_seed(run, r) or r.name == best[training_of(r)]]
 
 
 def _status(run: Run) -> str:
@@ -159,29 +162,34 @@ def _verdict(run: Run, own: Series, lines: Sequence[Series], full: Series | None
         return "No evaluation has been written yet."
     column = spent_columns([run])[0]
     last = run.metrics[-1]
-    sentence = f"{run.strategy if not run.is_full else 'Training on everything'} reaches {100 * run.column(metric)[-1]:.1f} % {metric_label(metric)}"
+    sentence = f"{_who(run)} reaches {100 * run.column(metric)[-1]:.1f} % {metric_label(metric)}"
     spent = last.get(column)
     sentence += f" with {spent:,.0f} {column.removeprefix('spent_')} labeled" if isinstance(spent, int | float) else ""
     whole = mean_and_error(last_values(full, metric))[0] if full and not run.is_full else math.nan
     sentence += f", {100 * run.column(metric)[-1] / whole:.0f} % of what full data gives." if math.isfinite(whole) and whole > 0 else "."
-    if random is None or own is random or run.is_full:
+    if random is None or own is random or run.is_level:
         return sentence
-    sentence += _against(own, random, metric, column)
+    judge = judge_of(lines, metric)
+    sentence += _against(own, random, judge)
     alike = next((s for s in lines if s.strategy == "random" and s is not own and s.training == own.training), None)
     if alike is not None and alike is not random:
-        sentence += _against(own, alike, metric, column) + " The first counts the training too, the second the choice of images alone."
+        sentence += _against(own, alike, judge) + " The first counts the training too, the second the choice of images alone."
     return sentence
 
 
-def _against(own: Series, random: Series, metric: str, column: str) -> str:
-    pair = compare_with_random(own, random, metric, column)
+def _who(run: Run) -> str:
+    return "Training on everything" if run.is_full else "Training without a target label" if run.is_bare else run.strategy
+
+
+def _against(own: Series, random: Series, judge: Judge) -> str:
+    pair = judge.pair(own, random)
     if not pair.seeds:
         return f" {random.label[0].upper()}{random.label[1:]} has no seed in common with it yet, so there is no paired comparison."
     if len(pair.seeds) == 1:
-        return (f" Against {random.label}, its area under the curve differs by {_signed(pair.mean)} points on one seed, "
+        return (f" Against {random.label}, its {judge.name} differs by {_signed(pair.mean)} points on one seed, "
                 "which proves nothing: run more seeds.")
     half = 100 * STANDARD_ERRORS * pair.standard_error
-    return (f" Against {random.label}, its area under the curve differs by {_signed(pair.mean)} ± {half:.1f} points "
+    return (f" Against {random.label}, its {judge.name} differs by {_signed(pair.mean)} ± {half:.1f} points "
             f"(two standard errors, {len(pair.seeds)} paired seeds): {pair.verdict}.")
 
 
@@ -196,7 +204,7 @@ def _numbers(run: Run, own: Series, random: Series | None, full: Series | None, 
         before = f"from {100 * values[0]:.1f} % in cycle {run.metrics[0]['cycle']}" if len(values) > 1 else ""
         numbers.append(Headline(f"{100 * values[-1]:.1f} %", f"{metric_label(metric)}, last cycle", before))
         curve = own.curves(metric, spent_columns([run])[0]).get(run.seed)
-        if curve is not None and len(curve) > 1:
+        if curve is not None and len(curve) > 1 and not run.is_one_training:
             numbers.append(Headline(f"{100 * area_under_curve(curve):.1f} %", "area under the curve", "its mean height"))
     labeled = len(run.labeled_ids(max(run.cycle_dirs, default=0)))
     size = run.pool_size
@@ -209,7 +217,7 @@ def _numbers(run: Run, own: Series, random: Series | None, full: Series | None, 
         numbers.append(Headline(f"{pixels:,.0f}", "pixels labeled", f"about {100 * share:.2g} % of the pool's" if share is not None else ""))
     if boxes:
         numbers.append(Headline(f"{boxes:,.0f}", "boxes labeled", f"about {hours:,.1f} hours of work"))
-    if metric is not None and random is not None and own is not random and not run.is_full:
+    if metric is not None and random is not None and own is not random and not run.is_level:
         numbers += _saving(run, own, random, metric)
     seconds = sum(float(e["seconds"]) for e in run.ledger if isinstance(e.get("seconds"), int | float))
     if seconds:

@@ -10,7 +10,8 @@ from al_lab.reporting.run_folder import Run
 
 # The groups that change results. The word `protocol` itself is left out: what it picked is in these groups.
 GROUPS = ("dataset", "detector", "segmenter", "objective", "budget", "trainer")
-FULL_DATA = "full data"
+FULL_DATA, NO_LABELS = "full data", "no target label"
+LEVELS = (FULL_DATA, NO_LABELS)  # lines of one point
 _MAX_WORDS = 3
 _MAX_VALUE = 24  # characters of a setting's value in a label
 
@@ -36,15 +37,22 @@ def is_below(key: str, above: Sequence[str]) -> bool:
 
 
 def line_labels(lines: Sequence[Line], compared: Sequence[str]) -> list[str]:
-    """Name every line by its strategy and by what sets it apart: objective, settings compared, its own options, at last the run's name."""
+    """Name every line by its strategy and by what sets it apart: objective, settings compared, its own options, at last the run's name.
+
+    A whole group that is compared (``budget``) is named by its file (``2.2pct``), if that says all.
+    """
     flats, objectives = _flats(lines), [objective_of(run) for _, run in lines]
     others = [key for key in compared if key != "objective"]
     words: list[list[str]] = []
-    for (strategy, _), flat, objective in zip(lines, flats, objectives, strict=True):
+    curves = [flat for (strategy, _), flat in zip(lines, flats, strict=True) if strategy not in LEVELS]
+    named = [key for key in others if _is_named(key, lines)]
+    for (strategy, run), flat, objective in zip(lines, flats, objectives, strict=True):
         mine = [objective] if len(set(objectives)) > 1 and objective not in ("", strategy) else []
         mine += _settings(flat, [f for f, o in zip(flats, objectives, strict=True) if o == objective], ("objective",))
-        mine += _settings(flat, flats, others)
-        if strategy != FULL_DATA:
+        if strategy in LEVELS:
+            mine += _settings(flat, flats, [key for key in others if not is_below(key, ("budget",))])
+        else:
+            mine += [run.choices[key] for key in named] + _settings(flat, curves, [key for key in others if key not in named])
             mine += _settings(flat, [f for f, line in zip(flats, lines, strict=True) if line[0] == strategy], ("strategy",))
         words.append(mine if len(mine) <= _MAX_WORDS else [*mine[:_MAX_WORDS], "…"])
     labels = [_label(strategy, mine) for (strategy, _), mine in zip(lines, words, strict=True)]
@@ -64,9 +72,18 @@ def differing(lines: Sequence[Line], compared: Sequence[str]) -> dict[str, list[
     if len(set(objectives)) > 1:
         columns["objective"] = list(objectives)
     keys = _differing(flats, compared)
-    for strategy in dict.fromkeys(name for name, _ in lines if name != FULL_DATA):
+    for strategy in dict.fromkeys(name for name, _ in lines if name not in LEVELS):
         keys += _differing([flat for flat, (name, _) in zip(flats, lines, strict=True) if name == strategy], ("strategy",))
     return columns | {key: [flat.get(key) for flat in flats] for key in dict.fromkeys(keys)}
+
+
+def _is_named(group: str, lines: Sequence[Line]) -> bool:
+    """Whether the files chosen for a group tell the lines' settings in it apart; one file must not stand for two settings."""
+    settings: dict[Any, set[str]] = {}
+    for strategy, run in lines:
+        if strategy not in LEVELS:
+            settings.setdefault(run.choices.get(group), set()).add(repr(frozen({group: run.config.get(group)})))
+    return "." not in group and None not in settings and len(settings) > 1 and all(len(found) == 1 for found in settings.values())
 
 
 def _flats(lines: Sequence[Line]) -> list[dict[str, Any]]:

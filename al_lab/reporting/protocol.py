@@ -8,7 +8,7 @@ from typing import Any
 
 from al_lab.core.errors import DataError, explain
 from al_lab.core.fingerprint import frozen
-from al_lab.reporting.labels import FULL_DATA, GROUPS, is_below, is_supervised, line_labels
+from al_lab.reporting.labels import FULL_DATA, GROUPS, LEVELS, NO_LABELS, is_below, is_supervised, line_labels
 from al_lab.reporting.run_folder import Run
 from al_lab.reporting.stats import Band, Curve, band
 
@@ -65,7 +65,7 @@ def differences(a: Run, b: Run, with_budget: bool = True, across: Sequence[str] 
 
 
 def check_one_protocol(runs: Sequence[Run], across: Sequence[str] = ()) -> None:
-    """Refuse to mix protocols; objectives may differ, and a full-data run in its budget.
+    """Refuse to mix protocols; objectives may differ, and a run on all labels or none in its budget.
 
     Args:
         runs: the runs of a page.
@@ -81,11 +81,11 @@ def check_one_protocol(runs: Sequence[Run], across: Sequence[str] = ()) -> None:
     if not runs:
         return
     compared = (*COMPARED, *across)
-    reference = next((r for r in runs if not r.is_full), runs[0])
+    reference = next((r for r in runs if not r.is_level), runs[0])
     for run in runs:
         if same_protocol(reference, run, compared):
             continue
-        different = differences(reference, run, not (run.is_full or reference.is_full), compared)
+        different = differences(reference, run, not (run.is_level or reference.is_level), compared)
         shown = "; ".join(different[:5]) + (f"; and {len(different) - 5} more" if len(different) > 5 else "")
         key = different[0].split(":", 1)[0]
         raise DataError(explain(expected="runs of one protocol (only strategy, objective, seed and machine may differ)", got=shown,
@@ -96,7 +96,7 @@ def check_one_protocol(runs: Sequence[Run], across: Sequence[str] = ()) -> None:
 
 def same_protocol(run: Run, other: Run, across: Sequence[str] = ()) -> bool:
     """Whether two runs may share a figure."""
-    with_budget = not (run.is_full or other.is_full)
+    with_budget = not (run.is_level or other.is_level)
     return fingerprint(run, with_budget, across) == fingerprint(other, with_budget, across)
 
 
@@ -106,22 +106,25 @@ def training_of(run: Run, across: Sequence[str] = ()) -> str:
 
 
 def group_runs(runs: Sequence[Run], across: Sequence[str] = ()) -> list[Series]:
-    """Group runs by strategy, name and training; random and full data last, within a strategy the supervised ones first.
+    """Group runs by strategy, name and training; random, full data and no label last, within a strategy the supervised ones first.
 
     Raises:
         DataError: if two runs of a group have the same seed.
     """
     groups: dict[tuple[str, str, str], list[Run]] = {}
     for run in runs:
-        key = (FULL_DATA, "") if run.is_full else (run.strategy, run.name)
-        groups.setdefault((*key, training_of(run, across)), []).append(run)
+        key = (FULL_DATA, "") if run.is_full else (NO_LABELS, "") if run.is_bare else (run.strategy, run.name)
+        # the budget sets no level apart
+        training = training_of(run, [key for key in across if not (run.is_level and is_below(key, ("budget",)))])
+        groups.setdefault((*key, training), []).append(run)
     labels = line_labels([(strategy, members[0]) for (strategy, _, _), members in groups.items()], (*COMPARED, *across))
     series = []
     for label, ((strategy, _, training), members) in zip(labels, groups.items(), strict=True):
         members.sort(key=lambda r: (r.seed, str(r.path)))
         _check_seeds(strategy, members)
         series.append(Series(label, strategy, tuple(members), training))
-    return sorted(series, key=lambda s: ({"random": 1, FULL_DATA: 2}.get(s.strategy, 0), s.strategy, not is_supervised(s.runs[0]), s.label))
+    place = {"random": 1, FULL_DATA: 2, NO_LABELS: 3}
+    return sorted(series, key=lambda s: (place.get(s.strategy, 0), s.strategy, not is_supervised(s.runs[0]), s.label))
 
 
 def baseline(lines: Sequence[Series]) -> Series | None:
@@ -130,10 +133,31 @@ def baseline(lines: Sequence[Series]) -> Series | None:
     return min(randoms, key=lambda s: (not is_supervised(s.runs[0]), -len(s.runs), s.label), default=None)
 
 
+def reference(series: Series, lines: Sequence[Series]) -> Series | None:
+    """Return the random line one line is measured against: the baseline, or that of its own budget if the baseline's is another."""
+    random = baseline(lines)
+    if random is None or _budget(series) == _budget(random):
+        return random
+    return next((s for s in lines if s.strategy == "random" and s.training == series.training), random)
+
+
 def full_data(groups: Sequence[Series]) -> Series | None:
     """Return the full-data line to draw: the one trained as the baseline is, if there are several."""
-    full, random = [s for s in groups if s.strategy == FULL_DATA], baseline(groups)
-    return min(full, key=lambda s: (random is not None and s.training != random.training, not is_supervised(s.runs[0])), default=None)
+    return _level(groups, FULL_DATA)
+
+
+def no_labels(groups: Sequence[Series]) -> Series | None:
+    """Return the line without a label of the pool, likewise."""
+    return _level(groups, NO_LABELS)
+
+
+def _level(groups: Sequence[Series], name: str) -> Series | None:
+    found, random = [s for s in groups if s.strategy == name], baseline(groups)
+    return min(found, key=lambda s: (random is not None and s.training != random.training, not is_supervised(s.runs[0])), default=None)
+
+
+def _budget(series: Series) -> dict[str, Any]:
+    return {k: v for k, v in protocol_of(series.runs[0]).items() if is_below(k, ("budget",))}
 
 
 def _hash(value: dict[str, Any]) -> str:
@@ -142,6 +166,6 @@ def _hash(value: dict[str, Any]) -> str:
 
 def _check_seeds(label: str, runs: Sequence[Run]) -> None:
     for a, b in zip(runs, runs[1:], strict=False):
-        if a.seed == b.seed and label != FULL_DATA:
+        if a.seed == b.seed and label not in LEVELS:
             raise DataError(explain(expected=f"one run of {label!r} per seed", got=f"two with seed {a.seed}", where=f"{a.path} and {b.path}",
                                     do="leave one of them out"))

@@ -120,6 +120,22 @@ class Run:
         return budget.get("cycles") == 0 and (everything or (size is not None and bought == size))
 
     @property
+    def is_bare(self) -> bool:
+        """Whether this run trains once without a label of the pool: what an adaptation gets from its source alone."""
+        budget = _node(self.config, "budget")
+        return budget.get("cycles") == 0 and budget.get("initial") == 0
+
+    @property
+    def is_level(self) -> bool:
+        """Whether this run is one point that others are measured by, not a curve."""
+        return self.is_full or self.is_bare
+
+    @property
+    def is_one_training(self) -> bool:
+        """Whether cycles go on with one training: then only the last model is a finished one."""
+        return _node(self.config, "trainer").get("start") == "continue"
+
+    @property
     def metric_names(self) -> tuple[str, ...]:
         """Names of the metrics in the rows, the preferred one first."""
         names = {k for row in self.metrics for k, v in row.items() if isinstance(v, float | int) and not _NOT_A_METRIC.match(k)}

@@ -7,10 +7,11 @@ import numpy as np
 
 from al_lab.reporting import figures
 from al_lab.reporting.bought_pixels import bought_share
+from al_lab.reporting.judge import Judge
 from al_lab.reporting.page import Picture, Section
-from al_lab.reporting.protocol import Series, baseline
+from al_lab.reporting.protocol import Series, baseline, reference
 from al_lab.reporting.run_folder import METRIC_LABELS, Run
-from al_lab.reporting.stats import STANDARD_ERRORS, Paired, labels_to_reach, mean_and_error, paired_difference, shared_areas
+from al_lab.reporting.stats import STANDARD_ERRORS, labels_to_reach, mean_and_error, shared_areas
 from al_lab.reporting.tables import Table
 from al_lab.reporting.theme import INK, color_of
 
@@ -43,7 +44,12 @@ def last_values(series: Series, metric: str) -> list[float]:
     return [float(curve.metric[-1]) for curve in series.curves(metric).values()]
 
 
-def curve_section(lines: Sequence[Series], full: Series | None, metric: str | None) -> Section:
+def judge_of(lines: Sequence[Series], metric: str) -> Judge:
+    """Return by what the lines of a page are compared."""
+    return Judge.of(lines, metric, spent_columns([run for s in lines for run in s.runs])[0])
+
+
+def curve_section(lines: Sequence[Series], levels: Sequence[Series], metric: str | None) -> Section:
     """Show the learning curves, by images and by boxes where they were counted."""
     section = Section("curve", "Learning curve")
     if metric is None:
@@ -52,33 +58,28 @@ def curve_section(lines: Sequence[Series], full: Series | None, metric: str | No
     runs = [run for series in lines for run in series.runs]
     section.text = (f"{metric_label(metric)} on the test images against the labels bought. Lines are means over seeds; bands are "
                     f"{STANDARD_ERRORS:g} standard errors of that mean, drawn where two seeds or more exist.")
-    full_values = last_values(full, metric) if full else []
+    values = {s.label: last_values(s, metric) for s in levels}
     for column in spent_columns(runs)[:2]:
         drawn = [figures.Line(s.label, s.strategy, s.band(metric, column), s.curves(metric, column)) for s in lines if s.curves(metric, column)]
         share = bought_share(runs[0], float(np.nanmax([run.column(column)[-1] for run in runs if run.metrics]))) if column == "spent_pixels" else None
         spent_label = SPENT_LABELS[column] + (f"; {100 * share:.2g} % of the pool's at the end" if share else "")
-        figure = figures.learning_curve(drawn, full_values, metric_label(metric), spent_label)
+        figure = figures.learning_curve(drawn, values, metric_label(metric), spent_label)
         alt = f"{metric_label(metric)} against {SPENT_LABELS[column]} for {', '.join(s.label for s in lines)}"
         section.pictures.append(Picture(f"learning_curve_{column.removeprefix('spent_')}", figure, alt))
     return section
 
 
-def curve_table(lines: Sequence[Series], full: Series | None, metric: str) -> Table:
+def curve_table(lines: Sequence[Series], metric: str) -> Table:
     """Return every point of every run: the file behind the curve."""
     others = [n for n in SPENT_LABELS if any(np.nansum(run.column(n)) > 0 for s in lines for run in s.runs)]
     rows = []
-    for series in [*lines, *([full] if full else [])]:
+    for series in lines:
         for run in series.runs:
             for row in run.metrics:
                 value = row.get(metric)
                 rows.append([series.label, run.seed, row["cycle"], *(row.get(n) for n in others), 100 * value if value is not None else None])
     return Table("learning_curve", "Every point of the curve", ["strategy", "seed", "cycle", *(SPENT_LABELS[n] for n in others),
                  f"{metric_label(metric)}, %"], rows, digits=2)
-
-
-def compare_with_random(series: Series, random: Series | None, metric: str, column: str = "spent_images") -> Paired:
-    """Return the paired difference of areas, strategy minus random."""
-    return paired_difference(series.curves(metric, column), random.curves(metric, column) if random else {})
 
 
 def levels(lines: Sequence[Series], full: Series | None, metric: str, column: str, asked: Sequence[float] = ()) -> list[tuple[str, float]]:
@@ -127,38 +128,35 @@ def levels_section(lines: Sequence[Series], full: Series | None, metric: str | N
     return section
 
 
-def summary_table(lines: Sequence[Series], full: Series | None, metric: str) -> Table:
-    """Return one row per strategy: last point, area under the curve, and the verdict against random."""
-    random = baseline(lines)
-    column = spent_columns([run for s in lines for run in s.runs])[0]
+def summary_table(lines: Sequence[Series], levels: Sequence[Series], metric: str) -> Table:
+    """Return one row per strategy: last point, area under the curve, and the verdict against random; levels have a last point only."""
+    judge, mine = judge_of(lines, metric), {s.label: reference(s, lines) for s in lines}
     alike = {s.label: next((r for r in lines if r.strategy == "random" and r is not s and r.training == s.training), None) for s in lines}
-    has_alike = len({s.training for s in lines}) > 1 and any(alike.values())
+    has_alike = any(r is not None and r is not mine[label] for label, r in alike.items())
     rows: list[list] = []
-    areas = shared_areas([s.curves(metric, column) for s in lines])
+    areas = shared_areas([s.curves(metric, judge.column) for s in lines])
     for series, own in zip(lines, areas, strict=True):
-        curves = series.curves(metric, column)
-        last, last_error = mean_and_error([float(c.metric[-1]) for c in curves.values()])
-        area, area_error = mean_and_error(own)
-        row = [series.label, len(curves), 100 * last, 100 * last_error, 100 * area, 100 * area_error]
-        row += [math.nan, math.nan, "baseline"] if series is random else _against(series, random, metric, column)
-        rows.append(row + (_against(series, alike[series.label], metric, column)[:2] if has_alike else []))
-    if full:
-        last, error = mean_and_error(last_values(full, metric))
-        rows.append([full.label, len(full.runs), 100 * last, 100 * error, *[math.nan] * 4, "", *([math.nan, math.nan] if has_alike else [])])
-    columns = ["strategy", "seeds", "last point", "± SE", "area under curve", "± SE of area", f"area minus {random.label if random else 'random'}",
-               "± SE of difference", "verdict"]
-    columns += ["area minus random trained alike", "± SE of that"] if has_alike else []
+        row = [series.label, len(last_values(series, metric)), *(100 * v for v in mean_and_error(last_values(series, metric))),
+               *(100 * v for v in mean_and_error(own))]
+        row += [math.nan, math.nan, "baseline"] if series is mine[series.label] else _against(series, mine[series.label], judge)
+        rows.append(row + (_against(series, alike[series.label], judge)[:2] if has_alike else []))
+    for level in levels:
+        rows.append([level.label, len(level.runs), *(100 * v for v in mean_and_error(last_values(level, metric))), *[math.nan] * 4, "",
+                     *([math.nan, math.nan] if has_alike else [])])
+    randoms = {r.label for r in mine.values() if r is not None}
+    random = next(iter(randoms)) if len(randoms) == 1 else "random of the same budget" if randoms else "random"
+    columns = ["strategy", "seeds", "last point", "± SE", "area under curve", "± SE of area", f"{judge.short} minus {random}", "± SE of difference",
+               "verdict", *([f"{judge.short} minus random trained alike", "± SE of that"] if has_alike else [])]
     return Table("summary", f"{metric_label(metric)}, in percent", columns, rows, digits=2,
-                 note="Area under the curve is its mean height over the range of labels that all lines cover; differences are paired by seed, over "
-                 "the range both cover. "
+                 note=f"Area under the curve is its mean height over the range of labels that all lines cover. {judge.note} "
                  f"Clearly better (or worse): the mean difference is more than {STANDARD_ERRORS:g} of its standard errors (SE).")
 
 
-def _against(series: Series, random: Series | None, metric: str, column: str) -> list:
+def _against(series: Series, random: Series | None, judge: Judge) -> list:
     """Return difference, standard error and verdict."""
     if random is None:
         return [math.nan, math.nan, ""]
-    pair = compare_with_random(series, random, metric, column)
+    pair = judge.pair(series, random)
     seeds = f" ({len(pair.seeds)} seeds)" if len(pair.seeds) > 1 else ""
     return [100 * pair.mean, 100 * pair.standard_error, pair.verdict + seeds]
 

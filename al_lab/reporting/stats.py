@@ -44,7 +44,7 @@ class Band:
 
 @dataclass(frozen=True)
 class Paired:
-    """The difference of the areas under two strategies' curves, paired by seed."""
+    """The difference of the areas under two strategies' curves, or of their last points, paired by seed."""
 
     seeds: tuple[int, ...]
     mean: float
@@ -125,21 +125,27 @@ def labels_to_reach(spent: np.ndarray, metric: np.ndarray, level: float) -> floa
 
 def paired_difference(ours: Mapping[int, Curve], theirs: Mapping[int, Curve]) -> Paired:
     """Difference of areas, ours minus theirs, over the seeds both have and the range both curves of a seed cover."""
-    seeds, differences = [], []
+    differences = {}
     for seed in sorted(set(ours) & set(theirs)):
         a, b = ours[seed], theirs[seed]
         if not (len(a) and len(b)):
             continue
         low, high = max(a.spent[0], b.spent[0]), min(a.spent[-1], b.spent[-1])
-        if high < low:
-            continue
-        seeds.append(seed)
-        differences.append(area_under_curve(a, low, high) - area_under_curve(b, low, high))
-    n = len(seeds)
-    if n == 0:
+        if high >= low:
+            differences[seed] = area_under_curve(a, low, high) - area_under_curve(b, low, high)
+    return _paired(differences)
+
+
+def paired_last(ours: Mapping[int, Curve], theirs: Mapping[int, Curve]) -> Paired:
+    """Difference of last points, ours minus theirs, over the seeds both have, however many labels each bought."""
+    return _paired({seed: float(ours[seed].metric[-1] - theirs[seed].metric[-1]) for seed in sorted(set(ours) & set(theirs))
+                    if len(ours[seed]) and len(theirs[seed])})
+
+
+def _paired(differences: Mapping[int, float]) -> Paired:
+    if not differences:
         return Paired((), float("nan"), float("nan"))
-    error = float(np.std(differences, ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
-    return Paired(tuple(seeds), float(np.mean(differences)), error)
+    return Paired(tuple(differences), *mean_and_error(list(differences.values())))
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:

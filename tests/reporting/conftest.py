@@ -174,7 +174,7 @@ class Maker:
 
 
 def _histogram(annotations) -> list[int]:
-    return np.bincount(np.concatenate([a.labels for a in annotations]), minlength=len(CLASSES)).tolist()
+    return np.bincount(np.concatenate([np.zeros(0, np.int64), *(a.labels for a in annotations)]), minlength=len(CLASSES)).tolist()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -117,3 +117,17 @@ def test_training_methods_are_compared_with_their_difference_shown(maker):
 def test_one_way_to_train_needs_no_words_about_it(built):
     assert "trained" not in section(built, "curve").text
     assert not section(built, "settings").tables
+
+
+def test_one_training_is_judged_by_its_last_model(maker):
+    for seed in range(2):
+        for strategy in ("entropy", "random"):
+            maker.run(strategy, seed, trainer__start="continue")
+        maker.run("random", seed, 0, name="source_only", initial=0, trainer__start="continue")
+        maker.run("margin", seed, done=2, trainer__start="continue")
+    page = build_comparison(find_runs([maker.root / "outputs"]))
+    assert page.verdict.startswith("Last point against random: entropy +") and "margin" not in page.verdict
+    rows = {r["strategy"]: r for r in table(page, "summary")}
+    assert float(rows["entropy"]["last point minus random"]) == pytest.approx(float(rows["entropy"]["last point"]) - float(rows["random"]["last point"]), abs=0.011)
+    assert rows["margin"]["verdict"] == "no common seed" and rows["no target label"]["seeds"] == "2"
+    assert "no target label (2 seeds)" in section(page, "curve").pictures[0].svg

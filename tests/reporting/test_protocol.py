@@ -2,7 +2,7 @@ import pytest
 
 from al_lab.core.errors import DataError
 from al_lab.reporting.find import read_run
-from al_lab.reporting.protocol import baseline, check_one_protocol, fingerprint, full_data, group_runs, same_protocol
+from al_lab.reporting.protocol import baseline, check_one_protocol, fingerprint, full_data, group_runs, no_labels, reference, same_protocol
 
 
 def test_strategy_seed_and_machine_may_differ(maker):
@@ -94,3 +94,32 @@ def test_the_supervised_random_line_is_the_baseline(maker):
     only_csd = [s for s in series if "csd" in s.label]
     assert baseline(only_csd).label == "random (csd)"
     assert baseline(only_csd[:0]) is None
+
+
+def budget(maker, strategy, choice, seed=0, **changes):
+    name = changes.pop("name", f"budget={choice}")
+    return maker.run(strategy, seed, name=name, choices={"strategy": strategy, "budget": choice}, **changes)
+
+
+def test_budgets_are_compared_on_purpose_each_with_its_own_random_line(maker):
+    runs = read([budget(maker, s, "large") for s in ("entropy", "random")] + [budget(maker, s, "small", budget__per_cycle=2) for s in ("margin", "random")]
+                + [budget(maker, "core_set", "regions", budget__unit="region")])
+    lines = {s.label: s for s in group_runs(runs, ["budget"])}
+    assert list(lines) == ["core_set (regions)", "entropy (large)", "margin (small)", "random (large)", "random (small)"]
+    against = {label: reference(s, list(lines.values())).label for label, s in lines.items()}
+    assert against == {"core_set (regions)": "random (large)", "entropy (large)": "random (large)", "margin (small)": "random (small)",
+                       "random (large)": "random (large)", "random (small)": "random (small)"}
+
+
+def test_one_file_with_two_settings_names_no_budget(maker):
+    runs = read([budget(maker, "entropy", "large"), budget(maker, "entropy", "large", name="other", budget__per_cycle=2), maker.run("random")])
+    assert [s.label for s in group_runs(runs, ["budget"])] == ["entropy (per_cycle=2)", "entropy (per_cycle=20)", "random (per_cycle=20)"]
+
+
+def test_a_training_without_labels_is_no_curve(maker):
+    runs = read([maker.run("random", 0, 0, name="source_only", initial=0, budget__per_cycle=1), maker.run("random"), maker.run("entropy"),
+                 maker.run("random", 0, 0, name="full", initial=1.0)])
+    check_one_protocol(runs)
+    series = group_runs(runs)
+    assert [s.label for s in series] == ["entropy", "random", "full data", "no target label"]
+    assert no_labels(series).runs[0].name == "source_only" and full_data(series).label == "full data"

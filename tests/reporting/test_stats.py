@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from al_lab.reporting.stats import Curve, area_under_curve, band, labels_to_reach, paired_difference, principal_axes, shared_areas
+from al_lab.reporting.stats import Curve, area_under_curve, band, labels_to_reach, paired_difference, paired_last, principal_axes, shared_areas
 
 
 def curve(*points):
@@ -50,6 +50,11 @@ def test_labels_to_reach(level, labels):
 
 def runs(*heights):
     return {seed: curve((10, h), (20, h)) for seed, h in enumerate(heights)}
+
+
+def test_last_points_are_compared_whatever_they_cost():
+    pair = paired_last({0: curve((0, 0.9), (10, 0.5)), 1: curve((10, 0.6)), 2: curve((5, 1.0))}, {0: curve((0, 0.1), (999, 0.4)), 1: curve((7, 0.4))})
+    assert pair.seeds == (0, 1) and pair.mean == pytest.approx(0.15) and pair.standard_error == pytest.approx(0.05)
 
 
 def test_clearly_better_needs_two_standard_errors():

@@ -163,8 +163,8 @@ def _training_section(cycles: Sequence[LutCycle]) -> Section:
     last = trained[max(trained)]
     section.text = "The reward is an estimate, read off the table, not a measurement: that it rises says that the agent follows the table."
     section.text += f" {_sentence(f'in cycle {last.cycle}, ' + last.sentence('learning'))}" if last.sentence("learning") else ""
-    one_sided = [c for c in trained.values() if c.sentence("likeness") and (c is last or "as much" not in c.sentence("likeness"))]
-    section.text += "".join(f" In cycle {c.cycle} {c.sentence('likeness')}." for c in one_sided) + closed
+    told = [c for c in trained.values() if c.sentence("likeness") and (c is last or c.facts["likeness"].get("verdict") != "same")]
+    section.text += "".join(f" In cycle {c.cycle} {c.sentence('likeness')}." for c in told) + closed
     lines = [Training(f"cycle {k}", trained[k].curves) for k in spread(list(trained), lut_figures.MAX_LINES)]
     lines += [Training(f"cycle {c.cycle}, shuffled rewards", c.shuffled, True) for c in trained.values() if len(c.shuffled.get("reward", ()))][:1]
     caption = ("Top-B overlap: Jaccard index of the best images of one iteration and the next, 1 where the choice stands still. Dashed: the "

@@ -71,6 +71,7 @@ def test_a_batch_of_one_kind_is_told_from_a_random_one() -> None:
     assert "more alike than chance makes them: 0.00 to" in facts[0]["sentence"]
     assert "as much alike as by chance" in facts[1]["sentence"]
     far = np.concatenate([100 * np.eye(8), features])
+    assert [f["verdict"] for f in facts] == ["more", "same"]
     assert "less alike" in likeness(far, np.arange(8), np.random.default_rng(1))["sentence"]
     assert likeness(features, np.arange(1), rng) is likeness(features, np.arange(200), rng) is None
 

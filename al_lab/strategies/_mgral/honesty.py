@@ -134,7 +134,7 @@ def likeness(features_ND: np.ndarray, batch_B: np.ndarray, generator: np.random.
 
     Returns:
         ``nearest`` (mean over the batch), ``random_nearest`` and ``random_deviation`` (mean and standard deviation over random batches),
-        ``sentence``; None for a batch of one image, or of all.
+        ``verdict`` (more | less | same), ``sentence``; None for a batch of one image, or of all.
     """
     num, size = len(features_ND), len(batch_B)
     if size < 2 or size >= num:  # noqa: PLR2004 - nothing to compare
@@ -146,9 +146,9 @@ def likeness(features_ND: np.ndarray, batch_B: np.ndarray, generator: np.random.
 
     own, random = nearest(batch_B), [nearest(generator.choice(num, size, replace=False)) for _ in range(draws)]
     mean, deviation = float(np.mean(random)), float(np.std(random, ddof=1))
-    words = "more alike than chance makes them" if own < mean - _ERRORS * deviation else \
-        "less alike than chance makes them" if own > mean + _ERRORS * deviation else "as much alike as by chance"
-    return {"nearest": own, "random_nearest": mean, "random_deviation": deviation,
+    verdict = "more" if own < mean - _ERRORS * deviation else "less" if own > mean + _ERRORS * deviation else "same"
+    words = "as much alike as by chance" if verdict == "same" else f"{verdict} alike than chance makes them"
+    return {"nearest": own, "random_nearest": mean, "random_deviation": deviation, "verdict": verdict,
             "sentence": f"the images of the agent's batch are {words}: {own:.2f} to the nearest other one of it on average, in random batches "
                         f"{mean:.2f} ± {deviation:.2f}"}
 

@@ -128,6 +128,7 @@ def test_one_training_is_judged_by_its_last_model(maker):
     page = build_comparison(find_runs([maker.root / "outputs"]))
     assert page.verdict.startswith("Last point against random: entropy +") and "margin" not in page.verdict
     rows = {r["strategy"]: r for r in table(page, "summary")}
-    assert float(rows["entropy"]["last point minus random"]) == pytest.approx(float(rows["entropy"]["last point"]) - float(rows["random"]["last point"]), abs=0.011)
+    entropy, random = (float(rows[name]["last point"]) for name in ("entropy", "random"))
+    assert float(rows["entropy"]["last point minus random"]) == pytest.approx(entropy - random, abs=0.011)
     assert rows["margin"]["verdict"] == "no common seed" and rows["no target label"]["seeds"] == "2"
     assert "no target label (2 seeds)" in section(page, "curve").pictures[0].svg

@@ -102,7 +102,8 @@ def budget(maker, strategy, choice, seed=0, **changes):
 
 
 def test_budgets_are_compared_on_purpose_each_with_its_own_random_line(maker):
-    runs = read([budget(maker, s, "large") for s in ("entropy", "random")] + [budget(maker, s, "small", budget__per_cycle=2) for s in ("margin", "random")]
+    runs = read([budget(maker, s, "large") for s in ("entropy", "random")]
+                + [budget(maker, s, "small", budget__per_cycle=2) for s in ("margin", "random")]
                 + [budget(maker, "core_set", "regions", budget__unit="region")])
     lines = {s.label: s for s in group_runs(runs, ["budget"])}
     assert list(lines) == ["core_set (regions)", "entropy (large)", "margin (small)", "random (large)", "random (small)"]

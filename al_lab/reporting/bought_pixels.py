@@ -28,6 +28,13 @@ _SPENT_NOTE = ("Resizing by nearest neighbor drops bought pixels where training 
                "is paid for all the same. Entropy is that of the bought classes, at most the logarithm of their number.")
 
 
+def shown(lines: Sequence[Series]) -> list[Series]:
+    """Return the lines whose pictures are shown side by side: at most `MAX_LINES`, of each strategy one before another has its second."""
+    firsts = {s.strategy: s for s in reversed(lines)}
+    order = sorted(lines, key=lambda s: s is not firsts[s.strategy])[:MAX_LINES]
+    return [s for s in lines if any(s is o for o in order)]
+
+
 def buys_pixels(run: Run) -> bool:
     """Whether a run buys pixels or regions."""
     return (run.config.get("budget") or {}).get("unit") in ("pixel", "region")
@@ -87,7 +94,7 @@ def bought_share(run: Run, pixels: float) -> float | None:
 def overlays_section(lines: Sequence[Series], limit: int = _IMAGES) -> Section:
     """Show bought pixels on their images, in the color of their purchase; for several strategies the same images side by side."""
     section = Section("images", "Bought pixels")
-    runs = [(s.label, s.runs[0]) for s in lines if s.runs[0].purchases][:MAX_LINES]
+    runs = [(s.label, s.runs[0]) for s in shown([s for s in lines if s.runs[0].purchases])]
     bought = {label: {c: {q.sample_id: q for q in run.bought(c)} for c in run.purchases} for label, run in runs}
     common = [set().union(*of.values()) for of in bought.values()]
     ids = sorted(set.intersection(*common) or set.union(*common)) if common and any(common) else []
@@ -99,7 +106,7 @@ def overlays_section(lines: Sequence[Series], limit: int = _IMAGES) -> Section:
     chosen = [ids[k] for k in order[: limit if len(runs) == 1 else _ROWS]]
     cycles = sorted({c for of in bought.values() for c, found in of.items() if found})
     colors = dict(zip(cycles, draw.round_colors(len(cycles)), strict=True))
-    panels = [[(f"{i}" if len(runs) == 1 else f"{label}, {i}", _overlay(run, bought[label], i, colors)) for label, run in runs] for i in chosen]
+    panels = [[(f"{i}" if len(runs) == 1 else f"{label}\n{i}", _overlay(run, bought[label], i, colors)) for label, run in runs] for i in chosen]
     if len(runs) == 1:  # fill a row with images
         flat = [row[0] for row in panels]
         panels = [flat[k:k + 3] for k in range(0, len(flat), 3)]

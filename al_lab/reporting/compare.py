@@ -103,8 +103,8 @@ def _caution(lines: Sequence[Series], groups: Sequence[Series], full: Series | N
     text = ""
     random = baseline(lines)
     if len({s.training for s in lines}) > 1:
-        text += (" Lines here differ in how they were trained, too, as their names and the Settings say: only two lines trained alike tell what "
-                 "the choice of images is worth.")
+        text += (" Lines here differ in training or budget, too, as their names and the Settings say: only two lines trained alike tell what "
+                 "the choice is worth.")
     if random is not None and sum(s.strategy == "random" for s in lines) > 1:
         own = " Lines of another budget are compared with its random line." if any(reference(s, lines) is not random for s in lines) else ""
         text += f" The baseline of every comparison below is {random.label}.{own}"

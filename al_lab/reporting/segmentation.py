@@ -9,7 +9,7 @@ import numpy as np
 from al_lab.reporting import commands
 from al_lab.reporting import segmentation_figures as draw
 from al_lab.reporting.analysis import Analysis, analysis_of
-from al_lab.reporting.bought_pixels import MAX_LINES, opened
+from al_lab.reporting.bought_pixels import opened, shown
 from al_lab.reporting.page import Picture, Section
 from al_lab.reporting.protocol import Series
 from al_lab.reporting.tables import Table
@@ -137,7 +137,7 @@ def _run_table(lines: Sequence[Series], found: Mapping[str, Sequence[Analysis]])
 
 
 def _firsts(lines: Sequence[Series], found: Mapping[str, Sequence[Analysis]]) -> list[tuple[str, Analysis]]:
-    return [(s.label, found[s.label][0]) for s in lines if found[s.label]][:MAX_LINES]
+    return [(s.label, found[s.label][0]) for s in shown([s for s in lines if found[s.label]])]
 
 
 def _maps_section(lines: Sequence[Series], found: Mapping[str, Sequence[Analysis]]) -> Section:
@@ -179,7 +179,7 @@ def _predicted(label: str, analysis: Analysis, sample_id: str, colors: Sequence[
     for k, row in enumerate(analysis.facts.get("predictions", ())):
         if row["id"] == sample_id:
             predicted, right = analysis.array(f"predicted_{k}"), row.get("accuracy")
-            title = label if right is None else f"{label}, {100 * right:.1f} %"
+            title = label if right is None else f"{label}\n{100 * right:.1f} %"
             return title, None if predicted is None else draw.color_labels(predicted, colors)
     return label, None
 

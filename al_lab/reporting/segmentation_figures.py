@@ -1,6 +1,7 @@
 """Figures of bought pixels: grids of pictures, classes on a log scale, calibration of densities, features on a plane."""
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from al_lab.reporting.theme import CLASS_COLORS, GRID, INK, MUTED, look
 
 PICTURE_PX = 420   # longer side of a picture in a grid
 _VOID = (0, 0, 0)
+_CHARS = 12.5       # of a picture's title, an inch
 _FEW = 1500        # so many bought pixels of an image are drawn larger than they are
 # Cityscapes' own colors, by the names that datasets here use.
 _NAMED = {"road": "#804080", "sidewalk": "#f423e8", "building": "#464646", "wall": "#66669c", "fence": "#be9999", "pole": "#999999",
@@ -86,16 +88,18 @@ def color_values(values_HW: np.ndarray, name: str) -> np.ndarray:
 
 
 def image_grid(rows: Sequence[Sequence[Panel]], legend: Mapping[str, str]) -> Figure:
-    """Draw pictures side by side, each below its title; None leaves a gap."""
+    """Draw pictures side by side, each below its title, which is broken into lines where it is wider than its picture; None leaves a gap."""
     columns = max(map(len, rows))
     shapes = [p.shape for row in rows for _, p in row if p is not None]
     tall = float(np.median([s[0] / s[1] for s in shapes])) if shapes else 0.5
     width = min(3.1, 9.6 / columns)
-    titled = sum(any(title for title, _ in row) for row in rows)
+    rows = [[("\n".join(part for line in title.split("\n") for part in textwrap.wrap(line, int(width * _CHARS))), p) for title, p in row]
+            for row in rows]
+    title_lines = sum(max(title.count("\n") + 1 if title else 0 for title, _ in row) for row in rows)
     per_line = max(1, int(columns * width / 1.15))
     below = 0.24 * -(-len(legend) // per_line) + 0.1 if legend else 0
     with look():
-        figure = Figure(figsize=(columns * width, len(rows) * (width * tall + 0.05) + 0.26 * titled + below))
+        figure = Figure(figsize=(columns * width, len(rows) * (width * tall + 0.05) + 0.1 * len(rows) + 0.16 * title_lines + below))
         for r, row in enumerate(rows):
             for c, (title, picture) in enumerate(row):
                 axes = figure.add_subplot(len(rows), columns, r * columns + c + 1)
@@ -148,7 +152,8 @@ def log_shares(names: Sequence[str], groups: Sequence[Shares]) -> Figure:
         axes.grid(axis="x", visible=True)
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel("share of pixels with a class, %, log scale")
-        figure.legend(loc="outside upper center", ncols=max(1, min(len(groups), 4)))
+        longest = max(len(g.label) for g in groups)
+        figure.legend(loc="outside upper center", ncols=max(1, min(len(groups), int(6.4 / (0.45 + 0.085 * longest)))))
     return figure
 
 

@@ -15,7 +15,7 @@ from al_lab.core.pool import INITIAL, Pool, purchase_dir
 from al_lab.core.purchase import write_pixel_labels, write_queries
 from al_lab.core.types import Query, Region
 from al_lab.reporting.analysis import analysis_of
-from al_lab.reporting.bought_pixels import bought_share, overlays_section, pixel_classes_section
+from al_lab.reporting.bought_pixels import bought_share, overlays_section, pixel_classes_section, shown
 from al_lab.reporting.compare import build_comparison
 from al_lab.reporting.find import read_run
 from al_lab.reporting.html import build_page, write_report
@@ -115,6 +115,11 @@ def test_pixels_bought(tmp_path):
     assert "bought by density" in text and "all pixels of the pool" in text
 
 
+def test_pictures_are_of_as_many_strategies_as_fit():
+    lines = [Series(f"{strategy} {k}", strategy, ()) for strategy, count in (("density", 3), ("ripu", 2), ("random", 1)) for k in range(count)]
+    assert [s.label for s in shown(lines)] == ["density 0", "density 1", "ripu 0", "random 0"]
+
+
 def test_overlay_draws_each_purchase_in_its_color():
     picture = np.full((20, 30, 3), 200, np.uint8)
     masks = [np.zeros((10, 15), bool) for _ in range(2)]
@@ -136,7 +141,8 @@ def test_strategies_side_by_side(tmp_path):
     assert bounds.rows[0][1:4] == [2, 1.0, pytest.approx(np.std([0.5, 1.5], ddof=1))]
     assert len(found["coverage"].files[0].rows) == 2 * 2 * 2
     assert found["coverage"].tables[1].rows[0] == ["density", 0.5, 0.625, 0.75, 0.75, 0.1, 0.1, 0.75]
-    assert "random, train/" in found["images"].pictures[0].svg
+    text = found["images"].pictures[0].svg
+    assert all(word in text for word in ("density", "random", "train/"))
     assert found["cost"].tables[0].columns[2] == "pixels labeled" and found["cost"].tables[0].rows[0][2] == 60
     assert page.numbers[0].detail.startswith("40.0 %")  # mean height over the pixels bought: 30, 40, 50 %
     page.html()

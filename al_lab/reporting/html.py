@@ -217,7 +217,7 @@ def _numbers(run: Run, own: Series, random: Series | None, full: Series | None, 
         numbers.append(Headline(f"{pixels:,.0f}", "pixels labeled", f"about {100 * share:.2g} % of the pool's" if share is not None else ""))
     if boxes:
         numbers.append(Headline(f"{boxes:,.0f}", "boxes labeled", f"about {hours:,.1f} hours of work"))
-    if metric is not None and random is not None and own is not random and not run.is_level:
+    if metric is not None and random is not None and own is not random and not run.is_level and not run.is_one_training:
         numbers += _saving(run, own, random, metric)
     seconds = sum(float(e["seconds"]) for e in run.ledger if isinstance(e.get("seconds"), int | float))
     if seconds:

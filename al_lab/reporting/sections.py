@@ -99,9 +99,9 @@ def levels(lines: Sequence[Series], full: Series | None, metric: str, column: st
 
 
 def levels_section(lines: Sequence[Series], full: Series | None, metric: str | None, asked: Sequence[float] = ()) -> Section:
-    """Show how many labels each strategy needs to reach a level, and what that saves against random."""
+    """Show how many labels each strategy needs to reach a level, and what that saves against random; nothing where only last points count."""
     section = Section("levels", "Labels needed")
-    if metric is None:
+    if metric is None or judge_of(lines, metric).by_last:
         return section
     column = spent_columns([run for s in lines for run in s.runs])[0]
     bands = {s.label: s.band(metric, column) for s in lines}

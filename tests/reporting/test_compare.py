@@ -126,7 +126,7 @@ def test_one_training_is_judged_by_its_last_model(maker):
         maker.run("random", seed, 0, name="source_only", initial=0, trainer__start="continue")
         maker.run("margin", seed, done=2, trainer__start="continue")
     page = build_comparison(find_runs([maker.root / "outputs"]))
-    assert page.verdict.startswith("Last point against random: entropy +") and "margin" not in page.verdict
+    assert page.verdict.startswith("Last point against random: entropy +") and "margin" not in page.verdict and section(page, "levels").is_empty
     rows = {r["strategy"]: r for r in table(page, "summary")}
     entropy, random = (float(rows[name]["last point"]) for name in ("entropy", "random"))
     assert float(rows["entropy"]["last point minus random"]) == pytest.approx(entropy - random, abs=0.011)

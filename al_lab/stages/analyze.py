@@ -146,7 +146,7 @@ def _look(view: DenseView, truth_HW: np.ndarray | None, bought_HW: np.ndarray, r
     if "error" in view.extras:
         density_hw, count = coverage_density(view.extras["error"], **densities), min(len(centers), CENTERS)
         density, radial = calibrate(view, f_ND, rows, count, density_hw, rng)
-        row |= {"neighbor_rank": neighbor_rank(view.features, density_hw, rng), "one_purchase": one_purchase(view, sample, count, density_hw, rng)}
+        row |= {"neighbor_rank": neighbor_rank(view.features, density_hw, rng), "one_purchase": one_purchase(view, sample, count, density_hw)}
     few, many = _SHOWN
     others = np.setdiff1d(sample, centers)
     shown = np.concatenate([rng.generator("shown", n).permutation(of)[:n] for of, n in ((centers, few), (others, many))])

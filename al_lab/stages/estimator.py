@@ -11,18 +11,16 @@ from scipy.stats import spearmanr
 from torch import Tensor
 from torch.nn import functional
 
+from al_lab.acquisition.density_greedy import density_greedy
 from al_lab.acquisition.k_center import k_center
-from al_lab.acquisition.source_filter import sample_bilinear
+from al_lab.acquisition.source_filter import candidates, informativeness, sample_bilinear
 from al_lab.core.rng import Rng
-from al_lab.core.strategy import ProposeContext
 from al_lab.core.types import DenseView
 from al_lab.metrics.coverage import coverage
-from al_lab.strategies._filtered import FilteredGreedy
 
 CENTERS = 512            # picked in an image at most
 _NEIGHBORS = 0.01        # of the map's locations; how far away they are says how dense the features really are
 _ALPHA = 20.0            # the paper's
-_COMPARED = ("k_center", "density")
 
 
 def unit_features(view: DenseView, pixels: np.ndarray) -> np.ndarray:
@@ -38,7 +36,7 @@ def calibrate(view: DenseView, f_ND: np.ndarray, pixels: np.ndarray, count: int,
     return density.cpu().numpy(), coverage(f_ND, picked).radial
 
 
-def one_purchase(view: DenseView, population: np.ndarray, count: int, density_hw: Tensor, rng: Rng) -> dict[str, dict[str, float]]:
+def one_purchase(view: DenseView, population: np.ndarray, count: int, density_hw: Tensor) -> dict[str, dict[str, float]]:
     """Return the bounds of what k-center and density-aware greedy would buy of this image, of the same candidates, if nothing was bought yet.
 
     Args:
@@ -46,12 +44,13 @@ def one_purchase(view: DenseView, population: np.ndarray, count: int, density_hw
         population: (N,) flat indices of the pixels to be covered.
         count: how many to buy; candidates are the 20 times as many of the smallest margin.
         density_hw: at the features' resolution.
-        rng: of ties.
     """
-    greedy, ctx = FilteredGreedy("margin", _ALPHA, "informative", "id"), ProposeContext(count, "pixel", rng)
+    candidate_C = candidates(informativeness(view.probs), count, _ALPHA)[0]
+    f_CD = unit_features(view, candidate_C)
+    density_C = sample_bilinear(density_hw[None], candidate_C, view.size_hw)[:, 0].double().cpu().numpy()
     found = {}
-    for name, density in zip(_COMPARED, (None, density_hw), strict=True):
-        centers = np.asarray(greedy(view, ctx, density).center)
+    for name, divisor in (("k_center", 1.0), ("density", density_C)):
+        centers = candidate_C[density_greedy(f_CD, divisor, count, first=0).order]
         pixels = np.union1d(population, centers)
         covered = coverage(unit_features(view, pixels), np.searchsorted(pixels, centers))
         found[name] = {"radius": covered.radius, "largest_radial": covered.largest_radial, "mean_distance": covered.mean_distance}

@@ -22,7 +22,7 @@ def view() -> DenseView:
 def test_one_purchase_is_alg_1_on_the_same_candidates(view):
     density_hw = torch.from_numpy(np.random.default_rng(1).uniform(0.2, 11, (5, 6)))
     count, pixels = 4, np.arange(np.prod(HW))
-    found = one_purchase(view, pixels, count, density_hw, Rng(0, "x"))
+    found = one_purchase(view, pixels, count, density_hw)
     f = unit_features(view, pixels)
     top = view.probs.reshape(4, -1).sort(0, descending=True).values.numpy()
     keep = np.argsort(-(1 - top[0] + top[1]), kind="stable")[: 20 * count]

@@ -5,9 +5,12 @@ Shapes: N points, D dimensions, K centers, T tiles of P = `TILE` points.
 Neighbors in an image are mostly neighbors in feature space, so points that are given in a spatial order lie in small balls, tile by tile.
 By the triangle inequality a center changes no radius of a tile if even the nearest point of its ball is too far; for all tiles and centers
 at once that is one small matrix product. What it can't exclude is computed, with a look every 16 dimensions at whether it is too far by now.
+Where balls exclude little (points without structure), a large matrix product bounds every distance from below, and only those that may count are
+computed.
 """
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 
@@ -23,6 +26,9 @@ _STEP = 16  # dimensions added between two looks; features are padded to a multi
 # From 32 bits to every other of 64, in five steps.
 _SPREAD = ((16, 0x0000FFFF0000FFFF), (8, 0x00FF00FF00FF00FF), (4, 0x0F0F0F0F0F0F0F0F), (2, 0x3333333333333333), (1, 0x5555555555555555))
 _CHUNK = 256  # centers compared with all balls at once: radii are lower for the next ones
+_MANY = 0.4   # of all pairs of tile and center: from there on a product of everything is faster
+_OFF_CENTER = 4  # squared distance of the points from the origin, at most, in that from their middle
+_ROWS = 1024  # points of one product
 
 
 class Tiles:
@@ -34,7 +40,8 @@ class Tiles:
     """
 
     def __init__(self, x_ND: np.ndarray, compiled: bool) -> None:
-        self.x_TDP = tiled(x_ND)
+        self.x_ND = x_ND
+        self.square_N = np.einsum("nd,nd->n", x_ND, x_ND)
         self._lower = _lower_compiled if compiled else _lower
         starts = np.arange(0, len(x_ND), TILE)
         self.starts_T = starts
@@ -50,6 +57,14 @@ class Tiles:
         self.origin_D = middle_TD.mean(0, dtype=np.float64) if len(x_ND) else np.zeros(x_ND.shape[1])
         self.middle_TD = (middle_TD - self.origin_D).astype(np.float32)
         self.middle_sq_T = (self.middle_TD**2).sum(1)
+        # A product of the points as they are says nothing of distances that are small against places.
+        spread = ((np.sqrt(self.middle_sq_T) + self.ball_T) ** 2).max(initial=0)
+        self.can_multiply = compiled and bool(self.square_N.max(initial=0) <= _OFF_CENTER * spread)
+
+    @cached_property
+    def x_TDP(self) -> np.ndarray:  # noqa: N802 - T tiles, D dimensions, P points of each
+        """The points by tiles, once somebody needs them so."""
+        return tiled(self.x_ND)
 
     def lower(self, radius_N: np.ndarray, c_KD: np.ndarray, inverse_K: np.ndarray) -> None:
         """Lower every radius, in place: r_n = min(r_n, |x_n - c_k|^2 inverse_k) over k."""
@@ -57,7 +72,23 @@ class Tiles:
             return
         for start in range(0, len(c_KD), _CHUNK):
             c, inverse = c_KD[start : start + _CHUNK], inverse_K[start : start + _CHUNK]
-            self._lower(radius_N, self.x_TDP, c, inverse, self._may_lower(radius_N, c, inverse))
+            near_TK = self._may_lower(radius_N, c, inverse)
+            if self.can_multiply and near_TK.mean() > _MANY:
+                self._lower_by_product(radius_N, c, inverse)
+            else:
+                self._lower(radius_N, self.x_TDP, c, inverse, near_TK)
+
+    def _lower_by_product(self, radius_N: np.ndarray, c_KD: np.ndarray, inverse_K: np.ndarray) -> None:
+        """Lower radii where (|x|^2 + |c|^2)(1 - 2 slack) - 2 x.c, which is below |x - c|^2 whatever rounding did, says that it may be."""
+        weight_K = inverse_K * np.float32(1 - 2 * self.slack)
+        offset_K = np.einsum("kd,kd->k", c_KD, c_KD) * weight_K
+        scaled_DK = np.ascontiguousarray((c_KD * (-2 * inverse_K[:, None])).T)
+        product_NK = np.empty((min(_ROWS, len(self.x_ND)), len(c_KD)), np.float32)
+        for start in range(0, len(self.x_ND), _ROWS):
+            some = slice(start, start + _ROWS)
+            x_ND = self.x_ND[some]
+            part_NK = np.matmul(x_ND, scaled_DK, out=product_NK[: len(x_ND)])
+            _lower_where(radius_N[some], x_ND, c_KD, inverse_K, part_NK, self.square_N[some], weight_K, offset_K)
 
     def _may_lower(self, radius_N: np.ndarray, c_KD: np.ndarray, inverse_K: np.ndarray) -> np.ndarray:
         """Return (T, K) bool: False where no radius of the tile can be lowered, whatever rounding did."""
@@ -114,6 +145,7 @@ def _lower(radius_N: np.ndarray, x_TDP: np.ndarray, c_KD: np.ndarray, inverse_K:
 
 
 _lower_compiled: Callable[..., None] = _lower
+_lower_where: Callable[..., None] = _lower  # without numba nobody multiplies
 if numba is not None:
 
     @numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
@@ -148,4 +180,20 @@ if numba is not None:
                     radius[n] = min(radius[n], sq[n] * inverse if num_near else radius[n])
             radius_N[start : start + num] = radius[:num]
 
-    _lower_compiled = _lower_by_tiles
+    @numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
+    def _lower_if_near(radius_N, x_ND, c_KD, inverse_K, product_NK, square_N, weight_K, offset_K):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        for n in range(len(radius_N)):
+            radius, square, num_near = radius_N[n], square_N[n], 0
+            for k in range(len(c_KD)):
+                num_near += not (product_NK[n, k] + square * weight_K[k] + offset_K[k] >= radius)  # what overflowed is looked at
+            if num_near == 0:
+                continue
+            for k in range(len(c_KD)):
+                if not (product_NK[n, k] + square * weight_K[k] + offset_K[k] >= radius):
+                    total = np.float32(0)
+                    for d in range(x_ND.shape[1]):
+                        total += (x_ND[n, d] - c_KD[k, d]) ** 2
+                    radius = min(radius, total * inverse_K[k])
+            radius_N[n] = radius
+
+    _lower_compiled, _lower_where = _lower_by_tiles, _lower_if_near

@@ -22,7 +22,8 @@ _COVERAGE_TEXT = ("How well bought pixels stand for the others of their image, o
                   "distance of a center to the pixels it is nearest to; that never exceeds δ, the largest distance of all (Density Matters, Theorems "
                   "1 to 3). Hidden labels were used for this page only.")
 _CALIBRATION = ("Centers of plain k-center on the same pixels, about evenly spread over densities from 0.5 to 3; line: least squares of "
-                "δₛ = a/d + c. Estimated densities mean something if a > 0; the paper's R² is 0.72.")
+                "δₛ = a/d + c. The paper takes a > 0 and its R² of 0.72 for good densities. But k-center evens these distances out: the rank of "
+                "densities in the table of both selections asks for the same without it.")
 _MAPS = ("Error: how badly features are foretold by their surroundings, |F̂ − F|²; density: what the strategy makes of it. Bright is large, scaled in "
          "each picture.")
 _ERRORS = ("Errors of the same images, scaled as the strategy does before it turns them into densities. If nearly all lie close to 0, a few outliers "

@@ -70,9 +70,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _dataset(overrides: Sequence[str]):  # noqa: ANN202
+    from al_lab.checks import check_targets
     from al_lab.config import build, compose
 
-    return build(compose(overrides)["dataset"])
+    node = compose(overrides)["dataset"]
+    check_targets({"dataset": node})  # a wrong key is named as run.py names it
+    return build(node)
 
 
 def _verify(args: argparse.Namespace) -> int:

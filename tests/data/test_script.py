@@ -90,3 +90,8 @@ def test_wrong_commands_end_with_the_usage(run, capsys, argv):
         run(argv)
     assert stop.value.code == 2
     assert "usage" in capsys.readouterr().err
+
+
+def test_a_wrong_key_is_named_as_by_run_py(run, capsys):
+    assert run(["verify", "dataset=gtav_cityscapes", "+dataset.source.rot=x"]) == 2
+    assert re.search(r"dataset\.source\.rot: .* unknown key 'rot'", capsys.readouterr().err)

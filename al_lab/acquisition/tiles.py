@@ -11,6 +11,7 @@ computed.
 
 from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,7 @@ class Tiles:
         self.middle_sq_T = (self.middle_TD**2).sum(1)
         # A product of the points as they are says nothing of distances that are small against places.
         spread = ((np.sqrt(self.middle_sq_T) + self.ball_T) ** 2).max(initial=0)
-        self.can_multiply = compiled and bool(self.square_N.max(initial=0) <= _OFF_CENTER * spread)
+        self.can_multiply = compiled and HAS_NUMBA and bool(self.square_N.max(initial=0) <= _OFF_CENTER * spread)
 
     @cached_property
     def x_TDP(self) -> np.ndarray:  # noqa: N802 - T tiles, D dimensions, P points of each
@@ -145,7 +146,7 @@ def _lower(radius_N: np.ndarray, x_TDP: np.ndarray, c_KD: np.ndarray, inverse_K:
 
 
 _lower_compiled: Callable[..., None] = _lower
-_lower_where: Callable[..., None] = _lower  # without numba nobody multiplies
+_lower_where: Any = None  # without numba nobody multiplies
 if numba is not None:
 
     @numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})

@@ -1,4 +1,4 @@
-"""By what lines are compared, and each with which random line."""
+"""By what the lines of a page are compared: their curves, or their last points."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

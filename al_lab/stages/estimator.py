@@ -63,7 +63,7 @@ def neighbor_rank(features_DHW: Tensor, density_hw: Tensor, rng: Rng) -> float |
     1: estimated densities order locations as the features' real density does; 0: they say nothing. None where either is constant.
 
     Args:
-        features_DHW: at length 1 after this; every location counts once.
+        features_DHW: of any length, taken at length 1; every location counts once.
         density_hw: > 0, at the same resolution.
         rng: draws the locations, 512 of them if there are more.
     """

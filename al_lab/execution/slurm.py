@@ -2,13 +2,16 @@
 
 import contextlib
 import dataclasses
+import getpass
 import importlib.util
 import json
 import logging
+import math
 import os
 import shlex
 import shutil
 import signal
+import subprocess
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -105,8 +108,6 @@ class SlurmExecutor(Executor):
         if cluster == "slurm" and (shutil.which("sbatch") is None or shutil.which("srun") is None):
             raise ConfigError(explain(expected="a machine with sbatch and srun", got="none of them on the PATH",
                                       where="executor=slurm", do="start on the cluster's login node, or use executor=local"))
-        if cluster == "slurm" and shutil.which("sacct") is None:
-            log.warning("no sacct on this machine: a job that SLURM kills will not be noticed and not be tried again")
         self.cluster = cluster
         self.threads = threads
         self.retries = retries
@@ -114,6 +115,7 @@ class SlurmExecutor(Executor):
         self.num_workers = parallel
         self.folder = folder
         self.options = dict(options or {})
+        self._queue: tuple[float, frozenset[str] | None] = (-math.inf, None)     # when it was looked at, and what was in it
 
     def _run(self, jobs: list[Job], progress: Progress) -> list[Failure]:
         waiting = [self._find(job) for job in jobs]
@@ -206,6 +208,7 @@ class SlurmExecutor(Executor):
                 details = said["details"] if said["lab"] else f"{said['details']}{_last_words(submitted)}"
                 return Failure(submitted.job, submitted.attempts, said["reason"], details)
         if alive:
+            submitted.ended = None
             return None
         submitted.ended = submitted.ended or time.monotonic()
         patience = _NETWORK_DISK_S if self.cluster == "slurm" else 0.0
@@ -216,11 +219,29 @@ class SlurmExecutor(Executor):
         if self.cluster == "slurm":
             import submitit
 
-            return not submitit.SlurmJob(folder=submitted.folder, job_id=submitted.job_id).done()
+            job = submitit.SlurmJob(folder=submitted.folder, job_id=submitted.job_id)
+            if job.done():
+                return False
+            # Without accounting (common on small clusters) sacct never knows a job: one that was killed would be waited for forever.
+            queue = self._squeue() if job.state == "UNKNOWN" else None
+            return queue is None or submitted.job_id in queue
         try:      # its own process, not a later one of the same number; of a zombie the command line is empty
             return b"submitit" in Path(f"/proc/{submitted.job_id}/cmdline").read_bytes()
         except OSError:
             return False
+
+    def _squeue(self) -> frozenset[str] | None:
+        """Return the ids of this user's jobs that wait or run, asked once a poll for all of them; None: squeue does not answer."""
+        if time.monotonic() - self._queue[0] >= self.poll_seconds:
+            command = ["squeue", "--noheader", "--array", "--format=%i", f"--user={getpass.getuser()}"]
+            try:
+                listing = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+                found = frozenset(listing.split())
+            except (OSError, subprocess.SubprocessError) as error:
+                log.debug("squeue does not answer: %s", error)
+                found = None
+            self._queue = time.monotonic(), found
+        return self._queue[1]
 
     def _cancel(self, submitted: _Submitted) -> None:
         if self.cluster == "slurm":

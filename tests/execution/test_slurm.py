@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from al_lab.core.errors import ConfigError, JobError
+from al_lab.execution import slurm
 from al_lab.execution.job import Job
 from al_lab.execution.slurm import SlurmExecutor
 
@@ -50,6 +51,7 @@ def test_several_devices_are_processes_of_one_node(make_job: MakeJob, tmp_path: 
 DRIVER = """
 import sys
 from pathlib import Path
+from al_lab.execution import slurm
 from al_lab.execution.job import Job
 from al_lab.execution.slurm import SlurmExecutor
 folder = Path(sys.argv[1])
@@ -109,14 +111,20 @@ def test_the_cluster_is_one_of_two() -> None:
 
 
 SBATCH = """#!/bin/sh
-# A cluster of one machine: runs every task of the array at once, as sbatch would, and answers like it.
+# A cluster of one machine: runs every task of the array at once, as sbatch would, and answers like it. As sbatch does, it takes
+# a copy of the script before it returns: submitit moves the file then. The first array loses the task $FAKE_LOSES.
 cp "$1" "$FAKE_SLURM/submitted.sh"
+echo >> "$FAKE_SLURM/arrays"
+array=$(wc -l < "$FAKE_SLURM/arrays")
 last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' "$1")
-for task in $(seq 0 "${last:-0}"); do
-  SLURM_JOB_ID=7$task SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$task SLURM_NTASKS=1 SLURM_PROCID=0 SLURM_LOCALID=0 \\
-    SLURM_NODEID=0 SLURM_JOB_NUM_NODES=1 SLURM_JOB_NODELIST=here sh "$1" >/dev/null 2>&1 &
+ids=7$array
+[ -n "$last" ] && ids=$(seq -f 7${array}_%g 0 "$last")
+for id in $ids; do
+  [ "$id" = "71_$FAKE_LOSES" ] && continue
+  SLURM_JOB_ID=$id SLURM_ARRAY_JOB_ID=${last:+7$array} SLURM_ARRAY_TASK_ID=${last:+${id#*_}} SLURM_NTASKS=1 SLURM_PROCID=0 \\
+    SLURM_LOCALID=0 SLURM_NODEID=0 SLURM_JOB_NUM_NODES=1 SLURM_JOB_NODELIST=here sh "$FAKE_SLURM/submitted.sh" >/dev/null 2>&1 &
 done
-echo "Submitted batch job 7"
+echo "Submitted batch job 7$array"
 """
 SRUN = """#!/bin/sh
 while [ "${1#-}" != "$1" ]; do case "$1" in --output|--error) shift;; esac; shift; done
@@ -125,18 +133,44 @@ exec "$@"
 SACCT = """#!/bin/sh
 echo "JobID|State|NodeList"
 """
+SQUEUE = """#!/bin/sh
+cat "$FAKE_SLURM/queue"
+"""
 
 
-def test_a_batch_is_one_job_array_with_its_threads_and_its_import_path(
-        make_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, text in (("sbatch", SBATCH), ("srun", SRUN), ("sacct", SACCT)):
+@pytest.fixture
+def fake_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a cluster without accounting, whose queue is what the file ``queue`` says."""
+    for name, text in (("sbatch", SBATCH), ("srun", SRUN), ("sacct", SACCT), ("squeue", SQUEUE)):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
+    (tmp_path / "queue").touch()
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("FAKE_SLURM", str(tmp_path))
+    return tmp_path
+
+
+def test_a_batch_is_one_job_array_with_its_threads_and_its_import_path(make_job: MakeJob, fake_slurm: Path) -> None:
     cluster = SlurmExecutor(threads=2, parallel=2, poll_seconds=0.1, options={"slurm_partition": "gpu", "timeout_min": 30})
     results = cluster.run([make_job("who", x=n) for n in range(3)])
     assert {(r["threads"], r["al_lab"]) for r in results} == {("2", "2")}
-    submitted = (tmp_path / "submitted.sh").read_text()
+    submitted = (fake_slurm / "submitted.sh").read_text()
     for line in ("#SBATCH --array=0-2%2", "#SBATCH --partition=gpu", "#SBATCH --time=30", "#SBATCH --cpus-per-task=2"):
         assert line in submitted
+
+
+def test_a_job_that_neither_accounting_nor_queue_knows_is_submitted_again(
+        make_job: MakeJob, fake_slurm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_LOSES", "1")
+    monkeypatch.setattr(slurm, "_NETWORK_DISK_S", 0.0)
+    (fake_slurm / "queue").write_text("71_0\n71_2\n72\n")
+    results = SlurmExecutor(poll_seconds=0.1).run([make_job("square", x=n) for n in range(3)])
+    assert [r["y"] for r in results] == [0, 1, 4]
+    assert len((fake_slurm / "arrays").read_text()) == 2
+
+
+def test_a_queue_that_does_not_answer_loses_no_job(make_job: MakeJob, fake_slurm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (fake_slurm / "squeue").write_text("#!/bin/sh\nexit 1\n")
+    monkeypatch.setattr(slurm, "_NETWORK_DISK_S", 0.0)
+    assert SlurmExecutor(poll_seconds=0.1).run([make_job("square", x=n) for n in range(2)])[1]["y"] == 1
+    assert len((fake_slurm / "arrays").read_text()) == 1

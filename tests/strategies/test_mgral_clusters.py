@@ -63,8 +63,10 @@ def test_within_a_cluster_the_image_nearest_its_center_comes_first_then_the_fart
 def test_the_agent_learns_which_cluster_pays() -> None:
     x = three_groups()
     training = Reinforce(Clustered(nn.Linear(2, 1), x, 3, Rng(0)), torch.from_numpy(x), 10, ReinforceSettings(iterations=0), Rng(0))
-    # nn.Linear returns (K, 1): one column is what an agent's scores are, flattened.
-    training.agent.agent = nn.Sequential(nn.Linear(2, 1), nn.Flatten(0))
+    # Weights of zero: all batches are as likely at first. Others put it beside one cluster, from where it sees no other.
+    linear = nn.Linear(2, 1)
+    nn.init.zeros_(linear.weight)
+    training.agent.agent = nn.Sequential(linear, nn.Flatten(0))      # (K, 1) -> (K,)
     training.optimizer = torch.optim.Adam(training.agent.parameters(), lr=0.05)
     for _ in range(150):
         training.step(lambda batch: float((batch >= 80).mean()))

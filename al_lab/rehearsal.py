@@ -30,6 +30,7 @@ def check_values(config: Mapping[str, Any]) -> None:
     built = {group: _try(group, config[group]) for group in ("strategy", "oracle", "executor", "objective", "trainer") if config.get(group)}
     settings, cycles = built["trainer"], int(config["budget"]["cycles"])
     _check_stops(settings, cycles)
+    built["strategy"].check_budget(build(config["budget"]))
     if settings.init is not None and config["executor"]["_target_"] in _HERE and not Path(settings.init).expanduser().is_file():
         raise WeightsError(explain(expected="a checkpoint of an earlier training", got="no such file", where=f"trainer.init={settings.init}",
                                    do="give the model.ckpt of a run's cycle folder, or trainer.init=null"))

@@ -7,13 +7,15 @@ import pytest
 import torch
 
 from al_lab.campaign import run_campaign
-from al_lab.config import compose
+from al_lab.config import compose, validate
 from al_lab.core.errors import ConfigError, LabError, WeightsError
 from al_lab.core.strategy import Strategy
 from al_lab.rehearsal import check_values
+from al_lab.signatures import literal_of
 from tests.stubs import stub_config
 
 INLINE = "executor=inline"
+ROOT = Path(__file__).parents[1]
 
 
 @functools.cache
@@ -56,6 +58,8 @@ def streets(tmp_path_factory) -> tuple[str, ...]:
     (["trainer.stop_at=700"], "expected rising numbers"),
     (["trainer.stop_at=901", "trainer.start=scratch"], "expected numbers up to max_iters=900"),
     (["trainer.augmentation={_target_: al_lab.data.transforms.FlipAugmentation}"], "trainer.augmentation: expected null, got FlipAugmentation"),
+    (["strategy=ripu", "budget=20px", "budget.per_cycle=8"],
+     "budget.per_cycle: expected a budget of at least one region (9 pixels) an image and cycle, got 8 pixels; raise budget.per_cycle"),
     (["trainer.init=nowhere/m.ckpt"], "trainer.init=nowhere/m.ckpt: expected a checkpoint of an earlier training, got no such file"),
     (["segmenter.branch=null"], "expected a network with what objective.aux=1 trains, got segmenter.branch=null"),
     (["segmenter.widths=[8]"], "segmenter: expected arguments that al_lab.models.tiny_segmenter.TinySegmenter can be built with, got ValueError"),
@@ -75,6 +79,18 @@ def test_a_segmenters_campaign_is_checked_as_well(overrides, sentence, streets, 
                                                                          "segmenter.branch=null")], ids=str)
 def test_what_would_segment_passes(overrides, streets, offline):
     check_values(composed(*streets, *overrides))
+
+
+@pytest.mark.parametrize("strategy", sorted({p.stem for p in (ROOT / "conf" / "strategy").glob("*.yaml")} - {"replay"}))  # it needs a path
+@pytest.mark.parametrize("dataset", ["shapes", "streets"])
+def test_debug_smoke_needs_no_other_word(strategy, dataset, tmp_path, offline):
+    config = composed(f"strategy={strategy}", f"dataset={dataset}", "debug=smoke", f"runtime.data_dir={tmp_path}")
+    if {"shapes": "detection", "streets": "segmentation"}[dataset] not in literal_of(config["strategy"]["_target_"], "tasks", ("detection",)):
+        pytest.skip("another task's strategy")
+    if dataset == "streets":
+        config["dataset"] |= {"num_source": 2, "num_pool": 30, "num_test": 1, "size_hw": [24, 32]}
+    validate(config)
+    check_values(config)
 
 
 @pytest.fixture

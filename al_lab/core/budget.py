@@ -117,8 +117,12 @@ class Budget:
 
     def share_of(self, size_hw: tuple[int, int]) -> float:
         """Return the share of an image's pixels that all purchases together may buy; needs ``unit=pixel`` and ``scope=image``."""
-        steps = [self._step(c) for c in range(self.cycles)]
+        steps = self.steps()
         return round(sum(s if isinstance(s, float) else s / (size_hw[0] * size_hw[1]) for s in steps), 6)
+
+    def steps(self) -> list[int | float]:
+        """Return the amount of each query, a count or a fraction."""
+        return [self._step(c) for c in range(self.cycles)]
 
     def _step(self, cycle: int) -> int | float:
         return self.per_cycle[cycle] if isinstance(self.per_cycle, list) else self.per_cycle

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from al_lab.core.budget import Allowance
+from al_lab.core.budget import Allowance, Budget
 from al_lab.core.pool import Pool
 from al_lab.core.rng import Rng
 from al_lab.core.stage import Stage
@@ -68,6 +68,13 @@ class Strategy:
     def stages(self) -> list[str | Stage]:
         """Return the stages of a cycle in order: standard ones by name, own ones as objects."""
         return list(STANDARD_STAGES)
+
+    def check_budget(self, budget: Budget) -> None:  # noqa: B027 - most can spend any budget of their units
+        """Refuse a plan that can't be spent; called before a campaign begins.
+
+        Raises:
+            ConfigError: naming the amount.
+        """
 
     def initial(self, pool: Pool, count: int, rng: Rng) -> Sequence[str]:
         """Return the ids of the initial set; by default a uniform draw that is the same for every strategy."""

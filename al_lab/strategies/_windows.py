@@ -22,6 +22,17 @@ def check_radius(value: int, where: str, least: int = 0) -> int:
     return value
 
 
+def check_quota(quota_px: int, region_px: int, where: str) -> None:
+    """Refuse a budget in pixels that can't pay a single region.
+
+    Raises:
+        ConfigError: naming both.
+    """
+    if quota_px < region_px:
+        raise ConfigError(explain(expected=f"a budget of at least one region ({region_px} pixels) an image and cycle", got=f"{quota_px} pixels",
+                                  where=where, do="raise budget.per_cycle, or buy pixels: strategy.mode=pixel"))
+
+
 def propose_windows(view: DenseView, utility_HW: Tensor | np.ndarray, ctx: ProposeContext, radius_px: int, suppress_px: int,
                     tie_rng: Rng | None) -> Candidates:
     """Return the image's best windows of radius ``radius_px``, best first: as many as ``ctx.quota`` counts or, in pixels, pays.
@@ -46,10 +57,7 @@ def propose_windows(view: DenseView, utility_HW: Tensor | np.ndarray, ctx: Propo
     count, pays_pixels = ctx.quota, ctx.unit == "pixel" and radius_px > 0
     if pays_pixels:
         sizes = window_size(view.size_hw, radius_px)
-        if ctx.quota < sizes.max():
-            raise ConfigError(explain(expected=f"a budget of at least one region ({sizes.max()} pixels) an image and cycle",
-                                      got=f"{ctx.quota} pixels", where=f"budget in sample {view.sample_id!r}",
-                                      do="raise budget.per_cycle, or buy pixels: strategy.mode=pixel"))
+        check_quota(ctx.quota, int(sizes.max()), f"budget in sample {view.sample_id!r}")
         count //= int(sizes.min())
     closed = None if view.bought is None else closed_by(view.bought, suppress_px - radius_px)
     key = None if tie_rng is None else mix(np.full(1, tie_rng.seed("tie"), np.uint64), np.arange(utility.size)).reshape(utility.shape)

@@ -3,10 +3,11 @@
 from typing import ClassVar, Literal
 
 from al_lab.acquisition.regions import pixel_utility, region_utility
+from al_lab.core.budget import Budget
 from al_lab.core.errors import ConfigError, did_you_mean, explain
 from al_lab.core.strategy import ProposeContext, Strategy
 from al_lab.core.types import Candidates, DenseView, ImageView
-from al_lab.strategies._windows import check_radius, propose_windows
+from al_lab.strategies._windows import check_quota, check_radius, propose_windows
 
 _K = {"region": 1, "pixel": 32}  # released configs
 
@@ -61,6 +62,16 @@ class Ripu(Strategy):
         self.mode, self.window_mean, self.ties = mode, bool(window_mean), ties
         self.k = _K[mode] if k is None else check_radius(k, "strategy.k", least=1)
         self.radius_px = self.k if mode == "region" else 0
+
+    def check_budget(self, budget: Budget) -> None:
+        """Refuse a count of pixels that can't pay a single region; what a share pays is known for each image only, in `propose`.
+
+        Raises:
+            ConfigError: naming both.
+        """
+        counts = [step for step in budget.steps() if isinstance(step, int)]
+        if self.mode == "region" and budget.unit == "pixel" and counts:
+            check_quota(min(counts), (2 * self.k + 1) ** 2, "budget.per_cycle")
 
     def propose(self, view: ImageView | DenseView, ctx: ProposeContext) -> Candidates:
         """Return the image's best regions or pixels, best first."""

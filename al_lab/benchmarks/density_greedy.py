@@ -1,51 +1,68 @@
 """Density-aware greedy of one image against the loops everyone writes."""
 
+import functools
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from al_lab.acquisition.density_greedy import density_greedy
-from al_lab.acquisition.source_filter import candidates, coverage_density, informativeness, sample_bilinear
+from al_lab.acquisition.source_filter import coverage_density, sample_bilinear
 from al_lab.acquisition.tiles import spatial_order
 from al_lab.benchmarks.measure import Row, best_of
+from al_lab.campaign import run_campaign
+from al_lab.config import compose
+from al_lab.core.rng import Rng
+from al_lab.core.strategy import ProposeContext
+from al_lab.core.types import DenseView
+from al_lab.data.streets import Streets
+from al_lab.learners.build import build_learner
+from al_lab.strategies._filtered import FilteredGreedy
+from al_lab.strategies.density import Density
 
 DIM = 64
-Size = tuple[tuple[int, int], tuple[int, int], int, int]  # of the image, of its features, budget, alpha
-TRAINED: Size = ((640, 1280), (80, 160), 3605, 20)    # 2.2 % in five cycles: 72,100 candidates
-NATIVE: Size = ((1024, 2048), (80, 160), 9228, 20)    # 184,560
+# Of the image, of the network's input (features at stride 4 of it have the size of DeepLab's at stride 8 of 640 x 1280), budget, alpha.
+Size = tuple[tuple[int, int], tuple[int, int], int, int]
+TRAINED: Size = ((640, 1280), (320, 640), 3605, 20)    # 2.2 % in five cycles: 72,100 candidates
+NATIVE: Size = ((1024, 2048), (320, 640), 9228, 20)    # 184,560
 FIRST_STEPS = 100  # of a peer whose every step costs the same
-_CLASSES = 19
+_STEPS = 200  # of the training whose features are selected from
 
 Problem = tuple[np.ndarray, np.ndarray]  # features (N, D) and densities (N,)
 
 
-def scene(coarse_hw: tuple[int, int], seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Return smooth class logits (C, h, w), and features (D, h, w) that cluster by class with smooth and with white deviations."""
-    g = torch.Generator().manual_seed(seed)
+@functools.cache
+def trained_view(size_hw: tuple[int, int], input_hw: tuple[int, int]) -> DenseView:
+    """Train a small segmenter on generated streets for half a minute, and return what it sees in a street of another size.
 
-    def smooth(channels: int, cells: tuple[int, int]) -> Tensor:
-        return functional.interpolate(torch.randn(1, channels, *cells, generator=g), coarse_hw, mode="bicubic", align_corners=True)[0]
-
-    logits = 6 * smooth(_CLASSES, (6, 12)) + 3 * smooth(_CLASSES, (20, 40))
-    of_class = torch.einsum("dc,chw->dhw", torch.randn(DIM, _CLASSES, generator=g), logits.softmax(0))
-    return logits, of_class + 0.3 * smooth(DIM, (10, 20)) + 0.15 * torch.randn(DIM, *coarse_hw, generator=g)
+    Args:
+        size_hw: of the street, whose pixels are bought.
+        input_hw: of the network's input; its features have a quarter of that.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        config = compose(["strategy=density", "dataset=streets", "executor=inline", f"runtime.data_dir={folder}", "runtime.analyze_images=0",
+                          "segmenter.branch.dim=64", "dataset.num_source=60", "dataset.num_pool=60", "dataset.num_test=2", "budget.cycles=0",
+                          f"trainer.stop_at=[{_STEPS}]", "name=bench"])
+        run_campaign(config, Path(folder, "run"))
+        street = Streets(folder, None, 0, 1, 1, size_hw)
+        street.target_hw = input_hw
+        learner = build_learner(config, street)
+        learner.load(Path(folder, "run", "cycle_00", "model.ckpt"))
+        return next(iter(learner.views(street.pool_ids, frozenset(Density.needs))))
 
 
 def smooth_pixels(size: Size) -> Problem:
-    """Return what the strategy selects from: the least sure pixels, features sampled at them, densities from the error of the mean neighbor."""
-    size_hw, coarse_hw, budget, alpha = size
-    logits, features = scene(coarse_hw)
-    probs = functional.interpolate(logits[None], size_hw, mode="bilinear", align_corners=True)[0].softmax(0)
-    pixels, _ = candidates(informativeness(probs), budget, alpha)
+    """Return what the strategy selects from in a trained segmenter's view: its candidates, their features and densities."""
+    size_hw, input_hw, budget, alpha = size
+    view, greedy = trained_view(size_hw, input_hw), FilteredGreedy("margin", alpha, "informative", "hash")
+    pixels = greedy.candidates(view, ProposeContext(budget, "pixel", Rng(0)))
     pixels = pixels[spatial_order(pixels, size_hw[1])]
-    around = (functional.avg_pool2d(features[None], 5, 1, 2, count_include_pad=False)[0] * 25 - features) / 24
-    density_HW = coverage_density((around - features).square().sum(0))
-    unit = functional.normalize(sample_bilinear(features, pixels, size_hw), dim=1)
-    return unit.numpy(), sample_bilinear(density_HW[None], pixels, size_hw)[:, 0].numpy()
+    density_HW = coverage_density(view.extras["error"])
+    return greedy.features(view, pixels), sample_bilinear(density_HW[None], pixels, size_hw)[:, 0].double().numpy()
 
 
 def random_vectors(size: Size) -> Problem:

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from al_lab.acquisition.regions import pick_windows, region_utility
-from al_lab.benchmarks.density_greedy import scene
+from al_lab.benchmarks.density_greedy import trained_view
 from al_lab.benchmarks.measure import Row, best_of
 
 SIZE_HW = (1024, 2048)
+INPUT_HW = (320, 640)  # of the segmenter whose probabilities they are
 REGIONS = {1: 1026, 9: 26}  # radius -> regions an image and cycle: 2.2 %, with a source and without
 
 
@@ -35,8 +35,7 @@ def run(full: bool = False, size_hw: tuple[int, int] = SIZE_HW, regions: dict[in
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        logits, _ = scene((80, 160))
-        probs = functional.interpolate(logits[None], size_hw, mode="bilinear", align_corners=True)[0].softmax(0)
+        probs = trained_view(size_hw, INPUT_HW).probs
         for radius_px, count in regions.items():
             utility_HW = region_utility(probs, radius_px)
             array_HW = utility_HW.numpy()

@@ -80,7 +80,8 @@ class SlurmExecutor(Executor):
 
     Beside each result stands a note with the cluster's job id. Started again, the executor takes results that exist,
     waits for jobs that still run, and submits only the rest. SLURM's time limit or a preemption puts a job back into
-    the queue, where a training goes on from its last checkpoint; a job that ends without an answer is submitted again.
+    the queue, where a training goes on from its last checkpoint; a job that ends without an answer is submitted again. Whether it
+    ended, sacct says; where there is no accounting, squeue.
 
     A job of several devices runs on one node, with one process per device.
 

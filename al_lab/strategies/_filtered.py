@@ -66,7 +66,7 @@ class FilteredGreedy:
         pixel_N = pixel_N[rank_N]
         bought_M = np.flatnonzero(view.bought) if view.bought is not None else np.zeros(0, np.int64)
         row_R = np.concatenate([pixel_N, bought_M])  # s_0: what was bought in this image, with what the model says of it now
-        f_RD = self._features(view, row_R)
+        f_RD = self.features(view, row_R)
         d_R = np.ones(len(row_R)) if density_HW is None else sample_bilinear(density_HW[None], row_R, view.size_hw)[:, 0].double().cpu().numpy()
         first = self._first(rank_N, d_R[: len(rank_N)], ctx) if len(rank_N) and not len(bought_M) else None
         key_R = np.concatenate([rank_N, np.arange(len(rank_N), len(row_R))])
@@ -88,7 +88,7 @@ class FilteredGreedy:
         return pixels
 
     @staticmethod
-    def _features(view: DenseView, pixels: np.ndarray) -> np.ndarray:
+    def features(view: DenseView, pixels: np.ndarray) -> np.ndarray:
         """Return f: the feature map upsampled to the image, at some pixels, then divided by its length."""
         f_ND = functional.normalize(sample_bilinear(view.features.float(), pixels, view.size_hw), dim=1, eps=_EPS).cpu().numpy()
         if not np.isfinite(f_ND).all():

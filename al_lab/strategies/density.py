@@ -8,7 +8,7 @@ from al_lab.acquisition.source_filter import BETA, SCALES, TAU, Scale, coverage_
 from al_lab.core.errors import ConfigError, did_you_mean, explain
 from al_lab.core.strategy import ProposeContext, Strategy
 from al_lab.core.types import Candidates, DenseView, ImageView
-from al_lab.strategies._filtered import Filter, FilteredGreedy, SeedRule
+from al_lab.strategies._filtered import Filter, FilteredGreedy, SeedRule, diverged
 from al_lab.strategies.random import Random
 
 
@@ -93,4 +93,6 @@ class Density(Strategy):
         """Return D at the features' resolution; it is upsampled after the exponential."""
         if "error" not in view.extras:
             raise TypeError("Density.propose: expected reconstruction errors; the learner must provide pixel_error, or set strategy.weighted=false")
+        if not view.extras["error"].isfinite().all():
+            raise diverged(view, "reconstruction errors")
         return coverage_density(view.extras["error"], self.beta, self.tau, self.scale)

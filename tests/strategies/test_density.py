@@ -145,10 +145,10 @@ def test_nobody_estimates_densities_that_are_not_used() -> None:
 
 
 def test_broken_maps_are_named(view: DenseView, context) -> None:
-    for change, words in ((view.probs * torch.nan, "finite probabilities"), (None, "finite features")):
-        shown = dataclasses.replace(view, probs=change) if change is not None else dataclasses.replace(view, features=view.features * torch.nan)
-        with pytest.raises(ValueError, match=f"{words}, got others in sample 'd'"):
-            Density().propose(shown, context(3))
+    for change, words in (({"probs": view.probs * torch.nan}, "probabilities"), ({"features": view.features * torch.nan}, "features"),
+                          ({"extras": {"error": view.extras["error"] * torch.inf}}, "reconstruction errors")):
+        with pytest.raises(ValueError, match=f"finite {words}, got others in sample 'd'; the segmenter diverged"):
+            Density().propose(dataclasses.replace(view, **change), context(3))
     with pytest.raises(TypeError, match="pixel_error"):
         Density().propose(dataclasses.replace(view, extras={}), context(3))
     with pytest.raises(TypeError, match="pixel_features"):

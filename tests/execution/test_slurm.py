@@ -60,19 +60,19 @@ SlurmExecutor(cluster="local", poll_seconds=0.1).run(
 """
 
 
-def drive_and_kill(folder: Path, until: str) -> None:
-    """Start a driver of one job that waits, and kill it as soon as a file is there."""
+def drive_and_kill(folder: Path, *until: str) -> None:
+    """Start a driver of one job that waits, and kill it as soon as these files are there."""
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(folder)], env=env, start_new_session=True)
     deadline = time.monotonic() + 60
-    while not (folder / until).exists() and time.monotonic() < deadline:
+    while not all((folder / name).exists() for name in until) and time.monotonic() < deadline:
         time.sleep(0.05)
     driver.send_signal(signal.SIGKILL)
     driver.wait()
 
 
 def test_jobs_outlive_the_driver_and_are_waited_for_not_submitted_twice(make_job: MakeJob, tmp_path: Path) -> None:
-    drive_and_kill(tmp_path, until="log")
+    drive_and_kill(tmp_path, "slow.json.submitted", "log")
     note = json.loads((tmp_path / "slow.json.submitted").read_text())
     (tmp_path / "go").touch()
     job = Job("slow", "lab_jobs:waits", {"go": str(tmp_path / "go"), "log": str(tmp_path / "log")}, tmp_path / "slow.json")
@@ -83,7 +83,7 @@ def test_jobs_outlive_the_driver_and_are_waited_for_not_submitted_twice(make_job
 
 
 def test_a_running_job_of_other_arguments_is_cancelled(make_job: MakeJob, tmp_path: Path) -> None:
-    drive_and_kill(tmp_path, until="slow.json.submitted")
+    drive_and_kill(tmp_path, "slow.json.submitted")
     old = int(json.loads((tmp_path / "slow.json.submitted").read_text())["job_id"])
     job = Job("slow", "lab_jobs:square", {"x": 2}, tmp_path / "slow.json")
     assert executor().run([job])[0]["y"] == 4

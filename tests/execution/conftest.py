@@ -75,7 +75,9 @@ def reports(progress):
     for step in range(3):
         Path(progress + ".new").write_text(json.dumps({"step": step}))
         os.replace(progress + ".new", progress)
-        time.sleep(0.8)
+        deadline = time.time() + 60
+        while not Path(f"{progress}.seen{step}").exists() and time.time() < deadline:
+            time.sleep(0.05)
     return {"steps": 3}
 
 def leaves(code):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_PAIRS_AT_ONCE = 1 << 18
+_TILE = (512, 1024)  # points x centers compared at once: 4 MB of float64
 _ULPS = 64.0  # rounding allowed when Theorem 3 is asserted
 
 
@@ -82,25 +82,32 @@ def coverage(features: np.ndarray, bought: np.ndarray) -> Coverage:
 def _nearest(x_ND: np.ndarray, bought: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return number of and distance to the nearest center of every point.
 
-    One matrix product a block says who can be nearest: |x|^2 + |c|^2 - 2 x.c is off by less than 4 (D + 4) u (|x| + |c|)^2. Those within
-    that error are compared by exact differences.
+    A matrix product a tile of points and centers says who may be nearer than the nearest so far: |x|^2 + |c|^2 - 2 x.c is off by less
+    than 4 (D + 4) u (|x| + |c|)^2. Those within that error are compared by exact differences.
     """
     x_ND = x_ND - x_ND.mean(0)
     c_KD = x_ND[bought]
     sq_N, sq_K = np.einsum("nd,nd->n", x_ND, x_ND), np.einsum("kd,kd->k", c_KD, c_KD)
-    unit = 4 * (x_ND.shape[1] + 4) * np.finfo(np.float64).eps
-    owner, distance = np.zeros(len(x_ND), np.int64), np.zeros(len(x_ND))
-    step = max(1, _PAIRS_AT_ONCE // len(bought))
-    for start in range(0, len(x_ND), step):
-        some = slice(start, min(start + step, len(x_ND)))
-        sq_NK = sq_N[some, None] + sq_K - 2 * (x_ND[some] @ c_KD.T)
-        error_N = unit * (np.sqrt(sq_N[some]) + np.sqrt(sq_K.max())) ** 2
-        n, k = np.nonzero(sq_NK <= sq_NK.min(1, keepdims=True) + 2 * error_N[:, None])
-        exact = np.sqrt(((x_ND[start + n] - c_KD[k]) ** 2).sum(1))
-        order = np.lexsort((k, exact, n))
-        first = order[np.unique(n[order], return_index=True)[1]]
-        owner[some], distance[some] = k[first], exact[first]
-    return owner, distance
+    error_N = 4 * (x_ND.shape[1] + 4) * np.finfo(np.float64).eps * (np.sqrt(sq_N) + np.sqrt(sq_K.max())) ** 2
+    owner, best_sq = np.zeros(len(x_ND), np.int64), np.full(len(x_ND), np.inf)
+    height, width = _TILE
+    for top in range(0, len(x_ND), height):
+        rows = np.arange(top, min(top + height, len(x_ND)))
+        for left in range(0, len(bought), width):
+            c_TD = c_KD[left : left + width]
+            sq_RT = x_ND[rows] @ (-2 * c_TD.T)
+            sq_RT += sq_K[left : left + width]
+            least_R = sq_RT.min(1) + sq_N[rows]
+            some = np.flatnonzero(least_R <= best_sq[rows] + error_N[rows])  # few, once a near center is known
+            limit = np.minimum(least_R[some] + error_N[rows[some]], best_sq[rows[some]]) + error_N[rows[some]] - sq_N[rows[some]]
+            n, k = np.nonzero(sq_RT[some] <= limit[:, None])
+            exact = ((x_ND[rows[some][n]] - c_TD[k]) ** 2).sum(1)
+            order = np.lexsort((k, exact, n))
+            first = order[np.unique(n[order], return_index=True)[1]]
+            n, k, exact = rows[some][n[first]], k[first], exact[first]
+            nearer = exact < best_sq[n]  # of equally near ones the first stays
+            owner[n[nearer]], best_sq[n[nearer]] = left + k[nearer], exact[nearer]
+    return owner, np.sqrt(best_sq)
 
 
 def core_set_loss(loss_of_all: np.ndarray, loss_of_bought: np.ndarray) -> float:

@@ -25,7 +25,7 @@ def test_t7(bought, owner, delta, radial, others, mean, loss):
 
 @pytest.mark.parametrize("offset", [0, 1e4])
 def test_same_as_all_pairs(offset, monkeypatch):
-    monkeypatch.setattr(module, "_PAIRS_AT_ONCE", 999)
+    monkeypatch.setattr(module, "_TILE", (7, 9))
     rng = np.random.default_rng(0)
     x = np.repeat(rng.normal(size=(150, 6)), 2, 0) + offset  # every point twice
     bought = rng.choice(300, 40, replace=False)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from al_lab.acquisition.tiles import HAS_NUMBA, Tiles, lower_all, padded, tiled
+from al_lab.acquisition.tiles import HAS_NUMBA, TILE, Tiles, lower_all, padded, tiled
 
 _PAIRS = 1 << 17  # points times centers compared in float64 at once
 
@@ -47,7 +47,7 @@ def density_greedy(features: np.ndarray, density: np.ndarray | float, budget: in
 
     Args:
         features: (N, D) real, candidates and bought points; used as float32. Normalize them before, if at all. Much faster if rows that
-            follow each other are alike, as pixels in `spatial_order` are.
+            follow each other are alike, as pixels in `spatial_order` are; bought ones among themselves, too.
         density: (N,) > 0, or one number for all.
         budget: how many to pick; if fewer candidates are left, all of them are.
         bought: rows that are centers already (s_0).
@@ -119,6 +119,8 @@ class _Greedy:
         self.slack = self.tiles.slack  # two values farther apart than this, relatively, are in that order
         self.radius_N = np.full(len(rows), np.inf, np.float32)
         self.center_KD, self.center_density_K = padded(features[bought]), density[bought]
+        self.bought_tiles = Tiles(self.center_KD, compiled)
+        self.densest_T, self.densest_bought_T = _largest_of_tiles(self.density_N), _largest_of_tiles(self.center_density_K)
         # Only ratios of densities matter: measured in their geometric mean, 1/d stays in float32's range.
         self.unit = float(np.exp(np.log(density).mean())) if len(density) else 1.0
         mixed = np.random.default_rng(0).permutation(len(bought))  # the first ones are then everywhere, and most others near nothing
@@ -204,16 +206,35 @@ class _Greedy:
         return int(tied[self.key[positions[tied]].argmin()])
 
     def _measure(self, positions: np.ndarray, seen: int, best: float) -> None:
-        """Let the centers from number ``seen`` on count for some candidates, in float64."""
-        c_KD, density_K = self.center_KD[seen : self.num], self.center_density_K[seen : self.num]
-        for some in np.array_split(positions, -(-len(positions) * len(c_KD) // _PAIRS)):
+        """Let the centers from number ``seen`` on count for some candidates, in float64, as far as they may be as near as ``best``."""
+        limit = best * (1 + self.slack) / self.unit
+        for some in np.array_split(positions, -(-len(positions) * (self.num - seen) // _PAIRS)):
             x_PD = self.x_ND[some]
-            # A product says cheaply, to an absolute error, which centers may be as near as ``best``; only their differences are squared.
-            size_PK = self.center_sq_K[seen : self.num] + (x_PD**2).sum(1)[:, None]
+            center_K = self._centers_near(x_PD, seen, limit)
+            c_KD, density_K = self.center_KD[center_K], self.center_density_K[center_K]
+            # A product says cheaply, to an absolute error, which they are; only their differences are squared.
+            size_PK = self.center_sq_K[center_K] + (x_PD**2).sum(1)[:, None]
             least_PK = (size_PK * (1 - self.slack) - 2 * (x_PD @ c_KD.T)) / density_K
-            point, center = np.nonzero(least_PK * (1 - self.slack) <= best * (1 + self.slack) / self.unit)
-            difference = c_KD[center].astype(np.float64) - x_PD[point]
-            np.minimum.at(self._exact_N, some[point], (difference**2).sum(1) / density_K[center])
+            point, k = np.nonzero(least_PK * (1 - self.slack) <= limit)
+            difference = c_KD[k].astype(np.float64) - x_PD[point]
+            np.minimum.at(self._exact_N, some[point], (difference**2).sum(1) / density_K[k])
+
+    def _centers_near(self, x_PD: np.ndarray, seen: int, limit: float) -> np.ndarray:
+        """Return the numbers, from ``seen`` on, of all centers that may have |x - c|^2 / d <= limit for one of the points, and few others."""
+        one_P, wide = np.ones(len(x_PD), np.float32), max(limit * (1 + self.slack), np.finfo(np.float32).tiny)
+        first = max(seen, self.num_bought)
+        # A pick lies in the ball of its tile, as all candidates do.
+        near_T = self.tiles.within(self.densest_T * wide, x_PD, one_P).max(1)
+        picks = first + np.flatnonzero(near_T[self.picks_B[first - self.num_bought : self.num - self.num_bought] // TILE])
+        if seen >= self.num_bought:
+            return picks
+        near_T = self.bought_tiles.within(self.densest_bought_T * wide, x_PD, one_P).max(1)
+        return np.concatenate([np.flatnonzero(np.repeat(near_T, TILE)[: self.num_bought]), picks])
+
+
+def _largest_of_tiles(values_N: np.ndarray) -> np.ndarray:
+    """Return the largest value of each tile of points, (T,)."""
+    return np.maximum.reduceat(values_N, np.arange(0, len(values_N), TILE)) if len(values_N) else values_N
 
 
 def _largest(values: np.ndarray, count: int) -> tuple[np.ndarray, float]:

@@ -73,7 +73,7 @@ class Tiles:
             return
         for start in range(0, len(c_KD), _CHUNK):
             c, inverse = c_KD[start : start + _CHUNK], inverse_K[start : start + _CHUNK]
-            near_TK = self._may_lower(radius_N, c, inverse)
+            near_TK = self.within(np.maximum.reduceat(radius_N, self.starts_T), c, inverse)
             if self.can_multiply and near_TK.mean() > _MANY:
                 self._lower_by_product(radius_N, c, inverse)
             else:
@@ -91,15 +91,14 @@ class Tiles:
             part_NK = np.matmul(x_ND, scaled_DK, out=product_NK[: len(x_ND)])
             _lower_where(radius_N[some], x_ND, c_KD, inverse_K, part_NK, self.square_N[some], weight_K, offset_K)
 
-    def _may_lower(self, radius_N: np.ndarray, c_KD: np.ndarray, inverse_K: np.ndarray) -> np.ndarray:
-        """Return (T, K) bool: False where no radius of the tile can be lowered, whatever rounding did."""
+    def within(self, limit_T: np.ndarray, c_KD: np.ndarray, inverse_K: np.ndarray) -> np.ndarray:
+        """Return (T, K) bool: False where |x - c_k|^2 inverse_k is below the tile's limit for none of its points, whatever rounding did."""
         c = (c_KD - self.origin_D).astype(np.float32)
         sq = self.middle_sq_T[:, None] + (c**2).sum(1)
         # The product's error is absolute, at most (D + 8) u (|m| + |c|)^2; three times that leaves no doubt.
         distance = np.sqrt(np.maximum(sq * (1 - 2 * self.slack) - 2 * (self.middle_TD @ c.T), 0))
         least = np.maximum(distance - self.ball_T[:, None], 0)
-        largest_T = np.maximum.reduceat(radius_N, self.starts_T)
-        return np.asarray(least**2 * (inverse_K * np.float32(1 - self.slack)) < largest_T[:, None])
+        return np.asarray(least**2 * (inverse_K * np.float32(1 - self.slack)) < limit_T[:, None])
 
 
 def lower_all(radius_N: np.ndarray, x_TDP: np.ndarray, c_KD: np.ndarray, inverse_K: np.ndarray, compiled: bool) -> None:

@@ -65,6 +65,7 @@ class FilteredGreedy:
         rank_N = spatial_order(pixel_N, view.size_hw[1])  # only for speed; a candidate's rank still settles ties
         pixel_N = pixel_N[rank_N]
         bought_M = np.flatnonzero(view.bought) if view.bought is not None else np.zeros(0, np.int64)
+        bought_M = bought_M[spatial_order(bought_M, view.size_hw[1])]
         row_R = np.concatenate([pixel_N, bought_M])  # s_0: what was bought in this image, with what the model says of it now
         f_RD = self.features(view, row_R)
         d_R = np.ones(len(row_R)) if density_HW is None else sample_bilinear(density_HW[None], row_R, view.size_hw)[:, 0].double().cpu().numpy()

@@ -64,22 +64,41 @@ def points(kind, rng):
 KINDS = ("gaussian", "clustered", "integers", "duplicates", "one point", "far from the origin", "near ties", "one dimension")
 
 
-@pytest.mark.parametrize("front", [1, 9, 512])
+@pytest.mark.parametrize(("front", "num_bought"), [(1, 7), (9, 7), (512, 7), (9, 200)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_same_picks_as_the_textbook_loop(kind, front):
+def test_same_picks_as_the_textbook_loop(kind, front, num_bought):
     rng = np.random.default_rng(KINDS.index(kind))
     x = points(kind, rng)
     density = np.exp(-4 * rng.random(len(x)))
     if kind == "integers":
         density = 2.0 ** rng.integers(-2, 3, len(x))  # ties across densities are exact
     allowed = rng.random(len(x)) < 0.8
-    bought = rng.choice(len(x), 7, replace=False)
+    bought = rng.choice(len(x), num_bought, replace=False)
     key = rng.permutation(len(x))
     order, radius = textbook(x, density, 140, bought, allowed, key)
     result = density_greedy(x, density, 140, bought, is_candidate=allowed, tie_key=key, front=front)
     assert result.order.tolist() == order
     np.testing.assert_allclose(result.radius, radius, rtol=1e-5)
     assert (np.diff(result.radius) <= 0).all()
+
+
+def test_of_many_centers_only_near_ones_are_compared_in_float64(monkeypatch):
+    looks = []
+
+    def spy(self, x_PD, seen, limit, own=module._Greedy._centers_near):
+        found = own(self, x_PD, seen, limit)
+        value = ((self.center_KD[seen : self.num].astype(np.float64) - x_PD[:, None]) ** 2).sum(2) / self.center_density_K[seen : self.num]
+        assert set(seen + np.flatnonzero((value <= limit).any(0))) <= set(found)
+        looks.append((len(found), self.num - seen))
+        return found
+
+    monkeypatch.setattr(module._Greedy, "_centers_near", spy)
+    rng = np.random.default_rng(0)
+    x = np.repeat(rng.normal(size=(20, 16)), 192, 0) + np.repeat(rng.normal(size=(1920, 16)) * 0.02, 2, 0)  # clusters of pairs
+    density = np.repeat(np.exp(-4 * rng.random(20)), 192)
+    density_greedy(x, density, 200, np.sort(rng.choice(len(x), 1600, replace=False)))
+    found, there = np.array(looks).T
+    assert (there > 1600).sum() > 50 and found[there > 1600].sum() < 0.5 * there[there > 1600].sum()
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "duplicates"])

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from al_lab.acquisition.tiles import HAS_NUMBA, TILE, Tiles, lower_all, padded, tiled
+from al_lab.acquisition.tiles import HAS_NUMBA, TILE, UNIT, Tiles, lower_all, padded, tiled
 
 _PAIRS = 1 << 17  # points times centers compared in float64 at once
+_MANY_CENTERS = 8192  # fewer are all compared sooner than the near ones are found
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,9 @@ class _Greedy:
         self.x_ND = padded(features[rows])
         self.tiles = Tiles(self.x_ND, compiled)
         self.density_N = density[rows]
-        self.slack = self.tiles.slack  # two values farther apart than this, relatively, are in that order
+        # Difference, square, sum, and an inverse density rounded once: each radius is off by at most (D + 4) u, relatively. Two that are
+        # farther apart than this are in that order.
+        self.slack = 2 * (self.x_ND.shape[1] + 8) * UNIT
         self.radius_N = np.full(len(rows), np.inf, np.float32)
         self.center_KD, self.center_density_K = padded(features[bought]), density[bought]
         self.bought_tiles = Tiles(self.center_KD, compiled)
@@ -214,13 +217,15 @@ class _Greedy:
             c_KD, density_K = self.center_KD[center_K], self.center_density_K[center_K]
             # A product says cheaply, to an absolute error, which they are; only their differences are squared.
             size_PK = self.center_sq_K[center_K] + (x_PD**2).sum(1)[:, None]
-            least_PK = (size_PK * (1 - self.slack) - 2 * (x_PD @ c_KD.T)) / density_K
+            least_PK = (size_PK * (1 - self.tiles.slack) - 2 * (x_PD @ c_KD.T)) / density_K
             point, k = np.nonzero(least_PK * (1 - self.slack) <= limit)
             difference = c_KD[k].astype(np.float64) - x_PD[point]
             np.minimum.at(self._exact_N, some[point], (difference**2).sum(1) / density_K[k])
 
-    def _centers_near(self, x_PD: np.ndarray, seen: int, limit: float) -> np.ndarray:
+    def _centers_near(self, x_PD: np.ndarray, seen: int, limit: float) -> np.ndarray | slice:
         """Return the numbers, from ``seen`` on, of all centers that may have |x - c|^2 / d <= limit for one of the points, and few others."""
+        if self.num - seen < _MANY_CENTERS:
+            return slice(seen, self.num)
         one_P, wide = np.ones(len(x_PD), np.float32), max(limit * (1 + self.slack), np.finfo(np.float32).tiny)
         first = max(seen, self.num_bought)
         # A pick lies in the ball of its tile, as all candidates do.

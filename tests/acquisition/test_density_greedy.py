@@ -66,7 +66,8 @@ KINDS = ("gaussian", "clustered", "integers", "duplicates", "one point", "far fr
 
 @pytest.mark.parametrize(("front", "num_bought"), [(1, 7), (9, 7), (512, 7), (9, 200)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_same_picks_as_the_textbook_loop(kind, front, num_bought):
+def test_same_picks_as_the_textbook_loop(kind, front, num_bought, monkeypatch):
+    monkeypatch.setattr(module, "_MANY_CENTERS", 50)
     rng = np.random.default_rng(KINDS.index(kind))
     x = points(kind, rng)
     density = np.exp(-4 * rng.random(len(x)))
@@ -93,6 +94,7 @@ def test_of_many_centers_only_near_ones_are_compared_in_float64(monkeypatch):
         return found
 
     monkeypatch.setattr(module._Greedy, "_centers_near", spy)
+    monkeypatch.setattr(module, "_MANY_CENTERS", 0)
     rng = np.random.default_rng(0)
     x = np.repeat(rng.normal(size=(20, 16)), 192, 0) + np.repeat(rng.normal(size=(1920, 16)) * 0.02, 2, 0)  # clusters of pairs
     density = np.repeat(np.exp(-4 * rng.random(20)), 192)

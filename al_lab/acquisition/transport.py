@@ -107,8 +107,10 @@ if numba is not None:
                 total = 0.0
                 for start in range(0, num, _BLOCK):
                     part = zero
-                    for b in range(start, min(start + _BLOCK, num)):
-                        part += abs(sorted_DB[d, b] - table_DMB[d, m, b])
+                    # Slices: an index that does not count from 0 could be negative to the compiler, and nothing is vectorized.
+                    ours, theirs = sorted_DB[d, start : start + _BLOCK], table_DMB[d, m, start : start + _BLOCK]
+                    for b in range(len(ours)):
+                        part += abs(ours[b] - theirs[b])
                     total += part
                 out_MD[m, d] = total / num
 

@@ -26,7 +26,7 @@ World = tuple[dict[str, Detections], dict[str, Annotation], list[str]]
 def world(num_images: int, num_classes: int, num_boxes: int, seed: int = 0, *, crowds: bool = False) -> World:
     """Return predictions, truth and classes: 1 to 5 objects an image, most found more than once, the rest of the boxes anywhere."""
     rng = np.random.default_rng(seed)
-    predictions, truth = {}, {}
+    drawn, truth = {}, {}
     for n in range(num_images):
         g = int(rng.integers(1, 6))
         corner = rng.uniform(0, 350, (g, 2))
@@ -37,10 +37,14 @@ def world(num_images: int, num_classes: int, num_boxes: int, seed: int = 0, *, c
         away = rng.uniform(0, 350, (num_boxes - len(near), 2))
         found = np.concatenate([boxes[near] + rng.normal(0, 8, (len(near), 4)), np.concatenate([away, away + rng.uniform(15, 150, away.shape)], 1)])
         of = np.concatenate([labels[near], rng.integers(0, num_classes, len(away))])
-        confidence = np.concatenate([rng.beta(3, 2, len(near)), rng.beta(1, 8, len(away))]).astype(np.float32)
+        drawn[f"{n:06d}"] = found.astype(np.float32), of.astype(np.int64), np.concatenate([rng.beta(3, 2, len(near)), rng.beta(1, 8, len(away))])
+    # No two confidences are equal: mmdet's order of equal ones is the sort's of this CPU.
+    rank = np.argsort(np.argsort(np.concatenate([c for *_, c in drawn.values()])))
+    predictions = {}
+    for (i, (found, of, _)), ranks in zip(drawn.items(), np.split(rank, len(drawn)), strict=True):
+        confidence = ((ranks + 0.5) / len(rank)).astype(np.float32)
         order = np.argsort(-confidence)
-        predictions[f"{n:06d}"] = Detections(found[order].astype(np.float32), confidence[order], of[order].astype(np.int64),
-                                             confidence[order, None], "sigmoid")
+        predictions[i] = Detections(found[order], confidence[order], of[order], confidence[order, None], "sigmoid")
     return predictions, truth, [f"class {k}" for k in range(num_classes)]
 
 

@@ -45,7 +45,7 @@ def trained_view(size_hw: tuple[int, int], input_hw: tuple[int, int]) -> DenseVi
     """
     with tempfile.TemporaryDirectory() as folder:
         config = compose(["strategy=density", "dataset=streets", "executor=inline", f"runtime.data_dir={folder}", "runtime.analyze_images=0",
-                          "segmenter.branch.dim=64", "dataset.num_source=60", "dataset.num_pool=60", "dataset.num_test=2", "budget.cycles=0",
+                          f"segmenter.branch.dim={DIM}", "dataset.num_source=60", "dataset.num_pool=60", "dataset.num_test=2", "budget.cycles=0",
                           f"trainer.stop_at=[{_STEPS}]", "name=bench"])
         run_campaign(config, Path(folder, "run"))
         street = Streets(folder, None, 0, 1, 1, size_hw)

@@ -69,8 +69,8 @@ class Strategy:
         """Return the stages of a cycle in order: standard ones by name, own ones as objects."""
         return list(STANDARD_STAGES)
 
-    def check_budget(self, budget: Budget) -> None:  # noqa: B027 - most can spend any budget of their units
-        """Refuse a plan that can't be spent; called before a campaign begins.
+    def check_budget(self, budget: Budget) -> None:
+        """Refuse a plan that can't be spent, before a campaign begins; by default none.
 
         Raises:
             ConfigError: naming the amount.

@@ -58,7 +58,7 @@ def coverage(features: np.ndarray, bought: np.ndarray) -> Coverage:
         bought: (K,) rows that are centers, K >= 1.
 
     Raises:
-        ValueError: for no centers, or rows that are none of the features.
+        ValueError: for no centers, rows that are none of the features, or features that are no numbers.
         ArithmeticError: if Theorem 3 does not hold, which would be our mistake.
     """
     bought = np.asarray(bought, np.int64).reshape(-1)
@@ -67,6 +67,9 @@ def coverage(features: np.ndarray, bought: np.ndarray) -> Coverage:
                          "give positions in `features`")
     if len(np.unique(bought)) < len(bought):
         raise ValueError("coverage: expected different bought rows, got some twice; give each once")
+    if not np.isfinite(features).all():
+        raise ValueError(f"coverage: expected finite features, got {np.count_nonzero(~np.isfinite(features).all(1))} rows that are not; "
+                         "the network diverged: look at its loss")
     owner, distance = _nearest(np.asarray(features, np.float64), bought)
     owner[bought] = np.arange(len(bought))
     distance[bought] = 0.0  # of two equal centers, each owns itself
@@ -95,16 +98,16 @@ def _nearest(x_ND: np.ndarray, bought: np.ndarray) -> tuple[np.ndarray, np.ndarr
         rows = np.arange(top, min(top + height, len(x_ND)))
         for left in range(0, len(bought), width):
             c_TD = c_KD[left : left + width]
-            sq_RT = x_ND[rows] @ (-2 * c_TD.T)
-            sq_RT += sq_K[left : left + width]
+            sq_RT = x_ND[rows] @ (-2 * c_TD.T) + sq_K[left : left + width]  # but for |x|^2
             least_R = sq_RT.min(1) + sq_N[rows]
-            some = np.flatnonzero(least_R <= best_sq[rows] + error_N[rows])  # few, once a near center is known
-            limit = np.minimum(least_R[some] + error_N[rows[some]], best_sq[rows[some]]) + error_N[rows[some]] - sq_N[rows[some]]
-            n, k = np.nonzero(sq_RT[some] <= limit[:, None])
-            exact = ((x_ND[rows[some][n]] - c_TD[k]) ** 2).sum(1)
+            may = least_R <= best_sq[rows] + error_N[rows]  # few, once a near center is known
+            at, sq_RT, least_R = rows[may], sq_RT[may], least_R[may]
+            limit = np.minimum(least_R + error_N[at], best_sq[at]) + error_N[at] - sq_N[at]
+            n, k = np.nonzero(sq_RT <= limit[:, None])
+            exact = ((x_ND[at[n]] - c_TD[k]) ** 2).sum(1)
             order = np.lexsort((k, exact, n))
             first = order[np.unique(n[order], return_index=True)[1]]
-            n, k, exact = rows[some][n[first]], k[first], exact[first]
+            n, k, exact = at[n[first]], k[first], exact[first]
             nearer = exact < best_sq[n]  # of equally near ones the first stays
             owner[n[nearer]], best_sq[n[nearer]] = left + k[nearer], exact[nearer]
     return owner, np.sqrt(best_sq)

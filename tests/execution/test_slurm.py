@@ -51,7 +51,6 @@ def test_several_devices_are_processes_of_one_node(make_job: MakeJob, tmp_path: 
 DRIVER = """
 import sys
 from pathlib import Path
-from al_lab.execution import slurm
 from al_lab.execution.job import Job
 from al_lab.execution.slurm import SlurmExecutor
 folder = Path(sys.argv[1])

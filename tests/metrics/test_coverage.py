@@ -74,7 +74,7 @@ def test_class_shares():
 
 @pytest.mark.parametrize("call", [
     lambda: coverage(X, []), lambda: coverage(X, [8]), lambda: coverage(X, [1, 1]), lambda: core_set_loss(LOSS, LOSS[:0]),
-    lambda: density_calibration(np.ones(3), np.ones(3)), lambda: class_shares(np.array([3]), np.ones(1), 2),
+    lambda: coverage(X * np.nan, [0]), lambda: density_calibration(np.ones(3), np.ones(3)), lambda: class_shares(np.array([3]), np.ones(1), 2),
 ])
 def test_refusals(call):
     with pytest.raises(ValueError, match="expected"):

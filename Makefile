@@ -20,7 +20,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt overrides.txt
 	VIRTUAL_ENV=$(abspath $(VENV)) $(RUN) -m uv pip install --compile-bytecode --override overrides.txt -c constraints.txt -e '.[mm,wandb,tensorboard,cluster,bench,dev]'
 	@touch $@
 
-demo: setup  ## MGRAL on generated images beside its random line (nine minutes), then the report
+demo: setup  ## MGRAL on generated images beside its random line (five to nine minutes), then the report
 	$(ONE) $(RUN) run.py -m experiment=shapes_demo
 	$(ONE) $(RUN) scripts/report.py outputs/shapes --out outputs/shapes/report
 

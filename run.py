@@ -8,8 +8,8 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from al_lab.command import run_command, start_log
-from al_lab.config import prepare
+from al_lab.cli.command import run_command, start_log
+from al_lab.config.load import prepare
 
 log = logging.getLogger("al_lab")
 
@@ -21,7 +21,7 @@ def campaign(cfg: DictConfig) -> dict[str, Any]:
     start_log(f"{job.runtime.choices.strategy} seed{cfg.seed}" if job.mode.name == "MULTIRUN" else "")
     config, run_dir = prepare(cfg)  # a configuration that can't run stops here, before anything is created
 
-    from al_lab.campaign import run_campaign  # noqa: PLC0415 - torch takes seconds to import
+    from al_lab.campaign.loop import run_campaign  # noqa: PLC0415 - torch takes seconds to import
 
     outcome = run_campaign(config, run_dir)
     log.info("%s: %s", outcome["status"], outcome.get("message") or run_dir)

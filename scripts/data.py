@@ -26,8 +26,8 @@ _GROUPS = {"voc": "dataset=voc", "coco": "dataset=coco", "coco2014": "dataset=co
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 = fine, 1 = `verify` found errors, 2 = the command can't run."""
     args = _parser().parse_args(argv)
-    from al_lab.command import start_log
-    from al_lab.wrong_command import readable
+    from al_lab.cli.command import start_log
+    from al_lab.cli.mistakes import readable
 
     start_log()
     try:
@@ -70,8 +70,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _dataset(overrides: Sequence[str]):  # noqa: ANN202
-    from al_lab.checks import check_targets
-    from al_lab.config import build, compose
+    from al_lab.config.checks import check_targets
+    from al_lab.config.load import build, compose
 
     node = compose(overrides)["dataset"]
     check_targets({"dataset": node})  # a wrong key is named as run.py names it
@@ -106,7 +106,7 @@ def _stats(args: argparse.Namespace) -> int:
 
 
 def _download(args: argparse.Namespace) -> int:
-    from al_lab.config import compose
+    from al_lab.config.load import compose
     from al_lab.data.download import download
 
     data_dir = args.data_dir or Path(compose()["runtime"]["data_dir"])

@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from al_lab.reporting.doctor import diagnose, has_problem  # noqa: E402 - works before the project is installed, too
+from al_lab.cli.doctor import diagnose, has_problem  # noqa: E402 - works before the project is installed, too
 
 
 def main() -> int:

@@ -21,9 +21,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from al_lab.core.errors import LabError  # noqa: E402 - works before the project is installed, too
-from al_lab.reporting.compare import write_comparison  # noqa: E402
-from al_lab.reporting.find import find_runs  # noqa: E402
-from al_lab.reporting.html import write_report  # noqa: E402
+from al_lab.reporting.pages.compare import write_comparison  # noqa: E402
+from al_lab.reporting.pages.run import write_report  # noqa: E402
+from al_lab.reporting.read.find import find_runs  # noqa: E402
 
 
 def main() -> int:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from al_lab.core.pool import file_stem, purchase_dir, save_region
-from al_lab.core.purchase import write_pixel_labels
+from al_lab.core.record.purchase import write_pixel_labels
 from al_lab.core.rng import Rng
 from al_lab.core.types import Region
-from al_lab.data.segmentation import SegmentationDataset
+from al_lab.data.datasets.segmentation import SegmentationDataset
 
 COLORS = np.array([[220, 40, 40], [40, 200, 60], [40, 60, 220]], np.int64)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from al_lab.core.files import write_json
-from al_lab.core.labels import read_labels, read_pixel_labels
+from al_lab.core.record.labels import read_labels, read_pixel_labels
 from al_lab.core.rng import Rng
 from al_lab.core.types import Annotation, DenseView, Detections, ImageView
 from al_lab.learners.base import FitTask, Learner, read_pseudo

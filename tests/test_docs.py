@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from al_lab.campaign import run_campaign
-from al_lab.config import compose, validate
+from al_lab.campaign.loop import run_campaign
+from al_lab.config.load import compose, validate
 from al_lab.core.types import Annotation
-from al_lab.data.shapes import Shapes
+from al_lab.data.generated.shapes import Shapes
 
 ROOT = Path(__file__).parents[1]
 BLOCKS = re.findall(r"```(python|yaml)\n# (\S+)\n(.*?)```", (ROOT / "docs" / "extending.md").read_text(), flags=re.S)
@@ -44,7 +44,7 @@ def test_example_runs(name, body, tmp_path, data_dir, monkeypatch):
         overrides += ["dataset.num_pool=40", "dataset.num_val=4", "dataset.num_test=8"]
     config = compose([*overrides, f"{group}={option}"])
     validate(config)
-    monkeypatch.setattr("al_lab.publish._write_report", lambda run_dir: None)
+    monkeypatch.setattr("al_lab.campaign.publish._write_report", lambda run_dir: None)
     assert run_campaign(config, tmp_path / "run")["status"] == "finished"
 
 

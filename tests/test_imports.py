@@ -9,26 +9,36 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "al_lab").rglob("*.py"))
 
-# layer -> the layers of al_lab it may import, besides itself
+# floor -> the floors of al_lab it may import, besides itself
 CORE = {"core"}
-CONFIG = {"core", "config", "checks", "signatures"}
+CONFIG = {"core", "config"}
 LAYERS: dict[str, set[str]] = {
-    "core": set(), "acquisition": CORE, "metrics": CORE, "data": CORE, "execution": CORE, "reporting": CORE,
-    "config": CONFIG, "checks": CONFIG, "signatures": CONFIG, "wrong_command": CONFIG,
+    "core": set(), "acquisition": CORE, "metrics": CORE, "data": CORE, "execution": CORE, "reporting": CORE, "config": CORE,
+    "labeling": {"core", "data"}, "trackers": {"core", "reporting"},
     "models": {"core", "data", "acquisition"}, "objectives": {"core", "data", "models", "acquisition"},
     "learners": CONFIG | {"data", "models", "objectives"},
     "stages": CONFIG | {"data", "execution", "metrics", "acquisition", "learners"},
     "strategies": CONFIG | {"data", "execution", "metrics", "acquisition", "learners", "stages"},
-    "rehearsal": CONFIG | {"data", "metrics", "models"}, "progress": CORE, "publish": CONFIG | {"reporting"},
+    "campaign": CONFIG | {"data", "metrics", "models", "stages", "reporting"},
+    "cli": CONFIG,
 }
-EVERYTHING = {"campaign", "benchmarks", "sweep", "command"}  # the top of the house
+EVERYTHING = {"benchmarks"}
+# floor -> room -> the rooms beside it that it may import: no two rooms need each other
+ROOMS: dict[str, dict[str, set[str]]] = {
+    "data": {"formats": set(), "transforms": set(), "datasets": {"formats", "transforms"}, "generated": {"formats", "datasets", "transforms"},
+             "loading": {"formats", "datasets", "transforms"}},
+    "models": {"detectors": set(), "segmenters": set(), "mm": {"detectors", "segmenters"}},
+    "strategies": {"general": set(), "detection": {"general"}, "segmentation": {"general"}},
+    "reporting": {"read": set(), "judge": {"read"}, "figures": {"read", "judge"}, "document": {"read", "figures"},
+                  "sections": {"read", "judge", "figures", "document"},
+                  "pages": {"read", "judge", "figures", "document", "sections"}},
+}
 THIRD_PARTY = {
-    "hydra": {"config", "wrong_command", "sweep"}, "omegaconf": {"config", "wrong_command"},
+    "hydra": {"config", "cli"}, "omegaconf": {"config", "cli"},
     "mmdet": {"models", "benchmarks"}, "mmcv": {"models", "benchmarks"}, "mmengine": {"models", "benchmarks"},
-    "mmseg": {"models"}, "wandb": {"reporting"},
+    "mmseg": {"models"}, "wandb": {"trackers"},
     "pytorch_lightning": {"learners", "stages", "data"},
 }
-
 
 def imports(path: Path) -> Iterator[tuple[str, int]]:
     for node in ast.walk(ast.parse(path.read_text())):
@@ -63,6 +73,43 @@ def test_layers(path):
     assert not wrong
 
 
+def room(parts: tuple[str, ...]) -> str:
+    return parts[1].removesuffix(".py") if len(parts) > 1 else ""
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if layer(p) in ROOMS], ids=lambda p: str(p.relative_to(ROOT)))
+def test_rooms_need_each_other_one_way(path):
+    floor, mine = layer(path), room(path.relative_to(ROOT / "al_lab").parts)
+    if mine not in ROOMS[floor]:
+        return  # a loose module: whoever may import it is decided by its floor
+    theirs = [(parts[2], line) for name, line in imports(path) if (parts := name.split("."))[:2] == ["al_lab", floor] and len(parts) > 2]
+    wrong = [f"line {line}: {mine} imports {other}" for other, line in theirs if other in ROOMS[floor] and other not in ROOMS[floor][mine] | {mine}]
+    assert not wrong
+
+
+def test_every_room_has_its_rule():
+    for floor, rooms in ROOMS.items():
+        assert {p.name for p in (ROOT / "al_lab" / floor).iterdir() if (p / "__init__.py").is_file()} == set(rooms)
+
+
+def test_no_room_is_crowded():
+    rooms = {p.parent for p in FILES}
+    assert {str(r): n for r in rooms if (n := len([p for p in r.glob("*.py") if p.name != "__init__.py"])) > 14} == {}
+
+
+def modules_needed(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text())
+    return {f"{name}.{alias}" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module
+            for name in [node.module] for alias in ["", *(a.name for a in node.names)]}
+
+
+def test_no_two_modules_need_each_other():
+    """Not for types either: what two files need of each other belongs into a third."""
+    names = {".".join(p.relative_to(ROOT).with_suffix("").parts): p for p in FILES}
+    needs = {name: {n.rstrip(".") for n in modules_needed(path)} & set(names) for name, path in names.items()}
+    assert [(a, b) for a in needs for b in needs[a] if a < b and a in needs[b]] == []
+
+
 def test_every_layer_has_its_rule():
     assert {layer(p) for p in FILES} <= set(LAYERS) | EVERYTHING | {"__init__"}
 
@@ -72,7 +119,7 @@ def test_there_is_no_junk_drawer():
 
 
 # Who may call ``dataset.truth``: the oracle (pool), evaluation (test images only), and the checks of a dataset by its owner.
-TRUTH = {"core/oracle.py", "stages/evaluate.py", "stages/jobs.py", "data/verify.py", "data/label_folder.py"}
+TRUTH = {"core/oracle.py", "stages/evaluate.py", "stages/jobs.py", "data/verify.py", "labeling/folder.py"}
 
 
 def test_only_the_oracle_reads_the_truth():

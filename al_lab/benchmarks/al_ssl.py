@@ -67,15 +67,15 @@ def _acquisition(network: Any, images: Tensor, repeats: int) -> Iterator[Row]:
 
 
 def _forward(network: Any, images: Tensor) -> Any:
-    from al_lab.models.flip import together
+    from al_lab.models.detectors.flip import together
 
     return together(network, images, images.flip(-1))
 
 
 def _ours(network: Any, heads: Any, num: int) -> list[tuple[float, float]]:
-    from al_lab.models.flip import FlipRule
-    from al_lab.models.postprocess import at_least, decode_batch
-    from al_lab.strategies.al_ssl import image_facts
+    from al_lab.models.detectors.flip import FlipRule
+    from al_lab.models.detectors.postprocess import at_least, decode_batch
+    from al_lab.strategies.detection.al_ssl import image_facts
 
     sizes = [_SIZE_HW] * num
     pairs = FlipRule(_COUNT, _NMS).compare(network, *heads, sizes, torch.full((num, 2), 300))
@@ -125,7 +125,7 @@ def _suppress_one_by_one(boxes: Tensor, confidence: Tensor, names: Tensor) -> li
 
 def _training_step(network: Any, images: Tensor, repeats: int) -> Row:
     """Consistency of one batch, forward and backward: one pass over both views and selected rows only, or two passes and whole tensors."""
-    from al_lab.models.flip import together
+    from al_lab.models.detectors.flip import together
     from al_lab.objectives.csd import CSD
 
     objective = CSD()

@@ -14,15 +14,15 @@ from al_lab.acquisition.density_greedy import density_greedy
 from al_lab.acquisition.source_filter import coverage_density, sample_bilinear
 from al_lab.acquisition.tiles import spatial_order
 from al_lab.benchmarks.measure import Row, best_of
-from al_lab.campaign import run_campaign
-from al_lab.config import compose
+from al_lab.campaign.loop import run_campaign
+from al_lab.config.load import compose
 from al_lab.core.rng import Rng
 from al_lab.core.strategy import ProposeContext
 from al_lab.core.types import DenseView
-from al_lab.data.streets import Streets
+from al_lab.data.generated.streets import Streets
 from al_lab.learners.build import build_learner
-from al_lab.strategies._filtered import FilteredGreedy
-from al_lab.strategies.density import Density
+from al_lab.strategies.general._filtered import FilteredGreedy
+from al_lab.strategies.segmentation.density import Density
 
 DIM = 64
 # Of the image, of the network's input (features at stride 4 of it have the size of DeepLab's at stride 8 of 640 x 1280), budget, alpha.

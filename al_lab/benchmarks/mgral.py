@@ -14,9 +14,9 @@ from torch import Tensor
 from al_lab.acquisition import plackett_luce
 from al_lab.benchmarks.measure import Row, best_of
 from al_lab.core.rng import Rng
-from al_lab.strategies._mgral.agent import Agent
-from al_lab.strategies._mgral.reinforce import Reinforce, ReinforceSettings
-from al_lab.strategies._mgral.table import Table, TableSettings, estimate
+from al_lab.strategies.detection._mgral.agent import Agent
+from al_lab.strategies.detection._mgral.reinforce import Reinforce, ReinforceSettings
+from al_lab.strategies.detection._mgral.table import Table, TableSettings, estimate
 
 VOC = (15_551, 256, 1000, 200)  # images, features, budget, records
 COCO = (115_000, 256, 2345, 30)

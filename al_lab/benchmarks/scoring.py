@@ -23,7 +23,7 @@ _YAML = Path(__file__).parents[2] / "conf" / "detector" / "ssd300_voc.yaml"
 
 def ssd300(images: Tensor) -> Any:
     """Return SSD300-VGG16 (20 classes) without pretrained weights, but with as many candidates an image as a trained one has."""
-    from al_lab.models.mmdet_network import MMDetNetwork
+    from al_lab.models.mm.mmdet_network import MMDetNetwork
 
     config = yaml.safe_load(_YAML.read_text())
     model = config["model"] | {"test_cfg": {"nms_pre": 1000, "nms": {"type": "nms", "iou_threshold": 0.45}, "min_bbox_size": 0, "score_thr": 0.01,
@@ -55,7 +55,7 @@ def run(full: bool = False, batch: int = 8) -> Iterator[Row]:
     if not importlib.util.find_spec("mmdet"):
         log.warning("mmdet is not installed: no comparison with its predict")
         return
-    from al_lab.models.postprocess import decode_batch
+    from al_lab.models.detectors.postprocess import decode_batch
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -10,7 +10,7 @@ from al_lab.core.boxes import pair_iou
 from al_lab.core.errors import DataError, explain
 from al_lab.core.files import read_json, write_json
 from al_lab.core.pool import file_stem, save_region
-from al_lab.core.purchase import Purchase, write_labels, write_pixel_labels
+from al_lab.core.record.purchase import Purchase, write_labels, write_pixel_labels
 from al_lab.core.types import Annotation, Detections, Query, Region
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from al_lab.core.errors import DataError, explain
-from al_lab.data.voc_file import safe_name
+from al_lab.data.formats.voc import safe_name
 
 log = logging.getLogger(__name__)
 

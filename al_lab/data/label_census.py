@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from al_lab.data.dataset import Finding
-from al_lab.data.dense_transforms import VOID
+from al_lab.data.datasets.dataset import Finding
+from al_lab.data.transforms.dense import VOID
 
 _NEARLY_VOID = 0.95  # more void than this in one image is hardly meant
 

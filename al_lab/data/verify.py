@@ -10,9 +10,9 @@ import numpy as np
 
 from al_lab.core.errors import DataError
 from al_lab.core.types import Annotation
-from al_lab.data.dataset import Dataset, Finding
-from al_lab.data.dense_transforms import VOID
-from al_lab.data.segmentation import SOURCE_PREFIX, SegmentationDataset
+from al_lab.data.datasets.dataset import Dataset, Finding
+from al_lab.data.datasets.segmentation import SOURCE_PREFIX, SegmentationDataset
+from al_lab.data.transforms.dense import VOID
 
 _ORDER = {"error": 0, "warning": 1, "info": 2}
 _SMALL_PX, _MEDIUM_PX = 32.0, 96.0  # COCO's limits of small and medium objects, side of the square of equal area

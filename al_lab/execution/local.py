@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from al_lab.core.errors import ConfigError, explain
-from al_lab.execution.gang import GRACE_S, Attempt, Gang
 from al_lab.execution.job import Executor, Failure, Job, Progress, attempt, log_tail, output_to, read_result
 from al_lab.execution.machine import cpu_count, visible_gpus, worker_environment
+from al_lab.execution.process_group import GRACE_S, Attempt, Gang
 
 log = logging.getLogger(__name__)
 

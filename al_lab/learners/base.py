@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from al_lab.core.errors import ConfigError, did_you_mean, explain
-from al_lab.core.predictions import load_predictions
+from al_lab.core.record.predictions import load_predictions
 from al_lab.core.types import Annotation, DenseView, ImageView
 
 Start = Literal["scratch", "weights", "continue"]
@@ -20,12 +20,12 @@ class FitTask:
 
     Attributes:
         labeled: ids whose bought labels lie in ``labels_dir``; of some images perhaps only a few pixels.
-        labels_dir: run folder that `al_lab.core.labels.read_labels` reads.
+        labels_dir: run folder that `al_lab.core.record.labels.read_labels` reads.
         checkpoint: where the result goes, atomically.
         scratch_dir: where the unfinished training lives (``last.ckpt``, ``train_log.csv``).
         seed: decides initial weights, batch order and augmentation; 0 is a seed.
         unlabeled: ids an objective may train on without labels.
-        pseudo: boxes a model found in some of the unlabeled images (`al_lab.core.predictions`), for objectives that train on them.
+        pseudo: boxes a model found in some of the unlabeled images (`al_lab.core.record.predictions`), for objectives that train on them.
         start: ``scratch`` | ``weights`` (of ``init_checkpoint``, fresh optimizer) | ``continue`` (weights, optimizer,
             schedule and step of ``init_checkpoint``). The first cycle has nothing to go on from: it is ``scratch``, or ``weights`` of
             ``trainer.init``.

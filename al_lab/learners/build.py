@@ -6,13 +6,13 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from al_lab.config import build
+from al_lab.config.load import build
 from al_lab.core.errors import ConfigError, explain
 from al_lab.learners.base import Learner
 from al_lab.learners.detection import DetectionLearner
 from al_lab.learners.segmentation import SegmentationLearner
-from al_lab.models.network import DetectorNetwork
-from al_lab.models.segmenter import SegmenterNetwork
+from al_lab.models.detectors.network import DetectorNetwork
+from al_lab.models.segmenters.segmenter import SegmenterNetwork
 
 
 def build_learner(config: Mapping[str, Any], dataset: Any) -> Learner:

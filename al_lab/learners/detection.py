@@ -8,17 +8,17 @@ from typing import Any
 import torch
 
 from al_lab.core.errors import ConfigError, DataError, explain
-from al_lab.core.labels import read_labels
+from al_lab.core.record.labels import read_labels
 from al_lab.core.types import Annotation, ImageView
-from al_lab.data.batch import Batch
-from al_lab.data.datamodule import predict_batches, train_batches
+from al_lab.data.loading.batch import Batch
+from al_lab.data.loading.datamodule import predict_batches, train_batches
 from al_lab.learners.base import FitTask, read_pseudo
 from al_lab.learners.module import FitModule
 from al_lab.learners.network import NetworkLearner
 from al_lab.learners.trainer import Ranks, autocast, this_device, worker_errors
-from al_lab.models.flip import FlipRule, together
-from al_lab.models.network import DetectorNetwork, Postprocess
-from al_lab.models.postprocess import at_least, decode_batch
+from al_lab.models.detectors.flip import FlipRule, together
+from al_lab.models.detectors.network import DetectorNetwork, Postprocess
+from al_lab.models.detectors.postprocess import at_least, decode_batch
 
 
 class DetectionLearner(NetworkLearner[Mapping[str, Annotation]]):

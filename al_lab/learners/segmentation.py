@@ -8,12 +8,12 @@ from torch import Tensor
 
 from al_lab.core.errors import ConfigError, did_you_mean, explain
 from al_lab.core.types import DenseView
-from al_lab.data.dense_batch import BoughtPixels, DenseBatch, dense_predict_batches, dense_train_batches
+from al_lab.data.loading.dense_batch import BoughtPixels, DenseBatch, dense_predict_batches, dense_train_batches
 from al_lab.learners.base import FitTask
 from al_lab.learners.module import FitModule
 from al_lab.learners.network import NetworkLearner
 from al_lab.learners.trainer import Ranks, autocast, this_device, worker_errors
-from al_lab.models.segmenter import SegmenterNetwork, upsample
+from al_lab.models.segmenters.segmenter import SegmenterNetwork, upsample
 from al_lab.objectives.adaptation import reconstruction_error
 
 _OPTIONS = ("flip",)

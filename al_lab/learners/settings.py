@@ -44,7 +44,7 @@ class TrainSettings:
             queries goes to its last one. 0 queries before the first step.
         precision: 32 | 16-mixed | bf16-mixed.
         grad_clip: largest 2-norm of all gradients together; None: no clipping.
-        augmentation: a transform of al_lab.data.transforms; None: the plain resize.
+        augmentation: a transform of al_lab.data.transforms.detection; None: the plain resize.
     """
 
     batch_size: int

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from al_lab.core.errors import ConfigError, explain
-from al_lab.models.density_branch import DensityBranch
-from al_lab.models.segmenter import SegmenterNetwork, upsample
+from al_lab.models.segmenters.density_branch import DensityBranch
+from al_lab.models.segmenters.segmenter import SegmenterNetwork, upsample
 from al_lab.objectives.adaptation import (
     CONSISTENCY_WEIGHT,
     NEGATIVE_WEIGHT,

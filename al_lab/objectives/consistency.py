@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from al_lab.acquisition.divergence import distribution, jensen_shannon, symmetric_kl
-from al_lab.models.network import DetectorNetwork
+from al_lab.models.detectors.network import DetectorNetwork
 from al_lab.objectives.reduce import global_positives
 
 EPS = 1e-7  # added to every probability before its logarithm (CSD's, ISD's and AL-SSL's code)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from al_lab.core.errors import ConfigError, did_you_mean, explain
-from al_lab.models.flip import together
-from al_lab.models.network import DetectorNetwork, HeadOutput
+from al_lab.models.detectors.flip import together
+from al_lab.models.detectors.network import DetectorNetwork, HeadOutput
 from al_lab.objectives.consistency import (
     BoxResidual,
     Distance,

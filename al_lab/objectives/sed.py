@@ -12,10 +12,10 @@ import torchvision
 from torch import Tensor, distributed
 
 from al_lab.core.rng import Rng
-from al_lab.data.batch import Kind
-from al_lab.data.strong import StrongView
-from al_lab.models.network import DetectorNetwork, HeadOutput
-from al_lab.models.scale import ScalePairs, halve, same_anchors, scale_pairs
+from al_lab.data.loading.batch import Kind
+from al_lab.data.transforms.strong import StrongView
+from al_lab.models.detectors.network import DetectorNetwork, HeadOutput
+from al_lab.models.detectors.scale import ScalePairs, halve, same_anchors, scale_pairs
 from al_lab.objectives.csd import PseudoLoss, check_choice, check_range
 from al_lab.objectives.ramp import Ramp
 from al_lab.objectives.reduce import global_positives
@@ -82,7 +82,7 @@ class SED(Supervised):
     yes/no question, background is no class, so both kinds of heads have one formula. (8) The gradient of |p_T - p_S|^gamma is kept.
     (9) Images with pseudo-labels (tau, pl_loss as in `CSD`) are unlabeled images too: their strong view enters L_sup. (10) A network of fixed
     input can't take a half-size image: it gets it in a corner of its input; where levels do not double exactly (SSD), pairs of anchors
-    count if one would match the other as a box (`al_lab.models.scale`), and boxes are compared decoded. (11) Anchors in padding don't count.
+    count if one would match the other as a box (`al_lab.models.detectors.scale`), and boxes are compared decoded. (11) Anchors in padding don't count.
     (12) The strong view's colors are changed at full size, then the image is halved.
 
     Args:

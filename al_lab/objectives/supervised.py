@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from al_lab.core.errors import ConfigError, explain
-from al_lab.data.batch import Kind
-from al_lab.models.boxes import BACKGROUND, match, pad_boxes
-from al_lab.models.network import DetectorNetwork, HeadOutput
+from al_lab.data.loading.batch import Kind
+from al_lab.models.detectors.boxes import BACKGROUND, match, pad_boxes
+from al_lab.models.detectors.network import DetectorNetwork, HeadOutput
 from al_lab.objectives.reduce import global_positives
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from al_lab.acquisition.source_filter import BETA, TAU, coverage_density
-from al_lab.config import build
+from al_lab.config.load import build
 from al_lab.core.files import atomic_path, read_json, write_json
-from al_lab.core.labels import read_bought_pixels
 from al_lab.core.pool import INITIAL, purchase_dir
+from al_lab.core.record.labels import read_bought_pixels
 from al_lab.core.rng import Rng
 from al_lab.core.stage import Stage, StageContext
 from al_lab.core.types import DenseView

@@ -7,8 +7,8 @@ from al_lab.core.errors import ConfigError, DataError, explain
 from al_lab.core.files import read_json, write_json
 from al_lab.core.oracle import Oracle, SimulatedOracle
 from al_lab.core.pool import INITIAL, Pool, purchase_dir
-from al_lab.core.predictions import load_predictions, save_predictions
-from al_lab.core.purchase import Purchase, publish_selections, read_queries, write_queries
+from al_lab.core.record.predictions import load_predictions, save_predictions
+from al_lab.core.record.purchase import Purchase, publish_selections, read_queries, write_queries
 from al_lab.core.rng import Rng
 from al_lab.core.stage import Stage, StageContext
 from al_lab.core.types import Query

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from al_lab.core.files import write_json, write_text
-from al_lab.core.predictions import load_predictions, save_predictions
+from al_lab.core.record.predictions import load_predictions, save_predictions
 from al_lab.core.stage import Stage, StageContext
 from al_lab.metrics.build import build_metrics
 from al_lab.metrics.miou import miou_from_confusion

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from al_lab.acquisition.pseudo import pseudo_labels
-from al_lab.config import build, load_config
+from al_lab.config.load import build, load_config
 from al_lab.core.budget import Budget
 from al_lab.core.files import atomic_path, read_json
-from al_lab.core.labels import read_labels
 from al_lab.core.pool import Pool
-from al_lab.core.predictions import save_predictions
+from al_lab.core.record.labels import read_labels
+from al_lab.core.record.predictions import save_predictions
 from al_lab.core.rng import Rng
 from al_lab.core.strategy import ProposeContext, Strategy
 from al_lab.core.types import Candidates, DenseView, ImageView

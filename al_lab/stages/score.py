@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from al_lab.core.predictions import load_predictions, save_predictions
+from al_lab.core.record.predictions import load_predictions, save_predictions
 from al_lab.core.stage import Stage, StageContext
 from al_lab.core.types import Candidates, DenseView, ImageView
 from al_lab.stages.jobs import propose, pseudo_path

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from al_lab.core.errors import ConfigError, explain
-from al_lab.core.purchase import write_queries
+from al_lab.core.record.purchase import write_queries
 from al_lab.core.stage import Stage, StageContext
 from al_lab.core.types import Candidates
 

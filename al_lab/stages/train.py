@@ -8,11 +8,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from al_lab.config import build
+from al_lab.config.load import build
 from al_lab.core.errors import ConfigError, explain
 from al_lab.core.files import atomic_path, read_json, sha256, write_json
-from al_lab.core.labels import pixel_labels_hash, read_labels
 from al_lab.core.pool import purchase_dir
+from al_lab.core.record.labels import pixel_labels_hash, read_labels
 from al_lab.core.rng import rng_for
 from al_lab.core.stage import Stage, StageContext
 from al_lab.execution.job import Job

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from al_lab.core.errors import DataError
-from al_lab.core.predictions import load_predictions, save_predictions
+from al_lab.core.record.predictions import load_predictions, save_predictions
 from al_lab.core.types import Annotation, Candidates, Detections
 
 

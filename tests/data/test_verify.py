@@ -1,5 +1,5 @@
-from al_lab.data.dataset import Finding
-from al_lab.data.folder import VOCFolder
+from al_lab.data.datasets.dataset import Finding
+from al_lab.data.datasets.voc_folder import VOCFolder
 from al_lab.data.verify import format_findings, format_statistics, statistics
 
 

@@ -11,13 +11,13 @@ import torch
 
 from al_lab.core.errors import DataError
 from al_lab.core.pool import INITIAL, purchase_dir
-from al_lab.core.purchase import write_labels
+from al_lab.core.record.purchase import write_labels
 from al_lab.core.rng import Rng
 from al_lab.core.types import Annotation
 from al_lab.learners.base import FitTask
 from al_lab.learners.detection import DetectionLearner
 from al_lab.learners.settings import TrainSettings
-from al_lab.models.tiny import TinyDetector
+from al_lab.models.detectors.tiny import TinyDetector
 from al_lab.objectives.supervised import Supervised
 
 

@@ -5,13 +5,13 @@ import sys
 from pathlib import Path
 
 from al_lab.core.pool import INITIAL
-from al_lab.data.transforms import SSDAugmentation
+from al_lab.data.transforms.detection import SSDAugmentation
 from al_lab.learners.base import FitTask
 from al_lab.learners.detection import DetectionLearner
 from al_lab.learners.segmentation import SegmentationLearner
 from al_lab.learners.settings import TrainSettings
-from al_lab.models.tiny import TinyDetector
-from al_lab.models.tiny_segmenter import TinySegmenter
+from al_lab.models.detectors.tiny import TinyDetector
+from al_lab.models.segmenters.tiny import TinySegmenter
 from al_lab.objectives.adapt import Adaptation
 from al_lab.objectives.isd import ISD
 from al_lab.objectives.sed import SED

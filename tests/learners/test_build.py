@@ -35,10 +35,10 @@ class ForeignLearner:
 def config(**changes: Any) -> dict[str, Any]:
     """Return the part of a resolved configuration that a learner is made of."""
     return {
-        "detector": {"_target_": "al_lab.models.tiny.TinyDetector", "input_px": 32, "widths": [8, 8, 16, 16, 16]},
+        "detector": {"_target_": "al_lab.models.detectors.tiny.TinyDetector", "input_px": 32, "widths": [8, 8, 16, 16, 16]},
         "objective": {"_target_": "al_lab.objectives.supervised.Supervised"},
         "trainer": {"_target_": "al_lab.learners.settings.TrainSettings", "batch_size": 2, "max_iters": 1,
-                    "augmentation": {"_target_": "al_lab.data.transforms.FlipAugmentation"}},
+                    "augmentation": {"_target_": "al_lab.data.transforms.detection.FlipAugmentation"}},
         "runtime": {"predict_batch": 3, "checkpoint_minutes": 5, "num_workers": 0, "outputs_dir": "x"},
     } | changes
 

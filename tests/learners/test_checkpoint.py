@@ -8,7 +8,7 @@ import torch
 
 from al_lab.core.errors import WeightsError
 from al_lab.learners.checkpoint import load_checkpoint, load_weights, read_last, save_checkpoint
-from al_lab.models.tiny import TinyDetector
+from al_lab.models.detectors.tiny import TinyDetector
 
 STATE = {"state_dict": {"w": torch.arange(3.0)}, "objective": {}, "optimizer": {"state": {}, "param_groups": []},
          "schedule": {"total_steps": 5, "milestones": (2, 3)}, "step": 2, "precision": {}, "meta": {"fingerprint": "f", "loss": 0.5}}

@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from al_lab.core.errors import ConfigError, DataError, DivergedError, WeightsError
-from al_lab.core.predictions import save_predictions
+from al_lab.core.record.predictions import save_predictions
 from al_lab.core.types import Annotation, Detections
-from al_lab.data.transforms import InputSpec, plain
+from al_lab.data.transforms.detection import InputSpec, plain
 from al_lab.learners.base import FitTask
 from al_lab.learners.checkpoint import load_checkpoint
-from al_lab.models.network import Postprocess
-from al_lab.models.postprocess import decode_batch
+from al_lab.models.detectors.network import Postprocess
+from al_lab.models.detectors.postprocess import decode_batch
 from al_lab.objectives.csd import CSD
 from al_lab.objectives.isd import ISD
 from al_lab.objectives.sed import SED

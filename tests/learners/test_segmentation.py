@@ -13,15 +13,15 @@ from omegaconf import OmegaConf
 
 from al_lab.core.errors import ConfigError, DataError
 from al_lab.core.pool import INITIAL
-from al_lab.data.dense_batch import dense_predict_batches
+from al_lab.data.loading.dense_batch import dense_predict_batches
 from al_lab.learners.base import FitTask
 from al_lab.learners.build import build_learner
 from al_lab.learners.checkpoint import load_checkpoint
 from al_lab.learners.module import FitModule
 from al_lab.learners.segmentation import SegmentationLearner
 from al_lab.learners.settings import TrainSettings
-from al_lab.models.segmenter import upsample
-from al_lab.models.tiny_segmenter import TinySegmenter
+from al_lab.models.segmenters.segmenter import upsample
+from al_lab.models.segmenters.tiny import TinySegmenter
 from al_lab.objectives.adapt import Adaptation
 from tests.patches import Patches, buy
 
@@ -280,7 +280,7 @@ def test_views_name_what_is_wrong(trained: Make, learner: Make, task: Make) -> N
 
 
 def config(**changes: Any) -> dict[str, Any]:
-    return {"segmenter": {"_target_": "al_lab.models.tiny_segmenter.TinySegmenter", "widths": [8, 8, 16]},
+    return {"segmenter": {"_target_": "al_lab.models.segmenters.tiny.TinySegmenter", "widths": [8, 8, 16]},
             "objective": {"_target_": "al_lab.objectives.adapt.Adaptation", "margin": 0, "aux": 0, "density": 0},
             "trainer": {"_target_": "al_lab.learners.settings.TrainSettings", "batch_size": 4, "max_iters": 1},
             "runtime": {"predict_batch": 3, "num_workers": 0}} | changes
@@ -290,5 +290,5 @@ def test_a_segmenter_gets_a_learner(patches: Patches, task: Make) -> None:
     one = build_learner(config(), patches)
     assert isinstance(one, SegmentationLearner)
     assert one.fit(task())["steps"] == 1
-    with pytest.raises(ConfigError, match="config.segmenter: expected a SegmenterNetwork, or a class with fit and views, got al_lab.models.tiny"):
-        build_learner(config(segmenter={"_target_": "al_lab.models.tiny.TinyDetector"}), patches)
+    with pytest.raises(ConfigError, match="config.segmenter: expected a SegmenterNetwork, or a class with fit and views, got al_lab.models.detectors.tiny"):
+        build_learner(config(segmenter={"_target_": "al_lab.models.detectors.tiny.TinyDetector"}), patches)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from al_lab.core.errors import ConfigError
-from al_lab.data.domains import SHARED_16
+from al_lab.data.datasets.domains import SHARED_16
 from al_lab.metrics.miou import check_metrics, confusion_matrix, miou_from_confusion
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from al_lab.core.errors import WeightsError
-from al_lab.models.squeeze import SqueezeDetector
+from al_lab.models.detectors.squeeze import SqueezeDetector
 from al_lab.models.weights import fit, load_pretrained, read_weights
 
 VGG = (3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)

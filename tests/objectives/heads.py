@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from al_lab.models.network import DetectorNetwork, HeadOutput
+from al_lab.models.detectors.network import DetectorNetwork, HeadOutput
 
 
 class Row(DetectorNetwork):

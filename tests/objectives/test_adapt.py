@@ -8,8 +8,8 @@ import torch.multiprocessing as mp
 import yaml
 
 from al_lab.core.errors import ConfigError
-from al_lab.models.segmenter import upsample
-from al_lab.models.tiny_segmenter import TinySegmenter
+from al_lab.models.segmenters.segmenter import upsample
+from al_lab.models.segmenters.tiny import TinySegmenter
 from al_lab.objectives import adaptation as A
 from al_lab.objectives.adapt import Adaptation
 

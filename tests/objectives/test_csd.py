@@ -5,15 +5,15 @@ import torch
 from torch import Tensor, nn
 
 from al_lab.core.errors import ConfigError
-from al_lab.data.batch import Batch, Kind
-from al_lab.models.flip import FlipRule, together
-from al_lab.models.network import DetectorNetwork, HeadOutput, flatten_maps
-from al_lab.models.priors import even_priors
-from al_lab.models.tiny import TinyDetector
+from al_lab.data.loading.batch import Batch, Kind
+from al_lab.models.detectors.flip import FlipRule, together
+from al_lab.models.detectors.network import DetectorNetwork, HeadOutput, flatten_maps
+from al_lab.models.detectors.priors import even_priors
+from al_lab.models.detectors.tiny import TinyDetector
 from al_lab.objectives.consistency import foreground, mirror_residual
 from al_lab.objectives.csd import CSD
 from al_lab.objectives.supervised import Supervised, Terms
-from al_lab.strategies.al_ssl import image_facts
+from al_lab.strategies.detection.al_ssl import image_facts
 from tests.objectives.heads import Row
 
 L1 = [0.5, -0.2, 0.1, 0.3], [-0.4, -0.1, 0.2, 0.3]

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from al_lab.core.errors import ConfigError
 from al_lab.core.rng import Rng
-from al_lab.data.batch import Kind
+from al_lab.data.loading.batch import Kind
 from al_lab.learners.module import FitModule
 from al_lab.learners.settings import TrainSettings
-from al_lab.models.network import DetectorNetwork, HeadOutput, flatten_maps
-from al_lab.models.priors import even_priors
-from al_lab.models.scale import same_anchors
-from al_lab.models.tiny import TinyDetector
+from al_lab.models.detectors.network import DetectorNetwork, HeadOutput, flatten_maps
+from al_lab.models.detectors.priors import even_priors
+from al_lab.models.detectors.scale import same_anchors
+from al_lab.models.detectors.tiny import TinyDetector
 from al_lab.objectives.sed import SED, Target, draw_seed, log_probs
 from al_lab.objectives.supervised import Supervised
 from tests.models.conftest import RETINA_R18
@@ -144,7 +144,7 @@ def test_a_detector_that_commutes_with_scaling_costs_nothing(activation, resize,
 
 
 def retina() -> DetectorNetwork:
-    from al_lab.models.mmdet_network import MMDetNetwork
+    from al_lab.models.mm.mmdet_network import MMDetNetwork
 
     torch.manual_seed(0)
     return MMDetNetwork(3, RETINA_R18, (64, 96), resize="keep_ratio").train()

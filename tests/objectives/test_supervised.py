@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from al_lab.core.errors import ConfigError
-from al_lab.data.batch import Batch
-from al_lab.models.boxes import BACKGROUND, IGNORED
-from al_lab.models.tiny import TinyDetector
+from al_lab.data.loading.batch import Batch
+from al_lab.models.detectors.boxes import BACKGROUND, IGNORED
+from al_lab.models.detectors.tiny import TinyDetector
 from al_lab.objectives.supervised import (
     Supervised,
     Targets,

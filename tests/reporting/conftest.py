@@ -13,10 +13,10 @@ from PIL import Image, ImageDraw
 
 from al_lab.core.budget import Allowance
 from al_lab.core.files import write_json
-from al_lab.core.ledger import Ledger
 from al_lab.core.pool import INITIAL, Pool, purchase_dir
-from al_lab.core.predictions import save_predictions
-from al_lab.core.purchase import publish_selections, write_labels, write_queries
+from al_lab.core.record.ledger import Ledger
+from al_lab.core.record.predictions import save_predictions
+from al_lab.core.record.purchase import publish_selections, write_labels, write_queries
 from al_lab.core.types import Annotation, Candidates, Detections, Query
 
 CLASSES = ("circle", "square", "star", "cross & <bar>")
@@ -54,8 +54,8 @@ class Maker:
 
     def config(self, strategy: str, seed: int, cycles: int, initial: int | float, **changes) -> dict:
         config = {
-            "protocol": "mgral", "dataset": {"_target_": "al_lab.data.shapes.Shapes", "name": "shapes", "root": str(self.root / "data")},
-            "detector": {"_target_": "al_lab.models.tiny.TinyDetector", "width": 24},
+            "protocol": "mgral", "dataset": {"_target_": "al_lab.data.generated.shapes.Shapes", "name": "shapes", "root": str(self.root / "data")},
+            "detector": {"_target_": "al_lab.models.detectors.tiny.TinyDetector", "width": 24},
             "objective": {"_target_": "al_lab.objectives.supervised.Supervised"},
             "strategy": {"_target_": f"al_lab.strategies.{strategy}.{strategy}"},
             "budget": {"_target_": "al_lab.core.budget.Budget", "unit": "image", "initial": initial, "per_cycle": 20, "cycles": cycles},

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from al_lab.campaign import run_campaign
+from al_lab.campaign.loop import run_campaign
 from al_lab.core.oracle import Oracle
 from al_lab.core.pool import load_mask
 from al_lab.metrics.coverage import coverage
 from tests.stubs import FakeSegmenter, StubDense, stub_config
 
-RANDOM = {"_target_": "al_lab.strategies.random.Random"}
-DENSITY = {"_target_": "al_lab.strategies.density.Density"}
+RANDOM = {"_target_": "al_lab.strategies.general.random.Random"}
+DENSITY = {"_target_": "al_lab.strategies.segmentation.density.Density"}
 
 
 class BareSegmenter(FakeSegmenter):

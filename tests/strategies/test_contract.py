@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import yaml
 
-from al_lab.campaign import run_campaign
-from al_lab.config import build
+from al_lab.campaign.loop import run_campaign
+from al_lab.config.load import build
 from al_lab.core.budget import Allowance
 from al_lab.core.pool import Pool
 from al_lab.core.rng import rng_for
@@ -167,7 +167,7 @@ def test_a_budget_larger_than_the_pool_buys_the_pool(case, tmp_path):
 
 def test_a_whole_campaign(case, tmp_path, monkeypatch):
     config, kind = case
-    monkeypatch.setattr("al_lab.publish._write_report", lambda run_dir: None)  # tested where it lives
+    monkeypatch.setattr("al_lab.campaign.publish._write_report", lambda run_dir: None)  # tested where it lives
     monkeypatch.setattr("os.fsync", lambda fd: None)
     result = run_campaign(stub_config(config, dense=kind in DENSE, unit=kind), tmp_path / "run")
     assert result["status"] == "finished"

@@ -1,0 +1,1 @@
+"""The loop over cycles and stages, and what is assembled for it."""

@@ -1,0 +1,216 @@
+"""The campaign: cycles of stages, each committed once, gone on with by the same command after any interruption."""
+
+import csv
+import io
+import json
+import logging
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from al_lab.campaign.assemble import check_values
+from al_lab.campaign.progress import Eta
+from al_lab.campaign.publish import Publisher, renew_report
+from al_lab.config.load import build, config_difference, load_config, save_config
+from al_lab.core.errors import AwaitingLabels, ResumeError, explain
+from al_lab.core.files import folder_lock, read_json, sha256, write_json, write_text
+from al_lab.core.pool import INITIAL, purchase_dir
+from al_lab.core.record.ledger import Ledger
+from al_lab.core.stage import Stage, StageContext
+from al_lab.stages.analyze import Analyze
+from al_lab.stages.annotate import Annotate, Initialize, load_pool
+from al_lab.stages.evaluate import Evaluate
+from al_lab.stages.score import Score
+from al_lab.stages.select import Select
+from al_lab.stages.train import Train
+
+log = logging.getLogger(__name__)
+
+_STANDARD: dict[str, type[Stage]] = {s.name: s for s in (Initialize, Train, Evaluate, Score, Select, Annotate)}
+
+
+def run_campaign(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
+    """Run a campaign, or go on with it.
+
+    Args:
+        config: resolved, as plain containers.
+        run_dir: the campaign's folder; it is the truth, and it alone decides what is left to do.
+
+    Returns:
+        ``{"status": "finished" | "already finished" | "awaiting", "run_dir", "message", **metrics of the last cycle}``.
+
+    Raises:
+        LabError: for everything a user can mend; what is committed stays.
+    """
+    run_dir = run_dir.absolute()
+    if config.get("restart") or not (run_dir / "ledger.jsonl").is_file():
+        check_values(config)
+    if config.get("restart"):
+        _set_aside(run_dir)
+    with folder_lock(run_dir), _log_file(run_dir):
+        ledger = Ledger(run_dir / "ledger.jsonl")
+        _adopt_config(config, run_dir, ledger)
+        _write_metrics(run_dir, ledger)  # a kill between a commit and this file leaves it one cycle behind
+        last = Ledger.key(int(config["budget"]["cycles"]), Analyze.name if Analyze.is_wanted(config) else "evaluate")
+        if last in ledger:
+            renew_report(run_dir)
+            return _outcome("already finished", run_dir, ledger)
+        ledger.verify(run_dir)
+        return _run(config, run_dir, ledger)
+
+
+def _run(config: dict[str, Any], run_dir: Path, ledger: Ledger) -> dict[str, Any]:
+    context = _build(config, run_dir)
+    publisher = Publisher(run_dir, config, context.dataset)
+    eta = Eta(ledger, _plan(context))
+    try:
+        with context.executor as executor:
+            executor.on_progress = eta.on_job_progress
+            for cycle, stage in _plan(context):
+                if Ledger.key(cycle, stage.name) in ledger:
+                    continue
+                context.cycle = cycle
+                # A killed `initialize` may have left its pool behind: it begins again with nothing labeled.
+                context.pool = load_pool(context.dataset.pool_ids, run_dir, INITIAL if stage.name == "initialize" else cycle)
+                _run_stage(stage, context, ledger, eta)
+                _write_metrics(run_dir, ledger)
+                publisher.stage_done(cycle, stage.name, ledger)
+    except AwaitingLabels as waiting:
+        return _outcome("awaiting", run_dir, ledger, str(waiting))
+    finally:
+        publisher.finish()
+    return _outcome("finished", run_dir, ledger)
+
+
+def _run_stage(stage: Stage, context: StageContext, ledger: Ledger, eta: Eta) -> None:
+    """Run one stage and commit it; a stage that dies in between runs again and overwrites its own files."""
+    cycles = context.budget.cycles
+    head = f"cycle {context.cycle:02d}/{cycles:02d} | {stage.name}"
+    log.info("%s | %d of %d labeled%s", head, len(context.pool.labeled()), len(context.pool), eta.sentence())
+    eta.begin(context.cycle, stage.name)
+    start = time.monotonic()
+    scalars = stage.run(context)
+    seconds = time.monotonic() - start
+    files = {str(p.relative_to(context.run_dir)): sha256(p) for p in stage.files(context)}
+    ledger.commit(context.cycle, stage.name, seconds=seconds, scalars=scalars, files=files)
+    shown = " ".join(f"{k}={v:.4g}" for k, v in list(scalars.items())[:6])
+    log.info("%s | done in %.1f s | %s", head, seconds, shown)
+
+
+def _plan(context: StageContext) -> list[tuple[int, Stage]]:
+    """Return every (cycle, stage) in order: cycle 0 begins with `initialize`, the last cycle ends with `evaluate` (and `analyze`)."""
+    last = [(context.budget.cycles, Analyze())] if Analyze.is_wanted(context.config) else []
+    return [*_stages(context.strategy, context.budget.cycles), *last]
+
+
+def _stages(strategy: Any, cycles: int) -> Iterator[tuple[int, Stage]]:
+    for cycle in range(cycles + 1):
+        names: list[str | Stage] = [*(["initialize"] if cycle == 0 else []), *strategy.stages()]
+        for item in names:
+            stage = _STANDARD[item]() if isinstance(item, str) else item
+            yield cycle, stage
+            if cycle == cycles and stage.name == "evaluate":
+                break
+
+
+def _build(config: dict[str, Any], run_dir: Path) -> StageContext:
+    """Build everything before the first stage, so that what is wrong is said now and not hours later."""
+    dataset = build(config["dataset"])
+    budget = build(config["budget"])
+    budget.check_against(len(dataset.pool_ids))
+    pool = load_pool(dataset.pool_ids, run_dir, 0)
+    return StageContext(run_dir=run_dir, cycle=0, pool=pool, config=config, dataset=dataset, strategy=build(config["strategy"]),
+                        budget=budget, oracle=build(config["oracle"]), executor=build(config["executor"]))
+
+
+def _adopt_config(config: dict[str, Any], run_dir: Path, ledger: Ledger) -> None:
+    """Write the configuration of a new run; refuse to go on with a run that was begun under another one.
+
+    Raises:
+        ResumeError: with the differences.
+    """
+    path = run_dir / "config.yaml"
+    if path.is_file() and ledger.entries:
+        differences = config_difference(load_config(run_dir), config)
+        if differences:
+            raise ResumeError(explain(expected="the configuration this run was started with", got="; ".join(differences[:8]), where=str(run_dir),
+                                      do="revert the change, give the new run a name=…, or use restart=true (it moves the old folder aside)"))
+    if not path.is_file() or load_config(run_dir) != config:
+        save_config(config, run_dir)
+    if not (run_dir / "environment.json").is_file():
+        write_json(run_dir / "environment.json", _environment())
+
+
+def _write_metrics(run_dir: Path, ledger: Ledger) -> None:
+    """Rewrite ``metrics.jsonl`` and ``metrics.csv`` from what is committed: one line a cycle that was evaluated."""
+    rows, spent = [], {"images": 0, "boxes": 0, "pixels": 0, "hours": 0.0}
+    cycle = 0
+    while Ledger.key(cycle, "evaluate") in ledger:
+        cost = read_json(purchase_dir(run_dir, cycle - 1 if cycle else INITIAL) / "cost.json")
+        spent = {k: v + cost[k] for k, v in spent.items()}
+        pool = read_json(purchase_dir(run_dir, cycle) / "pool.json")
+        rows.append({"cycle": cycle, "num_labeled": pool["num_labeled"], **{f"spent_{k}": v for k, v in spent.items()},
+                     **ledger.entries[Ledger.key(cycle, "evaluate")]["scalars"]})
+        cycle += 1
+    if rows:
+        write_text(run_dir / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        stream = io.StringIO()
+        writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(run_dir / "metrics.csv", stream.getvalue())
+
+
+def _outcome(status: str, run_dir: Path, ledger: Ledger, message: str = "") -> dict[str, Any]:
+    evaluated = [e for e in ledger.entries.values() if e["stage"] == "evaluate"]
+    metrics: Mapping[str, float] = evaluated[-1]["scalars"] if evaluated else {}
+    return {"status": status, "run_dir": str(run_dir), "message": message, **metrics}
+
+
+def _set_aside(run_dir: Path) -> None:
+    """Move the old folder out of the way; nothing that was bought is deleted."""
+    if not run_dir.is_dir():
+        return
+    with folder_lock(run_dir):
+        number = 1
+        while (target := run_dir.with_name(f"{run_dir.name}.before-restart-{number}")).exists():
+            number += 1
+        run_dir.rename(target)
+    log.info("restart=true: the old run is now %s", target)
+
+
+class _log_file:  # noqa: N801 - reads as a statement
+    """Copy the log into ``run.log`` while the campaign runs; opened after the lock, so that two runs never share it."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.path = run_dir / "run.log"
+
+    def __enter__(self) -> None:
+        self.handler = logging.FileHandler(self.path, encoding="utf-8")
+        self.handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s | %(message)s"))
+        logging.getLogger().addHandler(self.handler)
+        log.info("command: %s", shlex.join(sys.argv))
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger().removeHandler(self.handler)
+        self.handler.close()
+
+
+def _environment() -> dict[str, Any]:
+    """Describe the machine and the code, for whoever asks later where a number came from."""
+    try:
+        root = Path(__file__).resolve().parents[2]
+        git = ["git", "describe", "--always", "--dirty"]
+        commit = subprocess.run(git, cwd=root, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        commit = "unknown"
+    packages = {d.metadata["Name"]: d.version for d in metadata.distributions() if d.metadata["Name"]}
+    return {"python": platform.python_version(), "platform": platform.platform(), "cpus": os.cpu_count(), "commit": commit,
+            "command": shlex.join(sys.argv), "overrides": sys.argv[1:], "packages": dict(sorted(packages.items()))}

@@ -1,0 +1,84 @@
+"""Shows a campaign to the world while it runs: trackers and report. Nothing here can stop a campaign."""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from al_lab.config.load import build
+from al_lab.core.pool import purchase_dir
+from al_lab.core.record.ledger import Ledger
+from al_lab.core.record.purchase import read_queries
+
+log = logging.getLogger(__name__)
+
+_MAX_IMAGES = 50
+
+
+class Publisher:
+    """Mirrors committed stages to the trackers and renews ``report.html`` after each cycle."""
+
+    def __init__(self, run_dir: Path, config: dict[str, Any], dataset: Any) -> None:
+        self.run_dir, self.config, self.dataset = run_dir, config, dataset
+        self.tracker: Any = None
+        _safely("tracker", self._start)
+
+    def _start(self) -> None:
+        node = self.config.get("tracker")
+        if node:
+            self.tracker = build(node)
+            self.tracker.start(self.run_dir, self.config)
+
+    def stage_done(self, cycle: int, stage: str, ledger: Ledger) -> None:
+        """Publish a stage that was just committed."""
+        entry = ledger.entries[Ledger.key(cycle, stage)]
+        if self.tracker is not None:
+            _safely("tracker", lambda: self._track(cycle, stage, entry))
+        if stage == "evaluate":
+            renew_report(self.run_dir)
+
+    def finish(self) -> None:
+        """Write the report a last time and close the trackers."""
+        renew_report(self.run_dir)
+        if self.tracker is not None:
+            _safely("tracker", self.tracker.finish)
+
+    def _track(self, cycle: int, stage: str, entry: dict[str, Any]) -> None:
+        self.tracker.log_stage(entry["key"], entry["scalars"], entry["seconds"])
+        if stage == "evaluate":
+            rows = [json.loads(line) for line in (self.run_dir / "metrics.jsonl").read_text().splitlines()]
+            self.tracker.log_cycle(cycle, rows[cycle])
+        if stage == "annotate":
+            self.tracker.log_selection(cycle, self._selection(purchase_dir(self.run_dir, cycle)))
+
+    def _selection(self, folder: Path) -> list[dict[str, Any]]:
+        path = folder / "labels.jsonl"
+        labels = {row["id"]: row["annotation"] for row in map(json.loads, path.read_text().splitlines())} if path.is_file() else {}
+        rows = []
+        for query in read_queries(folder)[:_MAX_IMAGES]:
+            annotation = labels.get(query.sample_id, {})
+            rows.append({"id": query.sample_id, "utility": query.utility, "image": str(self.dataset.image_path(query.sample_id)),
+                         "boxes_xyxy": annotation.get("boxes_xyxy", []), "labels": annotation.get("labels", []),
+                         "classes": list(self.dataset.classes)})
+        return rows
+
+
+def renew_report(run_dir: Path) -> None:
+    """Write ``report.html`` unless it is newer than everything that is committed."""
+    report, ledger = run_dir / "report.html", run_dir / "ledger.jsonl"
+    if ledger.is_file() and not (report.is_file() and report.stat().st_mtime_ns > ledger.stat().st_mtime_ns):
+        _safely("report", lambda: _write_report(run_dir))
+
+
+def _write_report(run_dir: Path) -> None:
+    from al_lab.reporting.pages.run import write_report  # noqa: PLC0415 - matplotlib takes a second to import
+
+    write_report(run_dir)
+
+
+def _safely(what: str, action: Callable[[], Any]) -> None:
+    try:
+        action()
+    except Exception:  # a dashboard that is down must not cost a training
+        log.exception("the %s failed; the campaign goes on, its folder has everything", what)

@@ -1,0 +1,1 @@
+"""What a person types: the command, its mistakes, sweeps, the doctor."""

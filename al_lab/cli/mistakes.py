@@ -1,0 +1,82 @@
+"""From what a wrong command made Hydra raise to the one sentence its user can act on."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf.errors import OmegaConfBaseException
+
+from al_lab.config import checks
+from al_lab.config.load import CONF_DIR, RunConfig, compose
+from al_lab.core.errors import LabError, did_you_mean, explain
+
+# Hydra's flags that each say what a command does; it runs, or looks, once.
+_DEEDS = ("-m", "--multirun", "-r", "--run", "-c", "--cfg", "-i", "--info", "-sc", "--shell-completion")
+
+
+def readable(error: BaseException, arguments: Sequence[str] = ()) -> str | None:
+    """Return the sentence for an error in the command or of ours; None for anything else, which deserves its traceback.
+
+    Args:
+        error: what was raised while composing or running.
+        arguments: of the command line, to look up what could have been meant.
+    """
+    overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
+    if isinstance(error, LabError):
+        return str(error)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        options = [o for o in error.options or _options(group) if not o.startswith("_")]
+        return explain(expected=f"an option of {group}", got=repr(option), where=f"{group}={option}", do=did_you_mean(option, options))
+    if isinstance(error, ValueError) and "Config group override must be" in str(error):
+        key = next((o.partition("=")[0] for o in overrides if o.endswith("=null")), "group")
+        return explain(expected="an option's name", got="null", where=f"{key}=null", do=f"write ~{key} to have no {key} at all")
+    if not isinstance(error, HydraException | OmegaConfBaseException):
+        return _clash(error, arguments)
+    text = "\n".join(str(e) for e in (error, error.__cause__) if isinstance(e, HydraException | OmegaConfBaseException))
+    unknown = re.search(r"Could not override '([^']+)'", text) or re.search(r"full_key: (\S+)(?=[\s\S]*object_type=RunConfig)", text)
+    if unknown and ("not in" in text or "No match" in text):
+        key = unknown[1]
+        return explain(expected="a key of the configuration", got=repr(key), where="command line or recipe", do=_meant(key, overrides))
+    return text.strip()
+
+
+def _meant(key: str, overrides: Sequence[str]) -> str:
+    """Say which key could have been meant, from the configuration without the override that failed."""
+    rest = [o for o in overrides if o.partition("=")[0].lstrip("+~") != key]
+    try:
+        tree: Any = {**compose(rest), "experiment": None, "debug": None}
+        del tree["choices"]
+    except (HydraException, OmegaConfBaseException, LabError):
+        tree = {f.name: None for f in fields(RunConfig)}
+    *parents, last = key.split(".")
+    for parent in parents:
+        if not isinstance(tree, Mapping) or parent not in tree:
+            return did_you_mean(parent, tree if isinstance(tree, Mapping) else ())
+        tree = tree[parent]
+    if not isinstance(tree, Mapping):
+        return f"{'.'.join(parents)} has no keys"
+    target = tree.get("_target_")
+    accepted = checks.accepted_keys(target) if isinstance(target, str) else ()
+    if last in accepted:
+        return f"it is an argument of {target} that the yaml does not list: write +{key}=…"
+    return did_you_mean(last, [k for k in {*tree, *accepted} if not k.startswith("_")])
+
+
+def _options(group: str) -> list[str]:
+    return sorted(p.stem for p in (CONF_DIR / group).glob("*.yaml"))
+
+
+def _clash(error: BaseException, arguments: Sequence[str]) -> str | None:
+    """Return the sentence for flags of Hydra that exclude each other, which it answers with a bare ValueError."""
+    if not isinstance(error, ValueError):
+        return None
+    if "Only one of --run" in str(error):
+        given = [a for a in arguments if a.partition("=")[0] in _DEEDS]
+        return explain(expected=f"one of {', '.join(_DEEDS[1::2])}", got=" and ".join(given), where="command line",
+                       do="leave -m out to look at a configuration: --cfg job with one value for each key")
+    if "--resolve flag" in str(error):
+        return explain(expected="--cfg beside --resolve", got="none", where="command line", do="add --cfg job")
+    return None

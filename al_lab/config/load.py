@@ -1,0 +1,314 @@
+"""From a command line to one plain, checked configuration: schema, protocols, names, building objects."""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from al_lab.config import checks
+from al_lab.config.signatures import literal_of
+from al_lab.core.errors import ConfigError, LabError, ResumeError, explain
+from al_lab.core.files import write_text
+from al_lab.core.record.fingerprint import config_difference, fingerprint, run_folder, slug
+
+__all__ = ["RunConfig", "build", "check_targets", "choose", "check_sweep", "compose",
+           "config_difference", "fingerprint", "load_config", "prepare", "run_folder", "run_name", "save_config", "validate"]
+
+CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
+ABSENT = "-"  # what `choose` answers for "no option": there is no file of that name, and the entry is optional
+# Overrides that do not name a run: they are in its path already, describe the machine, or let it go on (more cycles).
+_NAMELESS = re.compile(r"(dataset|dataset\.(root|name)|strategy|seed|name|restart|budget\.cycles|oracle\..*"
+                       r"|(runtime|executor|tracker|hydra)([./].*)?)")
+check_targets = checks.check_targets
+
+
+@dataclass
+class RunConfig:
+    """Types of the root: a misspelt key fails, in a recipe too. Values are in conf/."""
+
+    protocol: Any = MISSING
+    dataset: dict[str, Any] = MISSING
+    detector: dict[str, Any] | None = None
+    segmenter: dict[str, Any] | None = None
+    objective: dict[str, Any] | None = None
+    strategy: dict[str, Any] = MISSING
+    budget: dict[str, Any] | None = None
+    trainer: dict[str, Any] | None = None
+    oracle: dict[str, Any] = MISSING
+    executor: dict[str, Any] = MISSING
+    tracker: dict[str, Any] | None = None
+    runtime: dict[str, Any] = MISSING
+    seed: int = MISSING
+    split_seed: int = MISSING
+    name: str | None = None
+    restart: bool = False
+
+
+# --- protocols -------------------------------------------------------------------------------------------------------------
+
+
+def choose(kind: str, protocol: str, strategy: str, dataset: str) -> str:
+    """Pick an option of group ``kind`` from the protocol's table (a Hydra resolver: never raises, never imports torch).
+
+    Args:
+        kind: detector, segmenter, objective, budget, trainer or variant; ``protocol`` for the protocol's own name.
+        protocol: ``auto`` is the strategy's own paper, else mgral for detection and density for segmentation.
+        strategy: chosen option of that group.
+        dataset: chosen option of that group; one without a row of its own has the row ``default``.
+
+    Returns:
+        The option, or "-" for none.
+    """
+    name = protocol
+    if protocol == "auto":
+        paper = _option("protocol", "auto")
+        name = str(paper.get(strategy) or paper.get(_task_of(dataset)) or "none")
+    if kind == "protocol":
+        return name
+    table = _option("protocol", name)
+    row = table.get(dataset) or table.get("default") or {}
+    return str(row.get(kind) or ABSENT)
+
+
+def _task_of(dataset: str) -> str:
+    target = _option("dataset", dataset).get("_target_")
+    try:
+        return str(literal_of(target, "task", "detection")) if isinstance(target, str) else "detection"
+    except ConfigError:  # a wrong path is reported by check_targets, with the place it stands in
+        return "detection"
+
+
+def _option(group: str, name: str) -> dict[str, Any]:
+    """Return one yaml of a group as it stands, from Hydra's search path (``--config-dir`` included)."""
+    from hydra.core.global_hydra import GlobalHydra  # noqa: PLC0415
+
+    engine = GlobalHydra.instance().hydra
+    sources = [CONF_DIR] if engine is None else [
+        Path(source.path) for source in engine.config_loader.get_sources() if source.scheme() == "file"]
+    path = next((p for p in (source / group / f"{name}.yaml" for source in sources) if p.is_file()), None)
+    return {} if path is None else _read_yaml(path)
+
+
+@cache
+def _read_yaml(path: Path) -> dict[str, Any]:
+    return _as_dict(OmegaConf.load(path))
+
+
+def _as_dict(node: Any) -> dict[str, Any]:
+    value = OmegaConf.to_container(node)
+    return {str(k): v for k, v in value.items()} if isinstance(value, dict) else {}
+
+
+ConfigStore.instance().store(name="schema", node=RunConfig, provider="al_lab")
+# At import, so that it is there wherever a config is composed: here, in a sweep's worker, in a test.
+OmegaConf.register_new_resolver("choose", choose, replace=True)
+
+
+# --- composing -------------------------------------------------------------------------------------------------------------
+
+
+def compose(overrides: Sequence[str] = (), config_dir: Path = CONF_DIR) -> dict[str, Any]:
+    """Compose a configuration as ``run.py`` does; plain and unchecked, with ``name`` still null unless an override gives it.
+
+    Args:
+        overrides: as on the command line.
+        config_dir: folder with ``config.yaml``; ignored inside a running Hydra app, which has its own search path.
+    """
+    with _engine(config_dir):
+        return _completed(*_composed(overrides))
+
+
+def prepare(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
+    """Turn what ``hydra.main`` composed into a plain, checked, named configuration and its run folder (not created).
+
+    Raises:
+        LabError: if the configuration can't run.
+    """
+    hydra = HydraConfig.get()
+    config = _completed(_plain(cfg), hydra.runtime.choices)
+    validate(config)
+    is_shared = hydra.mode is not None and hydra.mode.name == "MULTIRUN" and "submitit" not in hydra.launcher._target_
+    if is_shared and config["executor"].get("workers") == "auto":
+        config["executor"]["workers"] = 1  # the sweep itself runs jobs side by side on this machine: one thread each
+    if config["name"] is None:
+        config["name"] = run_name(list(hydra.overrides.task))
+    return config, run_folder(config)
+
+
+def run_name(overrides: Sequence[str]) -> str:
+    """Name a run by those overrides that change the configuration; see `slug`."""
+    with _engine(CONF_DIR):
+        return slug(_telling(overrides))
+
+
+def _composed(overrides: Sequence[str]) -> tuple[dict[str, Any], Mapping[str, Any]]:
+    import hydra  # noqa: PLC0415
+
+    cfg = hydra.compose("config", overrides=list(overrides), return_hydra_config=True)
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().set_config(cfg)  # config.yaml asks it for the chosen options
+    try:
+        return _plain(OmegaConf.masked_copy(cfg, [str(k) for k in cfg if k != "hydra"])), cfg.hydra.runtime.choices
+    finally:
+        HydraConfig.instance().cfg = before
+
+
+def _plain(cfg: DictConfig) -> dict[str, Any]:
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise ConfigError(explain(expected=f"a value for {missing[0]}", got="none", where="config", do=f"add {missing[0]}=… to the command"))
+    value = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(value, dict)
+    return {str(k): v for k, v in value.items()}
+
+
+@contextmanager
+def _engine(config_dir: Path) -> Iterator[None]:
+    from hydra import initialize_config_dir  # noqa: PLC0415
+    from hydra.core.global_hydra import GlobalHydra  # noqa: PLC0415
+
+    if GlobalHydra.instance().is_initialized():
+        yield
+        return
+    with initialize_config_dir(str(config_dir.resolve()), version_base="1.3", job_name="al_lab"):
+        yield
+
+
+def _completed(config: dict[str, Any], choices: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the chosen options as ``choices``, and the name of a dataset that is a user's folder."""
+    known = {f.name for f in fields(RunConfig)} | {"experiment", "debug"}
+    config["choices"] = {k: None if choices[k] == ABSENT else choices[k] for k in sorted(choices) if k in known}
+    config["choices"]["protocol"] = config["protocol"]
+    dataset = config["dataset"]
+    if isinstance(dataset.get("root"), str):
+        dataset["root"] = os.path.expanduser(dataset["root"])  # a shell leaves the ~ of key=~/photos alone
+    if dataset.get("name") is None and dataset.get("root"):
+        dataset["name"] = _folder_name(Path(dataset["root"]))
+    return config
+
+
+def _folder_name(root: Path) -> str:
+    """Name a user's dataset by its folder; two folders of one name stay apart."""
+    path = root.resolve()
+    word = re.sub(r"[^a-z0-9_]+", "-", path.name.lower()).strip("-") or "folder"
+    return f"{word}-{hashlib.sha256(str(path).encode()).hexdigest()[:4]}"
+
+
+def _telling(overrides: Sequence[str]) -> dict[str, Any]:
+    """Return those overrides that change the composed configuration, key to value."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser  # noqa: PLC0415
+
+    parsed = {o.get_key_element().lstrip("+"): o for o in OverridesParser.create().parse_overrides(list(overrides))}
+    kept = dict(parsed)
+    telling = [k for k in parsed if not _NAMELESS.fullmatch(k.split("@")[0])]
+    whole = _composed(overrides)[0] if telling else {}
+    for key in telling:
+        rest = [str(o.input_line) for k, o in kept.items() if k != key]
+        try:
+            is_default = _composed(rest)[0] == whole
+        except (HydraException, OmegaConfBaseException, LabError):  # without it nothing composes: it tells a lot
+            is_default = False
+        if is_default:
+            del kept[key]
+    return {k: kept[k].value() for k in telling if k in kept}
+
+
+def check_sweep(overrides: Sequence[str], params: Mapping[str, str] | None = None) -> list[list[str]]:
+    """Check every job of a sweep before the first one starts.
+
+    Args:
+        overrides: of ``-m``, sweeps included.
+        params: a recipe's ``hydra.sweeper.params``.
+
+    Returns:
+        The overrides of each job, in Hydra's order.
+
+    Raises:
+        LabError: for a job that can't run, or strategies that would be compared under different protocols.
+    """
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # noqa: PLC0415
+    from hydra.core.override_parser.overrides_parser import OverridesParser  # noqa: PLC0415
+
+    given = [*(f"{k}={v}" for k, v in (params or {}).items()), *overrides]
+    jobs = [list(job) for batch in BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(given), None) for job in batch]
+    protocols: dict[str, dict[str, str]] = {}  # dataset -> protocol -> one of its strategies
+    for job in {tuple(o for o in job if not o.startswith("seed=")): job for job in jobs}.values():
+        plain, choices = _composed(job)
+        config = _completed(plain, choices)
+        validate(config)
+        if choices["protocol"] == "auto":
+            protocols.setdefault(choices["dataset"], {}).setdefault(config["protocol"], choices["strategy"])
+    for dataset, found in protocols.items():
+        if len(found) > 1:
+            each = ", ".join(f"{strategy} under {protocol}" for protocol, strategy in found.items())
+            raise ConfigError(explain(expected="strategies that are compared under one protocol", got=each, where=f"sweep on dataset {dataset!r}",
+                                      do=f"pin it: add {' or '.join(f'protocol={p}' for p in found)}"))
+    return jobs
+
+
+# --- checking, building, saving --------------------------------------------------------------------------------------------
+
+
+def validate(config: Mapping[str, Any]) -> None:
+    """Refuse a configuration that can't run, before anything is created.
+
+    Raises:
+        LabError: with the place, what was expected and what to do.
+    """
+    checks.check_root(config, [f.name for f in fields(RunConfig)])
+    check_targets(config)
+    checks.check_fields(config, build)
+
+
+def build(node: Mapping[str, Any], **runtime: Any) -> Any:
+    """Build the object a config node describes.
+
+    Args:
+        node: a plain mapping with ``_target_``.
+        runtime: arguments that only the running program knows, such as ``num_classes``.
+
+    Raises:
+        LabError: what the constructor raised itself, without Hydra's wrapping.
+    """
+    from hydra.errors import InstantiationException  # noqa: PLC0415
+    from hydra.utils import instantiate  # noqa: PLC0415
+
+    try:
+        return instantiate(dict(node), _convert_="all", **runtime)
+    except InstantiationException as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, LabError):
+            cause = cause.__cause__
+        if cause is not None:
+            raise cause from cause.__cause__
+        raise
+
+
+def save_config(config: Mapping[str, Any], run_dir: Path) -> None:
+    """Write the resolved configuration into a run's folder."""
+    write_text(run_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+
+
+def load_config(run_dir: Path) -> dict[str, Any]:
+    """Read what `save_config` wrote.
+
+    Raises:
+        ResumeError: if the file is not there or is no mapping.
+    """
+    path = run_dir / "config.yaml"
+    try:
+        return _plain(OmegaConf.load(path))  # type: ignore[arg-type]
+    except (OSError, ValueError, AssertionError, OmegaConfBaseException) as error:
+        raise ResumeError(explain(expected="the configuration of a run", got=type(error).__name__, where=str(path),
+                                  do="restore the file, or use restart=true")) from error

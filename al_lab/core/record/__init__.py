@@ -1,0 +1,1 @@
+"""What a run folder records: fingerprint, ledger, purchases, labels, predictions."""

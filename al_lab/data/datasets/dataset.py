@@ -1,0 +1,288 @@
+"""What every dataset offers: stable sample ids, images for everybody, ground truth for the oracle alone."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from al_lab.core.errors import DataError, explain
+from al_lab.data.formats.images import load_rgb, read_size_hw
+
+Severity = Literal["error", "warning", "info"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing `verify` noticed.
+
+    Attributes:
+        severity: "error" stops a run, "warning" is worked around as the message says, "info" is good to know.
+        file: the file concerned (empty when it is the dataset as a whole).
+        message: what was expected and what was found, with the sample's id where there is one.
+        remedy: what to do.
+    """
+
+    severity: Severity
+    file: str
+    message: str
+    remedy: str
+
+
+class Dataset(ABC):
+    """A pool of images, optional validation and test images, and hidden ground truth.
+
+    Ids are strings that never change: a sample's position in a tuple means nothing outside the function that made it.
+
+    `truth` may be called by the oracle (pool), by the evaluate stage (test and val) and by `verify` alone.
+
+    A new format is a `DetectionDataset` or a `SegmentationDataset` that overrides `image_path` and `_parse`; `has_truth` if
+    images may lack annotations, and `annotation_file` for better messages.
+    """
+
+    name: str
+    task: Literal["detection", "segmentation"]
+    metrics: tuple[str, ...]
+    classes: tuple[str, ...]
+    pool_ids: tuple[str, ...]
+    val_ids: tuple[str, ...]
+    test_ids: tuple[str, ...]
+    _unlabeled_remedy = "run with oracle=folder: it asks a person for the labels it wants"
+
+    def __init__(
+        self,
+        name: str,
+        classes: Sequence[str],
+        pool_ids: Sequence[str],
+        val_ids: Sequence[str] = (),
+        test_ids: Sequence[str] = (),
+        metrics: Sequence[str] | None = None,
+    ) -> None:
+        """Sort the ids and check that no sample has two roles.
+
+        Args:
+            name: of the dataset; a folder of this name holds its runs.
+            classes: names in label order.
+            pool_ids: images that may be bought.
+            val_ids: labeled images outside the pool.
+            test_ids: images for evaluation.
+            metrics: what evaluation computes, the main one first; None takes the class's own.
+
+        Raises:
+            DataError: if ids repeat, splits overlap, the pool is empty, or class names are missing or repeat.
+        """
+        self.name = name
+        self.classes = tuple(classes)
+        self.metrics = tuple(metrics) if metrics is not None else type(self).metrics
+        self.pool_ids = _sorted_ids(pool_ids, f"{name}: pool")
+        self.val_ids = _sorted_ids(val_ids, f"{name}: val")
+        self.test_ids = _sorted_ids(test_ids, f"{name}: test")
+        self._sizes: dict[str, tuple[int, int]] = {}
+        _check_classes(self.classes, name)
+        _check_disjoint(self)
+        if not self.pool_ids:
+            raise DataError(
+                explain(
+                    expected="at least one image in the pool",
+                    got="none",
+                    where=f"dataset {name}",
+                    do="check the root folder and the split lists",
+                )
+            )
+
+    @property
+    def num_classes(self) -> int:
+        """Number of foreground classes."""
+        return len(self.classes)
+
+    @abstractmethod
+    def image_path(self, sample_id: str) -> Path:
+        """Return the image's file.
+
+        Raises:
+            DataError: if the id is unknown.
+        """
+
+    def has_truth(self, sample_id: str) -> bool:
+        """Say whether an annotation is on disk (an image annotated as empty has one)."""
+        return True
+
+    @abstractmethod
+    def truth(self, sample_id: str) -> Any:
+        """Return the ground truth. For the oracle, the evaluate stage and `verify` alone.
+
+        Raises:
+            DataError: if the sample has no annotation, or it can't be read.
+        """
+
+    @abstractmethod
+    def _parse(self, sample_id: str) -> tuple[Any, tuple[str, ...]]:
+        """Read one annotation; return it with a sentence for each thing that was worked around.
+
+        Raises:
+            DataError: if it can't be read or makes no sense.
+        """
+
+    def annotation_file(self, sample_id: str) -> Path:
+        """Return the file that holds (or would hold) the sample's annotation, for messages."""
+        return self.image_path(sample_id)
+
+    def load_image(self, sample_id: str) -> np.ndarray:
+        """Decode the image: (H, W, 3) uint8 upright RGB.
+
+        Raises:
+            DataError: if the id is unknown or the file is broken.
+        """
+        return load_rgb(self.image_path(sample_id))
+
+    def size_hw(self, sample_id: str) -> tuple[int, int]:
+        """Return (height, width) of the upright image without decoding it."""
+        if sample_id not in self._sizes:
+            self._sizes[sample_id] = read_size_hw(self.image_path(sample_id))
+        return self._sizes[sample_id]
+
+    def _require_truth(self, sample_id: str) -> None:
+        if not self.has_truth(sample_id):
+            raise DataError(
+                explain(
+                    expected="an annotation",
+                    got="none",
+                    where=f"{self.name}: {sample_id} ({self.annotation_file(sample_id)})",
+                    do=f"label the image, or {self._unlabeled_remedy}",
+                )
+            )
+
+    def describe(self) -> dict[str, Any]:
+        """Return name, task, classes and the number of images in each split (JSON-able)."""
+        counts = {f"num_{split}": len(ids) for split, ids in self.splits().items()}
+        return {"name": self.name, "task": self.task, "classes": list(self.classes), **counts}
+
+    def splits(self) -> Mapping[str, tuple[str, ...]]:
+        """Return the ids of every role an image may have."""
+        return {"pool": self.pool_ids, "val": self.val_ids, "test": self.test_ids}
+
+    def verify(self, decode: bool = True, progress: Callable[[int, int], None] | None = None) -> list[Finding]:
+        """Look at every image and annotation; return findings instead of raising.
+
+        Args:
+            decode: decode every image and look for copies (slow and sure) instead of reading headers only.
+            progress: called with (done, total) after each sample.
+
+        Returns:
+            Findings of the dataset as a whole, then sample by sample in the order of `splits`.
+        """
+        findings = self._verify_whole()
+        splits = {i: split for split, ids in self.splits().items() for i in ids}
+        ids, first = tuple(splits), dict[bytes, str]()
+        for done, sample_id in enumerate(ids, 1):
+            findings += self._verify_sample(sample_id, decode)
+            path = self.image_path(sample_id)
+            if decode and path.is_file():
+                digest = hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
+                twin = first.setdefault(digest, sample_id)
+                if twin != sample_id:
+                    message = f"{sample_id} ({splits[sample_id]}) is the same file as {twin} ({splits[twin]})"
+                    remedy = "remove one of them: a copy is paid for twice, and one in the test set is a leak"
+                    findings.append(Finding("warning", str(path), message, remedy))
+            if progress:
+                progress(done, len(ids))
+        return findings
+
+    def _verify_whole(self) -> list[Finding]:
+        findings = []
+        if not self.test_ids:
+            findings.append(
+                Finding("info", "", "no test images: evaluation will be skipped", "name a test split if there is one")
+            )
+        for split, ids in (("val", self.val_ids), ("test", self.test_ids)):
+            missing = [i for i in ids if not self.has_truth(i)]
+            if missing:
+                findings.append(
+                    Finding(
+                        "error",
+                        str(self.annotation_file(missing[0])),
+                        f"{len(missing)} of {len(ids)} {split} images have no annotation, first {missing[0]!r}",
+                        f"annotate them, or take them out of the {split} list",
+                    )
+                )
+        without = sum(not self.has_truth(i) for i in self.pool_ids)
+        if without:
+            findings.append(
+                Finding(
+                    "info",
+                    "",
+                    f"{without} of {len(self.pool_ids)} pool images have no annotation",
+                    self._unlabeled_remedy,
+                )
+            )
+        return findings
+
+    def _verify_sample(self, sample_id: str, decode: bool) -> list[Finding]:
+        path = self.image_path(sample_id)
+        try:
+            if decode:
+                height, width = self.load_image(sample_id).shape[:2]
+                self._sizes[sample_id] = (height, width)
+            else:
+                self.size_hw(sample_id)
+        except DataError as error:
+            return [Finding("error", str(path), f"{sample_id}: {error}", "replace the image file")]
+        return self._verify_truth(sample_id, decode) if self.has_truth(sample_id) else []
+
+    def _verify_truth(self, sample_id: str, decode: bool) -> list[Finding]:
+        file = str(self.annotation_file(sample_id))
+        try:
+            _, notes = self._parse(sample_id)
+        except DataError as error:
+            return [Finding("error", file, f"{sample_id}: {error}", "correct the annotation")]
+        return [Finding("warning", file, f"{sample_id}: {note}", "correct the annotation") for note in notes]
+
+
+def _sorted_ids(ids: Sequence[str], where: str) -> tuple[str, ...]:
+    ordered = tuple(sorted(ids))
+    for before, after in itertools.pairwise(ordered):
+        if before == after:
+            raise DataError(
+                explain(
+                    expected="sample ids that occur once",
+                    got=f"{before!r} twice",
+                    where=where,
+                    do="remove the second entry, or rename one of the two files",
+                )
+            )
+    return ordered
+
+
+def _check_classes(classes: tuple[str, ...], name: str) -> None:
+    if not classes or len(set(classes)) != len(classes) or not all(isinstance(c, str) and c for c in classes):
+        raise DataError(
+            explain(
+                expected="class names, each once",
+                got=str(list(classes)) if classes else "none",
+                where=f"dataset {name}",
+                do="give dataset.classes='[cat,dog]' or write them into classes.txt, one a line",
+            )
+        )
+
+
+def _check_disjoint(dataset: Dataset) -> None:
+    splits = dataset.splits()
+    names = list(splits)
+    for n, first in enumerate(names):
+        for second in names[n + 1 :]:
+            shared = sorted(set(splits[first]) & set(splits[second]))
+            if shared:
+                raise DataError(
+                    explain(
+                        expected=f"no image in both {first} and {second}",
+                        got=f"{len(shared)} shared, first {shared[0]!r}",
+                        where=f"dataset {dataset.name}",
+                        do="choose other split lists: test images must never be trained on",
+                    )
+                )

@@ -1,0 +1,1 @@
+"""Annotation and image files: what comes from a file is never trusted."""

@@ -1,0 +1,1 @@
+"""Batches: who is in them, and how they are put together."""

@@ -1,0 +1,1 @@
+"""Labels from people: what is asked, and what comes back."""

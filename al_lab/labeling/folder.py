@@ -1,0 +1,153 @@
+"""The oracle that is people: it asks through a folder and takes back what their tools export."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from al_lab.core.errors import AwaitingLabels, ConfigError, ResumeError, explain
+from al_lab.core.files import write_text
+from al_lab.core.oracle import Oracle
+from al_lab.core.pool import INITIAL
+from al_lab.core.record.predictions import load_predictions
+from al_lab.core.record.purchase import Purchase
+from al_lab.core.types import Annotation, Query
+from al_lab.labeling.answers import read_answers
+from al_lab.labeling.request import Item, make_items, write_request
+
+log = logging.getLogger(__name__)
+
+_PROBLEMS_SHOWN = 10
+
+
+class FolderOracle(Oracle):
+    """Has people label the queried images and waits without holding a process.
+
+    `reveal` writes ``to_label/<cycle>/`` and ends the command; the same command looks at ``labels/`` in there, takes
+    over what is correct (into the run folder, so it is never asked for again), names what is not, and goes on when
+    all is there. Until then a correction of an image that was taken over counts as well.
+
+    Args:
+        folder: where to exchange files; None: ``to_label/`` in the run folder.
+        min_confidence: of the model's detections that are offered as pre-labels.
+        one_based: whether VOC files count pixels from 1.
+        empty_is_answer: an annotation file without objects means that there are none. False for tools that also export
+            images nobody has looked at; images without objects then have to be listed in ``no_objects.txt``.
+        seconds_per_image, seconds_per_box, seconds_per_pixel: see `Oracle`.
+    """
+
+    needs_truth = False
+    wants_predictions = True
+
+    def __init__(self, folder: str | None = None, min_confidence: float = 0.3, one_based: bool = True, empty_is_answer: bool = True,
+                 seconds_per_image: float = 2.0, seconds_per_box: float = 7.0, seconds_per_pixel: float = 2.0) -> None:
+        super().__init__(seconds_per_image, seconds_per_box, seconds_per_pixel)
+        if not 0.0 <= min_confidence <= 1.0:
+            raise ConfigError(explain(expected="a number between 0 and 1", got=repr(min_confidence), where="oracle.min_confidence", do="try 0.3"))
+        self.folder = Path(folder) if folder else None
+        self.min_confidence = min_confidence
+        self.one_based = one_based
+        self.empty_is_answer = empty_is_answer
+
+    def reveal(self, dataset: Any, purchase: Purchase) -> tuple[Query, ...]:
+        """Ask, or take back what was asked for.
+
+        Raises:
+            AwaitingLabels: as long as labels are missing.
+            ConfigError: for pixels, which no folder of boxes can hold.
+        """
+        if dataset.task != "detection" or any(q.region is not None for q in purchase.queries):
+            raise ConfigError(explain(expected="whole images of a detection dataset", got=f"{dataset.task}, budget.unit={purchase.allowance.unit}",
+                                      where="oracle=folder", do="use oracle=simulated, or budget.unit=image with a detector"))
+        folder = self.exchange_folder(purchase)
+        items = make_items(dataset, purchase.queries)
+        accepted = _read_accepted(purchase)
+        problems = self._collect(folder, items, dataset.classes, purchase, accepted)
+        wanted = _wanted(purchase, accepted)
+        if all(q.sample_id in accepted for q in wanted):
+            log.info("%s: all labels are there", folder)
+            return self.deliver(dataset, replace(purchase, queries=wanted), accepted)
+        predictions = load_predictions([purchase.predictions]) if purchase.predictions else None
+        stop = purchase.allowance.amount if purchase.allowance.unit == "box" else None
+        write_request(folder, dataset, items, accepted, predictions, self.one_based, self.min_confidence, stop)
+        raise AwaitingLabels(_message(folder, items, accepted, problems, stop))
+
+    def exchange_folder(self, purchase: Purchase) -> Path:
+        """Return the folder of one purchase; with a folder shared by several runs each has its own in it."""
+        root = purchase.run_dir / "to_label" if self.folder is None else self.folder / "-".join(purchase.run_dir.absolute().parts[-4:])
+        return root / ("initial" if purchase.cycle == INITIAL else f"cycle_{purchase.cycle:02d}")
+
+    def _collect(self, folder: Path, items: Sequence[Item], classes: Sequence[str], purchase: Purchase,
+                 accepted: dict[str, Annotation]) -> list[str]:
+        """Take over what is correct, extending ``accepted``; return what is wrong."""
+        if not (folder / "labels").is_dir():
+            return []
+        answers = read_answers(folder / "labels", items, classes, self.one_based, self.empty_is_answer)
+        if answers.annotations:
+            accepted |= answers.annotations
+            lines = (json.dumps({"id": i, "annotation": a.to_json()}) for i, a in accepted.items())
+            write_text(_accepted_path(purchase), "".join(f"{line}\n" for line in lines))
+        empty = sum(len(a.labels) == 0 for a in answers.annotations.values())
+        if empty:
+            log.info("%s: %d images are said to show no object", folder / "labels", empty)
+        for note in answers.notes:
+            log.warning("%s", note)
+        for problem in answers.problems:
+            log.warning("not taken over: %s", problem)
+        if answers.problems:
+            write_text(folder / "problems.txt", "".join(f"{problem}\n" for problem in answers.problems))
+        else:
+            (folder / "problems.txt").unlink(missing_ok=True)
+        return answers.problems
+
+
+def _accepted_path(purchase: Purchase) -> Path:
+    return purchase.folder / "accepted.jsonl"
+
+
+def _read_accepted(purchase: Purchase) -> dict[str, Annotation]:
+    """Read what earlier calls took over, in the order of the queries.
+
+    Raises:
+        ResumeError: if somebody changed the file into something else.
+    """
+    path = _accepted_path(purchase)
+    try:
+        rows = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+        stored = {row["id"]: Annotation.from_json(row["annotation"]) for row in rows}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ResumeError(explain(expected="one annotated image a line", got=str(error), where=str(path),
+                                  do="restore the file, or remove it: labels that still lie in to_label/ are read again")) from error
+    return {q.sample_id: stored[q.sample_id] for q in purchase.queries if q.sample_id in stored}
+
+
+def _wanted(purchase: Purchase, accepted: Mapping[str, Annotation]) -> tuple[Query, ...]:
+    """Return the queries whose labels are needed: all, or with a budget of boxes those up to where it ends."""
+    if purchase.allowance.unit != "box":
+        return purchase.queries
+    boxes = 0
+    for count, query in enumerate(purchase.queries, 1):
+        if query.sample_id not in accepted:
+            return purchase.queries
+        boxes += len(accepted[query.sample_id].labels)
+        if boxes >= purchase.allowance.amount:
+            return purchase.queries[:count]
+    return purchase.queries
+
+
+def _message(folder: Path, items: Sequence[Item], accepted: Mapping[str, Annotation], problems: Sequence[str], stop: int | None) -> str:
+    """Say how many files are awaited where, and what was wrong with those that came."""
+    missing = sum(item.sample_id not in accepted for item in items)
+    lines = [f"{missing} of {len(items)} images wait for labels: images, lists and instructions are in {folder}",
+             f"put Pascal VOC files (one an image) or a COCO file into {folder / 'labels'}, then run the same command again"]
+    if stop is not None:
+        lines.append(f"label in the order of list.txt; {stop} boxes are enough")
+    if accepted:
+        lines.append(f"{len(accepted)} images are labeled and kept; they will not be asked for again")
+    if problems:
+        rest = f" (all of them are in {folder / 'problems.txt'})" if len(problems) > _PROBLEMS_SHOWN else ""
+        lines.append(f"{len(problems)} could not be taken over{rest}:")
+        lines.extend(f"  - {problem}" for problem in problems[:_PROBLEMS_SHOWN])
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Detectors and the geometry of their boxes."""

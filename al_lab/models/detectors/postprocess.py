@@ -1,0 +1,203 @@
+"""From raw predictions of a batch to detections: one pass over the whole batch, one transfer to the CPU.
+
+Shapes: B images, P anchors, K logits, C classes, N candidate (image, anchor, class) triples.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torchvision
+from torch import Tensor
+
+from al_lab.core.errors import LabError, explain
+from al_lab.core.types import Detections
+from al_lab.data.transforms.geometry import resized_hw
+from al_lab.models.detectors.network import DetectorNetwork, HeadOutput, Postprocess
+
+#: Above this many candidates per image a partial selection per group is cheaper than sorting them all.
+_DENSE = 20_000
+
+
+@torch.no_grad()
+def decode_batch(
+    head: HeadOutput,
+    network: DetectorNetwork,
+    sizes_hw: Tensor | Sequence[tuple[int, int]],
+    settings: Postprocess | None = None,
+    valid_hw: Tensor | Sequence[tuple[int, int]] | None = None,
+    mirrored: HeadOutput | None = None,
+) -> list[Detections]:
+    """Decode, suppress and hand over the detections of a batch.
+
+    Args:
+        head: what ``network(images)`` returned.
+        network: gives activation, coder, resize rule and default settings.
+        sizes_hw: (height, width) of the original images, B of them.
+        settings: instead of the network's own.
+        valid_hw: (height, width) of the part of each input that is image and not padding; by default what the network's resize
+            rule makes of ``sizes_hw``.
+        mirrored: predictions for the mirror images; each box then also gets the class distribution of the anchor that corresponds
+            to its own (``flip_probs``).
+
+    Returns:
+        One `Detections` per image, boxes in pixels of the original image, most confident first.
+
+    Raises:
+        LabError: if a prediction is not finite.
+    """
+    settings = settings or network.postprocess
+    if not bool(torch.isfinite(head.logits).all() & torch.isfinite(head.deltas).all()):
+        raise LabError(
+            explain(
+                expected="finite predictions",
+                got="NaN or inf",
+                where="decode_batch",
+                do="the model diverged or its checkpoint is damaged: train it again with a lower learning rate",
+            )
+        )
+    probs_BPK = network.probs(head.logits)
+    first = int(network.activation == "softmax")
+    image, anchor, label, confidence = _candidates(probs_BPK[..., first:], settings, head.level_sizes)
+    boxes = network.code.decode(head.deltas[image, anchor], head.priors[anchor])
+    limit, scale = _geometry(network, head.input_hw, sizes_hw, valid_hw, boxes)
+    if settings.clip:
+        boxes = torch.minimum(boxes.clamp(min=0), limit[image])
+        alive = (boxes[:, 2:] > boxes[:, :2]).all(-1)
+        image, anchor, label, confidence, boxes = (v[alive] for v in (image, anchor, label, confidence, boxes))
+    keep = _suppress(boxes, confidence, image * network.num_classes + label, settings.nms_iou)
+    keep = keep[torch.argsort(confidence[keep], descending=True, stable=True)]
+    keep = _first_of_groups(image[keep], settings.max_per_image, len(sizes_hw), keep)
+    boxes = boxes[keep] * scale[image[keep]]
+    image, anchor, label, confidence = (v[keep] for v in (image, anchor, label, confidence))
+    probs = [probs_BPK[image, anchor]]
+    if mirrored is not None:
+        probs.append(network.probs(mirrored.logits[image, network.mirror(head).anchor[anchor]]))
+    return _hand_over(boxes, image, label, confidence, torch.cat(probs, dim=1), network, len(sizes_hw))
+
+
+def at_least(settings: Postprocess, confidence: float) -> Postprocess:
+    """Return settings under which only detections of at least this confidence enter; what is left after NMS is the same."""
+    # conf_min itself is excluded.
+    return dataclasses.replace(settings, conf_min=max(settings.conf_min, float(np.nextafter(np.float32(confidence), np.float32(0)))))
+
+
+def _candidates(
+    probs_BPC: Tensor, settings: Postprocess, level_sizes: Sequence[int]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return image, anchor, label (N,) and confidence (N,) of all pairs that may enter NMS."""
+    num_images, _, num_classes = probs_BPC.shape
+    mask = probs_BPC > settings.conf_min
+    if settings.max_per_class is not None and int(mask.sum()) > _DENSE * num_images:
+        count = min(settings.max_per_class, probs_BPC.shape[1])
+        least = probs_BPC.transpose(1, 2).contiguous().topk(count, dim=-1, sorted=False).values.amin(-1)
+        mask &= probs_BPC >= least[:, None]
+    if settings.max_per_level is not None and int(mask.sum()) > _DENSE * num_images:
+        for level in torch.arange(probs_BPC.shape[1], device=mask.device).split(list(level_sizes)):
+            flat = probs_BPC[:, level].flatten(1)
+            least = flat.topk(min(settings.max_per_level, flat.shape[1]), dim=-1, sorted=False).values.amin(-1)
+            mask[:, level] &= probs_BPC[:, level] >= least[:, None, None]
+    image, anchor, label = mask.nonzero(as_tuple=True)
+    confidence = probs_BPC[image, anchor, label]
+    if settings.max_per_level is not None:
+        ends = torch.tensor(level_sizes, device=mask.device).cumsum(0)
+        level = torch.searchsorted(ends, anchor, right=True)
+        chosen = _best_of_groups(
+            image * len(level_sizes) + level, confidence, settings.max_per_level, num_images * len(level_sizes)
+        )
+        image, anchor, label, confidence = (v[chosen] for v in (image, anchor, label, confidence))
+    if settings.max_per_class is not None:
+        chosen = _best_of_groups(
+            image * num_classes + label, confidence, settings.max_per_class, num_images * num_classes
+        )
+        image, anchor, label, confidence = (v[chosen] for v in (image, anchor, label, confidence))
+    return image, anchor, label, confidence
+
+
+def _best_of_groups(group: Tensor, confidence: Tensor, limit: int, num_groups: int) -> Tensor:
+    """Return the indices of at most ``limit`` most confident members of each group (the earlier one of equals)."""
+    if len(group) == 0 or int(torch.bincount(group, minlength=num_groups).max()) <= limit:
+        return torch.arange(len(group), device=group.device)
+    order = torch.argsort(confidence, descending=True, stable=True)
+    return _first_of_groups(group[order], limit, num_groups, order)
+
+
+def _first_of_groups(group: Tensor, limit: int | None, num_groups: int, values: Tensor) -> Tensor:
+    """Keep the first ``limit`` values of each group, in the order given."""
+    if limit is None or len(group) == 0:
+        return values
+    order = torch.argsort(group, stable=True)
+    sizes = torch.bincount(group, minlength=num_groups)
+    rank = torch.arange(len(group), device=group.device) - (sizes.cumsum(0) - sizes)[group[order]]
+    keep = torch.zeros(len(group), dtype=torch.bool, device=group.device)
+    keep[order] = rank < limit
+    return values[keep]
+
+
+def _suppress(boxes: Tensor, confidence: Tensor, group: Tensor, nms_iou: float) -> Tensor:
+    """Greedy NMS within each group; returns kept indices.
+
+    On a CPU the groups (image, class) are contiguous slices after one sort, so that each costs its own square only; on a GPU one
+    call shifts the groups apart, in double precision, because a shift of hundreds in float32 would move the boxes.
+    """
+    if len(boxes) == 0:
+        return group
+    if boxes.is_cuda:
+        shift = group.double() * ((boxes.max() - boxes.min()).double() + 1)
+        return torchvision.ops.nms(boxes.double() + shift[:, None], confidence.double(), nms_iou)
+    order = torch.argsort(group, stable=True)
+    sizes = torch.unique_consecutive(group[order], return_counts=True)[1].tolist()
+    kept, start = [], 0
+    for part_boxes, part_confidence in zip(boxes[order].split(sizes), confidence[order].split(sizes), strict=True):
+        kept.append(torchvision.ops.nms(part_boxes, part_confidence, nms_iou) + start)
+        start += len(part_boxes)
+    return order[torch.cat(kept)]
+
+
+def _geometry(
+    network: DetectorNetwork,
+    input_hw: tuple[int, int],
+    sizes_hw: Tensor | Sequence[tuple[int, int]],
+    valid_hw: Tensor | Sequence[tuple[int, int]] | None,
+    like: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Return, both (B, 4) as x, y, x, y: where each image ends in its input (fractions), and original pixels per unit of input."""
+    original = [(int(h), int(w)) for h, w in sizes_hw]
+    resized = [resized_hw(hw, network.input_hw, network.resize) for hw in original] if valid_hw is None else valid_hw
+    whole = like.new_tensor([(w, h, w, h) for h, w in original])
+    limit = like.new_tensor([(w, h, w, h) for h, w in resized]) / like.new_tensor([input_hw[1], input_hw[0]] * 2)
+    return limit, whole / limit
+
+
+def _hand_over(
+    boxes: Tensor,
+    image: Tensor,
+    label: Tensor,
+    confidence: Tensor,
+    probs: Tensor,
+    network: DetectorNetwork,
+    num_images: int,
+) -> list[Detections]:
+    order = torch.argsort(image, stable=True)
+    columns = torch.cat([image[:, None].float(), label[:, None].float(), confidence[:, None], boxes, probs], dim=1)[
+        order
+    ]
+    table = columns.cpu().numpy()
+    end_of_probs = 7 + network.num_logits
+    ends = (table[:, 0][:, None] < range(1, num_images + 1)).sum(0) if len(table) else [0] * num_images
+    out, start = [], 0
+    for end in ends:
+        rows = table[start:end]
+        out.append(
+            Detections(
+                rows[:, 3:7].copy(),
+                rows[:, 2].copy(),
+                rows[:, 1].astype("int64"),
+                rows[:, 7:end_of_probs].copy(),
+                network.activation,
+                rows[:, end_of_probs:].copy() if probs.shape[1] > network.num_logits else None,
+            )
+        )
+        start = end
+    return out

@@ -1,0 +1,1 @@
+"""Networks of mmdetection and mmsegmentation."""

@@ -1,0 +1,192 @@
+"""Any single-stage anchor detector of mmdet, named by its model dict, as a `DetectorNetwork`.
+
+mmdet gives the network and its anchors; matching thresholds, box coder and test settings are read from the same dict, so that a
+published config keeps its meaning. Loss, decoding and NMS are ours.
+"""
+
+import copy
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from al_lab.core.errors import ConfigError, explain
+from al_lab.models.detectors.network import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    DetectorNetwork,
+    HeadOutput,
+    Postprocess,
+    Resize,
+    flatten_maps,
+)
+from al_lab.models.detectors.priors import priors_from_corners
+from al_lab.models.mm.mmdet_build import build_detector, coder_of, matching_of, settings_of
+from al_lab.models.mm.registry import plain, take_pretrained
+from al_lab.models.weights import load_pretrained
+
+_CACHED_SHAPES = 16
+
+
+class MMDetNetwork(DetectorNetwork):
+    """An mmdet detector with anchors, box deltas and plain class probabilities (SSD, SSDLite, RetinaNet and their relatives).
+
+    Args:
+        num_classes: foreground classes; replaces the dict's own number.
+        model: mmdet's model dict. ``data_preprocessor`` gives mean, std, channel order and padding, ``train_cfg.assigner`` the
+            matching, ``bbox_head.bbox_coder`` the variances, ``test_cfg`` the post-processing.
+        input_hw: input size; with ``keep_ratio`` the (shorter, longer) side limits.
+        resize: ``fixed`` or ``keep_ratio``.
+        clip_priors: clamp the anchors' center-size numbers to [0, 1]: the papers' SSD, which mmdet's is not.
+        weights: pretrained backbone (or whole detector of mmdet): a file, ``torchvision://name`` or a URL; null starts from random.
+            A ``Pretrained`` init_cfg of the backbone means the same.
+        embedding_from: the image embedding: ``last`` level, ``mean`` over levels (equal widths), or a level's index; each averaged
+            over space.
+        postprocess: instead of ``test_cfg``.
+        cache_dir: where downloaded weights are kept.
+
+    Raises:
+        ConfigError: if the dict names something that is not such a detector.
+    """
+
+    provides: tuple[str, ...] = ("detections", "class_probs", "flip_probs", "image_embedding")
+
+    def __init__(
+        self,
+        num_classes: int,
+        model: Mapping[str, Any],
+        input_hw: tuple[int, int],
+        *,
+        resize: Resize = "fixed",
+        clip_priors: bool = False,
+        weights: str | None = None,
+        embedding_from: str | int = "last",
+        postprocess: Postprocess | None = None,
+        cache_dir: str | None = None,
+    ) -> None:
+        model = plain(model)
+        preprocess = model.pop("data_preprocessor", None) or {}
+        swap = not preprocess.get("bgr_to_rgb", True)
+        mean, std = (
+            tuple(preprocess.get(k, v))[:: -1 if swap and k in preprocess else 1]
+            for k, v in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD))
+        )
+        weights = weights or take_pretrained(model)
+        detector = build_detector(model, num_classes)
+        head = detector.bbox_head
+        super().__init__(
+            num_classes,
+            input_hw,
+            activation="sigmoid" if head.use_sigmoid_cls else "softmax",
+            mean=mean,
+            std=std,
+            resize=resize,
+            pad_divisor=int(preprocess.get("pad_size_divisor", 1)),
+            code=coder_of(head),
+            matching=matching_of(model.get("train_cfg")),
+            postprocess=postprocess or settings_of(model.get("test_cfg")),
+        )
+        self.detector = detector
+        self.clip_priors, self.embedding_from, self._swap = bool(clip_priors), embedding_from, swap
+        self._priors: OrderedDict[tuple, Tensor] = OrderedDict()
+        shapes = self._probe(_padded(self.input_hw, self.pad_divisor))
+        self.register_buffer(
+            "priors", self._make_priors(shapes, _padded(self.input_hw, self.pad_divisor)), persistent=False
+        )
+        if weights:
+            load_pretrained(detector, weights, cache_dir)
+
+    def forward(self, images: Tensor) -> HeadOutput:
+        """Predict for (B, 3, h, w) normalized RGB images."""
+        features = self.detector.extract_feat(images.flip(1) if self._swap else images)
+        class_maps, box_maps = self.detector.bbox_head(features)
+        logits = flatten_maps(class_maps, self.num_logits)
+        if self.activation == "softmax":
+            logits = torch.cat([logits[..., -1:], logits[..., :-1]], dim=-1)  # mmdet's background is last, ours first
+        deltas = flatten_maps(box_maps, 4)
+        shapes = [tuple(m.shape[-2:]) for m in box_maps]
+        input_hw = (int(images.shape[2]), int(images.shape[3]))
+        sizes = tuple(m.shape[1] // 4 * m.shape[2] * m.shape[3] for m in box_maps)
+        return HeadOutput(logits, deltas, tuple(features), self._priors_for(shapes, input_hw), input_hw, sizes)
+
+    def embedding(self, features: tuple[Tensor, ...]) -> Tensor:
+        """Return (B, E) float32: 256 numbers from SSD300's conv11_2, or from the mean over RetinaNet's pyramid."""
+        pooled = [f.float().mean(dim=(2, 3)) for f in features]
+        if self.embedding_from == "mean":
+            return torch.stack(pooled).mean(0)
+        return pooled[-1 if self.embedding_from == "last" else int(self.embedding_from)]
+
+    def _priors_for(self, shapes: list[tuple], input_hw: tuple[int, int]) -> Tensor:
+        if input_hw == _padded(self.input_hw, self.pad_divisor):
+            return self.priors
+        key = (input_hw, self.priors.device)
+        if key not in self._priors:
+            self._priors[key] = self._make_priors(shapes, input_hw).to(self.priors.device)
+            if len(self._priors) > _CACHED_SHAPES:
+                self._priors.popitem(last=False)
+        self._priors.move_to_end(key)
+        return self._priors[key]
+
+    def _make_priors(self, shapes: list[tuple], input_hw: tuple[int, int]) -> Tensor:
+        corners = torch.cat(self.detector.bbox_head.prior_generator.grid_priors(shapes, device="cpu"))
+        priors = priors_from_corners(corners, input_hw)
+        return priors.clamp(0, 1) if self.clip_priors else priors
+
+    def _probe(self, input_hw: tuple[int, int]) -> list[tuple]:
+        """Run shapes only (no numbers) through a copy and check that the head speaks our language."""
+        where = f"detector.model.bbox_head ({type(self.detector.bbox_head).__name__})"
+        with torch.no_grad():
+            ghost = copy.deepcopy(self.detector).to("meta").eval()
+            features = ghost.extract_feat(torch.empty(1, 3, *input_hw, device="meta"))
+            maps = ghost.bbox_head(features)
+        if len(maps) != 2:
+            raise ConfigError(
+                explain(
+                    expected="two outputs a level, class logits and box deltas",
+                    got=f"{len(maps)}",
+                    where=where,
+                    do="its class probabilities pass through another branch (centerness, objectness, quality); "
+                    "choose a RetinaNet- or SSD-like head",
+                )
+            )
+        priors = [
+            n * s[0] * s[1]
+            for n, s in zip(
+                self.detector.bbox_head.prior_generator.num_base_priors, (m.shape[-2:] for m in maps[1]), strict=True
+            )
+        ]
+        logits = [m[0].numel() // self.num_logits for m in maps[0]]
+        if priors != [m[0].numel() // 4 for m in maps[1]] or priors != logits:
+            raise ConfigError(
+                explain(
+                    expected=f"{self.num_logits} logits and 4 deltas for each of {priors} anchors",
+                    got=f"{logits} and {[m[0].numel() // 4 for m in maps[1]]}",
+                    where=where,
+                    do="choose another head",
+                )
+            )
+        if self.embedding_from == "mean" and len({f.shape[1] for f in features}) > 1:
+            raise ConfigError(
+                explain(
+                    expected="levels of equal width for embedding_from=mean",
+                    got=str([f.shape[1] for f in features]),
+                    where="detector.embedding_from",
+                    do="set it to last or to a level's index",
+                )
+            )
+        if isinstance(self.embedding_from, int) and not -len(features) <= self.embedding_from < len(features):
+            raise ConfigError(
+                explain(
+                    expected=f"a level in 0..{len(features) - 1}",
+                    got=str(self.embedding_from),
+                    where="detector.embedding_from",
+                    do="choose one, or last, or mean",
+                )
+            )
+        return [tuple(m.shape[-2:]) for m in maps[1]]
+
+
+def _padded(hw: tuple[int, int], divisor: int) -> tuple[int, int]:
+    return -(-hw[0] // divisor) * divisor, -(-hw[1] // divisor) * divisor

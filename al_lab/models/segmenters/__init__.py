@@ -1,0 +1,1 @@
+"""Segmenters and their branches."""

@@ -1,0 +1,1 @@
+"""Sections, tables and pages as data, and their HTML."""

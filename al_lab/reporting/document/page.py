@@ -1,0 +1,126 @@
+"""A page is a list of sections; this file turns it into one self-contained HTML file and, if asked, into figure and table files."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from al_lab import __version__
+from al_lab.core.files import write_text
+from al_lab.reporting.document.tables import Table
+from al_lab.reporting.figures.mosaic import Tile, save_sheet
+from al_lab.reporting.figures.theme import save_figure, to_svg
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure with its file name, what it shows in words, and what to read from it."""
+
+    name: str
+    figure: Figure
+    alt: str
+    caption: str = ""
+    is_wide: bool = False  # a row of its own
+
+    @property
+    def svg(self) -> Markup:
+        """The figure inline; matplotlib escapes its own text."""
+        return Markup(to_svg(self.figure, self.name, self.alt))  # noqa: S704
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A row of thumbnails."""
+
+    name: str
+    title: str
+    tiles: Sequence[Tile]
+    total: int
+    is_open: bool = True
+    is_wide: bool = False  # pictures twice as wide, captions of several lines
+
+
+@dataclass
+class Section:
+    """One heading with what belongs to it; ``missing`` says what isn't shown, why, and which command would make it."""
+
+    key: str
+    title: str
+    text: str = ""
+    pictures: list[Picture] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    files: list[Table] = field(default_factory=list)  # exported, not shown
+    sheets: list[Sheet] = field(default_factory=list)
+    legend: dict[str, str] = field(default_factory=dict)
+    blocks: list[tuple[str, str]] = field(default_factory=list)  # (title, preformatted text), folded
+    missing: list[tuple[str, str]] = field(default_factory=list)  # (sentence, command)
+    commands: list[tuple[str, str]] = field(default_factory=list)  # (what it does, command)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to show, not even a reason."""
+        return not (self.text or self.pictures or self.tables or self.sheets or self.blocks or self.missing or self.commands)
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One of the big numbers at the top."""
+
+    value: str
+    label: str
+    detail: str = ""
+
+
+@dataclass
+class Page:
+    """Everything a report shows."""
+
+    title: str
+    subtitle: str
+    status: str
+    is_done: bool
+    verdict: str = ""
+    numbers: list[Headline] = field(default_factory=list)
+    sections: list[Section] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def html(self) -> str:
+        """Render the page; everything that comes from a run is escaped."""
+        shown = [section for section in self.sections if not section.is_empty]
+        return _environment().get_template("page.html.j2").render(page=self, sections=shown, version=__version__,
+                                                                  written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"))
+
+    def write(self, *paths: Path) -> None:
+        """Write the page, to several places if asked."""
+        text = self.html()
+        for path in paths:
+            write_text(path, text)
+
+    def export(self, folder: Path) -> list[Path]:
+        """Write every figure as PNG and PDF below ``figures/`` and every table as CSV and LaTeX below ``tables/``."""
+        paths: list[Path] = []
+        for section in self.sections:
+            for picture in section.pictures:
+                paths += save_figure(picture.figure, folder / "figures", picture.name)
+            for sheet in section.sheets:
+                paths += save_sheet(sheet.tiles, folder / "figures", sheet.name)
+            for table in [*section.tables, *section.files]:
+                paths += table.save(folder / "tables")
+        return paths
+
+
+def slug(text: str) -> str:
+    """Return a file-name- and id-safe form of a label."""
+    return re.sub(r"[^A-Za-z0-9_]+", "-", text).strip("-") or "x"
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=StrictUndefined,
+                       trim_blocks=True, lstrip_blocks=True)

@@ -1,0 +1,1 @@
+"""Which runs may be compared, and what may be said of them."""

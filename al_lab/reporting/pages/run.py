@@ -1,0 +1,250 @@
+"""The report of one run: ``report.html`` in its folder."""
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from al_lab.core.errors import DataError
+from al_lab.reporting.document.page import Headline, Page
+from al_lab.reporting.judge.judge import Judge
+from al_lab.reporting.judge.protocol import (
+    COMPARED,
+    Series,
+    baseline,
+    check_one_protocol,
+    full_data,
+    group_runs,
+    no_labels,
+    same_protocol,
+    training_of,
+)
+from al_lab.reporting.judge.stats import STANDARD_ERRORS, area_under_curve, labels_to_reach, mean_and_error
+from al_lab.reporting.read import commands
+from al_lab.reporting.read.find import read_run
+from al_lab.reporting.read.line_names import LEVELS, is_supervised
+from al_lab.reporting.read.run_folder import Run
+from al_lab.reporting.sections import run as parts
+from al_lab.reporting.sections.bought_pixels import bought_share, buys_pixels, overlays_section, pixel_classes_section
+from al_lab.reporting.sections.flips import flips_section
+from al_lab.reporting.sections.mgral import mgral_sections
+from al_lab.reporting.sections.pseudo import pseudo_section
+from al_lab.reporting.sections.published import published_section
+from al_lab.reporting.sections.results import (
+    classes_section,
+    curve_section,
+    curve_table,
+    distribution_section,
+    judge_of,
+    last_values,
+    levels_section,
+    metric_label,
+    pick_metric,
+    spent_columns,
+)
+from al_lab.reporting.sections.segmentation import pixel_sections
+
+log = logging.getLogger(__name__)
+
+
+def write_report(run_dir: Path, others: Sequence[Path] = (), *, exports_dir: Path | None = None, method: parts.Method = "pca",
+                 levels: Sequence[float] = ()) -> Path:
+    """Write ``report.html`` into a run folder.
+
+    Other seeds of the same strategy, the random line and the full-data line are taken from ``others`` and from the runs of
+    the same dataset and protocol that lie beside this one.
+
+    Args:
+        run_dir: a run folder, finished or under way.
+        others: more run folders to compare with; their protocol must be the same.
+        exports_dir: write a copy of the page there, and every figure (PNG, PDF) and table (CSV, LaTeX) below it.
+        method: how the embedding is flattened; t-SNE takes seconds.
+        levels: metric levels (fractions) to answer "how many labels" for, besides the usual ones.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        DataError: if the folder is no run, or ``others`` mix protocols.
+    """
+    run = read_run(Path(run_dir))
+    named = [read_run(Path(p)) for p in others]
+    check_one_protocol([run, *named])
+    family = _family(run, named)
+    page = build_page(run, family, method, levels)
+    path = run.path / "report.html"
+    page.write(path, *([Path(exports_dir) / path.name] if exports_dir is not None else []))
+    if exports_dir is not None:
+        page.export(Path(exports_dir))
+    return path
+
+
+def build_page(run: Run, family: Sequence[Run], method: parts.Method = "pca", levels: Sequence[float] = ()) -> Page:
+    """Compose the page of a run; ``family`` are the runs it is drawn with, itself included."""
+    groups = group_runs(family)
+    full = full_data(groups)
+    lines = [s for s in groups if s.strategy not in LEVELS] or [s for s in groups if run in s.runs]
+    drawn = [s for s in (full, no_labels(groups)) if s is not None and s not in lines]
+    own = next((s for s in groups if run in s.runs), groups[0])
+    random = baseline(lines)
+    metric = pick_metric([run]) or pick_metric(family)
+    curve = curve_section(lines, drawn, metric)
+    curve.missing += _missing(run, own, random, full)
+    if metric is not None and len(run.metrics):
+        curve.tables.append(curve_table([Series(own.label, own.strategy, (run,))], metric))
+    single = [Series(own.label, own.strategy, (run,))]
+    bought = ([pixel_classes_section(single), overlays_section(single)] if buys_pixels(run) else
+              [distribution_section(single), parts.images_section(run)])
+    sections = [curve, levels_section(lines, full, metric, levels), classes_section(single, metric), *bought, *pixel_sections(single),
+                parts.utilities_section(run), *mgral_sections(run), flips_section(run), pseudo_section(single),
+                parts.embedding_section(run, method), parts.cost_section(run), parts.times_section(run), published_section(single),
+                parts.settings_section(run)]
+    subtitle = f"{run.dataset} · {run.name} · seed {run.seed}" + (f" · protocol {run.config['protocol']}" if run.config.get("protocol") else "")
+    title = f"{'Full data' if run.is_full else 'No target label' if run.is_bare else run.strategy} on {run.dataset}"
+    return Page(title, subtitle, _status(run), run.is_complete, _verdict(run, own, lines, full, metric), _numbers(run, own, random, full, metric),
+                sections, list(dict.fromkeys(run.notes)))
+
+
+def _family(run: Run, named: Sequence[Run]) -> list[Run]:
+    """Collect the run, those named, and its siblings of the same protocol; of several variants of random, one."""
+    found = {run.path: run, **{r.path: r for r in named}}
+    # outputs/<dataset>/<strategy>/<name>/seed<k>: only this strategy's and random's folders can hold lines of this page
+    home = run.path.parents[2] if len(run.path.parents) > 3 else run.path
+    for strategy in dict.fromkeys((run.path.parents[1].name, "random")):
+        for config in sorted((home / strategy).glob("*/seed*/config.yaml")) if strategy else ():
+            if not config.parent.name[4:].isdigit() or config.parent.resolve() in found:
+                continue
+            try:
+                other = read_run(config.parent)
+            except DataError as error:
+                log.warning("the report leaves out a neighbour: %s", error)
+                continue
+            if _is_neighbor(run, other):
+                found[other.path] = other
+    return _one_random(run, list(found.values()))
+
+
+def _is_neighbor(run: Run, other: Run) -> bool:
+    """Whether a run beside this one is drawn with it: its other seeds, the random and full-data lines trained alike or on human labels alone."""
+    if _is_other_seed(run, other):
+        return same_protocol(run, other)
+    if other.strategy == run.strategy and not other.is_level and training_of(other) == training_of(run):
+        return False  # another variant of the same strategy
+    return same_protocol(run, other, COMPARED if is_supervised(other) else ())
+
+
+def _is_other_seed(run: Run, other: Run) -> bool:
+    of_one_line = (other.strategy, other.name, training_of(other)) == (run.strategy, run.name, training_of(run))
+    return of_one_line and other.is_level == run.is_level and not other.is_full
+
+
+def _one_random(run: Run, runs: list[Run]) -> list[Run]:
+    """Keep one random line for each way to train: the one of this run's name, or that with most runs."""
+    lines = Counter((training_of(r), r.name) for r in runs if r.strategy == "random" and not r.is_level and not _is_other_seed(run, r))
+    best: dict[str, str] = {}
+    for (training, name), _ in sorted(lines.items(), key=lambda item: (item[0][1] == run.name, item[1], item[0][1])):
+        best[training] = name
+    return [r for r in runs if r is run or r.is_level or r.strategy != "random" or _is_other_seed(run, r) or r.name == best[training_of(r)]]
+
+
+def _status(run: Run) -> str:
+    if run.is_complete:
+        return "complete"
+    if run.awaited:
+        return f"waiting for the labels of {run.awaited} images"
+    done = 0 if run.last_cycle is None else run.last_cycle + 1
+    return f"in progress: {done} of {run.planned_cycles} cycles evaluated" if run.planned_cycles else f"{done} cycles evaluated"
+
+
+def _missing(run: Run, own: Series, random: Series | None, full: Series | None) -> list[tuple[str, str]]:
+    missing = []
+    if random is None and run.strategy != "random":
+        missing.append(("There is no random line yet. This makes it:", commands.random_line(run, own.seeds)))
+    if full is None:
+        missing.append(("There is no full-data line yet. This makes it:", commands.full_data_line(run)))
+    return missing
+
+
+def _verdict(run: Run, own: Series, lines: Sequence[Series], full: Series | None, metric: str | None) -> str:
+    random = baseline(lines)
+    if metric is None or not run.metrics:
+        return "No evaluation has been written yet."
+    column = spent_columns([run])[0]
+    last = run.metrics[-1]
+    sentence = f"{_who(run)} reaches {100 * run.column(metric)[-1]:.1f} % {metric_label(metric)}"
+    spent = last.get(column)
+    sentence += f" with {spent:,.0f} {column.removeprefix('spent_')} labeled" if isinstance(spent, int | float) else ""
+    whole = mean_and_error(last_values(full, metric))[0] if full and not run.is_full else math.nan
+    sentence += f", {100 * run.column(metric)[-1] / whole:.0f} % of what full data gives." if math.isfinite(whole) and whole > 0 else "."
+    if random is None or own is random or run.is_level:
+        return sentence
+    judge = judge_of(lines, metric)
+    sentence += _against(own, random, judge)
+    alike = next((s for s in lines if s.strategy == "random" and s is not own and s.training == own.training), None)
+    if alike is not None and alike is not random:
+        sentence += _against(own, alike, judge) + " The first counts the training too, the second the choice of images alone."
+    return sentence
+
+
+def _who(run: Run) -> str:
+    return "Training on everything" if run.is_full else "Training without a target label" if run.is_bare else run.strategy
+
+
+def _against(own: Series, random: Series, judge: Judge) -> str:
+    pair = judge.pair(own, random)
+    if not pair.seeds:
+        return f" {random.label[0].upper()}{random.label[1:]} has no seed in common with it yet, so there is no paired comparison."
+    if len(pair.seeds) == 1:
+        return (f" Against {random.label}, its {judge.name} differs by {_signed(pair.mean)} points on one seed, "
+                "which proves nothing: run more seeds.")
+    half = 100 * STANDARD_ERRORS * pair.standard_error
+    return (f" Against {random.label}, its {judge.name} differs by {_signed(pair.mean)} ± {half:.1f} points "
+            f"(two standard errors, {len(pair.seeds)} paired seeds): {pair.verdict}.")
+
+
+def _signed(value: float) -> str:
+    return f"{100 * value:+.1f}".replace("-", "−")
+
+
+def _numbers(run: Run, own: Series, random: Series | None, full: Series | None, metric: str | None) -> list[Headline]:
+    numbers = []
+    if metric is not None and run.metrics:
+        values = run.column(metric)
+        before = f"from {100 * values[0]:.1f} % in cycle {run.metrics[0]['cycle']}" if len(values) > 1 else ""
+        numbers.append(Headline(f"{100 * values[-1]:.1f} %", f"{metric_label(metric)}, last cycle", before))
+        curve = own.curves(metric, spent_columns([run])[0]).get(run.seed)
+        if curve is not None and len(curve) > 1 and not run.is_one_training:
+            numbers.append(Headline(f"{100 * area_under_curve(curve):.1f} %", "area under the curve", "its mean height"))
+    labeled = len(run.labeled_ids(max(run.cycle_dirs, default=0)))
+    size = run.pool_size
+    if labeled:
+        numbers.append(Headline(f"{labeled:,}", "images labeled", f"{100 * labeled / size:.1f} % of a pool of {size:,}" if size else ""))
+    costs = [run.cost(c) for c in run.purchases]
+    boxes, pixels, hours = (sum(c.get(k, 0.0) for c in costs) for k in ("boxes", "pixels", "hours"))
+    if pixels and buys_pixels(run):
+        share = bought_share(run, pixels)
+        numbers.append(Headline(f"{pixels:,.0f}", "pixels labeled", f"about {100 * share:.2g} % of the pool's" if share is not None else ""))
+    if boxes:
+        numbers.append(Headline(f"{boxes:,.0f}", "boxes labeled", f"about {hours:,.1f} hours of work"))
+    if metric is not None and random is not None and own is not random and not run.is_level and not run.is_one_training:
+        numbers += _saving(run, own, random, metric)
+    seconds = sum(float(e["seconds"]) for e in run.ledger if isinstance(e.get("seconds"), int | float))
+    if seconds:
+        numbers.append(Headline(parts.duration(seconds), "computing time"))
+    return numbers
+
+
+def _saving(run: Run, own: Series, random: Series, metric: str) -> list[Headline]:
+    column = spent_columns([run])[0]
+    ours, theirs = own.band(metric, column), random.band(metric, column)
+    if not len(ours.mean) or not len(theirs.mean):
+        return []
+    level = float(theirs.mean[-1])
+    need, fewest = labels_to_reach(ours.spent, ours.mean, level), labels_to_reach(theirs.spent, theirs.mean, level)
+    if need is None or not fewest:
+        return [Headline("–", f"saved against {random.label}", f"{random.label}'s last point is not reached")]
+    saved = f"{100 * (1 - need / fewest):.0f} %".replace("-", "−")
+    return [Headline(saved, f"labels saved against {random.label}", f"to reach {100 * level:.1f} %")]
+
+

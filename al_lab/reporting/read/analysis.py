@@ -1,0 +1,57 @@
+"""What the stage `analyze` left in a run folder, read for the report."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from al_lab.reporting.read.run_folder import Run
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What the stage `analyze` left: ``analysis.json`` and where ``analysis.npz`` is."""
+
+    run: Run
+    facts: Mapping[str, Any]
+    path: Path
+
+    @property
+    def covered(self) -> list[Mapping[str, Any]]:
+        """The images with a covering radius."""
+        return [row for row in self.facts.get("images") or [] if "radius" in row]
+
+    def mean(self, key: str) -> float:
+        """Return the mean over images."""
+        return float(np.mean([row[key] for row in self.covered])) if self.covered else math.nan
+
+    def loss(self, key: str) -> float:
+        """Return a mean loss, or the core-set loss; NaN where nobody knows the labels."""
+        return float((self.facts.get("loss") or {}).get(key, math.nan))
+
+    @property
+    def fit(self) -> tuple[float, float, float] | None:
+        """Slope, intercept and R^2 of the calibration."""
+        fit = (self.facts.get("calibration") or {}).get("fit")
+        return None if not fit else (fit["slope"], fit["intercept"], fit["r2"])
+
+    def array(self, name: str) -> np.ndarray | None:
+        """Return one array; None if it is not there."""
+        try:
+            with np.load(self.path, allow_pickle=False) as arrays:
+                return arrays[name]
+        except (OSError, ValueError, KeyError) as error:
+            self.run.note(f"{self.path.name} can't be read ({error}); what it would show is left out.")
+            return None
+
+
+def analysis_of(run: Run) -> Analysis | None:
+    """Return the analysis of a run's last model; None if there is none."""
+    for folder in reversed(run.cycle_dirs.values()):
+        facts = run.read_json(folder / "analysis.json", quiet=True)
+        if isinstance(facts, dict):
+            return Analysis(run, facts, folder / "analysis.npz")
+    return None

@@ -1,0 +1,77 @@
+"""The commands a report names: how to make this run again, and how to make the lines it lacks."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from al_lab.reporting.read.run_folder import Run
+
+# What the new line chooses itself.
+_NOT_SHARED = ("strategy", "seed", "name", "restart", "protocol")
+
+
+def reproduce(run: Run) -> str:
+    """Return the command that made the run, or goes on with it."""
+    return _command(_overrides(run) or [f"strategy={run.strategy}", *_dataset(run), f"seed={run.seed}"])
+
+
+def changed(run: Run, *overrides: str) -> str:
+    """Return the run's command with other values: another setting makes another run folder."""
+    left_out = {"name", "restart", *map(_key, overrides)}
+    kept = _overrides(run) or [f"strategy={run.strategy}", *_dataset(run), f"seed={run.seed}"]
+    return _command([*(o for o in kept if _key(o) not in left_out), *overrides])
+
+
+def random_line(run: Run, seeds: Sequence[int] = ()) -> str:
+    """Return the command that makes the random line of the same protocol."""
+    return _command(["strategy=random", *_shared(run), _seeds(seeds or [run.seed])])
+
+
+def full_data_line(run: Run) -> str:
+    """Return the command that trains once on the whole pool."""
+    shared = [o for o in _shared(run) if _key(o) != "budget" and not _key(o).startswith("budget.")]
+    return _command(["strategy=random", "budget=full", *shared, f"seed={run.seed}"])
+
+
+def more_seeds(run: Run, seeds: Sequence[int]) -> str:
+    """Return the command that repeats a run's strategy and the random line with more seeds."""
+    return _command([f"strategy={run.strategy},random" if run.strategy != "random" else "strategy=random", *_shared(run), _seeds(seeds)])
+
+
+def _command(overrides: Sequence[str]) -> str:
+    is_sweep = any("," in o.split("=", 1)[-1] and "=[" not in o and "={" not in o for o in overrides)
+    return " ".join(["python run.py", *(["-m"] if is_sweep else []), *map(shlex.quote, overrides)])
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"seed={','.join(map(str, seeds))}"
+
+
+def _shared(run: Run) -> list[str]:
+    """Return the run's overrides that another strategy takes over, its protocol pinned."""
+    protocol = run.config.get("protocol")
+    kept = [o for o in _overrides(run) or _dataset(run) if _key(o) not in _NOT_SHARED and not _key(o).startswith("strategy.")]
+    return [*([f"protocol={protocol}"] if isinstance(protocol, str) else []), *kept]
+
+
+def _dataset(run: Run) -> list[str]:
+    dataset = run.choices.get("dataset")
+    return [f"dataset={dataset}"] if dataset else []
+
+
+def _overrides(run: Run) -> list[str]:
+    """Return the words after ``run.py`` as they were recorded; none where the run was not started from there."""
+    recorded = run.environment.get("overrides")
+    if isinstance(recorded, list):
+        return [str(o) for o in recorded]
+    words = str(run.environment.get("command") or "").split()
+    if not words or Path(words[0]).name != "run.py":
+        return []
+    overrides = [w for w in words[1:] if "=" in w and not w.startswith("-")]
+    # A sweep's command names several strategies and seeds: this run was one of them.
+    own = {"strategy": run.strategy, "seed": str(run.seed)}
+    return [f"{_key(o)}={own[_key(o)]}" if _key(o) in own and "," in o else o for o in overrides]
+
+
+def _key(override: str) -> str:
+    return override.split("=", 1)[0].lstrip("+~")

@@ -1,0 +1,395 @@
+"""Read a run folder as it is: finished, under way, or damaged; what can't be read becomes a note that names the file."""
+
+import csv
+import json
+import logging
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from al_lab.core.pool import INITIAL, purchase_dir
+from al_lab.core.record.predictions import load_predictions
+from al_lab.core.types import Candidates, Detections
+
+log = logging.getLogger(__name__)
+
+# Where the dataset lists no metrics, the first of these that a run has is the one its curves show.
+PREFERRED_METRICS = ("coco_ap", "voc07_ap50", "voc_area_ap50", "miou", "miou13", "coco_ap50")
+METRIC_LABELS = {"coco_ap": "COCO AP", "coco_ap50": "COCO AP50", "voc07_ap50": "VOC07 AP50",
+                 "voc_area_ap50": "VOC area AP50", "miou": "mIoU", "miou13": "mIoU, 13 classes"}
+_NOT_A_METRIC = re.compile(r"^(cycle|num_.*|spent.*|cost.*|hours|seconds|.*_seconds|.*loss.*|lr|step|epoch|skipped)$")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One image that was bought."""
+
+    sample_id: str
+    utility: float | None
+    image: Path | None
+    boxes_xyxy: np.ndarray  # (G, 4), pixels of the original image
+    labels: tuple[str, ...]  # (G,) class names
+    mask: Path | None = None  # the pixels bought, where it was not the whole image
+
+
+@dataclass(frozen=True)
+class ClassCounts:
+    """Objects (or pixels) of each class."""
+
+    classes: tuple[str, ...]
+    bought: np.ndarray  # (C,)
+    pool: np.ndarray | None  # (C,), hidden labels included; None where nobody knows them
+
+
+@dataclass
+class Run:
+    """One run folder.
+
+    Attributes:
+        metrics: one row per evaluated cycle, ascending; the last line of a cycle counts.
+        ledger: the committed stages, in order.
+        notes: what was missing or broken, each naming its file.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    environment: dict[str, Any] = field(default_factory=dict)
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+    ledger: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def choices(self) -> Mapping[str, Any]:
+        """The names of the chosen config groups."""
+        value = self.config.get("choices")
+        return value if isinstance(value, Mapping) else {}
+
+    @property
+    def strategy(self) -> str:
+        """Name of the strategy; the folder's, where the config doesn't say."""
+        return str(self.choices.get("strategy") or self._folder(2) or "strategy")
+
+    @property
+    def dataset(self) -> str:
+        """Name of the dataset."""
+        node = self.config.get("dataset")
+        name = node.get("name") if isinstance(node, Mapping) else None
+        return str(name or self.choices.get("dataset") or self._folder(3) or "dataset")
+
+    @property
+    def name(self) -> str:
+        """Slug of the overrides."""
+        return str(self.config.get("name") or self._folder(1) or "default")
+
+    @property
+    def seed(self) -> int:
+        """The training seed; 0 is a seed."""
+        value = self.config.get("seed")
+        return int(value) if isinstance(value, int) else 0
+
+    @property
+    def planned_cycles(self) -> int | None:
+        """Number of evaluated cycles when the run is complete; None if the config doesn't say."""
+        cycles = _node(self.config, "budget").get("cycles")
+        return int(cycles) + 1 if isinstance(cycles, int) else None
+
+    @property
+    def last_cycle(self) -> int | None:
+        """The last cycle with metrics, None before the first."""
+        return int(self.metrics[-1]["cycle"]) if self.metrics else None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every planned cycle was evaluated."""
+        return self.planned_cycles is not None and self.last_cycle is not None and self.last_cycle + 1 >= self.planned_cycles
+
+    @property
+    def is_full(self) -> bool:
+        """Whether this run trains once on everything: the full-data line."""
+        budget = _node(self.config, "budget")
+        initial = budget.get("initial")
+        everything = isinstance(initial, float) and initial >= 1.0
+        size = self.pool_size
+        bought = self.metrics[0].get("num_labeled", self.metrics[0].get("spent_images")) if self.metrics else None
+        return budget.get("cycles") == 0 and (everything or (size is not None and bought == size))
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether this run trains once without a label of the pool: what an adaptation gets from its source alone."""
+        budget = _node(self.config, "budget")
+        return budget.get("cycles") == 0 and budget.get("initial") == 0
+
+    @property
+    def is_level(self) -> bool:
+        """Whether this run is one point that others are measured by, not a curve."""
+        return self.is_full or self.is_bare
+
+    @property
+    def is_one_training(self) -> bool:
+        """Whether cycles go on with one training: then only the last model is a finished one."""
+        return _node(self.config, "trainer").get("start") == "continue"
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Names of the metrics in the rows, the preferred one first."""
+        names = {k for row in self.metrics for k, v in row.items() if isinstance(v, float | int) and not _NOT_A_METRIC.match(k)}
+        asked = _node(self.config, "dataset").get("metrics")  # its first one is the curve's
+        order = [*(asked if isinstance(asked, list) else ()), *PREFERRED_METRICS]
+        return tuple(sorted(names, key=lambda n: (order.index(n) if n in order else len(order), n)))
+
+    @cached_property
+    def cycle_dirs(self) -> dict[int, Path]:
+        """The cycle folders that exist."""
+        found = (p for p in self.path.glob("cycle_*") if p.is_dir() and p.name[6:].isdigit())
+        return dict(sorted((int(p.name[6:]), p) for p in found))
+
+    @cached_property
+    def pool(self) -> dict[str, Any]:
+        """The latest pool.json; empty before the first."""
+        return self.pool_at(max(self.cycle_dirs, default=0))
+
+    def pool_at(self, cycle: int) -> dict[str, Any]:
+        """pool.json of this cycle, or of the nearest before it that has one."""
+        for folder in reversed([d for c, d in self.cycle_dirs.items() if c <= cycle]):
+            value = self.read_json(folder / "pool.json", quiet=True)
+            if isinstance(value, dict):
+                return value
+        return {}
+
+    def labeled_ids(self, cycle: int) -> set[str]:
+        """Samples that were labeled, whole or in part, when this cycle began."""
+        pool = self.pool_at(cycle)
+        return {str(i) for key in ("whole", "parts") for i in (pool.get(key) or {})}
+
+    @property
+    def pool_size(self) -> int | None:
+        """Number of images in the pool, None if no pool was written yet."""
+        size = self.pool.get("num_ids")
+        return int(size) if isinstance(size, int) else None
+
+    @property
+    def purchases(self) -> tuple[int, ...]:
+        """The purchases that exist, the initial one (`INITIAL`) first."""
+        return tuple(c for c in (INITIAL, *self.cycle_dirs) if self._purchase_path(c, "queries.json").exists())
+
+    @property
+    def awaited(self) -> int:
+        """Number of images that people were asked to label and that have not come back."""
+        if self.choices.get("oracle") != "folder" or not self.purchases:
+            return 0
+        last = self.purchases[-1]
+        if self._purchase_path(last, "labels.jsonl").exists():
+            return 0
+        value = self.read_json(self._purchase_path(last, "queries.json"))
+        return len(value.get("queries", ())) if isinstance(value, dict) else 0
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in label order: the oracle's, else the config's, else per_class.csv's, else none."""
+        for cycle in self.purchases:
+            stats = self.oracle_stats(cycle)
+            if stats:
+                return tuple(stats.classes)
+        node = _node(self.config, "dataset").get("classes")
+        if isinstance(node, list) and node and all(isinstance(c, str) for c in node):
+            return tuple(node)
+        return next((tuple(rows) for rows in map(self.per_class, self.cycle_dirs) if rows), ())
+
+    def column(self, name: str) -> list[float]:
+        """One column of the metrics; NaN where a row lacks it."""
+        return [number_of(row.get(name)) for row in self.metrics]
+
+    def note(self, text: str) -> None:
+        """Remember what was missing or broken, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def read_json(self, path: Path, quiet: bool = False) -> Any:
+        """Read JSON; None if it is missing or broken (then noted)."""
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            if not quiet:
+                self.note(f"{self._short(path)} is missing.")
+        except (OSError, ValueError) as error:
+            self.note(f"{self._short(path)} can't be read ({error}); what it would show is left out.")
+        return None
+
+    def read_csv(self, path: Path) -> list[dict[str, str]]:
+        """Read the rows of a CSV file; none if it is missing or broken (only the latter is noted)."""
+        try:
+            with path.open(newline="", encoding="utf-8") as stream:
+                return list(csv.DictReader(stream))
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, csv.Error) as error:
+            self.note(f"{self._short(path)} can't be read ({error}); what it would show is left out.")
+            return []
+
+    def candidates(self, cycle: int) -> Candidates | None:
+        """What could have been bought in this cycle; None if it was not written or can't be read."""
+        path = self._cycle_path(cycle, "candidates.npz")
+        if not path.exists():
+            return None
+        try:
+            return Candidates.load(path)
+        except Exception as error:  # noqa: BLE001 - a damaged zip raises many kinds; the report goes on without it
+            self.note(f"{self._short(path)} can't be read ({type(error).__name__}: {error}); its utilities are left out.")
+            return None
+
+    def pseudo_boxes(self, cycle: int) -> dict[str, Detections] | None:
+        """What this cycle's model was sure of in unlabeled images; None if nothing was kept or it can't be read."""
+        path = self._cycle_path(cycle, "pseudo.npz")
+        if not path.exists():
+            return None
+        try:
+            return load_predictions([path])
+        except Exception as error:  # noqa: BLE001 - see candidates
+            self.note(f"{self._short(path)} can't be read ({type(error).__name__}: {error}); its pseudo-labels are left out.")
+            return None
+
+    def pseudo_stats(self, cycle: int) -> dict[str, Any] | None:
+        """What the oracle counted of this cycle's pseudo-labels; None if it left no (readable) count."""
+        path = self._cycle_path(cycle, "pseudo_stats.json")
+        value = self.read_json(path) if path.exists() else None
+        if value is None:
+            return None
+        if not isinstance(value, dict) or not all(isinstance(value.get(k), int) for k in ("unlabeled", "images", "boxes")):
+            self.note(f"{self._short(path)} has no counts; its pseudo-labels are left out.")
+            return None
+        return value
+
+    def per_class(self, cycle: int, metric: str | None = None) -> dict[str, float]:
+        """Class name -> value of ``metric`` (the preferred one by default) in this cycle; empty if there is none."""
+        rows = self.read_csv(self._cycle_path(cycle, "per_class.csv"))
+        metric = metric or (self.metric_names[0] if self.metric_names else "")
+        if rows and "metric" in rows[0]:
+            rows = [r for r in rows if r["metric"] == metric]
+        values: dict[str, float] = {}
+        for row in rows:
+            name = row.get("class")
+            if name is not None:
+                values[name] = number_of(row.get(metric) or row.get("ap"))
+        return values
+
+    def oracle_stats(self, cycle: int) -> ClassCounts | None:
+        """Classes of one purchase as the oracle counted them; None if it left no (readable) count."""
+        path = self._purchase_path(cycle, "oracle_stats.json")
+        value = self.read_json(path) if path.exists() else None
+        if not isinstance(value, dict):
+            return None
+        names, bought, pool = (value.get(k) for k in ("classes", "bought", "pool"))
+        if not (isinstance(names, list) and isinstance(bought, list) and len(bought) == len(names)):
+            self.note(f"{self._short(path)} has no counts per class; they are left out.")
+            return None
+        pool_C = np.asarray(pool, float) if isinstance(pool, list) and len(pool) == len(names) else None
+        return ClassCounts(tuple(map(str, names)), np.asarray(bought, float), pool_C)
+
+    def class_counts(self) -> ClassCounts | None:
+        """Classes of everything bought so far, against the pool."""
+        stats = [s for s in map(self.oracle_stats, self.purchases) if s is not None]
+        if not stats or any(s.classes != stats[0].classes for s in stats):
+            return None
+        pool = next((s.pool for s in stats if s.pool is not None), None)
+        return ClassCounts(stats[0].classes, np.sum([s.bought for s in stats], axis=0), pool)
+
+    def cost(self, cycle: int) -> dict[str, float]:
+        """What a purchase cost; empty if nothing was bought."""
+        path = self._purchase_path(cycle, "cost.json")
+        value = self.read_json(path) if path.exists() else None
+        return {k: number_of(v) for k, v in value.items() if isinstance(v, int | float)} if isinstance(value, dict) else {}
+
+    def bought(self, cycle: int) -> list[Choice]:
+        """What was bought at the end of this cycle (`INITIAL`: before cycle 0), in rank order, with its labels.
+
+        A box budget or a person may return less than was asked for: only what came back counts.
+        """
+        path = self._purchase_path(cycle, "queries.json")
+        value = self.read_json(path) if path.exists() else None
+        rows = value.get("queries") if isinstance(value, dict) else None
+        labels = self._labels(self._purchase_path(cycle, "labels.jsonl"))
+        if labels is None and not self._purchase_path(cycle, "pixel_labels").is_dir():
+            return []  # asked for, not answered yet
+        choices = []
+        for row in rows if isinstance(rows, list) else []:
+            sample_id, utility = str(row.get("id", "?")), row.get("utility")
+            if labels is not None and sample_id not in labels:
+                continue
+            boxes, names = (labels or {}).get(sample_id, (np.zeros((0, 4)), ()))
+            mask = self._purchase_path(cycle, str(row["mask"])) if row.get("mask") else None
+            choices.append(Choice(sample_id, None if utility is None else number_of(utility), self._image(row.get("image")), boxes, names, mask))
+        return choices
+
+    def _labels(self, path: Path) -> dict[str, tuple[np.ndarray, tuple[str, ...]]] | None:
+        if not path.exists():
+            return None
+        out = {}
+        for row in read_lines(path, self.notes):
+            node = row.get("annotation") or {}
+            boxes = np.asarray(node.get("boxes_xyxy", []), float).reshape(-1, 4)
+            out[str(row.get("id"))] = (boxes, tuple(self.class_name(v) for v in node.get("labels", [])))
+        return out
+
+    def class_name(self, label: Any) -> str:
+        """Name of a label (an index into the classes, or a name already)."""
+        if isinstance(label, int) and 0 <= label < len(self.classes):
+            return self.classes[label]
+        return str(label)
+
+    def _image(self, value: Any) -> Path | None:
+        if not value:
+            return None
+        path = Path(str(value))
+        candidates = [path] if path.is_absolute() else [self.path / path, path]
+        return next((p for p in candidates if p.exists()), path)
+
+    def _purchase_path(self, cycle: int, name: str) -> Path:
+        return purchase_dir(self.path, cycle) / name
+
+    def _cycle_path(self, cycle: int, name: str) -> Path:
+        return self.cycle_dirs.get(cycle, self.path / f"cycle_{cycle:02d}") / name
+
+    def _short(self, path: Path) -> str:
+        return str(path.relative_to(self.path)) if path.is_relative_to(self.path) else str(path)
+
+    def _folder(self, levels_up: int) -> str:
+        parents = [self.path, *self.path.parents]
+        return parents[levels_up].name if len(parents) > levels_up else ""
+
+
+def read_lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
+    """Read the objects of a .jsonl file; a line that is none is noted with its number and left out."""
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if isinstance(row, dict):
+            rows.append(row)
+            continue
+        text = f"{path.name}: line {number} is not a JSON object (a write that was cut off?); the {len(rows)} good lines before it are used."
+        if text not in notes:
+            notes.append(text)
+    return rows
+
+
+def _node(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = config.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def number_of(value: Any) -> float:
+    """Return a cell as a number; what is none becomes NaN."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan

@@ -1,0 +1,243 @@
+"""Sections about results, for one strategy or several: the curve, labels needed, classes."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from al_lab.reporting.document.page import Picture, Section
+from al_lab.reporting.document.tables import Table
+from al_lab.reporting.figures import curves as figures
+from al_lab.reporting.figures.theme import INK, color_of
+from al_lab.reporting.judge.judge import Judge
+from al_lab.reporting.judge.protocol import Series, baseline, reference
+from al_lab.reporting.judge.stats import STANDARD_ERRORS, labels_to_reach, mean_and_error, shared_areas
+from al_lab.reporting.read.run_folder import METRIC_LABELS, Run
+from al_lab.reporting.sections.bought_pixels import bought_share
+
+SPENT_LABELS = {"spent_images": "labeled images", "spent_boxes": "labeled boxes", "spent_pixels": "labeled pixels"}
+NO_METRICS = ("No metric has been written yet. A dataset without a test set is trained and queried all the same, but has no curve: "
+              "give it test images with labels to get one.")
+
+
+def metric_label(metric: str) -> str:
+    """Return the metric's name for people."""
+    return METRIC_LABELS.get(metric, metric)
+
+
+def pick_metric(runs: Sequence[Run]) -> str | None:
+    """Return the preferred metric that every run with metrics has; None if there is none."""
+    names = [run.metric_names for run in runs if run.metric_names]
+    return next((n for n in names[0] if all(n in other for other in names)), None) if names else None
+
+
+def spent_columns(runs: Sequence[Run]) -> list[str]:
+    """Return the units in which labels were counted, the budget's own first."""
+    present = [c for c in SPENT_LABELS if any(np.nansum(run.column(c)) > 0 for run in runs)]
+    unit = (runs[0].config.get("budget") or {}).get("unit", "image") if runs else "image"
+    own = {"box": "spent_boxes", "pixel": "spent_pixels", "region": "spent_pixels"}.get(str(unit), "spent_images")
+    return sorted(present, key=lambda c: c != own) or ["spent_images"]
+
+
+def last_values(series: Series, metric: str) -> list[float]:
+    """Return the metric of each seed's last evaluation."""
+    return [float(curve.metric[-1]) for curve in series.curves(metric).values()]
+
+
+def judge_of(lines: Sequence[Series], metric: str) -> Judge:
+    """Return by what the lines of a page are compared."""
+    return Judge.of(lines, metric, spent_columns([run for s in lines for run in s.runs])[0])
+
+
+def curve_section(lines: Sequence[Series], levels: Sequence[Series], metric: str | None) -> Section:
+    """Show the learning curves, by images and by boxes where they were counted."""
+    section = Section("curve", "Learning curve")
+    if metric is None:
+        section.text = NO_METRICS
+        return section
+    runs = [run for series in lines for run in series.runs]
+    section.text = (f"{metric_label(metric)} on the test images against the labels bought. Lines are means over seeds; bands are "
+                    f"{STANDARD_ERRORS:g} standard errors of that mean, drawn where two seeds or more exist.")
+    values = {s.label: last_values(s, metric) for s in levels}
+    for column in spent_columns(runs)[:2]:
+        drawn = [figures.Line(s.label, s.strategy, s.band(metric, column), s.curves(metric, column)) for s in lines if s.curves(metric, column)]
+        share = bought_share(runs[0], float(np.nanmax([run.column(column)[-1] for run in runs if run.metrics]))) if column == "spent_pixels" else None
+        spent_label = SPENT_LABELS[column] + (f"; {100 * share:.2g} % of the pool's at the end" if share else "")
+        figure = figures.learning_curve(drawn, values, metric_label(metric), spent_label)
+        alt = f"{metric_label(metric)} against {SPENT_LABELS[column]} for {', '.join(s.label for s in lines)}"
+        section.pictures.append(Picture(f"learning_curve_{column.removeprefix('spent_')}", figure, alt))
+    return section
+
+
+def curve_table(lines: Sequence[Series], metric: str) -> Table:
+    """Return every point of every run: the file behind the curve."""
+    others = [n for n in SPENT_LABELS if any(np.nansum(run.column(n)) > 0 for s in lines for run in s.runs)]
+    rows = []
+    for series in lines:
+        for run in series.runs:
+            for row in run.metrics:
+                value = row.get(metric)
+                rows.append([series.label, run.seed, row["cycle"], *(row.get(n) for n in others), 100 * value if value is not None else None])
+    return Table("learning_curve", "Every point of the curve", ["strategy", "seed", "cycle", *(SPENT_LABELS[n] for n in others),
+                 f"{metric_label(metric)}, %"], rows, digits=2)
+
+
+def levels(lines: Sequence[Series], full: Series | None, metric: str, column: str, asked: Sequence[float] = ()) -> list[tuple[str, float]]:
+    """Return the levels worth asking for: those asked, random's last point, shares of the full-data value."""
+    chosen = [(f"{100 * level:g} %", level) for level in asked]
+    random = baseline(lines)
+    bands = {s.label: s.band(metric, column) for s in lines}
+    reached = max((float(b.mean.max()) for b in bands.values() if len(b.mean)), default=math.nan)
+    if random and len(bands[random.label].mean) and len(lines) > 1:
+        chosen.append((f"{random.label}'s last point", float(bands[random.label].mean[-1])))
+    whole = mean_and_error(last_values(full, metric))[0] if full else math.nan
+    if math.isfinite(whole):
+        chosen += [(f"{share} % of full data", whole * share / 100) for share in (80, 90, 95)]
+    elif math.isfinite(reached):
+        chosen += [(f"{share} % of the best point here", reached * share / 100) for share in (80, 90)]
+    return chosen
+
+
+def levels_section(lines: Sequence[Series], full: Series | None, metric: str | None, asked: Sequence[float] = ()) -> Section:
+    """Show how many labels each strategy needs to reach a level, and what that saves against random; nothing where only last points count."""
+    section = Section("levels", "Labels needed")
+    if metric is None or judge_of(lines, metric).by_last:
+        return section
+    column = spent_columns([run for s in lines for run in s.runs])[0]
+    bands = {s.label: s.band(metric, column) for s in lines}
+    reference = baseline(lines)
+    random = reference.label if reference else "random"
+    rows: list[list] = []
+    unreached: list[str] = []
+    for name, level in levels(lines, full, metric, column, asked):
+        needs = {label: labels_to_reach(b.spent, b.mean, level) for label, b in bands.items()}
+        if all(need is None for need in needs.values()):
+            unreached.append(f"{name} ({100 * level:.1f} %)")
+            continue
+        fewest = needs.get(random)
+        for series in lines:
+            need = needs[series.label]
+            saved = 100 * (1 - need / fewest) if need is not None and fewest and series.label != random else None
+            rows.append([name, 100 * level, series.label, need if need is not None else math.nan, saved if saved is not None else math.nan])
+    section.text = "Where the mean curve first reaches a level, interpolated between cycles. A dash: not reached, or nothing to compare with."
+    section.text += f" Nobody reaches {', '.join(unreached)}." if unreached else ""
+    if not rows:
+        return section if unreached else Section("levels", "Labels needed")
+    section.tables.append(Table("labels_needed", "Labels needed to reach a level", ["level", f"{metric_label(metric)}, %", "strategy",
+                          SPENT_LABELS[column], f"saved against {random}, %"], rows, digits=[0, 1, 0, 0, 0]))
+    return section
+
+
+def summary_table(lines: Sequence[Series], levels: Sequence[Series], metric: str) -> Table:
+    """Return one row per strategy: last point, area under the curve, and the verdict against random; levels have a last point only."""
+    judge, mine = judge_of(lines, metric), {s.label: reference(s, lines) for s in lines}
+    alike = {s.label: next((r for r in lines if r.strategy == "random" and r is not s and r.training == s.training), None) for s in lines}
+    has_alike = any(r is not None and r is not mine[label] for label, r in alike.items())
+    rows: list[list] = []
+    areas = shared_areas([s.curves(metric, judge.column) for s in lines])
+    for series, own in zip(lines, areas, strict=True):
+        row = [series.label, len(last_values(series, metric)), *(100 * v for v in mean_and_error(last_values(series, metric))),
+               *(100 * v for v in mean_and_error(own))]
+        row += [math.nan, math.nan, "baseline"] if series is mine[series.label] else _against(series, mine[series.label], judge)
+        rows.append(row + (_against(series, alike[series.label], judge)[:2] if has_alike else []))
+    for level in levels:
+        rows.append([level.label, len(level.runs), *(100 * v for v in mean_and_error(last_values(level, metric))), *[math.nan] * 4, "",
+                     *([math.nan, math.nan] if has_alike else [])])
+    randoms = {r.label for r in mine.values() if r is not None}
+    random = next(iter(randoms)) if len(randoms) == 1 else "random of the same budget" if randoms else "random"
+    columns = ["strategy", "seeds", "last point", "± SE", "area under curve", "± SE of area", f"{judge.short} minus {random}", "± SE of difference",
+               "verdict", *([f"{judge.short} minus random trained alike", "± SE of that"] if has_alike else [])]
+    return Table("summary", f"{metric_label(metric)}, in percent", columns, rows, digits=2,
+                 note=f"Area under the curve is its mean height over the range of labels that all lines cover. {judge.note} "
+                 f"Clearly better (or worse): the mean difference is more than {STANDARD_ERRORS:g} of its standard errors (SE).")
+
+
+def _against(series: Series, random: Series | None, judge: Judge) -> list:
+    """Return difference, standard error and verdict."""
+    if random is None:
+        return [math.nan, math.nan, ""]
+    pair = judge.pair(series, random)
+    seeds = f" ({len(pair.seeds)} seeds)" if len(pair.seeds) > 1 else ""
+    return [100 * pair.mean, 100 * pair.standard_error, pair.verdict + seeds]
+
+
+def classes_section(lines: Sequence[Series], metric: str | None) -> Section:
+    """Show the metric per class at the last evaluation (for one run also at the first), and by cycle."""
+    section = Section("classes", "Per class")
+    if metric is None:
+        return section
+    single = len(lines) == 1 and len(lines[0].runs) == 1
+    groups: dict[str, dict[str, float]] = {}
+    if single:
+        run = lines[0].runs[0]
+        done = [c for c in run.cycle_dirs if run.per_class(c, metric)]
+        for cycle in dict.fromkeys([done[0], done[-1]] if done else []):
+            groups[f"cycle {cycle}"] = run.per_class(cycle, metric)
+        colors = ["#a3abb7", color_of(lines[0].strategy)] if len(groups) > 1 else [color_of(lines[0].strategy)]
+    else:
+        groups = {s.label: _mean_of_dicts([_last_per_class(run, metric) for run in s.runs]) for s in lines}
+        groups = {label: values for label, values in groups.items() if values}
+        labels = [s.label for s in lines]
+        colors = [color_of(s.strategy, s.label, labels) for s in lines if s.label in groups]
+    names = list(dict.fromkeys(name for values in groups.values() for name in values))
+    if not names:
+        section.text = "No per-class values were written."
+        return section
+    when = "first and the last cycle" if single else "last cycle of each run, mean over seeds"
+    section.text = f"{metric_label(metric)} of each class at the {when}."
+    columns = {label: [values.get(name, math.nan) for name in names] for label, values in groups.items()}
+    figure = figures.grouped_bars(names, columns, colors, f"{metric_label(metric)}, %")
+    section.pictures.append(Picture("per_class", figure, f"{metric_label(metric)} of each class"))
+    if single and len(done) > 1:
+        section.pictures.append(_class_by_cycle(run, done, names, metric))
+    # Where there are many, the figure shows them: eighty rows would bury the rest.
+    (section.tables if len(names) <= 30 else section.files).append(Table("per_class", f"{metric_label(metric)} per class, %", ["class", *columns],
+                                [[n, *(100 * v[k] for v in columns.values())] for k, n in enumerate(names)]))
+    return section
+
+
+def _class_by_cycle(run: Run, cycles: Sequence[int], names: Sequence[str], metric: str) -> Picture:
+    values_CT = np.asarray([[run.per_class(c, metric).get(n, math.nan) for c in cycles] for n in names])
+    column = spent_columns([run])[0]
+    spent = {row["cycle"]: row.get(column, row["cycle"]) for row in run.metrics}
+    figure = figures.class_by_cycle(names, [spent.get(c, c) for c in cycles], values_CT, metric_label(metric), SPENT_LABELS[column])
+    return Picture("per_class_by_cycle", figure, f"{metric_label(metric)} of each class by cycle")
+
+
+def _last_per_class(run: Run, metric: str) -> dict[str, float]:
+    return next((values for values in (run.per_class(c, metric) for c in reversed(run.cycle_dirs)) if values), {})
+
+
+def _mean_of_dicts(items: Sequence[dict[str, float]]) -> dict[str, float]:
+    names = dict.fromkeys(name for item in items for name in item)
+    return {name: mean_and_error([item[name] for item in items if name in item])[0] for name in names}
+
+
+def distribution_section(lines: Sequence[Series]) -> Section:
+    """Show the classes of what was bought against the classes of the pool."""
+    section = Section("bought", "What was bought")
+    groups: dict[str, np.ndarray] = {}
+    names: tuple[str, ...] = ()
+    pool = None
+    for series in lines:
+        counts = [c for c in (run.class_counts() for run in series.runs) if c is not None]
+        names = names or (counts[0].classes if counts else ())
+        shares = [c.bought / c.bought.sum() for c in counts if c.bought.sum() > 0 and c.classes == names]
+        if shares:
+            groups[series.label] = np.mean(shares, axis=0)
+        pool = pool if pool is not None else next((c.pool for c in counts if c.pool is not None), None)
+    if not groups:
+        section.text = "No class counts were written (the oracle writes oracle_stats.json with each purchase)."
+        return section
+    labels = [s.label for s in lines]
+    colors = [color_of(s.strategy, s.label, labels) for s in lines if s.label in groups]
+    columns = {f"bought by {label}": share.tolist() for label, share in groups.items()}
+    if pool is not None and pool.sum() > 0:
+        columns = {"pool": (pool / pool.sum()).tolist(), **columns}
+        colors = [INK, *colors]
+    section.text = "Share of each class among the objects bought" + (
+        ", against the whole pool. The pool's own shares are hidden from the strategy; the oracle counted them for this page." if "pool" in columns
+        else ". Nobody knows the pool's own shares: its labels are not there.")
+    figure = figures.grouped_bars(names, columns, colors, "share of objects, %")
+    section.pictures.append(Picture("class_distribution", figure, "share of each class among what was bought and in the pool"))
+    return section

@@ -1,0 +1,261 @@
+"""The agent's training: draw a batch, learn what it is worth, make it more or less likely (MGRAL, Sec. 3.3 and 3.4).
+
+It knows nothing of tables and trainings: it asks ``estimate(batch)``. Every iteration is a function of (state, seed, iteration), so a training
+that was cut goes on as if it had not been.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from al_lab.acquisition import plackett_luce
+from al_lab.core.errors import ConfigError, DivergedError, did_you_mean, explain
+from al_lab.core.rng import Rng
+from al_lab.strategies.detection._mgral.policy import Draw, Policy, draw
+from al_lab.strategies.detection._mgral.table import Estimate
+
+Reference = Literal["ema", "literal"]
+Estimator = Callable[[np.ndarray], Estimate | float | None]
+Trainer = Callable[[np.ndarray], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReinforceSettings:
+    """How the agent learns.
+
+    | paper | here | default | where stated |
+    |---|---|---|---|
+    | iterations | ``iterations`` | 2200 VOC, 800 COCO | Sec. 4.1 |
+    | Adam | ``lr`` | 3.5e-4 | Sec. 4.1 |
+    | lambda, "baseline decay" | ``decay`` | 0.5 | Sec. 4.1, Eq. (2) |
+    | mAP_ref | ``reference`` | ema | DEVIATION from the letters of Eq. (2), see `update_reference` |
+    | "top-B" | ``policy`` | pl | UNSPECIFIED |
+    | - | ``num_samples`` | 1 | draws an iteration; from 2 on each is judged against the mean of the others |
+    | - | ``clip`` | 1.0 | UNSPECIFIED; largest norm of the gradient |
+    | - | ``max_fall_backs`` | 5 | UNSPECIFIED; trainings a cycle where no record is near; then the nearest record counts |
+    | - | ``reshuffle`` | False | a new order of the pool every iteration |
+    """
+
+    iterations: int = 2200
+    lr: float = 3.5e-4
+    decay: float = 0.5
+    reference: Reference = "ema"
+    policy: Policy = "pl"
+    num_samples: int = 1
+    clip: float = 1.0
+    max_fall_backs: int = 5
+    reshuffle: bool = False
+
+    def __post_init__(self) -> None:
+        for name, choices in (("reference", get_args(Reference)), ("policy", get_args(Policy))):
+            word = getattr(self, name)
+            if word not in choices:
+                raise ConfigError(explain(expected=" | ".join(choices), got=repr(word), where=f"strategy.learning.{name}",
+                                          do=did_you_mean(word, choices)))
+        if self.num_samples < 1 or not 0 <= self.decay <= 1 or self.iterations < 0 or self.max_fall_backs < 0:
+            raise ConfigError(explain(expected="num_samples >= 1, 0 <= decay <= 1, iterations and max_fall_backs >= 0", got=repr(self),
+                                      where="strategy.learning", do="correct the number"))
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """What one iteration was like; means over its draws.
+
+    Attributes:
+        reward: mAP_i, estimated or trained.
+        reference: mAP_ref,{i-1}, which it was compared with.
+        advantage: reward - reference; with several draws that of the first against the others.
+        entropy: -ln p / B of the draws, nats a pick; 0 says the policy is certain.
+        overlap: Jaccard index of the B best scores with those of the iteration before; 1 at the first.
+        neighbors: records that the estimate averaged; 0 where it fell back, or came as a bare number.
+        distance_min, distance_mean, distance_std: of the batch to the records; None where the estimate says nothing of them.
+        grad_norm: before clipping.
+        fall_backs: batches trained so far.
+        nearest_instead: draws whose worth is the nearest record's, because fall-backs were used up.
+    """
+
+    iteration: int
+    reward: float
+    reference: float
+    advantage: float
+    entropy: float
+    overlap: float
+    neighbors: float
+    distance_min: float | None
+    distance_mean: float | None
+    distance_std: float | None
+    grad_norm: float
+    fall_backs: int
+    nearest_instead: int
+
+
+@dataclass(frozen=True)
+class FallBack:
+    """A batch that was trained because no record was near; whoever keeps the table appends it, again after a restart."""
+
+    iteration: int
+    batch: tuple[int, ...]
+    reward: float
+
+
+def update_reference(reference: float, reward: float, decay: float, kind: Reference) -> float:
+    """Return mAP_ref,i.
+
+    ``ema``: lambda ref + (1 - lambda) mAP, the moving average that the text describes. ``literal``: Eq. (2) as printed, lambda ref +
+    (1 - lambda)(mAP - ref): for a constant mAP it tends to mAP / 2, so nearly every batch looks better than "average".
+    """
+    if kind == "ema":
+        return decay * reference + (1 - decay) * reward
+    return decay * reference + (1 - decay) * (reward - reference)
+
+
+class Reinforce:
+    """Policy-gradient training of an agent: loss = -(mAP_i - mAP_ref,{i-1}) ln p(batch) / B (Eqs. (1) to (3)).
+
+    Args:
+        agent: features (N, D) -> scores (N,).
+        features_ND: of the candidates, in the order in which the agent reads them; batches are positions in it.
+        budget: B.
+        settings: see there.
+        rng: of the cycle's training.
+        reference: mAP_ref,0, the metric of the cycle's detector (Fig. 1: "performance at last cycle"); None: the first reward.
+
+    Attributes:
+        iteration: the next one, from 0.
+        curves: one record an iteration.
+        fall_backs: see `FallBack`.
+    """
+
+    def __init__(self, agent: nn.Module, features_ND: Tensor, budget: int, settings: ReinforceSettings, rng: Rng,
+                 reference: float | None = None) -> None:
+        self.agent, self.features_ND, self.settings, self.rng = agent, features_ND, settings, rng
+        self.budget = min(budget, len(features_ND))
+        self.optimizer = torch.optim.Adam(agent.parameters(), lr=settings.lr)
+        self.reference = reference
+        self.iteration = 0
+        self.curves: list[Iteration] = []
+        self.fall_backs: list[FallBack] = []
+        self._best: np.ndarray | None = None
+
+    def run(self, estimate: Estimator, fall_back: Trainer | None = None, after: Callable[[Iteration], None] | None = None) -> None:
+        """Do the iterations that are left. ``after`` is called after each: save the state, log the curve, stop by raising."""
+        while self.iteration < self.settings.iterations:
+            record = self.step(estimate, fall_back)
+            if after is not None:
+                after(record)
+
+    def step(self, estimate: Estimator, fall_back: Trainer | None = None) -> Iteration:
+        """Do one iteration. If anything raises, the state is as it was before.
+
+        Args:
+            estimate: the worth of a batch (B,) of positions; None, or an `Estimate` without value, if it can't tell.
+            fall_back: trains for real; also appends to the table.
+
+        Raises:
+            DivergedError: if scores or gradients are no longer finite.
+        """
+        scores_N = self._scores()
+        plain_N = scores_N.detach().double().cpu().numpy()
+        if not np.isfinite(plain_N).all():
+            raise DivergedError(f"train_agent: expected finite scores at iteration {self.iteration}, got NaN or infinity; lower strategy.learning.lr")
+        rng = self.rng.child(self.iteration)
+        draws = [draw(self.settings.policy, scores_N, self.budget, rng.generator("draw", k)) for k in range(self.settings.num_samples)]
+        worth = _Worth(self, estimate, fall_back)
+        rewards = np.array([worth.of(d.batch) for d in draws])
+        reference = float(rewards.mean()) if self.reference is None else self.reference
+        # The others' mean takes the reference's place: both subtracted, the reference would cancel.
+        advantages = rewards - ((rewards.sum() - rewards) / (len(rewards) - 1) if len(rewards) > 1 else reference)
+        loss = -sum(float(a) * d.log_prob for a, d in zip(advantages, draws, strict=True)) / len(draws)  # Eq. (3)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = float(nn.utils.clip_grad_norm_(self.agent.parameters(), self.settings.clip))
+        if not np.isfinite(norm):
+            raise DivergedError(f"train_agent: expected finite gradients at iteration {self.iteration}, got norm {norm}; lower "
+                                "strategy.learning.lr, or set strategy.agent.bptt")
+        self.optimizer.step()
+        return self._commit(plain_N, draws, rewards, reference, float(advantages[0]), norm, worth)
+
+    def utilities(self) -> np.ndarray:
+        """Return what the query ranks by, (N,) float64: the scores, no noise, the fixed order; or what the agent makes of them (`Clustered`)."""
+        with torch.no_grad():
+            scores_N = self.agent(self.features_ND).double()
+            utilities: Tensor = self.agent.utilities(scores_N) if hasattr(self.agent, "utilities") else scores_N  # type: ignore[operator]
+            return utilities.cpu().numpy()
+
+    def query(self) -> np.ndarray:
+        """Return the positions (B,) of the largest utilities, best first."""
+        return plackett_luce.top(self.utilities(), self.budget)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything an equal object needs to go on; plain data and tensors, so `torch.load` reads it with ``weights_only``."""
+        return {"agent": self.agent.state_dict(), "optimizer": self.optimizer.state_dict(), "iteration": self.iteration,
+                "reference": self.reference, "best": None if self._best is None else self._best.tolist(),
+                "curves": [asdict(record) for record in self.curves],
+                "fall_backs": [asdict(record) | {"batch": list(record.batch)} for record in self.fall_backs]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was called; append ``fall_backs`` to the table, which must hold no later ones."""
+        self.agent.load_state_dict(state["agent"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.iteration, self.reference = state["iteration"], state["reference"]
+        self._best = None if state["best"] is None else np.array(state["best"], np.int64)
+        self.curves = [Iteration(**record) for record in state["curves"]]
+        self.fall_backs = [FallBack(r["iteration"], tuple(r["batch"]), r["reward"]) for r in state["fall_backs"]]
+
+    def _scores(self) -> Tensor:
+        if not self.settings.reshuffle:
+            return self.agent(self.features_ND)
+        order = torch.from_numpy(self.rng.child(self.iteration).generator("order").permutation(len(self.features_ND)))
+        return self.agent(self.features_ND[order])[order.argsort()]
+
+    def _commit(self, plain_N: np.ndarray, draws: list[Draw], rewards: np.ndarray, reference: float, advantage: float, norm: float,
+                worth: "_Worth") -> Iteration:
+        best = np.sort(plackett_luce.top(plain_N, self.budget))
+        shared = self.budget if self._best is None else len(np.intersect1d(best, self._best, assume_unique=True))
+        overlap = shared / max(2 * self.budget - shared, 1)
+        entropy = float(np.mean([plackett_luce.entropy_proxy(float(d.log_prob.detach()), 1) for d in draws]))  # by B already
+        self.fall_backs += worth.trained
+        record = Iteration(self.iteration, float(rewards.mean()), reference, advantage, entropy, overlap, worth.mean("neighbors") or 0.0,
+                           worth.mean("distance_min"), worth.mean("distance_mean"), worth.mean("distance_std"), norm, len(self.fall_backs),
+                           worth.nearest_instead)
+        self.reference = update_reference(reference, record.reward, self.settings.decay, self.settings.reference)  # Eq. (2)
+        self._best = best
+        self.curves.append(record)
+        self.iteration += 1
+        return record
+
+
+class _Worth:
+    """The rewards of one iteration's batches, and where they come from."""
+
+    def __init__(self, owner: Reinforce, estimate: Estimator, fall_back: Trainer | None) -> None:
+        self.owner, self.estimate, self.fall_back = owner, estimate, fall_back
+        self.trained: list[FallBack] = []
+        self.nearest_instead = 0
+        self._said: list[Estimate] = []
+
+    def of(self, batch: np.ndarray) -> float:
+        found = self.estimate(batch)
+        if isinstance(found, Estimate):
+            self._said.append(found)
+            value = found.value
+        else:
+            value = found
+        if value is None and self.fall_back is not None and len(self.owner.fall_backs) + len(self.trained) < self.owner.settings.max_fall_backs:
+            value = float(self.fall_back(batch))
+            self.trained.append(FallBack(self.owner.iteration, tuple(batch.tolist()), value))
+        elif value is None and isinstance(found, Estimate):
+            value = found.nearest
+            self.nearest_instead += 1
+        if value is None or not np.isfinite(value):
+            raise ValueError(f"train_agent: expected a finite reward at iteration {self.owner.iteration}, got {value}; "
+                             "give an Estimate, or a fall_back that trains")
+        return float(value)
+
+    def mean(self, name: str) -> float | None:
+        values = [len(e.neighbors) if name == "neighbors" else getattr(e, name) for e in self._said]
+        return float(np.mean(values)) if values else None

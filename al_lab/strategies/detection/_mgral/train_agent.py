@@ -1,0 +1,285 @@
+"""The stage ``train_agent``: the agent learns from the table which batch is worth most, and says how much that is to be believed."""
+
+import csv
+import io
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from al_lab.core.errors import ConfigError, did_you_mean, explain
+from al_lab.core.files import atomic_path, write_json, write_text
+from al_lab.core.pool import ids_hash
+from al_lab.core.rng import Rng
+from al_lab.core.stage import Stage, StageContext
+from al_lab.core.types import Candidates
+from al_lab.execution.job import Job
+from al_lab.learners.checkpoint import load_checkpoint, save_checkpoint
+from al_lab.learners.trainer import limit_threads
+from al_lab.strategies.detection._mgral.agent import Agent, Order, sequence_order
+from al_lab.strategies.detection._mgral.build_lut import BuildLut, Plan, load_table, rewards, signal_and_noise
+from al_lab.strategies.detection._mgral.clusters import Clustered
+from al_lab.strategies.detection._mgral.honesty import LUCK, against_chance, learning, leave_one_out_sentence, likeness, sentences
+from al_lab.strategies.detection._mgral.recurrence import Feedback
+from al_lab.strategies.detection._mgral.regressor import Ridge
+from al_lab.strategies.detection._mgral.reinforce import Iteration, Reinforce, ReinforceSettings
+from al_lab.strategies.detection._mgral.table import Table, TableSettings
+
+log = logging.getLogger(__name__)
+
+_POINTS = 100  # rewards are in points of the metric
+_MIN_ROWS = 3  # different ones, of a table that can be judged by leaving one out
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentSettings:
+    """The agent's form, and the checks of its honesty; the numbers of ``strategy.agent``.
+
+    Attributes:
+        hidden, decoder_hidden, feedback, bptt, init: see `Agent`.
+        order: in which the agent reads the pool, see `sequence_order`.
+        clusters: read so many clusters of the pool instead of its images, see `Clustered`; None: every image (the paper).
+        standardize: every dimension of the embedding to mean 0 and deviation 1 over the candidates.
+        ref0: mAP_ref,0: of the cycle's row base (``base``), or the first reward (``first``).
+        controls: random batches that are trained for comparison with the agent's at the first query (with its own batch and that of an
+            agent whose rewards were shuffled, this many + 2 trainings); 0: no control.
+        gate: what a table does whose rows differ by no more than luck: ``warn``, and the agent learns from it all the same (the paper), or
+            ``random``: no agent is trained, and the batch is a random one (beyond the paper). An agent that follows noise does worse than
+            chance where the pool repeats itself: images alike rise and fall together, and its best batch is one kind of them.
+    """
+
+    hidden: int | None = None
+    decoder_hidden: int | None = None
+    feedback: Feedback = "sigmoid"
+    bptt: int | None = None
+    init: float = 0.1
+    order: Order = "perm"
+    clusters: int | None = None
+    standardize: bool = True
+    ref0: Literal["base", "first"] = "base"
+    controls: int = 10
+    gate: Literal["warn", "random"] = "warn"
+
+    def __post_init__(self) -> None:
+        for name, choices in (("feedback", ("sigmoid", "logit", "none")), ("order", ("perm", "dataset", "reshuffle")), ("ref0", ("base", "first")),
+                              ("gate", ("warn", "random"))):
+            word = getattr(self, name)
+            if word not in choices:
+                raise ConfigError(explain(expected=" | ".join(choices), got=repr(word), where=f"strategy.agent.{name}",
+                                          do=did_you_mean(str(word), choices)))
+        if self.controls < 0 or self.init <= 0 or (self.clusters is not None and self.clusters < 2):  # noqa: PLR2004
+            raise ConfigError(explain(expected="controls >= 0, init > 0 and clusters >= 2 (or null)",
+                                      got=f"{self.controls}, {self.init} and {self.clusters}", where="strategy.agent", do="correct the number"))
+
+
+@dataclass(frozen=True)
+class _World:
+    """What one cycle's agent works with: candidates in reading order, the table, and how to train a row for real."""
+
+    ids: tuple[str, ...]
+    features_ND: np.ndarray
+    budget: int
+    plan: Plan
+    facts: dict[str, Any]
+
+    def positions(self, ids: Sequence[str]) -> np.ndarray:
+        """Return where images stand in reading order."""
+        place = {i: n for n, i in enumerate(self.ids)}
+        return np.array([place[i] for i in ids], np.int64)
+
+
+class TrainAgent(Stage):
+    """``candidates.npz`` and ``lut/table.json`` -> ``agent_scores.npz``, ``rl_curves.csv``, ``agent.json``.
+
+    Killed, it goes on from ``lut/agent_state.ckpt``; a batch that was trained because the table could not tell has a result file of its own,
+    named by the hash of its sorted ids, and is never trained twice.
+    """
+
+    name = "train_agent"
+
+    def __init__(self, settings: AgentSettings, learning: ReinforceSettings, reading: TableSettings, lut: BuildLut) -> None:
+        self.settings, self.learning, self.reading, self.lut = settings, learning, reading, lut
+
+    def run(self, ctx: StageContext) -> dict[str, float]:
+        """Train, score the pool, and check the table against itself and the agent against chance."""
+        limit_threads()
+        world = self._world(ctx)
+        values = _POINTS * rewards(world.facts)
+        table = self._table(ctx, world, values)
+        honesty = {"signal": signal_and_noise(world.facts), "predictor": self.reading.predictor, **_leave_one_out(table)}
+        if self.settings.gate == "random" and honesty["signal"]["luck"] > LUCK:
+            return self._closed(ctx, world, honesty)
+        agent, pace = self._train(ctx, world, self._estimator(table), ctx.cycle_dir / "lut" / "agent_state.ckpt", ctx.rng(self.name))
+        honesty |= {"learning": learning(agent), "likeness": likeness(world.features_ND, agent.query(), ctx.rng("likeness").generator())}
+        save_scores(ctx.cycle_dir, dict(zip(world.ids, agent.utilities().tolist(), strict=True)))
+        write_text(ctx.cycle_dir / "rl_curves.csv", _curves(agent.curves))
+        if ctx.cycle == 0 and self.settings.controls:
+            honesty["controls"] = self._controls(ctx, world, values, agent.query(), honesty["signal"].get("own_noise"))
+        self._say(ctx, honesty, len(agent.fall_backs))
+        return self._scalars(agent, honesty) | pace
+
+    def _closed(self, ctx: StageContext, world: _World, honesty: dict[str, Any]) -> dict[str, float]:
+        """Leave the agent untrained and score at random."""
+        honesty["gate"] = {"sentence": "no agent was trained and the batch is a random one, as the table tells batches apart no better than luck "
+                                       "(strategy.agent.gate=random)"}
+        keys = ctx.rng("gate").tie_keys(world.ids) / 2.0**64
+        save_scores(ctx.cycle_dir, dict(zip(world.ids, keys.tolist(), strict=True)))
+        write_text(ctx.cycle_dir / "rl_curves.csv", _curves([]))
+        self._say(ctx, honesty, 0)
+        return {"fall_backs": 0.0, "gate_closed": 1.0}
+
+    @staticmethod
+    def _say(ctx: StageContext, honesty: dict[str, Any], fall_backs: int) -> None:
+        write_json(ctx.cycle_dir / "agent.json", honesty | {"fall_backs": fall_backs, "sentence": "; ".join(sentences(honesty))})
+        for sentence in sentences(honesty):
+            log.info(sentence)
+
+    def files(self, ctx: StageContext) -> list[Path]:
+        """Return what `select` and the report read."""
+        return [ctx.cycle_dir / name for name in ("agent_scores.npz", "rl_curves.csv", "agent.json")]
+
+    def _world(self, ctx: StageContext) -> _World:
+        candidates = Candidates.load(ctx.cycle_dir / "candidates.npz")
+        features = np.asarray(candidates.info["embedding"], np.float32)
+        if self.settings.standardize:
+            deviation = features.std(0)
+            features = (features - features.mean(0)) / np.where(deviation > 0, deviation, 1)
+        order = sequence_order(candidates.sample_ids, ctx.rng(self.name), self.settings.order)
+        plan = self.lut.plan(ctx)
+        facts = load_table(self.lut.path(ctx), ctx.pool, self.lut.settings.split)
+        return _World(tuple(candidates.sample_ids[n] for n in order), features[order], len(plan.batches[0]), plan, facts)
+
+    def _table(self, ctx: StageContext, world: _World, values: np.ndarray) -> Table:
+        batches = np.array([world.positions(r["ids"]) for r in world.facts["rows"] if r["seed"] == 0])
+        return Table(world.features_ND, batches, values, self.reading, ctx.rng("table"))
+
+    def _estimator(self, table: Table) -> Table | Ridge:
+        """Return who tells the reward of a batch; the regressor learns from the table's records."""
+        return table if self.reading.predictor == "neighbors" else Ridge(table.features_ND, table.batches, table.rewards_M)
+
+    def _train(self, ctx: StageContext, world: _World, estimator: Table | Ridge, path: Path, rng: Rng) -> tuple[Reinforce, dict[str, float]]:
+        """Return the trained agent, and for the ledger its size and its speed: seconds an iteration, trainings in it left out."""
+        s = self.settings
+        agent: nn.Module = Agent(world.features_ND.shape[1], rng.child("agent"), s.hidden, s.decoder_hidden, s.feedback, s.bptt, s.init)
+        if s.clusters:
+            agent = Clustered(agent, world.features_ND, s.clusters, rng.child("clusters"))
+            log.info("the agent reads %d clusters of the pool's %d images", agent.num_clusters, len(world.ids))
+        reference = _POINTS * float(np.mean(world.facts["references"])) if s.ref0 == "base" else None
+        training = Reinforce(agent, torch.from_numpy(world.features_ND), world.budget, self.learning, rng.child("train"), reference)
+        if path.is_file():
+            training.load_state_dict(load_checkpoint(path, ("agent", "optimizer", "iteration")))
+            for known in training.fall_backs:
+                estimator.append(np.array(known.batch), known.reward)
+        saver = _Saver(training, path, float(ctx.config["runtime"].get("checkpoint_minutes") or 10))
+
+        first, start, trained = training.iteration, time.monotonic(), 0.0
+
+        def fall_back(batch: np.ndarray) -> float:
+            nonlocal trained
+            begin = time.monotonic()
+            value = self._measure(ctx, world, [batch], "fallback")[0]
+            trained += time.monotonic() - begin
+            estimator.append(batch, value)
+            return value
+
+        training.run(estimator, fall_back, saver)
+        pace = {"agent_parameters": float(sum(p.numel() for p in agent.parameters()))}
+        if training.iteration > first:
+            pace["seconds_per_iteration"] = (time.monotonic() - start - trained) / (training.iteration - first)
+        save_checkpoint(path, training.state_dict())
+        return training, pace
+
+    def _measure(self, ctx: StageContext, world: _World, batches: Sequence[np.ndarray], what: str, seed: int = 0) -> list[float]:
+        """Train rows for real and return their rewards in points; equal batches are trained once."""
+        jobs: dict[str, Job] = {}
+        names: list[str] = []
+        for batch in batches:
+            ids = sorted(world.ids[n] for n in batch)
+            names.append(f"{what}_{ids_hash(ids)[:12]}")
+            jobs[names[-1]] = self.lut.job(ctx, world.plan, ids, 0, seed, names[-1])
+        results = dict(zip(jobs, ctx.executor.run(list(jobs.values())), strict=True))
+        references = np.asarray(world.facts["references"])
+        metric, shift = world.facts["metric"], float(references.mean() - references[0])
+        return [_POINTS * (float(results[name]["metrics"][metric]) + shift) for name in names]
+
+    def _controls(self, ctx: StageContext, world: _World, values: np.ndarray, chosen: np.ndarray, noise: float | None) -> dict[str, Any]:
+        """Train on the agent's batch, on random ones, and on that of an agent that learned from shuffled rewards; same seed, same labels."""
+        rng = ctx.rng("controls")
+        shuffled_table = self._table(ctx, world, values[rng.generator("shuffle").permutation(len(values))])
+        shuffled, _ = self._train(ctx, world, self._estimator(shuffled_table), ctx.cycle_dir / "lut" / "shuffled_state.ckpt", rng)
+        write_text(ctx.cycle_dir / "lut" / "shuffled_curves.csv", _curves(shuffled.curves))
+        random = [rng.generator("random", n).choice(len(world.ids), world.budget, replace=False) for n in range(self.settings.controls)]
+        measured = self._measure(ctx, world, [chosen, shuffled.query(), *random], "control", seed=self.lut.settings.seeds)
+        found, facts = learning(shuffled), against_chance(measured[0], measured[1], measured[2:], values, noise)
+        if found:
+            log.info("an agent with shuffled rewards: %s", found["sentence"])
+            facts["shuffled_gain"] = found["gain"]
+        return facts
+
+    @staticmethod
+    def _scalars(training: Reinforce, honesty: dict[str, Any]) -> dict[str, float]:
+        last = training.curves[-1] if training.curves else None
+        scalars = {"fall_backs": float(len(training.fall_backs))}
+        if last is not None:
+            scalars |= {"reward": last.reward, "reference": last.reference, "entropy": last.entropy, "neighbors": last.neighbors}
+        if honesty["leave_one_out"]:
+            scalars["table_rank_correlation"] = honesty["leave_one_out"]["rank_correlation"]
+        return scalars
+
+
+class _Saver:
+    """Keep the agent's state on disk, and say how far it is."""
+
+    def __init__(self, training: Reinforce, path: Path, minutes: float) -> None:
+        self.training, self.path, self.minutes = training, path, minutes
+        self.saved = self.told = time.monotonic()
+
+    def __call__(self, record: Iteration) -> None:
+        now = time.monotonic()
+        if now - self.saved > 60 * self.minutes:
+            save_checkpoint(self.path, self.training.state_dict())
+            self.saved = now
+        if now - self.told > 15:  # noqa: PLR2004 - seconds between two lines of the log
+            log.info("agent %d/%d | reward %.2f | reference %.2f | advantage %+.2f | entropy %.2f | overlap %.2f | %g neighbors | %d fall-backs",
+                     record.iteration + 1, self.training.settings.iterations, record.reward, record.reference, record.advantage, record.entropy,
+                     record.overlap, record.neighbors, record.fall_backs)
+            self.told = now
+
+
+def _leave_one_out(table: Table) -> dict[str, Any]:
+    """Return how well the neighbors, and the regressor, predict each record from the others; both are told, whichever is used."""
+    if len({np.sort(batch).tobytes() for batch in table.batches}) < _MIN_ROWS:
+        return {"leave_one_out": None, "regressor": None}
+    ridge = Ridge(table.features_ND, table.batches, table.rewards_M)
+    found, regressor = table.leave_one_out().to_json(), {"rmse": ridge.rmse, "rank_correlation": ridge.rank_correlation, "alpha": ridge.alpha}
+    return {"leave_one_out": found | {"sentence": leave_one_out_sentence(found, regressor, len(table))}, "regressor": regressor}
+
+
+def save_scores(cycle_dir: Path, scores: dict[str, float]) -> None:
+    """Write the agent's score of every candidate."""
+    with atomic_path(cycle_dir / "agent_scores.npz") as temporary, temporary.open("wb") as stream:
+        np.savez(stream, ids=np.asarray(list(scores), dtype=np.str_), scores=np.asarray(list(scores.values()), np.float64))
+
+
+def load_scores(cycle_dir: Path) -> dict[str, float]:
+    """Read what `save_scores` wrote; nothing if there is none."""
+    path = cycle_dir / "agent_scores.npz"
+    if not path.is_file():
+        return {}
+    with np.load(path, allow_pickle=False) as z:
+        return dict(zip(z["ids"].tolist(), z["scores"].tolist(), strict=True))
+
+
+def _curves(records: Sequence[Iteration]) -> str:
+    stream = io.StringIO()
+    rows = [asdict(r) for r in records]
+    writer = csv.DictWriter(stream, fieldnames=list(rows[0]) if rows else ["iteration"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()

@@ -1,0 +1,93 @@
+"""MGRAL: an agent learns which batch of images would raise the mAP most, and buys that batch."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from al_lab.core.budget import Allowance
+from al_lab.core.errors import ConfigError, did_you_mean, explain
+from al_lab.core.pool import Pool
+from al_lab.core.rng import Rng
+from al_lab.core.stage import Stage
+from al_lab.core.strategy import ProposeContext, Strategy, take_best
+from al_lab.core.types import Candidates, DenseView, ImageView, Query
+from al_lab.strategies.detection._mgral.build_lut import BuildLut, LutSettings
+from al_lab.strategies.detection._mgral.reinforce import ReinforceSettings
+from al_lab.strategies.detection._mgral.table import TableSettings
+from al_lab.strategies.detection._mgral.train_agent import AgentSettings, TrainAgent, load_scores
+
+
+class Mgral(Strategy):
+    """Performance-guided reinforced active learning.
+
+    Liang et al., "Performance-guided Reinforced Active Learning for Object Detection", 2026 (arXiv 2601.15688). There is no public code;
+    what the paper leaves open is decided, and said, where it belongs:
+
+    | step | paper | where |
+    |---|---|---|
+    | Phi(I), 256-d, of this cycle's detector | Sec. 4.1 | stage ``score``; ``detector.embedding_from`` |
+    | M rows: labeled set + a random batch without labels, trained semi-supervised, its mAP | Sec. 3.3, 3.5 | stage ``build_lut``: `BuildLut` |
+    | the agent: LSTM over the pool, dummy head, decoder | Sec. 3.2 | `Agent` |
+    | mAP of a batch from its neighbors in the table, else by training | Sec. 3.5 | `Table` |
+    | reward mAP_i - ref, moving average ref | Eq. 1-3 | `Reinforce` |
+    | query: the B images of the largest scores | Sec. 3.2 | here |
+
+    Args:
+        lut: arguments of `LutSettings` and `TableSettings`: how the table is built and read; ``objective`` names one of ``objectives``.
+        agent: arguments of `AgentSettings`: the agent's form, the controls.
+        learning: arguments of `ReinforceSettings`: the policy and its training.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("image_embedding",)
+    tasks: ClassVar[tuple[str, ...]] = ("detection",)
+    units: ClassVar[tuple[str, ...]] = ("image",)
+
+    def __init__(self, lut: Mapping[str, Any], agent: Mapping[str, Any], learning: Mapping[str, Any]) -> None:
+        reading = {f.name for f in fields(TableSettings)}
+        building = {k: v for k, v in lut.items() if k not in reading}
+        objectives = building.pop("objectives")
+        self.lut = LutSettings(**(building | {"objective": _objective(objectives, lut["objective"])}))
+        self.table = TableSettings(**{k: v for k, v in lut.items() if k in reading})
+        if self.table.predictor == "ridge" and self.lut.rows < 3:  # noqa: PLR2004 - see Ridge
+            raise ConfigError(explain(expected="at least 3 rows", got=str(self.lut.rows), where="strategy.lut.rows with strategy.lut.predictor=ridge",
+                                      do="raise strategy.lut.rows"))
+        self.agent, self.learning = AgentSettings(**agent), ReinforceSettings(**learning)
+        if self.agent.gate == "random" and (self.lut.repeats < 1 or self.lut.seeds < 2):  # noqa: PLR2004 - a second training
+            raise ConfigError(explain(expected="rows that are trained again, to know what luck does",
+                                      got=f"strategy.lut.repeats={self.lut.repeats} and strategy.lut.seeds={self.lut.seeds}",
+                                      where="strategy.agent.gate=random", do="e.g. set strategy.lut.repeats=4 strategy.lut.seeds=2"))
+        if self.agent.clusters and (self.learning.reshuffle or self.agent.order == "reshuffle"):
+            raise ConfigError(explain(expected="clusters in one order", got="a new order every iteration", where="strategy.agent.clusters",
+                                      do="set strategy.learning.reshuffle=false and strategy.agent.order=perm"))
+        self._scores: dict[str, float] = {}
+
+    def stages(self) -> list[str | Stage]:
+        """Return the standard stages with the table and the agent before the selection."""
+        table = BuildLut(self.lut)
+        return ["train", "evaluate", "score", table, TrainAgent(self.agent, self.learning, self.table, table), "select", "annotate"]
+
+    def propose(self, view: ImageView | DenseView, ctx: ProposeContext) -> Candidates:
+        """Return the image with its embedding; the agent needs the whole pool to score it."""
+        if view.embedding is None:
+            raise TypeError("Mgral.propose: expected an embedding, got a view without; the learner must provide image_embedding")
+        return Candidates.images([view.sample_id], [0.0], embedding=np.asarray(view.embedding, np.float32)[None])
+
+    def restore(self, cycle_dir: Path) -> None:
+        """Read the trained agent's scores."""
+        self._scores = load_scores(cycle_dir)
+
+    def select(self, candidates: Candidates, pool: Pool, budget: Allowance, rng: Rng) -> list[Query]:
+        """Return the B images of the largest scores: the policy's mode."""
+        scores = [self._scores.get(i, 0.0) for i in candidates.sample_ids]
+        return take_best(Candidates.images(candidates.sample_ids, scores), pool, budget, rng)
+
+
+def _objective(objectives: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    if name not in objectives:
+        raise ConfigError(explain(expected=" | ".join(objectives), got=repr(name), where="strategy.lut.objective",
+                                  do=did_you_mean(str(name), tuple(objectives))))
+    node: Mapping[str, Any] = objectives[name]
+    return node

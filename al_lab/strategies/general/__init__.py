@@ -1,0 +1,1 @@
+"""Strategies that serve several tasks, and their shared parts."""

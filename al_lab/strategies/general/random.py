@@ -1,0 +1,43 @@
+"""Random: the line every other strategy has to beat."""
+
+from typing import ClassVar
+
+import numpy as np
+
+from al_lab.core.strategy import ProposeContext, Strategy
+from al_lab.core.types import Candidates, DenseView, ImageView
+from al_lab.strategies.general._windows import check_radius, propose_windows
+
+
+class Random(Strategy):
+    """Uniform without replacement, by seed.
+
+    Every image (or pixel, or region) draws u ~ U[0, 1) from (seed, cycle, id) and the largest are bought: no order of the pool and no
+    number of workers can matter, and no network runs. Regions never overlap, not even with those of earlier cycles.
+
+    Args:
+        radius_px: r of a region, a square of side 2 r + 1.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    tasks: ClassVar[tuple[str, ...]] = ("detection", "segmentation")
+    units: ClassVar[tuple[str, ...]] = ("image", "box", "pixel", "region")
+
+    def __init__(self, radius_px: int = 1) -> None:
+        self.radius_px = check_radius(radius_px, "strategy.radius_px")
+
+    def propose(self, view: ImageView | DenseView, ctx: ProposeContext) -> Candidates:
+        """Return the image, or ``ctx.quota`` of its open pixels or regions, with random utilities."""
+        draw = ctx.rng.generator()
+        if ctx.quota is None:
+            return Candidates.images([view.sample_id], [draw.random()])
+        assert isinstance(view, DenseView)
+        height, width = view.size_hw
+        u = draw.random(height * width)
+        if ctx.unit == "region":
+            return propose_windows(view, u.reshape(height, width), ctx, self.radius_px, 2 * self.radius_px, None)
+        open_pixels = np.arange(height * width) if view.bought is None else np.flatnonzero(~view.bought.reshape(-1))
+        count = min(ctx.quota, len(open_pixels))
+        best = open_pixels[np.argpartition(-u[open_pixels], count - 1)[:count]] if count else open_pixels[:0]
+        best = best[np.argsort(-u[best])]
+        return Candidates.pixels(view.sample_id, view.size_hw, best, u[best])

@@ -1,0 +1,63 @@
+"""Replay: buy a published list of selections again."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from al_lab.core.budget import Allowance
+from al_lab.core.errors import ConfigError, explain
+from al_lab.core.pool import INITIAL, Pool
+from al_lab.core.record.purchase import query_from_row
+from al_lab.core.rng import Rng
+from al_lab.core.strategy import ProposeContext, Strategy
+from al_lab.core.types import Candidates, DenseView, ImageView, Query
+
+
+class Replay(Strategy):
+    """Buys, cycle by cycle, what another run bought: its ``selections.json``, with the masks beside it for pixels.
+
+    Every run writes that file, so a published selection can be retrained with another network, seed or schedule.
+
+    Args:
+        path: the published ``selections.json``.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    tasks: ClassVar[tuple[str, ...]] = ("detection", "segmentation")
+    units: ClassVar[tuple[str, ...]] = ("image", "box", "pixel", "region")
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+        try:
+            purchases = json.loads(self.path.read_text())["purchases"]
+            self._rows = {int(p["cycle"]): p["queries"] for p in purchases}
+        except OSError as error:
+            raise ConfigError(explain(expected="a selections.json", got=str(error.strerror), where=f"strategy.path={path}",
+                                      do="point it to the file in the folder of the run to replay")) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(explain(expected='{"purchases": [{"cycle", "queries"}]}', got=f"{type(error).__name__}: {error}", where=str(path),
+                                      do="use the selections.json that a run wrote")) from error
+        self._cycle = INITIAL
+
+    def initial(self, pool: Pool, count: int, rng: Rng) -> Sequence[str]:
+        """Return the published initial set."""
+        return [q.sample_id for q in self._queries(INITIAL)]
+
+    def propose(self, view: ImageView | DenseView, ctx: ProposeContext) -> Candidates:
+        """Value every image alike: the list decides."""
+        return Candidates.images([view.sample_id], [0.0])
+
+    def restore(self, cycle_dir: Path) -> None:
+        """Remember which cycle it is."""
+        self._cycle = int(cycle_dir.name.rsplit("_", 1)[1])
+
+    def select(self, candidates: Candidates, pool: Pool, budget: Allowance, rng: Rng) -> list[Query]:
+        """Return the published queries of this cycle."""
+        return self._queries(self._cycle)
+
+    def _queries(self, cycle: int) -> list[Query]:
+        if cycle not in self._rows:
+            raise ConfigError(explain(expected=f"queries for cycle {cycle}", got=f"cycles {sorted(c for c in self._rows if c >= 0)}",
+                                      where=str(self.path), do="lower budget.cycles to the number of published queries"))
+        return [query_from_row(row, self.path.parent) for row in self._rows[cycle]]

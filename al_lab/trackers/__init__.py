@@ -1,0 +1,1 @@
+"""Dashboards that mirror a run folder."""

@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from al_lab.core.errors import DataError
+from al_lab.data.formats.images import load_rgb, read_size_hw
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1", "LA"])
+def test_every_pixel_mode_becomes_rgb(tmp_path, mode):
+    path = tmp_path / ("x.jpg" if mode == "CMYK" else "x.png")
+    Image.new("RGB", (8, 6), (255, 255, 255)).convert(mode).save(path)
+    image = load_rgb(path)
+    assert image.shape == (6, 8, 3)
+    assert image.dtype == np.uint8
+    assert image.min() >= 248
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_exif_orientation_is_applied_to_pixels_and_size(tmp_path, orientation, suffix):
+    upright = np.zeros((16, 32, 3), np.uint8)
+    upright[:8, :16] = 255  # bright top left quarter
+    inverse = {1: None, 2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+               5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_270}  # fmt: skip
+    stored = Image.fromarray(upright)
+    if inverse[orientation] is not None:
+        stored = stored.transpose(inverse[orientation])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"x.{suffix}"
+    stored.save(path, exif=exif)
+    image = load_rgb(path)
+    assert image.shape == (16, 32, 3)
+    assert read_size_hw(path) == (16, 32)
+    assert image[4, 8].min() > 250
+    assert image[12, 24].max() < 5
+    assert image[4, 24].max() < 5
+
+
+def test_sixteen_bit_grayscale_keeps_its_high_byte(tmp_path):
+    path = tmp_path / "x.png"
+    Image.fromarray(np.full((4, 5), 0x8012, np.uint16)).save(path)
+    assert load_rgb(path).tolist() == np.full((4, 5, 3), 0x80).tolist()
+
+
+def test_float_pixels_are_refused(tmp_path):
+    path = tmp_path / "x.tiff"
+    Image.fromarray(np.zeros((4, 5), np.float32)).save(path)
+    with pytest.raises(DataError, match=r"x\.tiff: expected an image of 8 or 16 bits"):
+        load_rgb(path)
+
+
+def test_a_cut_off_image_is_named(tmp_path, write_image):
+    path = write_image(tmp_path / "cut.jpg", (200, 300))
+    path.write_bytes(path.read_bytes()[:3000])
+    assert read_size_hw(path) == (200, 300)
+    with pytest.raises(DataError, match=r"cut\.jpg: expected a readable image, got a broken one"):
+        load_rgb(path)
+
+
+@pytest.mark.parametrize("reader", [load_rgb, read_size_hw])
+def test_what_is_no_image_is_named(tmp_path, reader):
+    path = tmp_path / "text.jpg"
+    path.write_text("not an image")
+    with pytest.raises(DataError, match=r"text\.jpg: expected a readable image, got a file that is no image"):
+        reader(path)
+    with pytest.raises(DataError, match=r"gone\.jpg: expected an image file, got no such file"):
+        reader(tmp_path / "gone.jpg")
+
+
+def test_a_decompression_bomb_is_refused(tmp_path, write_image, monkeypatch):
+    path = write_image(tmp_path / "bomb.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(DataError, match="decompression bomb"):
+        load_rgb(path)

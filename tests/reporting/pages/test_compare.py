@@ -1,0 +1,134 @@
+import csv
+import io
+import re
+
+import pytest
+
+from al_lab.core.errors import DataError
+from al_lab.reporting.pages.compare import build_comparison, write_comparison
+from al_lab.reporting.read.find import find_runs, read_run
+
+
+def section(page, key):
+    return next(s for s in page.sections if s.key == key)
+
+
+@pytest.fixture(scope="module")
+def built(family):
+    return build_comparison(find_runs([family]), levels=[0.45])
+
+
+def table(page, name):
+    made = next(t for s in page.sections for t in [*s.tables, *s.files] if t.name == name)
+    return list(csv.DictReader(io.StringIO(made.to_csv())))
+
+
+def test_the_page_has_every_section(built):
+    page = built
+    assert [s.key for s in page.sections if not s.is_empty] == ["curve", "summary", "levels", "classes", "gain", "bought", "images", "utilities",
+                                                                "embedding", "cost", "settings"]
+    assert page.status == "12 runs"
+    assert not section(page, "curve").missing
+    assert [s.title.split(":")[0] for s in section(page, "images").sheets] == ["core_set", "entropy", "random"]
+
+
+@pytest.mark.slow
+def test_page_figures_and_tables_are_written(family, tmp_path):
+    text = write_comparison([family], tmp_path).read_text()
+    assert not re.search(r'(src|href)="(?!data:|#)', text)
+    assert len(text) < 5e6
+    assert {p.suffix for p in (tmp_path / "figures").iterdir()} == {".png", ".pdf"}
+    assert (tmp_path / "tables" / "summary.csv").exists()
+
+
+def test_the_summary_says_who_is_better(built):
+    rows = {r["strategy"]: r for r in table(built, "summary")}
+    assert rows["entropy"]["verdict"] == "clearly better (3 seeds)"
+    assert float(rows["entropy"]["area minus random"]) > 2 * float(rows["entropy"]["± SE of difference"])
+    assert rows["random"]["verdict"] == "baseline"
+    assert rows["full data"]["seeds"] == "3"
+
+
+def test_every_point_is_in_a_file(built):
+    assert len(table(built, "learning_curve")) == 3 * 3 * 4 + 3
+
+
+def test_labels_needed_are_measured_against_random(built):
+    rows = section(built, "levels").tables[0].rows
+    need = {row[2]: row[3] for row in rows if row[0] == "45 %"}
+    saved = {row[2]: row[4] for row in rows if row[0] == "45 %"}
+    assert need["entropy"] < need["random"]
+    assert saved["entropy"] == pytest.approx(100 * (1 - need["entropy"] / need["random"]))
+    assert "Nobody reaches" in section(built, "levels").text
+
+
+def test_protocols_are_not_mixed(maker):
+    maker.run("entropy")
+    maker.run("random", trainer__max_iters=7)
+    with pytest.raises(DataError, match="trainer.max_iters: 100 against 7"):
+        write_comparison([maker.root / "outputs"], maker.root / "report")
+    assert not (maker.root / "report").exists()
+
+
+def test_what_is_missing_is_said_with_its_command(maker):
+    page = build_comparison([read_run(maker.run("entropy"))])
+    commands = [c for _, c in section(page, "curve").missing]
+    assert commands == ["python run.py strategy=random protocol=mgral dataset=shapes seed=0",
+                        "python run.py strategy=random budget=full protocol=mgral dataset=shapes seed=0",
+                        "python run.py -m strategy=entropy,random protocol=mgral dataset=shapes seed=0,1,2"]
+
+
+def test_runs_in_progress_and_without_metrics(maker):
+    runs = [read_run(maker.run("entropy", done=1)), read_run(maker.run("random", done=0)), read_run(maker.run("margin", metrics=False))]
+    page = build_comparison(runs)
+    assert page.status == "1 of 3 runs complete"
+    assert section(page, "curve").text.startswith("VOC07 AP50")
+
+
+def objectives(maker):
+    csd = {"objective": {"_target_": "al_lab.objectives.csd.CSD"}}
+    for seed in range(2):
+        maker.run("random", seed)
+        maker.run("random", seed, name="objective=csd", **csd)
+        maker.run("entropy", seed, name="objective=csd", **csd)
+    maker.run("random", 0, 0, name="budget=full", initial=1.0)
+    maker.run("random", 0, 0, name="budget=full,objective=csd", initial=1.0, **csd)
+    return maker.root / "outputs"
+
+
+def test_training_methods_are_compared_with_their_difference_shown(maker):
+    page = build_comparison(find_runs([objectives(maker)]))
+    assert page.verdict.startswith("Area under the curve against random (supervised): entropy (csd) +")
+    text = section(page, "curve").text
+    assert "only two lines trained alike tell" in text
+    assert "The baseline of every comparison below is random (supervised)" in text
+    assert "Not drawn: full data (csd)" in text
+    assert [(r["line"], r["objective"]) for r in table(page, "methods")] == [
+        ("entropy (csd)", "csd"), ("random (supervised)", "supervised"), ("random (csd)", "csd"),
+        ("full data (supervised)", "supervised"), ("full data (csd)", "csd")]
+    rows = {r["strategy"]: r for r in table(page, "summary")}
+    assert rows["random (supervised)"]["verdict"] == "baseline"
+    alike = float(rows["entropy (csd)"]["area minus random trained alike"])
+    both = float(rows["entropy (csd)"]["area minus random (supervised)"])
+    assert alike == pytest.approx(both - float(rows["random (csd)"]["area minus random (supervised)"]))
+    assert rows["random (csd)"]["area minus random trained alike"] == ""
+
+
+def test_one_way_to_train_needs_no_words_about_it(built):
+    assert "trained" not in section(built, "curve").text
+    assert not section(built, "settings").tables
+
+
+def test_one_training_is_judged_by_its_last_model(maker):
+    for seed in range(2):
+        for strategy in ("entropy", "random"):
+            maker.run(strategy, seed, trainer__start="continue")
+        maker.run("random", seed, 0, name="source_only", initial=0, trainer__start="continue")
+        maker.run("margin", seed, done=2, trainer__start="continue")
+    page = build_comparison(find_runs([maker.root / "outputs"]))
+    assert page.verdict.startswith("Last point against random: entropy +") and "margin" not in page.verdict and section(page, "levels").is_empty
+    rows = {r["strategy"]: r for r in table(page, "summary")}
+    entropy, random = (float(rows[name]["last point"]) for name in ("entropy", "random"))
+    assert float(rows["entropy"]["last point minus random"]) == pytest.approx(entropy - random, abs=0.011)
+    assert rows["margin"]["verdict"] == "no common seed" and rows["no target label"]["seeds"] == "2"
+    assert "no target label (2 seeds)" in section(page, "curve").pictures[0].svg

@@ -1,0 +1,183 @@
+"""The look-up table: which images rows train on and are measured on, resuming row by row, and what refuses to be mixed."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from al_lab.campaign.loop import run_campaign
+from al_lab.core.errors import ConfigError, ResumeError
+from al_lab.core.pool import Pool
+from al_lab.core.rng import Rng
+from al_lab.core.types import Annotation
+from al_lab.learners.base import FitTask
+from al_lab.stages.annotate import load_pool
+from al_lab.strategies.detection._mgral.build_lut import LutSettings, load_table, rewards, signal_and_noise
+from al_lab.strategies.detection._mgral.reward_split import reward_folds
+from tests.stubs import StubDetection, StubLearner, stub_config
+
+ROWS = {"rows": 4, "objective": {"_target_": "al_lab.objectives.isd.ISD"}, "minimum": 2, "repeats": 2, "seeds": 2}
+
+
+def config(**lut: object) -> dict:
+    node = {"_target_": "tests.strategies.detection.lut_strategy.WithLut", "_recursive_": False, "lut": ROWS | lut}
+    return stub_config(node, cycles=1, budget={"_target_": "al_lab.core.budget.Budget", "unit": "image", "initial": 20, "per_cycle": 5, "cycles": 1})
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("al_lab.campaign.publish._write_report", lambda run_dir: None)
+    monkeypatch.setattr("os.fsync", lambda fd: None)
+
+
+@pytest.fixture
+def tasks(monkeypatch: pytest.MonkeyPatch) -> list[FitTask]:
+    """Every training that is really done."""
+    seen: list[FitTask] = []
+    real = StubLearner.fit
+
+    def fit(self: StubLearner, task: FitTask) -> dict[str, float]:
+        seen.append(task)
+        return real(self, task)
+
+    monkeypatch.setattr(StubLearner, "fit", fit)
+    return seen
+
+
+def run(folder: Path, **lut: object) -> dict:
+    run_campaign(config(**lut), folder)
+    return load_table(folder / "cycle_00" / "lut" / "table.json", load_pool(StubDetection().pool_ids, folder, 0), lut.get("split", "holdout"))
+
+
+def test_rows_train_on_the_labeled_rest_and_a_random_batch_from_the_base(tmp_path: Path, tasks: list[FitTask]) -> None:
+    table = run(tmp_path / "run")
+    pool = load_pool(StubDetection().pool_ids, tmp_path / "run", 0)
+    base, rows = tasks[1], tasks[2:-1]  # the first and the last are the cycles' own
+    assert (base.start, base.unlabeled) == ("scratch", ())
+    assert len(base.labeled) == 16  # 20 minus max(0.2 x 20, 2)
+    assert len(rows) == 4 + 2  # two rows were repeated with another seed
+    for task, row in zip(rows, table["rows"], strict=True):
+        assert (task.start, task.init_checkpoint, task.labeled) == ("weights", base.checkpoint, base.labeled)
+        assert list(task.unlabeled) == row["ids"]
+        assert len(row["ids"]) == 5
+        assert set(row["ids"]) <= set(pool.unlabeled())
+        assert not task.checkpoint.exists()
+    assert len({task.seed for task in rows[:4]}) == 1  # rows differ by their batch alone
+    assert {task.seed for task in rows[4:]}.isdisjoint({rows[0].seed})
+    assert len({tuple(r["ids"]) for r in table["rows"]}) == 4
+
+
+def test_scratch_trains_from_scratch_and_early_stop_stops_early(tmp_path: Path, tasks: list[FitTask]) -> None:
+    run(tmp_path / "run", mode="scratch", early_stop=0.25)
+    assert [(t.start, t.stop_at) for t in tasks[2:-1]] == [("scratch", 25)] * 6
+    assert tasks[1].stop_at is None
+
+
+def test_a_table_killed_in_the_middle_is_gone_on_with_row_by_row(tmp_path: Path, tasks: list[FitTask], monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = run(tmp_path / "a" / "run")
+    done = len(tasks)
+    tasks.clear()
+    counted = StubLearner.fit
+
+    def dies(self: StubLearner, task: FitTask) -> dict[str, float]:
+        if task.checkpoint.name == "row_002_seed0.ckpt":
+            raise KeyboardInterrupt
+        return counted(self, task)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StubLearner, "fit", dies)
+        with pytest.raises(KeyboardInterrupt):
+            run_campaign(config(), tmp_path / "b" / "run")
+    resumed = run(tmp_path / "b" / "run")
+    assert len(tasks) == done
+    for table in (whole, resumed):
+        for row in table["rows"]:
+            row.pop("seconds")
+        table.pop("seconds")
+    assert resumed == whole
+
+
+def test_rows_of_other_labels_or_another_split_are_refused(tmp_path: Path) -> None:
+    run(tmp_path / "run")
+    path = tmp_path / "run" / "cycle_00" / "lut" / "table.json"
+    with pytest.raises(ResumeError, match="expected rows with split test, got holdout"):
+        load_table(path, load_pool(StubDetection().pool_ids, tmp_path / "run", 0), "test")
+    with pytest.raises(ResumeError, match="expected rows with labeled_hash"):
+        load_table(path, load_pool(StubDetection().pool_ids, tmp_path / "run", 1), "holdout")
+
+
+def test_measured_on_the_test_set_the_base_is_the_cycles_own_model(tmp_path: Path, tasks: list[FitTask], caplog: pytest.LogCaptureFixture) -> None:
+    table = run(tmp_path / "run", split="test")
+    assert len(tasks) == 2 + 6
+    assert all(t.init_checkpoint.name == "model.ckpt" for t in tasks[1:-1])
+    metrics = json.loads((tmp_path / "run" / "cycle_00" / "metrics.json").read_text())
+    assert table["references"] == [pytest.approx(metrics["voc07_ap50"])]
+    assert "depends on test labels" in caplog.text
+
+
+def labels(counts: dict[int, int], num: int = 40) -> dict[str, Annotation]:
+    """Images of which the first few have each class, the rest class 0."""
+    out, n = {}, 0
+    for label, count in counts.items():
+        for _ in range(count):
+            out[f"i{n:02d}"] = Annotation.make([[0, 0, 1, 1]], [label])
+            n += 1
+    return out | {f"i{k:02d}": Annotation.make([[0, 0, 1, 1]], [0]) for k in range(n, num)}
+
+
+def test_the_holdout_is_stratified_and_never_more_than_half() -> None:
+    known = labels({1: 10, 2: 5})
+    (fold,) = reward_folds("holdout", known, StubDetection(), Rng(0), fraction=0.2, minimum=8)
+    assert len(fold.measure) == 8
+    assert {*fold.train, *fold.measure} == set(known)
+    assert not set(fold.train) & set(fold.measure)
+    assert [sum(int(known[i].labels[0]) == c for i in fold.measure) for c in (0, 1, 2)] == [5, 2, 1]
+    assert len(reward_folds("holdout", known, StubDetection(), Rng(0), minimum=50)[0].measure) == 20
+    assert reward_folds("holdout", known, StubDetection(), Rng(1), minimum=8)[0] != fold
+
+
+def test_k_folds_measure_every_image_once() -> None:
+    known = labels({1: 10})
+    folds = reward_folds("kfold", known, StubDetection(), Rng(0), folds=4)
+    assert sorted(i for f in folds for i in f.measure) == sorted(known)
+    assert all(not set(f.train) & set(f.measure) and len(f.measure) == 10 for f in folds)
+
+
+@pytest.mark.parametrize(("kind", "known", "message"), [("holdot", labels({}), "did you mean 'holdout'"), ("val", labels({}), "expected a val set"),
+                                                        ("holdout", labels({}, 1), "at least two labeled images")])
+def test_a_split_that_cannot_be_made_is_named(kind: str, known: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        reward_folds(kind, known, StubDetection(), Rng(0))
+
+
+@pytest.mark.parametrize(("change", "message"), [({"rows": 1}, "lut.rows"), ({"mode": "fine"}, "scratch | finetune"), ({"repeats": 9}, "lut.repeats"),
+                                                 ({"early_stop": 2}, "lut.early_stop")])
+def test_wrong_settings_are_named(change: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message.replace("|", r"\|")):
+        LutSettings(**(ROWS | change))
+
+
+def table(values: dict[tuple[int, int, int], float], references: list[float]) -> dict:
+    return {"references": references, "rows": [{"number": n, "seed": s, "fold": f, "value": v} for (n, s, f), v in values.items()]}
+
+
+def test_the_difference_between_folds_is_taken_out_of_rewards() -> None:
+    found = rewards(table({(0, 0, 0): 0.30, (1, 0, 1): 0.40, (2, 0, 0): 0.31, (0, 1, 0): 0.9}, [0.28, 0.38]))
+    assert np.allclose(found, [0.35, 0.35, 0.36])
+
+
+@pytest.mark.parametrize(("second", "verdict"), [(0.301, "matters more than luck"), (0.36, "learns noise")])
+def test_the_sentence_about_signal_and_noise(second: float, verdict: str) -> None:
+    facts = signal_and_noise(table({(0, 0, 0): 0.30, (1, 0, 0): 0.32, (2, 0, 0): 0.34, (0, 1, 0): second}, [0.3]))
+    assert verdict in facts["sentence"]
+    assert facts["row_spread"] == pytest.approx(2.0)
+    assert facts["seed_noise"] == pytest.approx(100 * abs(second - 0.30) / np.sqrt(2))
+
+
+def test_without_repetitions_nothing_is_claimed() -> None:
+    assert "how much of it is luck is unknown" in signal_and_noise(table({(0, 0, 0): 0.3, (1, 0, 0): 0.4}, [0.3]))["sentence"]
+
+
+def test_the_pool_hash_names_the_labeled_set() -> None:
+    assert Pool(("a", "b")).labeled_hash() != Pool(("a", "b"), {"a": -1}).labeled_hash()

@@ -1,0 +1,152 @@
+"""MGRAL as a campaign: the stages, resuming inside the agent's training, the checks of honesty, the published numbers."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from al_lab.campaign.loop import run_campaign
+from al_lab.core.errors import ConfigError
+from al_lab.strategies.detection._mgral.build_lut import scaled
+from al_lab.strategies.detection._mgral.honesty import LUCK
+from al_lab.strategies.detection._mgral.reinforce import Iteration
+from al_lab.strategies.detection._mgral.train_agent import AgentSettings, load_scores
+from al_lab.strategies.detection.mgral import Mgral
+from tests.stubs import StubLearner, stub_config
+
+ISD = {"_target_": "al_lab.objectives.isd.ISD"}
+LUT = {"rows": 6, "objective": "isd", "objectives": {"isd": ISD}, "minimum": 2, "repeats": 2, "seeds": 2}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("al_lab.campaign.publish._write_report", lambda run_dir: None)
+    monkeypatch.setattr("os.fsync", lambda fd: None)
+    # The stub's boxes lie anywhere: an AP of 0 would be the worth of every batch. Here it is a number that follows from the model.
+    monkeypatch.setattr("al_lab.stages.jobs._measure", measured)
+
+
+def measured(learner: StubLearner, checkpoint: Path, run_dir: str, dataset: Any, ids: list[str]) -> dict:
+    learner.load(checkpoint)
+    return {"metrics": {"voc07_ap50": int(learner.state[:4], 16) / 16**4}, "per_class": {}}
+
+
+def config(cycles: int = 2, agent: dict | None = None, learning: dict | None = None, **lut: object) -> dict:
+    node = {"_target_": "al_lab.strategies.detection.mgral.Mgral", "_recursive_": False, "lut": LUT | lut, "agent": {"controls": 3} | (agent or {}),
+            "learning": {"iterations": 12} | (learning or {})}
+    budget = {"_target_": "al_lab.core.budget.Budget", "unit": "image", "initial": 20, "per_cycle": 5, "cycles": cycles}
+    return stub_config(node, cycles=cycles, budget=budget)
+
+
+def test_a_campaign_buys_what_the_agent_scores_highest(tmp_path: Path) -> None:
+    run_campaign(config(), tmp_path / "run")
+    for cycle in range(2):
+        folder = tmp_path / "run" / f"cycle_{cycle:02d}"
+        scores = load_scores(folder)
+        bought = [row["id"] for row in json.loads((folder / "queries.json").read_text())["queries"]]
+        assert bought == sorted(scores, key=lambda i: -scores[i])[:5]
+        assert len(list(csv.DictReader((folder / "rl_curves.csv").open()))) == 12
+    honesty = json.loads((tmp_path / "run" / "cycle_00" / "agent.json").read_text())
+    assert honesty["leave_one_out"]["rmse"] > 0
+    assert len(honesty["controls"]["random"]) == 3
+    assert "controls" not in json.loads((tmp_path / "run" / "cycle_01" / "agent.json").read_text())
+    assert load_scores(tmp_path) == {}
+
+
+def test_a_learned_predictor_and_a_clustered_pool_run_to_the_end(tmp_path: Path) -> None:
+    run_campaign(config(1, agent={"clusters": 4, "controls": 0}, predictor="ridge"), tmp_path / "run")
+    folder = tmp_path / "run" / "cycle_00"
+    facts = json.loads((folder / "agent.json").read_text())
+    assert facts["predictor"] == "ridge"
+    assert facts["regressor"]["rmse"] > 0
+    curves = list(csv.DictReader((folder / "rl_curves.csv").open()))
+    assert {row["neighbors"] for row in curves} == {"0.0"}  # the regressor answered, never the table
+    assert facts["fall_backs"] == 0
+    scores = load_scores(folder)
+    bought = [row["id"] for row in json.loads((folder / "queries.json").read_text())["queries"]]
+    assert bought == sorted(scores, key=lambda i: -scores[i])[:5]
+
+
+def test_a_query_of_all_that_is_left_compares_a_batch_with_itself(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    settings = config(1, agent={"controls": 2})
+    settings["budget"]["per_cycle"] = 20
+    run_campaign(settings, tmp_path / "run")
+    folder = tmp_path / "run" / "cycle_00"
+    facts = json.loads((folder / "agent.json").read_text())
+    assert facts["leave_one_out"] is None
+    assert facts["controls"]["against_shuffled"]["difference"] == 0
+    assert len(list((folder / "lut").glob("control_*.json"))) == 1
+    assert {facts[name]["sentence"] for name in ("signal", "learning", "controls")} <= set(caplog.messages)
+
+
+def test_the_gate_leaves_a_table_of_luck_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bought = []
+    for luck in (0.5, 0.01):
+        monkeypatch.setattr("al_lab.strategies.detection._mgral.train_agent.signal_and_noise", lambda facts, p=luck: {"luck": p, "sentence": f"luck {p}"})
+        run_campaign(config(1, agent={"gate": "random"}), tmp_path / str(luck) / "run")
+        folder = tmp_path / str(luck) / "run" / "cycle_00"
+        is_closed = "gate" in json.loads((folder / "agent.json").read_text())
+        assert is_closed == (luck > LUCK)
+        assert len(list(csv.DictReader((folder / "rl_curves.csv").open()))) == (0 if is_closed else 12)
+        assert bool(list((folder / "lut").glob("control_*"))) != is_closed
+        scores = load_scores(folder)
+        assert len(set(scores.values())) == len(scores)
+        bought.append([row["id"] for row in json.loads((folder / "queries.json").read_text())["queries"]])
+        assert bought[-1] == sorted(scores, key=lambda i: -scores[i])[:5]
+    assert bought[0] != bought[1]
+
+
+def contents(run: Path) -> dict[str, Any]:
+    names = ("selections.json", "cycle_00/rl_curves.csv", "cycle_01/rl_curves.csv", "cycle_00/agent.json", "cycle_00/agent_scores.npz")
+    return {name: (run / name).read_bytes() for name in names}
+
+
+def test_killed_inside_the_agents_training_it_goes_on_and_trains_no_row_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_campaign(config(), tmp_path / "a" / "run")
+    fits = []
+    real_fit, real_call = StubLearner.fit, Iteration.__init__
+    monkeypatch.setattr(StubLearner, "fit", lambda self, task: fits.append(str(task.checkpoint)) or real_fit(self, task))
+    settings = config()
+    settings["runtime"]["checkpoint_minutes"] = 1e-9
+
+    def dies(self: Iteration, iteration: int, *args: object, **kwargs: object) -> None:
+        if iteration == 7:
+            raise KeyboardInterrupt
+        real_call(self, iteration, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Iteration, "__init__", dies)
+        with pytest.raises(KeyboardInterrupt):
+            run_campaign(settings, tmp_path / "b" / "run")
+    run_campaign(settings, tmp_path / "b" / "run")
+    assert contents(tmp_path / "b" / "run") == contents(tmp_path / "a" / "run")
+    assert len(fits) == len(set(fits))
+    assert any("/row_" in name for name in fits)
+
+
+def test_a_schedule_is_scaled_as_a_whole() -> None:
+    recipe = {"max_iters": 300, "max_epochs": None, "milestones": [210, 270], "warmup_iters": 50, "lr": 1.0}
+    assert scaled(recipe, 0.5) == {"max_iters": 150, "max_epochs": None, "milestones": [105, 135], "warmup_iters": 25, "lr": 1.0}
+    assert scaled(recipe, 1.0) == recipe
+    assert scaled(recipe, 1.0, 0.1) == recipe | {"lr": 0.1}
+    assert scaled({"max_epochs": 26, "max_iters": None, "milestones": [20], "lr": 1.0}, 0.5)["milestones"] == [10]
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"lut": LUT | {"objective": "isdd"}}, "did you mean 'isd'"), ({"agent": {"feedback": "score"}}, "strategy.agent.feedback"),
+    ({"learning": {"policy": "greedy"}}, "policy"), ({"lut": LUT | {"distance": "w1"}}, "strategy.lut.distance"),
+    ({"lut": LUT | {"length": 0}}, "strategy.lut.length"), ({"lut": LUT | {"predictor": "mlp"}}, "strategy.lut.predictor"),
+    ({"lut": LUT | {"predictor": "ridge", "rows": 2, "repeats": 1}}, "at least 3"),
+    ({"agent": {"gate": "random"}, "lut": LUT | {"seeds": 1}}, "trained again"), ({"agent": {"gate": "shut"}}, "strategy.agent.gate"),
+    ({"agent": {"clusters": 1}}, "clusters >= 2"), ({"agent": {"clusters": 4}, "learning": {"reshuffle": True}}, "strategy.agent.clusters")])
+def test_wrong_values_are_named(change: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Mgral(**({"lut": LUT, "agent": {}, "learning": {}} | change))
+
+
+def test_agent_settings_judge_their_numbers() -> None:
+    with pytest.raises(ConfigError, match="controls >= 0"):
+        AgentSettings(controls=-1)

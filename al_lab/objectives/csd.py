@@ -8,7 +8,8 @@ from torch import Tensor
 
 from al_lab.core.errors import ConfigError, did_you_mean, explain
 from al_lab.models.detectors.flip import together
-from al_lab.models.detectors.network import DetectorNetwork, HeadOutput
+from al_lab.models.detectors.head import HeadOutput
+from al_lab.models.detectors.network import DetectorNetwork
 from al_lab.objectives.consistency import (
     BoxResidual,
     Distance,

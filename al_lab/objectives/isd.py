@@ -9,7 +9,8 @@ from torch import Tensor, distributed
 from al_lab.acquisition.divergence import kl
 from al_lab.core.errors import ConfigError, explain
 from al_lab.models.detectors.flip import together
-from al_lab.models.detectors.network import DetectorNetwork, HeadOutput
+from al_lab.models.detectors.head import HeadOutput
+from al_lab.models.detectors.network import DetectorNetwork
 from al_lab.objectives.consistency import EPS, foreground, mean_over_batch, rows_of
 from al_lab.objectives.csd import CSD, PseudoLoss, check_range
 

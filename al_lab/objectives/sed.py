@@ -14,7 +14,8 @@ from torch import Tensor, distributed
 from al_lab.core.rng import Rng
 from al_lab.data.loading.batch import Kind
 from al_lab.data.transforms.strong import StrongView
-from al_lab.models.detectors.network import DetectorNetwork, HeadOutput
+from al_lab.models.detectors.head import HeadOutput
+from al_lab.models.detectors.network import DetectorNetwork
 from al_lab.models.detectors.scale import ScalePairs, halve, same_anchors, scale_pairs
 from al_lab.objectives.csd import PseudoLoss, check_choice, check_range
 from al_lab.objectives.ramp import Ramp

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from al_lab.core.errors import ConfigError, explain
 from al_lab.data.loading.batch import Kind
 from al_lab.models.detectors.boxes import BACKGROUND, match, pad_boxes
-from al_lab.models.detectors.network import DetectorNetwork, HeadOutput
+from al_lab.models.detectors.head import HeadOutput
+from al_lab.models.detectors.network import DetectorNetwork
 from al_lab.objectives.reduce import global_positives
 
 

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from al_lab.models.detectors.network import DetectorNetwork, HeadOutput
+from al_lab.models.detectors.head import HeadOutput
+from al_lab.models.detectors.network import DetectorNetwork
 
 
 class Row(DetectorNetwork):

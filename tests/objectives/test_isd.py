@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from al_lab.core.errors import ConfigError
-from al_lab.models.detectors.network import HeadOutput
+from al_lab.models.detectors.head import HeadOutput
 from al_lab.models.detectors.tiny import TinyDetector
 from al_lab.objectives.consistency import foreground
 from al_lab.objectives.csd import CSD

@@ -12,7 +12,8 @@ from torch import Tensor
 from al_lab.acquisition.divergence import distribution, symmetric_kl
 from al_lab.core.errors import ConfigError, did_you_mean, explain
 from al_lab.core.types import Detections
-from al_lab.models.detectors.network import DetectorNetwork, HeadOutput, Postprocess
+from al_lab.models.detectors.head import HeadOutput
+from al_lab.models.detectors.network import DetectorNetwork, Postprocess
 from al_lab.models.detectors.postprocess import at_least, decode_batch
 
 Matching = Literal["index", "iou"]

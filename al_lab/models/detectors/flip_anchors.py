@@ -1,16 +1,13 @@
 """Which anchor of a mirrored image sees what an anchor of the image sees; by index, no overlap is ever computed."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from al_lab.core.errors import ConfigError, explain
-
-if TYPE_CHECKING:
-    from al_lab.models.detectors.boxes import BoxCoder
-    from al_lab.models.detectors.network import HeadOutput
+from al_lab.models.detectors.boxes import BoxCoder
+from al_lab.models.detectors.head import HeadOutput
 
 _SAME = 1e-6  # of the input: priors are float32 fractions
 
@@ -29,7 +26,7 @@ class Mirror:
     offset: Tensor
 
 
-def mirror_of(head: "HeadOutput", coder: "BoxCoder") -> Mirror:
+def mirror_of(head: HeadOutput, coder: BoxCoder) -> Mirror:
     """Find the symmetry of a network's anchors.
 
     Raises:

@@ -1,7 +1,7 @@
 """What every detector looks like from outside: one flat set of anchors, whole class distributions, one image embedding."""
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -9,32 +9,11 @@ from torch import Tensor, nn
 from al_lab.core.errors import ConfigError, explain
 from al_lab.models.detectors.boxes import BoxCoder, Matching
 from al_lab.models.detectors.flip_anchors import Mirror, mirror_of
+from al_lab.models.detectors.head import HeadOutput
+from al_lab.models.imagenet import IMAGENET_MEAN, IMAGENET_STD
 
 Activation = Literal["softmax", "sigmoid"]
 Resize = Literal["fixed", "keep_ratio"]
-#: Channel statistics of ImageNet, RGB on the 0..255 scale.
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_STD = (58.395, 57.12, 57.375)
-
-
-class HeadOutput(NamedTuple):
-    """Raw predictions of B images at P anchors.
-
-    Attributes:
-        logits: (B, P, K); with ``softmax`` K = C + 1 and column 0 is background, with ``sigmoid`` K = C.
-        deltas: (B, P, 4), boxes as `BoxCoder` encodes them against ``priors``.
-        features: maps for `DetectorNetwork.embedding`, whatever that network needs.
-        priors: (P, 4) cxcywh in fractions of ``input_hw``.
-        input_hw: size of the (padded) input.
-        level_sizes: number of anchors on each feature level, in order; sums to P.
-    """
-
-    logits: Tensor
-    deltas: Tensor
-    features: tuple[Tensor, ...]
-    priors: Tensor
-    input_hw: tuple[int, int]
-    level_sizes: tuple[int, ...]
 
 
 @dataclass(frozen=True)

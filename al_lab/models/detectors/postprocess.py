@@ -14,7 +14,8 @@ from torch import Tensor
 from al_lab.core.errors import LabError, explain
 from al_lab.core.types import Detections
 from al_lab.data.transforms.geometry import resized_hw
-from al_lab.models.detectors.network import DetectorNetwork, HeadOutput, Postprocess
+from al_lab.models.detectors.head import HeadOutput
+from al_lab.models.detectors.network import DetectorNetwork, Postprocess
 
 #: Above this many candidates per image a partial selection per group is cheaper than sorting them all.
 _DENSE = 20_000

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from al_lab.core.errors import ConfigError, explain
 from al_lab.models.detectors.boxes import iou, to_corners
-from al_lab.models.detectors.network import DetectorNetwork, HeadOutput
+from al_lab.models.detectors.head import HeadOutput
+from al_lab.models.detectors.network import DetectorNetwork
 
 _SAME = 1e-6  # of the input: priors are float32 fractions
 

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from al_lab.models.detectors.boxes import BoxCoder, Matching
-from al_lab.models.detectors.network import DetectorNetwork, HeadOutput, Postprocess, flatten_maps
+from al_lab.models.detectors.head import HeadOutput
+from al_lab.models.detectors.network import DetectorNetwork, Postprocess, flatten_maps
 from al_lab.models.detectors.priors import even_priors
 
 

@@ -14,8 +14,6 @@ from torch import Tensor
 
 from al_lab.core.errors import ConfigError, explain
 from al_lab.models.detectors.network import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     DetectorNetwork,
     HeadOutput,
     Postprocess,
@@ -23,6 +21,7 @@ from al_lab.models.detectors.network import (
     flatten_maps,
 )
 from al_lab.models.detectors.priors import priors_from_corners
+from al_lab.models.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from al_lab.models.mm.mmdet_build import build_detector, coder_of, matching_of, settings_of
 from al_lab.models.mm.registry import plain, take_pretrained
 from al_lab.models.weights import load_pretrained

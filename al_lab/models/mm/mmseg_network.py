@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from al_lab.core.errors import ConfigError, explain
-from al_lab.models.detectors.network import IMAGENET_MEAN, IMAGENET_STD
+from al_lab.models.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from al_lab.models.mm.registry import build_module, init_weights, plain, take_pretrained
 from al_lab.models.segmenters.segmenter import SegmenterNetwork, SegmenterOutput
 from al_lab.models.weights import load_pretrained

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from al_lab.core.errors import ConfigError, did_you_mean, explain
-from al_lab.models.detectors.network import IMAGENET_MEAN, IMAGENET_STD
+from al_lab.models.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from al_lab.models.segmenters.density_branch import DensityBranch
 
 _BRANCH_OPTIONS = ("dim", "estimator")

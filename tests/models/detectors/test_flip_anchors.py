@@ -9,7 +9,7 @@ from al_lab.core.types import Detections
 from al_lab.models.detectors.boxes import BoxCoder
 from al_lab.models.detectors.flip import match_mirrored, reflect
 from al_lab.models.detectors.flip_anchors import mirror_of
-from al_lab.models.detectors.network import HeadOutput
+from al_lab.models.detectors.head import HeadOutput
 from al_lab.models.detectors.priors import SSD300_VOC, ssd_priors
 from al_lab.models.detectors.tiny import TinyDetector
 

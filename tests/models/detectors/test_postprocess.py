@@ -6,7 +6,8 @@ import torch
 import torchvision
 
 from al_lab.core.errors import ConfigError, LabError
-from al_lab.models.detectors.network import DetectorNetwork, HeadOutput, Postprocess
+from al_lab.models.detectors.head import HeadOutput
+from al_lab.models.detectors.network import DetectorNetwork, Postprocess
 from al_lab.models.detectors.postprocess import decode_batch
 from al_lab.models.detectors.priors import even_priors
 

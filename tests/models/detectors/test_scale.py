@@ -7,7 +7,7 @@ import torch
 
 from al_lab.core.errors import ConfigError
 from al_lab.models.detectors.boxes import to_corners
-from al_lab.models.detectors.network import HeadOutput
+from al_lab.models.detectors.head import HeadOutput
 from al_lab.models.detectors.priors import SSD300_VOC, ssd_priors
 from al_lab.models.detectors.scale import halve, same_anchors, scale_pairs
 from al_lab.models.detectors.tiny import TinyDetector

@@ -13,7 +13,7 @@ from al_lab.core.rng import Rng
 from al_lab.core.strategy import ProposeContext
 from al_lab.core.types import Candidates, Detections, ImageView
 from al_lab.models.detectors.flip import FlipRule
-from al_lab.models.detectors.network import HeadOutput
+from al_lab.models.detectors.head import HeadOutput
 from al_lab.strategies.detection.al_ssl import AlSsl, image_facts
 from tests.objectives.heads import Row
 

@@ -31,6 +31,7 @@ test-all: setup  ## Every test, the slow ones too
 	$(ONE) $(RUN) -m pytest -q -n 2
 
 lint: setup  ## ruff and mypy
+	$(RUN) -m ruff format --check al_lab scripts tests run.py
 	$(RUN) -m ruff check al_lab scripts tests run.py
 	$(RUN) -m mypy
 

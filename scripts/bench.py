@@ -7,22 +7,34 @@ import os
 import sys
 from pathlib import Path
 
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # before NumPy is imported: one core for everyone
+# before NumPy is imported: one core for everyone
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from al_lab.benchmarks import al_ssl, average_precision, density_greedy, k_center, mgral, ripu, scoring  # noqa: E402
 from al_lab.benchmarks.measure import Row, header, line, to_json  # noqa: E402
 
-BENCHMARKS = {"scoring": scoring.run, "al_ssl": al_ssl.run, "ap": average_precision.run, "k_center": k_center.run,
-              "mgral": mgral.run, "density_greedy": density_greedy.run, "ripu": ripu.run}
+BENCHMARKS = {
+    "scoring": scoring.run,
+    "al_ssl": al_ssl.run,
+    "ap": average_precision.run,
+    "k_center": k_center.run,
+    "mgral": mgral.run,
+    "density_greedy": density_greedy.run,
+    "ripu": ripu.run,
+}
 
 
 def main() -> int:
     """Run what was asked for; a missed target is printed, not an error."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--full", action="store_true", help="run every peer to its end instead of extrapolating its first steps (hours)")
-    parser.add_argument("--only", choices=sorted(BENCHMARKS), action="append", help="only this one; may be given more than once")
+    parser.add_argument(
+        "--full", action="store_true", help="run every peer to its end instead of extrapolating its first steps (hours)"
+    )
+    parser.add_argument(
+        "--only", choices=sorted(BENCHMARKS), action="append", help="only this one; may be given more than once"
+    )
     parser.add_argument("--json", type=Path, help="write the rows there, too")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")

@@ -19,8 +19,14 @@ examples:
   python scripts/data.py download voc --data-dir data
 """
 # What can be downloaded (or is asked for, where it needs an account), and the overrides under which it is checked.
-_GROUPS = {"voc": "dataset=voc", "coco": "dataset=coco", "coco2014": "dataset=coco dataset.year=2014", "gtav": "dataset=gtav_cityscapes",
-           "synthia": "dataset=synthia_cityscapes", "cityscapes": "dataset=gtav_cityscapes"}
+_GROUPS = {
+    "voc": "dataset=voc",
+    "coco": "dataset=coco",
+    "coco2014": "dataset=coco dataset.year=2014",
+    "gtav": "dataset=gtav_cityscapes",
+    "synthia": "dataset=synthia_cityscapes",
+    "cityscapes": "dataset=gtav_cityscapes",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,23 +51,32 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="scripts/data.py", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="scripts/data.py",
+        description=__doc__,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="{verify,stats,download}")
 
     verify = commands.add_parser("verify", help="look at every image and annotation, name each problem and its remedy")
-    verify.add_argument("overrides", nargs="*", metavar="dataset=…", help="as for run.py; without any: the default dataset")
+    verify.add_argument(
+        "overrides", nargs="*", metavar="dataset=…", help="as for run.py; without any: the default dataset"
+    )
     verify.add_argument("--headers", action="store_true", help="read image headers only (fast; misses cut-off files)")
     verify.add_argument("--limit", type=int, default=20, help="findings shown per severity (default 20)")
     verify.add_argument("--json", action="store_true", help="all findings as JSON")
     verify.set_defaults(run=_verify)
 
     stats = commands.add_parser("stats", help="count images, boxes or pixels, and sizes per split and class")
-    stats.add_argument("overrides", nargs="*", metavar="dataset=…", help="as for run.py; without any: the default dataset")
+    stats.add_argument(
+        "overrides", nargs="*", metavar="dataset=…", help="as for run.py; without any: the default dataset"
+    )
     stats.add_argument("--json", action="store_true", help="as JSON")
     stats.set_defaults(run=_stats)
 
-    download = commands.add_parser("download", help="fetch and unpack an official dataset (goes on where it stopped), or say where to get it")
+    download = commands.add_parser(
+        "download", help="fetch and unpack an official dataset (goes on where it stopped), or say where to get it"
+    )
     download.add_argument("name", choices=tuple(_GROUPS))
     download.add_argument("--data-dir", type=Path, default=None, help="default: runtime.data_dir")
     download.add_argument("--keep-archives", action="store_true", help="keep the archives after unpacking")

@@ -3,11 +3,12 @@
   python scripts/report.py outputs/shapes/entropy/default/seed0     renews that run's report.html
   python scripts/report.py outputs/shapes --out report-shapes       compares every run below: strategies, seeds, random, full data
 
-RUN is a run folder or a folder above several. With --out, figures (PNG, PDF) and tables (CSV, LaTeX) are written beside the page.
+RUN is a run folder or a folder above several. With --out, figures (PNG, PDF) and tables (CSV, LaTeX) are written beside
+the page.
 
-Runs may differ in strategy, its options, objective and seed; each combination but the seed is a line of its own, named by what sets it
-apart, and the Settings list the differences. Of several random lines the supervised one (then the one with most seeds) is the baseline.
-Any other difference is refused, unless --across names it:
+Runs may differ in strategy, its options, objective and seed; each combination but the seed is a line of its own, named
+by what sets it apart, and the Settings list the differences. Of several random lines the supervised one (then the one
+with most seeds) is the baseline. Any other difference is refused, unless --across names it:
 
   python scripts/report.py outputs/voc --across trainer.batch_size
 """
@@ -30,23 +31,44 @@ def main() -> int:
     """Write the page and say where; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder, or a folder above runs")
-    parser.add_argument("--out", type=Path, help="folder for page, figures/ and tables/ (several runs: report/ above them)")
+    parser.add_argument(
+        "--out", type=Path, help="folder for page, figures/ and tables/ (several runs: report/ above them)"
+    )
     parser.add_argument("--embedding", choices=("pca", "tsne"), default="pca", help="how the embedding is flattened")
-    parser.add_argument("--level", type=float, action="append", default=[], metavar="X", help="labels needed to reach X, a fraction; repeatable")
-    parser.add_argument("--across", action="append", default=[], metavar="KEY",
-                        help="a setting (or a group of them) in which the runs may differ, e.g. trainer.batch_size; repeatable")
+    parser.add_argument(
+        "--level",
+        type=float,
+        action="append",
+        default=[],
+        metavar="X",
+        help="labels needed to reach X, a fraction; repeatable",
+    )
+    parser.add_argument(
+        "--across",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="a setting (or a group of them) in which the runs may differ, e.g. trainer.batch_size; repeatable",
+    )
     arguments = parser.parse_args()
     try:
         runs = find_runs(arguments.runs)
         if arguments.across and len(runs) == 1:
             parser.error("--across says in what several runs may differ, and this is one")
         if len(runs) == 1:
-            path = write_report(runs[0].path, exports_dir=arguments.out, method=arguments.embedding, levels=arguments.level)
+            path = write_report(
+                runs[0].path, exports_dir=arguments.out, method=arguments.embedding, levels=arguments.level
+            )
             path = arguments.out / path.name if arguments.out else path
         else:
             out = arguments.out or Path(os.path.commonpath([run.path for run in runs])) / "report"
-            path = write_comparison([run.path for run in runs], out, method=arguments.embedding, levels=arguments.level,
-                                    across=arguments.across)
+            path = write_comparison(
+                [run.path for run in runs],
+                out,
+                method=arguments.embedding,
+                levels=arguments.level,
+                across=arguments.across,
+            )
     except LabError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -20,8 +20,15 @@ class Patches(SegmentationDataset):
 
     def __init__(self, source: int = 5, sizes: tuple[tuple[int, int], ...] = ((24, 32),), **options: Any) -> None:
         self.sizes, self.opened = sizes, list[str]()
-        super().__init__("patches", ("red", "green", "blue"), [f"p/{k}" for k in range(6)], (), ["t/0", "t/1", "t/2"],
-                         [f"source/{k}" for k in range(source)], **({"source_hw": (20, 28), "target_hw": (16, 24)} | options))
+        super().__init__(
+            "patches",
+            ("red", "green", "blue"),
+            [f"p/{k}" for k in range(6)],
+            (),
+            ["t/0", "t/1", "t/2"],
+            [f"source/{k}" for k in range(source)],
+            **({"source_hw": (20, 28), "target_hw": (16, 24)} | options),
+        )
 
     def size_hw(self, sample_id: str) -> tuple[int, int]:
         return (30, 40) if sample_id.startswith("source") else self.sizes[int(sample_id[-1]) % len(self.sizes)]

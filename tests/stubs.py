@@ -47,7 +47,7 @@ class StubDetection:
 
 
 class StubLearner(Learner):
-    """"Trains" by hashing what it was given; what it says of an image depends on every label it has seen."""
+    """ "Trains" by hashing what it was given; what it says of an image depends on every label it has seen."""
 
     provides = ("detections", "class_probs", "flip_probs", "image_embedding")
 
@@ -58,9 +58,14 @@ class StubLearner(Learner):
     def fit(self, task: FitTask) -> dict[str, float]:
         labels = read_labels(task.labels_dir, task.labeled)
         before = json.loads(task.init_checkpoint.read_text()) if task.init_checkpoint else None
-        content = [sorted((i, json.dumps(a.to_json())) for i, a in labels.items()), task.seed, task.stop_at,
-                   before if task.start != "scratch" else None,
-                   {i: a.to_json() for i, a in read_pseudo(task).items()}, sorted(task.unlabeled)]
+        content = [
+            sorted((i, json.dumps(a.to_json())) for i, a in labels.items()),
+            task.seed,
+            task.stop_at,
+            before if task.start != "scratch" else None,
+            {i: a.to_json() for i, a in read_pseudo(task).items()},
+            sorted(task.unlabeled),
+        ]
         digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
         write_json(task.checkpoint, {"state": digest, "step": task.stop_at or 100})
         return {"loss": int(digest[:6], 16) / 2**24}
@@ -68,7 +73,9 @@ class StubLearner(Learner):
     def load(self, checkpoint: Path) -> None:
         self.state = json.loads(checkpoint.read_text())["state"]
 
-    def views(self, ids: Sequence[str], needs: Sequence[str], options: Mapping[str, Any] | None = None) -> Iterator[ImageView]:
+    def views(
+        self, ids: Sequence[str], needs: Sequence[str], options: Mapping[str, Any] | None = None
+    ) -> Iterator[ImageView]:
         for i in ids:
             rng = Rng(0, self.state, i).generator()
             n = int(rng.integers(0, 6))
@@ -80,8 +87,12 @@ class StubLearner(Learner):
             boxes = np.concatenate([corner, corner + rng.uniform(5, 20, (n, 2))], 1).astype(np.float32)
             detections = Detections(boxes[order], confidence[order], labels[order].astype(np.int64), probs[order])
             embedding = rng.normal(size=8).astype(np.float32)
-            mirrored = rng.dirichlet(np.ones(self.num_classes + 1), n).astype(np.float32).reshape(n, self.num_classes + 1)
-            yield ImageView(i, (60, 80), detections, embedding, flip_detections=dataclasses.replace(detections, flip_probs=mirrored))
+            mirrored = (
+                rng.dirichlet(np.ones(self.num_classes + 1), n).astype(np.float32).reshape(n, self.num_classes + 1)
+            )
+            yield ImageView(
+                i, (60, 80), detections, embedding, flip_detections=dataclasses.replace(detections, flip_probs=mirrored)
+            )
 
 
 class StubDense:
@@ -89,7 +100,9 @@ class StubDense:
 
     task = "segmentation"
 
-    def __init__(self, size: int = 8, garbage_outside: dict[str, list[int]] | None = None, name: str = "stub_dense") -> None:
+    def __init__(
+        self, size: int = 8, garbage_outside: dict[str, list[int]] | None = None, name: str = "stub_dense"
+    ) -> None:
         self.name = name
         self.classes = ("sky", "road", "car")
         self.metrics = ("miou",)
@@ -138,30 +151,51 @@ class FakeSegmenter(Learner):
     def load(self, checkpoint: Path) -> None:
         self.state = json.loads(checkpoint.read_text())["state"]
 
-    def views(self, ids: Sequence[str], needs: Sequence[str], options: Mapping[str, Any] | None = None) -> Iterator[DenseView]:
+    def views(
+        self, ids: Sequence[str], needs: Sequence[str], options: Mapping[str, Any] | None = None
+    ) -> Iterator[DenseView]:
         import torch
 
         for i in ids:
             rng = Rng(0, self.state, i).generator()
             p = rng.dirichlet(np.ones(self.num_classes), (24, 32)).astype(np.float32)
             features, error = rng.normal(size=(5, 6, 8)).astype(np.float32), rng.random((6, 8)).astype(np.float32)
-            yield DenseView(i, (24, 32), torch.from_numpy(np.ascontiguousarray(p.transpose(2, 0, 1))), torch.from_numpy(features),
-                            {"error": torch.from_numpy(error)})
+            yield DenseView(
+                i,
+                (24, 32),
+                torch.from_numpy(np.ascontiguousarray(p.transpose(2, 0, 1))),
+                torch.from_numpy(features),
+                {"error": torch.from_numpy(error)},
+            )
 
 
-def stub_config(strategy: dict, *, dense: bool = False, cycles: int = 2, unit: str = "pixel", **changes: object) -> dict:
+def stub_config(
+    strategy: dict, *, dense: bool = False, cycles: int = 2, unit: str = "pixel", **changes: object
+) -> dict:
     """A resolved configuration over the stubs; ``unit`` is the dense one's, and ``changes`` replace whole top-level keys."""
     model = {"_target_": "tests.stubs.FakeSegmenter" if dense else "tests.stubs.StubLearner"}
-    budget = {"unit": unit, "initial": 2, "per_cycle": 10, "scope": "image"} if dense else {"unit": "image", "initial": 6, "per_cycle": 5}
+    budget = (
+        {"unit": unit, "initial": 2, "per_cycle": 10, "scope": "image"}
+        if dense
+        else {"unit": "image", "initial": 6, "per_cycle": 5}
+    )
     config = {
-        "protocol": "none", "choices": {"strategy": strategy["_target_"].rsplit(".", 2)[-2], "dataset": "stub"},
+        "protocol": "none",
+        "choices": {"strategy": strategy["_target_"].rsplit(".", 2)[-2], "dataset": "stub"},
         "dataset": {"_target_": "tests.stubs.StubDense" if dense else "tests.stubs.StubDetection"},
-        "detector": None if dense else model, "segmenter": model if dense else None, "objective": None, "strategy": strategy,
+        "detector": None if dense else model,
+        "segmenter": model if dense else None,
+        "objective": None,
+        "strategy": strategy,
         "budget": {"_target_": "al_lab.core.budget.Budget", "cycles": cycles, **budget},
         "trainer": {"_target_": "al_lab.learners.settings.TrainSettings", "batch_size": 4, "max_iters": 100},
         "oracle": {"_target_": "al_lab.core.oracle.SimulatedOracle"},
         "executor": {"_target_": "al_lab.execution.inline.InlineExecutor"},
         "runtime": {"predict_batch": 4, "devices": 1, "cache_dir": None, "checkpoint_minutes": 5, "num_workers": 0},
-        "tracker": None, "seed": 0, "split_seed": 0, "name": None, "restart": False,
+        "tracker": None,
+        "seed": 0,
+        "split_seed": 0,
+        "name": None,
+        "restart": False,
     }
     return config | changes

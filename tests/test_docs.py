@@ -36,10 +36,22 @@ def test_example_runs(name, body, tmp_path, data_dir, monkeypatch):
     conf = tmp_path / "my_conf"
     (conf / group).mkdir(parents=True)
     (conf / group / file).write_text(body)
-    overrides = [f"hydra.searchpath=[file://{conf}]", "strategy=random", "dataset=shapes", "debug=smoke", f"runtime.data_dir={data_dir}",
-                 "budget.cycles=1", "trainer.max_iters=2"]
+    overrides = [
+        f"hydra.searchpath=[file://{conf}]",
+        "strategy=random",
+        "dataset=shapes",
+        "debug=smoke",
+        f"runtime.data_dir={data_dir}",
+        "budget.cycles=1",
+        "trainer.max_iters=2",
+    ]
     if group == "dataset":
-        overrides += ["detector=tiny", "objective=supervised", "trainer=tiny", f"dataset.root={as_csv(tmp_path / 'csv', data_dir)}"]
+        overrides += [
+            "detector=tiny",
+            "objective=supervised",
+            "trainer=tiny",
+            f"dataset.root={as_csv(tmp_path / 'csv', data_dir)}",
+        ]
     else:
         overrides += ["dataset.num_pool=40", "dataset.num_val=4", "dataset.num_test=8"]
     config = compose([*overrides, f"{group}={option}"])

@@ -13,9 +13,17 @@ FILES = sorted((ROOT / "al_lab").rglob("*.py"))
 CORE = {"core"}
 CONFIG = {"core", "config"}
 LAYERS: dict[str, set[str]] = {
-    "core": set(), "acquisition": CORE, "metrics": CORE, "data": CORE, "execution": CORE, "reporting": CORE, "config": CORE,
-    "labeling": {"core", "data"}, "trackers": {"core", "reporting"},
-    "models": {"core", "data", "acquisition"}, "objectives": {"core", "data", "models", "acquisition"},
+    "core": set(),
+    "acquisition": CORE,
+    "metrics": CORE,
+    "data": CORE,
+    "execution": CORE,
+    "reporting": CORE,
+    "config": CORE,
+    "labeling": {"core", "data"},
+    "trackers": {"core", "reporting"},
+    "models": {"core", "data", "acquisition"},
+    "objectives": {"core", "data", "models", "acquisition"},
     "learners": CONFIG | {"data", "models", "objectives"},
     "stages": CONFIG | {"data", "execution", "metrics", "acquisition", "learners"},
     "strategies": CONFIG | {"data", "execution", "metrics", "acquisition", "learners", "stages"},
@@ -25,20 +33,35 @@ LAYERS: dict[str, set[str]] = {
 EVERYTHING = {"benchmarks"}
 # floor -> room -> the rooms beside it that it may import: no two rooms need each other
 ROOMS: dict[str, dict[str, set[str]]] = {
-    "data": {"formats": set(), "transforms": set(), "datasets": {"formats", "transforms"}, "generated": {"formats", "datasets", "transforms"},
-             "loading": {"formats", "datasets", "transforms"}},
+    "data": {
+        "formats": set(),
+        "transforms": set(),
+        "datasets": {"formats", "transforms"},
+        "generated": {"formats", "datasets", "transforms"},
+        "loading": {"formats", "datasets", "transforms"},
+    },
     "models": {"detectors": set(), "segmenters": set(), "mm": {"detectors", "segmenters"}},
     "strategies": {"general": set(), "detection": {"general"}, "segmentation": {"general"}},
-    "reporting": {"read": set(), "judge": {"read"}, "figures": {"read", "judge"}, "document": {"read", "figures"},
-                  "sections": {"read", "judge", "figures", "document"},
-                  "pages": {"read", "judge", "figures", "document", "sections"}},
+    "reporting": {
+        "read": set(),
+        "judge": {"read"},
+        "figures": {"read", "judge"},
+        "document": {"read", "figures"},
+        "sections": {"read", "judge", "figures", "document"},
+        "pages": {"read", "judge", "figures", "document", "sections"},
+    },
 }
 THIRD_PARTY = {
-    "hydra": {"config", "cli"}, "omegaconf": {"config", "cli"},
-    "mmdet": {"models", "benchmarks"}, "mmcv": {"models", "benchmarks"}, "mmengine": {"models", "benchmarks"},
-    "mmseg": {"models"}, "wandb": {"trackers"},
+    "hydra": {"config", "cli"},
+    "omegaconf": {"config", "cli"},
+    "mmdet": {"models", "benchmarks"},
+    "mmcv": {"models", "benchmarks"},
+    "mmengine": {"models", "benchmarks"},
+    "mmseg": {"models"},
+    "wandb": {"trackers"},
     "pytorch_lightning": {"learners", "stages", "data"},
 }
+
 
 def imports(path: Path) -> Iterator[tuple[str, int]]:
     for node in ast.walk(ast.parse(path.read_text())):
@@ -64,7 +87,13 @@ def test_layers(path):
     wrong = []
     for name, line in imports(path):
         parts = name.split(".")
-        if parts[0] == "al_lab" and len(parts) > 1 and parts[1] != "__version__" and mine not in EVERYTHING and parts[1] not in LAYERS[mine] | {mine}:
+        if (
+            parts[0] == "al_lab"
+            and len(parts) > 1
+            and parts[1] != "__version__"
+            and mine not in EVERYTHING
+            and parts[1] not in LAYERS[mine] | {mine}
+        ):
             wrong.append(f"line {line}: {mine} imports {name}")
         if parts[0] in THIRD_PARTY and mine not in THIRD_PARTY[parts[0]]:
             wrong.append(f"line {line}: {mine} imports {name}")
@@ -82,8 +111,16 @@ def test_rooms_need_each_other_one_way(path):
     floor, mine = layer(path), room(path.relative_to(ROOT / "al_lab").parts)
     if mine not in ROOMS[floor]:
         return  # a loose module: whoever may import it is decided by its floor
-    theirs = [(parts[2], line) for name, line in imports(path) if (parts := name.split("."))[:2] == ["al_lab", floor] and len(parts) > 2]
-    wrong = [f"line {line}: {mine} imports {other}" for other, line in theirs if other in ROOMS[floor] and other not in ROOMS[floor][mine] | {mine}]
+    theirs = [
+        (parts[2], line)
+        for name, line in imports(path)
+        if (parts := name.split("."))[:2] == ["al_lab", floor] and len(parts) > 2
+    ]
+    wrong = [
+        f"line {line}: {mine} imports {other}"
+        for other, line in theirs
+        if other in ROOMS[floor] and other not in ROOMS[floor][mine] | {mine}
+    ]
     assert not wrong
 
 
@@ -99,8 +136,13 @@ def test_no_room_is_crowded():
 
 def modules_needed(path: Path) -> set[str]:
     tree = ast.parse(path.read_text())
-    return {f"{name}.{alias}" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module
-            for name in [node.module] for alias in ["", *(a.name for a in node.names)]}
+    return {
+        f"{name}.{alias}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module
+        for name in [node.module]
+        for alias in ["", *(a.name for a in node.names)]
+    }
 
 
 def test_no_two_modules_need_each_other():
@@ -118,7 +160,8 @@ def test_there_is_no_junk_drawer():
     assert not [p for p in FILES if p.name in ("utils.py", "helpers.py", "misc.py")]
 
 
-# Who may call ``dataset.truth``: the oracle (pool), evaluation (test images only), and the checks of a dataset by its owner.
+# Who may call ``dataset.truth``: the oracle (pool), evaluation (test images only), and the checks of a dataset by its
+# owner.
 TRUTH = {"core/oracle.py", "stages/evaluate.py", "stages/jobs.py", "data/verify.py", "labeling/folder.py"}
 
 
@@ -135,7 +178,9 @@ def test_checkpoints_load_safely():
     for path in FILES:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
-                assert {k.arg: ast.unparse(k.value) for k in node.keywords}.get("weights_only") == "True", f"{path}:{node.lineno}"
+                assert {k.arg: ast.unparse(k.value) for k in node.keywords}.get("weights_only") == "True", (
+                    f"{path}:{node.lineno}"
+                )
 
 
 PUBLIC = [p for p in FILES if p.name != "__init__.py"]
@@ -146,6 +191,10 @@ def test_what_is_public_is_documented(path):
     tree = ast.parse(path.read_text())
     missing = [] if ast.get_docstring(tree) else ["the module"]
     for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_") and not ast.get_docstring(node):
+        if (
+            isinstance(node, ast.FunctionDef | ast.ClassDef)
+            and not node.name.startswith("_")
+            and not ast.get_docstring(node)
+        ):
             missing.append(node.name)
     assert not missing

@@ -22,7 +22,14 @@ def check_how(how: str) -> How:
     for word in get_args(How):
         if how == word:
             return word
-    raise ConfigError(explain(expected="max | mean | sum", got=repr(how), where="strategy.aggregate", do=did_you_mean(str(how), get_args(How))))
+    raise ConfigError(
+        explain(
+            expected="max | mean | sum",
+            got=repr(how),
+            where="strategy.aggregate",
+            do=did_you_mean(str(how), get_args(How)),
+        )
+    )
 
 
 def aggregate(values: Tensor, how: How) -> float:
@@ -33,7 +40,9 @@ def aggregate(values: Tensor, how: How) -> float:
     return float(doubles.amax() if how == "max" else doubles.mean() if how == "mean" else doubles.sum())
 
 
-def best_pixels(utility_HW: Tensor, count: int, bought: np.ndarray | None, tie_rng: Rng | None) -> tuple[np.ndarray, np.ndarray]:
+def best_pixels(
+    utility_HW: Tensor, count: int, bought: np.ndarray | None, tie_rng: Rng | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return flat indices and utilities of the best pixels that are not bought yet, best first.
 
     Args:

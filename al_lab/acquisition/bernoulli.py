@@ -25,9 +25,9 @@ def log_prob(scores_N: Tensor, taken: Tensor | np.ndarray) -> Tensor:
 class FixedSize:
     """Independent choices under the condition that exactly B items are taken (conditional Bernoulli).
 
-    p(S | s, |S| = B) = prod_{k in S} exp(s_k) / e_B(exp s), with e_B the elementary symmetric polynomial: the sum over all sets of size B.
-    It comes from the end: e_b(k..N) = e_b(k+1..N) + exp(s_k) e_{b-1}(k+1..N), in logarithms. Time and memory O(N B): 125 MB for 15,551
-    items and 1,000 taken, 2.2 GB for 115,000 and 2,345.
+    p(S | s, |S| = B) = prod_{k in S} exp(s_k) / e_B(exp s), with e_B the elementary symmetric polynomial: the sum over
+    all sets of size B. It comes from the end: e_b(k..N) = e_b(k+1..N) + exp(s_k) e_{b-1}(k+1..N), in logarithms. Time
+    and memory O(N B): 125 MB for 15,551 items and 1,000 taken, 2.2 GB for 115,000 and 2,345.
 
     Args:
         scores_N: finite logits.
@@ -37,13 +37,16 @@ class FixedSize:
     def __init__(self, scores_N: np.ndarray, size: int) -> None:
         s_N = np.asarray(scores_N, np.float64)
         if size > len(s_N):
-            raise ValueError(f"FixedSize: expected at most {len(s_N)} items to take, got {size}; the pool is smaller than the budget")
+            raise ValueError(
+                f"FixedSize: expected at most {len(s_N)} items to take, got {size}; the pool is smaller than the budget"
+            )
         log_e = np.full((len(s_N) + 1, size + 1), -np.inf)  # [k, b] = ln e_b(k..N)
         log_e[:, 0] = 0
         for k in range(len(s_N) - 1, -1, -1):
             np.logaddexp(log_e[k + 1, 1:], s_N[k] + log_e[k + 1, :-1], out=log_e[k, 1:])
         self.log_normalizer = float(log_e[0, size])
-        # Probability of taking item k if b are still to be taken among k..N; where fewer than b are left it is never asked for.
+        # Probability of taking item k if b are still to be taken among k..N; where fewer than b are left it is never
+        # asked for.
         with np.errstate(invalid="ignore"):
             self.take = np.exp(s_N[:, None] + log_e[1:, :-1] - log_e[:-1, 1:])
         self.size = size

@@ -2,13 +2,14 @@
 
 Shapes: N points, D dimensions, K centers, B picks, F points of the front.
 
-A pick only depends on the points of largest radius. So take the F points of largest radius (the *front*), pick among them while the best
-beats every point outside, and only then update all N points for the whole block of new centers: the features are streamed once a block
-instead of once a pick, and no N x N matrix exists. Of the N points only those are touched that a center may be near to (`Tiles`).
+A pick only depends on the points of largest radius. So take the F points of largest radius (the *front*), pick among
+them while the best beats every point outside, and only then update all N points for the whole block of new centers: the
+features are streamed once a block instead of once a pick, and no N x N matrix exists. Of the N points only those are
+touched that a center may be near to (`Tiles`).
 
-Exactness: squared distances are sums of squared float32 differences, never |x|^2 + |c|^2 - 2 x.c, so their error is *relative*: at most
-(D + 8) u. Points that this error can't tell apart (and only they) are compared in float64. The order is that of the textbook loop in
-float64 on the same float32 features.
+Exactness: squared distances are sums of squared float32 differences, never |x|^2 + |c|^2 - 2 x.c, so their error is
+*relative*: at most (D + 8) u. Points that this error can't tell apart (and only they) are compared in float64. The
+order is that of the textbook loop in float64 on the same float32 features.
 """
 
 from collections.abc import Sequence
@@ -28,33 +29,47 @@ class DensityGreedy:
 
     Attributes:
         order: (B,) int64 rows, in the order they were picked.
-        radius: (B,) float64, r of each pick when it was picked (a *squared* distance over a density), to float32's precision, never
-            increasing; inf for a first pick without centers.
+        radius: (B,) float64, r of each pick when it was picked (a *squared* distance over a density), to float32's
+            precision, never increasing; inf for a first pick without centers.
     """
 
     order: np.ndarray
     radius: np.ndarray
 
 
-def density_greedy(features: np.ndarray, density: np.ndarray | float, budget: int, bought: Sequence[int] | np.ndarray = (), *,
-                   is_candidate: np.ndarray | None = None, tie_key: np.ndarray | None = None, first: int | None = None, front: int = 512,
-                   compiled: bool | None = None) -> DensityGreedy:
+def density_greedy(
+    features: np.ndarray,
+    density: np.ndarray | float,
+    budget: int,
+    bought: Sequence[int] | np.ndarray = (),
+    *,
+    is_candidate: np.ndarray | None = None,
+    tie_key: np.ndarray | None = None,
+    first: int | None = None,
+    front: int = 512,
+    compiled: bool | None = None,
+) -> DensityGreedy:
     """Pick, ``budget`` times, the candidate of largest density-weighted squared distance to its nearest center.
 
-    Density Matters (arXiv 2312.09595), Alg. 1:  r_t = min_{k in s} |f_t - f_k|^2 / d_k;  u = argmax_{t not in s} r_t;  s = s + {u}.
+    Density Matters (arXiv 2312.09595), Alg. 1:  r_t = min_{k in s} |f_t - f_k|^2 / d_k;  u = argmax_{t not in s} r_t;
+    s = s + {u}.
 
-    The divisor is the density of the *center*, never of the candidate. Equal densities give greedy k-center; a common factor of all
-    densities changes nothing. Equal radii go to the smallest ``tie_key``. Time O((|bought| + B) N D), memory O(N D).
+    The divisor is the density of the *center*, never of the candidate. Equal densities give greedy k-center; a common
+    factor of all densities changes nothing. Equal radii go to the smallest ``tie_key``. Time O((|bought| + B) N D),
+    memory O(N D).
 
     Args:
-        features: (N, D) real, candidates and bought points; used as float32. Normalize them before, if at all. Much faster if rows that
-            follow each other are alike, as pixels in `spatial_order` are; bought ones among themselves, too.
+        features: (N, D) real, candidates and bought points; used as float32. Normalize them before, if at all. Much
+            faster if rows that follow each other are alike, as pixels in `spatial_order` are; bought ones among
+            themselves, too.
         density: (N,) > 0, or one number for all.
         budget: how many to pick; if fewer candidates are left, all of them are.
         bought: rows that are centers already (s_0).
-        is_candidate: (N,) bool, which rows may be picked (the filter); default all. Rows neither candidate nor bought play no part.
+        is_candidate: (N,) bool, which rows may be picked (the filter); default all. Rows neither candidate nor bought
+            play no part.
         tie_key: (N,) sortable, unique numbers; default the row number.
-        first: the first pick if nothing is bought (Alg. 1 leaves it open); default the candidate of the smallest ``tie_key``.
+        first: the first pick if nothing is bought (Alg. 1 leaves it open); default the candidate of the smallest
+            ``tie_key``.
         front: points looked at closely in a block; changes the speed only.
         compiled: whether numba updates the radii; default if it is installed. Same picks either way.
 
@@ -64,14 +79,20 @@ def density_greedy(features: np.ndarray, density: np.ndarray | float, budget: in
     features = np.asarray(features)
     _check_features(features)
     n = len(features)
-    density = np.broadcast_to(np.asarray(density, np.float64), (n,)) if np.ndim(density) == 0 else np.asarray(density, np.float64)
+    density = (
+        np.broadcast_to(np.asarray(density, np.float64), (n,))
+        if np.ndim(density) == 0
+        else np.asarray(density, np.float64)
+    )
     bought = np.unique(np.asarray(bought, np.int64).reshape(-1))
     key = np.arange(n) if tie_key is None else np.asarray(tie_key)
     open_N = np.ones(n, bool) if is_candidate is None else np.array(is_candidate, bool)
     _check_rows(n, density, bought, key, open_N, first, budget, front)
     open_N[bought] = False
     if first is not None and not len(bought) and not open_N[first]:
-        raise ValueError(f"density_greedy: expected first to be a candidate, got row {first}, which the filter excludes; pick one it keeps")
+        raise ValueError(
+            f"density_greedy: expected first to be a candidate, got row {first}, which the filter excludes; pick one it keeps"
+        )
     rows = np.flatnonzero(open_N)
     if compiled is None:
         compiled = HAS_NUMBA
@@ -82,51 +103,83 @@ def density_greedy(features: np.ndarray, density: np.ndarray | float, budget: in
 
 def _check_features(features: np.ndarray) -> None:
     if features.ndim != 2:
-        raise ValueError(f"density_greedy: expected features of shape (N, D), got {features.shape}; give one row a pixel")
+        raise ValueError(
+            f"density_greedy: expected features of shape (N, D), got {features.shape}; give one row a pixel"
+        )
     with np.errstate(over="ignore"):
         bad = np.flatnonzero(~np.isfinite(features.astype(np.float32, copy=False)).all(1))
     if len(bad):
-        raise ValueError(f"density_greedy: expected finite float32 features, got {len(bad)} rows that are not, the first is row {bad[0]}; "
-                         "the network diverged")
+        raise ValueError(
+            f"density_greedy: expected finite float32 features, got {len(bad)} rows that are not, the first is row {bad[0]}; "
+            "the network diverged"
+        )
 
 
-def _check_rows(n: int, density: np.ndarray, bought: np.ndarray, key: np.ndarray, open_N: np.ndarray, first: int | None, budget: int,
-                front: int) -> None:
+def _check_rows(
+    n: int,
+    density: np.ndarray,
+    bought: np.ndarray,
+    key: np.ndarray,
+    open_N: np.ndarray,
+    first: int | None,
+    budget: int,
+    front: int,
+) -> None:
     for what, values in (("density", density), ("tie_key", key), ("is_candidate", open_N)):
         if values.shape != (n,):
-            raise ValueError(f"density_greedy: expected one {what} a row ({n}), got shape {values.shape}; index it like the features")
+            raise ValueError(
+                f"density_greedy: expected one {what} a row ({n}), got shape {values.shape}; index it like the features"
+            )
     bad = np.flatnonzero(~(np.isfinite(density) & (density > 0)))
     if len(bad):
-        raise ValueError(f"density_greedy: expected positive finite densities, got {density[bad[0]]} in row {bad[0]}; "
-                         "use beta exp(-error / tau) with an error scaled to 0..1")
+        raise ValueError(
+            f"density_greedy: expected positive finite densities, got {density[bad[0]]} in row {bad[0]}; "
+            "use beta exp(-error / tau) with an error scaled to 0..1"
+        )
     rows = bought if first is None else np.append(bought, first)
     if len(rows) and (rows.min() < 0 or rows.max() >= n):
-        raise ValueError(f"density_greedy: expected bought and first rows in 0..{n - 1}, got {rows.min()}..{rows.max()}; "
-                         "give positions in `features`, not pixel indices")
+        raise ValueError(
+            f"density_greedy: expected bought and first rows in 0..{n - 1}, got {rows.min()}..{rows.max()}; "
+            "give positions in `features`, not pixel indices"
+        )
     if budget < 0 or front < 1:
-        raise ValueError(f"density_greedy: expected budget >= 0 and front >= 1, got {budget} and {front}; check the budget's config")
+        raise ValueError(
+            f"density_greedy: expected budget >= 0 and front >= 1, got {budget} and {front}; check the budget's config"
+        )
 
 
 class _Greedy:
     """The state of one selection; positions count the candidates, in order of their rows."""
 
-    def __init__(self, features: np.ndarray, density: np.ndarray, rows: np.ndarray, bought: np.ndarray, key: np.ndarray, front: int,
-                 compiled: bool) -> None:
+    def __init__(
+        self,
+        features: np.ndarray,
+        density: np.ndarray,
+        rows: np.ndarray,
+        bought: np.ndarray,
+        key: np.ndarray,
+        front: int,
+        compiled: bool,
+    ) -> None:
         self.rows, self.key, self.front = rows, key[rows], front
         self.compiled = compiled
         self.x_ND = padded(features[rows])
         self.tiles = Tiles(self.x_ND, compiled)
         self.density_N = density[rows]
-        # Difference, square, sum, and an inverse density rounded once: each radius is off by at most (D + 4) u, relatively. Two that are
-        # farther apart than this are in that order.
+        # Difference, square, sum, and an inverse density rounded once: each radius is off by at most (D + 4) u,
+        # relatively. Two that are farther apart than this are in that order.
         self.slack = 2 * (self.x_ND.shape[1] + 8) * UNIT
         self.radius_N = np.full(len(rows), np.inf, np.float32)
         self.center_KD, self.center_density_K = padded(features[bought]), density[bought]
         self.bought_tiles = Tiles(self.center_KD, compiled)
-        self.densest_T, self.densest_bought_T = _largest_of_tiles(self.density_N), _largest_of_tiles(self.center_density_K)
+        self.densest_T, self.densest_bought_T = (
+            _largest_of_tiles(self.density_N),
+            _largest_of_tiles(self.center_density_K),
+        )
         # Only ratios of densities matter: measured in their geometric mean, 1/d stays in float32's range.
         self.unit = float(np.exp(np.log(density).mean())) if len(density) else 1.0
-        mixed = np.random.default_rng(0).permutation(len(bought))  # the first ones are then everywhere, and most others near nothing
+        # the first ones are then everywhere, and most others near nothing
+        mixed = np.random.default_rng(0).permutation(len(bought))
         self._settle(self.center_KD[mixed], self.center_density_K[mixed])
         self._exact_N = np.full(len(rows), np.inf)  # float64 radius over the first `_seen` centers, where it was needed
         self._seen_N = np.zeros(len(rows), np.int64)
@@ -230,7 +283,9 @@ class _Greedy:
         first = max(seen, self.num_bought)
         # A pick lies in the ball of its tile, as all candidates do.
         near_T = self.tiles.within(self.densest_T * wide, x_PD, one_P).max(1)
-        picks = first + np.flatnonzero(near_T[self.picks_B[first - self.num_bought : self.num - self.num_bought] // TILE])
+        picks = first + np.flatnonzero(
+            near_T[self.picks_B[first - self.num_bought : self.num - self.num_bought] // TILE]
+        )
         if seen >= self.num_bought:
             return picks
         near_T = self.bought_tiles.within(self.densest_bought_T * wide, x_PD, one_P).max(1)

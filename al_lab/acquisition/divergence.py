@@ -1,8 +1,8 @@
 """How far two class distributions are apart; one home for training and acquisition.
 
-``distribution`` turns both kinds of heads into rows to which the same formulas apply. A softmax row is one choice among C + 1
-classes. A sigmoid row is C independent yes/no questions, written as (p_1 … p_C, 1 - p_1 … 1 - p_C): entropies and divergences of
-independent variables add, so a plain sum over the row is the sum over the C questions.
+``distribution`` turns both kinds of heads into rows to which the same formulas apply. A softmax row is one choice among
+C + 1 classes. A sigmoid row is C independent yes/no questions, written as (p_1 … p_C, 1 - p_1 … 1 - p_C): entropies and
+divergences of independent variables add, so a plain sum over the row is the sum over the C questions.
 """
 
 import math
@@ -40,8 +40,8 @@ def symmetric_kl(p: Tensor, q: Tensor, eps: float = 0.0, detach: bool = False) -
         p: (…, K).
         q: (…, K).
         eps: see `kl`.
-        detach: each direction's first distribution is a fixed target. The value stays J; the gradient by the logits becomes
-            1/2 (p - q) and 1/2 (q - p), which is not the gradient of J.
+        detach: each direction's first distribution is a fixed target. The value stays J; the gradient by the logits
+            becomes 1/2 (p - q) and 1/2 (q - p), which is not the gradient of J.
     """
     p_target, q_target = (p.detach(), q.detach()) if detach else (p, q)
     return 0.5 * (kl(p_target, q, eps) + kl(q_target, p, eps))

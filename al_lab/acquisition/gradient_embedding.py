@@ -21,8 +21,8 @@ class Seeds:
 class GradientEmbeddings:
     """g_i = a_i (outer product) phi_i with a_i = onehot(argmax p_i) - p_i: minus the gradient of the cross-entropy with the model's own guess.
 
-    Ash et al., "Deep Batch Active Learning by Diverse, Uncertain Gradient Lower Bounds", ICLR 2020 (arXiv 1906.03671), Eq. (1).
-    N x C D numbers are never stored: <g_i, g_j> = <a_i, a_j> <phi_i, phi_j>.
+    Ash et al., "Deep Batch Active Learning by Diverse, Uncertain Gradient Lower Bounds", ICLR 2020 (arXiv 1906.03671),
+    Eq. (1). N x C D numbers are never stored: <g_i, g_j> = <a_i, a_j> <phi_i, phi_j>.
 
     Args:
         probs: (N, C), rows sum to 1.

@@ -2,12 +2,13 @@
 
 Shapes: N points, D dimensions, F points of the front, K centers.
 
-The textbook loop streams all features once a pick: ``m = min(m, ((X - x) ** 2).sum(1))``. A pick, though, only depends on the points of
-largest radius. So take the F points of largest radius (the *front*), pick among them while the best beats every point outside, and only
-then update all N points, with one matrix product for the whole block.
+The textbook loop streams all features once a pick: ``m = min(m, ((X - x) ** 2).sum(1))``. A pick, though, only depends
+on the points of largest radius. So take the F points of largest radius (the *front*), pick among them while the best
+beats every point outside, and only then update all N points, with one matrix product for the whole block.
 
-Exactness: |x|^2 + |c|^2 - 2 x.c in float32 is off by at most `_Features.error`. Whoever is surely largest is picked; points that this
-error can't tell apart (and only they) are compared by exact differences, computed as the loop computes them.
+Exactness: |x|^2 + |c|^2 - 2 x.c in float32 is off by at most `_Features.error`. Whoever is surely largest is picked;
+points that this error can't tell apart (and only they) are compared by exact differences, computed as the loop computes
+them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,7 +28,8 @@ class KCenter:
 
     Attributes:
         order: (B,) int64 rows, in the order they were picked.
-        distance: (B,) float64, distance of each pick to its nearest center when it was picked; inf for a first pick without centers.
+        distance: (B,) float64, distance of each pick to its nearest center when it was picked; inf for a first pick
+            without centers.
         cover_radius: largest distance of a point left to its nearest center; 0 if none is left.
     """
 
@@ -36,14 +38,24 @@ class KCenter:
     cover_radius: float
 
 
-def k_center(features: np.ndarray, budget: int, labeled: Sequence[int] | np.ndarray = (), *, tie_key: np.ndarray | None = None,
-             first: int | None = None, threads: int | None = 1, front: int = 512) -> KCenter:
+def k_center(
+    features: np.ndarray,
+    budget: int,
+    labeled: Sequence[int] | np.ndarray = (),
+    *,
+    tie_key: np.ndarray | None = None,
+    first: int | None = None,
+    threads: int | None = 1,
+    front: int = 512,
+) -> KCenter:
     """Pick, ``budget`` times, the point farthest from all centers (greedy k-center, Euclidean).
 
-    Sener & Savarese, "Active Learning for Convolutional Neural Networks: A Core-Set Approach", ICLR 2018 (arXiv 1708.00489), Alg. 1:
-    u = argmax_{i not in s} min_{j in s} d(x_i, x_j);  s = s + {u};  s starts as the labeled points.
+    Sener & Savarese, "Active Learning for Convolutional Neural Networks: A Core-Set Approach", ICLR 2018 (arXiv
+    1708.00489), Alg. 1: u = argmax_{i not in s} min_{j in s} d(x_i, x_j);  s = s + {u};  s starts as the labeled
+    points.
 
-    Time O((|labeled| + B) N D) in matrix products, memory O(N) beside the features. Equal distances go to the smallest ``tie_key``.
+    Time O((|labeled| + B) N D) in matrix products, memory O(N) beside the features. Equal distances go to the smallest
+    ``tie_key``.
 
     Args:
         features: (N, D) real; labeled and unlabeled points. A memory map is fine: it is read in blocks.
@@ -64,18 +76,26 @@ def k_center(features: np.ndarray, budget: int, labeled: Sequence[int] | np.ndar
         return _Greedy(_Features(features), labeled, key, front).run(budget, first)
 
 
-def _check(features: np.ndarray, budget: int, labeled: np.ndarray, key: np.ndarray, first: int | None, front: int) -> None:
+def _check(
+    features: np.ndarray, budget: int, labeled: np.ndarray, key: np.ndarray, first: int | None, front: int
+) -> None:
     if np.ndim(features) != 2:
-        raise ValueError(f"k_center: expected features of shape (N, D), got {np.shape(features)}; give one row a sample")
+        raise ValueError(
+            f"k_center: expected features of shape (N, D), got {np.shape(features)}; give one row a sample"
+        )
     n = len(features)
     rows = labeled if first is None else np.append(labeled, first)
     if len(rows) and (rows.min() < 0 or rows.max() >= n):
-        raise ValueError(f"k_center: expected labeled and first rows in 0..{n - 1}, got {rows.min()}..{rows.max()}; "
-                         "give positions in `features`, not sample ids")
+        raise ValueError(
+            f"k_center: expected labeled and first rows in 0..{n - 1}, got {rows.min()}..{rows.max()}; "
+            "give positions in `features`, not sample ids"
+        )
     if key.shape != (n,):
         raise ValueError(f"k_center: expected one tie_key a row ({n}), got shape {key.shape}; use Rng.tie_keys(ids)")
     if budget < 0 or front < 1:
-        raise ValueError(f"k_center: expected budget >= 0 and front >= 1, got {budget} and {front}; check the budget's config")
+        raise ValueError(
+            f"k_center: expected budget >= 0 and front >= 1, got {budget} and {front}; check the budget's config"
+        )
 
 
 class _Features:
@@ -91,8 +111,10 @@ class _Features:
         for rows, raw in self._raw_blocks():
             total += raw.sum(0, dtype=self.exact_dtype)  # near enough: any origin would be right
             if not np.isfinite(total).all():
-                raise ValueError(f"k_center: expected finite features, got NaN or inf in rows {rows.start}..{rows.stop - 1}, the first in row "
-                                 f"{rows.start + int(np.isfinite(raw).all(1).argmin())}; look at the embedding of that sample")
+                raise ValueError(
+                    f"k_center: expected finite features, got NaN or inf in rows {rows.start}..{rows.stop - 1}, the first in row "
+                    f"{rows.start + int(np.isfinite(raw).all(1).argmin())}; look at the embedding of that sample"
+                )
         # Distances do not move with the origin, but the error of x.c grows with |x|: measure from the mean.
         self.mean = (total / max(self.num, 1)).astype(self.exact_dtype)
         self.sq_norm = np.empty(self.num, np.float32)
@@ -100,8 +122,10 @@ class _Features:
         for rows, block in self.blocks():
             self.sq_norm[rows] = np.einsum("nd,nd->n", block, block, dtype=np.float64)
         if not np.isfinite(self.sq_norm).all():
-            raise ValueError(f"k_center: expected features below 1e18, got larger ones, the first in row {int(np.isfinite(self.sq_norm).argmin())}; "
-                             "their squares overflow float32")
+            raise ValueError(
+                f"k_center: expected features below 1e18, got larger ones, the first in row {int(np.isfinite(self.sq_norm).argmin())}; "
+                "their squares overflow float32"
+            )
         self.largest_norm = float(np.sqrt(self.sq_norm.max(initial=0)))
 
     def _raw_blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
@@ -128,8 +152,9 @@ class _Features:
     def error(self, sq_norm: np.ndarray, sq_radius: np.ndarray) -> np.ndarray:
         """Bound |computed - exact| of the squared distance of a point to its nearest center.
 
-        With n = |x|, r its radius and c = |center| <= n + r: the dot product is off by at most D u n c and enters twice; norms, additions
-        and centering by less than 8 u (n + c)^2; the textbook loop's own sum by less than 32 u r^2.
+        With n = |x|, r its radius and c = |center| <= n + r: the dot product is off by at most D u n c and enters
+        twice; norms, additions and centering by less than 8 u (n + c)^2; the textbook loop's own sum by less than 32 u
+        r^2.
         """
         n, r = np.sqrt(sq_norm), np.sqrt(np.maximum(sq_radius, 0))
         c = np.minimum(n + r, self.largest_norm)
@@ -161,7 +186,8 @@ class _Greedy:
             some = labeled[start : start + 256]
             points.lower(self.sq_radius, points.take(some), points.sq_norm[some])
         self.sq_radius[labeled] = -np.inf
-        self._exact_sq = np.full(points.num, np.inf)  # exact squared radius over the first `_seen` centers, where it was needed
+        # exact squared radius over the first `_seen` centers, where it was needed
+        self._exact_sq = np.full(points.num, np.inf)
         self._seen = np.zeros(points.num, np.int32)
 
     def run(self, budget: int, first: int | None) -> KCenter:
@@ -169,7 +195,8 @@ class _Greedy:
         budget = min(budget, points.num - self.num_labeled)
         self.centers = np.concatenate([self.centers, np.zeros(budget, np.int64)])
         self._picks_BD = np.empty((budget, points.dim), np.float32)
-        self._picked_sq = np.empty(budget, np.float32)  # squared radius of each pick when it was picked, to float32's error
+        # squared radius of each pick when it was picked, to float32's error
+        self._picked_sq = np.empty(budget, np.float32)
         if budget and not self.num:
             start = int(self.key.argmin()) if first is None else int(first)
             self._append(start, np.inf)
@@ -204,11 +231,13 @@ class _Greedy:
         upper = self.sq_radius + error
         rows, outside = _largest(upper, self.front)
         surely = (self.sq_radius - error).max()
-        if surely <= outside:  # more points than the front holds are as far as the best: decide this pick among all of them
+        # more points than the front holds are as far as the best: decide this pick among all of them
+        if surely <= outside:
             self._pick_among_all(np.flatnonzero(upper >= surely))
             return
         rows = rows[np.argsort(-upper[rows])]
-        x_FD, sq_norm, error = points.take(rows), points.sq_norm[rows], error[rows]  # errors shrink with the radius: that of now will do
+        # errors shrink with the radius: that of now will do
+        x_FD, sq_norm, error = points.take(rows), points.sq_norm[rows], error[rows]
         lower, upper = self.sq_radius[rows] - error, upper[rows]
         while self.num < len(self.centers):
             surely = lower.max()
@@ -254,11 +283,13 @@ class _Greedy:
         self._seen[rows] = self.num
         return self._exact_sq[rows]
 
-    def _nearest_exact(self, rows: np.ndarray, sq_radius: np.ndarray, since: int, before: np.ndarray | None = None) -> np.ndarray:
+    def _nearest_exact(
+        self, rows: np.ndarray, sq_radius: np.ndarray, since: int, before: np.ndarray | None = None
+    ) -> np.ndarray:
         """Return exact squared distances from rows (N,) to their nearest center, of those from number ``since`` on.
 
-        Centers that float32 shows to be farther than ``sq_radius`` plus all errors are passed over; inf if that leaves none.
-        ``before``: for row n, only centers of a number below ``before[n]``.
+        Centers that float32 shows to be farther than ``sq_radius`` plus all errors are passed over; inf if that leaves
+        none. ``before``: for row n, only centers of a number below ``before[n]``.
         """
         points = self.points
         ceiling = sq_radius + 3 * points.error(points.sq_norm[rows], sq_radius)

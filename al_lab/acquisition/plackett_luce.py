@@ -1,7 +1,8 @@
 """Ordered draws without replacement from scores: how to sample a batch, and how likely that batch was.
 
-Plackett-Luce (Plackett 1975; Luce 1959): pick one of N items with probability proportional to exp(s_k), put it aside, pick the next among
-the rest, B times. Adding independent Gumbel noise to every score and taking the B largest, largest first, is an exact draw (Yellott 1977).
+Plackett-Luce (Plackett 1975; Luce 1959): pick one of N items with probability proportional to exp(s_k), put it aside,
+pick the next among the rest, B times. Adding independent Gumbel noise to every score and taking the B largest, largest
+first, is an exact draw (Yellott 1977).
 
 Shapes: N items, B picks.
 
@@ -42,7 +43,9 @@ def top(scores_N: np.ndarray, budget: int, noise_N: np.ndarray | None = None) ->
     keys = np.asarray(scores_N, np.float64)
     if not np.isfinite(keys).all():
         first = int(np.flatnonzero(~np.isfinite(keys))[0])
-        raise ValueError(f"top: expected finite scores, got {keys[first]} at position {first} of {len(keys)}; the agent diverged")
+        raise ValueError(
+            f"top: expected finite scores, got {keys[first]} at position {first} of {len(keys)}; the agent diverged"
+        )
     if noise_N is not None:
         keys = keys + noise_N
     budget = min(budget, len(keys))
@@ -59,8 +62,9 @@ def log_prob(scores_N: Tensor, picks_B: Tensor | np.ndarray) -> Tensor:
     ln p(pi | s) = sum_{j=1..B} [ s_{pi_j} - ln Z_j ],   Z_j = sum_{k not in {pi_1 .. pi_{j-1}}} exp(s_k),
     d ln p / d s_i = 1[i = pi_m] - exp(s_i) sum_{j <= m(i)} 1 / Z_j,  m(i) = the place of i, B if it was not picked.
 
-    Z_B is the mass of what was never picked plus the last pick, and each earlier Z_j adds one pick: one running log-sum-exp from the end
-    gives them all. In float64 whatever the scores are: in float32 the terms of 15,000 items lose the third digit.
+    Z_B is the mass of what was never picked plus the last pick, and each earlier Z_j adds one pick: one running
+    log-sum-exp from the end gives them all. In float64 whatever the scores are: in float32 the terms of 15,000 items
+    lose the third digit.
 
     Args:
         scores_N: the scores that were drawn from, without the noise.
@@ -76,7 +80,8 @@ def log_prob(scores_N: Tensor, picks_B: Tensor | np.ndarray) -> Tensor:
     if len(picks) < len(s_N):
         is_left = torch.ones(len(s_N), dtype=torch.bool, device=s_N.device)
         is_left[picks] = False
-        log_rest_B = torch.cat([s_N[is_left].logsumexp(0, keepdim=True), from_last_B]).logcumsumexp(0)[1:]  # ln Z_B .. ln Z_1
+        # ln Z_B .. ln Z_1
+        log_rest_B = torch.cat([s_N[is_left].logsumexp(0, keepdim=True), from_last_B]).logcumsumexp(0)[1:]
     else:
         log_rest_B = from_last_B.logcumsumexp(0)
     return s_B.sum() - log_rest_B.sum()

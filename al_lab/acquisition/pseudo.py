@@ -8,8 +8,8 @@ from al_lab.core.types import Detections
 def pseudo_labels(detections: Detections, size_hw: tuple[int, int], tau: float) -> Detections:
     """Return the detections of at least this confidence, clipped to the image; empty boxes go.
 
-    Elezi et al., CVPR 2022, Sec. 3.3. An image without any stays unlabeled. Deviation: the released code truncates boxes to whole pixels
-    and leaves them outside of the image on two sides.
+    Elezi et al., CVPR 2022, Sec. 3.3. An image without any stays unlabeled. Deviation: the released code truncates
+    boxes to whole pixels and leaves them outside of the image on two sides.
 
     Args:
         detections: after suppression, in original pixels.

@@ -1,7 +1,7 @@
 """RIPU: how mixed and how uncertain the window around each pixel is, and picking windows one after the other.
 
-Xie et al., "Towards Fewer Annotations: Active Learning via Region Impurity and Prediction Uncertainty for Domain Adaptive Semantic
-Segmentation", CVPR 2022; facts from the released code (github.com/BIT-DA/RIPU, 84328cf).
+Xie et al., "Towards Fewer Annotations: Active Learning via Region Impurity and Prediction Uncertainty for Domain
+Adaptive Semantic Segmentation", CVPR 2022; facts from the released code (github.com/BIT-DA/RIPU, 84328cf).
 
 | symbol | here | default | where |
 |---|---|---|---|
@@ -12,8 +12,8 @@ Segmentation", CVPR 2022; facts from the released code (github.com/BIT-DA/RIPU, 
 | A = P U | `region_utility` (RA), `pixel_utility` (PA) | | |
 | ``eps`` | added inside logarithms | 1e-6 | released code |
 
-Deviations: entropies are divided by ln C, not by ln 19 whatever C is (the order is the same); picking stops when nothing is open, where
-the released loop goes on with an arbitrary pixel.
+Deviations: entropies are divided by ln C, not by ln 19 whatever C is (the order is the same); picking stops when
+nothing is open, where the released loop goes on with an arbitrary pixel.
 """
 
 import math
@@ -40,19 +40,29 @@ def window_sum(values_HW: Tensor, radius_px: int) -> Tensor:
     """
     if radius_px < 0:
         raise ValueError(f"window_sum: expected radius_px >= 0, got {radius_px}; 0 is the pixel alone")
-    dtype = torch.float64 if values_HW.is_floating_point() else torch.int32 if values_HW.dtype == torch.bool else torch.int64
+    dtype = (
+        torch.float64
+        if values_HW.is_floating_point()
+        else torch.int32
+        if values_HW.dtype == torch.bool
+        else torch.int64
+    )
     sums = values_HW.to(dtype)
     for dim in (0, 1):
         size = sums.shape[dim]
         upto = torch.cat([torch.zeros_like(sums.narrow(dim, 0, 1)), sums.cumsum(dim, dtype=dtype)], dim)
         at = torch.arange(size, device=sums.device)
-        sums = upto.index_select(dim, (at + radius_px + 1).clamp(max=size)) - upto.index_select(dim, (at - radius_px).clamp(min=0))
+        sums = upto.index_select(dim, (at + radius_px + 1).clamp(max=size)) - upto.index_select(
+            dim, (at - radius_px).clamp(min=0)
+        )
     return sums
 
 
 def window_size(size_hw: tuple[int, int], radius_px: int) -> np.ndarray:
     """Return how many pixels each clipped window has, (H, W) int64."""
-    rows, columns = ((np.minimum(np.arange(n) + radius_px + 1, n) - np.maximum(np.arange(n) - radius_px, 0)) for n in size_hw)
+    rows, columns = (
+        (np.minimum(np.arange(n) + radius_px + 1, n) - np.maximum(np.arange(n) - radius_px, 0)) for n in size_hw
+    )
     return rows[:, None] * columns[None, :]
 
 
@@ -74,11 +84,16 @@ def region_impurity(predicted_HW: Tensor, num_classes: int, radius_px: int, eps:
         ValueError: for a label outside 0..C-1.
     """
     if predicted_HW.numel() and not 0 <= int(predicted_HW.min()) <= int(predicted_HW.max()) < num_classes:
-        raise ValueError(f"region_impurity: expected labels in 0..{num_classes - 1}, got {int(predicted_HW.min())}..{int(predicted_HW.max())}; "
-                         "predictions have no ignore label")
-    count_HW = torch.as_tensor(window_size((predicted_HW.shape[0], predicted_HW.shape[1]), radius_px), device=predicted_HW.device).double()
+        raise ValueError(
+            f"region_impurity: expected labels in 0..{num_classes - 1}, got {int(predicted_HW.min())}..{int(predicted_HW.max())}; "
+            "predictions have no ignore label"
+        )
+    count_HW = torch.as_tensor(
+        window_size((predicted_HW.shape[0], predicted_HW.shape[1]), radius_px), device=predicted_HW.device
+    ).double()
     impurity_HW = torch.zeros(predicted_HW.shape, dtype=torch.float64, device=predicted_HW.device)
-    occurs_C = torch.bincount(predicted_HW.reshape(-1).long(), minlength=num_classes) > 0  # a class that is nowhere adds 0
+    # a class that is nowhere adds 0
+    occurs_C = torch.bincount(predicted_HW.reshape(-1).long(), minlength=num_classes) > 0
     for label in occurs_C.nonzero().reshape(-1).tolist():
         q_HW = window_sum(predicted_HW == label, radius_px) / count_HW
         impurity_HW -= torch.xlogy(q_HW, q_HW + eps)
@@ -120,7 +135,8 @@ def pixel_utility(probs_CHW: Tensor, radius_px: int = 32, eps: float = EPS, wind
         probs_CHW: class probabilities in the image's resolution.
         radius_px: k, of the impurity.
         eps: see `region_impurity`.
-        window_mean: U of the window instead of the pixel's H, as the paper describes it; the released code takes the pixel's.
+        window_mean: U of the window instead of the pixel's H, as the paper describes it; the released code takes the
+            pixel's.
     """
     impurity_HW = region_impurity(probs_CHW.argmax(0), probs_CHW.shape[0], radius_px, eps)
     entropy_HW = pixel_entropy(probs_CHW, eps)
@@ -140,21 +156,30 @@ class Picks:
     utility: np.ndarray
 
 
-def pick_windows(utility_HW: np.ndarray, budget: int, suppress_px: int, closed_HW: np.ndarray | None = None, *,
-                 tie_key_HW: np.ndarray | None = None, compiled: bool | None = None) -> Picks:
+def pick_windows(
+    utility_HW: np.ndarray,
+    budget: int,
+    suppress_px: int,
+    closed_HW: np.ndarray | None = None,
+    *,
+    tie_key_HW: np.ndarray | None = None,
+    compiled: bool | None = None,
+) -> Picks:
     """Pick the open pixel of largest utility, close the square around it, again; ``budget`` times.
 
-    RA: suppress 2k and label windows of radius k (`window_mask`), so that bought windows never overlap. PA: suppress k, label the center.
+    RA: suppress 2k and label windows of radius k (`window_mask`), so that bought windows never overlap. PA: suppress k,
+    label the center.
 
-    Closing never changes a utility, so this is one walk through the pixels in falling order. Only as many of the largest as are needed
-    are sorted.
+    Closing never changes a utility, so this is one walk through the pixels in falling order. Only as many of the
+    largest as are needed are sorted.
 
     Args:
         utility_HW: real; no NaN. -inf is never picked.
         budget: how many; fewer if nothing is open any more.
         suppress_px: Chebyshev distance up to which no other center may be.
         closed_HW: (H, W) bool, what may not be a center because of earlier cycles: `closed_by`. Not changed.
-        tie_key_HW: (H, W) sortable unique numbers; equal utilities go to the smallest. Default: smallest column, then smallest row.
+        tie_key_HW: (H, W) sortable unique numbers; equal utilities go to the smallest. Default: smallest column, then
+            smallest row.
         compiled: whether numba walks; default if it is installed. Same picks either way.
 
     Raises:
@@ -164,11 +189,17 @@ def pick_windows(utility_HW: np.ndarray, budget: int, suppress_px: int, closed_H
     closed = np.zeros(utility_HW.shape, bool) if closed_HW is None else np.array(closed_HW, bool)
     for what, values in (("closed_HW", closed), ("tie_key_HW", tie_key_HW)):
         if values is not None and values.shape != utility_HW.shape:
-            raise ValueError(f"pick_windows: expected {what} of shape {utility_HW.shape}, got {values.shape}; use the image's resolution")
+            raise ValueError(
+                f"pick_windows: expected {what} of shape {utility_HW.shape}, got {values.shape}; use the image's resolution"
+            )
     if np.isnan(utility_HW).any():
-        raise ValueError(f"pick_windows: expected utilities without NaN, got {int(np.isnan(utility_HW).sum())}; the network diverged")
+        raise ValueError(
+            f"pick_windows: expected utilities without NaN, got {int(np.isnan(utility_HW).sum())}; the network diverged"
+        )
     if suppress_px < 0 or budget < 0:
-        raise ValueError(f"pick_windows: expected suppress_px and budget >= 0, got {suppress_px} and {budget}; check the budget's config")
+        raise ValueError(
+            f"pick_windows: expected suppress_px and budget >= 0, got {suppress_px} and {budget}; check the budget's config"
+        )
     if compiled is None:
         compiled = numba is not None
     center = np.zeros(budget, np.int64)
@@ -180,7 +211,9 @@ def pick_windows(utility_HW: np.ndarray, budget: int, suppress_px: int, closed_H
     return Picks(center[:num], utility_HW.reshape(-1)[center[:num]].astype(np.float64))
 
 
-def _falling(utility_HW: np.ndarray, closed: np.ndarray, tie_key_HW: np.ndarray | None, start: int) -> Iterator[np.ndarray]:
+def _falling(
+    utility_HW: np.ndarray, closed: np.ndarray, tie_key_HW: np.ndarray | None, start: int
+) -> Iterator[np.ndarray]:
     """Yield flat indices of open pixels from the largest utility on, in pieces that grow."""
     flat = utility_HW.reshape(-1)
     height, width = utility_HW.shape
@@ -210,8 +243,10 @@ def _walk(order: np.ndarray, closed: np.ndarray, suppress_px: int, center: np.nd
             break
         row, column = index // width, index % width
         if not closed[row, column]:
-            closed[max(row - suppress_px, 0) : min(row + suppress_px + 1, height),
-                   max(column - suppress_px, 0) : min(column + suppress_px + 1, width)] = True
+            closed[
+                max(row - suppress_px, 0) : min(row + suppress_px + 1, height),
+                max(column - suppress_px, 0) : min(column + suppress_px + 1, width),
+            ] = True
             center[num] = index
             num += 1
     return num
@@ -226,7 +261,8 @@ def window_mask(center: np.ndarray, size_hw: tuple[int, int], radius_px: int) ->
     row, column = np.divmod(np.asarray(center, np.int64), width)
     top, bottom = np.maximum(row - radius_px, 0), np.minimum(row + radius_px + 1, height)
     left, right = np.maximum(column - radius_px, 0), np.minimum(column + radius_px + 1, width)
-    corner = np.zeros((height + 1, width + 1), np.int32)  # +1 and -1 at the corners; its double sum counts the squares over a pixel
+    # +1 and -1 at the corners; its double sum counts the squares over a pixel
+    corner = np.zeros((height + 1, width + 1), np.int32)
     for sign, rows, columns in ((1, top, left), (-1, top, right), (-1, bottom, left), (1, bottom, right)):
         np.add.at(corner, (rows, columns), sign)
     return corner[:-1, :-1].cumsum(0).cumsum(1) > 0
@@ -235,8 +271,8 @@ def window_mask(center: np.ndarray, size_hw: tuple[int, int], radius_px: int) ->
 def closed_by(bought_HW: np.ndarray, reach_px: int) -> np.ndarray:
     """Return (H, W) bool: every pixel within ``reach_px`` (Chebyshev) of a bought one.
 
-    With windows of radius k bought and 2k suppressed around their centers, what earlier cycles suppressed is what lies within k of the
-    windows; with single pixels bought and k suppressed, what lies within k of them.
+    With windows of radius k bought and 2k suppressed around their centers, what earlier cycles suppressed is what lies
+    within k of the windows; with single pixels bought and k suppressed, what lies within k of them.
     """
     return (window_sum(torch.from_numpy(bought_HW), reach_px) > 0).numpy()
 
@@ -261,11 +297,13 @@ def pixels_per_image(nominal: int, trained_hw: tuple[int, int], native_hw: tuple
     return math.ceil(share)
 
 
-def over_images(utilities: Sequence[np.ndarray], budget: int, image_key: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
+def over_images(
+    utilities: Sequence[np.ndarray], budget: int, image_key: Sequence[int] | np.ndarray | None = None
+) -> np.ndarray:
     """Return how many picks each image gets when ``budget`` is spent over all of them, (M,) int64.
 
-    Closing a window in one image changes nothing in another and picks come in falling order, so greedy over the data set takes a prefix
-    of each image's picks. Exact if each image proposed ``budget`` picks, or all it has.
+    Closing a window in one image changes nothing in another and picks come in falling order, so greedy over the data
+    set takes a prefix of each image's picks. Exact if each image proposed ``budget`` picks, or all it has.
 
     Args:
         utilities: each image's `Picks.utility`.
@@ -278,7 +316,9 @@ def over_images(utilities: Sequence[np.ndarray], budget: int, image_key: Sequenc
     length = np.array([len(u) for u in utilities], np.int64)
     for m, values in enumerate(utilities):
         if len(values) > 1 and not (np.diff(values) <= 0).all():
-            raise ValueError(f"over_images: expected falling utilities, got rising ones in image number {m}; give picks in their order")
+            raise ValueError(
+                f"over_images: expected falling utilities, got rising ones in image number {m}; give picks in their order"
+            )
     image = np.repeat(np.arange(len(length)), length)
     value = np.concatenate([*utilities, np.zeros(0)])
     key = image if image_key is None else np.asarray(image_key)[image]

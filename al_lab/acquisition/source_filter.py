@@ -8,7 +8,8 @@ Density Matters (arXiv 2312.09595), "Source Aided Candidate Filtering" and Eq. (
 | alpha | ``alpha`` of `candidates` | 20 up to 2.2 %, 10 above: `alpha_for` | implementation details |
 | beta, tau | `coverage_density` | e^2.4, 0.25 | implementation details |
 
-Deviations: errors are scaled to 0..1 by the smallest and largest of the image (UNSPECIFIED in the paper, which says "normalized to 0-1").
+Deviations: errors are scaled to 0..1 by the smallest and largest of the image (UNSPECIFIED in the paper, which says
+"normalized to 0-1").
 """
 
 import math
@@ -31,7 +32,8 @@ _ROBUST = (0.01, 0.99)
 def informativeness(probs_CHW: Tensor) -> Tensor:
     """Return I_ij = 1 - P_1* + P_2*, (H, W) in [0, 1]; P_1*, P_2* are the two largest probabilities of the pixel.
 
-    The order is the margin criterion's: "source-aided" means that the model was trained with the margin loss on the source.
+    The order is the margin criterion's: "source-aided" means that the model was trained with the margin loss on the
+    source.
     """
     return 1 - margin(probs_CHW, dim=0)
 
@@ -44,12 +46,17 @@ def alpha_for(share: float) -> int:
     return 20 if share <= 0.022 else 10  # noqa: PLR2004
 
 
-def candidates(informativeness_HW: Tensor, budget: int, alpha: float, bought_HW: np.ndarray | None = None,
-               tie_rng: Rng | None = None) -> tuple[np.ndarray, np.ndarray]:
+def candidates(
+    informativeness_HW: Tensor,
+    budget: int,
+    alpha: float,
+    bought_HW: np.ndarray | None = None,
+    tie_rng: Rng | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the alpha b pixels of largest I that are not bought yet, most informative first.
 
-    The first one is also where the greedy selection starts while nothing is bought: Alg. 1 leaves that open (UNSPECIFIED), so pass
-    ``first=0``.
+    The first one is also where the greedy selection starts while nothing is bought: Alg. 1 leaves that open
+    (UNSPECIFIED), so pass ``first=0``.
 
     Args:
         informativeness_HW: I, or any utility, of an image.
@@ -78,12 +85,16 @@ def coverage_density(error_HW: Tensor, beta: float = BETA, tau: float = TAU, sca
         error_HW: reconstruction errors |Fhat - F|^2 >= 0.
         beta: a factor of all densities; the order of a greedy selection does not depend on it.
         tau: small values spread densities over a factor of e^(1 / tau).
-        scale: ``minmax``: (e - min) / (max - min); ``robust``: the same with the 1 % and 99 % quantiles, clipped to 0..1, so that one
-            outlier can't squeeze all the others towards beta; ``none``: e as it is.
+        scale: ``minmax``: (e - min) / (max - min); ``robust``: the same with the 1 % and 99 % quantiles, clipped to
+            0..1, so that one outlier can't squeeze all the others towards beta; ``none``: e as it is.
     """
     error_HW = error_HW.double()
     if scale != "none":
-        least, most = (error_HW.amin(), error_HW.amax()) if scale == "minmax" else error_HW.reshape(-1).quantile(error_HW.new_tensor(_ROBUST))
+        least, most = (
+            (error_HW.amin(), error_HW.amax())
+            if scale == "minmax"
+            else error_HW.reshape(-1).quantile(error_HW.new_tensor(_ROBUST))
+        )
         error_HW = ((error_HW - least) / torch.where(most > least, most - least, 1.0)).clamp(0, 1)
     return beta * (-error_HW / tau).exp()
 
@@ -91,7 +102,8 @@ def coverage_density(error_HW: Tensor, beta: float = BETA, tau: float = TAU, sca
 def sample_bilinear(map_DHW: Tensor, pixels: np.ndarray, size_hw: tuple[int, int]) -> Tensor:
     """Return a coarse map at some pixels of the full image, as bilinear upsampling with corners aligned would; (N, D).
 
-    Pixel (i, j) of the image lies at (i (h - 1) / (H - 1), j (w - 1) / (W - 1)) of the map: the upsampled map is never built.
+    Pixel (i, j) of the image lies at (i (h - 1) / (H - 1), j (w - 1) / (W - 1)) of the map: the upsampled map is never
+    built.
 
     Args:
         map_DHW: (D, h, w), features or a density of one channel.
@@ -100,7 +112,10 @@ def sample_bilinear(map_DHW: Tensor, pixels: np.ndarray, size_hw: tuple[int, int
     """
     index = torch.as_tensor(pixels, device=map_DHW.device, dtype=torch.int64)
     near, far, part = [], [], []
-    for at, full, coarse in ((index // size_hw[1], size_hw[0], map_DHW.shape[1]), (index % size_hw[1], size_hw[1], map_DHW.shape[2])):
+    for at, full, coarse in (
+        (index // size_hw[1], size_hw[0], map_DHW.shape[1]),
+        (index % size_hw[1], size_hw[1], map_DHW.shape[2]),
+    ):
         place = at.double() * ((coarse - 1) / max(full - 1, 1))
         low = place.floor().long().clamp(max=coarse - 1)
         near.append(low)

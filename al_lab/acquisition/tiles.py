@@ -2,11 +2,11 @@
 
 Shapes: N points, D dimensions, K centers, T tiles of P = `TILE` points.
 
-Neighbors in an image are mostly neighbors in feature space, so points that are given in a spatial order lie in small balls, tile by tile.
-By the triangle inequality a center changes no radius of a tile if even the nearest point of its ball is too far; for all tiles and centers
-at once that is one small matrix product. What it can't exclude is computed, with a look every 16 dimensions at whether it is too far by now.
-Where balls exclude little (points without structure), a large matrix product bounds every distance from below, and only those that may count are
-computed.
+Neighbors in an image are mostly neighbors in feature space, so points that are given in a spatial order lie in small
+balls, tile by tile. By the triangle inequality a center changes no radius of a tile if even the nearest point of its
+ball is too far; for all tiles and centers at once that is one small matrix product. What it can't exclude is computed,
+with a look every 16 dimensions at whether it is too far by now. Where balls exclude little (points without structure),
+a large matrix product bounds every distance from below, and only those that may count are computed.
 """
 
 from collections.abc import Callable
@@ -25,9 +25,15 @@ UNIT = float(np.finfo(np.float32).eps) / 2  # unit roundoff u of float32
 TILE = 64
 _STEP = 16  # dimensions added between two looks; features are padded to a multiple
 # From 32 bits to every other of 64, in five steps.
-_SPREAD = ((16, 0x0000FFFF0000FFFF), (8, 0x00FF00FF00FF00FF), (4, 0x0F0F0F0F0F0F0F0F), (2, 0x3333333333333333), (1, 0x5555555555555555))
+_SPREAD = (
+    (16, 0x0000FFFF0000FFFF),
+    (8, 0x00FF00FF00FF00FF),
+    (4, 0x0F0F0F0F0F0F0F0F),
+    (2, 0x3333333333333333),
+    (1, 0x5555555555555555),
+)
 _CHUNK = 256  # centers compared with all balls at once: radii are lower for the next ones
-_MANY = 0.4   # of all pairs of tile and center: from there on a product of everything is faster
+_MANY = 0.4  # of all pairs of tile and center: from there on a product of everything is faster
 _OFF_CENTER = 4  # squared distance of the points from the origin, at most, in that from their middle
 _ROWS = 1024  # points of one product
 
@@ -47,7 +53,9 @@ class Tiles:
         starts = np.arange(0, len(x_ND), TILE)
         self.starts_T = starts
         count_T = np.diff(np.append(starts, len(x_ND)))
-        middle_TD = (np.add.reduceat(x_ND, starts, 0, np.float64) / count_T[:, None]).astype(np.float32) if len(x_ND) else x_ND
+        middle_TD = (
+            (np.add.reduceat(x_ND, starts, 0, np.float64) / count_T[:, None]).astype(np.float32) if len(x_ND) else x_ND
+        )
         square_N = np.zeros(len(x_ND), np.float32)
         for start in range(0, len(x_ND), 1 << 14):
             part = slice(start, start + (1 << 14))
@@ -137,7 +145,9 @@ def tiled(x_ND: np.ndarray) -> np.ndarray:
     return out
 
 
-def _lower(radius_N: np.ndarray, x_TDP: np.ndarray, c_KD: np.ndarray, inverse_K: np.ndarray, near_TK: np.ndarray) -> None:
+def _lower(
+    radius_N: np.ndarray, x_TDP: np.ndarray, c_KD: np.ndarray, inverse_K: np.ndarray, near_TK: np.ndarray
+) -> None:
     for tile, k in zip(*np.nonzero(near_TK), strict=True):
         block_N = radius_N[tile * TILE : (tile + 1) * TILE]
         difference_DP = x_TDP[tile] - c_KD[k][:, None]
@@ -149,7 +159,7 @@ _lower_where: Any = None  # without numba nobody multiplies
 if numba is not None:
 
     @numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
-    def _lower_by_tiles(radius_N, x_TDP, c_KD, inverse_K, near_TK):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def _lower_by_tiles(radius_N, x_TDP, c_KD, inverse_K, near_TK):  # type: ignore[no-untyped-def]
         dim = x_TDP.shape[1]
         sq, radius = np.empty(TILE, np.float32), np.empty(TILE, np.float32)
         for tile in range(len(x_TDP)):
@@ -165,11 +175,30 @@ if numba is not None:
                 for d in range(0, dim, 8):  # eight at once: the sums stay in registers
                     x0, x1, x2, x3 = x_TDP[tile, d], x_TDP[tile, d + 1], x_TDP[tile, d + 2], x_TDP[tile, d + 3]
                     x4, x5, x6, x7 = x_TDP[tile, d + 4], x_TDP[tile, d + 5], x_TDP[tile, d + 6], x_TDP[tile, d + 7]
-                    c0, c1, c2, c3, c4, c5, c6, c7 = c[d], c[d + 1], c[d + 2], c[d + 3], c[d + 4], c[d + 5], c[d + 6], c[d + 7]
+                    c0, c1, c2, c3, c4, c5, c6, c7 = (
+                        c[d],
+                        c[d + 1],
+                        c[d + 2],
+                        c[d + 3],
+                        c[d + 4],
+                        c[d + 5],
+                        c[d + 6],
+                        c[d + 7],
+                    )
                     for n in range(TILE):
-                        z0, z1, z2, z3, z4, z5, z6, z7 = (x0[n] - c0, x1[n] - c1, x2[n] - c2, x3[n] - c3, x4[n] - c4, x5[n] - c5,
-                                                          x6[n] - c6, x7[n] - c7)
-                        sq[n] += ((z0 * z0 + z1 * z1) + (z2 * z2 + z3 * z3)) + ((z4 * z4 + z5 * z5) + (z6 * z6 + z7 * z7))
+                        z0, z1, z2, z3, z4, z5, z6, z7 = (
+                            x0[n] - c0,
+                            x1[n] - c1,
+                            x2[n] - c2,
+                            x3[n] - c3,
+                            x4[n] - c4,
+                            x5[n] - c5,
+                            x6[n] - c6,
+                            x7[n] - c7,
+                        )
+                        sq[n] += ((z0 * z0 + z1 * z1) + (z2 * z2 + z3 * z3)) + (
+                            (z4 * z4 + z5 * z5) + (z6 * z6 + z7 * z7)
+                        )
                     if d % 16 == 8:
                         num_near = 0
                         for n in range(TILE):
@@ -181,11 +210,12 @@ if numba is not None:
             radius_N[start : start + num] = radius[:num]
 
     @numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
-    def _lower_if_near(radius_N, x_ND, c_KD, inverse_K, product_NK, square_N, weight_K, offset_K):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def _lower_if_near(radius_N, x_ND, c_KD, inverse_K, product_NK, square_N, weight_K, offset_K):  # type: ignore[no-untyped-def]
         for n in range(len(radius_N)):
             radius, square, num_near = radius_N[n], square_N[n], 0
             for k in range(len(c_KD)):
-                num_near += not (product_NK[n, k] + square * weight_K[k] + offset_K[k] >= radius)  # what overflowed is looked at
+                # what overflowed is looked at
+                num_near += not (product_NK[n, k] + square * weight_K[k] + offset_K[k] >= radius)
             if num_near == 0:
                 continue
             for k in range(len(c_KD)):

@@ -1,7 +1,8 @@
 """How far a batch of images is from other batches: Wasserstein-1 between their features.
 
-Vallender 1974: on the line W1(F, G) = integral |F^-1(t) - G^-1(t)| dt, so with sorted samples of equal size it is a mean of absolute
-differences. Here it is taken in every dimension alone; sorting the other batches' columns once leaves one sort and M B D differences.
+Vallender 1974: on the line W1(F, G) = integral |F^-1(t) - G^-1(t)| dt, so with sorted samples of equal size it is a
+mean of absolute differences. Here it is taken in every dimension alone; sorting the other batches' columns once leaves
+one sort and M B D differences.
 
 Shapes: B rows of a batch, D dimensions, M other batches of C rows each.
 """
@@ -31,22 +32,30 @@ def wasserstein_1(sorted_DB: np.ndarray, table_DMC: np.ndarray) -> np.ndarray:
 
     Args:
         sorted_DB: `sort_columns` of the batch; float32 or float64.
-        table_DMC: `sort_columns` of the others, stacked on axis 1; the same type. Equal sizes (B = C) are the fast case.
+        table_DMC: `sort_columns` of the others, stacked on axis 1; the same type. Equal sizes (B = C) are the fast
+            case.
 
     Returns:
-        (M, D) float64, >= 0; the rows' mean is the distance of the batches. Off from exact sums by a few units of the features' precision.
+        (M, D) float64, >= 0; the rows' mean is the distance of the batches. Off from exact sums by a few units of the
+        features' precision.
 
     Raises:
         ValueError: if dimensions or types differ, or a batch is empty.
     """
     if sorted_DB.ndim != 2 or table_DMC.ndim != 3 or len(sorted_DB) != len(table_DMC):
-        raise ValueError(f"wasserstein_1: expected a batch (D, B) and a table (D, M, C), got {sorted_DB.shape} and {table_DMC.shape}; "
-                         "use sort_columns")
+        raise ValueError(
+            f"wasserstein_1: expected a batch (D, B) and a table (D, M, C), got {sorted_DB.shape} and {table_DMC.shape}; "
+            "use sort_columns"
+        )
     if sorted_DB.dtype != table_DMC.dtype or sorted_DB.dtype not in (np.float32, np.float64):
-        raise ValueError(f"wasserstein_1: expected both float32 or both float64, got {sorted_DB.dtype} and {table_DMC.dtype}; convert one")
+        raise ValueError(
+            f"wasserstein_1: expected both float32 or both float64, got {sorted_DB.dtype} and {table_DMC.dtype}; convert one"
+        )
     (_, num), (dim, rows, other) = sorted_DB.shape, table_DMC.shape
     if not num or not other:
-        raise ValueError(f"wasserstein_1: expected batches with samples, got sizes {num} and {other}; an empty batch has no distance")
+        raise ValueError(
+            f"wasserstein_1: expected batches with samples, got sizes {num} and {other}; an empty batch has no distance"
+        )
     out_MD = np.zeros((rows, dim))
     if num == other:
         (_equal_sizes if numba is None else _equal_sizes_compiled)(sorted_DB, table_DMC, out_MD)
@@ -63,7 +72,9 @@ def earth_mover(batch_BD: np.ndarray, other_BD: np.ndarray) -> float:
         ValueError: if the sizes differ.
     """
     if len(batch_BD) != len(other_BD):
-        raise ValueError(f"earth_mover: expected batches of equal size, got {len(batch_BD)} and {len(other_BD)}; use wasserstein_1")
+        raise ValueError(
+            f"earth_mover: expected batches of equal size, got {len(batch_BD)} and {len(other_BD)}; use wasserstein_1"
+        )
     cost_BB = cdist(batch_BD, other_BD)
     return float(cost_BB[linear_sum_assignment(cost_BB)].mean())
 
@@ -89,7 +100,14 @@ def _equal_sizes(sorted_DB: np.ndarray, table_DMB: np.ndarray, out_MD: np.ndarra
         out_MD[:, d : d + at_once] = difference.mean(-1, dtype=np.float64).T
 
 
-def _any_sizes(sorted_DB: np.ndarray, table_DMC: np.ndarray, here: np.ndarray, there: np.ndarray, weight: np.ndarray, out_MD: np.ndarray) -> None:
+def _any_sizes(
+    sorted_DB: np.ndarray,
+    table_DMC: np.ndarray,
+    here: np.ndarray,
+    there: np.ndarray,
+    weight: np.ndarray,
+    out_MD: np.ndarray,
+) -> None:
     at_once = max(1, _ROWS_AT_ONCE // (table_DMC.shape[1] * len(weight)))
     for d in range(0, len(sorted_DB), at_once):
         some = slice(d, d + at_once)
@@ -107,7 +125,8 @@ if numba is not None:
                 total = 0.0
                 for start in range(0, num, _BLOCK):
                     part = zero
-                    # Slices: an index that does not count from 0 could be negative to the compiler, and nothing is vectorized.
+                    # Slices: an index that does not count from 0 could be negative to the compiler, and nothing is
+                    # vectorized.
                     ours, theirs = sorted_DB[d, start : start + _BLOCK], table_DMB[d, m, start : start + _BLOCK]
                     for b in range(len(ours)):
                         part += abs(ours[b] - theirs[b])
@@ -115,7 +134,7 @@ if numba is not None:
                 out_MD[m, d] = total / num
 
     @numba.njit(cache=True)
-    def _any_sizes_compiled(sorted_DB, table_DMC, here, there, weight, out_MD):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def _any_sizes_compiled(sorted_DB, table_DMC, here, there, weight, out_MD):  # type: ignore[no-untyped-def]
         dim, rows, _ = table_DMC.shape
         for d in range(dim):
             for m in range(rows):

@@ -1,6 +1,7 @@
 """How unsure a class distribution is; the only home of the numerics (0 log 0, half precision) behind it.
 
-Every function reduces the class axis ``dim``: box distributions are (…, K) with ``dim=-1``, dense maps (C, H, W) with ``dim=0``.
+Every function reduces the class axis ``dim``: box distributions are (…, K) with ``dim=-1``, dense maps (C, H, W) with
+``dim=0``.
 """
 
 import math
@@ -55,7 +56,9 @@ def margin(probs: Tensor, dim: int = -1) -> Tensor:
         ValueError: if there is only one class, so no second one to compare with.
     """
     if probs.shape[dim] < 2:
-        raise ValueError(f"margin: expected at least 2 classes on dim {dim}, got {probs.shape[dim]} in shape {tuple(probs.shape)}; "
-                         "for a yes/no probability use abs(2 p - 1)")
+        raise ValueError(
+            f"margin: expected at least 2 classes on dim {dim}, got {probs.shape[dim]} in shape {tuple(probs.shape)}; "
+            "for a yes/no probability use abs(2 p - 1)"
+        )
     first, second = _at_least_float32(probs).topk(2, dim=dim).values.unbind(dim)
     return first - second

@@ -18,7 +18,8 @@ log = logging.getLogger(__name__)
 _SIZE_HW = (375, 500)
 _TAU = 0.99
 _COUNT, _NMS, _FLOOR, _TOP = 0.5, 0.5, 0.01, 200
-_SURE = 60  # anchors of an image with some class above one half: what a trained head finds in a photograph before suppression
+# anchors of an image with some class above one half: what a trained head finds in a photograph before suppression
+_SURE = 60
 
 
 def run(full: bool = False, batch: int = 2) -> Iterator[Row]:
@@ -60,10 +61,26 @@ def _acquisition(network: Any, images: Tensor, repeats: int) -> Iterator[Row]:
     same = all(torch.allclose(torch.tensor(a), torch.tensor(b), atol=1e-4) for a, b in zip(ours, theirs, strict=True))
     counted = sum(h > 0 for h, _ in ours)
     task = f"AL-SSL acquisition, SSD300, an image (batch {n})"
-    yield Row(task, "4 single forwards, loops a class+box", (ours_s + rest_s) / n, (peer_s + slow_s) / n, (peer_s + slow_s) / (ours_s + rest_s),
-              ">= 1.9", same, f"H and I; {counted} of {n} images have boxes that count; ours has the pseudo-labels, too")
-    yield Row("AL-SSL acquisition after the forwards, an image", "loops over classes and boxes", rest_s / n, slow_s / n, slow_s / rest_s, ">= 5",
-              same, f"about {_SURE} anchors an image above one half")
+    yield Row(
+        task,
+        "4 single forwards, loops a class+box",
+        (ours_s + rest_s) / n,
+        (peer_s + slow_s) / n,
+        (peer_s + slow_s) / (ours_s + rest_s),
+        ">= 1.9",
+        same,
+        f"H and I; {counted} of {n} images have boxes that count; ours has the pseudo-labels, too",
+    )
+    yield Row(
+        "AL-SSL acquisition after the forwards, an image",
+        "loops over classes and boxes",
+        rest_s / n,
+        slow_s / n,
+        slow_s / rest_s,
+        ">= 5",
+        same,
+        f"about {_SURE} anchors an image above one half",
+    )
 
 
 def _forward(network: Any, images: Tensor) -> Any:
@@ -151,5 +168,13 @@ def _training_step(network: Any, images: Tensor, repeats: int) -> Row:
     ours_s, value = best_of(ours, repeats)
     peer_s, expected = best_of(peer, repeats)
     same = abs(value - expected) < 1e-4 * max(1.0, abs(expected))
-    return Row(f"CSD step, SSD300, batch {len(images)} + mirrors", "two forwards, whole tensors", ours_s, peer_s, peer_s / ours_s, "", same,
-               "forward and backward of the consistency loss")
+    return Row(
+        f"CSD step, SSD300, batch {len(images)} + mirrors",
+        "two forwards, whole tensors",
+        ours_s,
+        peer_s,
+        peer_s / ours_s,
+        "",
+        same,
+        "forward and backward of the consistency loss",
+    )

@@ -30,14 +30,26 @@ def world(num_images: int, num_classes: int, num_boxes: int, seed: int = 0, *, c
     for n in range(num_images):
         g = int(rng.integers(1, 6))
         corner = rng.uniform(0, 350, (g, 2))
-        boxes, labels = np.concatenate([corner, corner + rng.uniform(15, 150, (g, 2))], 1), rng.integers(0, num_classes, g)
+        boxes, labels = (
+            np.concatenate([corner, corner + rng.uniform(15, 150, (g, 2))], 1),
+            rng.integers(0, num_classes, g),
+        )
         flags = rng.random(g) < 0.15
         truth[f"{n:06d}"] = Annotation.make(boxes, labels, None if crowds else flags, flags if crowds else None)
         near = rng.integers(0, g, num_boxes // 4)
         away = rng.uniform(0, 350, (num_boxes - len(near), 2))
-        found = np.concatenate([boxes[near] + rng.normal(0, 8, (len(near), 4)), np.concatenate([away, away + rng.uniform(15, 150, away.shape)], 1)])
+        found = np.concatenate(
+            [
+                boxes[near] + rng.normal(0, 8, (len(near), 4)),
+                np.concatenate([away, away + rng.uniform(15, 150, away.shape)], 1),
+            ]
+        )
         of = np.concatenate([labels[near], rng.integers(0, num_classes, len(away))])
-        drawn[f"{n:06d}"] = found.astype(np.float32), of.astype(np.int64), np.concatenate([rng.beta(3, 2, len(near)), rng.beta(1, 8, len(away))])
+        drawn[f"{n:06d}"] = (
+            found.astype(np.float32),
+            of.astype(np.int64),
+            np.concatenate([rng.beta(3, 2, len(near)), rng.beta(1, 8, len(away))]),
+        )
     # No two confidences are equal: mmdet's order of equal ones is the sort's of this CPU.
     rank = np.argsort(np.argsort(np.concatenate([c for *_, c in drawn.values()])))
     predictions = {}
@@ -51,8 +63,8 @@ def world(num_images: int, num_classes: int, num_boxes: int, seed: int = 0, *, c
 def mmdet_eval_map() -> Any:
     """Return mmdet's ``eval_map``; None if mmdet is absent.
 
-    ``mmdet.evaluation`` imports mmdet's datasets on its way (and with them imaug, which we don't install). The three files that
-    compute the numbers need none of that, so their package is entered without running its ``__init__``.
+    ``mmdet.evaluation`` imports mmdet's datasets on its way (and with them imaug, which we don't install). The three
+    files that compute the numbers need none of that, so their package is entered without running its ``__init__``.
     """
     spec = importlib.util.find_spec("mmdet")
     if spec is None or spec.origin is None:
@@ -71,24 +83,50 @@ def run(full: bool = False, voc_images: int = 4952, coco_images: int = 1500) -> 
     yield from _coco(*world(5000 if full else coco_images, 80, 100, crowds=True))
 
 
-def _voc(predictions: dict[str, Detections], truth: dict[str, Annotation], classes: list[str], full: bool) -> Iterator[Row]:
+def _voc(
+    predictions: dict[str, Detections], truth: dict[str, Annotation], classes: list[str], full: bool
+) -> Iterator[Row]:
     eval_map = mmdet_eval_map()
     if eval_map is None:
         log.warning("mmdet is not installed: no comparison with its VOC evaluator")
         return
-    found = [[np.concatenate([d.boxes_xyxy[d.labels == k], d.confidence[d.labels == k, None]], 1) for k in range(len(classes))]
-             for d in predictions.values()]
-    objects = [{"bboxes": a.boxes_xyxy[~a.difficult], "labels": a.labels[~a.difficult], "bboxes_ignore": a.boxes_xyxy[a.difficult],
-                "labels_ignore": a.labels[a.difficult]} for a in truth.values()]
+    found = [
+        [
+            np.concatenate([d.boxes_xyxy[d.labels == k], d.confidence[d.labels == k, None]], 1)
+            for k in range(len(classes))
+        ]
+        for d in predictions.values()
+    ]
+    objects = [
+        {
+            "bboxes": a.boxes_xyxy[~a.difficult],
+            "labels": a.labels[~a.difficult],
+            "bboxes_ignore": a.boxes_xyxy[a.difficult],
+            "labels_ignore": a.labels[a.difficult],
+        }
+        for a in truth.values()
+    ]
     # The released grid: mmdet's, in which 3/10, 6/10 and 7/10 are slightly too large.
     for name, mode in (("voc_area_ap50", "area"), ("voc07_ap50", "11points")):
         metric = VocAP([name], legacy_grid=True)
         seconds, ours = best_of(lambda metric=metric: metric.compute(predictions, truth, classes), 3)  # type: ignore[misc]
         peer_seconds, peer = best_of(
-            lambda mode=mode: eval_map(found, objects, iou_thr=0.5, logger="silent", nproc=1, eval_mode=mode), 2 if full else 1)  # type: ignore[misc]
-        difference = np.nanmax(np.abs(np.array([row["ap"] for row in ours.per_class]) - [float(r["ap"]) for r in peer[1]]))
-        yield Row(f"{name}, {len(truth):,} images, {len(classes)} classes", "mmdet eval_map", seconds, peer_seconds, peer_seconds / seconds, ">= 5",
-                  bool(difference < 1e-6), f"{ours.scalars[name]:.6f} and {float(peer[0]):.6f}; largest difference of a class {difference:.1e}")
+            lambda mode=mode: eval_map(found, objects, iou_thr=0.5, logger="silent", nproc=1, eval_mode=mode),
+            2 if full else 1,
+        )  # type: ignore[misc]
+        difference = np.nanmax(
+            np.abs(np.array([row["ap"] for row in ours.per_class]) - [float(r["ap"]) for r in peer[1]])
+        )
+        yield Row(
+            f"{name}, {len(truth):,} images, {len(classes)} classes",
+            "mmdet eval_map",
+            seconds,
+            peer_seconds,
+            peer_seconds / seconds,
+            ">= 5",
+            bool(difference < 1e-6),
+            f"{ours.scalars[name]:.6f} and {float(peer[0]):.6f}; largest difference of a class {difference:.1e}",
+        )
 
 
 def _coco(predictions: dict[str, Detections], truth: dict[str, Annotation], classes: list[str]) -> Iterator[Row]:
@@ -100,9 +138,16 @@ def _coco(predictions: dict[str, Detections], truth: dict[str, Annotation], clas
     theirs = {name: float(value) for name, value in zip(NAMES, peer, strict=True) if value > -1}
     same_names = theirs.keys() == ours.scalars.keys()
     difference = max(abs(value - ours.scalars.get(name, np.inf)) for name, value in theirs.items())
-    yield Row(f"coco_ap, {len(truth):,} images, {len(classes)} classes", "pycocotools", seconds, peer_seconds, peer_seconds / seconds, "",
-              same_names and difference < 1e-9,
-              f"{ours.scalars['coco_ap']:.6f} and {peer[0]:.6f}; largest difference of {len(theirs)} numbers {difference:.1e}")
+    yield Row(
+        f"coco_ap, {len(truth):,} images, {len(classes)} classes",
+        "pycocotools",
+        seconds,
+        peer_seconds,
+        peer_seconds / seconds,
+        "",
+        same_names and difference < 1e-9,
+        f"{ours.scalars['coco_ap']:.6f} and {peer[0]:.6f}; largest difference of {len(theirs)} numbers {difference:.1e}",
+    )
 
 
 def _pycocotools(predictions: dict[str, Detections], truth: dict[str, Annotation], classes: list[str]) -> np.ndarray:

@@ -25,10 +25,11 @@ from al_lab.strategies.general._filtered import FilteredGreedy
 from al_lab.strategies.segmentation.density import Density
 
 DIM = 64
-# Of the image, of the network's input (features at stride 4 of it have the size of DeepLab's at stride 8 of 640 x 1280), budget, alpha.
+# Of the image, of the network's input (features at stride 4 of it have the size of DeepLab's at stride 8 of 640 x
+# 1280), budget, alpha.
 Size = tuple[tuple[int, int], tuple[int, int], int, int]
-TRAINED: Size = ((640, 1280), (320, 640), 3605, 20)    # 2.2 % in five cycles: 72,100 candidates
-NATIVE: Size = ((1024, 2048), (320, 640), 9228, 20)    # 184,560
+TRAINED: Size = ((640, 1280), (320, 640), 3605, 20)  # 2.2 % in five cycles: 72,100 candidates
+NATIVE: Size = ((1024, 2048), (320, 640), 9228, 20)  # 184,560
 FIRST_STEPS = 100  # of a peer whose every step costs the same
 _STEPS = 200  # of the training whose features are selected from
 
@@ -44,9 +45,22 @@ def trained_view(size_hw: tuple[int, int], input_hw: tuple[int, int]) -> DenseVi
         input_hw: of the network's input; its features have a quarter of that.
     """
     with tempfile.TemporaryDirectory() as folder:
-        config = compose(["strategy=density", "dataset=streets", "executor=inline", f"runtime.data_dir={folder}", "runtime.analyze_images=0",
-                          f"segmenter.branch.dim={DIM}", "dataset.num_source=60", "dataset.num_pool=60", "dataset.num_test=2", "budget.cycles=0",
-                          f"trainer.stop_at=[{_STEPS}]", "name=bench"])
+        config = compose(
+            [
+                "strategy=density",
+                "dataset=streets",
+                "executor=inline",
+                f"runtime.data_dir={folder}",
+                "runtime.analyze_images=0",
+                f"segmenter.branch.dim={DIM}",
+                "dataset.num_source=60",
+                "dataset.num_pool=60",
+                "dataset.num_test=2",
+                "budget.cycles=0",
+                f"trainer.stop_at=[{_STEPS}]",
+                "name=bench",
+            ]
+        )
         run_campaign(config, Path(folder, "run"))
         street = Streets(folder, None, 0, 1, 1, size_hw)
         street.target_hw = input_hw
@@ -111,10 +125,13 @@ def _compare(x: np.ndarray, density: np.ndarray, budget: int, task: str, full: b
     seconds, ours = best_of(lambda: density_greedy(x, density, budget, first=0), 2, time.process_time)
     x_ND, inverse_N = torch.from_numpy(x), torch.from_numpy((1 / density).astype(np.float32))
     steps = budget if full else min(budget, FIRST_STEPS)
-    # In float64 on the same numbers: after thousands of picks radii are so much alike that a loop in float32 loses its way.
+    # In float64 on the same numbers: after thousands of picks radii are so much alike that a loop in float32 loses its
+    # way.
     reference = tensor_loop(x_ND.double(), 1 / torch.from_numpy(density).double(), steps)
     peers: list[tuple[str, Callable[[Tensor, Tensor, int], list[int]]]] = [
-        ("tensor (x - c).square().sum(1)", tensor_loop), ("tensor matrix-vector loop", matrix_vector_loop)]
+        ("tensor (x - c).square().sum(1)", tensor_loop),
+        ("tensor matrix-vector loop", matrix_vector_loop),
+    ]
     for name, peer in peers:
         part, picks = best_of(lambda peer=peer: peer(x_ND, inverse_N, steps), 1 if full else 2, time.process_time)  # type: ignore[misc]
         different, lost = (_first_difference(reference, order) for order in (ours.order.tolist(), picks))
@@ -123,7 +140,16 @@ def _compare(x: np.ndarray, density: np.ndarray, budget: int, task: str, full: b
         if steps < budget:
             note += f"; peer extrapolated from its first {steps} picks"
         whole = part * budget / steps
-        yield Row(task, name, seconds, whole, whole / seconds, "" if peer is tensor_loop else ">= 5", different is None, f"CPU seconds; {note}")
+        yield Row(
+            task,
+            name,
+            seconds,
+            whole,
+            whole / seconds,
+            "" if peer is tensor_loop else ">= 5",
+            different is None,
+            f"CPU seconds; {note}",
+        )
 
 
 def _first_difference(reference: list[int], picks: list[int]) -> int | None:

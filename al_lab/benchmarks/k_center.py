@@ -78,17 +78,43 @@ def _compare(x: np.ndarray, budget: int, task: str, full: bool) -> Iterator[Row]
         ("matrix-vector loop", "", matrix_vector_loop, budget if full or is_small else min(budget, FIRST_STEPS)),
     ]
     if importlib.util.find_spec("skactiveml"):
-        peers.append(("scikit-activeml k_greedy_center", "", scikit_activeml, budget if full else min(budget, FIRST_STEPS)))
+        peers.append(
+            ("scikit-activeml k_greedy_center", "", scikit_activeml, budget if full else min(budget, FIRST_STEPS))
+        )
     for name, target, peer, steps in peers:
         part, picks = best_of(lambda peer=peer, steps=steps: peer(x, steps), repeats)  # type: ignore[misc]
         note = "" if steps == budget else f"peer extrapolated from its first {steps} picks"
         same = _same(ours, picks)
         # Only exact differences are a reference: what the others' rounding does with near ties is their affair.
-        yield Row(task, name, seconds, part * budget / steps, part * budget / steps / seconds, target, same if peer is numpy_loop else None,
-                  "; ".join(filter(None, [f"same {steps:,} picks" if same else f"picks differ from pick {_first_difference(ours, picks)}", note])))
+        yield Row(
+            task,
+            name,
+            seconds,
+            part * budget / steps,
+            part * budget / steps / seconds,
+            target,
+            same if peer is numpy_loop else None,
+            "; ".join(
+                filter(
+                    None,
+                    [
+                        f"same {steps:,} picks" if same else f"picks differ from pick {_first_difference(ours, picks)}",
+                        note,
+                    ],
+                )
+            ),
+        )
     peak = peak_bytes(lambda: k_center(x, budget, [0]))
-    yield Row(task, "peak memory, features = 1", seconds, None, 1 + peak / x.nbytes, "<= 1.25", None,
-              f"{peak / 1e6:.1f} MB beside {x.nbytes / 1e6:.0f} MB")
+    yield Row(
+        task,
+        "peak memory, features = 1",
+        seconds,
+        None,
+        1 + peak / x.nbytes,
+        "<= 1.25",
+        None,
+        f"{peak / 1e6:.1f} MB beside {x.nbytes / 1e6:.0f} MB",
+    )
 
 
 def _same(ours: KCenter, picks: list[int]) -> bool:

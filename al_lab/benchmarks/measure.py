@@ -36,11 +36,15 @@ class Row:
     def is_met(self) -> bool:
         """Say whether the ratio reaches the target and the results agree."""
         sign, _, bound = self.target.partition(" ")
-        reaches = {"": True, ">=": bound and self.ratio >= float(bound), "<=": bound and self.ratio <= float(bound)}[sign]
+        reaches = {"": True, ">=": bound and self.ratio >= float(bound), "<=": bound and self.ratio <= float(bound)}[
+            sign
+        ]
         return bool(reaches) and self.same is not False
 
 
-def best_of(function: Callable[[], Any], repeats: int, clock: Callable[[], float] = time.perf_counter) -> tuple[float, Any]:
+def best_of(
+    function: Callable[[], Any], repeats: int, clock: Callable[[], float] = time.perf_counter
+) -> tuple[float, Any]:
     """Return the shortest of some wall times (or of another clock's), which other processes disturb least, and the last result."""
     times: list[float] = []
     result = None
@@ -76,12 +80,17 @@ def line(row: Row) -> str:
     verdict = "" if not row.target else row.target.replace(" ", "") + (" ok" if row.is_met else " NO")
     same = "" if row.same is None else "yes" if row.same else "NO"
     peer_s = "" if row.peer_s is None else f"{row.peer_s:.3g} s"
-    return _join([row.task, row.peer, f"{row.ours_s:.3g} s", peer_s, f"{row.ratio:.2f}x", verdict, same]) + f"  {row.note}"
+    return (
+        _join([row.task, row.peer, f"{row.ours_s:.3g} s", peer_s, f"{row.ratio:.2f}x", verdict, same]) + f"  {row.note}"
+    )
 
 
 def _join(cells: Sequence[str]) -> str:
     left = 2  # columns of words; the rest are numbers
-    return "  ".join(f"{cell:<{w}}" if k < left else f"{cell:>{w}}" for k, (cell, (_, w)) in enumerate(zip(cells, _COLUMNS, strict=True)))
+    return "  ".join(
+        f"{cell:<{w}}" if k < left else f"{cell:>{w}}"
+        for k, (cell, (_, w)) in enumerate(zip(cells, _COLUMNS, strict=True))
+    )
 
 
 def to_json(rows: Sequence[Row]) -> list[dict[str, Any]]:

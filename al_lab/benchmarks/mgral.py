@@ -56,7 +56,9 @@ def scipy_distances(table: Table, batch: np.ndarray, pairs: int) -> np.ndarray:
     return found
 
 
-def run(full: bool = False, voc: tuple[int, int, int, int] = VOC, coco: tuple[int, int, int, int] = COCO) -> Iterator[Row]:
+def run(
+    full: bool = False, voc: tuple[int, int, int, int] = VOC, coco: tuple[int, int, int, int] = COCO
+) -> Iterator[Row]:
     """Yield the rows; everything on one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -71,7 +73,9 @@ def run(full: bool = False, voc: tuple[int, int, int, int] = VOC, coco: tuple[in
 def _voc(size: tuple[int, int, int, int], full: bool) -> Iterator[Row]:
     num, dim, budget, rows = size
     x, table = problem(size)
-    training = Reinforce(Agent(dim, Rng(0)), x, budget, ReinforceSettings(iterations=10, lr=_LEARNING_RATE), Rng(0), 50.0)
+    training = Reinforce(
+        Agent(dim, Rng(0)), x, budget, ReinforceSettings(iterations=10, lr=_LEARNING_RATE), Rng(0), 50.0
+    )
     training.step(table)  # compiles
     name = f"N={num:,}x{dim} B={budget:,} M={rows}"
 
@@ -81,21 +85,47 @@ def _voc(size: tuple[int, int, int, int], full: bool) -> Iterator[Row]:
         same_scores = bool((ours[:steps] - unrolled(training.agent, x[:steps])).abs().max() <= 1e-5)
     agent_s, agent_peer_s = _agent(training.agent, x, budget, steps)
     note = "CPU seconds" if steps == num else f"CPU seconds; peer extrapolated from its first {steps} images"
-    yield Row(f"MGRAL agent, forward and backward, {name}", "nn.LSTMCell, once an image", agent_s, agent_peer_s, agent_peer_s / agent_s, "",
-              same_scores, _join("same scores to 1e-5", note))
+    yield Row(
+        f"MGRAL agent, forward and backward, {name}",
+        "nn.LSTMCell, once an image",
+        agent_s,
+        agent_peer_s,
+        agent_peer_s / agent_s,
+        "",
+        same_scores,
+        _join("same scores to 1e-5", note),
+    )
 
     batch = training.query()
     pairs = rows * dim if full else min(rows * dim, FIRST_PAIRS)
     table_s, _ = _best_of(lambda: table(batch), 10)
     table_peer_s, same = _table(table, batch, pairs)
-    yield Row(f"MGRAL table estimate, {name}", "scipy.stats, once a dimension", table_s, table_peer_s, table_peer_s / table_s, ">= 200", same,
-              _join("same distances to 1e-6" if pairs < rows * dim else "same estimate to 1e-6",
-                    "" if pairs == rows * dim else f"peer extrapolated from its first {pairs:,} of {rows * dim:,} calls"))
+    yield Row(
+        f"MGRAL table estimate, {name}",
+        "scipy.stats, once a dimension",
+        table_s,
+        table_peer_s,
+        table_peer_s / table_s,
+        ">= 200",
+        same,
+        _join(
+            "same distances to 1e-6" if pairs < rows * dim else "same estimate to 1e-6",
+            "" if pairs == rows * dim else f"peer extrapolated from its first {pairs:,} of {rows * dim:,} calls",
+        ),
+    )
 
     whole_s, _ = _best_of(lambda: training.step(table), 3)
     peer_s = agent_peer_s + table_peer_s
-    yield Row(f"MGRAL iteration, {name}", "both loops", whole_s, peer_s, peer_s / whole_s, ">= 12", same_scores and same,
-              "scores, draw, estimate, backward, step")
+    yield Row(
+        f"MGRAL iteration, {name}",
+        "both loops",
+        whole_s,
+        peer_s,
+        peer_s / whole_s,
+        ">= 12",
+        same_scores and same,
+        "scores, draw, estimate, backward, step",
+    )
     yield _memory(size, "VOC size")
 
 
@@ -136,14 +166,24 @@ def _memory(size: tuple[int, int, int, int], label: str) -> Row:
     num, dim, budget, rows = size
     before = _resident_bytes()
     x, table = problem(size)
-    training = Reinforce(Agent(dim, Rng(0)), x, budget, ReinforceSettings(iterations=1, lr=_LEARNING_RATE), Rng(0), 50.0)
+    training = Reinforce(
+        Agent(dim, Rng(0)), x, budget, ReinforceSettings(iterations=1, lr=_LEARNING_RATE), Rng(0), 50.0
+    )
     _forget_peak()
     start = time.process_time()
     training.step(table)
     seconds = time.process_time() - start
     peak = _peak_bytes() - before
-    return Row(f"MGRAL iteration, {label} N={num:,} B={budget:,} M={rows}", "memory, 8 GB = 1", seconds, None, peak / 8e9, "<= 1", None,
-               f"{peak / 1e9:.2f} GB at most, features and table included")
+    return Row(
+        f"MGRAL iteration, {label} N={num:,} B={budget:,} M={rows}",
+        "memory, 8 GB = 1",
+        seconds,
+        None,
+        peak / 8e9,
+        "<= 1",
+        None,
+        f"{peak / 1e9:.2f} GB at most, features and table included",
+    )
 
 
 def _resident_bytes() -> int:

@@ -40,11 +40,24 @@ def run(full: bool = False, size_hw: tuple[int, int] = SIZE_HW, regions: dict[in
             utility_HW = region_utility(probs, radius_px)
             array_HW = utility_HW.numpy()
             pick_windows(array_HW, 1, 1)  # compiles
-            seconds, ours = best_of(lambda a=array_HW, r=radius_px, n=count: pick_windows(a, n, 2 * r), 5, time.process_time)  # type: ignore[misc]
-            peer_s, picks = best_of(lambda u=utility_HW, r=radius_px, n=count: argmax_loop(u, n, r), 3 if full else 1,  # type: ignore[misc]
-                                    time.process_time)
+            seconds, ours = best_of(
+                lambda a=array_HW, r=radius_px, n=count: pick_windows(a, n, 2 * r), 5, time.process_time
+            )  # type: ignore[misc]
+            peer_s, picks = best_of(
+                lambda u=utility_HW, r=radius_px, n=count: argmax_loop(u, n, r),
+                3 if full else 1,  # type: ignore[misc]
+                time.process_time,
+            )
             side = 2 * radius_px + 1
-            yield Row(f"RIPU {count:,} regions {side}x{side} of {size_hw[1]}x{size_hw[0]}", "argmax and two windows a region", seconds, peer_s,
-                      peer_s / seconds, ">= 10" if radius_px == 1 else "", ours.center.tolist() == picks, "CPU seconds; all picks compared")
+            yield Row(
+                f"RIPU {count:,} regions {side}x{side} of {size_hw[1]}x{size_hw[0]}",
+                "argmax and two windows a region",
+                seconds,
+                peer_s,
+                peer_s / seconds,
+                ">= 10" if radius_px == 1 else "",
+                ours.center.tolist() == picks,
+                "CPU seconds; all picks compared",
+            )
     finally:
         torch.set_num_threads(threads)

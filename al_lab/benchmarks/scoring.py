@@ -17,7 +17,8 @@ from al_lab.core.types import Detections
 
 log = logging.getLogger(__name__)
 
-CANDIDATES = 1000  # (anchor, class) pairs above 0.01 in an image; a fresh head would have 170,000, a trained one has hundreds
+# (anchor, class) pairs above 0.01 in an image; a fresh head would have 170,000, a trained one has hundreds
+CANDIDATES = 1000
 _YAML = Path(__file__).parents[2] / "conf" / "detector" / "ssd300_voc.yaml"
 
 
@@ -26,8 +27,15 @@ def ssd300(images: Tensor) -> Any:
     from al_lab.models.mm.mmdet_network import MMDetNetwork
 
     config = yaml.safe_load(_YAML.read_text())
-    model = config["model"] | {"test_cfg": {"nms_pre": 1000, "nms": {"type": "nms", "iou_threshold": 0.45}, "min_bbox_size": 0, "score_thr": 0.01,
-                                            "max_per_img": 200}}
+    model = config["model"] | {
+        "test_cfg": {
+            "nms_pre": 1000,
+            "nms": {"type": "nms", "iou_threshold": 0.45},
+            "min_bbox_size": 0,
+            "score_thr": 0.01,
+            "max_per_img": 200,
+        }
+    }
     torch.manual_seed(0)
     network = MMDetNetwork(20, model, tuple(config["input_hw"]), embedding_from=config["embedding_from"]).eval()
     with torch.no_grad():
@@ -67,22 +75,52 @@ def run(full: bool = False, batch: int = 8) -> Iterator[Row]:
             forward_s, head = best_of(lambda: network(images), repeats)
             decode_s, found = best_of(lambda: decode_batch(head, network, sizes, _papers(network)), repeats)
             matched_s, matched = best_of(lambda: decode_batch(head, network, sizes), repeats)
-            predict_s, peer = best_of(lambda: _predict_by_feat(network, maps), repeats) if (maps := _maps(network, images)) else (0.0, [])
+            predict_s, peer = (
+                best_of(lambda: _predict_by_feat(network, maps), repeats)
+                if (maps := _maps(network, images))
+                else (0.0, [])
+            )
         per_image = 1 / batch
         task, kept = f"SSD300 scoring, an image (batch {batch})", sum(map(len, found)) / batch
-        yield Row(task, "its bare forward", (forward_s + decode_s) * per_image, forward_s * per_image, (forward_s + decode_s) / forward_s, "<= 1.15",
-                  None, f"ratio ours / peer's; {kept:.0f} boxes kept an image with their whole class distributions")
-        yield Row(task, "mmdet forward + predict", (forward_s + matched_s) * per_image, (forward_s + predict_s) * per_image,
-                  (forward_s + predict_s) / (forward_s + matched_s), "", _equal(matched, peer), "mmdet's settings for both")
-        yield Row("SSD300 decode + NMS, an image", "mmdet predict_by_feat", matched_s * per_image, predict_s * per_image, predict_s / matched_s, "",
-                  _equal(matched, peer), "the same without the forward; on a GPU this part decides")
+        yield Row(
+            task,
+            "its bare forward",
+            (forward_s + decode_s) * per_image,
+            forward_s * per_image,
+            (forward_s + decode_s) / forward_s,
+            "<= 1.15",
+            None,
+            f"ratio ours / peer's; {kept:.0f} boxes kept an image with their whole class distributions",
+        )
+        yield Row(
+            task,
+            "mmdet forward + predict",
+            (forward_s + matched_s) * per_image,
+            (forward_s + predict_s) * per_image,
+            (forward_s + predict_s) / (forward_s + matched_s),
+            "",
+            _equal(matched, peer),
+            "mmdet's settings for both",
+        )
+        yield Row(
+            "SSD300 decode + NMS, an image",
+            "mmdet predict_by_feat",
+            matched_s * per_image,
+            predict_s * per_image,
+            predict_s / matched_s,
+            "",
+            _equal(matched, peer),
+            "the same without the forward; on a GPU this part decides",
+        )
     finally:
         torch.set_num_threads(threads)
 
 
 def _papers(network: Any) -> Any:
     """Return the settings of SSD's own code: at most 200 boxes a class, no total."""
-    return dataclasses.replace(network.postprocess, conf_min=0.01, nms_iou=0.45, max_per_class=200, max_per_level=None, max_per_image=None)
+    return dataclasses.replace(
+        network.postprocess, conf_min=0.01, nms_iou=0.45, max_per_class=200, max_per_level=None, max_per_image=None
+    )
 
 
 def _maps(network: Any, images: Tensor) -> Any:
@@ -91,7 +129,14 @@ def _maps(network: Any, images: Tensor) -> Any:
 
 def _predict_by_feat(network: Any, maps: Any) -> list[Any]:
     batch = len(maps[0][0])
-    metas = [{"img_shape": (300, 300), "ori_shape": (375, 500), "scale_factor": (300 / 500, 300 / 375), "pad_shape": (300, 300)}] * batch
+    metas = [
+        {
+            "img_shape": (300, 300),
+            "ori_shape": (375, 500),
+            "scale_factor": (300 / 500, 300 / 375),
+            "pad_shape": (300, 300),
+        }
+    ] * batch
     results: list[Any] = network.detector.bbox_head.predict_by_feat(*maps, batch_img_metas=metas, rescale=True)
     return results
 
@@ -99,9 +144,13 @@ def _predict_by_feat(network: Any, maps: Any) -> list[Any]:
 def _equal(ours: list[Detections], theirs: list[Any]) -> bool:
     """Compare sorted confidences, and that every box of ours has a partner of the same class within a twentieth of a pixel."""
     for mine, other in zip(ours, theirs, strict=True):
-        if len(mine) != len(other.scores) or not np.allclose(mine.confidence, np.sort(other.scores.numpy())[::-1], rtol=1e-4):
+        if len(mine) != len(other.scores) or not np.allclose(
+            mine.confidence, np.sort(other.scores.numpy())[::-1], rtol=1e-4
+        ):
             return False
-        near = (np.abs(mine.boxes_xyxy[:, None] - other.bboxes.numpy()).max(-1) < 0.05) & (mine.labels[:, None] == other.labels.numpy())
+        near = (np.abs(mine.boxes_xyxy[:, None] - other.bboxes.numpy()).max(-1) < 0.05) & (
+            mine.labels[:, None] == other.labels.numpy()
+        )
         if not near.any(1).all():
             return False
     return True

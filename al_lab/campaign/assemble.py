@@ -27,13 +27,27 @@ def check_values(config: Mapping[str, Any]) -> None:
     Raises:
         LabError: for the first object that can't be built.
     """
-    built = {group: _try(group, config[group]) for group in ("strategy", "oracle", "executor", "objective", "trainer") if config.get(group)}
+    built = {
+        group: _try(group, config[group])
+        for group in ("strategy", "oracle", "executor", "objective", "trainer")
+        if config.get(group)
+    }
     settings, cycles = built["trainer"], int(config["budget"]["cycles"])
     _check_stops(settings, cycles)
     built["strategy"].check_budget(build(config["budget"]))
-    if settings.init is not None and config["executor"]["_target_"] in _HERE and not Path(settings.init).expanduser().is_file():
-        raise WeightsError(explain(expected="a checkpoint of an earlier training", got="no such file", where=f"trainer.init={settings.init}",
-                                   do="give the model.ckpt of a run's cycle folder, or trainer.init=null"))
+    if (
+        settings.init is not None
+        and config["executor"]["_target_"] in _HERE
+        and not Path(settings.init).expanduser().is_file()
+    ):
+        raise WeightsError(
+            explain(
+                expected="a checkpoint of an earlier training",
+                got="no such file",
+                where=f"trainer.init={settings.init}",
+                do="give the model.ckpt of a run's cycle folder, or trainer.init=null",
+            )
+        )
     if config.get("detector"):
         build_metrics(config["dataset"].get("metrics") or ())
         _check_network(config, "detector", len(config["dataset"].get("classes") or ()) or _NUM_CLASSES)
@@ -44,13 +58,22 @@ def check_values(config: Mapping[str, Any]) -> None:
 def _check_stops(settings: Any, cycles: int) -> None:
     """Refuse stops at which a training could not end; a list of stops has one entry a cycle."""
     horizon = settings.schedule(_MANY).total_steps
-    stops = [horizon if stop is None else stop for stop in (settings.stop_step(cycle, _MANY, cycles) for cycle in range(cycles + 1))]
+    stops = [
+        horizon if stop is None else stop
+        for stop in (settings.stop_step(cycle, _MANY, cycles) for cycle in range(cycles + 1))
+    ]
     goes_on = settings.start == "continue"
     pairs = itertools.pairwise(stops) if goes_on else ()
     if not all(a < b for a, b in pairs) or not all(0 <= stop <= horizon for stop in stops):
-        raise ConfigError(explain(expected=f"{'rising ' if goes_on else ''}numbers up to {settings.unit}={settings.length:g}, one for each of "
-                                  f"{cycles + 1} trainings", got=str(settings.stop_at), where=f"trainer.stop_at with start={settings.start}",
-                                  do="correct trainer.stop_at or lower budget.cycles"))
+        raise ConfigError(
+            explain(
+                expected=f"{'rising ' if goes_on else ''}numbers up to {settings.unit}={settings.length:g}, one for each of "
+                f"{cycles + 1} trainings",
+                got=str(settings.stop_at),
+                where=f"trainer.stop_at with start={settings.start}",
+                do="correct trainer.stop_at or lower budget.cycles",
+            )
+        )
 
 
 def _check_segmentation(config: Mapping[str, Any], built: Mapping[str, Any]) -> None:
@@ -58,19 +81,32 @@ def _check_segmentation(config: Mapping[str, Any], built: Mapping[str, Any]) -> 
     dataset, settings, objective = build(config["dataset"]), built["trainer"], built.get("objective")
     check_metrics(dataset.metrics, dataset.classes)
     if settings.augmentation is not None:
-        raise ConfigError(explain(expected="null", got=type(settings.augmentation).__name__, where="trainer.augmentation",
-                                  do="augmentations move boxes; segmenters are trained on plainly resized images, as RIPU and Density Matters are"))
+        raise ConfigError(
+            explain(
+                expected="null",
+                got=type(settings.augmentation).__name__,
+                where="trainer.augmentation",
+                do="augmentations move boxes; segmenters are trained on plainly resized images, as RIPU and Density Matters are",
+            )
+        )
     if objective is not None and settings.stop_step(0, 1, int(config["budget"]["cycles"])) != 0:
-        has_target = build(config["budget"]).initial_images(len(dataset.pool_ids)) != 0 or getattr(objective, "uses_unlabeled", True)
+        has_target = build(config["budget"]).initial_images(len(dataset.pool_ids)) != 0 or getattr(
+            objective, "uses_unlabeled", True
+        )
         domain_counts(settings.batch_size, objective, has_source=bool(dataset.source_ids), has_target=has_target)
     network = _check_network(config, "segmenter", len(dataset.classes))
     if network is None:
         return
     lacking = [word for word in built["strategy"].needs_for(config["budget"]["unit"]) if word not in network.provides]
     if lacking:
-        raise ConfigError(explain(expected=f"a segmenter that provides {', '.join(lacking)} (the strategy needs it)",
-                                  got=f"one that provides {', '.join(network.provides)}", where="segmenter",
-                                  do="give segmenter.branch a dim and an estimator, or choose another strategy=…"))
+        raise ConfigError(
+            explain(
+                expected=f"a segmenter that provides {', '.join(lacking)} (the strategy needs it)",
+                got=f"one that provides {', '.join(network.provides)}",
+                where="segmenter",
+                do="give segmenter.branch a dim and an estimator, or choose another strategy=…",
+            )
+        )
     if hasattr(objective, "attach"):
         objective.attach(network)  # it refuses a network that lacks what it trains
 
@@ -82,8 +118,14 @@ def _try(group: str, node: Mapping[str, Any], **runtime: Any) -> Any:
         raise
     except Exception as error:  # constructors of torch, mmdet and the user raise what they like
         cause = error.__cause__ or error
-        raise ConfigError(explain(expected=f"arguments that {node['_target_']} can be built with", got=f"{type(cause).__name__}: {cause}",
-                                  where=group, do=f"correct {group}.… (HYDRA_FULL_ERROR=1 shows where it failed)")) from error
+        raise ConfigError(
+            explain(
+                expected=f"arguments that {node['_target_']} can be built with",
+                got=f"{type(cause).__name__}: {cause}",
+                where=group,
+                do=f"correct {group}.… (HYDRA_FULL_ERROR=1 shows where it failed)",
+            )
+        ) from error
 
 
 def _check_network(config: Mapping[str, Any], kind: str, num_classes: int) -> Any:
@@ -116,8 +158,11 @@ def _check_network(config: Mapping[str, Any], kind: str, num_classes: int) -> An
 def _without_weights(node: Any) -> Any:
     """Copy a node without the weights that mmengine would load: ``init_cfg`` of type Pretrained, ``pretrained``."""
     if isinstance(node, Mapping):
-        return {k: _without_weights(v) for k, v in node.items() if k != "pretrained"
-                and not (k == "init_cfg" and isinstance(v, Mapping) and v.get("type") == "Pretrained")}
+        return {
+            k: _without_weights(v)
+            for k, v in node.items()
+            if k != "pretrained" and not (k == "init_cfg" and isinstance(v, Mapping) and v.get("type") == "Pretrained")
+        }
     return [_without_weights(v) for v in node] if isinstance(node, list | tuple) else node
 
 

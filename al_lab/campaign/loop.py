@@ -78,7 +78,9 @@ def _run(config: dict[str, Any], run_dir: Path, ledger: Ledger) -> dict[str, Any
                     continue
                 context.cycle = cycle
                 # A killed `initialize` may have left its pool behind: it begins again with nothing labeled.
-                context.pool = load_pool(context.dataset.pool_ids, run_dir, INITIAL if stage.name == "initialize" else cycle)
+                context.pool = load_pool(
+                    context.dataset.pool_ids, run_dir, INITIAL if stage.name == "initialize" else cycle
+                )
                 _run_stage(stage, context, ledger, eta)
                 _write_metrics(run_dir, ledger)
                 publisher.stage_done(cycle, stage.name, ledger)
@@ -126,8 +128,17 @@ def _build(config: dict[str, Any], run_dir: Path) -> StageContext:
     budget = build(config["budget"])
     budget.check_against(len(dataset.pool_ids))
     pool = load_pool(dataset.pool_ids, run_dir, 0)
-    return StageContext(run_dir=run_dir, cycle=0, pool=pool, config=config, dataset=dataset, strategy=build(config["strategy"]),
-                        budget=budget, oracle=build(config["oracle"]), executor=build(config["executor"]))
+    return StageContext(
+        run_dir=run_dir,
+        cycle=0,
+        pool=pool,
+        config=config,
+        dataset=dataset,
+        strategy=build(config["strategy"]),
+        budget=budget,
+        oracle=build(config["oracle"]),
+        executor=build(config["executor"]),
+    )
 
 
 def _adopt_config(config: dict[str, Any], run_dir: Path, ledger: Ledger) -> None:
@@ -140,8 +151,14 @@ def _adopt_config(config: dict[str, Any], run_dir: Path, ledger: Ledger) -> None
     if path.is_file() and ledger.entries:
         differences = config_difference(load_config(run_dir), config)
         if differences:
-            raise ResumeError(explain(expected="the configuration this run was started with", got="; ".join(differences[:8]), where=str(run_dir),
-                                      do="revert the change, give the new run a name=…, or use restart=true (it moves the old folder aside)"))
+            raise ResumeError(
+                explain(
+                    expected="the configuration this run was started with",
+                    got="; ".join(differences[:8]),
+                    where=str(run_dir),
+                    do="revert the change, give the new run a name=…, or use restart=true (it moves the old folder aside)",
+                )
+            )
     if not path.is_file() or load_config(run_dir) != config:
         save_config(config, run_dir)
     if not (run_dir / "environment.json").is_file():
@@ -156,8 +173,14 @@ def _write_metrics(run_dir: Path, ledger: Ledger) -> None:
         cost = read_json(purchase_dir(run_dir, cycle - 1 if cycle else INITIAL) / "cost.json")
         spent = {k: v + cost[k] for k, v in spent.items()}
         pool = read_json(purchase_dir(run_dir, cycle) / "pool.json")
-        rows.append({"cycle": cycle, "num_labeled": pool["num_labeled"], **{f"spent_{k}": v for k, v in spent.items()},
-                     **ledger.entries[Ledger.key(cycle, "evaluate")]["scalars"]})
+        rows.append(
+            {
+                "cycle": cycle,
+                "num_labeled": pool["num_labeled"],
+                **{f"spent_{k}": v for k, v in spent.items()},
+                **ledger.entries[Ledger.key(cycle, "evaluate")]["scalars"],
+            }
+        )
         cycle += 1
     if rows:
         write_text(run_dir / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
@@ -212,5 +235,12 @@ def _environment() -> dict[str, Any]:
     except (OSError, subprocess.SubprocessError):
         commit = "unknown"
     packages = {d.metadata["Name"]: d.version for d in metadata.distributions() if d.metadata["Name"]}
-    return {"python": platform.python_version(), "platform": platform.platform(), "cpus": os.cpu_count(), "commit": commit,
-            "command": shlex.join(sys.argv), "overrides": sys.argv[1:], "packages": dict(sorted(packages.items()))}
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "commit": commit,
+        "command": shlex.join(sys.argv),
+        "overrides": sys.argv[1:],
+        "packages": dict(sorted(packages.items())),
+    }

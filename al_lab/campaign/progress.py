@@ -72,8 +72,16 @@ class Eta:
             return
         self._last_line = now
         left = news.get("seconds_left")
-        log.info("%s | step %d/%d | loss %.4g | %.2f it/s%s%s", job.name, news["step"], news["total"], news.get("loss") or float("nan"),
-                 news.get("it_per_s") or 0.0, "" if left is None else f" | {_duration(left)} left here", self.sentence(left))
+        log.info(
+            "%s | step %d/%d | loss %.4g | %.2f it/s%s%s",
+            job.name,
+            news["step"],
+            news["total"],
+            news.get("loss") or float("nan"),
+            news.get("it_per_s") or 0.0,
+            "" if left is None else f" | {_duration(left)} left here",
+            self.sentence(left),
+        )
 
 
 def _duration(seconds: float) -> str:

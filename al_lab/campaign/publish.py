@@ -54,13 +54,24 @@ class Publisher:
 
     def _selection(self, folder: Path) -> list[dict[str, Any]]:
         path = folder / "labels.jsonl"
-        labels = {row["id"]: row["annotation"] for row in map(json.loads, path.read_text().splitlines())} if path.is_file() else {}
+        labels = (
+            {row["id"]: row["annotation"] for row in map(json.loads, path.read_text().splitlines())}
+            if path.is_file()
+            else {}
+        )
         rows = []
         for query in read_queries(folder)[:_MAX_IMAGES]:
             annotation = labels.get(query.sample_id, {})
-            rows.append({"id": query.sample_id, "utility": query.utility, "image": str(self.dataset.image_path(query.sample_id)),
-                         "boxes_xyxy": annotation.get("boxes_xyxy", []), "labels": annotation.get("labels", []),
-                         "classes": list(self.dataset.classes)})
+            rows.append(
+                {
+                    "id": query.sample_id,
+                    "utility": query.utility,
+                    "image": str(self.dataset.image_path(query.sample_id)),
+                    "boxes_xyxy": annotation.get("boxes_xyxy", []),
+                    "labels": annotation.get("labels", []),
+                    "classes": list(self.dataset.classes),
+                }
+            )
         return rows
 
 

@@ -16,8 +16,21 @@ from al_lab.core.errors import ConfigError, DataError, LabError, ResumeError, We
 
 # Mended by changing the command or a file; everything else that fails ends with 1.
 _OF_THE_USER = (ConfigError, DataError, ResumeError, WeightsError)
-_HELP_GROUPS = ("strategy", "dataset", "protocol", "detector", "segmenter", "objective", "budget", "trainer", "oracle", "executor",
-                "runtime", "tracker", "debug")
+_HELP_GROUPS = (
+    "strategy",
+    "dataset",
+    "protocol",
+    "detector",
+    "segmenter",
+    "objective",
+    "budget",
+    "trainer",
+    "oracle",
+    "executor",
+    "runtime",
+    "tracker",
+    "debug",
+)
 _WIDTH = 118
 
 
@@ -33,8 +46,15 @@ def help_page(conf_dir: Path = CONF_DIR) -> str:
     for group in _HELP_GROUPS:
         options = sorted(p.stem for p in (conf_dir / group).glob("*.yaml"))
         if options:
-            groups.append(textwrap.fill(" ".join(options), _WIDTH, initial_indent=f"  {group:<10} ", subsequent_indent=" " * 13,
-                                        break_on_hyphens=False))
+            groups.append(
+                textwrap.fill(
+                    " ".join(options),
+                    _WIDTH,
+                    initial_indent=f"  {group:<10} ",
+                    subsequent_indent=" " * 13,
+                    break_on_hyphens=False,
+                )
+            )
     recipes = []
     for path in sorted((conf_dir / "experiment").glob("*.yaml")):
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -48,7 +68,8 @@ def help_page(conf_dir: Path = CONF_DIR) -> str:
 def run_command(main: Callable[[], Any]) -> int:
     """Run a ``hydra.main`` function and return the exit status: 0, 1 for a failure, 2 for a command that can't run.
 
-    An error of ours, or of the configuration, is one sentence without a traceback; HYDRA_FULL_ERROR=1 shows the traceback.
+    An error of ours, or of the configuration, is one sentence without a traceback; HYDRA_FULL_ERROR=1 shows the
+    traceback.
     """
     if {"-h", "--help"} & set(sys.argv[1:]):  # Hydra's own takes two seconds to list the groups
         sys.stdout.write(help_page())

@@ -12,9 +12,29 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-_NECESSARY = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "omegaconf", "numpy", "scipy", "scikit-learn", "pillow", "matplotlib",
-              "jinja2", "defusedxml", "faster-coco-eval", "pyyaml", "rich")
-_OPTIONAL = {"wandb": "tracker=wandb", "tensorboard": "tracker=tensorboard", "submitit": "executor=slurm", "ray": "executor=ray"}
+_NECESSARY = (
+    "torch",
+    "torchvision",
+    "pytorch-lightning",
+    "hydra-core",
+    "omegaconf",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pillow",
+    "matplotlib",
+    "jinja2",
+    "defusedxml",
+    "faster-coco-eval",
+    "pyyaml",
+    "rich",
+)
+_OPTIONAL = {
+    "wandb": "tracker=wandb",
+    "tensorboard": "tracker=tensorboard",
+    "submitit": "executor=slurm",
+    "ray": "executor=ray",
+}
 _MM = ("onedl-mmengine", "onedl-mmcv", "onedl-mmdetection")
 _TESTED_PYTHON = ((3, 11), (3, 13))  # from, below
 _GIGABYTE = 1e9
@@ -51,7 +71,17 @@ def diagnose(root: Path, outputs_dir: Path | None = None, data_dir: Path | None 
     """
     outputs_dir = outputs_dir or root / "outputs"
     data_dir = data_dir or Path(os.environ.get("AL_LAB_DATA") or root / "data")
-    facts = [_python(), *_packages(), *_mm(), *_clashes(), *_optional(), _compiled(), _torch(), _threads(), _disk(outputs_dir)]
+    facts = [
+        _python(),
+        *_packages(),
+        *_mm(),
+        *_clashes(),
+        *_optional(),
+        _compiled(),
+        _torch(),
+        _threads(),
+        _disk(outputs_dir),
+    ]
     return facts + _data(root, data_dir)
 
 
@@ -66,7 +96,9 @@ def _python() -> Fact:
     if sys.version_info[:2] < low:
         return Fact("problem", "python", found, "Python 3.11 or newer is needed: make setup PYTHON=python3.12")
     if sys.version_info[:2] >= high:
-        return Fact("note", "python", found, "newer than what was tested (3.11, 3.12); if something fails, use one of those")
+        return Fact(
+            "note", "python", found, "newer than what was tested (3.11, 3.12); if something fails, use one of those"
+        )
     return Fact("ok", "python", found)
 
 
@@ -86,19 +118,32 @@ def _packages() -> list[Fact]:
 
 
 def _optional() -> list[Fact]:
-    return [Fact("ok", name, version) if (version := _version(name)) else Fact("note", name, f"missing: no {use}", f"pip install {name}")
-            for name, use in _OPTIONAL.items()]
+    return [
+        Fact("ok", name, version)
+        if (version := _version(name))
+        else Fact("note", name, f"missing: no {use}", f"pip install {name}")
+        for name, use in _OPTIONAL.items()
+    ]
 
 
 def _mm() -> list[Fact]:
     versions = {name: _version(name) for name in _MM}
     missing = [name for name, version in versions.items() if version is None]
     if missing:
-        return [Fact("note", "mmdet", f"{', '.join(missing)} missing: no SSD300, no RetinaNet (the tiny detector works)", "make setup")]
+        return [
+            Fact(
+                "note",
+                "mmdet",
+                f"{', '.join(missing)} missing: no SSD300, no RetinaNet (the tiny detector works)",
+                "make setup",
+            )
+        ]
     facts = [Fact("ok", name, str(version)) for name, version in versions.items()]
     spec = importlib.util.find_spec("mmcv")  # not mmcv._ext itself: that would import all of mmcv
     is_compiled = spec is not None and any(any(Path(p).glob("_ext.*")) for p in spec.submodule_search_locations or ())
-    found = "compiled with mmcv" if is_compiled else "torchvision stand-ins (mmcv is not compiled, which is the usual case)"
+    found = (
+        "compiled with mmcv" if is_compiled else "torchvision stand-ins (mmcv is not compiled, which is the usual case)"
+    )
     return [*facts, Fact("ok", "mmcv ops", found)]
 
 
@@ -106,11 +151,24 @@ def _clashes() -> list[Fact]:
     facts = []
     both = [name for name in ("opencv-python", "opencv-python-headless") if _version(name)]
     if len(both) == 2:
-        facts.append(Fact("problem", "opencv", "opencv-python and opencv-python-headless are both installed: they overwrite each other",
-                          "pip uninstall -y opencv-python opencv-python-headless && pip install opencv-python-headless"))
+        facts.append(
+            Fact(
+                "problem",
+                "opencv",
+                "opencv-python and opencv-python-headless are both installed: they overwrite each other",
+                "pip uninstall -y opencv-python opencv-python-headless && pip install opencv-python-headless",
+            )
+        )
     for upstream, fork in (("mmcv", "onedl-mmcv"), ("mmdet", "onedl-mmdetection"), ("mmengine", "onedl-mmengine")):
         if _version(upstream) and _version(fork):
-            facts.append(Fact("problem", upstream, f"{upstream} and {fork} are both installed under one import name", f"pip uninstall -y {upstream}"))
+            facts.append(
+                Fact(
+                    "problem",
+                    upstream,
+                    f"{upstream} and {fork} are both installed under one import name",
+                    f"pip uninstall -y {upstream}",
+                )
+            )
     return facts
 
 
@@ -118,8 +176,12 @@ def _compiled() -> Fact:
     spec = importlib.util.find_spec("numpy")
     origin = Path(spec.origin) if spec and spec.origin else None
     if origin is not None and not Path(importlib.util.cache_from_source(str(origin))).exists():
-        return Fact("note", "byte code", "packages are not byte-compiled: every process starts in 22 s instead of 6 s",
-                    f"{sys.executable} -m compileall -q {origin.parents[1]}")
+        return Fact(
+            "note",
+            "byte code",
+            "packages are not byte-compiled: every process starts in 22 s instead of 6 s",
+            f"{sys.executable} -m compileall -q {origin.parents[1]}",
+        )
     return Fact("ok", "byte code", "compiled")
 
 
@@ -128,7 +190,12 @@ def _torch() -> Fact:
         torch = importlib.import_module("torch")
         importlib.import_module("torchvision")
     except Exception as error:  # noqa: BLE001 - a broken pair raises many kinds
-        return Fact("problem", "torch import", f"{type(error).__name__}: {error}", "torch and torchvision must fit together: make setup")
+        return Fact(
+            "problem",
+            "torch import",
+            f"{type(error).__name__}: {error}",
+            "torch and torchvision must fit together: make setup",
+        )
     if not torch.cuda.is_available():
         return Fact("ok", "gpu", "none: campaigns run on the CPU")
     names = [torch.cuda.get_device_properties(k) for k in range(torch.cuda.device_count())]
@@ -140,7 +207,9 @@ def _threads() -> Fact:
     wanted = os.environ.get("OMP_NUM_THREADS")
     found = f"{cores} cores, OMP_NUM_THREADS={wanted or 'not set'}"
     if wanted is not None and wanted.isdigit() and int(wanted) > cores:
-        return Fact("note", "threads", found, "more threads than cores slow every process down: export OMP_NUM_THREADS=1")
+        return Fact(
+            "note", "threads", found, "more threads than cores slow every process down: export OMP_NUM_THREADS=1"
+        )
     return Fact("ok", "threads", f"{found} (workers set their own)")
 
 
@@ -150,25 +219,52 @@ def _disk(outputs_dir: Path) -> Fact:
     if not os.access(place, os.W_OK):
         return Fact("problem", "outputs", f"{place} can't be written", "choose another folder: runtime.outputs_dir=…")
     if free < 1:
-        return Fact("problem", "disk", f"{free:.1f} GB free at {place}", "free some space, or choose another folder: runtime.outputs_dir=…")
+        return Fact(
+            "problem",
+            "disk",
+            f"{free:.1f} GB free at {place}",
+            "free some space, or choose another folder: runtime.outputs_dir=…",
+        )
     if free < 10:
-        return Fact("note", "disk", f"{free:.1f} GB free at {place}", "enough for small runs; ten cycles of SSD300 keep about 3 GB")
+        return Fact(
+            "note",
+            "disk",
+            f"{free:.1f} GB free at {place}",
+            "enough for small runs; ten cycles of SSD300 keep about 3 GB",
+        )
     return Fact("ok", "disk", f"{free:.0f} GB free at {place}")
 
 
 def _data(root: Path, data_dir: Path) -> list[Fact]:
     known: dict[str, tuple[str, Callable[[Path], bool]]] = {
-        "voc": ("VOCdevkit", lambda p: (p / "VOC2007" / "JPEGImages").is_dir()), "coco": ("coco", lambda p: (p / "annotations").is_dir())}
+        "voc": ("VOCdevkit", lambda p: (p / "VOC2007" / "JPEGImages").is_dir()),
+        "coco": ("coco", lambda p: (p / "annotations").is_dir()),
+    }
     facts = []
     for name, (folder, is_there) in known.items():
         path = data_dir / folder
-        facts.append(Fact("ok", f"dataset={name}", str(path)) if is_there(path) else
-                     Fact("note", f"dataset={name}", f"not at {path}", f"python scripts/data.py download {name} (or runtime.data_dir=…)"))
+        facts.append(
+            Fact("ok", f"dataset={name}", str(path))
+            if is_there(path)
+            else Fact(
+                "note",
+                f"dataset={name}",
+                f"not at {path}",
+                f"python scripts/data.py download {name} (or runtime.data_dir=…)",
+            )
+        )
     facts.append(Fact("ok", "dataset=shapes", "drawn on first use"))
     shared = Path(os.environ.get("AL_LAB_SHARED_DATA") or root.parent / "shared" / "data")
     if shared.is_dir():
         names = sorted(p.name for p in shared.iterdir() if p.is_dir())
         facts.append(Fact("ok", "small real data", f"{shared}: {', '.join(names)}"))
     else:
-        facts.append(Fact("note", "small real data", f"none at {shared}: tests that need real photographs are skipped", "set AL_LAB_SHARED_DATA"))
+        facts.append(
+            Fact(
+                "note",
+                "small real data",
+                f"none at {shared}: tests that need real photographs are skipped",
+                "set AL_LAB_SHARED_DATA",
+            )
+        )
     return facts

@@ -29,17 +29,31 @@ def readable(error: BaseException, arguments: Sequence[str] = ()) -> str | None:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
         options = [o for o in error.options or _options(group) if not o.startswith("_")]
-        return explain(expected=f"an option of {group}", got=repr(option), where=f"{group}={option}", do=did_you_mean(option, options))
+        return explain(
+            expected=f"an option of {group}",
+            got=repr(option),
+            where=f"{group}={option}",
+            do=did_you_mean(option, options),
+        )
     if isinstance(error, ValueError) and "Config group override must be" in str(error):
         key = next((o.partition("=")[0] for o in overrides if o.endswith("=null")), "group")
-        return explain(expected="an option's name", got="null", where=f"{key}=null", do=f"write ~{key} to have no {key} at all")
+        return explain(
+            expected="an option's name", got="null", where=f"{key}=null", do=f"write ~{key} to have no {key} at all"
+        )
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return _clash(error, arguments)
     text = "\n".join(str(e) for e in (error, error.__cause__) if isinstance(e, HydraException | OmegaConfBaseException))
-    unknown = re.search(r"Could not override '([^']+)'", text) or re.search(r"full_key: (\S+)(?=[\s\S]*object_type=RunConfig)", text)
+    unknown = re.search(r"Could not override '([^']+)'", text) or re.search(
+        r"full_key: (\S+)(?=[\s\S]*object_type=RunConfig)", text
+    )
     if unknown and ("not in" in text or "No match" in text):
         key = unknown[1]
-        return explain(expected="a key of the configuration", got=repr(key), where="command line or recipe", do=_meant(key, overrides))
+        return explain(
+            expected="a key of the configuration",
+            got=repr(key),
+            where="command line or recipe",
+            do=_meant(key, overrides),
+        )
     return text.strip()
 
 
@@ -75,8 +89,12 @@ def _clash(error: BaseException, arguments: Sequence[str]) -> str | None:
         return None
     if "Only one of --run" in str(error):
         given = [a for a in arguments if a.partition("=")[0] in _DEEDS]
-        return explain(expected=f"one of {', '.join(_DEEDS[1::2])}", got=" and ".join(given), where="command line",
-                       do="leave -m out to look at a configuration: --cfg job with one value for each key")
+        return explain(
+            expected=f"one of {', '.join(_DEEDS[1::2])}",
+            got=" and ".join(given),
+            where="command line",
+            do="leave -m out to look at a configuration: --cfg job with one value for each key",
+        )
     if "--resolve flag" in str(error):
         return explain(expected="--cfg beside --resolve", got="none", where="command line", do="add --cfg job")
     return None

@@ -68,8 +68,11 @@ class Sweep:
             job_return.__class__ = _Failed
         if self.results is None:
             return
-        record = {"overrides": list(config.hydra.overrides.task), "outcome": value if is_done else None,
-                  "error": None if is_done else sentence or f"{type(value).__name__}: {value}"}
+        record = {
+            "overrides": list(config.hydra.overrides.task),
+            "outcome": value if is_done else None,
+            "error": None if is_done else sentence or f"{type(value).__name__}: {value}",
+        }
         write_json(self.results / f"{config.hydra.job.num}.json", json.loads(json.dumps(record, default=str)))
 
     def __getattr__(self, name: str) -> Any:
@@ -122,14 +125,18 @@ def table(jobs: Sequence[Sequence[str]], records: Sequence[Mapping[str, Any] | N
     for job, record in zip(jobs, records, strict=True):
         label = " ".join(o for o in job if o not in common) or "(defaults)"
         if record is None:
-            rows.append((label, "died", "its process left no result; run the same command again, finished jobs return at once"))
+            rows.append(
+                (label, "died", "its process left no result; run the same command again, finished jobs return at once")
+            )
         elif record["error"] is not None:
             rows.append((label, "FAILED", record["error"].strip().splitlines()[0]))
         else:
             outcome = record["outcome"] or {}
             numbers = [(k, v) for k, v in outcome.items() if isinstance(v, int | float) and k not in _NOT_METRICS]
             text = "  ".join(f"{k}={v:.4g}" for k, v in numbers[:_MAX_METRICS])
-            rows.append((label, str(outcome.get("status", "finished")), f"{text}  {outcome.get('run_dir', '')}".strip()))
+            rows.append(
+                (label, str(outcome.get("status", "finished")), f"{text}  {outcome.get('run_dir', '')}".strip())
+            )
     widths = [max(len(row[k]) for row in rows) for k in (0, 1)]
     lines = [f"{label:<{widths[0]}}  {status:<{widths[1]}}  {rest}".rstrip() for label, status, rest in rows]
     good = sum(r is not None and r["error"] is None for r in records)

@@ -7,14 +7,26 @@ from al_lab.config.signatures import HYDRA_KEYS, check_call, defines, literal_of
 from al_lab.core.errors import ConfigError, DataError, did_you_mean, explain
 
 # Arguments that the program passes when it builds the object, so a config need not have them.
-RUNTIME_KEYS: dict[str, tuple[str, ...]] = {"detector": ("num_classes", "dataset"), "segmenter": ("num_classes", "dataset")}
+RUNTIME_KEYS: dict[str, tuple[str, ...]] = {
+    "detector": ("num_classes", "dataset"),
+    "segmenter": ("num_classes", "dataset"),
+}
 # Keys of a resolved config that no schema holds, because the program adds them.
 _ADDED = ("choices",)
 _TASK_OF_MODEL = {"detector": "detection", "segmenter": "segmentation"}
 _SEEDS = ("seed", "split_seed")
 # What the program reads of `runtime`: the least each number may be; None for what is no number or may be absent.
-_RUNTIME = {"outputs_dir": None, "data_dir": None, "cache_dir": None, "devices": 1, "predict_batch": 1, "num_workers": 0,
-            "checkpoint_minutes": 0, "checkpoint_steps": None, "analyze_images": 0}
+_RUNTIME = {
+    "outputs_dir": None,
+    "data_dir": None,
+    "cache_dir": None,
+    "devices": 1,
+    "predict_batch": 1,
+    "num_workers": 0,
+    "checkpoint_minutes": 0,
+    "checkpoint_steps": None,
+    "analyze_images": 0,
+}
 
 Build = Callable[..., Any]
 
@@ -27,16 +39,33 @@ def check_root(config: Mapping[str, Any], known: Sequence[str]) -> None:
     """
     for key in config:
         if key not in known and key not in _ADDED:
-            raise ConfigError(explain(expected="a key of the configuration's root", got=repr(key), where="config", do=did_you_mean(key, known)))
+            raise ConfigError(
+                explain(
+                    expected="a key of the configuration's root",
+                    got=repr(key),
+                    where="config",
+                    do=did_you_mean(key, known),
+                )
+            )
     for key in _SEEDS:
         if not isinstance(config[key], int) or isinstance(config[key], bool) or config[key] < 0:
-            raise ConfigError(explain(expected="a whole number >= 0 (0 is a seed)", got=repr(config[key]), where=key, do=f"e.g. {key}=0"))
+            raise ConfigError(
+                explain(
+                    expected="a whole number >= 0 (0 is a seed)", got=repr(config[key]), where=key, do=f"e.g. {key}=0"
+                )
+            )
     for key, word in (("name", config["name"]), ("dataset.name", config["dataset"].get("name"))):
         if word is None and key == "name":  # it is made of the overrides later
             continue
         if not isinstance(word, str) or not word or "/" in word or "\\" in word or word.startswith("."):
-            raise ConfigError(explain(expected="a word that can be a folder's name", got=repr(word), where=key,
-                                      do=f"give {key} without slashes and not beginning with a dot"))
+            raise ConfigError(
+                explain(
+                    expected="a word that can be a folder's name",
+                    got=repr(word),
+                    where=key,
+                    do=f"give {key} without slashes and not beginning with a dot",
+                )
+            )
 
 
 def check_targets(config: Mapping[str, Any]) -> None:
@@ -54,8 +83,13 @@ def check_targets(config: Mapping[str, Any]) -> None:
 def _check_node(node: Any, where: str, injected: Iterable[str] = ()) -> None:
     if isinstance(node, Mapping):
         if "_target_" in node and not node.get("_args_"):
-            check_call(node["_target_"], [k for k in node if k not in HYDRA_KEYS], where=where, injected=injected,
-                       is_partial=bool(node.get("_partial_")))
+            check_call(
+                node["_target_"],
+                [k for k in node if k not in HYDRA_KEYS],
+                where=where,
+                injected=injected,
+                is_partial=bool(node.get("_partial_")),
+            )
         for key, inner in node.items():
             _check_node(inner, f"{where}.{key}")
     elif isinstance(node, list | tuple):
@@ -100,20 +134,34 @@ def _check_runtime(runtime: Mapping[str, Any]) -> None:
     for key, value in runtime.items():
         where = f"runtime.{key}"
         if key not in _RUNTIME:
-            raise ConfigError(explain(expected="a key of runtime", got=repr(key), where=where, do=did_you_mean(key, _RUNTIME)))
+            raise ConfigError(
+                explain(expected="a key of runtime", got=repr(key), where=where, do=did_you_mean(key, _RUNTIME))
+            )
         least = _RUNTIME[key]
         if least is None:
             continue
         kinds = (int, float) if key == "checkpoint_minutes" else int
         if not isinstance(value, kinds) or isinstance(value, bool) or value < least:
-            raise ConfigError(explain(expected=f"a {'whole ' if kinds is int else ''}number >= {least}", got=repr(value), where=where,
-                                      do=f"e.g. {where}={max(least, 1)}"))
+            raise ConfigError(
+                explain(
+                    expected=f"a {'whole ' if kinds is int else ''}number >= {least}",
+                    got=repr(value),
+                    where=where,
+                    do=f"e.g. {where}={max(least, 1)}",
+                )
+            )
 
 
 def _refuse_missing(config: Mapping[str, Any], key: str) -> None:
     chosen = config["choices"]
-    raise ConfigError(explain(expected=f"an option of {key}", got="none", where=f"protocol {chosen['protocol']!r} on dataset {chosen['dataset']!r}",
-                              do=f"choose one with {key}=… (python run.py --help lists them), or another protocol=…"))
+    raise ConfigError(
+        explain(
+            expected=f"an option of {key}",
+            got="none",
+            where=f"protocol {chosen['protocol']!r} on dataset {chosen['dataset']!r}",
+            do=f"choose one with {key}=… (python run.py --help lists them), or another protocol=…",
+        )
+    )
 
 
 def _check_model(config: Mapping[str, Any]) -> str:
@@ -124,13 +172,25 @@ def _check_model(config: Mapping[str, Any]) -> str:
     if not given:
         _refuse_missing(config, fitting)
     if len(given) > 1:
-        raise ConfigError(explain(expected="a detector or a segmenter", got="both", where="config", do=f"a {task} dataset needs a {fitting}; add "
-                                  f"~{next(g for g in given if g != fitting)}"))
+        raise ConfigError(
+            explain(
+                expected="a detector or a segmenter",
+                got="both",
+                where="config",
+                do=f"a {task} dataset needs a {fitting}; add ~{next(g for g in given if g != fitting)}",
+            )
+        )
     if given[0] != fitting:
         chosen = config["choices"]
         got = f"{given[0]}={chosen.get(given[0])}, which solves {_TASK_OF_MODEL[given[0]]}"
-        raise ConfigError(explain(expected=f"a {fitting}", got=got, where=f"dataset {chosen['dataset']!r} is a {task} dataset",
-                                  do=f"use {fitting}=… and ~{given[0]}, or another dataset=…"))
+        raise ConfigError(
+            explain(
+                expected=f"a {fitting}",
+                got=got,
+                where=f"dataset {chosen['dataset']!r} is a {task} dataset",
+                do=f"use {fitting}=… and ~{given[0]}, or another dataset=…",
+            )
+        )
     return fitting
 
 
@@ -139,28 +199,57 @@ def _check_strategy(config: Mapping[str, Any], model: str) -> None:
     name, task, unit = chosen["strategy"], _TASK_OF_MODEL[model], config["budget"].get("unit", "image")
     tasks = literal_of(target, "tasks", ("detection",))
     if task not in tasks:
-        raise ConfigError(explain(expected=f"a strategy for {task}", got=f"{name!r}, for {' and '.join(tasks)}", where="strategy",
-                                  do="choose another strategy=… or dataset=…"))
+        raise ConfigError(
+            explain(
+                expected=f"a strategy for {task}",
+                got=f"{name!r}, for {' and '.join(tasks)}",
+                where="strategy",
+                do="choose another strategy=… or dataset=…",
+            )
+        )
     if task == "detection" and unit in ("pixel", "region"):
-        raise ConfigError(explain(expected="image or box", got=repr(unit), where="budget.unit",
-                                  do="regions and pixels are bought with a segmenter; detectors are trained on whole images"))
+        raise ConfigError(
+            explain(
+                expected="image or box",
+                got=repr(unit),
+                where="budget.unit",
+                do="regions and pixels are bought with a segmenter; detectors are trained on whole images",
+            )
+        )
     units = literal_of(target, "units", ("image", "box"))
     if unit not in units:
-        raise ConfigError(explain(expected=f"one of {', '.join(units)}, which strategy {name!r} can spend", got=repr(unit), where="budget.unit",
-                                  do=f"set budget.unit={units[0]} or choose another strategy=…"))
+        raise ConfigError(
+            explain(
+                expected=f"one of {', '.join(units)}, which strategy {name!r} can spend",
+                got=repr(unit),
+                where="budget.unit",
+                do=f"set budget.unit={units[0]} or choose another strategy=…",
+            )
+        )
     needs, scope = literal_of(target, "needs", ()), config["budget"].get("scope", "pool")
     if unit in ("pixel", "region"):
         scopes = literal_of(target, "pixel_scopes", ("pool", "image"))
         if scope not in scopes:
-            raise ConfigError(explain(expected=f"{' or '.join(scopes)}, how strategy {name!r} counts {unit}s", got=repr(scope),
-                                      where="budget.scope", do=f"set budget.scope={scopes[0]} or choose another strategy=…"))
+            raise ConfigError(
+                explain(
+                    expected=f"{' or '.join(scopes)}, how strategy {name!r} counts {unit}s",
+                    got=repr(scope),
+                    where="budget.scope",
+                    do=f"set budget.scope={scopes[0]} or choose another strategy=…",
+                )
+            )
         needs = literal_of(target, "pixel_needs", None) or needs
     provides = literal_of(config[model]["_target_"], "provides", None)
     lacking = set(needs) - set(provides or ())
     if provides is not None and lacking:
-        raise ConfigError(explain(expected=f"a {model} that provides {', '.join(sorted(lacking))} (strategy {name!r} needs it)",
-                                  got=f"{chosen.get(model)!r}, which provides {', '.join(provides)}", where=model,
-                                  do=f"choose another {model}=… or strategy=…"))
+        raise ConfigError(
+            explain(
+                expected=f"a {model} that provides {', '.join(sorted(lacking))} (strategy {name!r} needs it)",
+                got=f"{chosen.get(model)!r}, which provides {', '.join(provides)}",
+                where=model,
+                do=f"choose another {model}=… or strategy=…",
+            )
+        )
 
 
 def _check_pool(config: Mapping[str, Any], build: Build, budget: Any) -> None:
@@ -170,6 +259,14 @@ def _check_pool(config: Mapping[str, Any], build: Build, budget: Any) -> None:
         return
     dataset = build(node)
     budget.check_against(len(dataset.pool_ids))
-    if literal_of(config["oracle"]["_target_"], "needs_truth", True) and not any(map(dataset.has_truth, dataset.pool_ids)):
-        raise DataError(explain(expected="labels of the pool, for the simulated oracle to reveal", got="no annotation at all",
-                                where=f"dataset {dataset.name!r}", do="use oracle=folder: it asks people for the labels of the images it wants"))
+    if literal_of(config["oracle"]["_target_"], "needs_truth", True) and not any(
+        map(dataset.has_truth, dataset.pool_ids)
+    ):
+        raise DataError(
+            explain(
+                expected="labels of the pool, for the simulated oracle to reveal",
+                got="no annotation at all",
+                where=f"dataset {dataset.name!r}",
+                do="use oracle=folder: it asks people for the labels of the images it wants",
+            )
+        )

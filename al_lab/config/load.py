@@ -22,14 +22,30 @@ from al_lab.core.errors import ConfigError, LabError, ResumeError, explain
 from al_lab.core.files import write_text
 from al_lab.core.record.fingerprint import config_difference, fingerprint, run_folder, slug
 
-__all__ = ["RunConfig", "build", "check_targets", "choose", "check_sweep", "compose",
-           "config_difference", "fingerprint", "load_config", "prepare", "run_folder", "run_name", "save_config", "validate"]
+__all__ = [
+    "RunConfig",
+    "build",
+    "check_targets",
+    "choose",
+    "check_sweep",
+    "compose",
+    "config_difference",
+    "fingerprint",
+    "load_config",
+    "prepare",
+    "run_folder",
+    "run_name",
+    "save_config",
+    "validate",
+]
 
 CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
 ABSENT = "-"  # what `choose` answers for "no option": there is no file of that name, and the entry is optional
 # Overrides that do not name a run: they are in its path already, describe the machine, or let it go on (more cycles).
-_NAMELESS = re.compile(r"(dataset|dataset\.(root|name)|strategy|seed|name|restart|budget\.cycles|oracle\..*"
-                       r"|(runtime|executor|tracker|hydra)([./].*)?)")
+_NAMELESS = re.compile(
+    r"(dataset|dataset\.(root|name)|strategy|seed|name|restart|budget\.cycles|oracle\..*"
+    r"|(runtime|executor|tracker|hydra)([./].*)?)"
+)
 check_targets = checks.check_targets
 
 
@@ -94,8 +110,11 @@ def _option(group: str, name: str) -> dict[str, Any]:
     from hydra.core.global_hydra import GlobalHydra  # noqa: PLC0415
 
     engine = GlobalHydra.instance().hydra
-    sources = [CONF_DIR] if engine is None else [
-        Path(source.path) for source in engine.config_loader.get_sources() if source.scheme() == "file"]
+    sources = (
+        [CONF_DIR]
+        if engine is None
+        else [Path(source.path) for source in engine.config_loader.get_sources() if source.scheme() == "file"]
+    )
     path = next((p for p in (source / group / f"{name}.yaml" for source in sources) if p.is_file()), None)
     return {} if path is None else _read_yaml(path)
 
@@ -167,7 +186,14 @@ def _composed(overrides: Sequence[str]) -> tuple[dict[str, Any], Mapping[str, An
 def _plain(cfg: DictConfig) -> dict[str, Any]:
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
-        raise ConfigError(explain(expected=f"a value for {missing[0]}", got="none", where="config", do=f"add {missing[0]}=… to the command"))
+        raise ConfigError(
+            explain(
+                expected=f"a value for {missing[0]}",
+                got="none",
+                where="config",
+                do=f"add {missing[0]}=… to the command",
+            )
+        )
     value = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(value, dict)
     return {str(k): v for k, v in value.items()}
@@ -241,7 +267,11 @@ def check_sweep(overrides: Sequence[str], params: Mapping[str, str] | None = Non
     from hydra.core.override_parser.overrides_parser import OverridesParser  # noqa: PLC0415
 
     given = [*(f"{k}={v}" for k, v in (params or {}).items()), *overrides]
-    jobs = [list(job) for batch in BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(given), None) for job in batch]
+    jobs = [
+        list(job)
+        for batch in BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(given), None)
+        for job in batch
+    ]
     protocols: dict[str, dict[str, str]] = {}  # dataset -> protocol -> one of its strategies
     for job in {tuple(o for o in job if not o.startswith("seed=")): job for job in jobs}.values():
         plain, choices = _composed(job)
@@ -252,8 +282,14 @@ def check_sweep(overrides: Sequence[str], params: Mapping[str, str] | None = Non
     for dataset, found in protocols.items():
         if len(found) > 1:
             each = ", ".join(f"{strategy} under {protocol}" for protocol, strategy in found.items())
-            raise ConfigError(explain(expected="strategies that are compared under one protocol", got=each, where=f"sweep on dataset {dataset!r}",
-                                      do=f"pin it: add {' or '.join(f'protocol={p}' for p in found)}"))
+            raise ConfigError(
+                explain(
+                    expected="strategies that are compared under one protocol",
+                    got=each,
+                    where=f"sweep on dataset {dataset!r}",
+                    do=f"pin it: add {' or '.join(f'protocol={p}' for p in found)}",
+                )
+            )
     return jobs
 
 
@@ -310,5 +346,11 @@ def load_config(run_dir: Path) -> dict[str, Any]:
     try:
         return _plain(OmegaConf.load(path))  # type: ignore[arg-type]
     except (OSError, ValueError, AssertionError, OmegaConfBaseException) as error:
-        raise ResumeError(explain(expected="the configuration of a run", got=type(error).__name__, where=str(path),
-                                  do="restore the file, or use restart=true")) from error
+        raise ResumeError(
+            explain(
+                expected="the configuration of a run",
+                got=type(error).__name__,
+                where=str(path),
+                do="restore the file, or use restart=true",
+            )
+        ) from error

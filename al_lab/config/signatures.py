@@ -44,7 +44,9 @@ class _Found:
 ANYTHING = Signature((), frozenset(), is_open=True)
 
 
-def check_call(target: str, keys: Iterable[str], *, where: str, injected: Iterable[str] = (), is_partial: bool = False) -> None:
+def check_call(
+    target: str, keys: Iterable[str], *, where: str, injected: Iterable[str] = (), is_partial: bool = False
+) -> None:
     """Check the keys of one config node against the signature of its ``_target_``.
 
     Args:
@@ -64,12 +66,24 @@ def check_call(target: str, keys: Iterable[str], *, where: str, injected: Iterab
     unknown = [k for k in given if k not in signature.names]
     if unknown and not signature.is_open:
         free = [n for n in signature.names if n not in given] or signature.names
-        raise ConfigError(explain(expected=f"arguments of {target}", got=f"unknown key {unknown[0]!r}", where=f"{where}.{unknown[0]}",
-                                  do=did_you_mean(unknown[0], free) if free else "it takes none"))
+        raise ConfigError(
+            explain(
+                expected=f"arguments of {target}",
+                got=f"unknown key {unknown[0]!r}",
+                where=f"{where}.{unknown[0]}",
+                do=did_you_mean(unknown[0], free) if free else "it takes none",
+            )
+        )
     missing = [n for n in signature.names if n in signature.required and n not in given and n not in set(injected)]
     if missing and not is_partial:
-        raise ConfigError(explain(expected=f"a value for {target}'s argument {missing[0]!r}", got="none",
-                                  where=where, do=f"set {where}.{missing[0]}=…"))
+        raise ConfigError(
+            explain(
+                expected=f"a value for {target}'s argument {missing[0]!r}",
+                got="none",
+                where=where,
+                do=f"set {where}.{missing[0]}=…",
+            )
+        )
 
 
 def signature_of(target: str, *, where: str = "_target_") -> Signature | None:
@@ -103,8 +117,11 @@ def literal_of(target: str, attribute: str, default: Any = None) -> Any:
 def defines(target: str, method: str) -> bool:
     """Say whether the class ``target`` (or a base we can read) defines ``method``."""
     found = _find(target, "_target_")
-    return found is not None and isinstance(found.node, ast.ClassDef) and any(
-        isinstance(s, ast.FunctionDef) and s.name == method for cls in _lineage(found) for s in cls.node.body)
+    return (
+        found is not None
+        and isinstance(found.node, ast.ClassDef)
+        and any(isinstance(s, ast.FunctionDef) and s.name == method for cls in _lineage(found) for s in cls.node.body)
+    )
 
 
 # --- from a dotted path to a definition ------------------------------------------------------------------------------------
@@ -112,18 +129,34 @@ def defines(target: str, method: str) -> bool:
 
 def _find(target: str, where: str) -> _Found | None:
     if not isinstance(target, str) or "." not in target:
-        raise ConfigError(explain(expected="a dotted path such as al_lab.strategies.general.random.Random", got=repr(target), where=where,
-                                  do="correct the _target_"))
+        raise ConfigError(
+            explain(
+                expected="a dotted path such as al_lab.strategies.general.random.Random",
+                got=repr(target),
+                where=where,
+                do="correct the _target_",
+            )
+        )
     top = target.split(".", maxsplit=1)[0]
     if _top_package(top) is None and top not in sys.builtin_module_names:
-        raise ConfigError(explain(expected="an installed package", got=f"{top!r}", where=where,
-                                  do=f"install it or correct the path ({did_you_mean(top, ['al_lab', 'torch', 'mmdet'])})"))
+        raise ConfigError(
+            explain(
+                expected="an installed package",
+                got=f"{top!r}",
+                where=where,
+                do=f"install it or correct the path ({did_you_mean(top, ['al_lab', 'torch', 'mmdet'])})",
+            )
+        )
     module, names = _split(target)
     if module is None:
         return None
     found = _lookup(module, names)
     if found is None and top == "al_lab":
-        raise ConfigError(explain(expected=f"a class or function of {module}", got=repr(target), where=where, do=_nearest(module, names)))
+        raise ConfigError(
+            explain(
+                expected=f"a class or function of {module}", got=repr(target), where=where, do=_nearest(module, names)
+            )
+        )
     return found
 
 
@@ -237,8 +270,11 @@ def _nearest(module: str, names: list[str]) -> str:
     """Suggest a path of ours near a wrong one."""
     source = _source(module)
     assert source is not None
-    choices = [s.name for s in (_tree(module) or ast.Module([], [])).body
-               if isinstance(s, ast.ClassDef | ast.FunctionDef) and not s.name.startswith("_")]
+    choices = [
+        s.name
+        for s in (_tree(module) or ast.Module([], [])).body
+        if isinstance(s, ast.ClassDef | ast.FunctionDef) and not s.name.startswith("_")
+    ]
     if source.name == "__init__.py":
         choices += [p.stem for p in source.parent.iterdir() if not p.name.startswith(("_", "."))]
     return did_you_mean(names[0] if names else module, choices)
@@ -303,8 +339,12 @@ def _signature(found: _Found, depth: int = 0) -> Signature | None:
 
 def _with_bases(own: Signature, init: ast.FunctionDef, found: _Found, depth: int) -> Signature:
     """Close ``**kwargs`` with the arguments of the base class they are handed to, if that can be read."""
-    is_forwarded = any(isinstance(call, ast.Call) and ast.unparse(call.func) == "super().__init__" and any(k.arg is None for k in call.keywords)
-                       for call in ast.walk(init))
+    is_forwarded = any(
+        isinstance(call, ast.Call)
+        and ast.unparse(call.func) == "super().__init__"
+        and any(k.arg is None for k in call.keywords)
+        for call in ast.walk(init)
+    )
     bases = list(_bases(found))
     inherited = _signature(bases[0], depth + 1) if is_forwarded and len(bases) == 1 and bases[0] is not None else None
     if inherited is None:
@@ -317,14 +357,17 @@ def _with_bases(own: Signature, init: ast.FunctionDef, found: _Found, depth: int
 def _of_function(node: ast.FunctionDef, skip: int) -> Signature:
     args = node.args
     positional = [*args.posonlyargs, *args.args][skip:]
-    with_default = {a.arg for a in positional[len(positional) - len(args.defaults):]} if args.defaults else set()
+    with_default = {a.arg for a in positional[len(positional) - len(args.defaults) :]} if args.defaults else set()
     with_default |= {a.arg for a, d in zip(args.kwonlyargs, args.kw_defaults, strict=True) if d is not None}
     names = [a.arg for a in [*positional, *args.kwonlyargs]]
     return Signature(tuple(names), frozenset(names) - with_default, args.kwarg is not None)
 
 
 def _is_dataclass(node: ast.ClassDef | ast.FunctionDef) -> bool:
-    return any((_dotted(d.func if isinstance(d, ast.Call) else d) or "").split(".")[-1] == "dataclass" for d in node.decorator_list)
+    return any(
+        (_dotted(d.func if isinstance(d, ast.Call) else d) or "").split(".")[-1] == "dataclass"
+        for d in node.decorator_list
+    )
 
 
 def _of_dataclass(found: _Found) -> Signature | None:
@@ -338,7 +381,10 @@ def _of_dataclass(found: _Found) -> Signature | None:
             if "ClassVar" in ast.unparse(statement.annotation):
                 continue
             has_default = statement.value is not None
-            if isinstance(statement.value, ast.Call) and (_dotted(statement.value.func) or "").split(".")[-1] == "field":
+            if (
+                isinstance(statement.value, ast.Call)
+                and (_dotted(statement.value.func) or "").split(".")[-1] == "field"
+            ):
                 options = {k.arg: k.value for k in statement.value.keywords}
                 if "init" in options and ast.unparse(options["init"]) == "False":
                     continue

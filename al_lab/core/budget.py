@@ -32,12 +32,14 @@ class Allowance:
     def in_image(self, size_hw: tuple[int, int], radius_px: int = 0) -> int:
         """Return how many pixels, or regions of side 2 r + 1, may be bought in one image.
 
-        A share is rounded up, and regions that the border clips count as whole ones, as RIPU's released code counts: ceil(H W share / (2 r + 1)^2).
+        A share is rounded up, and regions that the border clips count as whole ones, as RIPU's released code counts:
+        ceil(H W share / (2 r + 1)^2).
         """
         if self.share is None:
             return self.amount
         area = (2 * radius_px + 1) ** 2 if self.unit == "region" else 1
-        return math.ceil(round(self.share * size_hw[0] * size_hw[1] / area, 6))  # 0.07 x 100 is 7, not 7.000000000000001
+        # 0.07 x 100 is 7, not 7.000000000000001
+        return math.ceil(round(self.share * size_hw[0] * size_hw[1] / area, 6))
 
     def cost(self, query: Query) -> int | None:
         """Return what a query costs in this unit; None for boxes, whose number is known after the purchase only."""
@@ -58,12 +60,20 @@ class Allowance:
             return
         bills = [(sum(costs), self.amount)]
         if self.per_image:
-            bills = [(c, self.amount if q.region is None else self.in_image(q.region.size_hw)) for q, c in zip(queries, costs, strict=True)]
+            bills = [
+                (c, self.amount if q.region is None else self.in_image(q.region.size_hw))
+                for q, c in zip(queries, costs, strict=True)
+            ]
         for cost, amount in bills:
             if cost > amount:
-                raise ConfigError(explain(expected=f"queries of at most {amount} {self.unit}s{' an image' if self.per_image else ''}",
-                                          got=f"{len(queries)} queries{', one' if self.per_image else ''} that cost {cost}", where=where,
-                                          do="fix the strategy's select()"))
+                raise ConfigError(
+                    explain(
+                        expected=f"queries of at most {amount} {self.unit}s{' an image' if self.per_image else ''}",
+                        got=f"{len(queries)} queries{', one' if self.per_image else ''} that cost {cost}",
+                        where=where,
+                        do="fix the strategy's select()",
+                    )
+                )
 
 
 @dataclass(frozen=True)
@@ -74,8 +84,8 @@ class Budget:
         unit: image | pixel | region | box.
         initial: the initial set in images: a count, a fraction of the pool (a float up to 1.0), or ``annotated``
             for the samples that have labels already.
-        per_cycle: what each query may cost, in ``unit``: a count; or a fraction, of the pool's images, or with ``scope=image`` of each
-            image's pixels; or one of these for each query.
+        per_cycle: what each query may cost, in ``unit``: a count; or a fraction, of the pool's images, or with
+            ``scope=image`` of each image's pixels; or one of these for each query.
         cycles: number of queries; there is one training more than that.
         scope: ``pool``: the amount is for the whole pool; ``image``: for each image (pixels and regions only).
     """
@@ -99,14 +109,31 @@ class Budget:
         steps = self.per_cycle if isinstance(self.per_cycle, list) else [self.per_cycle]
         for key, values in (("initial", [self.initial]), ("per_cycle", steps), ("cycles", [self.cycles])):
             for value in values:
-                if not isinstance(value, str) and (isinstance(value, bool) or value < 0 or (isinstance(value, float) and value > 1)):
+                if not isinstance(value, str) and (
+                    isinstance(value, bool) or value < 0 or (isinstance(value, float) and value > 1)
+                ):
                     refuse(key, "a count, or a fraction between 0 and 1", value, "2 % is 0.02")
         if self.unit == "box" and any(isinstance(step, float) for step in steps):
-            refuse("per_cycle", "a number of boxes", self.per_cycle, "how many boxes the pool holds is hidden, so a fraction of them means nothing")
+            refuse(
+                "per_cycle",
+                "a number of boxes",
+                self.per_cycle,
+                "how many boxes the pool holds is hidden, so a fraction of them means nothing",
+            )
         if self.unit in _OF_PIXELS and self.scope == "pool" and any(isinstance(step, float) for step in steps):
-            refuse("per_cycle", f"a number of {self.unit}s", self.per_cycle, "a share is one of each image's pixels: set budget.scope=image")
+            refuse(
+                "per_cycle",
+                f"a number of {self.unit}s",
+                self.per_cycle,
+                "a share is one of each image's pixels: set budget.scope=image",
+            )
         if isinstance(self.per_cycle, list) and len(self.per_cycle) < self.cycles:
-            refuse("per_cycle", f"{self.cycles} amounts, one for each query", self.per_cycle, "add amounts or lower budget.cycles")
+            refuse(
+                "per_cycle",
+                f"{self.cycles} amounts, one for each query",
+                self.per_cycle,
+                "add amounts or lower budget.cycles",
+            )
 
     def allowance(self, cycle: int, pool_size: int) -> Allowance:
         """Return what may be bought at the end of ``cycle``."""
@@ -138,11 +165,19 @@ class Budget:
             ConfigError: with the sum.
         """
         initial = self.initial_images(pool_size) or 0
-        total = initial + (sum(self.allowance(c, pool_size).amount for c in range(self.cycles)) if self.unit == "image" else 0)
+        total = initial + (
+            sum(self.allowance(c, pool_size).amount for c in range(self.cycles)) if self.unit == "image" else 0
+        )
         if total > pool_size:
             got = f"{initial} + {self.cycles} cycles = {total}"
-            raise ConfigError(explain(expected=f"a budget of at most the pool's {pool_size} images", got=got, where="budget",
-                                       do="lower budget.cycles, budget.per_cycle or budget.initial"))
+            raise ConfigError(
+                explain(
+                    expected=f"a budget of at most the pool's {pool_size} images",
+                    got=got,
+                    where="budget",
+                    do="lower budget.cycles, budget.per_cycle or budget.initial",
+                )
+            )
 
 
 def _count(amount: int | float, pool_size: int) -> int:

@@ -52,8 +52,14 @@ def _explained(error: OSError, path: Path) -> Exception:
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return error
     free = shutil.disk_usage(path.parent).free
-    return LabError(explain(expected="room on the disk", got=f"'no space left' with {free / 1e6:.0f} MB free", where=str(path),
-                            do="free some space and run the same command again; what was committed before is untouched"))
+    return LabError(
+        explain(
+            expected="room on the disk",
+            got=f"'no space left' with {free / 1e6:.0f} MB free",
+            where=str(path),
+            do="free some space and run the same command again; what was committed before is untouched",
+        )
+    )
 
 
 def append_line(path: Path, line: bytes) -> None:
@@ -97,11 +103,20 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except FileNotFoundError as error:
-        raise ResumeError(explain(expected="a file written by an earlier stage", got="no such file", where=str(path),
-                                  do="run that stage again (restart=true starts the whole run anew)")) from error
+        raise ResumeError(
+            explain(
+                expected="a file written by an earlier stage",
+                got="no such file",
+                where=str(path),
+                do="run that stage again (restart=true starts the whole run anew)",
+            )
+        ) from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ResumeError(explain(expected="JSON", got=str(error), where=str(path),
-                                  do="restore the file or start anew with restart=true")) from error
+        raise ResumeError(
+            explain(
+                expected="JSON", got=str(error), where=str(path), do="restore the file or start anew with restart=true"
+            )
+        ) from error
 
 
 def sha256(path: Path) -> str:
@@ -123,8 +138,14 @@ def folder_lock(folder: Path) -> Iterator[None]:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             stream.seek(0)
-            raise ResumeError(explain(expected="a run folder nobody else is using", got=f"one held by process {stream.read().strip() or '?'}",
-                                      where=str(folder), do="wait for it to end, or give this run another name=…")) from error
+            raise ResumeError(
+                explain(
+                    expected="a run folder nobody else is using",
+                    got=f"one held by process {stream.read().strip() or '?'}",
+                    where=str(folder),
+                    do="wait for it to end, or give this run another name=…",
+                )
+            ) from error
         stream.truncate(0)
         stream.write(str(os.getpid()))
         stream.flush()

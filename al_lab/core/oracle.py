@@ -23,10 +23,12 @@ class Oracle(ABC):
         seconds_per_pixel: to name the class at one pixel.
     """
 
-    needs_truth: bool = True       # the pool's labels must exist before the campaign
+    needs_truth: bool = True  # the pool's labels must exist before the campaign
     wants_predictions: bool = False  # pre-labels of the queried images help whoever answers
 
-    def __init__(self, seconds_per_image: float = 2.0, seconds_per_box: float = 7.0, seconds_per_pixel: float = 2.0) -> None:
+    def __init__(
+        self, seconds_per_image: float = 2.0, seconds_per_box: float = 7.0, seconds_per_pixel: float = 2.0
+    ) -> None:
         self.seconds_per_image = seconds_per_image
         self.seconds_per_box = seconds_per_box
         self.seconds_per_pixel = seconds_per_pixel
@@ -55,20 +57,37 @@ class Oracle(ABC):
         self._account(dataset, purchase, images=len(bought), boxes=boxes, pixels=0, histogram=histogram)
         return tuple(bought)
 
-    def _account(self, dataset: Any, purchase: Purchase, *, images: int, boxes: int, pixels: int, histogram: np.ndarray) -> None:
+    def _account(
+        self, dataset: Any, purchase: Purchase, *, images: int, boxes: int, pixels: int, histogram: np.ndarray
+    ) -> None:
         seconds = images * self.seconds_per_image + boxes * self.seconds_per_box + pixels * self.seconds_per_pixel
-        write_json(purchase.folder / "cost.json", {"images": images, "boxes": boxes, "pixels": pixels, "hours": seconds / 3600})
-        write_json(purchase.folder / "oracle_stats.json",
-                   {"classes": list(dataset.classes), "bought": histogram.tolist(), "pool": self._pool_histogram(dataset, purchase)})
+        write_json(
+            purchase.folder / "cost.json", {"images": images, "boxes": boxes, "pixels": pixels, "hours": seconds / 3600}
+        )
+        write_json(
+            purchase.folder / "oracle_stats.json",
+            {
+                "classes": list(dataset.classes),
+                "bought": histogram.tolist(),
+                "pool": self._pool_histogram(dataset, purchase),
+            },
+        )
 
     def judge(self, dataset: Any, predictions: Mapping[str, Detections]) -> dict[str, Any]:
         """Compare boxes a model found in the pool with the truth; whoever doesn't know the truth says so.
 
         Returns:
-            ``precision`` (of all boxes, or None) and ``per_class``: ``{class: {"boxes", "correct"}}``, ``correct`` None if unknown.
+            ``precision`` (of all boxes, or None) and ``per_class``: ``{class: {"boxes", "correct"}}``, ``correct`` None
+            if unknown.
         """
-        counts = np.bincount(np.concatenate([d.labels for d in predictions.values()] or [np.zeros(0, np.int64)]), minlength=len(dataset.classes))
-        return {"precision": None, "per_class": {c: {"boxes": int(n), "correct": None} for c, n in zip(dataset.classes, counts, strict=True)}}
+        counts = np.bincount(
+            np.concatenate([d.labels for d in predictions.values()] or [np.zeros(0, np.int64)]),
+            minlength=len(dataset.classes),
+        )
+        return {
+            "precision": None,
+            "per_class": {c: {"boxes": int(n), "correct": None} for c, n in zip(dataset.classes, counts, strict=True)},
+        }
 
     def peek(self, dataset: Any, sample_id: str) -> np.ndarray | None:
         """Return an image's label map, hidden labels included, for the report only; None if nobody knows it."""
@@ -86,9 +105,14 @@ class SimulatedOracle(Oracle):
         """See `Oracle.reveal`; never waits."""
         missing = [q.sample_id for q in purchase.queries if not dataset.has_truth(q.sample_id)]
         if missing:
-            raise DataError(explain(expected="ground truth of every image that is bought",
-                                    got=f"none of {missing[0]!r} (and {len(missing) - 1} more)", where=f"dataset {dataset.name!r}",
-                                    do="use oracle=folder to have people label them"))
+            raise DataError(
+                explain(
+                    expected="ground truth of every image that is bought",
+                    got=f"none of {missing[0]!r} (and {len(missing) - 1} more)",
+                    where=f"dataset {dataset.name!r}",
+                    do="use oracle=folder to have people label them",
+                )
+            )
         if dataset.task == "detection":
             return self.deliver(dataset, purchase, {q.sample_id: dataset.truth(q.sample_id) for q in purchase.queries})
         return self._reveal_pixels(dataset, purchase)
@@ -100,8 +124,14 @@ class SimulatedOracle(Oracle):
             label_HW = dataset.truth(query.sample_id)
             region = query.region or Region.from_mask(np.ones(label_HW.shape, bool))
             if region.size_hw != label_HW.shape:
-                raise DataError(explain(expected=f"a label map of {region.size_hw}", got=str(label_HW.shape),
-                                        where=f"sample {query.sample_id!r}", do="propose() must work at the image's own size"))
+                raise DataError(
+                    explain(
+                        expected=f"a label map of {region.size_hw}",
+                        got=str(label_HW.shape),
+                        where=f"sample {query.sample_id!r}",
+                        do="propose() must work at the image's own size",
+                    )
+                )
             if query.region is None:  # the reader of pixel labels finds every purchase by its mask
                 save_region(purchase.folder / "masks" / f"{file_stem(query.sample_id)}.npz", region)
             labels = label_HW.reshape(-1)[region.pixels]
@@ -138,11 +168,18 @@ class SimulatedOracle(Oracle):
         cache = purchase.run_dir / "pool_stats.json"
         if not cache.is_file():
             if dataset.task == "detection":
-                counts = class_histogram((dataset.truth(i) for i in dataset.pool_ids if dataset.has_truth(i)), len(dataset.classes))
+                counts = class_histogram(
+                    (dataset.truth(i) for i in dataset.pool_ids if dataset.has_truth(i)), len(dataset.classes)
+                )
             else:
                 maps = (dataset.truth(i) for i in dataset.pool_ids if dataset.has_truth(i))
-                counts = sum((np.bincount(t[t < len(dataset.classes)].reshape(-1), minlength=len(dataset.classes)) for t in maps),
-                             np.zeros(len(dataset.classes), np.int64))
+                counts = sum(
+                    (
+                        np.bincount(t[t < len(dataset.classes)].reshape(-1), minlength=len(dataset.classes))
+                        for t in maps
+                    ),
+                    np.zeros(len(dataset.classes), np.int64),
+                )
             write_json(cache, counts.tolist())
         return read_json(cache)
 

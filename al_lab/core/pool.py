@@ -64,8 +64,14 @@ class Pool:
     def __post_init__(self) -> None:
         if len(set(self.ids)) != len(self.ids):
             twice = next(i for i, count in Counter(self.ids).items() if count > 1)
-            raise DataError(explain(expected="unique sample ids", got=f"{twice!r} more than once", where="Pool",
-                                    do="remove the repeated line from the dataset's split file"))
+            raise DataError(
+                explain(
+                    expected="unique sample ids",
+                    got=f"{twice!r} more than once",
+                    where="Pool",
+                    do="remove the repeated line from the dataset's split file",
+                )
+            )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -85,7 +91,9 @@ class Pool:
     def bought_mask(self, sample_id: str) -> np.ndarray | None:
         """Return the (H, W) bool mask of the pixels bought in an image over all cycles; None if there are none."""
         cycles = self.parts.get(sample_id, ())
-        masks = [load_mask(purchase_dir(self.run_dir or Path(), c) / "masks" / f"{file_stem(sample_id)}.npz") for c in cycles]
+        masks = [
+            load_mask(purchase_dir(self.run_dir or Path(), c) / "masks" / f"{file_stem(sample_id)}.npz") for c in cycles
+        ]
         return np.logical_or.reduce(masks) if masks else None
 
     def acquire(self, queries: Sequence[Query], cycle: int) -> "Pool":
@@ -98,12 +106,24 @@ class Pool:
         universe, seen = set(self.ids), set()
         for query in queries:
             i = query.sample_id
-            problem = (f"{i!r}, which is not in the pool ({did_you_mean(i, list(universe)[:2000])})" if i not in universe
-                       else f"{i!r} twice" if i in seen
-                       else f"{i!r}, bought whole in cycle {whole[i]}" if i in whole else None)
+            problem = (
+                f"{i!r}, which is not in the pool ({did_you_mean(i, list(universe)[:2000])})"
+                if i not in universe
+                else f"{i!r} twice"
+                if i in seen
+                else f"{i!r}, bought whole in cycle {whole[i]}"
+                if i in whole
+                else None
+            )
             if problem:
-                raise DataError(explain(expected="unlabeled samples of the pool, each once", got=problem, where=f"purchase of cycle {cycle}",
-                                        do="fix the strategy's select() or the list being replayed"))
+                raise DataError(
+                    explain(
+                        expected="unlabeled samples of the pool, each once",
+                        got=problem,
+                        where=f"purchase of cycle {cycle}",
+                        do="fix the strategy's select() or the list being replayed",
+                    )
+                )
             seen.add(i)
             if query.region is None:
                 whole[i] = cycle
@@ -113,13 +133,21 @@ class Pool:
 
     def labeled_hash(self) -> str:
         """Return a hash of what is labeled, whatever the order in which it was bought."""
-        content = [f"{i}:{sorted(self.parts[i]) if i in self.parts and i not in self.whole else ''}" for i in sorted(self.labeled())]
+        content = [
+            f"{i}:{sorted(self.parts[i]) if i in self.parts and i not in self.whole else ''}"
+            for i in sorted(self.labeled())
+        ]
         return hashlib.sha256("\n".join(content).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data for ``pool.json``."""
-        return {"num_ids": len(self.ids), "ids_sha256": ids_hash(self.ids), "num_labeled": len(self.labeled()),
-                "whole": dict(self.whole), "parts": {k: list(v) for k, v in self.parts.items()}}
+        return {
+            "num_ids": len(self.ids),
+            "ids_sha256": ids_hash(self.ids),
+            "num_labeled": len(self.labeled()),
+            "whole": dict(self.whole),
+            "parts": {k: list(v) for k, v in self.parts.items()},
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any], ids: Sequence[str], run_dir: Path) -> "Pool":
@@ -129,8 +157,14 @@ class Pool:
             DataError: if the dataset's ids are no longer those the run began with.
         """
         if value["ids_sha256"] != ids_hash(ids):
-            raise DataError(explain(expected=f"the {value['num_ids']} sample ids this run began with", got=f"{len(ids)} ids that differ",
-                                    where=f"dataset of {run_dir}", do="restore the dataset's images and split files, or use name=… for a new run"))
+            raise DataError(
+                explain(
+                    expected=f"the {value['num_ids']} sample ids this run began with",
+                    got=f"{len(ids)} ids that differ",
+                    where=f"dataset of {run_dir}",
+                    do="restore the dataset's images and split files, or use name=… for a new run",
+                )
+            )
         return cls(tuple(ids), dict(value["whole"]), {k: tuple(v) for k, v in value["parts"].items()}, run_dir)
 
 

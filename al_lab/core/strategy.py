@@ -101,13 +101,16 @@ class Strategy:
         """Reload what own stages wrote; called before `select`, also after a restart."""
 
 
-def take_best(candidates: Candidates, pool: Pool, budget: Allowance, rng: Rng, ties: Literal["hash", "id"] = "hash") -> list[Query]:
+def take_best(
+    candidates: Candidates, pool: Pool, budget: Allowance, rng: Rng, ties: Literal["hash", "id"] = "hash"
+) -> list[Query]:
     """Buy the candidates of highest utility within the budget.
 
-    Ties between images are broken by a hash of (seed, cycle, id), or by id with ``ties="id"``; inside an image the candidate that was
-    proposed first goes first, so a greedy order that ends in equal utilities stays what it was. Pixels of one image become one query, and
-    queries come in the order of their best candidate. A pixel budget pays for every pixel of a window. With a box budget as many images
-    are ranked as boxes may be bought: the oracle stops when the money is spent.
+    Ties between images are broken by a hash of (seed, cycle, id), or by id with ``ties="id"``; inside an image the
+    candidate that was proposed first goes first, so a greedy order that ends in equal utilities stays what it was.
+    Pixels of one image become one query, and queries come in the order of their best candidate. A pixel budget pays for
+    every pixel of a window. With a box budget as many images are ranked as boxes may be bought: the oracle stops when
+    the money is spent.
     """
     open_ids = set(pool.unlabeled())
     is_open = np.fromiter((i in open_ids for i in candidates.sample_ids), bool, len(candidates.sample_ids))
@@ -116,7 +119,8 @@ def take_best(candidates: Candidates, pool: Pool, budget: Allowance, rng: Rng, t
     _warn_of_ties(utility)
     order = np.lexsort((_tie_keys(candidates, kept, rng, ties), -utility))
     by_image = np.lexsort((-utility, sample))  # stable: inside an image, equal ones as proposed
-    order[np.argsort(sample[order], kind="stable")] = by_image  # which image is next stays; of its equal candidates, the first
+    # which image is next stays; of its equal candidates, the first
+    order[np.argsort(sample[order], kind="stable")] = by_image
     cost = _costs(candidates, kept, budget)
     if budget.per_image:
         spent = np.cumsum(cost[by_image])
@@ -172,7 +176,8 @@ def _window_pixels(center: np.ndarray, size_hw: tuple[int, int], radius_px: int)
     y, x = np.divmod(center, size_hw[1])
     offset = np.arange(-radius_px, radius_px + 1)
     rows, columns = np.clip(y[:, None] + offset, 0, size_hw[0] - 1), np.clip(x[:, None] + offset, 0, size_hw[1] - 1)
-    return np.unique(rows[:, :, None] * size_hw[1] + columns[:, None, :])  # what was clipped repeats a pixel of the same window
+    # what was clipped repeats a pixel of the same window
+    return np.unique(rows[:, :, None] * size_hw[1] + columns[:, None, :])
 
 
 def _tie_keys(candidates: Candidates, kept: np.ndarray, rng: Rng, ties: str) -> np.ndarray:
@@ -180,7 +185,9 @@ def _tie_keys(candidates: Candidates, kept: np.ndarray, rng: Rng, ties: str) -> 
         rank = np.empty(len(candidates.sample_ids), np.uint64)
         rank[np.argsort(np.asarray(candidates.sample_ids))] = np.arange(len(rank), dtype=np.uint64)
         keys = rank[candidates.sample[kept]]
-        return keys if candidates.center is None else (keys << np.uint64(40)) + candidates.center[kept].astype(np.uint64)
+        return (
+            keys if candidates.center is None else (keys << np.uint64(40)) + candidates.center[kept].astype(np.uint64)
+        )
     keys = rng.tie_keys(candidates.sample_ids)[candidates.sample[kept]]
     return keys if candidates.center is None else mix(keys, candidates.center[kept])
 
@@ -198,4 +205,6 @@ def _warn_of_ties(utility: np.ndarray) -> None:
         return
     most = int(np.unique(utility, return_counts=True)[1].max())
     if most > len(utility) / 5 and most > 1:
-        log.warning("%d of %d utilities are equal: among those the choice is a (reproducible) lottery", most, len(utility))
+        log.warning(
+            "%d of %d utilities are equal: among those the choice is a (reproducible) lottery", most, len(utility)
+        )

@@ -1,6 +1,7 @@
 """The records that travel between stages; they check themselves, so no one else has to.
 
-Boxes are xyxy, absolute pixels of the original image, continuous and 0-based (width = x2 - x1). Sizes are (height, width).
+Boxes are xyxy, absolute pixels of the original image, continuous and 0-based (width = x2 - x1). Sizes are (height,
+width).
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,15 +39,21 @@ class Annotation:
     def __post_init__(self) -> None:
         n = len(self.labels)
         _require(self.boxes_xyxy.shape == (n, 4), "Annotation", f"boxes of shape ({n}, 4)", str(self.boxes_xyxy.shape))
-        _require(len(self.difficult) == n == len(self.crowd), "Annotation", f"{n} flags",
-                 f"{len(self.difficult)} difficult and {len(self.crowd)} crowd")
+        _require(
+            len(self.difficult) == n == len(self.crowd),
+            "Annotation",
+            f"{n} flags",
+            f"{len(self.difficult)} difficult and {len(self.crowd)} crowd",
+        )
         _require(bool(np.isfinite(self.boxes_xyxy).all()), "Annotation", "finite boxes", "NaN or inf")
 
     @classmethod
     def make(cls, boxes: Any, labels: Any, difficult: Any = None, crowd: Any = None) -> "Annotation":
         """Build from anything array-like; missing flags are False."""
         labels = np.asarray(labels, dtype=np.int64).reshape(-1)
-        flags = [np.zeros(len(labels), bool) if f is None else np.asarray(f, bool).reshape(-1) for f in (difficult, crowd)]
+        flags = [
+            np.zeros(len(labels), bool) if f is None else np.asarray(f, bool).reshape(-1) for f in (difficult, crowd)
+        ]
         return cls(np.asarray(boxes, dtype=np.float32).reshape(-1, 4), labels, *flags)
 
     def to_json(self) -> dict[str, list]:
@@ -70,8 +77,8 @@ class Detections:
         probs: (D, K) float32, the whole class distribution of each box. With ``softmax`` K = C + 1 and column 0 is
             background, so label l is column l + 1; with ``sigmoid`` K = C.
         activation: which of the two.
-        flip_probs: (D, K) float32, the class distributions of the same boxes in the mirror image, NaN where it has no such box; None
-            if nobody looked.
+        flip_probs: (D, K) float32, the class distributions of the same boxes in the mirror image, NaN where it has no
+            such box; None if nobody looked.
     """
 
     boxes_xyxy: np.ndarray
@@ -93,20 +100,28 @@ class Detections:
     @classmethod
     def none(cls, num_probs: int, activation: Literal["softmax", "sigmoid"] = "softmax") -> "Detections":
         """Return the detections of an image in which nothing was found."""
-        return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64),
-                   np.zeros((0, num_probs), np.float32), activation)
+        return cls(
+            np.zeros((0, 4), np.float32),
+            np.zeros(0, np.float32),
+            np.zeros(0, np.int64),
+            np.zeros((0, num_probs), np.float32),
+            activation,
+        )
 
     def above(self, min_confidence: float) -> "Detections":
         """Return the detections of at least this confidence.
 
-        Filtering after non-maximum suppression equals filtering before it: an outcome depends on more confident boxes only.
+        Filtering after non-maximum suppression equals filtering before it: an outcome depends on more confident boxes
+        only.
         """
         return self.rows(self.confidence >= min_confidence)
 
     def rows(self, keep: np.ndarray) -> "Detections":
         """Return some of the boxes, by mask or index."""
         flipped = None if self.flip_probs is None else self.flip_probs[keep]
-        return Detections(self.boxes_xyxy[keep], self.confidence[keep], self.labels[keep], self.probs[keep], self.activation, flipped)
+        return Detections(
+            self.boxes_xyxy[keep], self.confidence[keep], self.labels[keep], self.probs[keep], self.activation, flipped
+        )
 
 
 @dataclass(frozen=True)
@@ -115,7 +130,8 @@ class ImageView:
 
     Attributes:
         detections: None if the strategy doesn't need them.
-        flip_detections: the boxes by which the image is compared with its mirror image, with ``flip_probs``; None if not needed.
+        flip_detections: the boxes by which the image is compared with its mirror image, with ``flip_probs``; None if
+            not needed.
         embedding: (E,) float32 or None.
         extras: other arrays a strategy declared in ``needs``.
     """
@@ -156,7 +172,9 @@ class Region:
 
     def __post_init__(self) -> None:
         p = self.pixels
-        ok = p.ndim == 1 and (len(p) == 0 or (p[0] >= 0 and p[-1] < np.prod(self.size_hw) and bool((np.diff(p) > 0).all())))
+        ok = p.ndim == 1 and (
+            len(p) == 0 or (p[0] >= 0 and p[-1] < np.prod(self.size_hw) and bool((np.diff(p) > 0).all()))
+        )
         _require(ok, "Region", f"sorted unique pixel indices below {self.size_hw[0]}x{self.size_hw[1]}", "others")
 
     def __len__(self) -> int:
@@ -209,12 +227,28 @@ class Candidates:
         bad = np.flatnonzero(~np.isfinite(self.utility))
         if len(bad):
             name = self.sample_ids[self.sample[bad[0]]]
-            raise DataError(explain(expected="finite utilities", got=f"{len(bad)} that are not, the first of sample {name!r}",
-                                    where="Candidates", do="look at the strategy's propose() for that sample"))
-        _require(len(self.sample) == len(self.utility), "Candidates", "one sample a utility", f"{len(self.sample)}/{len(self.utility)}")
+            raise DataError(
+                explain(
+                    expected="finite utilities",
+                    got=f"{len(bad)} that are not, the first of sample {name!r}",
+                    where="Candidates",
+                    do="look at the strategy's propose() for that sample",
+                )
+            )
+        _require(
+            len(self.sample) == len(self.utility),
+            "Candidates",
+            "one sample a utility",
+            f"{len(self.sample)}/{len(self.utility)}",
+        )
         _require(len(set(self.sample_ids)) == len(self.sample_ids), "Candidates", "unique sample ids", "repeated ones")
         for name, array in self.info.items():
-            _require(len(array) == len(self.sample_ids), f"Candidates.info[{name!r}]", f"{len(self.sample_ids)} rows", str(len(array)))
+            _require(
+                len(array) == len(self.sample_ids),
+                f"Candidates.info[{name!r}]",
+                f"{len(self.sample_ids)} rows",
+                str(len(array)),
+            )
 
     def __len__(self) -> int:
         return len(self.utility)
@@ -222,15 +256,28 @@ class Candidates:
     @classmethod
     def images(cls, ids: Sequence[str], utility: Any, **info: Any) -> "Candidates":
         """Whole images, one candidate each."""
-        return cls(tuple(ids), np.arange(len(ids), dtype=np.int32), np.asarray(utility, np.float64).reshape(-1),
-                   info={k: np.asarray(v) for k, v in info.items()})
+        return cls(
+            tuple(ids),
+            np.arange(len(ids), dtype=np.int32),
+            np.asarray(utility, np.float64).reshape(-1),
+            info={k: np.asarray(v) for k, v in info.items()},
+        )
 
     @classmethod
-    def pixels(cls, sample_id: str, size_hw: tuple[int, int], center: Any, utility: Any, radius_px: int = 0, **info: Any) -> "Candidates":
+    def pixels(
+        cls, sample_id: str, size_hw: tuple[int, int], center: Any, utility: Any, radius_px: int = 0, **info: Any
+    ) -> "Candidates":
         """Pixels (or windows) of one image; ``info`` values are this image's, without the leading axis."""
         center = np.asarray(center, np.int64).reshape(-1)
-        return cls((sample_id,), np.zeros(len(center), np.int32), np.asarray(utility, np.float64).reshape(-1), center, radius_px,
-                   np.asarray([size_hw], np.int32), {k: np.asarray(v)[None] for k, v in info.items()})
+        return cls(
+            (sample_id,),
+            np.zeros(len(center), np.int32),
+            np.asarray(utility, np.float64).reshape(-1),
+            center,
+            radius_px,
+            np.asarray([size_hw], np.int32),
+            {k: np.asarray(v)[None] for k, v in info.items()},
+        )
 
     @classmethod
     def concat(cls, parts: Sequence["Candidates"]) -> "Candidates":
@@ -238,8 +285,14 @@ class Candidates:
         if not parts:
             return cls.images([], [])
         if len({(p.center is None, p.radius_px, tuple(sorted(p.info))) for p in parts}) > 1:
-            raise DataError(explain(expected="candidates of one kind (images or pixels, one radius, the same info)", got="a mixture",
-                                    where="Candidates.concat", do="let propose() return the same columns for every image"))
+            raise DataError(
+                explain(
+                    expected="candidates of one kind (images or pixels, one radius, the same info)",
+                    got="a mixture",
+                    where="Candidates.concat",
+                    do="let propose() return the same columns for every image",
+                )
+            )
         offsets = np.cumsum([0, *(len(p.sample_ids) for p in parts)])
         first = parts[0]
         return cls(
@@ -265,8 +318,12 @@ class Candidates:
 
     def save(self, path: Path) -> None:
         """Write an ``.npz`` atomically."""
-        columns: dict[str, np.ndarray] = {"sample_ids": np.asarray(self.sample_ids, dtype=np.str_), "sample": self.sample,
-                                          "utility": self.utility, "radius_px": np.asarray(self.radius_px)}
+        columns: dict[str, np.ndarray] = {
+            "sample_ids": np.asarray(self.sample_ids, dtype=np.str_),
+            "sample": self.sample,
+            "utility": self.utility,
+            "radius_px": np.asarray(self.radius_px),
+        }
         if self.center is not None and self.size_hw is not None:
             columns |= {"center": self.center, "size_hw": self.size_hw}
         with atomic_path(path) as temporary, temporary.open("wb") as stream:
@@ -276,5 +333,12 @@ class Candidates:
     def load(cls, path: Path) -> "Candidates":
         """Read what `save` wrote."""
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as z:  # closed even when it is no zip
-            return cls(tuple(z["sample_ids"].tolist()), z["sample"], z["utility"], z.get("center"), int(z["radius_px"]),
-                       z.get("size_hw"), {k[5:]: z[k] for k in z.files if k.startswith("info_")})
+            return cls(
+                tuple(z["sample_ids"].tolist()),
+                z["sample"],
+                z["utility"],
+                z.get("center"),
+                int(z["radius_px"]),
+                z.get("size_hw"),
+                {k[5:]: z[k] for k in z.files if k.startswith("info_")},
+            )

@@ -67,7 +67,9 @@ ARCHIVES: dict[str, tuple[Archive, ...]] = {
         Archive(f"{_COCO}/zips/val2017.zip", "coco"),
         Archive(f"{_COCO}/zips/train2014.zip", "coco"),
     ),
-    "gtav": tuple(Archive(f"{_GTAV}/{n:02d}_{kind}.zip", "gtav") for kind in ("labels", "images") for n in range(1, 11)),
+    "gtav": tuple(
+        Archive(f"{_GTAV}/{n:02d}_{kind}.zip", "gtav") for kind in ("labels", "images") for n in range(1, 11)
+    ),
     "cityscapes": (
         Archive(f"{_CITYSCAPES}/gtFine_trainvaltest.zip", "cityscapes", by_hand=True),
         Archive(f"{_CITYSCAPES}/leftImg8bit_trainvaltest.zip", "cityscapes", by_hand=True),

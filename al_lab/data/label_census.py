@@ -17,9 +17,19 @@ def strange_label(label_HW: np.ndarray, classes: Sequence[str]) -> list[tuple[st
     counts = np.bincount(label_HW.reshape(-1), minlength=VOID + 1)
     void, known = counts[VOID], np.flatnonzero(counts[:VOID])
     if void > _NEARLY_VOID * label_HW.size:
-        return [(f"{100 * void / label_HW.size:.1f} % of the pixels are void", "check the label's encoding and the id of void")]
+        return [
+            (
+                f"{100 * void / label_HW.size:.1f} % of the pixels are void",
+                "check the label's encoding and the id of void",
+            )
+        ]
     if len(known) == 1:
-        return [(f"every labeled pixel is {classes[known[0]]!r}", "check the label's encoding: a wrong reader sees zeros only")]
+        return [
+            (
+                f"every labeled pixel is {classes[known[0]]!r}",
+                "check the label's encoding: a wrong reader sees zeros only",
+            )
+        ]
     return []
 
 
@@ -47,13 +57,36 @@ class LabelCensus:
             in_source, in_target = source is not None and source[k] > 0, target[k] > 0
             two_domains = source is not None and len(inside) > 0
             if not in_source and not in_target:
-                found.append(Finding("warning", "", f"class {name!r} occurs in no label", "check the ids, or leave the class out"))
+                found.append(
+                    Finding(
+                        "warning", "", f"class {name!r} occurs in no label", "check the ids, or leave the class out"
+                    )
+                )
             elif two_domains and not in_source:
-                found.append(Finding("warning", "", f"class {name!r} occurs in the target's labels but in none of the source's",
-                                     "check the source's ids; if it is so, bought pixels alone teach this class"))
+                found.append(
+                    Finding(
+                        "warning",
+                        "",
+                        f"class {name!r} occurs in the target's labels but in none of the source's",
+                        "check the source's ids; if it is so, bought pixels alone teach this class",
+                    )
+                )
             elif two_domains and not in_target:
-                found.append(Finding("warning", "", f"class {name!r} occurs in the source's labels but in none of the target's",
-                                     "check the target's ids; if it is so, the class only costs: leave it out"))
+                found.append(
+                    Finding(
+                        "warning",
+                        "",
+                        f"class {name!r} occurs in the source's labels but in none of the target's",
+                        "check the target's ids; if it is so, the class only costs: leave it out",
+                    )
+                )
             elif test is not None and in_target and not test[k]:
-                found.append(Finding("info", "", f"class {name!r} occurs in no test label", "none needed: mIoU leaves it out of the mean"))
+                found.append(
+                    Finding(
+                        "info",
+                        "",
+                        f"class {name!r} occurs in no test label",
+                        "none needed: mIoU leaves it out of the mean",
+                    )
+                )
         return found

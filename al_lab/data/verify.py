@@ -40,10 +40,12 @@ def statistics(dataset: Dataset, progress: Callable[[int, int], None] | None = N
     """Count what is in a dataset; for its owner, who may see the labels.
 
     Returns:
-        For each split that has images: ``images``, ``unlabeled`` (no annotation), ``unreadable`` (see `verify`), ``height`` and
-        ``width`` (smallest, median, largest, pixels). Of detection: ``empty`` (annotated without a box), ``boxes``, ``difficult``,
-        ``crowd``, ``classes`` (name to boxes), ``small``/``medium``/``large`` (boxes by area, COCO's limits). Of segmentation:
-        ``pixels`` (with a class), ``void`` (pixels), ``classes`` (name to pixels), ``images_with`` (name to images).
+        For each split that has images: ``images``, ``unlabeled`` (no annotation), ``unreadable`` (see `verify`),
+            ``height`` and
+        ``width`` (smallest, median, largest, pixels). Of detection: ``empty`` (annotated without a box), ``boxes``,
+        ``difficult``, ``crowd``, ``classes`` (name to boxes), ``small``/``medium``/``large`` (boxes by area, COCO's
+        limits). Of segmentation: ``pixels`` (with a class), ``void`` (pixels), ``classes`` (name to pixels),
+        ``images_with`` (name to images).
     """
     splits = dataset.splits()
     total = sum(map(len, splits.values()))
@@ -52,7 +54,9 @@ def statistics(dataset: Dataset, progress: Callable[[int, int], None] | None = N
     for split, ids in splits.items():
         if not ids:
             continue
-        count = _BoxCounter(len(dataset.classes)) if dataset.task == "detection" else _PixelCounter(len(dataset.classes))
+        count = (
+            _BoxCounter(len(dataset.classes)) if dataset.task == "detection" else _PixelCounter(len(dataset.classes))
+        )
         for sample_id in ids:
             count.add(dataset, sample_id)
             done += 1
@@ -139,14 +143,31 @@ class _PixelCounter(_Counter):
 
     def summary(self, classes: Sequence[str]) -> dict[str, Any]:
         images_with = dict(zip(classes, self.images_with.tolist(), strict=True))
-        return super().summary(classes) | {"pixels": int(self.per_class.sum()), "void": self.void, "images_with": images_with}
+        return super().summary(classes) | {
+            "pixels": int(self.per_class.sum()),
+            "void": self.void,
+            "images_with": images_with,
+        }
 
 
 def format_statistics(dataset: Dataset, stats: dict[str, Any]) -> str:
     """Return `statistics` as a table, one column a split."""
     splits = list(stats)
     rows = [["", *splits]]
-    for key in ("images", "unlabeled", "unreadable", "empty", "boxes", "difficult", "crowd", "small", "medium", "large", "pixels", "void"):
+    for key in (
+        "images",
+        "unlabeled",
+        "unreadable",
+        "empty",
+        "boxes",
+        "difficult",
+        "crowd",
+        "small",
+        "medium",
+        "large",
+        "pixels",
+        "void",
+    ):
         if key in stats[splits[0]]:
             rows.append([key, *(f"{stats[s][key]:,}" for s in splits)])
     for key in ("height", "width"):

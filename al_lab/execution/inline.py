@@ -14,7 +14,9 @@ class InlineExecutor(Executor):
         failures = []
         for job in jobs:
             if job.devices > 1:
-                log.warning("job %s asks for %d devices; the inline executor runs it as one process", job.name, job.devices)
+                log.warning(
+                    "job %s asks for %d devices; the inline executor runs it as one process", job.name, job.devices
+                )
             outcome = attempt(job)
             progress.poll([job])
             if not outcome["ok"]:

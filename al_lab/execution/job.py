@@ -22,7 +22,7 @@ from al_lab.core.files import write_json
 log = logging.getLogger(__name__)
 
 _FUNCTION_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
-_LOG_LINES = 20     # of a failed job's log, repeated in the error
+_LOG_LINES = 20  # of a failed job's log, repeated in the error
 
 ProgressCallback = Callable[["Job", dict[str, Any]], None]
 
@@ -48,16 +48,34 @@ class Job:
 
     def __post_init__(self) -> None:
         if not _FUNCTION_NAME.fullmatch(self.fn):
-            raise JobError(explain(expected="a function named 'package.module:function'", got=repr(self.fn),
-                                   where=f"job {self.name!r}", do="name a function at the top level of a module"))
+            raise JobError(
+                explain(
+                    expected="a function named 'package.module:function'",
+                    got=repr(self.fn),
+                    where=f"job {self.name!r}",
+                    do="name a function at the top level of a module",
+                )
+            )
         if self.devices < 1:
-            raise JobError(explain(expected="devices >= 1", got=str(self.devices), where=f"job {self.name!r}",
-                                   do="ask for at least one"))
+            raise JobError(
+                explain(
+                    expected="devices >= 1",
+                    got=str(self.devices),
+                    where=f"job {self.name!r}",
+                    do="ask for at least one",
+                )
+            )
         try:
             json.dumps(self.kwargs, allow_nan=False)
         except (TypeError, ValueError) as error:
-            raise JobError(explain(expected="arguments that JSON can hold", got=str(error), where=f"job {self.name!r}",
-                                   do="pass str(path), lists and finite numbers, and load the rest inside the function")) from error
+            raise JobError(
+                explain(
+                    expected="arguments that JSON can hold",
+                    got=str(error),
+                    where=f"job {self.name!r}",
+                    do="pass str(path), lists and finite numbers, and load the rest inside the function",
+                )
+            ) from error
         object.__setattr__(self, "result", Path(self.result))
 
     @property
@@ -79,8 +97,13 @@ class Job:
 
     def to_json(self) -> dict[str, Any]:
         """Describe the job so that another process can run it."""
-        return {"name": self.name, "fn": self.fn, "kwargs": self.kwargs, "result": str(self.result),
-                "devices": self.devices}
+        return {
+            "name": self.name,
+            "fn": self.fn,
+            "kwargs": self.kwargs,
+            "result": str(self.result),
+            "devices": self.devices,
+        }
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Job":
@@ -95,7 +118,7 @@ class Failure:
     job: Job
     attempts: int
     reason: str
-    details: str = ""      # traceback, or the last lines of the log
+    details: str = ""  # traceback, or the last lines of the log
 
 
 def resolve(fn: str) -> Callable[..., dict[str, Any]]:
@@ -109,13 +132,25 @@ def resolve(fn: str) -> Callable[..., dict[str, Any]]:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise      # the module exists, and something it needs does not: its own message is the better one
-        raise JobError(explain(expected=f"a module {module_name!r}", got="no such module", where=f"job function {fn!r}",
-                               do="install the package, or start from the folder that holds it")) from error
+            raise  # the module exists, and something it needs does not: its own message is the better one
+        raise JobError(
+            explain(
+                expected=f"a module {module_name!r}",
+                got="no such module",
+                where=f"job function {fn!r}",
+                do="install the package, or start from the folder that holds it",
+            )
+        ) from error
     function = getattr(module, function_name, None)
     if not callable(function):
-        raise JobError(explain(expected=f"a function {function_name!r} in {module_name}", got=type(function).__name__,
-                               where=f"job function {fn!r}", do="name a function at the top level of that module"))
+        raise JobError(
+            explain(
+                expected=f"a function {function_name!r} in {module_name}",
+                got=type(function).__name__,
+                where=f"job function {fn!r}",
+                do="name a function at the top level of that module",
+            )
+        )
     return function
 
 
@@ -134,8 +169,14 @@ def read_result(job: Job) -> dict[str, Any] | None:
         return result
     stale = job.result.with_name(job.result.name + ".stale")
     os.replace(job.result, stale)
-    log.warning("job %s: %s belongs to other arguments (%s, now %s); moved to %s, the job runs again",
-                job.name, job.result, found[:12], job.hash[:12], stale.name)
+    log.warning(
+        "job %s: %s belongs to other arguments (%s, now %s); moved to %s, the job runs again",
+        job.name,
+        job.result,
+        found[:12],
+        job.hash[:12],
+        stale.name,
+    )
     return None
 
 
@@ -155,11 +196,23 @@ def execute(job: Job) -> dict[str, Any]:
     try:
         result = json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError) as error:
-        raise JobError(explain(expected="a return value that JSON can hold", got=str(error), where=f"job {job.name!r} ({job.fn})",
-                               do="return finite numbers, strings, lists and dicts; put arrays into files")) from error
+        raise JobError(
+            explain(
+                expected="a return value that JSON can hold",
+                got=str(error),
+                where=f"job {job.name!r} ({job.fn})",
+                do="return finite numbers, strings, lists and dicts; put arrays into files",
+            )
+        ) from error
     if not isinstance(result, dict):
-        raise JobError(explain(expected="a function that returns a dict", got=type(value).__name__,
-                               where=f"job {job.name!r} ({job.fn})", do="return {} if there is nothing to say"))
+        raise JobError(
+            explain(
+                expected="a function that returns a dict",
+                got=type(value).__name__,
+                where=f"job {job.name!r} ({job.fn})",
+                do="return {} if there is nothing to say",
+            )
+        )
     if os.environ.get("RANK", "0") == "0":
         write_json(job.result, {"job_hash": job.hash, "job": job.name, "result": result})
     return result
@@ -176,8 +229,12 @@ def attempt(job: Job) -> dict[str, Any]:
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the caller reports it
         # An error of ours tells its whole story in one sentence; for anything else the traceback is the story.
         ours = isinstance(error, LabError)
-        return {"ok": False, "lab": ours, "reason": f"{type(error).__name__}: {error}",
-                "details": "" if ours else traceback.format_exc()}
+        return {
+            "ok": False,
+            "lab": ours,
+            "reason": f"{type(error).__name__}: {error}",
+            "details": "" if ours else traceback.format_exc(),
+        }
 
 
 def log_tail(path: Path, lines: int = _LOG_LINES) -> str:
@@ -263,8 +320,14 @@ class Executor(abc.ABC):
         for job in jobs:
             other = writer.setdefault(job.result.resolve(), job)
             if other is not job:
-                raise JobError(explain(expected="a result file of its own for every job", got=f"{job.result} for two",
-                                       where=f"jobs {other.name!r} and {job.name!r}", do="give each job its own path"))
+                raise JobError(
+                    explain(
+                        expected="a result file of its own for every job",
+                        got=f"{job.result} for two",
+                        where=f"jobs {other.name!r} and {job.name!r}",
+                        do="give each job its own path",
+                    )
+                )
         results = [read_result(job) for job in jobs]
         waiting = [job for job, result in zip(jobs, results, strict=True) if result is None]
         if len(waiting) < len(jobs):
@@ -284,23 +347,32 @@ class Executor(abc.ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
 def _committed(job: Job) -> dict[str, Any]:
     result = read_result(job)
     if result is None:
-        raise JobError(explain(expected="a committed result", got="none", where=f"job {job.name!r}, {job.result}",
-                               do="see whether something else deletes files in that folder"))
+        raise JobError(
+            explain(
+                expected="a committed result",
+                got="none",
+                where=f"job {job.name!r}, {job.result}",
+                do="see whether something else deletes files in that folder",
+            )
+        )
     return result
 
 
 def _story(failures: Sequence[Failure], total: int) -> str:
     """Tell which jobs failed and why; the same command runs only those again."""
-    lines = [f"{len(failures)} of {total} jobs failed; the results of the others are kept, "
-             "and the same command runs only the failed ones again"]
+    lines = [
+        f"{len(failures)} of {total} jobs failed; the results of the others are kept, "
+        "and the same command runs only the failed ones again"
+    ]
     for failure in failures:
         times = "1 attempt" if failure.attempts == 1 else f"{failure.attempts} attempts"
         lines.append(f"job {failure.job.name!r} ({failure.job.fn}, {times}): {failure.reason}")

@@ -15,7 +15,7 @@ from al_lab.execution.process_group import GRACE_S, Attempt, Gang
 
 log = logging.getLogger(__name__)
 
-_POLL_S = 0.5      # how often progress files are looked at
+_POLL_S = 0.5  # how often progress files are looked at
 
 
 class LocalExecutor(Executor):
@@ -34,15 +34,32 @@ class LocalExecutor(Executor):
         ConfigError: for numbers below their minimum, or more GPUs than there are.
     """
 
-    def __init__(self, workers: int | str = "auto", threads: int = 1, gpus: int | str | Sequence[int | str] = "auto",
-                 retries: int = 2) -> None:
+    def __init__(
+        self,
+        workers: int | str = "auto",
+        threads: int = 1,
+        gpus: int | str | Sequence[int | str] = "auto",
+        retries: int = 2,
+    ) -> None:
         for name, value, least in (("threads", threads, 1), ("retries", retries, 0)):
             if not isinstance(value, int) or value < least:
-                raise ConfigError(explain(expected=f"a whole number >= {least}", got=repr(value), where=f"executor.{name}",
-                                          do=f"try executor.{name}={least}"))
+                raise ConfigError(
+                    explain(
+                        expected=f"a whole number >= {least}",
+                        got=repr(value),
+                        where=f"executor.{name}",
+                        do=f"try executor.{name}={least}",
+                    )
+                )
         if workers != "auto" and (not isinstance(workers, int) or workers < 1):
-            raise ConfigError(explain(expected="a whole number >= 1 or 'auto'", got=repr(workers), where="executor.workers",
-                                      do="try executor.workers=auto"))
+            raise ConfigError(
+                explain(
+                    expected="a whole number >= 1 or 'auto'",
+                    got=repr(workers),
+                    where="executor.workers",
+                    do="try executor.workers=auto",
+                )
+            )
         self.gpus = _choose_gpus(gpus)
         self.threads = threads
         self.num_workers = workers if isinstance(workers, int) else len(self.gpus) or max(1, cpu_count() // threads)
@@ -105,13 +122,13 @@ class LocalExecutor(Executor):
         for index in range(len(self._gangs), min(limit, jobs)):
             gpus = [self.gpus[(index * size + rank) % len(self.gpus)] for rank in range(size)] if self.gpus else []
             self._gangs.append(Gang(size, worker_environment(self.threads, gpus)))
-        return self._gangs[:min(limit, jobs)]
+        return self._gangs[: min(limit, jobs)]
 
     def _judge(self, ended: Attempt, outcome: dict[str, Any]) -> Failure | None:
         """Decide about an attempt that ended: done, failed for good, or (None and not ok) to be tried again."""
         job = ended.job
         if not outcome["ok"] and outcome.get("died") and read_result(job) is not None:
-            outcome["ok"] = True      # it died after its result was committed
+            outcome["ok"] = True  # it died after its result was committed
         if outcome["ok"]:
             ended.spec.unlink(missing_ok=True)
             return None
@@ -131,8 +148,14 @@ def _choose_gpus(gpus: int | str | Sequence[int | str]) -> list[str]:
     if isinstance(gpus, int):
         found = visible_gpus()
         if not 0 <= gpus <= len(found):
-            raise ConfigError(explain(expected=f"executor.gpus between 0 and the {len(found)} that are visible", got=str(gpus),
-                                      where="executor.gpus", do="see nvidia-smi and CUDA_VISIBLE_DEVICES, or use executor.gpus=auto"))
+            raise ConfigError(
+                explain(
+                    expected=f"executor.gpus between 0 and the {len(found)} that are visible",
+                    got=str(gpus),
+                    where="executor.gpus",
+                    do="see nvidia-smi and CUDA_VISIBLE_DEVICES, or use executor.gpus=auto",
+                )
+            )
         return found[:gpus]
     return [str(name) for name in ([gpus] if isinstance(gpus, str) else gpus)]
 

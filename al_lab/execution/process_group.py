@@ -15,7 +15,7 @@ from typing import Any
 from al_lab.core.files import write_json
 from al_lab.execution.job import Job
 
-GRACE_S = 5.0      # after one rank's error: time for the others to say what happened to them
+GRACE_S = 5.0  # after one rank's error: time for the others to say what happened to them
 
 
 class Attempt:
@@ -36,7 +36,13 @@ class Worker:
             # A session of its own: Ctrl-C reaches only the parent, and the whole group can be ended at once.
             self.process = subprocess.Popen(
                 [sys.executable, "-u", "-X", "faulthandler", "-m", "al_lab.execution.worker", "--pool", str(given)],
-                stdin=subprocess.PIPE, stdout=stream, stderr=stream, env=environment, pass_fds=(given,), start_new_session=True)
+                stdin=subprocess.PIPE,
+                stdout=stream,
+                stderr=stream,
+                env=environment,
+                pass_fds=(given,),
+                start_new_session=True,
+            )
         os.close(given)
         self._answers = answers
         self._buffer = b""
@@ -52,7 +58,7 @@ class Worker:
         """Give it a job; the reply to the one before is forgotten."""
         self.reply = None
         assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):      # dead: its answers will end, too
+        with contextlib.suppress(BrokenPipeError):  # dead: its answers will end, too
             self.process.stdin.write(json.dumps(request).encode() + b"\n")
             self.process.stdin.flush()
 
@@ -106,7 +112,9 @@ class Gang:
         attempt.number += 1
         job = attempt.job
         write_json(attempt.spec, job.to_json())
-        logs = [job.log_path if rank == 0 else job.log_path.with_suffix(f".rank{rank}.log") for rank in range(self.size)]
+        logs = [
+            job.log_path if rank == 0 else job.log_path.with_suffix(f".rank{rank}.log") for rank in range(self.size)
+        ]
         for path in logs:
             with path.open("w" if attempt.number == 1 else "a") as stream:
                 stream.write(f"== {job.name}: {job.fn}, attempt {attempt.number}\n")
@@ -116,7 +124,13 @@ class Gang:
                 worker.register(selector)
         port = _free_port() if self.size > 1 else 0
         for rank, (worker, path) in enumerate(zip(self._workers, logs, strict=True)):
-            group = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": self.size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+            group = {
+                "RANK": rank,
+                "LOCAL_RANK": rank,
+                "WORLD_SIZE": self.size,
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": port,
+            }
             env = {name: str(value) for name, value in group.items()} if self.size > 1 else {}
             worker.send({"spec": str(attempt.spec), "log": str(path), "env": env})
         self.attempt, self._deadline = attempt, None

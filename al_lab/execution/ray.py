@@ -31,15 +31,32 @@ class RayExecutor(Executor):
         ConfigError: without the package ray, or for numbers that make no sense.
     """
 
-    def __init__(self, address: str | None = None, cpus: int = 1, gpus: float = 0.0, retries: int = 2,
-                 num_cpus: int | None = None) -> None:
+    def __init__(
+        self,
+        address: str | None = None,
+        cpus: int = 1,
+        gpus: float = 0.0,
+        retries: int = 2,
+        num_cpus: int | None = None,
+    ) -> None:
         if importlib.util.find_spec("ray") is None:
-            raise ConfigError(explain(expected="the package ray", got="none", where="executor=ray",
-                                      do="install the extra: pip install 'al_lab[cluster]', or use executor=local"))
+            raise ConfigError(
+                explain(
+                    expected="the package ray",
+                    got="none",
+                    where="executor=ray",
+                    do="install the extra: pip install 'al_lab[cluster]', or use executor=local",
+                )
+            )
         if cpus < 1 or gpus < 0 or (gpus > 1 and gpus != int(gpus)) or retries < 0:
-            raise ConfigError(explain(expected="cpus >= 1, gpus a fraction of one or a whole number, retries >= 0",
-                                      got=f"cpus={cpus}, gpus={gpus}, retries={retries}", where="executor=ray",
-                                      do="gpus=0.5 lets two jobs share a GPU"))
+            raise ConfigError(
+                explain(
+                    expected="cpus >= 1, gpus a fraction of one or a whole number, retries >= 0",
+                    got=f"cpus={cpus}, gpus={gpus}, retries={retries}",
+                    where="executor=ray",
+                    do="gpus=0.5 lets two jobs share a GPU",
+                )
+            )
         self.address = address
         self.cpus = cpus
         self.gpus = gpus
@@ -72,8 +89,13 @@ class RayExecutor(Executor):
             if missing:
                 failures.append(Failure(job, 0, missing))
                 continue
-            task = run.options(name=job.name, num_cpus=self.cpus * job.devices, num_gpus=self.gpus * job.devices,
-                               max_retries=self.retries, retry_exceptions=False)
+            task = run.options(
+                name=job.name,
+                num_cpus=self.cpus * job.devices,
+                num_gpus=self.gpus * job.devices,
+                max_retries=self.retries,
+                retry_exceptions=False,
+            )
             waiting[task.remote(job, self.cpus, 0)] = job
         try:
             while waiting:
@@ -94,11 +116,13 @@ class RayExecutor(Executor):
             outcome = ray.get(reference)
         except ray.exceptions.RayError as error:
             if read_result(job) is not None:
-                return None      # its worker died after the commit
+                return None  # its worker died after the commit
             return Failure(job, self.retries + 1, f"{type(error).__name__}: {str(error).strip().splitlines()[0]}", tail)
         if outcome["ok"]:
             return None
-        return Failure(job, 1, outcome["reason"], outcome["details"] if outcome["lab"] else f"{outcome['details']}{tail}")
+        return Failure(
+            job, 1, outcome["reason"], outcome["details"] if outcome["lab"] else f"{outcome['details']}{tail}"
+        )
 
     def _missing(self, job: Job, resources: dict[str, float]) -> str | None:
         """Say what no cluster of this size will ever have: Ray itself would wait for it in silence."""
@@ -121,10 +145,22 @@ class RayExecutor(Executor):
         variables = {name: environment[name] for name in ("PYTHONPATH", *THREAD_VARIABLES)}
         size = {"num_cpus": self.num_cpus} if self.address is None else {}
         try:
-            ray.init(address=self.address or "local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR,
-                     runtime_env={"env_vars": variables}, **size)
+            ray.init(
+                address=self.address or "local",
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"env_vars": variables},
+                **size,
+            )
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise JobError(explain(expected="a Ray cluster", got=f"{type(error).__name__}: {error}", where=f"executor.address={self.address}",
-                                   do="start one with 'ray start --head', or leave executor.address empty")) from error
+            raise JobError(
+                explain(
+                    expected="a Ray cluster",
+                    got=f"{type(error).__name__}: {error}",
+                    where=f"executor.address={self.address}",
+                    do="start one with 'ray start --head', or leave executor.address empty",
+                )
+            ) from error
         self._started = True
         return ray

@@ -26,7 +26,7 @@ from al_lab.execution.machine import THREAD_VARIABLES, worker_environment
 
 log = logging.getLogger(__name__)
 
-_NETWORK_DISK_S = 60.0     # a job the queue calls finished gets this long for its files to show up
+_NETWORK_DISK_S = 60.0  # a job the queue calls finished gets this long for its files to show up
 
 
 @dataclasses.dataclass
@@ -35,7 +35,7 @@ class _Submitted:
 
     job: Job
     attempts: int = 0
-    token: str = ""        # of this very submission, so that an answer to an earlier one is not taken for ours
+    token: str = ""  # of this very submission, so that an answer to an earlier one is not taken for ours
     folder: str = ""
     job_id: str = ""
     ended: float | None = None
@@ -49,8 +49,16 @@ class _Submitted:
         return _refusal_path(self.job)
 
     def write(self) -> None:
-        write_json(self.note, {"job_hash": self.job.hash, "attempts": self.attempts, "token": self.token,
-                               "folder": self.folder, "job_id": self.job_id})
+        write_json(
+            self.note,
+            {
+                "job_hash": self.job.hash,
+                "attempts": self.attempts,
+                "token": self.token,
+                "folder": self.folder,
+                "job_id": self.job_id,
+            },
+        )
 
 
 class SlurmTask:
@@ -80,8 +88,8 @@ class SlurmExecutor(Executor):
 
     Beside each result stands a note with the cluster's job id. Started again, the executor takes results that exist,
     waits for jobs that still run, and submits only the rest. SLURM's time limit or a preemption puts a job back into
-    the queue, where a training goes on from its last checkpoint; a job that ends without an answer is submitted again. Whether it
-    ended, sacct says; where there is no accounting, squeue.
+    the queue, where a training goes on from its last checkpoint; a job that ends without an answer is submitted again.
+    Whether it ended, sacct says; where there is no accounting, squeue.
 
     A job of several devices runs on one node, with one process per device.
 
@@ -98,17 +106,43 @@ class SlurmExecutor(Executor):
         ConfigError: without submitit, for an unknown cluster, and (cluster="slurm") on a machine without sbatch.
     """
 
-    def __init__(self, cluster: str = "slurm", threads: int = 1, retries: int = 2, poll_seconds: float = 5.0,
-                 parallel: int = 32, folder: str | None = None, options: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        cluster: str = "slurm",
+        threads: int = 1,
+        retries: int = 2,
+        poll_seconds: float = 5.0,
+        parallel: int = 32,
+        folder: str | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
         if importlib.util.find_spec("submitit") is None:
-            raise ConfigError(explain(expected="the package submitit", got="none", where="executor=slurm",
-                                      do="install the extra: pip install 'al_lab[cluster]'"))
+            raise ConfigError(
+                explain(
+                    expected="the package submitit",
+                    got="none",
+                    where="executor=slurm",
+                    do="install the extra: pip install 'al_lab[cluster]'",
+                )
+            )
         if cluster not in ("slurm", "local"):
-            raise ConfigError(explain(expected="'slurm' or 'local'", got=repr(cluster), where="executor.cluster",
-                                      do="use executor.cluster=slurm on a cluster"))
+            raise ConfigError(
+                explain(
+                    expected="'slurm' or 'local'",
+                    got=repr(cluster),
+                    where="executor.cluster",
+                    do="use executor.cluster=slurm on a cluster",
+                )
+            )
         if cluster == "slurm" and (shutil.which("sbatch") is None or shutil.which("srun") is None):
-            raise ConfigError(explain(expected="a machine with sbatch and srun", got="none of them on the PATH",
-                                      where="executor=slurm", do="start on the cluster's login node, or use executor=local"))
+            raise ConfigError(
+                explain(
+                    expected="a machine with sbatch and srun",
+                    got="none of them on the PATH",
+                    where="executor=slurm",
+                    do="start on the cluster's login node, or use executor=local",
+                )
+            )
         self.cluster = cluster
         self.threads = threads
         self.retries = retries
@@ -116,7 +150,8 @@ class SlurmExecutor(Executor):
         self.num_workers = parallel
         self.folder = folder
         self.options = dict(options or {})
-        self._queue: tuple[float, frozenset[str] | None] = (-math.inf, None)     # when it was looked at, and what was in it
+        # when it was looked at, and what was in it
+        self._queue: tuple[float, frozenset[str] | None] = (-math.inf, None)
 
     def _run(self, jobs: list[Job], progress: Progress) -> list[Failure]:
         waiting = [self._find(job) for job in jobs]
@@ -136,7 +171,12 @@ class SlurmExecutor(Executor):
                     failures.append(_lost(s))
                 s.note.unlink(missing_ok=True)
             for s in again:
-                log.warning("job %s ended without an answer; submitting it again (%d of %d)", s.job.name, s.attempts, self.retries)
+                log.warning(
+                    "job %s ended without an answer; submitting it again (%d of %d)",
+                    s.job.name,
+                    s.attempts,
+                    self.retries,
+                )
             self._submit(again)
             if waiting:
                 time.sleep(self.poll_seconds)
@@ -168,7 +208,8 @@ class SlurmExecutor(Executor):
                 s.refusal.unlink(missing_ok=True)
             with _environment(worker_environment(self.threads) if self.cluster == "local" else {}):
                 handles = self._submitter(folder, devices).map_array(
-                    SlurmTask(self.threads, self.retries), [s.job.to_json() for s in group], [s.token for s in group])
+                    SlurmTask(self.threads, self.retries), [s.job.to_json() for s in group], [s.token for s in group]
+                )
             for s, handle in zip(group, handles, strict=True):
                 s.attempts, s.folder, s.job_id = s.attempts + 1, str(folder.absolute()), str(handle.job_id)
                 s.write()
@@ -182,25 +223,39 @@ class SlurmExecutor(Executor):
         """
         import submitit
 
-        parameters = {"timeout_min": 24 * 60, "nodes": 1, "tasks_per_node": 1, "cpus_per_task": self.threads * devices,
-                      **self.options}
+        parameters = {
+            "timeout_min": 24 * 60,
+            "nodes": 1,
+            "tasks_per_node": 1,
+            "cpus_per_task": self.threads * devices,
+            **self.options,
+        }
         if devices > 1 and parameters.get("gpus_per_node"):
             parameters["gpus_per_node"] = devices
         if self.cluster == "slurm":
             environment = worker_environment(self.threads)
             exports = [f"export {name}={shlex.quote(environment[name])}" for name in ("PYTHONPATH", *THREAD_VARIABLES)]
-            parameters |= {"slurm_array_parallelism": self.num_workers, "slurm_setup": exports + parameters.get("slurm_setup", [])}
+            parameters |= {
+                "slurm_array_parallelism": self.num_workers,
+                "slurm_setup": exports + parameters.get("slurm_setup", []),
+            }
         submitter = submitit.AutoExecutor(folder=folder, cluster=self.cluster)
         try:
             submitter.update_parameters(**parameters)
         except (NameError, ValueError, AssertionError) as error:
-            raise ConfigError(explain(expected="parameters that submitit knows", got=str(error).split("\n")[0],
-                                      where="executor.options", do="see submitit's AutoExecutor; SLURM's own ones begin with slurm_")) from error
+            raise ConfigError(
+                explain(
+                    expected="parameters that submitit knows",
+                    got=str(error).split("\n")[0],
+                    where="executor.options",
+                    do="see submitit's AutoExecutor; SLURM's own ones begin with slurm_",
+                )
+            ) from error
         return submitter
 
     def _outcome(self, submitted: _Submitted) -> Failure | str | None:
         """Return "done", "lost", a Failure, or None while the job waits or runs."""
-        alive = self._is_queued(submitted)       # before the files: a job may end between the two looks
+        alive = self._is_queued(submitted)  # before the files: a job may end between the two looks
         if read_result(submitted.job) is not None:
             return "done"
         with contextlib.suppress(OSError, ValueError, KeyError):
@@ -223,10 +278,11 @@ class SlurmExecutor(Executor):
             job = submitit.SlurmJob(folder=submitted.folder, job_id=submitted.job_id)
             if job.done():
                 return False
-            # Without accounting (common on small clusters) sacct never knows a job: one that was killed would be waited for forever.
+            # Without accounting (common on small clusters) sacct never knows a job: one that was killed would be waited
+            # for forever.
             queue = self._squeue() if job.state == "UNKNOWN" else None
             return queue is None or submitted.job_id in queue
-        try:      # its own process, not a later one of the same number; of a zombie the command line is empty
+        try:  # its own process, not a later one of the same number; of a zombie the command line is empty
             return b"submitit" in Path(f"/proc/{submitted.job_id}/cmdline").read_bytes()
         except OSError:
             return False
@@ -264,8 +320,12 @@ def _last_words(submitted: _Submitted) -> str:
 
 def _lost(submitted: _Submitted) -> Failure:
     logs = Path(submitted.folder)
-    return Failure(submitted.job, submitted.attempts, f"it ended without an answer (job {submitted.job_id}, files in {logs})",
-                   f"{_last_words(submitted)}\nlast lines of SLURM's:\n{log_tail(logs / f'{submitted.job_id}_0_log.err')}")
+    return Failure(
+        submitted.job,
+        submitted.attempts,
+        f"it ended without an answer (job {submitted.job_id}, files in {logs})",
+        f"{_last_words(submitted)}\nlast lines of SLURM's:\n{log_tail(logs / f'{submitted.job_id}_0_log.err')}",
+    )
 
 
 @contextlib.contextmanager

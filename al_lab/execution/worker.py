@@ -19,7 +19,7 @@ from typing import Any, TextIO
 from al_lab.core.errors import JobError, explain
 from al_lab.execution.job import Job, attempt, output_to
 
-_GRACE_S = 2.0      # for an idle worker to end by itself
+_GRACE_S = 2.0  # for an idle worker to end by itself
 
 
 def main(arguments: list[str]) -> int:
@@ -42,8 +42,14 @@ def read_spec(path: Path) -> Job:
     try:
         return Job.from_json(json.loads(path.read_text()))
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise JobError(explain(expected="a job as JSON: name, fn, kwargs, result, devices", got=f"{type(error).__name__}: {error}",
-                               where=str(path), do="give the .job.json file that stands beside a failed job's log")) from error
+        raise JobError(
+            explain(
+                expected="a job as JSON: name, fn, kwargs, result, devices",
+                got=f"{type(error).__name__}: {error}",
+                where=str(path),
+                do="give the .job.json file that stands beside a failed job's log",
+            )
+        ) from error
 
 
 def _run_one(spec: Path) -> int:
@@ -82,7 +88,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     with output_to(Path(request["log"])):
         outcome = attempt(read_spec(Path(request["spec"])))
         _leave_process_group()
-    outcome.pop("result", None)      # the committed file is the answer; a pipe is no place for data
+    outcome.pop("result", None)  # the committed file is the answer; a pipe is no place for data
     return outcome
 
 
@@ -91,7 +97,8 @@ def _listen(incoming: TextIO, requests: "queue.SimpleQueue[dict[str, Any] | None
         busy.set()
         requests.put(json.loads(line))
     if busy.is_set():
-        # The parent died during a job: nobody will use what it does from now on, and files are only ever renamed into place.
+        # The parent died during a job: nobody will use what it does from now on, and files are only ever renamed into
+        # place.
         if os.getpgid(0) == os.getpid():
             os.killpg(0, signal.SIGKILL)
         os._exit(1)
@@ -113,9 +120,9 @@ def _guard() -> None:
     worker = os.getpid()
     if os.fork():
         return
-    os.closerange(3, 256)      # the answers' pipe above all: its end tells the parent that the worker died
+    os.closerange(3, 256)  # the answers' pipe above all: its end tells the parent that the worker died
     gone = select.poll()
-    gone.register(0, 0)        # asks for nothing, so only the other end's closing wakes it up
+    gone.register(0, 0)  # asks for nothing, so only the other end's closing wakes it up
     gone.poll()
     deadline = time.monotonic() + _GRACE_S
     while os.getppid() == worker and time.monotonic() < deadline:

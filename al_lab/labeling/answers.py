@@ -36,7 +36,9 @@ class Answers:
     notes: list[str] = field(default_factory=list)
 
 
-def read_answers(folder: Path, items: Sequence[Item], classes: Sequence[str], one_based: bool, empty_is_answer: bool) -> Answers:
+def read_answers(
+    folder: Path, items: Sequence[Item], classes: Sequence[str], one_based: bool, empty_is_answer: bool
+) -> Answers:
     """Read all VOC and COCO files below a folder.
 
     Args:
@@ -68,7 +70,9 @@ _Found = Iterator[tuple[str, Annotation, tuple[str, ...]]]
 class _Reader:
     """Knows what was asked for, and reads one file after the other."""
 
-    def __init__(self, folder: Path, items: Sequence[Item], classes: Sequence[str], one_based: bool, empty_is_answer: bool) -> None:
+    def __init__(
+        self, folder: Path, items: Sequence[Item], classes: Sequence[str], one_based: bool, empty_is_answer: bool
+    ) -> None:
         self.folder = folder
         self.items = {item.stem: item for item in items}
         self.classes = tuple(classes)
@@ -85,8 +89,14 @@ class _Reader:
         """
         suffix = path.suffix.lower()
         if path.stat().st_size == 0 and path.name != NO_OBJECTS:
-            raise DataError(explain(expected="an annotation", got="an empty file", where=str(path),
-                                    do=f"export it again; if the image shows no object, write its name into {self.folder / NO_OBJECTS}"))
+            raise DataError(
+                explain(
+                    expected="an annotation",
+                    got="an empty file",
+                    where=str(path),
+                    do=f"export it again; if the image shows no object, write its name into {self.folder / NO_OBJECTS}",
+                )
+            )
         if path.name == NO_OBJECTS:
             yield from self._no_objects(path)
         elif suffix == ".xml":
@@ -94,10 +104,18 @@ class _Reader:
         elif suffix == ".json":
             yield from self._coco(path)
         elif suffix in (".zip", ".tar", ".gz", ".rar", ".7z"):
-            raise DataError(explain(expected="VOC XML or COCO JSON files", got="an archive", where=str(path), do="unpack it here"))
-        elif path.parent == self.folder:      # exports bring lists and images along in subfolders
-            raise DataError(explain(expected="VOC XML or COCO JSON files", got=f"a {suffix or 'nameless'} file", where=str(path),
-                                    do=f"export as Pascal VOC or COCO; images without objects go into {NO_OBJECTS}"))
+            raise DataError(
+                explain(expected="VOC XML or COCO JSON files", got="an archive", where=str(path), do="unpack it here")
+            )
+        elif path.parent == self.folder:  # exports bring lists and images along in subfolders
+            raise DataError(
+                explain(
+                    expected="VOC XML or COCO JSON files",
+                    got=f"a {suffix or 'nameless'} file",
+                    where=str(path),
+                    do=f"export as Pascal VOC or COCO; images without objects go into {NO_OBJECTS}",
+                )
+            )
 
     def _item(self, name: str) -> Item | None:
         """Find the image that a file name or path speaks of."""
@@ -114,11 +132,24 @@ class _Reader:
         said = (root.findtext("filename") or "").strip()
         inside = self._item(said) if said else None
         if item is None:
-            raise DataError(explain(expected="a file named like one of the images of list.csv", got=f"{path.name!r}", where=str(path),
-                                    do="rename it" + (f" to {inside.stem}.xml" if inside else ", or remove it: nobody asked for this image")))
+            raise DataError(
+                explain(
+                    expected="a file named like one of the images of list.csv",
+                    got=f"{path.name!r}",
+                    where=str(path),
+                    do="rename it"
+                    + (f" to {inside.stem}.xml" if inside else ", or remove it: nobody asked for this image"),
+                )
+            )
         if inside is not None and inside is not item:
-            raise DataError(explain(expected=f"the annotation of {item.file_name}", got=f"one whose <filename> is {said!r}", where=str(path),
-                                    do=f"if it belongs to {inside.file_name}, rename it to {inside.stem}.xml; else correct <filename>"))
+            raise DataError(
+                explain(
+                    expected=f"the annotation of {item.file_name}",
+                    got=f"one whose <filename> is {said!r}",
+                    where=str(path),
+                    do=f"if it belongs to {inside.file_name}, rename it to {inside.stem}.xml; else correct <filename>",
+                )
+            )
         _check_size(item, _number(root.findtext("size/height")), _number(root.findtext("size/width")), str(path))
         annotation, notes = parse_voc(path, self.classes, item.size_hw, one_based=self.one_based)
         if len(annotation.labels) or self.empty_is_answer:
@@ -128,21 +159,37 @@ class _Reader:
         try:
             content = json.loads(path.read_bytes())
         except (ValueError, RecursionError) as error:
-            raise DataError(explain(expected="a COCO file", got=f"no JSON ({error})", where=str(path), do="export it again, as COCO")) from error
+            raise DataError(
+                explain(
+                    expected="a COCO file", got=f"no JSON ({error})", where=str(path), do="export it again, as COCO"
+                )
+            ) from error
         try:
             index = parse_coco(content, path)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, DataError):
                 raise
-            raise DataError(explain(expected="a COCO file", got=f"a malformed one ({error!r})", where=str(path),
-                                    do="export it again, as COCO")) from error
+            raise DataError(
+                explain(
+                    expected="a COCO file",
+                    got=f"a malformed one ({error!r})",
+                    where=str(path),
+                    do="export it again, as COCO",
+                )
+            ) from error
         rows = [(row, self._item(str(name))) for row, name in enumerate(index.file_names)]
         if all(item is None for _, item in rows):
             first = str(index.file_names[0]) if len(rows) else "no image at all"
-            raise DataError(explain(expected="images of list.csv", got=f"none of them, but {first!r}", where=str(path),
-                                    do="keep the images' file names when you import them into the tool"))
+            raise DataError(
+                explain(
+                    expected="images of list.csv",
+                    got=f"none of them, but {first!r}",
+                    where=str(path),
+                    do="keep the images' file names when you import them into the tool",
+                )
+            )
         strangers = sum(item is None for _, item in rows)
-        if strangers:      # the export of a whole project also holds the cycles before
+        if strangers:  # the export of a whole project also holds the cycles before
             self.answers.notes.append(f"{path}: {strangers} images that were not asked for here are left out")
         for row, item in rows:
             if item is None:
@@ -162,8 +209,14 @@ class _Reader:
         names = [index.classes[label] for label in annotation.labels]
         for name in names:
             if name not in self.classes:
-                raise DataError(explain(expected=f"one of {len(self.classes)} known classes", got=repr(name), where=where,
-                                        do=f"{did_you_mean(name, self.classes)} Spell the categories as in classes.txt"))
+                raise DataError(
+                    explain(
+                        expected=f"one of {len(self.classes)} known classes",
+                        got=repr(name),
+                        where=where,
+                        do=f"{did_you_mean(name, self.classes)} Spell the categories as in classes.txt",
+                    )
+                )
         labels = np.array([self.classes.index(name) for name in names], np.int64)
         return Annotation.make(annotation.boxes_xyxy, labels, annotation.difficult, annotation.crowd), notes
 
@@ -171,15 +224,25 @@ class _Reader:
         try:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
         except UnicodeDecodeError as error:
-            raise DataError(explain(expected="UTF-8 text, one image name a line", got=str(error), where=str(path), do="save it as UTF-8")) from error
+            raise DataError(
+                explain(
+                    expected="UTF-8 text, one image name a line", got=str(error), where=str(path), do="save it as UTF-8"
+                )
+            ) from error
         for number, line in enumerate(lines, 1):
             name = line.strip()
             if not name or name.startswith("#"):
                 continue
             item = self._item(name)
             if item is None:
-                self.answers.problems.append(explain(expected="names of list.csv", got=repr(name), where=f"{path}: line {number}",
-                                                     do=did_you_mean(name, [i.file_name for i in self.items.values()])))
+                self.answers.problems.append(
+                    explain(
+                        expected="names of list.csv",
+                        got=repr(name),
+                        where=f"{path}: line {number}",
+                        do=did_you_mean(name, [i.file_name for i in self.items.values()]),
+                    )
+                )
                 continue
             yield item.sample_id, Annotation.make([], []), ()
 
@@ -197,13 +260,21 @@ class _Reader:
         for sample_id, paths in self.twice.items():
             del self.answers.annotations[sample_id], self.answers.sources[sample_id]
             name = next(item.file_name for item in self.items.values() if item.sample_id == sample_id)
-            self.answers.problems.append(explain(expected="one answer an image", got=f"different ones in {' and '.join(paths)}",
-                                                 where=name, do="remove the one that is wrong"))
+            self.answers.problems.append(
+                explain(
+                    expected="one answer an image",
+                    got=f"different ones in {' and '.join(paths)}",
+                    where=name,
+                    do="remove the one that is wrong",
+                )
+            )
         return self.answers
 
 
 def _same(a: Annotation, b: Annotation) -> bool:
-    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("boxes_xyxy", "labels", "difficult", "crowd"))
+    return all(
+        np.array_equal(getattr(a, name), getattr(b, name)) for name in ("boxes_xyxy", "labels", "difficult", "crowd")
+    )
 
 
 def _number(text: str | None) -> int:
@@ -218,7 +289,11 @@ def _check_size(item: Item, height: int, width: int, where: str) -> None:
     if height <= 0 or width <= 0 or (height, width) == item.size_hw:
         return
     turned = " (turned by a quarter)" if (width, height) == item.size_hw else ""
-    raise DataError(explain(expected=f"labels of {item.file_name}, height x width {item.size_hw[0]} x {item.size_hw[1]}",
-                            got=f"{height} x {width}{turned}", where=where,
-                            do="label the image of the images/ folder as it is, neither resized nor rotated"))
-
+    raise DataError(
+        explain(
+            expected=f"labels of {item.file_name}, height x width {item.size_hw[0]} x {item.size_hw[1]}",
+            got=f"{height} x {width}{turned}",
+            where=where,
+            do="label the image of the images/ folder as it is, neither resized nor rotated",
+        )
+    )

@@ -41,11 +41,26 @@ class FolderOracle(Oracle):
     needs_truth = False
     wants_predictions = True
 
-    def __init__(self, folder: str | None = None, min_confidence: float = 0.3, one_based: bool = True, empty_is_answer: bool = True,
-                 seconds_per_image: float = 2.0, seconds_per_box: float = 7.0, seconds_per_pixel: float = 2.0) -> None:
+    def __init__(
+        self,
+        folder: str | None = None,
+        min_confidence: float = 0.3,
+        one_based: bool = True,
+        empty_is_answer: bool = True,
+        seconds_per_image: float = 2.0,
+        seconds_per_box: float = 7.0,
+        seconds_per_pixel: float = 2.0,
+    ) -> None:
         super().__init__(seconds_per_image, seconds_per_box, seconds_per_pixel)
         if not 0.0 <= min_confidence <= 1.0:
-            raise ConfigError(explain(expected="a number between 0 and 1", got=repr(min_confidence), where="oracle.min_confidence", do="try 0.3"))
+            raise ConfigError(
+                explain(
+                    expected="a number between 0 and 1",
+                    got=repr(min_confidence),
+                    where="oracle.min_confidence",
+                    do="try 0.3",
+                )
+            )
         self.folder = Path(folder) if folder else None
         self.min_confidence = min_confidence
         self.one_based = one_based
@@ -59,8 +74,14 @@ class FolderOracle(Oracle):
             ConfigError: for pixels, which no folder of boxes can hold.
         """
         if dataset.task != "detection" or any(q.region is not None for q in purchase.queries):
-            raise ConfigError(explain(expected="whole images of a detection dataset", got=f"{dataset.task}, budget.unit={purchase.allowance.unit}",
-                                      where="oracle=folder", do="use oracle=simulated, or budget.unit=image with a detector"))
+            raise ConfigError(
+                explain(
+                    expected="whole images of a detection dataset",
+                    got=f"{dataset.task}, budget.unit={purchase.allowance.unit}",
+                    where="oracle=folder",
+                    do="use oracle=simulated, or budget.unit=image with a detector",
+                )
+            )
         folder = self.exchange_folder(purchase)
         items = make_items(dataset, purchase.queries)
         accepted = _read_accepted(purchase)
@@ -76,11 +97,21 @@ class FolderOracle(Oracle):
 
     def exchange_folder(self, purchase: Purchase) -> Path:
         """Return the folder of one purchase; with a folder shared by several runs each has its own in it."""
-        root = purchase.run_dir / "to_label" if self.folder is None else self.folder / "-".join(purchase.run_dir.absolute().parts[-4:])
+        root = (
+            purchase.run_dir / "to_label"
+            if self.folder is None
+            else self.folder / "-".join(purchase.run_dir.absolute().parts[-4:])
+        )
         return root / ("initial" if purchase.cycle == INITIAL else f"cycle_{purchase.cycle:02d}")
 
-    def _collect(self, folder: Path, items: Sequence[Item], classes: Sequence[str], purchase: Purchase,
-                 accepted: dict[str, Annotation]) -> list[str]:
+    def _collect(
+        self,
+        folder: Path,
+        items: Sequence[Item],
+        classes: Sequence[str],
+        purchase: Purchase,
+        accepted: dict[str, Annotation],
+    ) -> list[str]:
         """Take over what is correct, extending ``accepted``; return what is wrong."""
         if not (folder / "labels").is_dir():
             return []
@@ -118,8 +149,14 @@ def _read_accepted(purchase: Purchase) -> dict[str, Annotation]:
         rows = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
         stored = {row["id"]: Annotation.from_json(row["annotation"]) for row in rows}
     except (ValueError, KeyError, TypeError) as error:
-        raise ResumeError(explain(expected="one annotated image a line", got=str(error), where=str(path),
-                                  do="restore the file, or remove it: labels that still lie in to_label/ are read again")) from error
+        raise ResumeError(
+            explain(
+                expected="one annotated image a line",
+                got=str(error),
+                where=str(path),
+                do="restore the file, or remove it: labels that still lie in to_label/ are read again",
+            )
+        ) from error
     return {q.sample_id: stored[q.sample_id] for q in purchase.queries if q.sample_id in stored}
 
 
@@ -137,11 +174,15 @@ def _wanted(purchase: Purchase, accepted: Mapping[str, Annotation]) -> tuple[Que
     return purchase.queries
 
 
-def _message(folder: Path, items: Sequence[Item], accepted: Mapping[str, Annotation], problems: Sequence[str], stop: int | None) -> str:
+def _message(
+    folder: Path, items: Sequence[Item], accepted: Mapping[str, Annotation], problems: Sequence[str], stop: int | None
+) -> str:
     """Say how many files are awaited where, and what was wrong with those that came."""
     missing = sum(item.sample_id not in accepted for item in items)
-    lines = [f"{missing} of {len(items)} images wait for labels: images, lists and instructions are in {folder}",
-             f"put Pascal VOC files (one an image) or a COCO file into {folder / 'labels'}, then run the same command again"]
+    lines = [
+        f"{missing} of {len(items)} images wait for labels: images, lists and instructions are in {folder}",
+        f"put Pascal VOC files (one an image) or a COCO file into {folder / 'labels'}, then run the same command again",
+    ]
     if stop is not None:
         lines.append(f"label in the order of list.txt; {stop} boxes are enough")
     if accepted:

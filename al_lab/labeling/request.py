@@ -53,7 +53,7 @@ class Item:
 def make_items(dataset: Any, queries: Sequence[Query]) -> list[Item]:
     """Give each queried image a name that is unique within the folder and close to its id."""
     plain = {q.sample_id: q.sample_id.replace("/", "__").replace("\\", "__") for q in queries}
-    times = Counter(name.lower() for name in plain.values())      # lower: some disks don't tell A.jpg from a.jpg
+    times = Counter(name.lower() for name in plain.values())  # lower: some disks don't tell A.jpg from a.jpg
     items = []
     for query in queries:
         name = plain[query.sample_id]
@@ -61,12 +61,22 @@ def make_items(dataset: Any, queries: Sequence[Query]) -> list[Item]:
         size_hw = dataset.size_hw(query.sample_id)
         with Image.open(path) as image:
             is_turned = _orientation(image) != 1
-        items.append(Item(query, name if times[name.lower()] == 1 else file_stem(query.sample_id), path, size_hw, is_turned))
+        items.append(
+            Item(query, name if times[name.lower()] == 1 else file_stem(query.sample_id), path, size_hw, is_turned)
+        )
     return items
 
 
-def write_request(folder: Path, dataset: Any, items: Sequence[Item], accepted: Mapping[str, Any],
-                  predictions: Mapping[str, Detections] | None, one_based: bool, min_confidence: float, stop_at_boxes: int | None) -> None:
+def write_request(
+    folder: Path,
+    dataset: Any,
+    items: Sequence[Item],
+    accepted: Mapping[str, Any],
+    predictions: Mapping[str, Detections] | None,
+    one_based: bool,
+    min_confidence: float,
+    stop_at_boxes: int | None,
+) -> None:
     """Write (or bring up to date) everything people need; what they have put into ``labels/`` is never touched.
 
     Args:
@@ -88,11 +98,19 @@ def write_request(folder: Path, dataset: Any, items: Sequence[Item], accepted: M
     write_text(folder / "classes.txt", "".join(f"{name}\n" for name in dataset.classes))
     if predictions is not None:
         write_prelabels(folder / "prelabels", dataset.classes, items, predictions, one_based, min_confidence)
-    write_text(folder / "README.txt", _instructions(dataset.classes, items, predictions is not None, one_based, stop_at_boxes))
+    write_text(
+        folder / "README.txt", _instructions(dataset.classes, items, predictions is not None, one_based, stop_at_boxes)
+    )
 
 
-def write_prelabels(folder: Path, classes: Sequence[str], items: Sequence[Item], predictions: Mapping[str, Detections],
-                    one_based: bool, min_confidence: float) -> None:
+def write_prelabels(
+    folder: Path,
+    classes: Sequence[str],
+    items: Sequence[Item],
+    predictions: Mapping[str, Detections],
+    one_based: bool,
+    min_confidence: float,
+) -> None:
     """Write detections as one COCO file and as one VOC file an image."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -101,11 +119,21 @@ def write_prelabels(folder: Path, classes: Sequence[str], items: Sequence[Item],
         images.append({"id": number, "file_name": item.file_name, "height": height, "width": width})
         found = predictions.get(item.sample_id)
         found = found.above(min_confidence) if found is not None else Detections.none(1, "sigmoid")
-        for box, label, confidence in zip(found.boxes_xyxy.tolist(), found.labels.tolist(), found.confidence.tolist(), strict=True):
+        for box, label, confidence in zip(
+            found.boxes_xyxy.tolist(), found.labels.tolist(), found.confidence.tolist(), strict=True
+        ):
             x1, y1, x2, y2 = (round(v, 2) for v in box)
-            annotations.append({"id": len(annotations) + 1, "image_id": number, "category_id": label + 1, "iscrowd": 0,
-                                "bbox": [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)], "area": round((x2 - x1) * (y2 - y1), 2),
-                                "score": round(confidence, 4)})
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": number,
+                    "category_id": label + 1,
+                    "iscrowd": 0,
+                    "bbox": [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)],
+                    "area": round((x2 - x1) * (y2 - y1), 2),
+                    "score": round(confidence, 4),
+                }
+            )
         write_text(folder / "voc" / f"{item.stem}.xml", _voc(item, classes, found, one_based))
     categories = [{"id": n, "name": name} for n, name in enumerate(classes, 1)]
     write_json(folder / "coco.json", {"images": images, "annotations": annotations, "categories": categories})
@@ -120,9 +148,13 @@ def _voc(item: Item, classes: Sequence[str], found: Detections, one_based: bool)
     objects = "".join(
         f"  <object>\n    <name>{escape(classes[label])}</name>\n    <difficult>0</difficult>\n    <bndbox><xmin>{x1}</xmin>"
         f"<ymin>{y1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox>\n  </object>\n"
-        for label, (x1, y1, x2, y2) in zip(found.labels.tolist(), boxes.tolist(), strict=True) if x2 > x1 and y2 > y1)
-    return (f"<annotation>\n  <folder>images</folder>\n  <filename>{escape(item.file_name)}</filename>\n"
-            f"  <size><width>{width}</width><height>{height}</height><depth>3</depth></size>\n{objects}</annotation>\n")
+        for label, (x1, y1, x2, y2) in zip(found.labels.tolist(), boxes.tolist(), strict=True)
+        if x2 > x1 and y2 > y1
+    )
+    return (
+        f"<annotation>\n  <folder>images</folder>\n  <filename>{escape(item.file_name)}</filename>\n"
+        f"  <size><width>{width}</width><height>{height}</height><depth>3</depth></size>\n{objects}</annotation>\n"
+    )
 
 
 def _write_image(path: Path, dataset: Any, item: Item) -> None:
@@ -142,11 +174,15 @@ def _table(items: Sequence[Item], accepted: Mapping[str, Any]) -> str:
     writer.writerow(["rank", "file", "sample_id", "width", "height", "utility", "state"])
     for rank, item in enumerate(items, 1):
         state = ACCEPTED if item.sample_id in accepted else OPEN
-        writer.writerow([rank, item.file_name, item.sample_id, item.size_hw[1], item.size_hw[0], item.query.utility, state])
+        writer.writerow(
+            [rank, item.file_name, item.sample_id, item.size_hw[1], item.size_hw[0], item.query.utility, state]
+        )
     return out.getvalue()
 
 
-def _instructions(classes: Sequence[str], items: Sequence[Item], has_prelabels: bool, one_based: bool, stop_at_boxes: int | None) -> str:
+def _instructions(
+    classes: Sequence[str], items: Sequence[Item], has_prelabels: bool, one_based: bool, stop_at_boxes: int | None
+) -> str:
     example = items[0]
     parts = [
         f"Please draw a box around every object of these classes: {', '.join(classes)}.",
@@ -161,9 +197,11 @@ def _instructions(classes: Sequence[str], items: Sequence[Item], has_prelabels: 
         "You may hand in a part: what is correct is taken over, and problems.txt says what is wrong with the rest.",
     ]
     if has_prelabels:
-        parts.insert(2, "prelabels/ holds what the current model finds, as COCO and as VOC: import it and correct it, "
-                        "and mind what it misses.")
+        parts.insert(
+            2,
+            "prelabels/ holds what the current model finds, as COCO and as VOC: import it and correct it, "
+            "and mind what it misses.",
+        )
     if stop_at_boxes is not None:
         parts.insert(2, f"Label in the order of list.txt and stop when about {stop_at_boxes} boxes are drawn.")
     return "\n\n".join(parts) + "\n"
-

@@ -25,12 +25,14 @@ class FitTask:
         scratch_dir: where the unfinished training lives (``last.ckpt``, ``train_log.csv``).
         seed: decides initial weights, batch order and augmentation; 0 is a seed.
         unlabeled: ids an objective may train on without labels.
-        pseudo: boxes a model found in some of the unlabeled images (`al_lab.core.record.predictions`), for objectives that train on them.
+        pseudo: boxes a model found in some of the unlabeled images (`al_lab.core.record.predictions`), for objectives
+            that train on them.
         start: ``scratch`` | ``weights`` (of ``init_checkpoint``, fresh optimizer) | ``continue`` (weights, optimizer,
-            schedule and step of ``init_checkpoint``). The first cycle has nothing to go on from: it is ``scratch``, or ``weights`` of
-            ``trainer.init``.
+            schedule and step of ``init_checkpoint``). The first cycle has nothing to go on from: it is ``scratch``, or
+            ``weights`` of ``trainer.init``.
         init_checkpoint: needed by ``weights`` and ``continue``.
-        stop_at: step at which this training stops; the schedule's horizon stays what it was. None: at the horizon. 0: before the first step.
+        stop_at: step at which this training stops; the schedule's horizon stays what it was. None: at the horizon. 0:
+            before the first step.
         cycle: labels bought before this cycle count.
         devices: processes that share the training, one a device.
         progress: a small JSON file rewritten every few seconds: step, total, loss, it_per_s, seconds_left.
@@ -52,22 +54,40 @@ class FitTask:
 
     def __post_init__(self) -> None:
         if self.start not in get_args(Start):
-            raise ConfigError(explain(expected=" | ".join(get_args(Start)), got=repr(self.start), where="FitTask.start",
-                                      do=did_you_mean(str(self.start), get_args(Start))))
+            raise ConfigError(
+                explain(
+                    expected=" | ".join(get_args(Start)),
+                    got=repr(self.start),
+                    where="FitTask.start",
+                    do=did_you_mean(str(self.start), get_args(Start)),
+                )
+            )
         if self.start != "scratch" and self.init_checkpoint is None:
-            raise ConfigError(explain(expected="init_checkpoint", got="none", where=f"FitTask with start={self.start!r}",
-                                      do="name the checkpoint to go on from, or use start='scratch' (as the first cycle does)"))
+            raise ConfigError(
+                explain(
+                    expected="init_checkpoint",
+                    got="none",
+                    where=f"FitTask with start={self.start!r}",
+                    do="name the checkpoint to go on from, or use start='scratch' (as the first cycle does)",
+                )
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        return {k: list(v) if isinstance(v, tuple) else str(v) if isinstance(v, Path) else v
-                for k, v in asdict(self).items()}
+        return {
+            k: list(v) if isinstance(v, tuple) else str(v) if isinstance(v, Path) else v
+            for k, v in asdict(self).items()
+        }
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "FitTask":
         """Rebuild what `to_json` returned."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else Path(v) if k in _PATHS and v is not None else v
-                      for k, v in value.items()})
+        return cls(
+            **{
+                k: tuple(v) if isinstance(v, list) else Path(v) if k in _PATHS and v is not None else v
+                for k, v in value.items()
+            }
+        )
 
 
 def read_pseudo(task: FitTask) -> dict[str, Annotation]:
@@ -75,14 +95,17 @@ def read_pseudo(task: FitTask) -> dict[str, Annotation]:
     if task.pseudo is None:
         return {}
     unlabeled = set(task.unlabeled)
-    return {i: Annotation.make(d.boxes_xyxy, d.labels) for i, d in load_predictions([task.pseudo]).items() if i in unlabeled}
+    return {
+        i: Annotation.make(d.boxes_xyxy, d.labels) for i, d in load_predictions([task.pseudo]).items() if i in unlabeled
+    }
 
 
 class Learner(ABC):
     """Something that is fitted to the labeled images and then says what it sees in others.
 
     Attributes:
-        provides: words of a strategy's ``needs`` that `views` can answer, such as ``detections`` or ``image_embedding``.
+        provides: words of a strategy's ``needs`` that `views` can answer, such as ``detections`` or
+            ``image_embedding``.
     """
 
     provides: tuple[str, ...] = ()
@@ -99,7 +122,9 @@ class Learner(ABC):
         """Take the weights `fit` wrote."""
 
     @abstractmethod
-    def views(self, ids: Sequence[str], needs: Sequence[str], options: Mapping[str, Any] | None = None) -> Iterator[ImageView | DenseView]:
+    def views(
+        self, ids: Sequence[str], needs: Sequence[str], options: Mapping[str, Any] | None = None
+    ) -> Iterator[ImageView | DenseView]:
         """Yield one view an id, in order; ``options`` is what `Strategy.view_options` returned, and left out when that is empty.
 
         The forward is batched inside. Views do not depend on how ids are spread over processes as long as they are cut

@@ -18,12 +18,13 @@ from al_lab.models.segmenters.segmenter import SegmenterNetwork
 def build_learner(config: Mapping[str, Any], dataset: Any) -> Learner:
     """Build the learner of a campaign.
 
-    A model that brings its own ``fit`` and ``views`` is its own learner (it is given ``num_classes``, and ``dataset`` if its
-    constructor has such an argument); a `DetectorNetwork` is wrapped in a `DetectionLearner`, a `SegmenterNetwork` in a
-    `SegmentationLearner`.
+    A model that brings its own ``fit`` and ``views`` is its own learner (it is given ``num_classes``, and ``dataset``
+    if its constructor has such an argument); a `DetectorNetwork` is wrapped in a `DetectionLearner`, a
+    `SegmenterNetwork` in a `SegmentationLearner`.
 
     Args:
-        config: the resolved configuration; ``detector`` or ``segmenter``, ``objective``, ``trainer`` and ``runtime`` are read.
+        config: the resolved configuration; ``detector`` or ``segmenter``, ``objective``, ``trainer`` and ``runtime``
+            are read.
         dataset: as the config's ``dataset`` describes it.
 
     Raises:
@@ -31,7 +32,11 @@ def build_learner(config: Mapping[str, Any], dataset: Any) -> Learner:
     """
     node = config.get("detector") or config.get("segmenter")
     if not node:
-        raise ConfigError(explain(expected="a detector or a segmenter", got="neither", where="config", do="choose one, e.g. detector=tiny"))
+        raise ConfigError(
+            explain(
+                expected="a detector or a segmenter", got="neither", where="config", do="choose one, e.g. detector=tiny"
+            )
+        )
     target = _target(node["_target_"])
     num_classes = len(dataset.classes)
     if hasattr(target, "fit") and hasattr(target, "views"):
@@ -39,20 +44,40 @@ def build_learner(config: Mapping[str, Any], dataset: Any) -> Learner:
         return build(node, num_classes=num_classes, **extra)
     for group in ("objective", "trainer"):
         if not config.get(group):
-            raise ConfigError(explain(expected=f"{'an' if group == 'objective' else 'a'} {group}", got="none", where="config",
-                                      do=f"choose one, e.g. {group}={'supervised' if group == 'objective' else 'tiny'}"))
+            raise ConfigError(
+                explain(
+                    expected=f"{'an' if group == 'objective' else 'a'} {group}",
+                    got="none",
+                    where="config",
+                    do=f"choose one, e.g. {group}={'supervised' if group == 'objective' else 'tiny'}",
+                )
+            )
     kind, learner = ("detector", DetectionLearner) if config.get("detector") else ("segmenter", SegmentationLearner)
     network = DetectorNetwork if kind == "detector" else SegmenterNetwork
     if inspect.isclass(target) and not issubclass(target, network):
-        raise ConfigError(explain(expected=f"a {network.__name__}, or a class with fit and views", got=node["_target_"], where=f"config.{kind}",
-                                  do=f"see {network.__module__.replace('.', '/')}.py and al_lab/learners/base.py"))
+        raise ConfigError(
+            explain(
+                expected=f"a {network.__name__}, or a class with fit and views",
+                got=node["_target_"],
+                where=f"config.{kind}",
+                do=f"see {network.__module__.replace('.', '/')}.py and al_lab/learners/base.py",
+            )
+        )
     runtime = config.get("runtime") or {}
-    options = {key: runtime[key] for key in ("predict_batch", "num_workers", "checkpoint_minutes", "checkpoint_steps")
-               if runtime.get(key) is not None}
+    options = {
+        key: runtime[key]
+        for key in ("predict_batch", "num_workers", "checkpoint_minutes", "checkpoint_steps")
+        if runtime.get(key) is not None
+    }
     return learner(
-        dataset, functools.partial(build, node, num_classes=num_classes), functools.partial(build, config["objective"]),
-        build(config["trainer"]), provides=getattr(target, "provides", None),
-        identity={key: config.get(key) for key in (kind, "objective", "trainer")} | {"dataset": dataset.name}, **options)
+        dataset,
+        functools.partial(build, node, num_classes=num_classes),
+        functools.partial(build, config["objective"]),
+        build(config["trainer"]),
+        provides=getattr(target, "provides", None),
+        identity={key: config.get(key) for key in (kind, "objective", "trainer")} | {"dataset": dataset.name},
+        **options,
+    )
 
 
 def _target(path: str) -> Any:

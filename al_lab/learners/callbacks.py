@@ -52,7 +52,11 @@ class CsvLog(pl.Callback):
             return
         lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() and pl_module.first_step else []
         # A row without its line end was cut short by a kill.
-        kept = [n for n, line in enumerate(lines) if line.endswith("\n") and (n == 0 or int(line.split(",")[0]) < pl_module.first_step)]
+        kept = [
+            n
+            for n, line in enumerate(lines)
+            if line.endswith("\n") and (n == 0 or int(line.split(",")[0]) < pl_module.first_step)
+        ]
         write_text(self.path, "".join(lines[n] for n in kept))
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: FitModule, *_: Any) -> None:  # type: ignore[override]
@@ -61,8 +65,11 @@ class CsvLog(pl.Callback):
         if not trainer.is_global_zero or not (step % self.every == 0 or step == self.stop - 1):
             return
         pl_module.check_loss()
-        row = {"step": step, "lr": f"{pl_module.schedule.lr_at(step):.6g}",
-               **{name: f"{value:.6g}" for name, value in pl_module.parts.items()}}
+        row = {
+            "step": step,
+            "lr": f"{pl_module.schedule.lr_at(step):.6g}",
+            **{name: f"{value:.6g}" for name, value in pl_module.parts.items()},
+        }
         with self.path.open("a+", newline="") as stream:
             stream.seek(0)
             names = next(csv.reader(stream), None)
@@ -96,5 +103,13 @@ class Progress(pl.Callback):
             return
         self._written_at = now
         pace = (step - self._first[1]) / (now - self._first[0]) if now > self._first[0] else 0.0
-        write_json(self.path, {"step": step, "total": self.stop, "loss": pl_module.mean_loss, "it_per_s": round(pace, 3),
-                               "seconds_left": round((self.stop - step) / pace, 1) if pace else None})
+        write_json(
+            self.path,
+            {
+                "step": step,
+                "total": self.stop,
+                "loss": pl_module.mean_loss,
+                "it_per_s": round(pace, 3),
+                "seconds_left": round((self.stop - step) / pace, 1) if pace else None,
+            },
+        )

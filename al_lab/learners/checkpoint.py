@@ -22,8 +22,8 @@ _BROKEN = (RuntimeError, EOFError, OSError, BadZipFile, pickle.UnpicklingError, 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write ``state`` atomically; it holds tensors and plain values only (that of a training: `KEYS`).
 
-    Equal states give equal files. So it is written to a stream (torch puts a path's name into the archive) and from fresh
-    containers (pickle writes an object that occurs twice differently from two equal ones).
+    Equal states give equal files. So it is written to a stream (torch puts a path's name into the archive) and from
+    fresh containers (pickle writes an object that occurs twice differently from two equal ones).
     """
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         torch.save(_fresh(state), stream)
@@ -48,19 +48,36 @@ def load_checkpoint(path: Path, keys: Sequence[str] = KEYS) -> dict[str, Any]:
         WeightsError: if the file is missing, cut short, damaged, or not a checkpoint of ours.
     """
     if not path.is_file():
-        raise WeightsError(explain(expected="a checkpoint", got="no such file", where=str(path),
-                                   do="check the path, or run the stage that writes it again"))
+        raise WeightsError(
+            explain(
+                expected="a checkpoint",
+                got="no such file",
+                where=str(path),
+                do="check the path, or run the stage that writes it again",
+            )
+        )
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except _BROKEN as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)[:120]
-        raise WeightsError(explain(expected="a whole checkpoint of plain tensors", where=str(path),
-                                   got=f"{path.stat().st_size} bytes that don't load ({reason})",
-                                   do="delete it and run the stage that writes it again")) from error
+        raise WeightsError(
+            explain(
+                expected="a whole checkpoint of plain tensors",
+                where=str(path),
+                got=f"{path.stat().st_size} bytes that don't load ({reason})",
+                do="delete it and run the stage that writes it again",
+            )
+        ) from error
     missing = [key for key in keys if not isinstance(state, dict) or key not in state]
     if missing:
-        raise WeightsError(explain(expected=f"the keys {', '.join(keys)}", got=f"none of {', '.join(missing)}",
-                                   where=str(path), do="name a checkpoint that al_lab's training wrote"))
+        raise WeightsError(
+            explain(
+                expected=f"the keys {', '.join(keys)}",
+                got=f"none of {', '.join(missing)}",
+                where=str(path),
+                do="name a checkpoint that al_lab's training wrote",
+            )
+        )
     return state
 
 
@@ -91,15 +108,33 @@ def load_weights(module: torch.nn.Module, state_dict: dict[str, torch.Tensor], s
     own = module.state_dict()
     count = state_dict.get("class_count")
     if count is not None and "class_count" in own and int(count) != int(own["class_count"]):
-        raise WeightsError(explain(expected=f"a checkpoint for {int(own['class_count'])} classes", got=f"one for {int(count)}", where=str(source),
-                                   do="train again for this dataset, or name the dataset the checkpoint was made with"))
+        raise WeightsError(
+            explain(
+                expected=f"a checkpoint for {int(own['class_count'])} classes",
+                got=f"one for {int(count)}",
+                where=str(source),
+                do="train again for this dataset, or name the dataset the checkpoint was made with",
+            )
+        )
     missing = sorted(set(own) - set(state_dict))
     strange = sorted(set(state_dict) - set(own))
-    shapes = [f"{k} {tuple(state_dict[k].shape)} for {tuple(v.shape)}" for k, v in own.items()
-              if k in state_dict and state_dict[k].shape != v.shape]
+    shapes = [
+        f"{k} {tuple(state_dict[k].shape)} for {tuple(v.shape)}"
+        for k, v in own.items()
+        if k in state_dict and state_dict[k].shape != v.shape
+    ]
     if missing or strange or shapes:
-        parts = [f"{len(keys)} {word} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})"
-                 for word, keys in (("missing", missing), ("unknown", strange), ("of another shape", shapes)) if keys]
-        raise WeightsError(explain(expected=f"the weights of {type(module).__name__}", got=", ".join(parts), where=str(source),
-                                   do="use the network and the classes the checkpoint was trained with"))
+        parts = [
+            f"{len(keys)} {word} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})"
+            for word, keys in (("missing", missing), ("unknown", strange), ("of another shape", shapes))
+            if keys
+        ]
+        raise WeightsError(
+            explain(
+                expected=f"the weights of {type(module).__name__}",
+                got=", ".join(parts),
+                where=str(source),
+                do="use the network and the classes the checkpoint was trained with",
+            )
+        )
     module.load_state_dict(state_dict)

@@ -24,16 +24,23 @@ from al_lab.models.detectors.postprocess import at_least, decode_batch
 class DetectionLearner(NetworkLearner[Mapping[str, Annotation]]):
     """A detector; see `NetworkLearner`.
 
-    Detections come with their whole class distribution; ``flip_probs`` costs one more forward, of the mirror images, in the same
-    pass. Options of `views`: ``flip``, the arguments of `FlipRule`; ``min_confidence``, below which detections are left out.
+    Detections come with their whole class distribution; ``flip_probs`` costs one more forward, of the mirror images, in
+    the same pass. Options of `views`: ``flip``, the arguments of `FlipRule`; ``min_confidence``, below which detections
+    are left out.
     """
 
     provides = DetectorNetwork.provides
 
     def _labels(self, task: FitTask) -> Mapping[str, Annotation]:
         if not task.labeled:
-            raise DataError(explain(expected="at least one labeled image", got="none", where=f"training on {self.dataset.name!r}",
-                                    do="set budget.initial above 0, or label some images first"))
+            raise DataError(
+                explain(
+                    expected="at least one labeled image",
+                    got="none",
+                    where=f"training on {self.dataset.name!r}",
+                    do="set budget.initial above 0, or label some images first",
+                )
+            )
         return read_labels(task.labels_dir, task.labeled)
 
     def _labels_hash(self, labels: Mapping[str, Annotation]) -> str:
@@ -43,17 +50,36 @@ class DetectionLearner(NetworkLearner[Mapping[str, Annotation]]):
                 digest.update(array.tobytes())
         return digest.hexdigest()
 
-    def _batches(self, task: FitTask, labels: Mapping[str, Annotation], module: FitModule, first: int, stop: int, ranks: Ranks) -> Any:
+    def _batches(
+        self, task: FitTask, labels: Mapping[str, Annotation], module: FitModule, first: int, stop: int, ranks: Ranks
+    ) -> Any:
         return train_batches(
-            self.dataset, labels, network=module.network, labeled=task.labeled, unlabeled=task.unlabeled, settings=self.settings,
-            objective=module.objective, seed=task.seed, first_step=first, stop_step=stop, rank=ranks.rank, world=ranks.world,
-            num_workers=self.num_workers, pseudo=read_pseudo(task))
+            self.dataset,
+            labels,
+            network=module.network,
+            labeled=task.labeled,
+            unlabeled=task.unlabeled,
+            settings=self.settings,
+            objective=module.objective,
+            seed=task.seed,
+            first_step=first,
+            stop_step=stop,
+            rank=ranks.rank,
+            world=ranks.world,
+            num_workers=self.num_workers,
+            pseudo=read_pseudo(task),
+        )
 
-    def _views(self, network: DetectorNetwork, ids: Sequence[str], needs: frozenset[str], options: Mapping[str, Any]) -> Iterator[ImageView]:
-        return self._all_views(network, ids, _Rules.of(network, needs, options))  # a wrong option is refused now, not at the first image
+    def _views(
+        self, network: DetectorNetwork, ids: Sequence[str], needs: frozenset[str], options: Mapping[str, Any]
+    ) -> Iterator[ImageView]:
+        # a wrong option is refused now, not at the first image
+        return self._all_views(network, ids, _Rules.of(network, needs, options))
 
     def _all_views(self, network: DetectorNetwork, ids: Sequence[str], rules: "_Rules") -> Iterator[ImageView]:
-        batches = predict_batches(self.dataset, ids, network=network, batch_size=self.predict_batch, num_workers=self.num_workers)
+        batches = predict_batches(
+            self.dataset, ids, network=network, batch_size=self.predict_batch, num_workers=self.num_workers
+        )
         with worker_errors():
             for batch in batches:
                 yield from self._look(network, batch, rules)
@@ -91,8 +117,14 @@ class _Rules:
     def of(cls, network: DetectorNetwork, needs: frozenset[str], options: Mapping[str, Any]) -> "_Rules":
         strange = set(options) - {"flip", "min_confidence"}
         if strange:
-            raise ConfigError(explain(expected="options among flip, min_confidence", got=repr(min(strange)), where="learner.views",
-                                      do="correct the strategy's view_options()"))
+            raise ConfigError(
+                explain(
+                    expected="options among flip, min_confidence",
+                    got=repr(min(strange)),
+                    where="learner.views",
+                    do="correct the strategy's view_options()",
+                )
+            )
         floor = options.get("min_confidence")
         settings = network.postprocess if floor is None else at_least(network.postprocess, floor)
         return cls(needs, settings, FlipRule(**options.get("flip", {})) if "flip_probs" in needs else None)

@@ -21,8 +21,8 @@ class FitModule(pl.LightningModule):
     (dropout) are derived from it, so going on from step k needs the weights, the optimizer and the number k.
 
     Args:
-        network: what is trained. If it has ``lr_multipliers()``, that names groups of parameters and the factor on the learning rate
-            of each; every other parameter has factor 1.
+        network: what is trained. If it has ``lr_multipliers()``, that names groups of parameters and the factor on the
+            learning rate of each; every other parameter has factor 1.
         objective: ``objective(network, batch, step, total_steps)`` returns a dict of scalars with ``loss``.
         settings: the recipe.
         schedule: the learning rate of every step.
@@ -30,8 +30,16 @@ class FitModule(pl.LightningModule):
         resumed: a checkpoint of `fit_state` whose optimizer, step and running loss this fit goes on with.
     """
 
-    def __init__(self, network: nn.Module, objective: nn.Module, settings: TrainSettings, schedule: Schedule, *, seed: int,
-                 resumed: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        objective: nn.Module,
+        settings: TrainSettings,
+        schedule: Schedule,
+        *,
+        seed: int,
+        resumed: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         self.network, self.objective = network, objective
         self.settings, self.schedule = settings, schedule
@@ -49,7 +57,9 @@ class FitModule(pl.LightningModule):
         groups = [{"params": params} for params, _ in self.lr_groups]
         lr = self.schedule.lr_at(self.first_step)
         if s.optimizer == "sgd":
-            optimizer: torch.optim.Optimizer = torch.optim.SGD(groups, lr=lr, momentum=s.momentum, weight_decay=s.weight_decay)
+            optimizer: torch.optim.Optimizer = torch.optim.SGD(
+                groups, lr=lr, momentum=s.momentum, weight_decay=s.weight_decay
+            )
         else:
             optimizer = torch.optim.AdamW(groups, lr=lr, weight_decay=s.weight_decay)
         if self._resumed is not None:
@@ -91,7 +101,9 @@ class FitModule(pl.LightningModule):
         self._unchecked = None
         self.parts = {name: float(value) for name, value in parts.items()}
         if not torch.isfinite(parts["loss"]):
-            raise DivergedError(_diverged(step, self.schedule.total_steps, self.parts["loss"], _ids_of_all_devices(ids)))
+            raise DivergedError(
+                _diverged(step, self.schedule.total_steps, self.parts["loss"], _ids_of_all_devices(ids))
+            )
         weight = max(_SMOOTHING, 1 / (step + 1))
         self.mean_loss += weight * (self.parts["loss"] - self.mean_loss)
 
@@ -104,10 +116,13 @@ class FitModule(pl.LightningModule):
         self.check_loss()
         optimizer = self.optimizers(use_pl_optimizer=False)
         return {
-            "state_dict": self.network.state_dict(), "objective": self.objective.state_dict(),
+            "state_dict": self.network.state_dict(),
+            "objective": self.objective.state_dict(),
             "optimizer": optimizer.state_dict(),  # type: ignore[union-attr]
-            "schedule": asdict(self.schedule), "step": self.next_step,
-            "precision": self.trainer.precision_plugin.state_dict(), "meta": {**meta, "loss": self.mean_loss},
+            "schedule": asdict(self.schedule),
+            "step": self.next_step,
+            "precision": self.trainer.precision_plugin.state_dict(),
+            "meta": {**meta, "loss": self.mean_loss},
         }
 
 
@@ -124,8 +139,8 @@ def _lr_groups(network: nn.Module, objective: nn.Module) -> list[tuple[list[nn.P
 def _agreed(parts: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return detached values; ``loss`` is the mean over devices, whose losses are shares of one global sum.
 
-    Every device then sees the same number and stops at the same step. The other parts stay this device's own: objectives may
-    report different ones for different images.
+    Every device then sees the same number and stops at the same step. The other parts stay this device's own:
+    objectives may report different ones for different images.
     """
     values = {name: value.detach().float() for name, value in parts.items()}
     if distributed.is_available() and distributed.is_initialized():
@@ -145,6 +160,10 @@ def _ids_of_all_devices(ids: list[str]) -> list[str]:
 
 def _diverged(step: int, total: int, loss: float, ids: list[str]) -> str:
     shown = ", ".join(ids[:64]) + (", …" if len(ids) > 64 else "")
-    return explain(expected="a finite loss", got=f"{loss} on the images {shown}", where=f"training step {step} of {total}",
-                   do="look at these images and their boxes; if they are sound lower trainer.lr, raise trainer.warmup_iters, "
-                      "set trainer.grad_clip or use trainer.precision=32")
+    return explain(
+        expected="a finite loss",
+        got=f"{loss} on the images {shown}",
+        where=f"training step {step} of {total}",
+        do="look at these images and their boxes; if they are sound lower trainer.lr, raise trainer.warmup_iters, "
+        "set trainer.grad_clip or use trainer.precision=32",
+    )

@@ -34,21 +34,33 @@ class NetworkLearner(Learner, Generic[LabelsT]):
     Args:
         dataset: images, never labels: those come from the run folder.
         make_network: builds a fresh network; called after torch is seeded.
-        make_objective: builds what is minimized, afresh for each training: an objective may keep a state of its own. Its method
-            ``attach``, if it has one, is called with the fresh network before any weights are read.
+        make_objective: builds what is minimized, afresh for each training: an objective may keep a state of its own.
+            Its method ``attach``, if it has one, is called with the fresh network before any weights are read.
         settings: the recipe.
-        provides: what `views` can answer, until `load` asks the network itself; None: all a network of this kind may provide.
-        identity: whatever else decides the result (detector, objective, … as plain JSON); a training that was cut off is only
-            gone on with under the same one.
+        provides: what `views` can answer, until `load` asks the network itself; None: all a network of this kind may
+            provide.
+        identity: whatever else decides the result (detector, objective, … as plain JSON); a training that was cut off
+            is only gone on with under the same one.
         predict_batch: images a forward in `views`.
         num_workers: loader processes.
         checkpoint_minutes: how much training a kill may cost.
         checkpoint_steps: save every so many steps too.
     """
 
-    def __init__(self, dataset: Any, make_network: Callable[[], nn.Module], make_objective: Callable[[], nn.Module], settings: TrainSettings, *,
-                 provides: tuple[str, ...] | None = None, identity: Mapping[str, Any] | None = None, predict_batch: int = 16,
-                 num_workers: int = 0, checkpoint_minutes: float = 10, checkpoint_steps: int | None = None) -> None:
+    def __init__(
+        self,
+        dataset: Any,
+        make_network: Callable[[], nn.Module],
+        make_objective: Callable[[], nn.Module],
+        settings: TrainSettings,
+        *,
+        provides: tuple[str, ...] | None = None,
+        identity: Mapping[str, Any] | None = None,
+        predict_batch: int = 16,
+        num_workers: int = 0,
+        checkpoint_minutes: float = 10,
+        checkpoint_steps: int | None = None,
+    ) -> None:
         limit_threads()
         keep_freed_memory()
         self.provides = type(self).provides if provides is None else tuple(provides)
@@ -78,7 +90,9 @@ class NetworkLearner(Learner, Generic[LabelsT]):
         return {}
 
     @abstractmethod
-    def _views(self, network: Any, ids: Sequence[str], needs: frozenset[str], options: Mapping[str, Any]) -> Iterator[ImageView | DenseView]:
+    def _views(
+        self, network: Any, ids: Sequence[str], needs: frozenset[str], options: Mapping[str, Any]
+    ) -> Iterator[ImageView | DenseView]:
         """Look at images with a trained network; ``needs`` are all provided."""
 
     # --- fit ---
@@ -97,12 +111,22 @@ class NetworkLearner(Learner, Generic[LabelsT]):
         fingerprint = self._fingerprint(task, labels)
         finished = self._finished(task, fingerprint)
         if finished is None:
-            meta = {"fingerprint": fingerprint, "seed": task.seed, "num_labeled": len(task.labeled), "classes": list(self.dataset.classes),
-                    "al_lab": __version__, "counts": self._counts(labels)}
+            meta = {
+                "fingerprint": fingerprint,
+                "seed": task.seed,
+                "num_labeled": len(task.labeled),
+                "classes": list(self.dataset.classes),
+                "al_lab": __version__,
+                "counts": self._counts(labels),
+            }
             finished = self._train(task, labels, meta, ranks)
         self._network = None  # the next `views` wants `load` first: what was trained is what was written
-        return {"train_loss": finished["meta"]["loss"], "steps": finished["step"], "num_labeled": len(task.labeled),
-                **finished["meta"].get("counts", {})}
+        return {
+            "train_loss": finished["meta"]["loss"],
+            "steps": finished["step"],
+            "num_labeled": len(task.labeled),
+            **finished["meta"].get("counts", {}),
+        }
 
     def _train(self, task: FitTask, labels: LabelsT, meta: dict[str, Any], ranks: Ranks) -> dict[str, Any]:
         last_path = task.scratch_dir / "last.ckpt"
@@ -114,17 +138,25 @@ class NetworkLearner(Learner, Generic[LabelsT]):
         first, stop = resumed["step"] if resumed else 0, schedule.total_steps if task.stop_at is None else task.stop_at
         if last is not None and first == stop:
             return self._commit(task, last, ranks)
-        # Stopping at 0 is how a method queries before its first step: the checkpoint holds the weights a training would begin with.
+        # Stopping at 0 is how a method queries before its first step: the checkpoint holds the weights a training would
+        # begin with.
         is_empty = task.stop_at == first == 0
         if not (is_empty or first < stop <= schedule.total_steps):
-            raise ConfigError(explain(expected=f"a step to stop at after {first} and up to the horizon, {schedule.total_steps}", got=str(stop),
-                                      where=f"training with start={task.start}",
-                                      do="correct trainer.stop_at, or lengthen trainer.max_iters or max_epochs"))
+            raise ConfigError(
+                explain(
+                    expected=f"a step to stop at after {first} and up to the horizon, {schedule.total_steps}",
+                    got=str(stop),
+                    where=f"training with start={task.start}",
+                    do="correct trainer.stop_at, or lengthen trainer.max_iters or max_epochs",
+                )
+            )
         module = self._module(task, schedule, resumed, last_path if last else task.init_checkpoint)
         # Nothing is drawn for no step; an empty loader would make Lightning warn.
         batches = range(1) if is_empty else self._batches(task, labels, module, first, stop, ranks)
-        callbacks = [CsvLog(task.scratch_dir / "train_log.csv", stop),
-                     KeepLast(last_path, meta, self.checkpoint_minutes, self.checkpoint_steps)]
+        callbacks = [
+            CsvLog(task.scratch_dir / "train_log.csv", stop),
+            KeepLast(last_path, meta, self.checkpoint_minutes, self.checkpoint_steps),
+        ]
         if task.progress is not None:
             callbacks.append(Progress(task.progress, stop))
         log.info("training on %d images, steps %d to %d of %d", len(task.labeled), first, stop, schedule.total_steps)
@@ -138,7 +170,9 @@ class NetworkLearner(Learner, Generic[LabelsT]):
             (task.scratch_dir / "last.ckpt").unlink(missing_ok=True)
         return state
 
-    def _module(self, task: FitTask, schedule: Schedule, resumed: dict[str, Any] | None, source: Path | None) -> FitModule:
+    def _module(
+        self, task: FitTask, schedule: Schedule, resumed: dict[str, Any] | None, source: Path | None
+    ) -> FitModule:
         """Build network and objective with the weights this training begins with."""
         torch.manual_seed(Rng(task.seed, "init").seed())
         network, objective = self._make_network(), self._make_objective()
@@ -155,15 +189,29 @@ class NetworkLearner(Learner, Generic[LabelsT]):
     def _finished(self, task: FitTask, fingerprint: str) -> dict[str, Any] | None:
         """Return the result of this very task if a process died between writing it and saying so."""
         state = read_last(task.checkpoint, fingerprint)
-        if state is None or state["step"] != (state["schedule"]["total_steps"] if task.stop_at is None else task.stop_at):
+        if state is None or state["step"] != (
+            state["schedule"]["total_steps"] if task.stop_at is None else task.stop_at
+        ):
             return None
         return state
 
     def _fingerprint(self, task: FitTask, labels: LabelsT) -> str:
         """Identify what this training computes; machine, paths and number of devices are no part of it."""
-        digest = hashlib.sha256(json.dumps(
-            [self._identity, list(self.dataset.classes), task.labeled, task.unlabeled, task.seed, task.start, task.stop_at],
-            sort_keys=True, default=str).encode())
+        digest = hashlib.sha256(
+            json.dumps(
+                [
+                    self._identity,
+                    list(self.dataset.classes),
+                    task.labeled,
+                    task.unlabeled,
+                    task.seed,
+                    task.start,
+                    task.stop_at,
+                ],
+                sort_keys=True,
+                default=str,
+            ).encode()
+        )
         digest.update(self._labels_hash(labels).encode())
         for path in (task.pseudo, task.init_checkpoint):
             if path is not None and path.is_file():
@@ -182,19 +230,33 @@ class NetworkLearner(Learner, Generic[LabelsT]):
         network = self._make_network()
         load_weights(network, state["state_dict"], checkpoint)
         self._network = network.eval().to(this_device())
-        self.provides = tuple(getattr(network, "provides", self.provides))  # perhaps less than its class names: a branch may be off
+        # perhaps less than its class names: a branch may be off
+        self.provides = tuple(getattr(network, "provides", self.provides))
 
-    def views(self, ids: Sequence[str], needs: Sequence[str], options: Mapping[str, Any] | None = None) -> Iterator[Any]:
+    def views(
+        self, ids: Sequence[str], needs: Sequence[str], options: Mapping[str, Any] | None = None
+    ) -> Iterator[Any]:
         """See `Learner.views`.
 
         Raises:
-            ConfigError: if ``needs`` has a word this learner doesn't provide, an option is unknown, or `load` was not called.
+            ConfigError: if ``needs`` has a word this learner doesn't provide, an option is unknown, or `load` was not
+                called.
             DataError: naming an image that can't be read.
         """
         strange = [word for word in needs if word not in self.provides]
         if strange:
-            raise ConfigError(explain(expected=f"needs among {', '.join(self.provides)}", got=repr(strange[0]), where="learner.views",
-                                      do=did_you_mean(strange[0], self.provides)))
+            raise ConfigError(
+                explain(
+                    expected=f"needs among {', '.join(self.provides)}",
+                    got=repr(strange[0]),
+                    where="learner.views",
+                    do=did_you_mean(strange[0], self.provides),
+                )
+            )
         if self._network is None:
-            raise ConfigError(explain(expected="a trained network", got="none", where="learner.views", do="call load(checkpoint) first"))
+            raise ConfigError(
+                explain(
+                    expected="a trained network", got="none", where="learner.views", do="call load(checkpoint) first"
+                )
+            )
         return self._views(self._network, ids, frozenset(needs), options or {})

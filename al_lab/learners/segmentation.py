@@ -17,20 +17,21 @@ from al_lab.models.segmenters.segmenter import SegmenterNetwork, upsample
 from al_lab.objectives.adaptation import reconstruction_error
 
 _OPTIONS = ("flip",)
-# A GPU: four Cityscapes images as the papers resize them, a few GB with ResNet-101 at stride 8. A CPU: eight of 320 x 240, a quarter faster than 32.
+# A GPU: four Cityscapes images as the papers resize them, a few GB with ResNet-101 at stride 8. A CPU: eight of 320 x
+# 240, a quarter faster than 32.
 _PIXELS_A_FORWARD = {"cuda": 4 * 640 * 1280, "cpu": 8 * 240 * 320}
 
 
 class SegmentationLearner(NetworkLearner[BoughtPixels]):
     """A segmenter; see `NetworkLearner`.
 
-    It trains on the source's images and on target images: on all of them if the objective has a loss on pixels without a label (its
-    attribute ``uses_unlabeled``), else on those of which something was bought. Its scalars say how many pixels were paid for and how
-    many labels are left of them at training size.
+    It trains on the source's images and on target images: on all of them if the objective has a loss on pixels without
+    a label (its attribute ``uses_unlabeled``), else on those of which something was bought. Its scalars say how many
+    pixels were paid for and how many labels are left of them at training size.
 
-    Views have class probabilities at the image's own size, one image at a time; a branch's features and errors stay at their own
-    resolution, un-normalized. Everything but the embedding stays on the device. Option of `views`: ``flip``, the mean of the
-    probabilities of an image and of its mirror image, turned back.
+    Views have class probabilities at the image's own size, one image at a time; a branch's features and errors stay at
+    their own resolution, un-normalized. Everything but the embedding stays on the device. Option of `views`: ``flip``,
+    the mean of the probabilities of an image and of its mirror image, turned back.
     """
 
     provides = SegmenterNetwork.provides
@@ -45,21 +46,47 @@ class SegmentationLearner(NetworkLearner[BoughtPixels]):
         with worker_errors():
             return labels.count(self.dataset.target_hw, self.num_workers)
 
-    def _batches(self, task: FitTask, labels: BoughtPixels, module: FitModule, first: int, stop: int, ranks: Ranks) -> Any:
+    def _batches(
+        self, task: FitTask, labels: BoughtPixels, module: FitModule, first: int, stop: int, ranks: Ranks
+    ) -> Any:
         targets = {*task.labeled, *(task.unlabeled if getattr(module.objective, "uses_unlabeled", True) else ())}
         return dense_train_batches(
-            self.dataset, labels, targets=sorted(targets), network=module.network, objective=module.objective, batch_size=self.settings.batch_size,
-            seed=task.seed, first_step=first, stop_step=stop, rank=ranks.rank, world=ranks.world, num_workers=self.num_workers)
+            self.dataset,
+            labels,
+            targets=sorted(targets),
+            network=module.network,
+            objective=module.objective,
+            batch_size=self.settings.batch_size,
+            seed=task.seed,
+            first_step=first,
+            stop_step=stop,
+            rank=ranks.rank,
+            world=ranks.world,
+            num_workers=self.num_workers,
+        )
 
-    def _views(self, network: SegmenterNetwork, ids: Sequence[str], needs: frozenset[str], options: Mapping[str, Any]) -> Iterator[DenseView]:
+    def _views(
+        self, network: SegmenterNetwork, ids: Sequence[str], needs: frozenset[str], options: Mapping[str, Any]
+    ) -> Iterator[DenseView]:
         strange = [key for key in options if key not in _OPTIONS]
         if strange:
-            raise ConfigError(explain(expected=f"options among {', '.join(_OPTIONS)}", got=repr(strange[0]), where="learner.views",
-                                      do=did_you_mean(strange[0], _OPTIONS)))
-        return self._all_views(network, ids, needs, bool(options.get("flip")))  # a wrong option is refused now, not at the first image
+            raise ConfigError(
+                explain(
+                    expected=f"options among {', '.join(_OPTIONS)}",
+                    got=repr(strange[0]),
+                    where="learner.views",
+                    do=did_you_mean(strange[0], _OPTIONS),
+                )
+            )
+        # a wrong option is refused now, not at the first image
+        return self._all_views(network, ids, needs, bool(options.get("flip")))
 
-    def _all_views(self, network: SegmenterNetwork, ids: Sequence[str], needs: frozenset[str], flip: bool) -> Iterator[DenseView]:
-        batches = dense_predict_batches(self.dataset, ids, network=network, batch_size=self._forward_size(ids), num_workers=self.num_workers)
+    def _all_views(
+        self, network: SegmenterNetwork, ids: Sequence[str], needs: frozenset[str], flip: bool
+    ) -> Iterator[DenseView]:
+        batches = dense_predict_batches(
+            self.dataset, ids, network=network, batch_size=self._forward_size(ids), num_workers=self.num_workers
+        )
         with worker_errors():
             for batch in batches:
                 yield from self._look(network, batch, needs, flip)
@@ -70,7 +97,9 @@ class SegmentationLearner(NetworkLearner[BoughtPixels]):
         most = max(1, _PIXELS_A_FORWARD[this_device().type] // (height * width))
         return max(n for n in range(1, min(most, self.predict_batch) + 1) if self.predict_batch % n == 0)
 
-    def _look(self, network: SegmenterNetwork, batch: DenseBatch, needs: frozenset[str], flip: bool) -> Iterator[DenseView]:
+    def _look(
+        self, network: SegmenterNetwork, batch: DenseBatch, needs: frozenset[str], flip: bool
+    ) -> Iterator[DenseView]:
         device = this_device()
         wants_probs = bool(needs & {"dense_probs", "class_probs"})
         features = errors = embeddings = mirrored = None
@@ -87,17 +116,25 @@ class SegmentationLearner(NetworkLearner[BoughtPixels]):
         for row, sample_id in enumerate(batch.sample_ids):
             size_hw, probs = self.dataset.size_hw(sample_id), None
             if wants_probs:
-                probs = _probs(output.logits[row], None if mirrored is None else mirrored[row], images.shape[2:], size_hw)
-            yield DenseView(sample_id, size_hw, probs, features=None if features is None else features[row],
-                            extras={} if errors is None else {"error": errors[row]}, embedding=None if embeddings is None else embeddings[row])
+                probs = _probs(
+                    output.logits[row], None if mirrored is None else mirrored[row], images.shape[2:], size_hw
+                )
+            yield DenseView(
+                sample_id,
+                size_hw,
+                probs,
+                features=None if features is None else features[row],
+                extras={} if errors is None else {"error": errors[row]},
+                embedding=None if embeddings is None else embeddings[row],
+            )
 
 
 @torch.inference_mode()
 def _probs(logits: Tensor, mirrored: Tensor | None, input_hw: Sequence[int], size_hw: tuple[int, int]) -> Tensor:
     """Return class probabilities at the image's own size, (C, H, W) float32.
 
-    As RIPU's released code has it: for selection by way of the input's size, with a mirror image (evaluation) straight away; corners
-    aligned throughout.
+    As RIPU's released code has it: for selection by way of the input's size, with a mirror image (evaluation) straight
+    away; corners aligned throughout.
 
     Args:
         logits: (C, h, w) of the image.
@@ -111,7 +148,9 @@ def _probs(logits: Tensor, mirrored: Tensor | None, input_hw: Sequence[int], siz
     return probs.add_(upsample(mirrored[None], size_hw)[0].softmax(0).flip(-1)).mul_(0.5)
 
 
-def _branch_maps(network: SegmenterNetwork, backbone: Tensor, needs: frozenset[str]) -> tuple[Tensor | None, Tensor | None]:
+def _branch_maps(
+    network: SegmenterNetwork, backbone: Tensor, needs: frozenset[str]
+) -> tuple[Tensor | None, Tensor | None]:
     """Return F, (B, D, h, w), and e = |Fhat - F|^2, (B, h, w), float32; None for what is not needed."""
     branch: Any = network.branch  # there is one with an estimator, or the needs would have been refused
     features = branch.reduce(backbone)

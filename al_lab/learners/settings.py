@@ -14,8 +14,14 @@ PRECISIONS = ("32", "16-mixed", "bf16-mixed")
 
 def _choice(name: str, value: object, choices: Sequence[str]) -> None:
     if value not in choices:
-        raise ConfigError(explain(expected=" | ".join(choices), got=repr(value), where=f"trainer.{name}",
-                                  do=did_you_mean(str(value), choices)))
+        raise ConfigError(
+            explain(
+                expected=" | ".join(choices),
+                got=repr(value),
+                where=f"trainer.{name}",
+                do=did_you_mean(str(value), choices),
+            )
+        )
 
 
 def _number(name: str, value: Any, expected: str, ok: bool) -> None:
@@ -28,20 +34,23 @@ class TrainSettings:
     """One training recipe; field for field what conf/trainer/*.yaml says.
 
     Lengths are in images seen, whatever the batch: an epoch is one pass over the labeled images, turned into
-    ceil(epochs * images / batch) steps of an endless stream. An objective that fills part of the batch with unlabeled images gets
-    as many steps as one that doesn't. ``milestones`` and ``stop_at`` are in the unit of the length (epochs or iterations).
+    ceil(epochs * images / batch) steps of an endless stream. An objective that fills part of the batch with unlabeled
+    images gets as many steps as one that doesn't. ``milestones`` and ``stop_at`` are in the unit of the length (epochs
+    or iterations).
 
     Attributes:
         batch_size: images a step, labeled and unlabeled (the objective's ``labeled_ratio``), over all devices together.
         max_epochs: length in epochs, or
         max_iters: length in steps; exactly one of the two.
-        decay: ``multistep`` multiplies the rate by ``gamma`` at each milestone; ``poly`` is lr * (1 - step/total)^poly_power.
+        decay: ``multistep`` multiplies the rate by ``gamma`` at each milestone; ``poly`` is lr * (1 -
+            step/total)^poly_power.
         warmup_iters: steps over which the rate rises linearly from ``warmup_ratio`` * lr.
         weight_decay: on every parameter, in one group (biases and norms included), as the SSD recipe has it.
         start: how a cycle begins: ``scratch`` | ``weights`` | ``continue``.
-        init: checkpoint of another training, whose weights the first cycle begins with; None: the network's own (pretrained) ones.
-        stop_at: where a cycle's training ends before the horizon; a list has one entry a cycle, and the only training of a campaign without
-            queries goes to its last one. 0 queries before the first step.
+        init: checkpoint of another training, whose weights the first cycle begins with; None: the network's own
+            (pretrained) ones.
+        stop_at: where a cycle's training ends before the horizon; a list has one entry a cycle, and the only training
+            of a campaign without queries goes to its last one. 0 queries before the first step.
         precision: 32 | 16-mixed | bf16-mixed.
         grad_clip: largest 2-norm of all gradients together; None: no clipping.
         augmentation: a transform of al_lab.data.transforms.detection; None: the plain resize.
@@ -70,23 +79,44 @@ class TrainSettings:
     def __post_init__(self) -> None:
         if (self.max_epochs is None) == (self.max_iters is None):
             got = "both" if self.max_epochs is not None else "neither"
-            raise ConfigError(explain(expected="exactly one of max_epochs and max_iters", got=got, where="trainer",
-                                      do="set one and the other to null"))
+            raise ConfigError(
+                explain(
+                    expected="exactly one of max_epochs and max_iters",
+                    got=got,
+                    where="trainer",
+                    do="set one and the other to null",
+                )
+            )
         _choice("optimizer", self.optimizer, get_args(OptimizerName))
         _choice("decay", self.decay, get_args(DecayName))
         _choice("start", self.start, ("scratch", "weights", "continue"))
         _choice("precision", str(self.precision), PRECISIONS)
-        _number("batch_size", self.batch_size, "a whole number >= 1", isinstance(self.batch_size, int) and self.batch_size >= 1)
+        _number(
+            "batch_size",
+            self.batch_size,
+            "a whole number >= 1",
+            isinstance(self.batch_size, int) and self.batch_size >= 1,
+        )
         _number(self.unit, self.length, "a number > 0", self.length > 0)
         for name in ("lr", "gamma", "poly_power"):
             value = getattr(self, name)
-            _number(name, value, "a finite number > 0",
-                    isinstance(value, int | float) and math.isfinite(value) and value > 0)
+            _number(
+                name,
+                value,
+                "a finite number > 0",
+                isinstance(value, int | float) and math.isfinite(value) and value > 0,
+            )
         _number("grad_clip", self.grad_clip, "a number > 0 or null", self.grad_clip is None or self.grad_clip > 0)
         marks = list(self.milestones)
         if not all(a < b for a, b in zip([0, *marks], [*marks, self.length], strict=True)):
-            raise ConfigError(explain(expected=f"rising numbers below {self.unit}={self.length:g}", got=str(marks), where="trainer.milestones",
-                                      do="change them together with the length; [] keeps the rate constant"))
+            raise ConfigError(
+                explain(
+                    expected=f"rising numbers below {self.unit}={self.length:g}",
+                    got=str(marks),
+                    where="trainer.milestones",
+                    do="change them together with the length; [] keeps the rate constant",
+                )
+            )
 
     @property
     def unit(self) -> str:
@@ -114,16 +144,28 @@ class TrainSettings:
         if cycles == 0:
             return self.steps(self.stop_at[-1], num_images)
         if cycle >= len(self.stop_at):
-            raise ConfigError(explain(expected=f"an entry for cycle {cycle}", got=f"{len(self.stop_at)} entries",
-                                      where="trainer.stop_at", do="give one entry a cycle, cycle 0 included"))
+            raise ConfigError(
+                explain(
+                    expected=f"an entry for cycle {cycle}",
+                    got=f"{len(self.stop_at)} entries",
+                    where="trainer.stop_at",
+                    do="give one entry a cycle, cycle 0 included",
+                )
+            )
         return self.steps(self.stop_at[cycle], num_images)
 
     def schedule(self, num_images: int) -> "Schedule":
         """Return the learning rate of every step of a training on ``num_images`` labeled images."""
         return Schedule(
-            total_steps=self.steps(self.length, num_images), lr=float(self.lr), decay=self.decay,
-            milestones=tuple(self.steps(m, num_images) for m in self.milestones), gamma=float(self.gamma),
-            poly_power=float(self.poly_power), warmup_steps=int(self.warmup_iters), warmup_ratio=float(self.warmup_ratio))
+            total_steps=self.steps(self.length, num_images),
+            lr=float(self.lr),
+            decay=self.decay,
+            milestones=tuple(self.steps(m, num_images) for m in self.milestones),
+            gamma=float(self.gamma),
+            poly_power=float(self.poly_power),
+            warmup_steps=int(self.warmup_iters),
+            warmup_ratio=float(self.warmup_ratio),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

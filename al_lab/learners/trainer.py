@@ -42,13 +42,21 @@ class Ranks:
         """
         if devices == 1 or "WORLD_SIZE" not in os.environ:
             if devices > 1:
-                log.warning("the training asks for %d devices but runs as one process; the result is the same up to rounding",
-                            devices)
+                log.warning(
+                    "the training asks for %d devices but runs as one process; the result is the same up to rounding",
+                    devices,
+                )
             return cls()
         world = int(os.environ["WORLD_SIZE"])
         if world != devices:
-            raise ConfigError(explain(expected=f"{devices} processes", got=f"WORLD_SIZE={world}", where="FitTask.devices",
-                                      do="start one process a device, or change runtime.devices"))
+            raise ConfigError(
+                explain(
+                    expected=f"{devices} processes",
+                    got=f"WORLD_SIZE={world}",
+                    where="FitTask.devices",
+                    do="start one process a device, or change runtime.devices",
+                )
+            )
         return cls(int(os.environ["RANK"]), world, int(os.environ["LOCAL_RANK"]))
 
 
@@ -68,12 +76,13 @@ def limit_threads() -> None:
 def keep_freed_memory() -> None:
     """Let glibc keep what a step frees for the next one; elsewhere nothing happens.
 
-    By default it hands large blocks back to the system at once, and every step faults the same pages in again: a quarter to a third of a
-    step's time on small CPUs. The process stays as large as it was at its peak.
+    By default it hands large blocks back to the system at once, and every step faults the same pages in again: a
+    quarter to a third of a step's time on small CPUs. The process stays as large as it was at its peak.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        for parameter, value in ((-3, 32 << 20), (-1, (1 << 31) - 1), (-2, 64 << 20)):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD
+        # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD
+        for parameter, value in ((-3, 32 << 20), (-1, (1 << 31) - 1), (-2, 64 << 20)):
             mallopt(parameter, value)
 
 
@@ -84,8 +93,9 @@ def this_device(ranks: Ranks = Ranks()) -> torch.device:  # noqa: B008 - frozen
     return torch.device("cuda", min(ranks.local, torch.cuda.device_count() - 1))
 
 
-def run_steps(module: FitModule, batches: Any, steps: int, settings: TrainSettings, callbacks: Sequence[pl.Callback],
-              ranks: Ranks) -> None:
+def run_steps(
+    module: FitModule, batches: Any, steps: int, settings: TrainSettings, callbacks: Sequence[pl.Callback], ranks: Ranks
+) -> None:
     """Run ``steps`` optimizer steps over ``batches``.
 
     Raises:
@@ -93,11 +103,21 @@ def run_steps(module: FitModule, batches: Any, steps: int, settings: TrainSettin
     """
     with _quiet(), _sigint_kept(), worker_errors():
         trainer = pl.Trainer(
-            max_steps=steps, max_epochs=-1, callbacks=list(callbacks), precision=_precision(settings, torch.cuda.is_available()),  # type: ignore[arg-type]
-            gradient_clip_val=settings.grad_clip, gradient_clip_algorithm="norm", use_distributed_sampler=False,
+            max_steps=steps,
+            max_epochs=-1,
+            callbacks=list(callbacks),
+            precision=_precision(settings, torch.cuda.is_available()),  # type: ignore[arg-type]
+            gradient_clip_val=settings.grad_clip,
+            gradient_clip_algorithm="norm",
+            use_distributed_sampler=False,
             # Our own checkpoints, log and progress file: resuming is by step, not by Lightning's loop state.
-            logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-            num_sanity_val_steps=0, **_placement(module, ranks))
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            **_placement(module, ranks),
+        )
         trainer.fit(module, train_dataloaders=batches)
         module.check_loss()
 
@@ -133,16 +153,30 @@ def _placement(module: FitModule, ranks: Ranks) -> dict[str, Any]:
     device = this_device(ranks)
     if ranks.world == 1:
         # Named, so that Lightning doesn't take a cluster's variables for an order to start processes.
-        return {"accelerator": "gpu" if on_gpu else "cpu", "devices": [device.index] if on_gpu else 1,
-                "plugins": [_Alone()]}
+        return {
+            "accelerator": "gpu" if on_gpu else "cpu",
+            "devices": [device.index] if on_gpu else 1,
+            "plugins": [_Alone()],
+        }
     # Lightning counts the devices it can see; a process that sees only its own must still join the others.
     local = int(os.environ.get("LOCAL_WORLD_SIZE", ranks.world))
-    devices = [torch.device("cuda", min(n, torch.cuda.device_count() - 1)) if on_gpu else torch.device("cpu") for n in range(local)]
-    strategy = DDPStrategy(parallel_devices=devices, cluster_environment=TorchElasticEnvironment(),
-                           process_group_backend="nccl" if on_gpu else "gloo")
+    devices = [
+        torch.device("cuda", min(n, torch.cuda.device_count() - 1)) if on_gpu else torch.device("cpu")
+        for n in range(local)
+    ]
+    strategy = DDPStrategy(
+        parallel_devices=devices,
+        cluster_environment=TorchElasticEnvironment(),
+        process_group_backend="nccl" if on_gpu else "gloo",
+    )
     has_norm = any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) and m.training for m in module.modules())
-    return {"accelerator": "gpu" if on_gpu else "cpu", "devices": local, "num_nodes": ranks.world // local,
-            "strategy": strategy, "sync_batchnorm": on_gpu and has_norm}
+    return {
+        "accelerator": "gpu" if on_gpu else "cpu",
+        "devices": local,
+        "num_nodes": ranks.world // local,
+        "strategy": strategy,
+        "sync_batchnorm": on_gpu and has_norm,
+    }
 
 
 @contextlib.contextmanager
@@ -152,8 +186,15 @@ def _quiet() -> Iterator[None]:
     level = remarks.level
     remarks.setLevel(logging.WARNING)
     with warnings.catch_warnings():
-        for text in ("does not have many workers", "GPU available but not used", "is smaller than the logging interval",
-                     "You defined a `validation_step`", "LeafSpec", "in eval mode at the start of training", "not set. Set as localhost"):
+        for text in (
+            "does not have many workers",
+            "GPU available but not used",
+            "is smaller than the logging interval",
+            "You defined a `validation_step`",
+            "LeafSpec",
+            "in eval mode at the start of training",
+            "not set. Set as localhost",
+        ):
             warnings.filterwarnings("ignore", message=f".*{text}.*")
         try:
             yield

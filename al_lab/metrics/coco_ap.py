@@ -11,8 +11,12 @@ from al_lab.metrics.result import Metric, MetricResult, check_inputs, unknown_me
 
 # name -> (IoU threshold or None for the mean over .5:.05:.95, index of the area range)
 _SLICES: dict[str, tuple[float | None, int]] = {
-    "coco_ap": (None, 0), "coco_ap50": (0.5, 0), "coco_ap75": (0.75, 0),
-    "coco_ap_small": (None, 1), "coco_ap_medium": (None, 2), "coco_ap_large": (None, 3),
+    "coco_ap": (None, 0),
+    "coco_ap50": (0.5, 0),
+    "coco_ap75": (0.75, 0),
+    "coco_ap_small": (None, 1),
+    "coco_ap_medium": (None, 2),
+    "coco_ap_large": (None, 3),
 }
 NAMES = tuple(_SLICES)
 
@@ -20,12 +24,12 @@ NAMES = tuple(_SLICES)
 class CocoAP(Metric):
     """COCO's AP: 101 recall points, at most 100 detections an image and class, crowds matched by any number of detections and ignored.
 
-    Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014, and its evaluation server. VOC's ``difficult`` is treated as a
-    crowd's ignore flag would be only if the dataset says ``crowd``; use `VocAP` for VOC. A class without objects in the test set is left
-    out of the mean.
+    Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014, and its evaluation server. VOC's ``difficult``
+    is treated as a crowd's ignore flag would be only if the dataset says ``crowd``; use `VocAP` for VOC. A class
+    without objects in the test set is left out of the mean.
 
-    Deviations: small, medium and large go by the area of the object's box (< 32^2, < 96^2), as annotations here hold no masks; the
-    official files use the masks' areas, so only these three differ from published ones.
+    Deviations: small, medium and large go by the area of the object's box (< 32^2, < 96^2), as annotations here hold no
+    masks; the official files use the masks' areas, so only these three differ from published ones.
 
     Args:
         names: which numbers; all six cost as much as one.
@@ -37,10 +41,13 @@ class CocoAP(Metric):
                 raise ConfigError(unknown_metric(name, NAMES))
         self.names = tuple(names)
 
-    def compute(self, predictions: Mapping[str, Detections], truth: Mapping[str, Annotation], classes: Sequence[str]) -> MetricResult:
+    def compute(
+        self, predictions: Mapping[str, Detections], truth: Mapping[str, Annotation], classes: Sequence[str]
+    ) -> MetricResult:
         """See `Metric.compute`."""
         check_inputs(predictions, truth, classes, "CocoAP")
-        from faster_coco_eval import COCO, COCOeval_faster  # imports matplotlib and pandas where present: only when needed
+        # imports matplotlib and pandas where present: only when needed
+        from faster_coco_eval import COCO, COCOeval_faster
 
         target = COCO(coco_truth(truth, classes))
         results = coco_results(predictions, list(truth))
@@ -55,15 +62,27 @@ class CocoAP(Metric):
             ap_K = _average(precision_TRKA, evaluation.params.iouThrs, *_SLICES[name])
             if np.isfinite(ap_K).any():  # a size of which the test set has no object has no AP (pycocotools says -1)
                 scalars[name] = float(np.nanmean(ap_K))
-            rows += [{"class": label, "ap": float(ap_K[k]), "num_gt": int(num_gt[k]), "num_det": int(num_det[k]), "metric": name}
-                     for k, label in enumerate(classes)]
+            rows += [
+                {
+                    "class": label,
+                    "ap": float(ap_K[k]),
+                    "num_gt": int(num_gt[k]),
+                    "num_det": int(num_det[k]),
+                    "metric": name,
+                }
+                for k, label in enumerate(classes)
+            ]
         return MetricResult(scalars, rows)
 
 
 def _average(precision_TRKA: np.ndarray, thresholds: np.ndarray, iou: float | None, area: int) -> np.ndarray:
     """Return each class's AP, (K,); NaN without objects of that size."""
     chosen = slice(None) if iou is None else np.flatnonzero(np.isclose(thresholds, iou))
-    precision_K = precision_TRKA[chosen, :, :, area].reshape(-1, precision_TRKA.shape[2]) if iou is None else precision_TRKA[chosen[0], :, :, area]
+    precision_K = (
+        precision_TRKA[chosen, :, :, area].reshape(-1, precision_TRKA.shape[2])
+        if iou is None
+        else precision_TRKA[chosen[0], :, :, area]
+    )
     return np.where((precision_K > -1).any(0), precision_K.mean(0), np.nan)
 
 
@@ -74,10 +93,22 @@ def coco_truth(truth: Mapping[str, Annotation], classes: Sequence[str]) -> dict[
         xywh = annotation.boxes_xyxy.astype(np.float64)
         xywh[:, 2:] -= xywh[:, :2]
         for box, label, crowd in zip(xywh.tolist(), annotation.labels.tolist(), annotation.crowd.tolist(), strict=True):
-            annotations.append({"id": len(annotations) + 1, "image_id": image_id, "category_id": label + 1, "bbox": box,
-                                "area": box[2] * box[3], "iscrowd": int(crowd)})
-    return {"info": {}, "images": [{"id": n} for n in range(1, len(truth) + 1)], "annotations": annotations,
-            "categories": [{"id": k, "name": name} for k, name in enumerate(classes, start=1)]}
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image_id,
+                    "category_id": label + 1,
+                    "bbox": box,
+                    "area": box[2] * box[3],
+                    "iscrowd": int(crowd),
+                }
+            )
+    return {
+        "info": {},
+        "images": [{"id": n} for n in range(1, len(truth) + 1)],
+        "annotations": annotations,
+        "categories": [{"id": k, "name": name} for k, name in enumerate(classes, start=1)],
+    }
 
 
 def coco_results(predictions: Mapping[str, Detections], ids: Sequence[str]) -> list[dict[str, Any]]:
@@ -87,8 +118,10 @@ def coco_results(predictions: Mapping[str, Detections], ids: Sequence[str]) -> l
         found = predictions[sample_id]
         xywh = found.boxes_xyxy.astype(np.float64)
         xywh[:, 2:] -= xywh[:, :2]
-        results += [{"image_id": image_id, "category_id": label + 1, "bbox": box, "score": score}
-                    for box, label, score in zip(xywh.tolist(), found.labels.tolist(), found.confidence.tolist(), strict=True)]
+        results += [
+            {"image_id": image_id, "category_id": label + 1, "bbox": box, "score": score}
+            for box, label, score in zip(xywh.tolist(), found.labels.tolist(), found.confidence.tolist(), strict=True)
+        ]
     return results
 
 

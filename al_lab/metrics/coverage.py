@@ -1,7 +1,7 @@
 """How well bought points cover the others: covering radius, average radial distances, core-set loss, calibration of densities.
 
-Density Matters (arXiv 2312.09595). Shapes: N points, K centers (bought points), D dimensions. Distances are plain Euclidean, not squared,
-and no density divides them.
+Density Matters (arXiv 2312.09595). Shapes: N points, K centers (bought points), D dimensions. Distances are plain
+Euclidean, not squared, and no density divides them.
 
 | symbol | here | where |
 |---|---|---|
@@ -29,7 +29,8 @@ class Coverage:
         owner: (N,) int64, number of the nearest center; of equally near ones the first.
         distance: (N,) float64 to it.
         radius: delta, the covering radius.
-        radial: (K,) delta_s(k), with the center itself (distance 0) in the mean if it is one of the points; 0 for an empty area.
+        radial: (K,) delta_s(k), with the center itself (distance 0) in the mean if it is one of the points; 0 for an
+            empty area.
         radial_others: (K,) the same without the center itself; 0 if it owns no other point.
     """
 
@@ -63,30 +64,38 @@ def coverage(features: np.ndarray, bought: np.ndarray) -> Coverage:
     """
     bought = np.asarray(bought, np.int64).reshape(-1)
     if not len(bought) or bought.min() < 0 or bought.max() >= len(features):
-        raise ValueError(f"coverage: expected at least one bought row in 0..{len(features) - 1}, got {list(bought[:5])}; "
-                         "give positions in `features`")
+        raise ValueError(
+            f"coverage: expected at least one bought row in 0..{len(features) - 1}, got {list(bought[:5])}; "
+            "give positions in `features`"
+        )
     if len(np.unique(bought)) < len(bought):
         raise ValueError("coverage: expected different bought rows, got some twice; give each once")
     if not np.isfinite(features).all():
-        raise ValueError(f"coverage: expected finite features, got {np.count_nonzero(~np.isfinite(features).all(1))} rows that are not; "
-                         "the network diverged: look at its loss")
+        raise ValueError(
+            f"coverage: expected finite features, got {np.count_nonzero(~np.isfinite(features).all(1))} rows that are not; "
+            "the network diverged: look at its loss"
+        )
     owner, distance = _nearest(np.asarray(features, np.float64), bought)
     owner[bought] = np.arange(len(bought))
     distance[bought] = 0.0  # of two equal centers, each owns itself
     count = np.bincount(owner, minlength=len(bought))
     total = np.bincount(owner, weights=distance, minlength=len(bought))
-    result = Coverage(owner, distance, float(distance.max()), total / np.maximum(count, 1), total / np.maximum(count - 1, 1))
+    result = Coverage(
+        owner, distance, float(distance.max()), total / np.maximum(count, 1), total / np.maximum(count - 1, 1)
+    )
     if result.largest_radial > result.radius * (1 + _ULPS * np.finfo(np.float64).eps):
-        raise ArithmeticError(f"coverage: expected max_k delta_s(k) <= delta (Theorem 3), got {result.largest_radial} and {result.radius}; "
-                              "the nearest centers are wrong")
+        raise ArithmeticError(
+            f"coverage: expected max_k delta_s(k) <= delta (Theorem 3), got {result.largest_radial} and {result.radius}; "
+            "the nearest centers are wrong"
+        )
     return result
 
 
 def _nearest(x_ND: np.ndarray, bought: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return number of and distance to the nearest center of every point.
 
-    A matrix product a tile of points and centers says who may be nearer than the nearest so far: |x|^2 + |c|^2 - 2 x.c is off by less
-    than 4 (D + 4) u (|x| + |c|)^2. Those within that error are compared by exact differences.
+    A matrix product a tile of points and centers says who may be nearer than the nearest so far: |x|^2 + |c|^2 - 2 x.c
+    is off by less than 4 (D + 4) u (|x| + |c|)^2. Those within that error are compared by exact differences.
     """
     x_ND = x_ND - x_ND.mean(0)
     c_KD = x_ND[bought]
@@ -120,8 +129,10 @@ def core_set_loss(loss_of_all: np.ndarray, loss_of_bought: np.ndarray) -> float:
         ValueError: if either is empty: its mean is no number.
     """
     if not np.size(loss_of_all) or not np.size(loss_of_bought):
-        raise ValueError(f"core_set_loss: expected losses of both, got {np.size(loss_of_all)} of all and {np.size(loss_of_bought)} of bought points; "
-                         "leave out pixels without ground truth, not all of them")
+        raise ValueError(
+            f"core_set_loss: expected losses of both, got {np.size(loss_of_all)} of all and {np.size(loss_of_bought)} of bought points; "
+            "leave out pixels without ground truth, not all of them"
+        )
     return abs(float(np.mean(loss_of_all, dtype=np.float64)) - float(np.mean(loss_of_bought, dtype=np.float64)))
 
 
@@ -146,8 +157,10 @@ def density_calibration(density: np.ndarray, radial: np.ndarray) -> Calibration:
     """
     x, y = 1 / np.asarray(density, np.float64), np.asarray(radial, np.float64)
     if len(x) < 2 or x.shape != y.shape or np.ptp(x) == 0:  # noqa: PLR2004 - a line
-        raise ValueError(f"density_calibration: expected at least two different densities, one a radial distance, got {x.shape} and {y.shape}; "
-                         "give one of each per center")
+        raise ValueError(
+            f"density_calibration: expected at least two different densities, one a radial distance, got {x.shape} and {y.shape}; "
+            "give one of each per center"
+        )
     dx, dy = x - x.mean(), y - y.mean()
     slope = float(dx @ dy / (dx @ dx))
     intercept = float(y.mean() - slope * x.mean())
@@ -156,10 +169,13 @@ def density_calibration(density: np.ndarray, radial: np.ndarray) -> Calibration:
     return Calibration(slope, intercept, 1 - float(left @ left) / total if total else 1.0)
 
 
-def uniform_by_density(density: np.ndarray, generator: np.random.Generator, low: float = 0.5, high: float = 3.0, bins: int = 50) -> np.ndarray:
+def uniform_by_density(
+    density: np.ndarray, generator: np.random.Generator, low: float = 0.5, high: float = 3.0, bins: int = 50
+) -> np.ndarray:
     """Return rows whose densities are about uniform on [low, high): as many from each equal bin as its poorest filled bin has.
 
-    The paper samples "densities approximately following U(0.5, 3)" and says no more: bins are ours. Empty bins are passed over.
+    The paper samples "densities approximately following U(0.5, 3)" and says no more: bins are ours. Empty bins are
+    passed over.
 
     Args:
         density: (K,).
@@ -206,8 +222,15 @@ def class_shares(bought_counts: np.ndarray, pool_counts: np.ndarray, num_bought:
     """
     counts, pool_counts = np.asarray(bought_counts), np.asarray(pool_counts)
     if counts.shape != pool_counts.shape or counts.sum() > num_bought:
-        raise ValueError(f"class_shares: expected counts of the same classes and at least {counts.sum()} pixels, got {counts.shape}, "
-                         f"{pool_counts.shape} and {num_bought}; count both by training id")
+        raise ValueError(
+            f"class_shares: expected counts of the same classes and at least {counts.sum()} pixels, got {counts.shape}, "
+            f"{pool_counts.shape} and {num_bought}; count both by training id"
+        )
     bought, pool = counts / max(counts.sum(), 1), pool_counts / max(pool_counts.sum(), 1)
     some = bought[bought > 0]
-    return ClassShares(bought, pool, float(-(some * np.log(some)).sum()) + 0.0, float(1 - counts.sum() / num_bought) if num_bought else 0.0)
+    return ClassShares(
+        bought,
+        pool,
+        float(-(some * np.log(some)).sum()) + 0.0,
+        float(1 - counts.sum() / num_bought) if num_bought else 0.0,
+    )

@@ -30,21 +30,28 @@ def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, num_classes: int,
         ValueError: for shapes that differ, or a label that is neither a class nor ``ignore``.
     """
     if truth.shape != predicted.shape:
-        raise ValueError(f"confusion_matrix: expected a prediction of shape {truth.shape}, got {predicted.shape}; resize it to the image")
+        raise ValueError(
+            f"confusion_matrix: expected a prediction of shape {truth.shape}, got {predicted.shape}; resize it to the image"
+        )
     valid = truth != ignore
     pair = truth[valid].astype(np.int64), predicted[valid].astype(np.int64)
     for what, labels in zip(("truth", "prediction"), pair, strict=True):
         if len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:
-            raise ValueError(f"confusion_matrix: expected labels in 0..{num_classes - 1} or {ignore} in the {what}, "
-                             f"got {labels.min()}..{labels.max()}; map the dataset's ids to training ids first")
+            raise ValueError(
+                f"confusion_matrix: expected labels in 0..{num_classes - 1} or {ignore} in the {what}, "
+                f"got {labels.min()}..{labels.max()}; map the dataset's ids to training ids first"
+            )
     return np.bincount(pair[0] * num_classes + pair[1], minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def miou_from_confusion(confusion_CC: np.ndarray, classes: Sequence[str], names: Sequence[str] = ("miou",)) -> list[MetricResult]:
+def miou_from_confusion(
+    confusion_CC: np.ndarray, classes: Sequence[str], names: Sequence[str] = ("miou",)
+) -> list[MetricResult]:
     """Return, for each metric, IoU = TP / (TP + FP + FN) of its classes and their mean.
 
-    A class that never occurs in the ground truth has no IoU (NaN in its row) and is left out of the mean: it could only be wrong, and
-    where it is, the classes it was mistaken for already lose. Cityscapes' val frames hold all classes, so there the mean is the papers'.
+    A class that never occurs in the ground truth has no IoU (NaN in its row) and is left out of the mean: it could only
+    be wrong, and where it is, the classes it was mistaken for already lose. Cityscapes' val frames hold all classes, so
+    there the mean is the papers'.
 
     Args:
         confusion_CC: row truth, column prediction.
@@ -61,7 +68,16 @@ def miou_from_confusion(confusion_CC: np.ndarray, classes: Sequence[str], names:
     results = []
     for name in names:
         kept = [k for k, label in enumerate(classes) if label not in _LEFT_OUT[name]]
-        rows = [{"class": classes[k], "ap": float(iou[k]), "num_gt": int(true[k]), "num_det": int(predicted[k]), "metric": name} for k in kept]
+        rows = [
+            {
+                "class": classes[k],
+                "ap": float(iou[k]),
+                "num_gt": int(true[k]),
+                "num_det": int(predicted[k]),
+                "metric": name,
+            }
+            for k in kept
+        ]
         results.append(MetricResult({name: float(np.nanmean(iou[kept])) if true[kept].any() else 0.0}, rows))
     return results
 
@@ -77,5 +93,11 @@ def check_metrics(names: Sequence[str], classes: Sequence[str]) -> None:
             raise ConfigError(unknown_metric(name, NAMES))
         missing = [label for label in _LEFT_OUT[name] if label not in classes]
         if missing or (name == "miou13" and len(classes) != _SYNTHIA_CLASSES):
-            raise ConfigError(explain(expected=f"the {_SYNTHIA_CLASSES} classes of SYNTHIA for {name}, which leaves out {', '.join(_LEFT_OUT[name])}",
-                                      got=f"{len(classes)}: {', '.join(classes)}", where="dataset.metrics", do="use dataset.metrics=[miou]"))
+            raise ConfigError(
+                explain(
+                    expected=f"the {_SYNTHIA_CLASSES} classes of SYNTHIA for {name}, which leaves out {', '.join(_LEFT_OUT[name])}",
+                    got=f"{len(classes)}: {', '.join(classes)}",
+                    where="dataset.metrics",
+                    do="use dataset.metrics=[miou]",
+                )
+            )

@@ -15,8 +15,8 @@ class MetricResult:
 
     Attributes:
         scalars: name -> value in [0, 1]; a name is absent if no object of the test set counts for it (small ones, say).
-        per_class: rows with class, ap, num_gt, num_det, metric; ap is NaN for a class the test set does not have, and such a class
-            is left out of the mean.
+        per_class: rows with class, ap, num_gt, num_det, metric; ap is NaN for a class the test set does not have, and
+            such a class is left out of the mean.
     """
 
     scalars: dict[str, float]
@@ -33,7 +33,9 @@ class Metric(ABC):
     names: tuple[str, ...]
 
     @abstractmethod
-    def compute(self, predictions: Mapping[str, Detections], truth: Mapping[str, Annotation], classes: Sequence[str]) -> MetricResult:
+    def compute(
+        self, predictions: Mapping[str, Detections], truth: Mapping[str, Annotation], classes: Sequence[str]
+    ) -> MetricResult:
         """Return the result; both mappings have the ids of the whole test set.
 
         Raises:
@@ -41,22 +43,42 @@ class Metric(ABC):
         """
 
 
-def check_inputs(predictions: Mapping[str, Detections], truth: Mapping[str, Annotation], classes: Sequence[str], where: str) -> None:
+def check_inputs(
+    predictions: Mapping[str, Detections], truth: Mapping[str, Annotation], classes: Sequence[str], where: str
+) -> None:
     """Refuse what can't be evaluated honestly; see `Metric.compute`."""
     for expected, given, what in ((truth, predictions, "predictions"), (predictions, truth, "ground truth")):
         missing = next((i for i in expected if i not in given), None)
         if missing is not None:
-            raise DataError(explain(expected=f"{what} of every test image", got=f"none of {missing!r}", where=where,
-                                    do="evaluate and predict the same ids"))
+            raise DataError(
+                explain(
+                    expected=f"{what} of every test image",
+                    got=f"none of {missing!r}",
+                    where=where,
+                    do="evaluate and predict the same ids",
+                )
+            )
     for what, items in (("detection", predictions), ("object", truth)):
         for sample_id, item in items.items():
             k = item.labels
             if len(k) and not 0 <= k.min() <= k.max() < len(classes):
-                raise DataError(explain(expected=f"labels in 0..{len(classes) - 1}", got=f"{what} labels {k.min()}..{k.max()} in {sample_id!r}",
-                                        where=where, do="use the dataset's own classes for both"))
+                raise DataError(
+                    explain(
+                        expected=f"labels in 0..{len(classes) - 1}",
+                        got=f"{what} labels {k.min()}..{k.max()} in {sample_id!r}",
+                        where=where,
+                        do="use the dataset's own classes for both",
+                    )
+                )
     if not any(len(a.labels) for a in truth.values()):
-        raise DataError(explain(expected="at least one object in the test set", got=f"none in {len(truth)} images", where=where,
-                                do="an AP of nothing is no number: choose test images with objects, or none at all"))
+        raise DataError(
+            explain(
+                expected="at least one object in the test set",
+                got=f"none in {len(truth)} images",
+                where=where,
+                do="an AP of nothing is no number: choose test images with objects, or none at all",
+            )
+        )
 
 
 def unknown_metric(name: str, choices: Sequence[str]) -> str:

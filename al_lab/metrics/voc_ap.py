@@ -1,7 +1,8 @@
 """Average precision of Pascal VOC, with ``difficult`` objects, for all images of a class at once.
 
-Every detection belongs to the one object of its class and image that it overlaps most, whether or not that one is taken already. So
-the greedy assignment by confidence needs no loop: of all detections that belong to an object, the most confident is the true positive.
+Every detection belongs to the one object of its class and image that it overlaps most, whether or not that one is taken
+already. So the greedy assignment by confidence needs no loop: of all detections that belong to an object, the most
+confident is the true positive.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,20 +23,29 @@ _LEGACY_GRID = np.arange(0.0, 1.1, 0.1)  # 0.3, 0.6 and 0.7 come out slightly to
 class VocAP(Metric):
     """Mean over classes of the VOC average precision at IoU > 0.5.
 
-    Everingham et al., "The Pascal Visual Object Classes (VOC) Challenge", IJCV 2010. ``voc07_ap50``: mean of the precision envelope at
-    recalls 0, 0.1, …, 1 (VOC07). ``voc_area_ap50``: area under it (VOC10 on). ``difficult`` objects (and COCO's crowds) are neither
-    found nor missed: what overlaps them most is ignored. A class without objects in the test set is left out of the mean.
+    Everingham et al., "The Pascal Visual Object Classes (VOC) Challenge", IJCV 2010. ``voc07_ap50``: mean of the
+    precision envelope at recalls 0, 0.1, …, 1 (VOC07). ``voc_area_ap50``: area under it (VOC10 on). ``difficult``
+    objects (and COCO's crowds) are neither found nor missed: what overlaps them most is ignored. A class without
+    objects in the test set is left out of the mean.
 
     Args:
         names: which of the two.
         iou: overlap a true positive must exceed, strictly.
-        legacy_grid: test recall against the float range of the released evaluators, in which 3/10, 6/10 and 7/10 miss their own point.
+        legacy_grid: test recall against the float range of the released evaluators, in which 3/10, 6/10 and 7/10 miss
+            their own point.
         legacy_empty: a class without any detection gets -1 (as in ssd.pytorch) instead of 0.
         devkit_plus_one: widths are x2 - x1 + 1, as in the devkit with its integer boxes.
     """
 
-    def __init__(self, names: Sequence[str] = NAMES, *, iou: float = 0.5, legacy_grid: bool = False, legacy_empty: bool = False,
-                 devkit_plus_one: bool = False) -> None:
+    def __init__(
+        self,
+        names: Sequence[str] = NAMES,
+        *,
+        iou: float = 0.5,
+        legacy_grid: bool = False,
+        legacy_empty: bool = False,
+        devkit_plus_one: bool = False,
+    ) -> None:
         for name in names:
             if name not in NAMES:
                 raise ConfigError(unknown_metric(name, NAMES))
@@ -44,7 +54,9 @@ class VocAP(Metric):
         self.grid = _LEGACY_GRID if legacy_grid else _TOLERANT_GRID
         self.empty = -1.0 if legacy_empty else 0.0
 
-    def compute(self, predictions: Mapping[str, Detections], truth: Mapping[str, Annotation], classes: Sequence[str]) -> MetricResult:
+    def compute(
+        self, predictions: Mapping[str, Detections], truth: Mapping[str, Annotation], classes: Sequence[str]
+    ) -> MetricResult:
         """See `Metric.compute`."""
         check_inputs(predictions, truth, classes, "VocAP")
         found = _gather([predictions[i] for i in truth], len(classes))
@@ -55,8 +67,10 @@ class VocAP(Metric):
             ap = [self._ap(name, curve) for curve in curves]
             if np.isfinite(ap).any():  # else every object is difficult, and there is nothing to measure
                 scalars[name] = float(np.nanmean(ap))
-            rows += [{"class": label, "ap": value, "num_gt": curve.num_gt, "num_det": len(curve.recall), "metric": name}
-                     for label, value, curve in zip(classes, ap, curves, strict=True)]
+            rows += [
+                {"class": label, "ap": value, "num_gt": curve.num_gt, "num_det": len(curve.recall), "metric": name}
+                for label, value, curve in zip(classes, ap, curves, strict=True)
+            ]
         return MetricResult(scalars, rows)
 
     def _ap(self, name: str, curve: "_Curve") -> float:
@@ -64,7 +78,11 @@ class VocAP(Metric):
             return float("nan")
         if len(curve.recall) == 0:
             return self.empty
-        return eleven_point_ap(curve.recall, curve.precision, self.grid) if name == "voc07_ap50" else area_ap(curve.recall, curve.precision)
+        return (
+            eleven_point_ap(curve.recall, curve.precision, self.grid)
+            if name == "voc07_ap50"
+            else area_ap(curve.recall, curve.precision)
+        )
 
     def _curve(self, found: "_Boxes", objects: "_Boxes") -> "_Curve":
         num_gt = int((~objects.ignored).sum())

@@ -24,7 +24,8 @@ def load_pretrained(model: nn.Module, source: str, cache_dir: str | Path | None 
     """Load a pretrained backbone, or a whole detector of mmdet, into ``model``.
 
     Args:
-        model: has a ``backbone``; a whole detector's file (keys ``bbox_head.…``) fills everything but class heads of other sizes.
+        model: has a ``backbone``; a whole detector's file (keys ``bbox_head.…``) fills everything but class heads of
+            other sizes.
         source: path, ``torchvision://name`` or http(s) URL.
         cache_dir: where downloads are kept; torch's hub folder by default.
 
@@ -212,7 +213,8 @@ def _renamings(state: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
 def _reduced_fc(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Decimate VGG-16's fully connected layers to SSD's convolutions, as DeepLab's fc-reduced VGG does.
 
-    fc6 (4096, 512, 7, 7) keeps every 4th filter and every 3rd row and column, (1024, 512, 3, 3); fc7 every 4th of both sides.
+    fc6 (4096, 512, 7, 7) keeps every 4th filter and every 3rd row and column, (1024, 512, 3, 3); fc7 every 4th of both
+    sides.
     """
     fc6 = state["classifier.0.weight"].view(4096, 512, 7, 7)[::4, :, ::3, ::3]
     fc7 = state["classifier.3.weight"].view(4096, 4096, 1, 1)[::4, ::4]

@@ -57,12 +57,13 @@ class Adaptation(nn.Module):
     | aux: cross-entropy of the branch's classifier | ``aux`` | 1 | both | weight UNSPECIFIED |
     | den, Eq. (8) | ``density`` | 1 | both, every pixel | weight UNSPECIFIED |
 
-    A term of weight 0 is not computed; without source images (source-free) the source's terms drop out, without target images
-    (training on the source alone) the target's. ``den`` of one domain alone has its full weight. Each mean is over the pixels of its
-    own domain: CE_t counts as much as CE_s, however few its pixels; it is 0 while nothing is bought.
+    A term of weight 0 is not computed; without source images (source-free) the source's terms drop out, without target
+    images (training on the source alone) the target's. ``den`` of one domain alone has its full weight. Each mean is
+    over the pixels of its own domain: CE_t counts as much as CE_s, however few its pixels; it is 0 while nothing is
+    bought.
 
-    Until ``stop_gradient_step`` aux and den train the backbone too (Density Matters, implementation details: 18,000 of 40,000 steps);
-    from that step on the branch reads it detached.
+    Until ``stop_gradient_step`` aux and den train the backbone too (Density Matters, implementation details: 18,000 of
+    40,000 steps); from that step on the branch reads it detached.
 
     With several devices each has its share of both domains.
 
@@ -71,33 +72,72 @@ class Adaptation(nn.Module):
         negative_threshold: a class below this probability is taken for impossible.
         consistency_where: ``boundary`` of the ground truth (released code) | ``all`` pixels.
         margin_reduction: ``mean_pixel_class`` | ``mean_pixel`` | ``sum``; UNSPECIFIED in the paper.
-        density_tau: None: the squared error is averaged over channels; a number: summed over them and divided by it, Eq. (8) literally.
+        density_tau: None: the squared error is averaged over channels; a number: summed over them and divided by it,
+            Eq. (8) literally.
         stop_gradient_step: None: never.
-        source_ratio: part of a batch that is source images, read by whoever makes batches; 0 is source-free, 1 source only.
-        source_balance: source images are drawn so that rare classes come as often as frequent ones (RIPU's code); read there too.
+        source_ratio: part of a batch that is source images, read by whoever makes batches; 0 is source-free, 1 source
+            only.
+        source_balance: source images are drawn so that rare classes come as often as frequent ones (RIPU's code); read
+            there too.
 
     Raises:
         ConfigError: for a value out of range, no weight at all, or (with a network) a weight its branch can't serve.
     """
 
-    def __init__(self, source_ce: float = 1.0, target_ce: float = 1.0, consistency: float = CONSISTENCY_WEIGHT, negative: float = NEGATIVE_WEIGHT,
-                 margin: float = 1.0, aux: float = 1.0, density: float = 1.0, negative_threshold: float = 0.05,
-                 consistency_where: Pixels = "boundary", margin_reduction: Reduction = "mean_pixel_class", density_tau: float | None = None,
-                 stop_gradient_step: int | None = 18000, source_ratio: float = 0.5, source_balance: bool = True) -> None:
+    def __init__(
+        self,
+        source_ce: float = 1.0,
+        target_ce: float = 1.0,
+        consistency: float = CONSISTENCY_WEIGHT,
+        negative: float = NEGATIVE_WEIGHT,
+        margin: float = 1.0,
+        aux: float = 1.0,
+        density: float = 1.0,
+        negative_threshold: float = 0.05,
+        consistency_where: Pixels = "boundary",
+        margin_reduction: Reduction = "mean_pixel_class",
+        density_tau: float | None = None,
+        stop_gradient_step: int | None = 18000,
+        source_ratio: float = 0.5,
+        source_balance: bool = True,
+    ) -> None:
         super().__init__()
-        self.weights = {"source_ce": source_ce, "target_ce": target_ce, "consistency": consistency, "negative": negative, "margin": margin,
-                        "aux": aux, "density": density}
+        self.weights = {
+            "source_ce": source_ce,
+            "target_ce": target_ce,
+            "consistency": consistency,
+            "negative": negative,
+            "margin": margin,
+            "aux": aux,
+            "density": density,
+        }
         for name, weight in self.weights.items():
             check_range(name, weight, weight >= 0, "a number >= 0")
         if not any(self.weights.values()):
-            raise ConfigError(explain(expected="a loss", got="a weight of 0 for every term", where="objective", do="set e.g. objective.target_ce=1"))
+            raise ConfigError(
+                explain(
+                    expected="a loss",
+                    got="a weight of 0 for every term",
+                    where="objective",
+                    do="set e.g. objective.target_ce=1",
+                )
+            )
         check_range("negative_threshold", negative_threshold, 0 < negative_threshold < 1, "a probability in (0, 1)")
         check_range("density_tau", density_tau, density_tau is None or density_tau > 0, "a number > 0, or null")
-        check_range("stop_gradient_step", stop_gradient_step, stop_gradient_step is None or stop_gradient_step >= 0, "a step >= 0, or null")
+        check_range(
+            "stop_gradient_step",
+            stop_gradient_step,
+            stop_gradient_step is None or stop_gradient_step >= 0,
+            "a step >= 0, or null",
+        )
         check_range("source_ratio", source_ratio, 0 <= source_ratio <= 1, "a number in [0, 1]")
         check_choice("consistency_where", consistency_where, get_args(Pixels))
         check_choice("margin_reduction", margin_reduction, get_args(Reduction))
-        self.negative_threshold, self.consistency_where, self.margin_reduction = float(negative_threshold), consistency_where, margin_reduction
+        self.negative_threshold, self.consistency_where, self.margin_reduction = (
+            float(negative_threshold),
+            consistency_where,
+            margin_reduction,
+        )
         self.density_tau, self.stop_gradient_step = density_tau, stop_gradient_step
         self.source_ratio, self.source_balance = float(source_ratio), bool(source_balance)
 
@@ -118,14 +158,16 @@ class Adaptation(nn.Module):
         aux, density = self.weights["aux"] > 0, self.weights["density"] > 0
         network.branch.freeze_unused(aux=aux, density=density)
         if not (aux or density):
-            log.warning("segmenter.branch has no effect on training, and its features stay random: objective.aux and objective.density are 0")
+            log.warning(
+                "segmenter.branch has no effect on training, and its features stay random: objective.aux and objective.density are 0"
+            )
 
     def forward(self, network: SegmenterNetwork, batch: Any, step: int, total_steps: int) -> dict[str, Tensor]:
         """Return ``loss`` and, unweighted, its parts for one `DenseBatch`.
 
         Returns:
-            Besides, with a density term, ``relative_error``: mean |Fhat - F|^2 / mean |F|^2, which should stay in (0, 1): features that
-            shrink or collapse would lower the loss too.
+            Besides, with a density term, ``relative_error``: mean |Fhat - F|^2 / mean |F|^2, which should stay in (0,
+            1): features that shrink or collapse would lower the loss too.
 
         Raises:
             ConfigError: if no term of this objective applies to the batch.
@@ -134,15 +176,34 @@ class Adaptation(nn.Module):
         is_cut = self.stop_gradient_step is not None and step >= self.stop_gradient_step
         source = self._look(network, batch.source_images, batch.source_labels, _SOURCE, is_cut)
         target = self._look(network, batch.target_images, batch.target_labels, _TARGET, is_cut)
-        parts = self._of_one_domain(source, target) | self._of_the_branch([seen for seen in (source, target) if seen is not None])
+        parts = self._of_one_domain(source, target) | self._of_the_branch(
+            [seen for seen in (source, target) if seen is not None]
+        )
         if not parts:
-            images = " and ".join(name for name, seen in (("source", batch.source_images), ("target", batch.target_images)) if seen is not None)
-            raise ConfigError(explain(expected=f"a term on {images} images, all there are", got="a weight of 0 for each of them", where="objective",
-                                      do="choose a dataset with source images and objective.source_ratio > 0, or set objective.target_ce=1"))
+            images = " and ".join(
+                name
+                for name, seen in (("source", batch.source_images), ("target", batch.target_images))
+                if seen is not None
+            )
+            raise ConfigError(
+                explain(
+                    expected=f"a term on {images} images, all there are",
+                    got="a weight of 0 for each of them",
+                    where="objective",
+                    do="choose a dataset with source images and objective.source_ratio > 0, or set objective.target_ce=1",
+                )
+            )
         loss = torch.stack([self.weights[name] * value for name, value in parts.items()]).sum()
         return {"loss": loss} | {name: value.detach() for name, value in parts.items()} | _watched(source, target)
 
-    def _look(self, network: SegmenterNetwork, images: Tensor | None, labels: Tensor | None, terms: tuple[str, ...], is_cut: bool) -> _Seen | None:
+    def _look(
+        self,
+        network: SegmenterNetwork,
+        images: Tensor | None,
+        labels: Tensor | None,
+        terms: tuple[str, ...],
+        is_cut: bool,
+    ) -> _Seen | None:
         """Run the network on one domain, and of the branch what the weights ask for; None if there are no images or no terms."""
         if images is None or labels is None or not any(self.weights[name] for name in terms):
             return None
@@ -153,14 +214,22 @@ class Adaptation(nn.Module):
             return _Seen(labels, logits)
         branch: Any = network.branch
         features = branch.reduce(output.backbone.detach() if is_cut else output.backbone)
-        return _Seen(labels, logits, features, branch.reconstruct(features) if self.weights["density"] else None,
-                     upsample(branch.classifier(features), size_hw) if self.weights["aux"] else None)
+        return _Seen(
+            labels,
+            logits,
+            features,
+            branch.reconstruct(features) if self.weights["density"] else None,
+            upsample(branch.classifier(features), size_hw) if self.weights["aux"] else None,
+        )
 
     def _of_one_domain(self, source: _Seen | None, target: _Seen | None) -> dict[str, Tensor]:
         losses: dict[str, tuple[_Seen | None, Callable[[_Seen], Tensor]]] = {
             "source_ce": (source, lambda seen: cross_entropy(seen.logits, seen.labels)),
             "target_ce": (target, lambda seen: cross_entropy(seen.logits, seen.labels)),
-            "consistency": (source, lambda seen: boundary_consistency(seen.logits, seen.labels, self.consistency_where)),
+            "consistency": (
+                source,
+                lambda seen: boundary_consistency(seen.logits, seen.labels, self.consistency_where),
+            ),
             "negative": (target, lambda seen: negative_learning(seen.logits, self.negative_threshold)),
             "margin": (source, lambda seen: margin_loss(seen.logits, seen.labels, self.margin_reduction)),
         }
@@ -179,12 +248,22 @@ class Adaptation(nn.Module):
         branch: DensityBranch | None = network.branch
         for name, is_there, do in (
             ("aux", branch is not None, _BRANCH),
-            ("density", branch is not None and branch.estimator != "none", _BRANCH if branch is None else "set segmenter.branch.estimator=dmc5"),
+            (
+                "density",
+                branch is not None and branch.estimator != "none",
+                _BRANCH if branch is None else "set segmenter.branch.estimator=dmc5",
+            ),
         ):
             if self.weights[name] and not is_there:
                 got = "segmenter.branch=null" if branch is None else f"segmenter.branch.estimator={branch.estimator}"
-                raise ConfigError(explain(expected=f"a network with what objective.{name}={self.weights[name]:g} trains", got=got,
-                                          where=f"objective.{name}", do=f"{do}, or objective.{name}=0"))
+                raise ConfigError(
+                    explain(
+                        expected=f"a network with what objective.{name}={self.weights[name]:g} trains",
+                        got=got,
+                        where=f"objective.{name}",
+                        do=f"{do}, or objective.{name}=0",
+                    )
+                )
 
 
 @torch.no_grad()

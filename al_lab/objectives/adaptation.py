@@ -1,7 +1,8 @@
 """Losses of active domain adaptation for segmentation, as pure functions of logits: RIPU's two, Density Matters' two, cross-entropies.
 
-Shapes: B images, C classes, H x W pixels, D feature channels. Logits are (B, C, H, W) at image size; labels are (B, H, W) integers with
-255 where there is none. A mean over nothing is 0 with a gradient of 0, never NaN. Means are over the batch of all devices together.
+Shapes: B images, C classes, H x W pixels, D feature channels. Logits are (B, C, H, W) at image size; labels are (B, H,
+W) integers with 255 where there is none. A mean over nothing is 0 with a gradient of 0, never NaN. Means are over the
+batch of all devices together.
 
 | symbol | here | default | where |
 |---|---|---|---|
@@ -11,8 +12,9 @@ Shapes: B images, C classes, H x W pixels, D feature channels. Logits are (B, C,
 | F, Fhat | ``features``, ``reconstruction`` | | Density Matters, Eq. (7), (8) |
 | weights | 0.1 consistency, 1 negative, 1 all others | | RIPU's configs; the others UNSPECIFIED |
 
-Deviations: `margin_loss` and `reconstruction_loss` are means (per class, per channel), since neither paper gives reduction or weight;
-`boundary_consistency` counts ground-truth boundaries only, as the released code does, with a switch for all pixels.
+Deviations: `margin_loss` and `reconstruction_loss` are means (per class, per channel), since neither paper gives
+reduction or weight; `boundary_consistency` counts ground-truth boundaries only, as the released code does, with a
+switch for all pixels.
 """
 
 from typing import Any, Literal
@@ -57,9 +59,13 @@ def cross_entropy(logits: Tensor, labels: Tensor, ignore: int = IGNORE) -> Tenso
     """
     labeled = labels != ignore
     if labels.is_cuda or 2 * int(labeled.sum()) > labels.numel():
-        return _mean(F.cross_entropy(_at_least_float32(logits), labels.long(), ignore_index=ignore, reduction="none"), labeled)
+        return _mean(
+            F.cross_entropy(_at_least_float32(logits), labels.long(), ignore_index=ignore, reduction="none"), labeled
+        )
     # Of the target a few pixels are bought: a softmax of these alone (a GPU would have to wait for their number).
-    per_pixel = F.cross_entropy(_at_least_float32(logits.permute(0, 2, 3, 1)[labeled]), labels[labeled].long(), reduction="none")
+    per_pixel = F.cross_entropy(
+        _at_least_float32(logits.permute(0, 2, 3, 1)[labeled]), labels[labeled].long(), reduction="none"
+    )
     return _mean(per_pixel, torch.ones_like(per_pixel, dtype=torch.bool))
 
 
@@ -98,8 +104,9 @@ def boundary(labels: Tensor, ignore: int = IGNORE) -> Tensor:
 
     8 l_ij - sum of the 8 neighbors' l != 0 and l_ij != ignore.
 
-    Quirks of that Laplacian of class *numbers*, kept: outside the image counts as class 0, so border pixels of any other class are
-    flagged; 255 enters its neighbors' sums; a pixel whose neighbors' numbers average to its own is missed (stripes 1 | 2 | 3).
+    Quirks of that Laplacian of class *numbers*, kept: outside the image counts as class 0, so border pixels of any
+    other class are flagged; 255 enters its neighbors' sums; a pixel whose neighbors' numbers average to its own is
+    missed (stripes 1 | 2 | 3).
 
     Args:
         labels: (B, H, W).
@@ -116,7 +123,9 @@ def laplacian(labels: Tensor) -> Tensor:
     return 9 * labels.long() - around
 
 
-def boundary_consistency(logits: Tensor, labels: Tensor, where: Literal["boundary", "all"] = "boundary", ignore: int = IGNORE) -> Tensor:
+def boundary_consistency(
+    logits: Tensor, labels: Tensor, where: Literal["boundary", "all"] = "boundary", ignore: int = IGNORE
+) -> Tensor:
     """Predictions should agree with their 3 x 3 mean.  L = mean_{ij in M} sum_c |p_c,ij - pbar_c,ij|.
 
     The gradient goes through p and through its mean. RIPU applies it to source images with weight 0.1.
@@ -131,7 +140,9 @@ def boundary_consistency(logits: Tensor, labels: Tensor, where: Literal["boundar
         ValueError: for another ``where``.
     """
     if where not in ("boundary", "all"):
-        raise ValueError(f"boundary_consistency: expected where boundary | all, got {where!r}; boundary is the released code's")
+        raise ValueError(
+            f"boundary_consistency: expected where boundary | all, got {where!r}; boundary is the released code's"
+        )
     probs = _at_least_float32(logits).softmax(1)
     per_pixel = (probs - window_mean(probs)).abs().sum(1)
     return _mean(per_pixel, None if where == "all" else boundary(labels, ignore))
@@ -151,18 +162,21 @@ def negative_learning(logits: Tensor, threshold: float = 0.05, eps: float = 1e-6
     return _mean(-(1 - probs + eps).log(), probs.detach() < threshold)
 
 
-def margin_loss(logits: Tensor, labels: Tensor, reduction: Reduction = "mean_pixel_class", margin: float = 1.0, ignore: int = IGNORE) -> Tensor:
+def margin_loss(
+    logits: Tensor, labels: Tensor, reduction: Reduction = "mean_pixel_class", margin: float = 1.0, ignore: int = IGNORE
+) -> Tensor:
     """Categorical margin loss on probabilities; Density Matters, Eq. (6), on labeled source pixels.
 
     L_ij = sum_{c != y} max(0, m - P_y + P_c).
 
-    For m = 1 no hinge ever clips (P_y - P_c <= 1), so L_ij = C (1 - P_y), with dL/dz_k = -C P_y (1[k = y] - P_k): no (C, H, W) hinge is
-    built. Other margins take the sum as written.
+    For m = 1 no hinge ever clips (P_y - P_c <= 1), so L_ij = C (1 - P_y), with dL/dz_k = -C P_y (1[k = y] - P_k): no
+    (C, H, W) hinge is built. Other margins take the sum as written.
 
     Args:
         logits: (B, C, H, W) of the main classifier.
         labels: (B, H, W).
-        reduction: over pixels and classes. UNSPECIFIED in the paper, which writes a sum; the mean over both lies in [0, 1].
+        reduction: over pixels and classes. UNSPECIFIED in the paper, which writes a sum; the mean over both lies in [0,
+            1].
         margin: m.
         ignore: the label of pixels that don't count.
 
@@ -170,7 +184,9 @@ def margin_loss(logits: Tensor, labels: Tensor, reduction: Reduction = "mean_pix
         ValueError: for another reduction.
     """
     if reduction not in ("sum", "mean_pixel", "mean_pixel_class"):
-        raise ValueError(f"margin_loss: expected reduction sum | mean_pixel | mean_pixel_class, got {reduction!r}; the default is mean_pixel_class")
+        raise ValueError(
+            f"margin_loss: expected reduction sum | mean_pixel | mean_pixel_class, got {reduction!r}; the default is mean_pixel_class"
+        )
     num_classes, valid = logits.shape[1], labels != ignore
     target = labels.long().masked_fill(~valid, 0)[:, None]
     probs = _at_least_float32(logits).softmax(1)
@@ -181,7 +197,8 @@ def margin_loss(logits: Tensor, labels: Tensor, reduction: Reduction = "mean_pix
         hinge = (margin - of_target + probs).clamp(min=0)
         per_pixel = hinge.sum(1) - hinge.gather(1, target)[:, 0]
     if reduction == "sum":
-        return _sum(per_pixel, valid) / global_positives(torch.zeros((), device=logits.device))  # gradients are averaged over devices
+        # gradients are averaged over devices
+        return _sum(per_pixel, valid) / global_positives(torch.zeros((), device=logits.device))
     return _mean(per_pixel, valid) / (1 if reduction == "mean_pixel" else num_classes)
 
 
@@ -195,12 +212,14 @@ def reconstruction_loss(reconstruction: Tensor, features: Tensor, tau: float | N
 
     L = mean_ij e_ij / D, or literally mean_ij e_ij / tau (the negative log-likelihood is that minus ln beta).
 
-    F is the target and not detached: the paper trains it jointly and guards against collapse with an auxiliary classifier on F.
+    F is the target and not detached: the paper trains it jointly and guards against collapse with an auxiliary
+    classifier on F.
 
     Args:
         reconstruction: Fhat, (B, D, H, W).
         features: F, the same shape.
-        tau: None for the mean over channels, whose size does not depend on D. UNSPECIFIED weight in the paper; e / tau is D / tau times larger.
+        tau: None for the mean over channels, whose size does not depend on D. UNSPECIFIED weight in the paper; e / tau
+            is D / tau times larger.
     """
     error = _mean(reconstruction_error(reconstruction, features))
     return error / (features.shape[1] if tau is None else tau)

@@ -1,7 +1,7 @@
 """Comparing an image's predictions with those of its mirror image (or of a mixture), anchor by anchor.
 
-Shapes: B images, P anchors, K logits, S selected anchors of the whole batch. Nothing here copies a (B, P, K) tensor: the anchors that
-count are chosen first and only their rows enter the graph.
+Shapes: B images, P anchors, K logits, S selected anchors of the whole batch. Nothing here copies a (B, P, K) tensor:
+the anchors that count are chosen first and only their rows enter the graph.
 """
 
 from typing import Literal
@@ -21,8 +21,8 @@ BoxResidual = Literal["legacy", "geom_corrected"]
 def foreground(logits: Tensor, activation: str) -> Tensor:
     """Background elimination: (B, P) bool, anchors that are more likely some class than none.
 
-    softmax: max_{c >= 1} p_c > p_0.  sigmoid has no background class; its anchors are taken when the likeliest class is more likely
-    there than not, max_c p_c > 1/2.  Equal is not enough in both.
+    softmax: max_{c >= 1} p_c > p_0.  sigmoid has no background class; its anchors are taken when the likeliest class is
+    more likely there than not, max_c p_c > 1/2.  Equal is not enough in both.
     """
     with torch.no_grad():
         return logits[..., 1:].amax(-1) > logits[..., 0] if activation == "softmax" else logits.amax(-1) > 0

@@ -29,8 +29,8 @@ PseudoLoss = Literal["positives_only", "all"]
 class CSD(Supervised):
     """Consistency-based semi-supervised detection.
 
-    Jeong et al., NeurIPS 2019; the training of AL-SSL (Elezi et al., CVPR 2022, Eq. 8-11). With p, l the prediction of anchor i for
-    the image and q, l' that of the corresponding anchor for its mirror image:
+    Jeong et al., NeurIPS 2019; the training of AL-SSL (Elezi et al., CVPR 2022, Eq. 8-11). With p, l the prediction of
+    anchor i for the image and q, l' that of the corresponding anchor for its mirror image:
 
         J_i    = 1/2 [KL(p || q) + KL(q || p)]
         R_i    = 1/4 [(dx + dx')^2 + (dy - dy')^2 + (dw - dw')^2 + (dh - dh')^2]
@@ -47,11 +47,11 @@ class CSD(Supervised):
     | tau | tau | null | AL-SSL Sec. 3.3: .99 on VOC, .75 on COCO |
     | loss of pseudo-labels | pl_loss | positives_only | AL-SSL's code |
 
-    Sigmoid heads (RetinaNet) are read as C yes/no questions: J sums their divergences, and an anchor counts when its likeliest class is
-    more likely there than not. CSD and AL-SSL say nothing about them.
+    Sigmoid heads (RetinaNet) are read as C yes/no questions: J sums their divergences, and an anchor counts when its
+    likeliest class is more likely there than not. CSD and AL-SSL say nothing about them.
 
-    Deviations: anchors correspond by index, as in both codes (AL-SSL's Eq. 1 says by overlap). Unlabeled images are cropped without
-    looking at boxes (the codes use a dummy box, or the hidden truth).
+    Deviations: anchors correspond by index, as in both codes (AL-SSL's Eq. 1 says by overlap). Unlabeled images are
+    cropped without looking at boxes (the codes use a dummy box, or the hidden truth).
 
     Args:
         weight: factor on w(t). 0 is the control: the same batches, no second forward.
@@ -61,8 +61,10 @@ class CSD(Supervised):
         be_mask: anchors that count by the image (``orig``), by it and its mirror (``both``), or all (``none``).
         cons_loc: ``legacy`` | ``geom_corrected``.
         labeled_ratio: part of a batch that is labeled.
-        tau: train on boxes that the previous cycle's model finds in unlabeled images with at least this confidence; null: don't.
-        pl_loss: class loss of images with pseudo-labels: ``positives_only``, or ``all``: with hard negatives, as labeled ones.
+        tau: train on boxes that the previous cycle's model finds in unlabeled images with at least this confidence;
+            null: don't.
+        pl_loss: class loss of images with pseudo-labels: ``positives_only``, or ``all``: with hard negatives, as
+            labeled ones.
         supervised: arguments of `Supervised`.
     """
 
@@ -107,7 +109,9 @@ class CSD(Supervised):
             "weight": torch.tensor(w),
         }
 
-    def consistency(self, network: DetectorNetwork, head: HeadOutput, mirrored: HeadOutput) -> tuple[Tensor, Tensor, Tensor]:
+    def consistency(
+        self, network: DetectorNetwork, head: HeadOutput, mirrored: HeadOutput
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the two means of L_con and the number of anchors they are taken over.
 
         Args:
@@ -134,10 +138,14 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
     """Refuse a word that is none of the choices."""
     if value not in choices:
         where = f"objective.{name}"
-        raise ConfigError(explain(expected=" | ".join(choices), got=repr(value), where=where, do=did_you_mean(str(value), choices)))
+        raise ConfigError(
+            explain(expected=" | ".join(choices), got=repr(value), where=where, do=did_you_mean(str(value), choices))
+        )
 
 
 def check_range(name: str, value: Any, ok: bool, expected: str) -> None:
     """Refuse a number that is out of range."""
     if not ok:
-        raise ConfigError(explain(expected=expected, got=repr(value), where=f"objective.{name}", do="correct the value"))
+        raise ConfigError(
+            explain(expected=expected, got=repr(value), where=f"objective.{name}", do="correct the value")
+        )

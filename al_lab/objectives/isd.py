@@ -18,13 +18,13 @@ from al_lab.objectives.csd import CSD, PseudoLoss, check_range
 class ISD(CSD):
     """Interpolation-based semi-supervised detection.
 
-    Jeong et al., CVPR 2021 (arXiv 2006.02158), built from the released code. Image i is mixed with the mirror image of its partner, the
-    image half a batch away, with one ratio lambda a step:
+    Jeong et al., CVPR 2021 (arXiv 2006.02158), built from the released code. Image i is mixed with the mirror image of
+    its partner, the image half a batch away, with one ratio lambda a step:
 
         m_i = lambda x_i + (1 - lambda) mirror(x_{i + B/2})
 
-    Three predictions are compared anchor by anchor, none flipped back: L = f(x_i), R = f(mirror(x_{i + B/2})), M = f(m_i). An anchor is
-    foreground of L (or R) as in CSD.
+    Three predictions are compared anchor by anchor, none flipped back: L = f(x_i), R = f(mirror(x_{i + B/2})), M =
+    f(m_i). An anchor is foreground of L (or R) as in CSD.
 
         Type I     L and R      mean 1/2 [KL(M* || mu) + KL(mu* || M)],   mu = lambda L + (1 - lambda) R        (* = fixed target)
         Type II-A  L, not R     mean KL(L* || M) + mean 1/4 |l_M - l_L*|^2
@@ -38,8 +38,8 @@ class ISD(CSD):
     | weight of Type II | w2 | 1 | the code |
     | w(t), L_CSD | as in `CSD` | | |
 
-    Deviations: the released code compares Type II-B's boxes with predictions that were flipped back, which belong to another place
-    (an open question in its issue tracker); here they are not, as its author says they should be.
+    Deviations: the released code compares Type II-B's boxes with predictions that were flipped back, which belong to
+    another place (an open question in its issue tracker); here they are not, as its author says they should be.
 
     Args:
         beta: both parameters of lambda's Beta distribution.
@@ -62,7 +62,15 @@ class ISD(CSD):
         pl_loss: PseudoLoss = "positives_only",
         supervised: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(weight=weight, ramp=ramp, labeled_ratio=labeled_ratio, tau=tau, pl_loss=pl_loss, supervised=supervised, **(csd or {}))
+        super().__init__(
+            weight=weight,
+            ramp=ramp,
+            labeled_ratio=labeled_ratio,
+            tau=tau,
+            pl_loss=pl_loss,
+            supervised=supervised,
+            **(csd or {}),
+        )
         check_range("beta", beta, beta > 0, "a number > 0")
         check_range("w1", w1, w1 >= 0, "a number >= 0")
         check_range("w2", w2, w2 >= 0, "a number >= 0")
@@ -77,11 +85,19 @@ class ISD(CSD):
         if self.weight == 0:
             return super().forward(network, batch, step, total_steps)
         if len(batch) % 2:
-            raise ConfigError(explain(expected="an even number of images a device", got=str(len(batch)), where="objective isd",
-                                      do="change trainer.batch_size"))
+            raise ConfigError(
+                explain(
+                    expected="an even number of images a device",
+                    got=str(len(batch)),
+                    where="objective isd",
+                    do="change trainer.batch_size",
+                )
+            )
         flipped = batch.images.flip(-1)
         ratio = self.draw_ratio(batch.images)
-        left, mirrored, mixed = together(network, batch.images, flipped, ratio * batch.images + (1 - ratio) * partners(flipped))
+        left, mirrored, mixed = together(
+            network, batch.images, flipped, ratio * batch.images + (1 - ratio) * partners(flipped)
+        )
         parts = self.of_head(network, left, batch)
         classes, boxes, count = self.consistency(network, left, mirrored)
         right = mirrored._replace(logits=partners(mirrored.logits), deltas=partners(mirrored.deltas))
@@ -115,7 +131,11 @@ class ISD(CSD):
         p_left, p_right, p_mixed = (rows_of(network, head.logits, image, anchor) for head in (left, right, mixed))
         mu = ratio * p_left + (1 - ratio) * p_right
         type_1 = mean_over_batch(0.5 * (kl(p_mixed.detach(), mu, EPS) + kl(mu.detach(), p_mixed, EPS)))
-        return type_1, _follow(network, left, mixed, in_left & ~in_right), _follow(network, right, mixed, in_right & ~in_left)
+        return (
+            type_1,
+            _follow(network, left, mixed, in_left & ~in_right),
+            _follow(network, right, mixed, in_right & ~in_left),
+        )
 
 
 def partners(values: Tensor) -> Tensor:
@@ -126,6 +146,9 @@ def partners(values: Tensor) -> Tensor:
 def _follow(network: DetectorNetwork, source: HeadOutput, mixed: HeadOutput, selected: Tensor) -> Tensor:
     """Type II: where only one of the two images has something, the mixture should show just that."""
     image, anchor = selected.nonzero(as_tuple=True)
-    target, predicted = rows_of(network, source.logits, image, anchor).detach(), rows_of(network, mixed.logits, image, anchor)
+    target, predicted = (
+        rows_of(network, source.logits, image, anchor).detach(),
+        rows_of(network, mixed.logits, image, anchor),
+    )
     boxes = (mixed.deltas[image, anchor].float() - source.deltas[image, anchor].float().detach()).square().sum(-1) / 4
     return mean_over_batch(kl(target, predicted, EPS)) + mean_over_batch(boxes)

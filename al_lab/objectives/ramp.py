@@ -13,8 +13,8 @@ Kind = Literal["up_down", "up_only", "none"]
 class Ramp:
     """CSD's ramp: w(0) = 0, up as exp(-5 (1 - t/up)^2), 1 in between, down as exp(-12.5 (1 - (T - t)/(T - down))^2).
 
-    Jeong et al., NeurIPS 2019; the released code has T = 120,000, up = 32,000 and down = 100,000 hard-coded. Here they are fractions
-    of the training's length, so a short training has the same shape.
+    Jeong et al., NeurIPS 2019; the released code has T = 120,000, up = 32,000 and down = 100,000 hard-coded. Here they
+    are fractions of the training's length, so a short training has the same shape.
 
     Attributes:
         kind: ``up_down``, ``up_only`` (stays at 1) or ``none`` (1 from the first step).
@@ -31,11 +31,23 @@ class Ramp:
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
-            raise ConfigError(explain(expected=" | ".join(get_args(Kind)), got=repr(self.kind), where="objective.ramp.kind",
-                                      do=did_you_mean(str(self.kind), get_args(Kind))))
+            raise ConfigError(
+                explain(
+                    expected=" | ".join(get_args(Kind)),
+                    got=repr(self.kind),
+                    where="objective.ramp.kind",
+                    do=did_you_mean(str(self.kind), get_args(Kind)),
+                )
+            )
         if not 0 < self.up <= self.down <= 1:
-            raise ConfigError(explain(expected="0 < up <= down <= 1", got=f"up={self.up}, down={self.down}", where="objective.ramp",
-                                      do="they are fractions of the training's length"))
+            raise ConfigError(
+                explain(
+                    expected="0 < up <= down <= 1",
+                    got=f"up={self.up}, down={self.down}",
+                    where="objective.ramp",
+                    do="they are fractions of the training's length",
+                )
+            )
 
     def __call__(self, step: int, total_steps: int) -> float:
         """Return w in [0, 1] for a 0-based step."""

@@ -7,8 +7,9 @@ from torch import Tensor
 def global_positives(count: Tensor) -> Tensor:
     """Return the share of the global number of positives by which this process divides its sums.
 
-    Distributed training averages gradients over W processes. Dividing each process's sum by (total positives / W) therefore gives
-    the sum over all processes divided by the total, which is what one process with the whole batch computes.
+    Distributed training averages gradients over W processes. Dividing each process's sum by (total positives / W)
+    therefore gives the sum over all processes divided by the total, which is what one process with the whole batch
+    computes.
 
     Args:
         count: positives of this process, any shape; summed.

@@ -46,13 +46,14 @@ class Target:
 class SED(Supervised):
     """Scale-equivalent distillation: a RECONSTRUCTION, made without the paper's text and without code.
 
-    Guo et al., CVPR 2022 (arXiv 2203.12244). Known from its abstract: end-to-end distillation from a teacher; consistency between
-    versions of an image that differ in size; soft targets instead of pseudo-labels; a re-weighting that brings out what may be
-    foreground. Every formula and number below is our own choice. MGRAL (which trains its COCO table with "SED-SSOD") needs the order
-    of trainings, not the published AP.
+    Guo et al., CVPR 2022 (arXiv 2203.12244). Known from its abstract: end-to-end distillation from a teacher;
+    consistency between versions of an image that differ in size; soft targets instead of pseudo-labels; a re-weighting
+    that brings out what may be foreground. Every formula and number below is our own choice. MGRAL (which trains its
+    COCO table with "SED-SSOD") needs the order of trainings, not the published AP.
 
-    Per unlabeled image, with p, b the class probabilities and decoded boxes at anchor a: the teacher T sees the image as the trainer
-    augments it (weak view), the student S a strong view (`StrongView`) of it, and another strong view at half the size.
+    Per unlabeled image, with p, b the class probabilities and decoded boxes at anchor a: the teacher T sees the image
+    as the trainer augments it (weak view), the student S a strong view (`StrongView`) of it, and another strong view at
+    half the size.
 
         T      <- m T + (1 - m) S                                                        after each step of the student
         w_a    =  max_c p_T(a, c)
@@ -74,17 +75,19 @@ class SED(Supervised):
     | strong view | strong | Unbiased Teacher's | UNSPECIFIED beyond jitter, gray, blur, cutout |
     | L : U | labeled_ratio | 0.5 | UNSPECIFIED; Unbiased Teacher has 1 : 1 |
 
-    Silent points, decided here. (1) In the burn-in w(t) = 0 and the student alone learns; the teacher begins as its copy at the end; t counts
-    from the training's start. (2) ``ema_warmup``: m grows as min(m, (n + 1) / (n + 10)) with the teacher's n-th step, else a training of
-    some hundred steps would end with the teacher it began with; a long one is the same. (3) The teacher's buffers (BatchNorm's
-    statistics) are copied, it predicts in evaluation mode, no gradient enters it, and the *student* is what is evaluated. (4) The
-    teacher's flip is the trainer's: all views have one geometry. (5) Class and box terms, and L_same and L_scale, have equal weights. (6) A
-    divisor is at least 1: where the teacher sees nothing the loss fades. (7) Softmax heads: p_c is one of C probabilities, each a
-    yes/no question, background is no class, so both kinds of heads have one formula. (8) The gradient of |p_T - p_S|^gamma is kept.
-    (9) Images with pseudo-labels (tau, pl_loss as in `CSD`) are unlabeled images too: their strong view enters L_sup. (10) A network of fixed
-    input can't take a half-size image: it gets it in a corner of its input; where levels do not double exactly (SSD), pairs of anchors
-    count if one would match the other as a box (`al_lab.models.detectors.scale`), and boxes are compared decoded. (11) Anchors in padding don't count.
-    (12) The strong view's colors are changed at full size, then the image is halved.
+    Silent points, decided here. (1) In the burn-in w(t) = 0 and the student alone learns; the teacher begins as its
+    copy at the end; t counts from the training's start. (2) ``ema_warmup``: m grows as min(m, (n + 1) / (n + 10)) with
+    the teacher's n-th step, else a training of some hundred steps would end with the teacher it began with; a long one
+    is the same. (3) The teacher's buffers (BatchNorm's statistics) are copied, it predicts in evaluation mode, no
+    gradient enters it, and the *student* is what is evaluated. (4) The teacher's flip is the trainer's: all views have
+    one geometry. (5) Class and box terms, and L_same and L_scale, have equal weights. (6) A divisor is at least 1:
+    where the teacher sees nothing the loss fades. (7) Softmax heads: p_c is one of C probabilities, each a yes/no
+    question, background is no class, so both kinds of heads have one formula. (8) The gradient of |p_T - p_S|^gamma is
+    kept. (9) Images with pseudo-labels (tau, pl_loss as in `CSD`) are unlabeled images too: their strong view enters
+    L_sup. (10) A network of fixed input can't take a half-size image: it gets it in a corner of its input; where levels
+    do not double exactly (SSD), pairs of anchors count if one would match the other as a box
+    (`al_lab.models.detectors.scale`), and boxes are compared decoded. (11) Anchors in padding don't count. (12) The
+    strong view's colors are changed at full size, then the image is halved.
 
     Args:
         weight: factor on w(t). 0 is the control: the same batches, no teacher.
@@ -130,7 +133,11 @@ class SED(Supervised):
         check_range("box_floor", box_floor, 0 <= box_floor < 1, "a probability")
         check_range("labeled_ratio", labeled_ratio, 0 < labeled_ratio <= 1, "a number in (0, 1]")
         check_range("tau", tau, tau is None or 0 < tau <= 1, "a confidence in (0, 1], or null")
-        self.weight, self.ramp, self.burn_in = float(weight), Ramp(**({"kind": "up_only", "up": 0.25} | dict(ramp or {}))), float(burn_in)
+        self.weight, self.ramp, self.burn_in = (
+            float(weight),
+            Ramp(**({"kind": "up_only", "up": 0.25} | dict(ramp or {}))),
+            float(burn_in),
+        )
         self.ema, self.ema_warmup, self.focus = float(ema), bool(ema_warmup), float(gamma)  # gamma is the focal loss's
         self.class_floor, self.box_floor, self.box_distance = float(class_floor), float(box_floor), box
         self.strong = StrongView(**(strong or {}))
@@ -156,7 +163,8 @@ class SED(Supervised):
 
         Args:
             network: the student.
-            updates: how often the teacher has moved since the end of the burn-in; 0 copies the student, below 0 nothing happens.
+            updates: how often the teacher has moved since the end of the burn-in; 0 copies the student, below 0 nothing
+                happens.
         """
         if self.teacher is None:
             self.attach(network)
@@ -191,7 +199,11 @@ class SED(Supervised):
         w = self.weight_at(step, total_steps)
         if w == 0:
             nothing = torch.zeros((), device=batch.images.device)
-            return super().forward(network, batch, step, total_steps) | dict.fromkeys(_PARTS, nothing) | {"weight": torch.tensor(w)}
+            return (
+                super().forward(network, batch, step, total_steps)
+                | dict.fromkeys(_PARTS, nothing)
+                | {"weight": torch.tensor(w)}
+            )
         seed = draw_seed(batch.images)
         rows = (batch.kind != Kind.LABELED).nonzero().flatten().tolist()
         weak = batch.images[rows]
@@ -208,7 +220,11 @@ class SED(Supervised):
             scaled = self.distill(network, half, target, self.pairs(network, head, half))
         losses = [total / global_positives(weight) for total, weight in (same[:2], same[2:4], scaled[:2], scaled[2:4])]
         values = [*(loss.detach() for loss in losses), same[4], scaled[4]]
-        return parts | dict(zip(_PARTS, values, strict=True)) | {"loss": parts["loss"] + w * sum(losses), "weight": torch.tensor(w)}
+        return (
+            parts
+            | dict(zip(_PARTS, values, strict=True))
+            | {"loss": parts["loss"] + w * sum(losses), "weight": torch.tensor(w)}
+        )
 
     def views(self, network: DetectorNetwork, batch: Any, rows: list[int], rng: Rng) -> Tensor:
         """Return strong views of some images; what is drawn depends on ``rng`` and the image's id. Padding stays padding."""
@@ -242,11 +258,15 @@ class SED(Supervised):
         if key not in self._pairs:
             self._pairs[key] = scale_pairs(full, half, network.matching.pos_iou)
             if not len(self._pairs[key].half):
-                log.warning("objective sed: no anchor of %s sees at half the size what one of the next level sees; L_scale is 0",
-                            type(network).__name__)
+                log.warning(
+                    "objective sed: no anchor of %s sees at half the size what one of the next level sees; L_scale is 0",
+                    type(network).__name__,
+                )
         return self._pairs[key]
 
-    def distill(self, network: DetectorNetwork, student: HeadOutput, target: Target, pairs: ScalePairs) -> tuple[Tensor, ...]:
+    def distill(
+        self, network: DetectorNetwork, student: HeadOutput, target: Target, pairs: ScalePairs
+    ) -> tuple[Tensor, ...]:
         """Return the sums of L_cls over this device's images: weighted losses, weights; the two of L_box; number of anchors in L_box."""
         weights = target.weight[:, pairs.full]
         image, pair = (weights > self.class_floor).nonzero(as_tuple=True)
@@ -292,7 +312,8 @@ def log_probs(logits: Tensor, activation: str) -> tuple[Tensor, Tensor]:
         return F.logsigmoid(logits), F.logsigmoid(-logits)
     log_yes = logits.log_softmax(-1)
     likeliest = torch.zeros_like(logits, dtype=torch.bool).scatter_(-1, logits.argmax(-1, keepdim=True), True)
-    # Only the likeliest one can be so near to 1 that 1 - p is lost in rounding; its complement is the sum of the others.
+    # Only the likeliest one can be so near to 1 that 1 - p is lost in rounding; its complement is the sum of the
+    # others.
     others = log_yes.masked_fill(likeliest, -torch.inf).logsumexp(-1, keepdim=True)
     log_no = torch.where(likeliest, others, torch.log1p(-log_yes.masked_fill(likeliest, -1.0).exp()))
     return log_yes[..., 1:], log_no[..., 1:]

@@ -1,7 +1,7 @@
 """Plain supervised detection losses: SSD's MultiBox and RetinaNet's focal loss, over all images and anchors at once.
 
-The pieces (`targets_of`, `multibox_terms`, `focal_terms`) return per-image sums, so that semi-supervised objectives can weigh
-labeled, pseudo-labeled and unlabeled images differently. Shapes: B images, P anchors, K logits, N positives.
+The pieces (`targets_of`, `multibox_terms`, `focal_terms`) return per-image sums, so that semi-supervised objectives can
+weigh labeled, pseudo-labeled and unlabeled images differently. Shapes: B images, P anchors, K logits, N positives.
 """
 
 from dataclasses import dataclass
@@ -66,7 +66,8 @@ def targets_of(
         head: its output, for anchors and input size.
         boxes_px: per image (G, 4) xyxy in input pixels.
         labels: per image (G,), 0..C-1.
-        valid_hw: (B, 2), the part of each input that is image; anchors beyond it (rounded up to the network's padding) are ignored.
+        valid_hw: (B, 2), the part of each input that is image; anchors beyond it (rounded up to the network's padding)
+            are ignored.
     """
     height, width = head.input_hw
     padded, padded_labels, valid = pad_boxes(boxes_px, labels)
@@ -125,8 +126,8 @@ def multibox_terms(
 ) -> Terms:
     """SSD's MultiBox loss as per-image sums (Liu et al., ECCV 2016, Sec. 2.2).
 
-    Cross-entropy of positives and of the hardest negatives, smooth L1 of positives. An image without positives contributes
-    nothing. Only the anchors concerned enter the graph.
+    Cross-entropy of positives and of the hardest negatives, smooth L1 of positives. An image without positives
+    contributes nothing. Only the anchors concerned enter the graph.
 
     Args:
         logits: (B, P, C + 1), column 0 background.
@@ -192,14 +193,15 @@ def _focal_negative(logits: Tensor, gamma: float, alpha: float) -> Tensor:
 class Supervised(nn.Module):
     """The ordinary detection loss on labeled images; images of kind 0 (unlabeled) don't enter.
 
-    Images with pseudo-labels (kind 2) enter with their positive anchors only: what a model did not find may be there all the same,
-    so nothing in them is taken for background (AL-SSL, Elezi et al., CVPR 2022, Sec. 3.3).
+    Images with pseudo-labels (kind 2) enter with their positive anchors only: what a model did not find may be there
+    all the same, so nothing in them is taken for background (AL-SSL, Elezi et al., CVPR 2022, Sec. 3.3).
 
     Args:
         loss: ``multibox`` (softmax heads), ``focal`` (sigmoid heads), or ``auto`` by the network's activation.
         negative_ratio: MultiBox's mined negatives per positive.
         gamma, alpha: the focal loss's.
-        box_loss: ``smooth_l1``, ``l1``, or ``auto``: smooth L1 with MultiBox and L1 with focal, as mmdet's configs have it.
+        box_loss: ``smooth_l1``, ``l1``, or ``auto``: smooth L1 with MultiBox and L1 with focal, as mmdet's configs have
+            it.
         beta: where smooth L1 turns linear.
         box_weight: weight of the box loss.
     """
@@ -237,7 +239,8 @@ class Supervised(nn.Module):
             box_weight,
         )
 
-    pl_loss: Literal["positives_only", "all"] = "positives_only"  # of images with pseudo-labels; objectives that have such set it
+    # of images with pseudo-labels; objectives that have such set it
+    pl_loss: Literal["positives_only", "all"] = "positives_only"
 
     def terms(self, network: DetectorNetwork, head: HeadOutput, targets: Targets) -> Terms:
         """Return the per-image sums of the loss that fits the network."""
@@ -289,7 +292,9 @@ class Supervised(nn.Module):
         targets = targets_of(network, head, batch.boxes, batch.labels, batch.valid_hw)
         terms = self.terms(network, head, targets)
         count = self.normalizer(network, terms.num_positives)
-        has_negatives = (batch.kind != Kind.PSEUDO).to(terms.class_negative) if self.pl_loss == "positives_only" else 1.0
+        has_negatives = (
+            (batch.kind != Kind.PSEUDO).to(terms.class_negative) if self.pl_loss == "positives_only" else 1.0
+        )
         classes = (terms.class_positive.sum() + (terms.class_negative * has_negatives).sum()) / count
         boxes = self.box_weight * terms.box.sum() / count
         return {

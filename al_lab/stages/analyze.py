@@ -26,9 +26,9 @@ from al_lab.stages.jobs import open_learner
 log = logging.getLogger(__name__)
 
 POPULATION = 50_000  # pixels of an image that stand for all of them
-_PICTURES = 4        # images whose maps are kept, and test images whose predictions are
-_PICTURE_PX = 640    # longer side of a kept prediction
-_SHOWN = (20, 40)    # bought and other pixels of an image in the t-SNE
+_PICTURES = 4  # images whose maps are kept, and test images whose predictions are
+_PICTURE_PX = 640  # longer side of a kept prediction
+_SHOWN = (20, 40)  # bought and other pixels of an image in the t-SNE
 _TSNE_IMAGES = 16
 
 
@@ -48,11 +48,17 @@ class Analyze(Stage):
         The draw depends on ``split_seed``, so strategies and seeds are compared on the same images.
         """
         rng = Rng(int(ctx.config["split_seed"]), "analyze")
-        kwargs = {"run_dir": str(ctx.run_dir), "checkpoint": str(ctx.cycle_dir / "model.ckpt"), "cycle": ctx.cycle,
-                  "ids": _draw(ctx.pool.labeled(), int(ctx.config["runtime"]["analyze_images"]), rng),
-                  "test_ids": _draw(ctx.dataset.test_ids, _PICTURES, rng)}
+        kwargs = {
+            "run_dir": str(ctx.run_dir),
+            "checkpoint": str(ctx.cycle_dir / "model.ckpt"),
+            "cycle": ctx.cycle,
+            "ids": _draw(ctx.pool.labeled(), int(ctx.config["runtime"]["analyze_images"]), rng),
+            "test_ids": _draw(ctx.dataset.test_ids, _PICTURES, rng),
+        }
         name = f"cycle {ctx.cycle:02d} analyze"
-        (scalars,) = ctx.executor.run([Job(name, "al_lab.stages.analyze:analyze", kwargs, ctx.cycle_dir / "analyze.json")])
+        (scalars,) = ctx.executor.run(
+            [Job(name, "al_lab.stages.analyze:analyze", kwargs, ctx.cycle_dir / "analyze.json")]
+        )
         return scalars
 
     def files(self, ctx: StageContext) -> list[Path]:
@@ -89,7 +95,11 @@ def analyze(run_dir: str, checkpoint: str, cycle: int, ids: Sequence[str], test_
     options = {"flip": True} if dataset.flip_test else {}
     for view in learner.views(test_ids, ("dense_probs",), *([options] if options else [])) if test_ids else ():
         found.add_prediction(view, str(dataset.image_path(view.sample_id)), oracle.peek(dataset, view.sample_id))
-    facts = found.facts() | {"cycle": cycle, "class_names": list(dataset.classes), "classes": _classes(Path(run_dir), cycle)}
+    facts = found.facts() | {
+        "cycle": cycle,
+        "class_names": list(dataset.classes),
+        "classes": _classes(Path(run_dir), cycle),
+    }
     folder = purchase_dir(Path(run_dir), cycle)
     with atomic_path(folder / "analysis.npz") as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **found.arrays(int(config["seed"])))  # type: ignore[arg-type]
@@ -100,7 +110,8 @@ def analyze(run_dir: str, checkpoint: str, cycle: int, ids: Sequence[str], test_
 def _densities(strategy: Mapping[str, Any]) -> dict[str, Any]:
     """Return beta, tau and scale of the strategy that estimates densities; the paper's for any other."""
     own = {k: strategy[k] for k in ("beta", "tau", "scale") if k in strategy}
-    return own if len(own) == 3 else {"beta": BETA, "tau": TAU, "scale": "minmax"}  # noqa: PLR2004 - one of these names alone is another thing
+    # one of these names alone is another thing
+    return own if len(own) == 3 else {"beta": BETA, "tau": TAU, "scale": "minmax"}  # noqa: PLR2004
 
 
 @dataclass(frozen=True)
@@ -124,11 +135,18 @@ class _Look:
     is_bought: np.ndarray
 
 
-def _look(view: DenseView, truth_HW: np.ndarray | None, bought_HW: np.ndarray, rng: Rng, densities: Mapping[str, Any]) -> _Look:
+def _look(
+    view: DenseView, truth_HW: np.ndarray | None, bought_HW: np.ndarray, rng: Rng, densities: Mapping[str, Any]
+) -> _Look:
     """Measure one image; without a truth every pixel counts as having a class."""
     valid_HW = np.ones(bought_HW.shape, bool) if truth_HW is None else truth_HW != IGNORE
     none = np.zeros(0)
-    row: dict[str, Any] = {"id": view.sample_id, "pixels": bought_HW.size, "valid": int(valid_HW.sum()), "bought": int(bought_HW.sum())}
+    row: dict[str, Any] = {
+        "id": view.sample_id,
+        "pixels": bought_HW.size,
+        "valid": int(valid_HW.sum()),
+        "bought": int(bought_HW.sum()),
+    }
     loss = loss_bought = none
     if truth_HW is not None:
         loss_HW = _cross_entropy(view.probs, truth_HW)
@@ -136,22 +154,43 @@ def _look(view: DenseView, truth_HW: np.ndarray | None, bought_HW: np.ndarray, r
     if view.features is None or bought_HW.all() or not valid_HW.any():  # a whole image is covered by itself
         return _Look(row, loss, loss_bought, none, none, np.zeros((0, 0)), none, none)
     pixels, centers = np.flatnonzero(valid_HW), np.flatnonzero(bought_HW)
-    sample = pixels if len(pixels) <= POPULATION else rng.generator("population").choice(pixels, POPULATION, replace=False)
+    sample = (
+        pixels if len(pixels) <= POPULATION else rng.generator("population").choice(pixels, POPULATION, replace=False)
+    )
     rows = np.union1d(sample, centers)
     f_ND = unit_features(view, rows)
     covered = coverage(f_ND, np.searchsorted(rows, centers))
-    row |= {"population": len(rows), "radius": covered.radius, "largest_radial": covered.largest_radial,
-            "largest_radial_others": float(covered.radial_others.max()), "mean_distance": covered.mean_distance}
+    row |= {
+        "population": len(rows),
+        "radius": covered.radius,
+        "largest_radial": covered.largest_radial,
+        "largest_radial_others": float(covered.radial_others.max()),
+        "mean_distance": covered.mean_distance,
+    }
     density = radial = none
     if "error" in view.extras:
         density_hw, count = coverage_density(view.extras["error"], **densities), min(len(centers), CENTERS)
         density, radial = calibrate(view, f_ND, rows, count, density_hw, rng)
-        row |= {"neighbor_rank": neighbor_rank(view.features, density_hw, rng), "one_purchase": one_purchase(view, sample, count, density_hw)}
+        row |= {
+            "neighbor_rank": neighbor_rank(view.features, density_hw, rng),
+            "one_purchase": one_purchase(view, sample, count, density_hw),
+        }
     few, many = _SHOWN
     others = np.setdiff1d(sample, centers)
-    shown = np.concatenate([rng.generator("shown", n).permutation(of)[:n] for of, n in ((centers, few), (others, many))])
+    shown = np.concatenate(
+        [rng.generator("shown", n).permutation(of)[:n] for of, n in ((centers, few), (others, many))]
+    )
     labels = np.full(len(shown), IGNORE) if truth_HW is None else truth_HW.reshape(-1)[shown]
-    return _Look(row, loss, loss_bought, density, radial, f_ND[np.searchsorted(rows, shown)], labels, bought_HW.reshape(-1)[shown])
+    return _Look(
+        row,
+        loss,
+        loss_bought,
+        density,
+        radial,
+        f_ND[np.searchsorted(rows, shown)],
+        labels,
+        bought_HW.reshape(-1)[shown],
+    )
 
 
 def _cross_entropy(probs: torch.Tensor, truth_HW: np.ndarray) -> np.ndarray:
@@ -177,8 +216,10 @@ class _Found:
     def add_map(self, view: DenseView, image: str, densities: Mapping[str, Any]) -> None:
         """Keep errors and densities, at the features' own size."""
         k = len(self.maps)
-        self.pictures |= {f"error_{k}": view.extras["error"].float().cpu().numpy(),
-                          f"density_{k}": coverage_density(view.extras["error"], **densities).float().cpu().numpy()}
+        self.pictures |= {
+            f"error_{k}": view.extras["error"].float().cpu().numpy(),
+            f"density_{k}": coverage_density(view.extras["error"], **densities).float().cpu().numpy(),
+        }
         self.maps.append({"id": view.sample_id, "image": image})
 
     def add_prediction(self, view: DenseView, image: str, truth_HW: np.ndarray | None) -> None:
@@ -195,13 +236,28 @@ class _Found:
 
     def facts(self) -> dict[str, Any]:
         """Return the content of ``analysis.json`` but for the classes."""
-        loss, bought, density, radial = (np.concatenate([getattr(look, k) for look in self.looks] or [np.zeros(0)])
-                                         for k in ("loss", "loss_bought", "density", "radial"))
-        losses = {"loss": None} if not len(loss) or not len(bought) else {"loss": {
-            "all": float(np.mean(loss, dtype=np.float64)), "bought": float(np.mean(bought, dtype=np.float64)),
-            "core_set": core_set_loss(loss, bought)}}
-        return {"images": [look.row for look in self.looks], **losses, "calibration": self._calibration(density, radial), "maps": self.maps,
-                "predictions": self.predictions}
+        loss, bought, density, radial = (
+            np.concatenate([getattr(look, k) for look in self.looks] or [np.zeros(0)])
+            for k in ("loss", "loss_bought", "density", "radial")
+        )
+        losses = (
+            {"loss": None}
+            if not len(loss) or not len(bought)
+            else {
+                "loss": {
+                    "all": float(np.mean(loss, dtype=np.float64)),
+                    "bought": float(np.mean(bought, dtype=np.float64)),
+                    "core_set": core_set_loss(loss, bought),
+                }
+            }
+        )
+        return {
+            "images": [look.row for look in self.looks],
+            **losses,
+            "calibration": self._calibration(density, radial),
+            "maps": self.maps,
+            "predictions": self.predictions,
+        }
 
     @staticmethod
     def _calibration(density: np.ndarray, radial: np.ndarray) -> dict[str, Any] | None:
@@ -209,23 +265,35 @@ class _Found:
             return None
         rows = uniform_by_density(density, Rng(0, "calibration").generator())
         fit = density_calibration(density[rows], radial[rows]) if len(np.unique(density[rows])) > 1 else None
-        return {"density": density[rows].tolist(), "radial": radial[rows].tolist(), "centers": len(density),
-                "fit": None if fit is None else {"slope": fit.slope, "intercept": fit.intercept, "r2": fit.r2}}
+        return {
+            "density": density[rows].tolist(),
+            "radial": radial[rows].tolist(),
+            "centers": len(density),
+            "fit": None if fit is None else {"slope": fit.slope, "intercept": fit.intercept, "r2": fit.r2},
+        }
 
     def arrays(self, seed: int) -> dict[str, np.ndarray]:
         """Return the content of ``analysis.npz``: the pictures, and the t-SNE of the features of some pixels."""
         seen = [look for look in self.looks if len(look.features)][:_TSNE_IMAGES]
         if not seen:
             return self.pictures
-        features, labels, is_bought = (np.concatenate([getattr(look, k) for look in seen]) for k in ("features", "labels", "is_bought"))
-        return self.pictures | {"tsne_points": _tsne(features, seed), "tsne_labels": labels.astype(np.uint8), "tsne_bought": is_bought.astype(bool)}
+        features, labels, is_bought = (
+            np.concatenate([getattr(look, k) for look in seen]) for k in ("features", "labels", "is_bought")
+        )
+        return self.pictures | {
+            "tsne_points": _tsne(features, seed),
+            "tsne_labels": labels.astype(np.uint8),
+            "tsne_bought": is_bought.astype(bool),
+        }
 
 
 def _tsne(features: np.ndarray, seed: int) -> np.ndarray:
     from sklearn.manifold import TSNE  # noqa: PLC0415 - imports for a second, and every worker imports this file
 
     perplexity = min(30.0, max(2.0, (len(features) - 1) / 3))
-    return TSNE(n_components=2, perplexity=perplexity, init="random", random_state=seed).fit_transform(features.astype(np.float32))
+    return TSNE(n_components=2, perplexity=perplexity, init="random", random_state=seed).fit_transform(
+        features.astype(np.float32)
+    )
 
 
 def _small(label_HW: np.ndarray) -> np.ndarray:
@@ -249,13 +317,21 @@ def _classes(run_dir: Path, cycle: int) -> dict[str, Any] | None:
     counts = np.sum([s["bought"] for s, _ in stats], axis=0)
     pool = next((s["pool"] for s, _ in stats if s["pool"] is not None), [0] * len(counts))
     shares = class_shares(counts, np.asarray(pool), pixels)
-    return {"bought": shares.bought.tolist(), "pool": shares.pool.tolist(), "entropy": shares.entropy, "wasted": shares.wasted, "pixels": pixels}
+    return {
+        "bought": shares.bought.tolist(),
+        "pool": shares.pool.tolist(),
+        "entropy": shares.entropy,
+        "wasted": shares.wasted,
+        "pixels": pixels,
+    }
 
 
 def _scalars(facts: Mapping[str, Any]) -> dict[str, float]:
     """Return the means and the rest of Table 4 as the trackers want them."""
     covered = [row for row in facts["images"] if "radius" in row]
-    out = {k: float(np.mean([row[k] for row in covered])) for k in ("radius", "largest_radial", "mean_distance") if covered}
+    out = {
+        k: float(np.mean([row[k] for row in covered])) for k in ("radius", "largest_radial", "mean_distance") if covered
+    }
     out |= {} if facts["loss"] is None else {"core_set_loss": facts["loss"]["core_set"]}
     fit = (facts["calibration"] or {}).get("fit")
     out |= {} if fit is None else {"calibration_r2": fit["r2"], "calibration_slope": fit["slope"]}

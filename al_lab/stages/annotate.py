@@ -22,8 +22,14 @@ def _buy(ctx: StageContext, oracle: Oracle, purchase: Purchase) -> dict[str, flo
     bought = oracle.reveal(ctx.dataset, purchase) if purchase.queries else oracle.deliver(ctx.dataset, purchase, {})
     if purchase.queries and not bought:
         got = f"the first needs more than {purchase.allowance.amount} {purchase.allowance.unit}s"
-        raise DataError(explain(expected="at least one image within the budget", got=got,
-                                where=f"purchase of cycle {purchase.cycle}", do="raise budget.per_cycle"))
+        raise DataError(
+            explain(
+                expected="at least one image within the budget",
+                got=got,
+                where=f"purchase of cycle {purchase.cycle}",
+                do="raise budget.per_cycle",
+            )
+        )
     pool = ctx.pool.acquire(bought, purchase.cycle)
     write_json(purchase_dir(ctx.run_dir, purchase.cycle + 1) / "pool.json", pool.to_json())
     publish_selections(ctx.run_dir, range(purchase.cycle + 1))
@@ -48,9 +54,16 @@ class Initialize(Stage):
             oracle = SimulatedOracle(oracle.seconds_per_image, oracle.seconds_per_box, oracle.seconds_per_pixel)
         else:
             ids = list(ctx.strategy.initial(ctx.pool, count, Rng(int(ctx.config["split_seed"]), "initial")))
-        if not ids and (ctx.dataset.task == "detection" or count is None):  # a segmenter may learn from a source domain alone
-            raise ConfigError(explain(expected="an initial set", got="no image" + (" with labels" if count is None else ""), where="budget.initial",
-                                      do="give a number of images to label first, such as budget.initial=50"))
+        # a segmenter may learn from a source domain alone
+        if not ids and (ctx.dataset.task == "detection" or count is None):
+            raise ConfigError(
+                explain(
+                    expected="an initial set",
+                    got="no image" + (" with labels" if count is None else ""),
+                    where="budget.initial",
+                    do="give a number of images to label first, such as budget.initial=50",
+                )
+            )
         folder = purchase_dir(ctx.run_dir, INITIAL)
         allowance = Allowance("image", len(ids))
         write_queries(folder, [Query(i) for i in ids], allowance, {i: str(ctx.dataset.image_path(i)) for i in ids})
@@ -69,9 +82,15 @@ class Annotate(Stage):
     def run(self, ctx: StageContext) -> dict[str, float]:
         """Reveal what was selected."""
         queries = read_queries(ctx.cycle_dir)
-        predictions = ctx.cycle_dir / "prelabels.npz" if ctx.oracle.wants_predictions and ctx.dataset.task == "detection" else None
+        predictions = (
+            ctx.cycle_dir / "prelabels.npz"
+            if ctx.oracle.wants_predictions and ctx.dataset.task == "detection"
+            else None
+        )
         if predictions and not predictions.is_file():  # asked again while people label: the pre-labels are there
-            paths = run_sharded(ctx, "prelabel", "predict", [q.sample_id for q in queries], ctx.cycle_dir / "model.ckpt", ".npz")
+            paths = run_sharded(
+                ctx, "prelabel", "predict", [q.sample_id for q in queries], ctx.cycle_dir / "model.ckpt", ".npz"
+            )
             save_predictions(predictions, load_predictions(paths))
             remove_shards(paths)
         allowance = ctx.budget.allowance(ctx.cycle, len(ctx.pool))
@@ -88,7 +107,10 @@ class Annotate(Stage):
         pseudo = {i: d for i, d in load_predictions([ctx.cycle_dir / "pseudo.npz"]).items() if i in unlabeled}
         stats = ctx.oracle.judge(ctx.dataset, pseudo)
         boxes = sum(len(d) for d in pseudo.values())
-        write_json(ctx.cycle_dir / "pseudo_stats.json", {"tau": tau, "unlabeled": len(unlabeled), "images": len(pseudo), "boxes": boxes, **stats})
+        write_json(
+            ctx.cycle_dir / "pseudo_stats.json",
+            {"tau": tau, "unlabeled": len(unlabeled), "images": len(pseudo), "boxes": boxes, **stats},
+        )
         return {"pseudo_precision": stats["precision"]} if stats["precision"] is not None else {}
 
     def files(self, ctx: StageContext) -> list[Path]:
@@ -97,7 +119,11 @@ class Annotate(Stage):
 
 
 def _purchase_files(folder: Path, next_cycle: Path) -> list[Path]:
-    return [p for p in (folder / "queries.json", folder / "labels.jsonl", folder / "cost.json", next_cycle / "pool.json") if p.is_file()]
+    return [
+        p
+        for p in (folder / "queries.json", folder / "labels.jsonl", folder / "cost.json", next_cycle / "pool.json")
+        if p.is_file()
+    ]
 
 
 def load_pool(ids: tuple[str, ...], run_dir: Path, cycle: int) -> Pool:

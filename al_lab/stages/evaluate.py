@@ -49,7 +49,9 @@ class Evaluate(Stage):
         save_predictions(ctx.cycle_dir / "predictions.npz", predictions)
         remove_shards(paths)
         truth = {i: ctx.dataset.truth(i) for i in ids}
-        return [metric.compute(predictions, truth, ctx.dataset.classes) for metric in build_metrics(ctx.dataset.metrics)]
+        return [
+            metric.compute(predictions, truth, ctx.dataset.classes) for metric in build_metrics(ctx.dataset.metrics)
+        ]
 
     @staticmethod
     def _segmentation(ctx: StageContext, ids: tuple[str, ...]) -> list[MetricResult]:
@@ -62,7 +64,11 @@ class Evaluate(Stage):
 def _per_class_csv(results: list[MetricResult]) -> str:
     rows = [row for result in results for row in result.per_class]
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, fieldnames=list(rows[0]) if rows else ["class", "ap", "num_gt", "num_det", "metric"], lineterminator="\n")
+    writer = csv.DictWriter(
+        stream,
+        fieldnames=list(rows[0]) if rows else ["class", "ap", "num_gt", "num_det", "metric"],
+        lineterminator="\n",
+    )
     writer.writeheader()
     writer.writerows(rows)
     return stream.getvalue()

@@ -53,15 +53,23 @@ def fit(run_dir: str, task: dict[str, Any], progress: str | None = None) -> dict
     return build_learner(config, dataset).fit(FitTask.from_json(task | {"progress": progress}))
 
 
-def fit_and_measure(run_dir: str, task: dict[str, Any], changes: dict[str, Any], ids: Sequence[str], keep: bool = False,
-                    early_stop: float | None = None, progress: str | None = None) -> dict[str, Any]:
+def fit_and_measure(
+    run_dir: str,
+    task: dict[str, Any],
+    changes: dict[str, Any],
+    ids: Sequence[str],
+    keep: bool = False,
+    early_stop: float | None = None,
+    progress: str | None = None,
+) -> dict[str, Any]:
     """Train in another way than the campaign does and measure the result on some images.
 
     Args:
         run_dir: the campaign's folder.
         task: a `FitTask`.
         changes: whole groups of the configuration to replace, such as ``objective`` and ``trainer``.
-        ids: images to measure on: of the pool, then their labels must have been bought; or of the test or validation set.
+        ids: images to measure on: of the pool, then their labels must have been bought; or of the test or validation
+            set.
         keep: the weights are needed afterwards; otherwise they are deleted.
         early_stop: stop after this fraction of the schedule.
         progress: where the executor looks for news.
@@ -93,13 +101,23 @@ def measure(run_dir: str, checkpoint: str, ids: Sequence[str]) -> dict[str, Any]
 
 def _measure(learner: Learner, checkpoint: Path, run_dir: str, dataset: Any, ids: Sequence[str]) -> dict[str, Any]:
     learner.load(checkpoint)
-    predictions = {v.sample_id: v.detections for v in learner.views(ids, ("detections",)) if isinstance(v, ImageView) and v.detections is not None}
+    predictions = {
+        v.sample_id: v.detections
+        for v in learner.views(ids, ("detections",))
+        if isinstance(v, ImageView) and v.detections is not None
+    }
     in_pool = set(ids) & set(dataset.pool_ids)
     truth = read_labels(Path(run_dir), ids) if in_pool else {i: dataset.truth(i) for i in ids}
     results = [metric.compute(predictions, truth, dataset.classes) for metric in build_metrics(dataset.metrics)]
     first = next(iter(results[0].scalars))
-    return {"metrics": {name: float(v) for r in results for name, v in r.scalars.items()},
-            "per_class": {row["class"]: float(row["ap"]) for row in results[0].per_class if row["metric"] == first and np.isfinite(row["ap"])}}
+    return {
+        "metrics": {name: float(v) for r in results for name, v in r.scalars.items()},
+        "per_class": {
+            row["class"]: float(row["ap"])
+            for row in results[0].per_class
+            if row["metric"] == first and np.isfinite(row["ap"])
+        },
+    }
 
 
 def predict(run_dir: str, checkpoint: str, ids: Sequence[str], out: str) -> dict[str, float]:
@@ -123,12 +141,16 @@ def confusion(run_dir: str, checkpoint: str, ids: Sequence[str], out: str) -> di
     return {"images": len(ids)}
 
 
-def score(run_dir: str, checkpoint: str, cycle: int, ids: Sequence[str], out: str, pseudo_tau: float | None = None) -> dict[str, float]:
+def score(
+    run_dir: str, checkpoint: str, cycle: int, ids: Sequence[str], out: str, pseudo_tau: float | None = None
+) -> dict[str, float]:
     """Write the candidates a strategy proposes in some images and, with ``pseudo_tau``, the pseudo-labels found in the same pass."""
     config, dataset, learner = open_learner(run_dir, checkpoint)
     strategy: Strategy = build(config["strategy"])
     budget: Budget = build(config["budget"])
-    pool = Pool.from_json(read_json(Path(run_dir) / f"cycle_{cycle:02d}" / "pool.json"), dataset.pool_ids, Path(run_dir))
+    pool = Pool.from_json(
+        read_json(Path(run_dir) / f"cycle_{cycle:02d}" / "pool.json"), dataset.pool_ids, Path(run_dir)
+    )
     # The embedding costs next to nothing beside the forward, and the report draws the pool with it.
     needs = dict.fromkeys((*strategy.needs_for(budget.unit), *({"image_embedding"} & set(learner.provides))))
     options = strategy.view_options()
@@ -154,7 +176,9 @@ def pseudo_path(candidates: Path) -> Path:
     return candidates.with_suffix(".pseudo.npz")
 
 
-def propose(strategy: Strategy, view: ImageView | DenseView, pool: Pool, config: dict[str, Any], cycle: int, budget: Budget) -> Candidates:
+def propose(
+    strategy: Strategy, view: ImageView | DenseView, pool: Pool, config: dict[str, Any], cycle: int, budget: Budget
+) -> Candidates:
     """Ask a strategy about one image, with what was bought in it, and what may be, filled in."""
     i, quota, share = view.sample_id, None, 0.0
     if isinstance(view, DenseView):
@@ -163,4 +187,6 @@ def propose(strategy: Strategy, view: ImageView | DenseView, pool: Pool, config:
             quota = budget.allowance(cycle, len(pool)).in_image(view.size_hw, strategy.radius_px)
             share = budget.share_of(view.size_hw) if budget.unit == "pixel" and budget.scope == "image" else 0.0
     rng = Rng(int(config["seed"]), cycle, "score", i)
-    return strategy.propose(view, ProposeContext(quota, budget.unit, rng, is_labeled=i in pool.whole, share=share, cycle=cycle))
+    return strategy.propose(
+        view, ProposeContext(quota, budget.unit, rng, is_labeled=i in pool.whole, share=share, cycle=cycle)
+    )

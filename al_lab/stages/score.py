@@ -25,7 +25,9 @@ class Score(Stage):
         else:
             paths = []
             views = (self._bare_view(ctx, i) for i in ids)
-            candidates = Candidates.concat([propose(ctx.strategy, v, ctx.pool, dict(ctx.config), ctx.cycle, ctx.budget) for v in views])
+            candidates = Candidates.concat(
+                [propose(ctx.strategy, v, ctx.pool, dict(ctx.config), ctx.cycle, ctx.budget) for v in views]
+            )
         candidates.save(ctx.cycle_dir / "candidates.npz")
         scalars: dict[str, float] = {"num_candidates": len(candidates)}
         if tau is not None:
@@ -34,12 +36,18 @@ class Score(Stage):
             scalars |= {"pseudo_images": len(pseudo), "pseudo_boxes": sum(len(d) for d in pseudo.values())}
         remove_shards(paths)
         if len(candidates):
-            scalars |= {"max_utility": float(candidates.utility.max()), "mean_utility": float(candidates.utility.mean())}
+            scalars |= {
+                "max_utility": float(candidates.utility.max()),
+                "mean_utility": float(candidates.utility.mean()),
+            }
         return scalars
 
     def files(self, ctx: StageContext) -> list[Path]:
         """Return the candidates and the pseudo-labels."""
-        return [ctx.cycle_dir / "candidates.npz", *([ctx.cycle_dir / "pseudo.npz"] if pseudo_tau(ctx) is not None else [])]
+        return [
+            ctx.cycle_dir / "candidates.npz",
+            *([ctx.cycle_dir / "pseudo.npz"] if pseudo_tau(ctx) is not None else []),
+        ]
 
     @staticmethod
     def _bare_view(ctx: StageContext, sample_id: str) -> ImageView | DenseView:

@@ -23,13 +23,25 @@ class Select(Stage):
         queries = ctx.strategy.select(candidates, ctx.pool, allowance, ctx.rng("select"))
         where = f"select of cycle {ctx.cycle}"
         if not queries:
-            raise ConfigError(explain(expected="at least one query", got=f"none from {len(candidates)} candidates", where=where,
-                                      do="lower budget.cycles: there is nothing left to buy, or the allowance is 0"))
+            raise ConfigError(
+                explain(
+                    expected="at least one query",
+                    got=f"none from {len(candidates)} candidates",
+                    where=where,
+                    do="lower budget.cycles: there is nothing left to buy, or the allowance is 0",
+                )
+            )
         allowance.check(queries, where)
         ctx.pool.acquire(queries, ctx.cycle)
-        write_queries(ctx.cycle_dir, queries, allowance, {q.sample_id: str(ctx.dataset.image_path(q.sample_id)) for q in queries})
+        write_queries(
+            ctx.cycle_dir, queries, allowance, {q.sample_id: str(ctx.dataset.image_path(q.sample_id)) for q in queries}
+        )
         utilities = [q.utility for q in queries]
-        return {"num_queries": len(queries), "mean_selected_utility": float(np.mean(utilities)), "min_selected_utility": float(np.min(utilities))}
+        return {
+            "num_queries": len(queries),
+            "mean_selected_utility": float(np.mean(utilities)),
+            "min_selected_utility": float(np.min(utilities)),
+        }
 
     def files(self, ctx: StageContext) -> list[Path]:
         """Return the queries; they hold the hashes of their masks."""

@@ -15,18 +15,33 @@ def shards(ids: Sequence[str], batch: int, workers: int) -> list[list[str]]:
     """Cut ids into runs whose lengths are multiples of ``batch``: every forward sees the batch it would see alone."""
     batches = -(-len(ids) // batch)
     per_shard = max(1, -(-batches // (workers * _SHARDS_PER_WORKER))) * batch
-    return [list(ids[k:k + per_shard]) for k in range(0, len(ids), per_shard)]
+    return [list(ids[k : k + per_shard]) for k in range(0, len(ids), per_shard)]
 
 
-def run_sharded(ctx: StageContext, what: str, fn: str, ids: Sequence[str], checkpoint: Path, suffix: str, **kwargs: Any) -> list[Path]:
+def run_sharded(
+    ctx: StageContext, what: str, fn: str, ids: Sequence[str], checkpoint: Path, suffix: str, **kwargs: Any
+) -> list[Path]:
     """Run a function of `al_lab.stages.jobs` over ids in parallel and return the files it wrote, in order."""
     folder = ctx.cycle_dir / "shards"
     parts = shards(ids, int(ctx.config["runtime"]["predict_batch"]), ctx.executor.num_workers)
     outs = [folder / f"{what}_{n:03d}{suffix}" for n in range(len(parts))]
-    ctx.executor.run([
-        Job(name=f"cycle {ctx.cycle:02d} {what} {n + 1}/{len(parts)}", fn=f"al_lab.stages.jobs:{fn}", result=out.with_suffix(".json"),
-            kwargs={"run_dir": str(ctx.run_dir), "checkpoint": str(checkpoint), "ids": part, "out": str(out), **kwargs})
-        for n, (part, out) in enumerate(zip(parts, outs, strict=True))])
+    ctx.executor.run(
+        [
+            Job(
+                name=f"cycle {ctx.cycle:02d} {what} {n + 1}/{len(parts)}",
+                fn=f"al_lab.stages.jobs:{fn}",
+                result=out.with_suffix(".json"),
+                kwargs={
+                    "run_dir": str(ctx.run_dir),
+                    "checkpoint": str(checkpoint),
+                    "ids": part,
+                    "out": str(out),
+                    **kwargs,
+                },
+            )
+            for n, (part, out) in enumerate(zip(parts, outs, strict=True))
+        ]
+    )
     return outs
 
 

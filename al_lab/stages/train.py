@@ -34,9 +34,22 @@ class Train(Stage):
         cached = cache.fetch(task.checkpoint)
         if cached is not None:
             return cached
-        kwargs = {"run_dir": str(ctx.run_dir), "task": task.to_json(), "progress": str(task.scratch_dir / "progress.json")}
-        (scalars,) = ctx.executor.run([Job(f"cycle {ctx.cycle:02d} train", "al_lab.stages.jobs:fit", kwargs,
-                                           ctx.cycle_dir / "train.json", devices=task.devices)])
+        kwargs = {
+            "run_dir": str(ctx.run_dir),
+            "task": task.to_json(),
+            "progress": str(task.scratch_dir / "progress.json"),
+        }
+        (scalars,) = ctx.executor.run(
+            [
+                Job(
+                    f"cycle {ctx.cycle:02d} train",
+                    "al_lab.stages.jobs:fit",
+                    kwargs,
+                    ctx.cycle_dir / "train.json",
+                    devices=task.devices,
+                )
+            ]
+        )
         cache.store(task.checkpoint, scalars)
         train_log = task.scratch_dir / "train_log.csv"
         if train_log.is_file():
@@ -54,20 +67,39 @@ class Train(Stage):
         settings = build(ctx.config["trainer"])
         before = purchase_dir(ctx.run_dir, ctx.cycle - 1)
         labeled = ctx.pool.labeled()
-        if not labeled and ctx.dataset.task == "detection":  # a segmenter may learn from a source domain, or query before its first step
-            raise ConfigError(explain(expected="at least one labeled image", got="none", where=f"cycle {ctx.cycle}", do="raise budget.initial"))
+        # a segmenter may learn from a source domain, or query before its first step
+        if not labeled and ctx.dataset.task == "detection":
+            raise ConfigError(
+                explain(
+                    expected="at least one labeled image",
+                    got="none",
+                    where=f"cycle {ctx.cycle}",
+                    do="raise budget.initial",
+                )
+            )
         start, init = settings.start, before / "model.ckpt"
         if not ctx.cycle:
-            start, init = "scratch" if settings.init is None else "weights", Path(settings.init or "").expanduser().absolute()
+            start, init = (
+                "scratch" if settings.init is None else "weights",
+                Path(settings.init or "").expanduser().absolute(),
+            )
         # Training that continues is one training, with one order of its images.
         rng = rng_for(int(ctx.config["seed"]), 0 if settings.start == "continue" else ctx.cycle, "train")
         whole = set(ctx.pool.whole)
         return FitTask(
-            labeled=labeled, unlabeled=tuple(i for i in ctx.pool.ids if i not in whole), labels_dir=ctx.run_dir, cycle=ctx.cycle,
-            checkpoint=ctx.cycle_dir / "model.ckpt", scratch_dir=ctx.cycle_dir / "training", seed=rng.seed(),
+            labeled=labeled,
+            unlabeled=tuple(i for i in ctx.pool.ids if i not in whole),
+            labels_dir=ctx.run_dir,
+            cycle=ctx.cycle,
+            checkpoint=ctx.cycle_dir / "model.ckpt",
+            scratch_dir=ctx.cycle_dir / "training",
+            seed=rng.seed(),
             pseudo=before / "pseudo.npz" if ctx.cycle and pseudo_tau(ctx) is not None else None,
-            start=start, init_checkpoint=None if start == "scratch" else init,
-            stop_at=settings.stop_step(ctx.cycle, len(labeled), ctx.budget.cycles), devices=int(ctx.config["runtime"]["devices"]))
+            start=start,
+            init_checkpoint=None if start == "scratch" else init,
+            stop_at=settings.stop_step(ctx.cycle, len(labeled), ctx.budget.cycles),
+            devices=int(ctx.config["runtime"]["devices"]),
+        )
 
 
 class _Cache:
@@ -80,14 +112,20 @@ class _Cache:
     @staticmethod
     def _key(ctx: StageContext, task: FitTask) -> str:
         config = {k: ctx.config.get(k) for k in ("dataset", "detector", "segmenter", "objective", "trainer")}
-        # The threshold decides which pseudo-labels there are; those are named below, and without any it decides nothing.
+        # The threshold decides which pseudo-labels there are; those are named below, and without any it decides
+        # nothing.
         config["objective"] = {k: v for k, v in (config["objective"] or {}).items() if k != "tau"}
         content = {
             "config": config,
-            "seed": task.seed, "start": task.start, "stop_at": task.stop_at, "devices": task.devices,
+            "seed": task.seed,
+            "start": task.start,
+            "stop_at": task.stop_at,
+            "devices": task.devices,
             "labels": _labels(ctx, task),
-            "unlabeled": task.unlabeled, "pseudo": sha256(task.pseudo) if task.pseudo else None,
-            "init": sha256(task.init_checkpoint) if task.init_checkpoint else None}
+            "unlabeled": task.unlabeled,
+            "pseudo": sha256(task.pseudo) if task.pseudo else None,
+            "init": sha256(task.init_checkpoint) if task.init_checkpoint else None,
+        }
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
     def fetch(self, checkpoint: Path) -> dict[str, float] | None:

@@ -73,7 +73,13 @@ class Tracker:
         try:
             action()
         except Exception as error:  # a dashboard may fail in any way it likes
-            log.warning("%s.%s failed, the campaign goes on without it: %s: %s", type(self).__name__, what, type(error).__name__, error)
+            log.warning(
+                "%s.%s failed, the campaign goes on without it: %s: %s",
+                type(self).__name__,
+                what,
+                type(error).__name__,
+                error,
+            )
             log.debug("details", exc_info=True)
             return False
         return True
@@ -144,12 +150,23 @@ class WandbTracker(Tracker):
         tags: labels of the run.
     """
 
-    def __init__(self, project: str = "al_lab", entity: str | None = None, mode: Literal["auto", "online", "offline", "disabled"] = "auto",
-                 tags: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        project: str = "al_lab",
+        entity: str | None = None,
+        mode: Literal["auto", "online", "offline", "disabled"] = "auto",
+        tags: Sequence[str] = (),
+    ) -> None:
         super().__init__()
         if mode not in ("auto", "online", "offline", "disabled"):
-            raise ConfigError(explain(expected="auto, online, offline or disabled", got=repr(mode), where="tracker.mode",
-                                      do="use tracker.mode=auto: it works with and without an account"))
+            raise ConfigError(
+                explain(
+                    expected="auto, online, offline or disabled",
+                    got=repr(mode),
+                    where="tracker.mode",
+                    do="use tracker.mode=auto: it works with and without an account",
+                )
+            )
         self.project, self.entity, self.mode, self.tags = project, entity, mode, tuple(tags)
         self.run: Any = None
         self._is_data_dir_ours = False
@@ -157,15 +174,26 @@ class WandbTracker(Tracker):
     def _on_start(self) -> None:
         import wandb  # noqa: PLC0415 - an extra, and 0.7 s
 
-        # Offline, the images of tables would lie in the home folder; beside the run they can be moved and uploaded with it.
+        # Offline, the images of tables would lie in the home folder; beside the run they can be moved and uploaded with
+        # it.
         self._is_data_dir_ours = "WANDB_DATA_DIR" not in os.environ
         if self._is_data_dir_ours:
             os.environ["WANDB_DATA_DIR"] = str(self.run_dir / "wandb" / "data")
         parts = self.run_dir.parts  # …/<dataset>/<strategy>/<name>/seed<k>
         self.run = wandb.init(
-            project=self.project, entity=self.entity, id=run_id(self.run_dir), name="/".join(parts[-3:]), group="/".join(parts[-4:-2]),
-            tags=self.tags, resume="allow", mode=self._mode(), dir=str(self.run_dir), config=dict(self.config), reinit="finish_previous",
-            settings=wandb.Settings(console="off", silent=True, disable_code=True, disable_git=True))
+            project=self.project,
+            entity=self.entity,
+            id=run_id(self.run_dir),
+            name="/".join(parts[-3:]),
+            group="/".join(parts[-4:-2]),
+            tags=self.tags,
+            resume="allow",
+            mode=self._mode(),
+            dir=str(self.run_dir),
+            config=dict(self.config),
+            reinit="finish_previous",
+            settings=wandb.Settings(console="off", silent=True, disable_code=True, disable_git=True),
+        )
         # Every chart of a cycle is drawn against what was paid, not against wandb's own counter.
         self.run.define_metric("cycle/spent", hidden=True)
         self.run.define_metric("cycle/*", step_metric="cycle/spent")
@@ -179,22 +207,32 @@ class WandbTracker(Tracker):
         if _has_key():
             return "online"
         level = logging.WARNING if self.mode == "online" else logging.INFO
-        log.log(level, "W&B has no API key here: writing offline to %s (upload it later: `wandb login`, `wandb sync`)", self.run_dir / "wandb")
+        log.log(
+            level,
+            "W&B has no API key here: writing offline to %s (upload it later: `wandb login`, `wandb sync`)",
+            self.run_dir / "wandb",
+        )
         return "offline"
 
     def _on_stage(self, key: str, scalars: Mapping[str, float], seconds: float) -> None:
         name = key.split("/", 1)[-1]
-        self.run.log({f"stage/{name}/seconds": seconds, **{f"stage/{name}/{k}": v for k, v in scalars.items()}}, step=self.step)
+        self.run.log(
+            {f"stage/{name}/seconds": seconds, **{f"stage/{name}/{k}": v for k, v in scalars.items()}}, step=self.step
+        )
 
     def _on_cycle(self, cycle: int, metrics: Mapping[str, float]) -> None:
-        self.run.log({f"cycle/{k}": v for k, v in metrics.items() if k != "cycle"} | {"cycle/number": cycle}, step=self.step)
+        self.run.log(
+            {f"cycle/{k}": v for k, v in metrics.items() if k != "cycle"} | {"cycle/number": cycle}, step=self.step
+        )
 
     def _on_selection(self, cycle: int, rows: Sequence[Row]) -> None:
         import wandb  # noqa: PLC0415
 
         table = wandb.Table(columns=["cycle", "rank", "id", "utility", "objects", "image"])
         for rank, row in enumerate(rows):
-            table.add_data(cycle, rank, str(row["id"]), row.get("utility"), len(row.get("labels", ())), self._image(wandb, row))
+            table.add_data(
+                cycle, rank, str(row["id"]), row.get("utility"), len(row.get("labels", ())), self._image(wandb, row)
+            )
         utilities = utilities_of(rows)
         values: dict[str, Any] = {"select/images": table}
         if len(utilities):
@@ -208,10 +246,19 @@ class WandbTracker(Tracker):
         if picture is None:
             return None
         corners = ("minX", "minY", "maxX", "maxY")
-        boxes = [{"position": dict(zip(corners, (float(v) * scale for v in box), strict=True)), "domain": "pixel", "class_id": int(label),
-                  "box_caption": class_name(row, label)} for box, label in zip(row.get("boxes_xyxy", ()), row.get("labels", ()), strict=False)]
+        boxes = [
+            {
+                "position": dict(zip(corners, (float(v) * scale for v in box), strict=True)),
+                "domain": "pixel",
+                "class_id": int(label),
+                "box_caption": class_name(row, label),
+            }
+            for box, label in zip(row.get("boxes_xyxy", ()), row.get("labels", ()), strict=False)
+        ]
         names = dict(enumerate(map(str, row.get("classes", ())))) or {b["class_id"]: b["box_caption"] for b in boxes}
-        return wandb.Image(picture, boxes={"bought": {"box_data": boxes, "class_labels": names}} if boxes else None, file_type="jpg")
+        return wandb.Image(
+            picture, boxes={"bought": {"box_data": boxes, "class_labels": names}} if boxes else None, file_type="jpg"
+        )
 
     def _on_finish(self) -> None:
         self.run.finish()
@@ -233,7 +280,9 @@ class TensorBoardTracker(Tracker):
 
     def _on_stage(self, key: str, scalars: Mapping[str, float], seconds: float) -> None:
         cycle, _, name = key.partition("/")
-        self._scalars({f"stage/{name}/seconds": seconds, **{f"stage/{name}/{k}": v for k, v in scalars.items()}}, int(cycle))
+        self._scalars(
+            {f"stage/{name}/seconds": seconds, **{f"stage/{name}/{k}": v for k, v in scalars.items()}}, int(cycle)
+        )
 
     def _on_cycle(self, cycle: int, metrics: Mapping[str, float]) -> None:
         # The step of a cycle's charts is what was paid, as in W&B.
@@ -241,8 +290,11 @@ class TensorBoardTracker(Tracker):
 
     def _on_selection(self, cycle: int, rows: Sequence[Row]) -> None:
         utilities = utilities_of(rows)
-        self._scalars({f"select/class_hist/{k}": float(v) for k, v in class_counts(rows).items()}
-                      | ({"select/mean_utility": float(utilities.mean())} if len(utilities) else {}), cycle)
+        self._scalars(
+            {f"select/class_hist/{k}": float(v) for k, v in class_counts(rows).items()}
+            | ({"select/mean_utility": float(utilities.mean())} if len(utilities) else {}),
+            cycle,
+        )
         for rank, row in enumerate(rows):
             picture, scale = picture_of(row)
             if picture is not None:
@@ -259,7 +311,9 @@ class TensorBoardTracker(Tracker):
 
         stream = io.BytesIO()
         picture.save(stream, "JPEG", quality=85)
-        image = Summary.Image(encoded_image_string=stream.getvalue(), height=picture.height, width=picture.width, colorspace=3)
+        image = Summary.Image(
+            encoded_image_string=stream.getvalue(), height=picture.height, width=picture.width, colorspace=3
+        )
         self._add(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
 
     def _add(self, summary: Any, step: int) -> None:
@@ -275,8 +329,8 @@ class TensorBoardTracker(Tracker):
 def run_id(run_dir: Path) -> str:
     """Return the id of a campaign's record.
 
-    It is kept in the run folder, so a resumed campaign (or one whose folder was moved) goes on with its own record, and one
-    begun anew with restart=true at the same path doesn't.
+    It is kept in the run folder, so a resumed campaign (or one whose folder was moved) goes on with its own record, and
+    one begun anew with restart=true at the same path doesn't.
     """
     path = Path(run_dir) / "wandb_id"
     if path.exists():

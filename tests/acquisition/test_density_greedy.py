@@ -32,17 +32,22 @@ def textbook(x, d, budget, bought=(), allowed=None, key=None, first=None):
 
 
 @pytest.mark.parametrize("compiled", [True, False])
-@pytest.mark.parametrize(("density", "bought", "budget", "order", "radius"), [
-    (D, [], 10, [0, 1, 2, 4, 3, 5, 6, 7], [np.inf, 28.066667, 5.893333, 5.43, 1.25, 1.123333, 0.7225, 0.566667]),
-    (1.0, [], 8, [0, 1, 4, 2, 5, 3, 6, 7], [np.inf, 42.1, 10.33, 9.14, 3.37, 1.0, 0.89, 0.85]),
-    (D, [0, 1], 3, [2, 4, 3], [5.893333, 5.43, 1.25]),
-    (1.0, [0, 1], 3, [4, 2, 5], [10.33, 9.14, 3.37]),
-])
+@pytest.mark.parametrize(
+    ("density", "bought", "budget", "order", "radius"),
+    [
+        (D, [], 10, [0, 1, 2, 4, 3, 5, 6, 7], [np.inf, 28.066667, 5.893333, 5.43, 1.25, 1.123333, 0.7225, 0.566667]),
+        (1.0, [], 8, [0, 1, 4, 2, 5, 3, 6, 7], [np.inf, 42.1, 10.33, 9.14, 3.37, 1.0, 0.89, 0.85]),
+        (D, [0, 1], 3, [2, 4, 3], [5.893333, 5.43, 1.25]),
+        (1.0, [0, 1], 3, [4, 2, 5], [10.33, 9.14, 3.37]),
+    ],
+)
 def test_t6(compiled, density, bought, budget, order, radius):
     result = density_greedy(X, density, budget, bought, front=2, compiled=compiled)
     assert result.order.tolist() == order
     np.testing.assert_allclose(result.radius, radius, rtol=2e-6)
-    assert density_greedy(X, np.asarray(density) * np.exp(2.4), budget, bought, compiled=compiled).order.tolist() == order
+    assert (
+        density_greedy(X, np.asarray(density) * np.exp(2.4), budget, bought, compiled=compiled).order.tolist() == order
+    )
 
 
 def points(kind, rng):
@@ -61,7 +66,16 @@ def points(kind, rng):
     }[kind]
 
 
-KINDS = ("gaussian", "clustered", "integers", "duplicates", "one point", "far from the origin", "near ties", "one dimension")
+KINDS = (
+    "gaussian",
+    "clustered",
+    "integers",
+    "duplicates",
+    "one point",
+    "far from the origin",
+    "near ties",
+    "one dimension",
+)
 
 
 @pytest.mark.parametrize(("front", "num_bought"), [(1, 7), (9, 7), (512, 7), (9, 200)])
@@ -88,7 +102,9 @@ def test_of_many_centers_only_near_ones_are_compared_in_float64(monkeypatch):
 
     def spy(self, x_PD, seen, limit, own=module._Greedy._centers_near):
         found = own(self, x_PD, seen, limit)
-        value = ((self.center_KD[seen : self.num].astype(np.float64) - x_PD[:, None]) ** 2).sum(2) / self.center_density_K[seen : self.num]
+        value = ((self.center_KD[seen : self.num].astype(np.float64) - x_PD[:, None]) ** 2).sum(
+            2
+        ) / self.center_density_K[seen : self.num]
         assert set(seen + np.flatnonzero((value <= limit).any(0))) <= set(found)
         looks.append((len(found), self.num - seen))
         return found
@@ -96,7 +112,8 @@ def test_of_many_centers_only_near_ones_are_compared_in_float64(monkeypatch):
     monkeypatch.setattr(module._Greedy, "_centers_near", spy)
     monkeypatch.setattr(module, "_MANY_CENTERS", 0)
     rng = np.random.default_rng(0)
-    x = np.repeat(rng.normal(size=(20, 16)), 192, 0) + np.repeat(rng.normal(size=(1920, 16)) * 0.02, 2, 0)  # clusters of pairs
+    # clusters of pairs
+    x = np.repeat(rng.normal(size=(20, 16)), 192, 0) + np.repeat(rng.normal(size=(1920, 16)) * 0.02, 2, 0)
     density = np.repeat(np.exp(-4 * rng.random(20)), 192)
     density_greedy(x, density, 200, np.sort(rng.choice(len(x), 1600, replace=False)))
     found, there = np.array(looks).T
@@ -126,7 +143,10 @@ def test_first_pick():
     assert density_greedy(X, D, 1, first=5).order.tolist() == [5]
     assert density_greedy(X, D, 1, tie_key=np.arange(8)[::-1]).order.tolist() == [7]
     assert density_greedy(X, D, 1, [2], first=5).order.tolist() == textbook(X, D, 1, [2])[0]
-    assert density_greedy(X, D, 3, first=4, is_candidate=X[:, 0] > 3).order.tolist() == textbook(X, D, 3, (), X[:, 0] > 3, first=4)[0]
+    assert (
+        density_greedy(X, D, 3, first=4, is_candidate=X[:, 0] > 3).order.tolist()
+        == textbook(X, D, 3, (), X[:, 0] > 3, first=4)[0]
+    )
 
 
 def test_nothing_to_pick():
@@ -135,16 +155,19 @@ def test_nothing_to_pick():
     assert not len(density_greedy(np.zeros((0, 4)), np.zeros(0), 5).order)
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    ({"features": X[:, 0]}, "(N, D)"),
-    ({"features": np.where(X > 5, np.nan, X)}, "row 1"),
-    ({"density": np.where(D == 0.5, 0.0, D)}, "row 5"),
-    ({"density": D[:3]}, "one density a row"),
-    ({"bought": [8]}, "0..7"),
-    ({"tie_key": np.arange(3)}, "tie_key"),
-    ({"budget": -1}, "budget"),
-    ({"first": 0, "is_candidate": X[:, 0] < 1}, "filter"),
-])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"features": X[:, 0]}, "(N, D)"),
+        ({"features": np.where(X > 5, np.nan, X)}, "row 1"),
+        ({"density": np.where(D == 0.5, 0.0, D)}, "row 5"),
+        ({"density": D[:3]}, "one density a row"),
+        ({"bought": [8]}, "0..7"),
+        ({"tie_key": np.arange(3)}, "tie_key"),
+        ({"budget": -1}, "budget"),
+        ({"first": 0, "is_candidate": X[:, 0] < 1}, "filter"),
+    ],
+)
 def test_refusals(change, words):
     with pytest.raises(ValueError) as error:
         density_greedy(**{"features": X, "density": D, "budget": 3} | change)

@@ -18,11 +18,19 @@ SURE_AND_REST = d(0.99, *[0.01 / 20] * 20)
 HALF_HALF = d(0.5, 0.5, *[0.0] * 19)
 
 
-@pytest.mark.parametrize(("name", "p", "nats", "normalized"), [
-    ("E-1", d(0.1, 0.2, 0.7), 0.80181855, 0.72984670), ("E-2", d(0.5, 0.5, 0), 0.69314718, 0.63092975),
-    ("E-3", d(0, 1, 0, 0, 0), 0.0, 0.0), ("E-4", torch.full((21,), 1 / 21, dtype=torch.float64), 3.04452244, 1.0),
-    ("E-5", HALF_AND_REST, 2.19101332, 0.71965747), ("E-6", SURE_AND_REST, 0.08595886, 0.02823394),
-    ("E-7", HALF_HALF, 0.69314718, 0.22767025), ("E-8", d(2, 1, 0, -1).softmax(-1), 0.94753696, 0.68350349)])
+@pytest.mark.parametrize(
+    ("name", "p", "nats", "normalized"),
+    [
+        ("E-1", d(0.1, 0.2, 0.7), 0.80181855, 0.72984670),
+        ("E-2", d(0.5, 0.5, 0), 0.69314718, 0.63092975),
+        ("E-3", d(0, 1, 0, 0, 0), 0.0, 0.0),
+        ("E-4", torch.full((21,), 1 / 21, dtype=torch.float64), 3.04452244, 1.0),
+        ("E-5", HALF_AND_REST, 2.19101332, 0.71965747),
+        ("E-6", SURE_AND_REST, 0.08595886, 0.02823394),
+        ("E-7", HALF_HALF, 0.69314718, 0.22767025),
+        ("E-8", d(2, 1, 0, -1).softmax(-1), 0.94753696, 0.68350349),
+    ],
+)
 def test_entropy(name, p, nats, normalized):
     assert entropy(p).item() == pytest.approx(nats, abs=1e-6)
     assert normalized_entropy(p, "softmax").item() == pytest.approx(normalized, abs=1e-6)
@@ -72,7 +80,10 @@ def test_k8_targets_are_fixed():
 def test_a_sigmoid_row_is_independent_questions():
     p, q = d(0.3, 0.9), d(0.6, 0.8)
     rows = [distribution(v, "sigmoid") for v in (p, q)]
-    one_by_one = [0.5 * (a - b) * (math.log(a / (1 - a)) - math.log(b / (1 - b))) for a, b in zip(p.tolist(), q.tolist(), strict=True)]
+    one_by_one = [
+        0.5 * (a - b) * (math.log(a / (1 - a)) - math.log(b / (1 - b)))
+        for a, b in zip(p.tolist(), q.tolist(), strict=True)
+    ]
     assert symmetric_kl(*rows).item() == pytest.approx(sum(one_by_one), abs=1e-12)
     assert entropy(rows[0]).item() == pytest.approx(binary_entropy(p).sum().item(), abs=1e-12)
     assert normalized_entropy(d(0.5, 0.5, 0.5), "sigmoid").item() == pytest.approx(1.0)

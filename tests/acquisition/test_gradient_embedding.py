@@ -35,5 +35,7 @@ def test_against_gradients_written_out():
 
 
 def test_all_are_picked_once_even_where_they_coincide():
-    seeds = k_means_pp(GradientEmbeddings(np.tile(P[:1], (6, 1)), np.tile(PHI[:1], (6, 1))), 9, np.random.default_rng(0))
+    seeds = k_means_pp(
+        GradientEmbeddings(np.tile(P[:1], (6, 1)), np.tile(PHI[:1], (6, 1))), 9, np.random.default_rng(0)
+    )
     assert sorted(seeds.order) == list(range(6)) and seeds.squared[1:].max() == pytest.approx(0, abs=1e-12)

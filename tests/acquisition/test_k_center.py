@@ -46,14 +46,26 @@ def points(kind: str, rng: np.random.Generator) -> np.ndarray:
         "far from the origin": (gaussian * 1e-2 + 1000).astype(np.float32),
         "outlier": np.concatenate([gaussian, gaussian[:1] * 1e4]).astype(np.float32),
         # Pairs 1e-6 apart: the product form alone orders them by its rounding.
-        "near ties": np.repeat(gaussian[: n // 2], 2, 0).astype(np.float32) + rng.normal(size=(n, d)).astype(np.float32) * 1e-6,
+        "near ties": np.repeat(gaussian[: n // 2], 2, 0).astype(np.float32)
+        + rng.normal(size=(n, d)).astype(np.float32) * 1e-6,
         "one dimension": rng.normal(size=(n, 1)).astype(np.float32),
         "sparse": np.maximum(rng.normal(size=(n, d)) - 1.5, 0).astype(np.float32),
     }[kind]
 
 
-KINDS = ("gaussian", "float64", "half", "integers", "duplicates", "one point", "far from the origin", "outlier", "near ties",
-         "one dimension", "sparse")
+KINDS = (
+    "gaussian",
+    "float64",
+    "half",
+    "integers",
+    "duplicates",
+    "one point",
+    "far from the origin",
+    "outlier",
+    "near ties",
+    "one dimension",
+    "sparse",
+)
 
 
 @pytest.mark.parametrize("front", [1, 7, 512])
@@ -107,13 +119,16 @@ def test_reads_a_memory_map(tmp_path) -> None:
     assert k_center(mapped, 20, [0]).order.tolist() == k_center(x, 20, [0]).order.tolist()
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"features": np.zeros(4)}, "expected features of shape"),
-    ({"features": np.array([[0.0], [np.nan]])}, "first in row 1"),
-    ({"labeled": [8]}, r"rows in 0\.\.7, got 8"),
-    ({"tie_key": np.arange(3)}, "one tie_key a row"),
-    ({"budget": -1}, "expected budget >= 0"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"features": np.zeros(4)}, "expected features of shape"),
+        ({"features": np.array([[0.0], [np.nan]])}, "first in row 1"),
+        ({"labeled": [8]}, r"rows in 0\.\.7, got 8"),
+        ({"tie_key": np.arange(3)}, "one tie_key a row"),
+        ({"budget": -1}, "expected budget >= 0"),
+    ],
+)
 def test_bad_input_is_named(change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         k_center(**({"features": TV2, "budget": 2, "labeled": [0]} | change))

@@ -9,13 +9,17 @@ from al_lab.core.types import Detections
 
 def found(confidence, boxes=None):
     n = len(confidence)
-    boxes = np.tile(np.array([[10, 10, 50, 50]], np.float32), (n, 1)) if boxes is None else np.asarray(boxes, np.float32)
+    boxes = (
+        np.tile(np.array([[10, 10, 50, 50]], np.float32), (n, 1)) if boxes is None else np.asarray(boxes, np.float32)
+    )
     confidence = np.asarray(confidence, np.float32)
     return Detections(boxes, confidence, np.zeros(n, np.int64), confidence[:, None], "sigmoid")
 
 
-@pytest.mark.parametrize(("confidence", "tau", "kept"), [
-    ([0.995, 0.99, 0.9899, 0.5], 0.99, 2), ([0.7500, 0.7499], 0.75, 1), ([0.4, 0.3], 0.5, 0)])
+@pytest.mark.parametrize(
+    ("confidence", "tau", "kept"),
+    [([0.995, 0.99, 0.9899, 0.5], 0.99, 2), ([0.7500, 0.7499], 0.75, 1), ([0.4, 0.3], 0.5, 0)],
+)
 def test_the_threshold_is_inclusive(confidence, tau, kept):
     assert len(pseudo_labels(found(confidence), (375, 500), tau)) == kept
 

@@ -7,14 +7,31 @@ import torch
 from al_lab.acquisition import regions
 
 LABELS = torch.tensor([[0, 0, 0, 1, 1], [0, 0, 1, 1, 1], [0, 2, 2, 1, 1], [2, 2, 2, 2, 1], [2, 2, 2, 2, 3]])
-H_OVER_LOG = torch.tensor([[1, 1, 2, 1, 1], [1, 3, 4, 2, 1], [2, 5, 6, 3, 1], [1, 2, 3, 4, 5], [0, 1, 1, 4, 9]], dtype=torch.float64) / 10
+H_OVER_LOG = (
+    torch.tensor(
+        [[1, 1, 2, 1, 1], [1, 3, 4, 2, 1], [2, 5, 6, 3, 1], [1, 2, 3, 4, 5], [0, 1, 1, 4, 9]], dtype=torch.float64
+    )
+    / 10
+)
 LOG = np.log(19)
-IMPURITY = np.array([[0, 0.153020, 0.235408, 0.153020, 0], [0.153020, 0.288232, 0.360291, 0.232213, 0],
-                     [0.235408, 0.318188, 0.318188, 0.216174, 0.153020], [0.153020, 0.118471, 0.118471, 0.318188, 0.343495],
-                     [0, 0, 0, 0.294644, 0.353112]])
-UNCERTAINTY = np.array([[0.15, 0.2, 0.216667, 0.183333, 0.125], [0.216667, 0.277778, 0.3, 0.233333, 0.15],
-                        [0.233333, 0.3, 0.355556, 0.322222, 0.266667], [0.183333, 0.233333, 0.322222, 0.4, 0.433333],
-                        [0.1, 0.133333, 0.25, 0.433333, 0.55]])
+IMPURITY = np.array(
+    [
+        [0, 0.153020, 0.235408, 0.153020, 0],
+        [0.153020, 0.288232, 0.360291, 0.232213, 0],
+        [0.235408, 0.318188, 0.318188, 0.216174, 0.153020],
+        [0.153020, 0.118471, 0.118471, 0.318188, 0.343495],
+        [0, 0, 0, 0.294644, 0.353112],
+    ]
+)
+UNCERTAINTY = np.array(
+    [
+        [0.15, 0.2, 0.216667, 0.183333, 0.125],
+        [0.216667, 0.277778, 0.3, 0.233333, 0.15],
+        [0.233333, 0.3, 0.355556, 0.322222, 0.266667],
+        [0.183333, 0.233333, 0.322222, 0.4, 0.433333],
+        [0.1, 0.133333, 0.25, 0.433333, 0.55],
+    ]
+)
 
 
 def loop(utility, budget, suppress, closed, key):
@@ -25,7 +42,9 @@ def loop(utility, budget, suppress, closed, key):
         best = np.flatnonzero(utility == utility.max())
         at = int(best[key.reshape(-1)[best].argmin()])
         row, column = divmod(at, utility.shape[1])
-        utility[max(row - suppress, 0) : row + suppress + 1, max(column - suppress, 0) : column + suppress + 1] = -np.inf
+        utility[
+            max(row - suppress, 0) : row + suppress + 1, max(column - suppress, 0) : column + suppress + 1
+        ] = -np.inf
         picked.append(at)
     return picked
 
@@ -33,7 +52,9 @@ def loop(utility, budget, suppress, closed, key):
 def test_t3_maps():
     impurity = regions.region_impurity(LABELS, 19, 1)
     np.testing.assert_allclose(impurity / LOG, IMPURITY, atol=1e-6)
-    np.testing.assert_allclose([impurity[2, 2], impurity[1, 2], impurity[4, 4]], [0.936885, 1.060854, 1.039718], atol=1e-6)
+    np.testing.assert_allclose(
+        [impurity[2, 2], impurity[1, 2], impurity[4, 4]], [0.936885, 1.060854, 1.039718], atol=1e-6
+    )
     assert impurity[0, 0] / LOG == pytest.approx(-3.4e-7, abs=1e-8)
     assert regions.region_impurity(LABELS, 19, 1, eps=0)[0, 0] == 0
     np.testing.assert_allclose(regions.prediction_uncertainty(H_OVER_LOG, 1), UNCERTAINTY, atol=1e-6)
@@ -67,6 +88,7 @@ def test_utilities_of_probabilities():
     entropy = -(probs * (probs + 1e-6).log()).sum(0)
     region, pixel = regions.region_utility(probs, 2), regions.pixel_utility(probs, 3)
     for row, column in ((0, 0), (4, 3), (8, 6), (0, 5)):
+
         def window(k, row=row, column=column):
             return slice(max(row - k, 0), row + k + 1), slice(max(column - k, 0), column + k + 1)
 
@@ -75,7 +97,9 @@ def test_utilities_of_probabilities():
             q = torch.bincount(labels.reshape(-1), minlength=5) / labels.numel()
             return -(q.double() * (q.double() + 1e-6).log()).sum()
 
-        torch.testing.assert_close(region[row, column], impurity(2) * entropy[window(2)].mean() / np.log(5) ** 2, rtol=1e-5, atol=1e-9)
+        torch.testing.assert_close(
+            region[row, column], impurity(2) * entropy[window(2)].mean() / np.log(5) ** 2, rtol=1e-5, atol=1e-9
+        )
         torch.testing.assert_close(pixel[row, column], impurity(3) * entropy[row, column], rtol=1e-5, atol=1e-9)
         mean = regions.pixel_utility(probs, 3, window_mean=True)[row, column]
         torch.testing.assert_close(mean, impurity(3) * entropy[window(3)].mean(), rtol=1e-5, atol=1e-9)
@@ -86,7 +110,9 @@ def test_utilities_of_probabilities():
 def test_same_picks_as_the_loop(kind, compiled):
     rng = np.random.default_rng(5)
     noise = rng.random((90, 131))
-    utility = {"smooth": noise.cumsum(0).cumsum(1) % 37, "levels": np.floor(noise * 4), "flat": np.zeros_like(noise)}[kind]
+    utility = {"smooth": noise.cumsum(0).cumsum(1) % 37, "levels": np.floor(noise * 4), "flat": np.zeros_like(noise)}[
+        kind
+    ]
     closed, key = rng.random(utility.shape) < 0.3, rng.permutation(utility.size).reshape(utility.shape)
     for budget, suppress in ((60, 2), (3000, 1), (40, 9), (10**5, 0)):
         picks = regions.pick_windows(utility, budget, suppress, closed, tie_key_HW=key, compiled=compiled)
@@ -112,7 +138,9 @@ def test_windows_of_all_cycles_never_overlap():
 def test_closed_by_bought_pixels_is_what_was_suppressed(label, suppress):
     center = np.random.default_rng(2).choice(20 * 31, 6, replace=False)
     bought = regions.window_mask(center, (20, 31), label)
-    np.testing.assert_array_equal(regions.closed_by(bought, suppress - label), regions.window_mask(center, (20, 31), suppress))
+    np.testing.assert_array_equal(
+        regions.closed_by(bought, suppress - label), regions.window_mask(center, (20, 31), suppress)
+    )
 
 
 def test_what_cannot_be_picked():
@@ -130,8 +158,14 @@ def test_what_cannot_be_picked():
 
 def test_budgets_t10():
     native = (1024, 2048)
-    assert [regions.picks_per_image(native, share, 5, k) for share, k in ((0.022, 1), (0.05, 1), (0.022, 9))] == [1026, 2331, 26]
-    assert [regions.picks_per_image(size, share, 5, 0) for size in (native, (640, 1280)) for share in (0.022, 0.05)] == [9228, 20972, 3605, 8192]
+    assert [regions.picks_per_image(native, share, 5, k) for share, k in ((0.022, 1), (0.05, 1), (0.022, 9))] == [
+        1026,
+        2331,
+        26,
+    ]
+    assert [
+        regions.picks_per_image(size, share, 5, 0) for size in (native, (640, 1280)) for share in (0.022, 0.05)
+    ] == [9228, 20972, 3605, 8192]
     assert regions.pixels_per_image(40, (640, 1280), native, 5) == 21
 
 

@@ -9,7 +9,10 @@ from al_lab.acquisition import source_filter as S
 from al_lab.acquisition.regions import pixel_entropy
 from al_lab.acquisition.uncertainty import entropy, least_confidence, margin
 
-ROWS = torch.tensor([[0.6, 0.3, 0.08, 0.02], [0.1, 0.2, 0.3, 0.4], [0.25] * 4, [0.97, 0.01, 0.01, 0.01], [0.5, 0.5, 0, 0]], dtype=torch.float64)
+ROWS = torch.tensor(
+    [[0.6, 0.3, 0.08, 0.02], [0.1, 0.2, 0.3, 0.4], [0.25] * 4, [0.97, 0.01, 0.01, 0.01], [0.5, 0.5, 0, 0]],
+    dtype=torch.float64,
+)
 MAP = ROWS.T[:, None]  # (4, 1, 5)
 
 
@@ -17,7 +20,9 @@ def test_t2_uncertainties():
     np.testing.assert_allclose(S.informativeness(MAP)[0], [0.7, 0.9, 1, 0.04, 1], atol=1e-9)
     np.testing.assert_allclose(entropy(ROWS), [0.947986, 1.279854, 1.386294, 0.167701, 0.693147], atol=1e-6)
     np.testing.assert_allclose(pixel_entropy(MAP)[0], [0.947982, 1.279850, 1.386290, 0.167697, 0.693145], atol=1e-6)
-    np.testing.assert_allclose(pixel_entropy(MAP)[0] / np.log(19), [0.321957, 0.434667, 0.470816, 0.056954, 0.235408], atol=1e-6)
+    np.testing.assert_allclose(
+        pixel_entropy(MAP)[0] / np.log(19), [0.321957, 0.434667, 0.470816, 0.056954, 0.235408], atol=1e-6
+    )
     mean_bits = entropy(ROWS) / (4 * np.log(2))  # as D2ADA has it: mean over classes, in bits
     np.testing.assert_allclose(mean_bits, [0.341914, 0.461610, 0.5, 0.060485, 0.25], atol=1e-6)
     np.testing.assert_allclose(least_confidence(ROWS), [0.4, 0.6, 0.75, 0.03, 0.5], atol=1e-9)
@@ -42,12 +47,18 @@ def test_t5_density():
     errors = torch.tensor([[0, 0.5, 1], [2, 1.5, 0.25]])
     expected = [[11.023176, 4.055200, 1.491825], [0.201897, 0.548812, 6.685894]]
     np.testing.assert_allclose(S.coverage_density(errors), expected, atol=1e-6)
-    np.testing.assert_allclose(S.coverage_density(torch.tensor([[0.1, 0.5]], dtype=torch.float64), scale="none"), [[7.389056, 1.491825]], atol=1e-6)
+    np.testing.assert_allclose(
+        S.coverage_density(torch.tensor([[0.1, 0.5]], dtype=torch.float64), scale="none"),
+        [[7.389056, 1.491825]],
+        atol=1e-6,
+    )
     np.testing.assert_allclose(S.coverage_density(torch.full((2, 2), 3.0)), np.full((2, 2), 11.023176), atol=1e-6)
 
 
 def test_an_outlier_squeezes_no_robust_density():
-    errors = torch.cat([torch.linspace(0, 1, 999, dtype=torch.float64), torch.tensor([1e6], dtype=torch.float64)]).reshape(40, 25)
+    errors = torch.cat(
+        [torch.linspace(0, 1, 999, dtype=torch.float64), torch.tensor([1e6], dtype=torch.float64)]
+    ).reshape(40, 25)
     squeezed, robust = S.coverage_density(errors), S.coverage_density(errors, scale="robust")
     assert squeezed.reshape(-1)[:-1].min() > 11 and robust[-1, -1] == robust.min() == pytest.approx(0.201897, abs=1e-6)
     assert robust.reshape(-1)[499] == pytest.approx(11.023176 * np.exp(-0.5 / 0.25), rel=0.01)
@@ -55,7 +66,12 @@ def test_an_outlier_squeezes_no_robust_density():
 
 def test_t10_upsampling():
     corner = torch.tensor([[[0.0, 1], [2, 4]]], dtype=torch.float64)
-    expected = [[0, 1 / 3, 2 / 3, 1], [2 / 3, 1.111111, 1.555556, 2], [1.333333, 1.888889, 2.444444, 3], [2, 2.666667, 3.333333, 4]]
+    expected = [
+        [0, 1 / 3, 2 / 3, 1],
+        [2 / 3, 1.111111, 1.555556, 2],
+        [1.333333, 1.888889, 2.444444, 3],
+        [2, 2.666667, 3.333333, 4],
+    ]
     np.testing.assert_allclose(S.sample_bilinear(corner, np.arange(16), (4, 4)).reshape(4, 4), expected, atol=1e-6)
 
 

@@ -24,7 +24,9 @@ def test_radii_are_those_of_all_centers(compiled: bool, offset: float) -> None:
 
 
 @pytest.mark.parametrize(("offset", "is_multiplied"), [(0.0, True), (1.0, True), (1000.0, False)])
-def test_points_without_structure_are_multiplied(offset: float, is_multiplied: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_points_without_structure_are_multiplied(
+    offset: float, is_multiplied: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rng = np.random.default_rng(2)
     x, c = (padded((rng.normal(size=(n, 20)) + offset).astype(np.float32)) for n in (20 * TILE + 7, 300))
     inverse = np.exp(rng.uniform(-2, 2, len(c))).astype(np.float32)
@@ -32,7 +34,9 @@ def test_points_without_structure_are_multiplied(offset: float, is_multiplied: b
     radius = every[:, :44].min(1).astype(np.float32)
     radius[5] = -np.inf  # picked before
     products = []
-    monkeypatch.setattr(Tiles, "_lower_by_product", lambda *args, own=Tiles._lower_by_product: products.append(own(*args)))
+    monkeypatch.setattr(
+        Tiles, "_lower_by_product", lambda *args, own=Tiles._lower_by_product: products.append(own(*args))
+    )
     Tiles(x, True).lower(radius, c[44:], inverse[44:])
     assert bool(products) == is_multiplied and radius[5] == -np.inf
     np.testing.assert_allclose(np.delete(radius, 5), np.delete(every.min(1), 5), rtol=1e-5)

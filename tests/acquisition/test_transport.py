@@ -29,9 +29,15 @@ def line(*values: float) -> np.ndarray:
 
 
 @pytest.mark.usefixtures("either_way")
-@pytest.mark.parametrize(("one", "other", "expected"), [
-    ((0, 1, 3), (5, 6, 8), 5), ((0, 1, 3), (0, 2, 2), 0.6666667), ((0, 1), (0, 1, 2, 4), 1.25), ((1, 2), (1, 2, 3, 3), 0.75),
-])
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ((0, 1, 3), (5, 6, 8), 5),
+        ((0, 1, 3), (0, 2, 2), 0.6666667),
+        ((0, 1), (0, 1, 2, 4), 1.25),
+        ((1, 2), (1, 2, 3, 3), 0.75),
+    ],
+)
 def test_tv12_on_the_line(one, other, expected):
     assert distance(line(*one), line(*other)) == pytest.approx(expected, abs=1e-6)
     assert distance(line(*other), line(*one)) == pytest.approx(expected, abs=1e-6)

@@ -12,16 +12,19 @@ def one_and_rest(p: float, num_classes: int = 21) -> list[float]:
     return [p] + [(1 - p) / (num_classes - 1)] * (num_classes - 1)
 
 
-@pytest.mark.parametrize(("probs", "nats", "normalized"), [
-    ([0.1, 0.2, 0.7], 0.80181855, 0.72984670),  # E-1
-    ([0.5, 0.5, 0.0], 0.69314718, 0.63092975),  # E-2: 0 log 0 = 0
-    ([0.0, 1.0, 0.0], 0.0, 0.0),  # E-3
-    ([1 / 21] * 21, 3.04452244, 1.0),  # E-4
-    (one_and_rest(0.5), 2.19101332, 0.71965747),  # E-5
-    (one_and_rest(0.99), 0.08595886, 0.02823394),  # E-6
-    ([0.5, 0.5] + [0.0] * 19, 0.69314718, 0.22767025),  # E-7
-    (torch.tensor([2.0, 1, 0, -1], dtype=torch.float64).softmax(0).tolist(), 0.94753696, 0.68350349),  # E-8
-])
+@pytest.mark.parametrize(
+    ("probs", "nats", "normalized"),
+    [
+        ([0.1, 0.2, 0.7], 0.80181855, 0.72984670),  # E-1
+        ([0.5, 0.5, 0.0], 0.69314718, 0.63092975),  # E-2: 0 log 0 = 0
+        ([0.0, 1.0, 0.0], 0.0, 0.0),  # E-3
+        ([1 / 21] * 21, 3.04452244, 1.0),  # E-4
+        (one_and_rest(0.5), 2.19101332, 0.71965747),  # E-5
+        (one_and_rest(0.99), 0.08595886, 0.02823394),  # E-6
+        ([0.5, 0.5] + [0.0] * 19, 0.69314718, 0.22767025),  # E-7
+        (torch.tensor([2.0, 1, 0, -1], dtype=torch.float64).softmax(0).tolist(), 0.94753696, 0.68350349),  # E-8
+    ],
+)
 def test_entropy_vectors(probs: list[float], nats: float, normalized: float) -> None:
     p = torch.tensor(probs, dtype=torch.float64)
     assert entropy(p).item() == pytest.approx(nats, abs=1e-6)
@@ -31,8 +34,12 @@ def test_entropy_vectors(probs: list[float], nats: float, normalized: float) -> 
 def test_tv1() -> None:
     p = torch.tensor([[0.7, 0.2, 0.1], [0.4, 0.4, 0.2], [0.05, 0.9, 0.05]])
     torch.testing.assert_close(entropy(p), torch.tensor([0.801819, 1.054920, 0.394398]), atol=1e-6, rtol=0)
-    torch.testing.assert_close(entropy(p, normalized=True), torch.tensor([0.729847, 0.960230, 0.358996]), atol=1e-6, rtol=0)
-    torch.testing.assert_close(binary_entropy(torch.tensor([0.9, 0.6, 0.3])), torch.tensor([0.325083, 0.673012, 0.610864]), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        entropy(p, normalized=True), torch.tensor([0.729847, 0.960230, 0.358996]), atol=1e-6, rtol=0
+    )
+    torch.testing.assert_close(
+        binary_entropy(torch.tensor([0.9, 0.6, 0.3])), torch.tensor([0.325083, 0.673012, 0.610864]), atol=1e-6, rtol=0
+    )
     torch.testing.assert_close(least_confidence(p), torch.tensor([0.3, 0.6, 0.1]))
     torch.testing.assert_close(margin(p), torch.tensor([0.5, 0.0, 0.85]))
 

@@ -24,21 +24,48 @@ def composed(*overrides: str) -> dict:
     return compose(overrides)
 
 
-@pytest.mark.parametrize(("overrides", "sentence"), [
-    (["trainer.lr=-1"], "trainer.lr: expected a finite number > 0, got -1"),
-    (["trainer=ssd_300ep", "trainer.augmentation.crop_iou=foo"], "trainer.augmentation.crop_iou: expected one of"),
-    (["trainer.milestones=[late]"], "trainer: expected arguments that al_lab.learners.settings.TrainSettings can be built with, got"),
-    (["trainer.stop_at=[100,200]"], "trainer.stop_at: expected an entry for cycle 2, got 2 entries"),
-    (["detector.widths=[16,32]"], "detector: expected arguments that al_lab.models.detectors.tiny.TinyDetector can be built with, got ValueError"),
-    (["detector.input_px=large"], "detector: expected arguments that al_lab.models.detectors.tiny.TinyDetector can be built with, got"),
-    (["detector=squeeze", "detector.frozen=40"], "detector.frozen: expected frozen in 0..13, got 40"),
-    (["detector=ssd300_voc", "detector.embedding_from=9"], "detector.embedding_from: expected a level in 0..5, got 9"),
-    (["detector=ssd300_voc", "detector.postprocess.nms_iou=7"], "detector.postprocess: expected"),
-    (["detector=ssd300_voc", "detector.model.neck.type=SSDNek"], "detector.model (SingleStageDetector): expected a model dict mmdet can build"),
-    (["detector=squeeze", "detector.weights=nowhere/w.pth"], "nowhere/w.pth: expected a file with pretrained weights, got no such file"),
-    (["detector=retinanet_r50", "detector.weights=null", "+detector.model.backbone.init_cfg={type: Pretrained, checkpoint: nowhere.pth}"],
-     "nowhere.pth: expected a file with pretrained weights, got no such file"),
-])
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["trainer.lr=-1"], "trainer.lr: expected a finite number > 0, got -1"),
+        (["trainer=ssd_300ep", "trainer.augmentation.crop_iou=foo"], "trainer.augmentation.crop_iou: expected one of"),
+        (
+            ["trainer.milestones=[late]"],
+            "trainer: expected arguments that al_lab.learners.settings.TrainSettings can be built with, got",
+        ),
+        (["trainer.stop_at=[100,200]"], "trainer.stop_at: expected an entry for cycle 2, got 2 entries"),
+        (
+            ["detector.widths=[16,32]"],
+            "detector: expected arguments that al_lab.models.detectors.tiny.TinyDetector can be built with, got ValueError",
+        ),
+        (
+            ["detector.input_px=large"],
+            "detector: expected arguments that al_lab.models.detectors.tiny.TinyDetector can be built with, got",
+        ),
+        (["detector=squeeze", "detector.frozen=40"], "detector.frozen: expected frozen in 0..13, got 40"),
+        (
+            ["detector=ssd300_voc", "detector.embedding_from=9"],
+            "detector.embedding_from: expected a level in 0..5, got 9",
+        ),
+        (["detector=ssd300_voc", "detector.postprocess.nms_iou=7"], "detector.postprocess: expected"),
+        (
+            ["detector=ssd300_voc", "detector.model.neck.type=SSDNek"],
+            "detector.model (SingleStageDetector): expected a model dict mmdet can build",
+        ),
+        (
+            ["detector=squeeze", "detector.weights=nowhere/w.pth"],
+            "nowhere/w.pth: expected a file with pretrained weights, got no such file",
+        ),
+        (
+            [
+                "detector=retinanet_r50",
+                "detector.weights=null",
+                "+detector.model.backbone.init_cfg={type: Pretrained, checkpoint: nowhere.pth}",
+            ],
+            "nowhere.pth: expected a file with pretrained weights, got no such file",
+        ),
+    ],
+)
 def test_a_value_that_no_training_could_use_creates_no_folder(overrides, sentence, tmp_path):
     with pytest.raises(LabError) as caught:
         run_campaign(composed(INLINE, *overrides), tmp_path / "shapes" / "run")
@@ -49,25 +76,65 @@ def test_a_value_that_no_training_could_use_creates_no_folder(overrides, sentenc
 @pytest.fixture(scope="module")
 def streets(tmp_path_factory) -> tuple[str, ...]:
     """Overrides of a campaign on a few small streets, generated once."""
-    return ("dataset=streets", "strategy=random", INLINE, f"runtime.data_dir={tmp_path_factory.mktemp('streets')}", "dataset.num_source=2",
-            "dataset.num_pool=2", "dataset.num_test=1", "dataset.size_hw=[24,32]", "budget=full", "budget.initial=0", "budget.cycles=5")
+    return (
+        "dataset=streets",
+        "strategy=random",
+        INLINE,
+        f"runtime.data_dir={tmp_path_factory.mktemp('streets')}",
+        "dataset.num_source=2",
+        "dataset.num_pool=2",
+        "dataset.num_test=1",
+        "dataset.size_hw=[24,32]",
+        "budget=full",
+        "budget.initial=0",
+        "budget.cycles=5",
+    )
 
 
-@pytest.mark.parametrize(("overrides", "sentence"), [
-    (["trainer.stop_at=[200,240,280,320,320,700]"], "trainer.stop_at with start=continue: expected rising numbers up to max_iters=900"),
-    (["trainer.stop_at=[200,240,280,320,360,901]"], "expected rising numbers up to max_iters=900, one for each of 6 trainings"),
-    (["trainer.stop_at=700"], "expected rising numbers"),
-    (["trainer.stop_at=901", "trainer.start=scratch"], "expected numbers up to max_iters=900"),
-    (["trainer.augmentation={_target_: al_lab.data.transforms.detection.FlipAugmentation}"], "trainer.augmentation: expected null, got FlipAugmentation"),
-    (["strategy=ripu", "budget=20px", "budget.per_cycle=8"],
-     "budget.per_cycle: expected a budget of at least one region (9 pixels) an image and cycle, got 8 pixels; raise budget.per_cycle"),
-    (["trainer.init=nowhere/m.ckpt"], "trainer.init=nowhere/m.ckpt: expected a checkpoint of an earlier training, got no such file"),
-    (["segmenter.branch=null"], "expected a network with what objective.aux=1 trains, got segmenter.branch=null"),
-    (["segmenter.widths=[8]"], "segmenter: expected arguments that al_lab.models.segmenters.tiny.TinySegmenter can be built with, got ValueError"),
-    (["dataset.source=null", "objective=segment"], "training: expected images to train on, got no source images and no target images"),
-    (["strategy._target_=tests.campaign.test_assemble.Foreseeing", "segmenter.branch.estimator=none", "objective.density=0"],
-     "expected a segmenter that provides pixel_error (the strategy needs it), got one that provides dense_probs"),
-])
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (
+            ["trainer.stop_at=[200,240,280,320,320,700]"],
+            "trainer.stop_at with start=continue: expected rising numbers up to max_iters=900",
+        ),
+        (
+            ["trainer.stop_at=[200,240,280,320,360,901]"],
+            "expected rising numbers up to max_iters=900, one for each of 6 trainings",
+        ),
+        (["trainer.stop_at=700"], "expected rising numbers"),
+        (["trainer.stop_at=901", "trainer.start=scratch"], "expected numbers up to max_iters=900"),
+        (
+            ["trainer.augmentation={_target_: al_lab.data.transforms.detection.FlipAugmentation}"],
+            "trainer.augmentation: expected null, got FlipAugmentation",
+        ),
+        (
+            ["strategy=ripu", "budget=20px", "budget.per_cycle=8"],
+            "budget.per_cycle: expected a budget of at least one region (9 pixels) an image and cycle, got 8 pixels; raise budget.per_cycle",
+        ),
+        (
+            ["trainer.init=nowhere/m.ckpt"],
+            "trainer.init=nowhere/m.ckpt: expected a checkpoint of an earlier training, got no such file",
+        ),
+        (["segmenter.branch=null"], "expected a network with what objective.aux=1 trains, got segmenter.branch=null"),
+        (
+            ["segmenter.widths=[8]"],
+            "segmenter: expected arguments that al_lab.models.segmenters.tiny.TinySegmenter can be built with, got ValueError",
+        ),
+        (
+            ["dataset.source=null", "objective=segment"],
+            "training: expected images to train on, got no source images and no target images",
+        ),
+        (
+            [
+                "strategy._target_=tests.campaign.test_assemble.Foreseeing",
+                "segmenter.branch.estimator=none",
+                "objective.density=0",
+            ],
+            "expected a segmenter that provides pixel_error (the strategy needs it), got one that provides dense_probs",
+        ),
+    ],
+)
 def test_a_segmenters_campaign_is_checked_as_well(overrides, sentence, streets, tmp_path):
     with pytest.raises(LabError) as caught:
         run_campaign(composed(*streets, *overrides), tmp_path / "run")
@@ -75,18 +142,31 @@ def test_a_segmenters_campaign_is_checked_as_well(overrides, sentence, streets, 
     assert not any(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("overrides", [
-    (), ("budget.initial=1", "budget.cycles=0"), ("dataset.source=null", "trainer.stop_at=[0,1,2,3,4,5]", "objective=segment",
-                                                                         "segmenter.branch=null")], ids=str)
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("budget.initial=1", "budget.cycles=0"),
+        ("dataset.source=null", "trainer.stop_at=[0,1,2,3,4,5]", "objective=segment", "segmenter.branch=null"),
+    ],
+    ids=str,
+)
 def test_what_would_segment_passes(overrides, streets, offline):
     check_values(composed(*streets, *overrides))
 
 
 def every_strategy_on_generated_data() -> list[tuple[str, str]]:
     """Pairs of strategy and dataset that fit; replay needs a path."""
-    task_of, files = {"shapes": "detection", "streets": "segmentation"}, sorted((ROOT / "conf" / "strategy").glob("*.yaml"))
-    tasks = {p.stem: literal_of(OmegaConf.load(p)["_target_"], "tasks", ("detection",)) for p in files if p.stem != "replay"}
-    return [(strategy, dataset) for strategy, solved in tasks.items() for dataset, task in task_of.items() if task in solved]
+    task_of, files = (
+        {"shapes": "detection", "streets": "segmentation"},
+        sorted((ROOT / "conf" / "strategy").glob("*.yaml")),
+    )
+    tasks = {
+        p.stem: literal_of(OmegaConf.load(p)["_target_"], "tasks", ("detection",)) for p in files if p.stem != "replay"
+    }
+    return [
+        (strategy, dataset) for strategy, solved in tasks.items() for dataset, task in task_of.items() if task in solved
+    ]
 
 
 @pytest.mark.parametrize(("strategy", "dataset"), every_strategy_on_generated_data())
@@ -105,11 +185,20 @@ def offline(monkeypatch):
         monkeypatch.setattr(name, lambda *_, name=name, **__: pytest.fail(name))
 
 
-@pytest.mark.parametrize("overrides", [
-    (), ("detector=squeeze",), ("detector=ssd300_voc",),
-    ("detector=retinanet_r50", "+detector.model.backbone.init_cfg={type: Pretrained, checkpoint: 'torchvision://resnet50'}",
-     "+detector.model.neck.init_cfg={type: Pretrained, checkpoint: 'https://localhost/neck.pth'}"),
-], ids=str)
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("detector=squeeze",),
+        ("detector=ssd300_voc",),
+        (
+            "detector=retinanet_r50",
+            "+detector.model.backbone.init_cfg={type: Pretrained, checkpoint: 'torchvision://resnet50'}",
+            "+detector.model.neck.init_cfg={type: Pretrained, checkpoint: 'https://localhost/neck.pth'}",
+        ),
+    ],
+    ids=str,
+)
 def test_what_would_train_passes_and_leaves_no_trace(overrides, offline):
     config = composed(INLINE, *overrides)
     before = str(config), torch.random.get_rng_state()
@@ -130,7 +219,9 @@ def test_a_network_whose_default_is_a_download_gets_none(offline):
 
 def test_the_number_of_classes_is_the_datasets(monkeypatch):
     seen = []
-    monkeypatch.setattr("al_lab.models.detectors.tiny.TinyDetector.__init__", lambda self, num_classes, **_: seen.append(num_classes))
+    monkeypatch.setattr(
+        "al_lab.models.detectors.tiny.TinyDetector.__init__", lambda self, num_classes, **_: seen.append(num_classes)
+    )
     config = composed(INLINE)
     check_values(config)
     check_values(config | {"dataset": {**config["dataset"], "classes": ["a", "b", "c"]}})
@@ -157,7 +248,10 @@ class Foreseeing(Strategy):
 
 
 def test_a_network_from_elsewhere_is_left_alone():
-    check_values(stub_config({"_target_": "al_lab.strategies.general.random.Random"}) | {"detector": {"_target_": "tests.campaign.test_assemble.Picky"}})
+    check_values(
+        stub_config({"_target_": "al_lab.strategies.general.random.Random"})
+        | {"detector": {"_target_": "tests.campaign.test_assemble.Picky"}}
+    )
 
 
 def test_a_cluster_may_have_what_this_machine_lacks(monkeypatch):
@@ -178,6 +272,9 @@ def test_a_cluster_may_have_what_this_machine_lacks(monkeypatch):
 
 def test_somebody_elses_bug_is_named_with_its_group(tmp_path: Path):
     config = stub_config({"_target_": "tests.campaign.test_assemble.Picky", "num_classes": 1})
-    with pytest.raises(ConfigError, match=r"strategy: expected arguments that tests.campaign.test_assemble.Picky can be built with, got ZeroDivisionError"):
+    with pytest.raises(
+        ConfigError,
+        match=r"strategy: expected arguments that tests.campaign.test_assemble.Picky can be built with, got ZeroDivisionError",
+    ):
         run_campaign(config, tmp_path / "run")
     assert not any(tmp_path.iterdir())

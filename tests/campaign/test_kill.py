@@ -17,9 +17,23 @@ KILLS = int(os.environ.get("AL_LAB_TEST_KILLS", "4"))
 
 
 def command(outputs: Path, data: Path) -> list[str]:
-    return [sys.executable, str(ROOT / "run.py"), "strategy=entropy", "dataset=shapes", "debug=smoke", "executor=local", "executor.workers=2",
-            "dataset.num_pool=60", "dataset.num_val=4", "dataset.num_test=20", "trainer.max_iters=40", "runtime.checkpoint_minutes=0.005",
-            "runtime.predict_batch=8", f"runtime.outputs_dir={outputs}", f"runtime.data_dir={data}"]
+    return [
+        sys.executable,
+        str(ROOT / "run.py"),
+        "strategy=entropy",
+        "dataset=shapes",
+        "debug=smoke",
+        "executor=local",
+        "executor.workers=2",
+        "dataset.num_pool=60",
+        "dataset.num_val=4",
+        "dataset.num_test=20",
+        "trainer.max_iters=40",
+        "runtime.checkpoint_minutes=0.005",
+        "runtime.predict_batch=8",
+        f"runtime.outputs_dir={outputs}",
+        f"runtime.data_dir={data}",
+    ]
 
 
 def finish(outputs: Path, data: Path) -> Path:
@@ -35,7 +49,9 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     killed = attempt = 0
     while killed < KILLS:
-        process = subprocess.Popen(command(tmp_path / str(attempt), tmp_path / "data"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command(tmp_path / str(attempt), tmp_path / "data"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         try:
             process.wait(timeout=float(rng.uniform(4, 20)))
             same(finish(tmp_path / str(attempt), tmp_path / "data"), whole)

@@ -24,7 +24,9 @@ def eta_of(ledger: Ledger, cycles: int = 3) -> Eta:
     return Eta(ledger, [(cycle, SimpleNamespace(name=name)) for cycle in range(cycles) for name in STAGES])
 
 
-def done(ledger: Ledger, cycle: int, *, train: float, evaluate: float = 10, select: float = 5, reused: bool = False) -> None:
+def done(
+    ledger: Ledger, cycle: int, *, train: float, evaluate: float = 10, select: float = 5, reused: bool = False
+) -> None:
     for stage, seconds in zip(STAGES, (train, evaluate, select), strict=True):
         ledger.commit(cycle, stage, seconds=seconds, scalars={}, files={})
     folder = ledger.path.parent / f"cycle_{cycle:02d}"
@@ -71,8 +73,13 @@ def test_the_training_under_way_tells_of_those_to_come(ledger, monkeypatch, capl
     now += 40
     assert eta.seconds(current_left=60) == 60 + 15 + 100 + 15
     with caplog.at_level(logging.INFO):
-        eta.on_job_progress(SimpleNamespace(name="cycle 01 train"), {"step": 4, "total": 10, "loss": 1.0, "it_per_s": 0.1, "seconds_left": 60})
-    assert caplog.messages == ["cycle 01 train | step 4/10 | loss 1 | 0.10 it/s | 1 min 00 s left here | about 3 min 10 s to go"]
+        eta.on_job_progress(
+            SimpleNamespace(name="cycle 01 train"),
+            {"step": 4, "total": 10, "loss": 1.0, "it_per_s": 0.1, "seconds_left": 60},
+        )
+    assert caplog.messages == [
+        "cycle 01 train | step 4/10 | loss 1 | 0.10 it/s | 1 min 00 s left here | about 3 min 10 s to go"
+    ]
 
 
 def test_a_campaign_shows_which_of_its_trainings_were_reused(tmp_path, monkeypatch):

@@ -33,10 +33,16 @@ def contents(run_dir: Path) -> dict[str, object]:
     out: dict[str, object] = {}
     for path in sorted(run_dir.rglob("*")):
         name = str(path.relative_to(run_dir))
-        if path.is_dir() or name in ("run.log", "environment.json", ".lock", "report.html") or path.name.startswith("train"):
+        if (
+            path.is_dir()
+            or name in ("run.log", "environment.json", ".lock", "report.html")
+            or path.name.startswith("train")
+        ):
             continue
         if name == "ledger.jsonl":
-            out[name] = [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in path.read_text().splitlines()]
+            out[name] = [
+                {k: v for k, v in json.loads(line).items() if k != "seconds"} for line in path.read_text().splitlines()
+            ]
         else:
             out[name] = path.read_bytes()
     return out
@@ -48,24 +54,60 @@ _STREETS = tempfile.TemporaryDirectory()  # generated once for all runs below
 def segmenter_config(**changes: object) -> dict:
     """Two pixel queries in one continuing training of a real network, which begins without a target label."""
     return stub_config(
-        {"_target_": "al_lab.strategies.general.random.Random"}, dense=True,
-        dataset={"_target_": "al_lab.data.generated.streets.Streets", "data_dir": _STREETS.name, "num_source": 3, "num_pool": 4, "num_test": 2,
-                 "size_hw": [24, 32]},
-        segmenter={"_target_": "al_lab.models.segmenters.tiny.TinySegmenter", "widths": [8, 8, 8], "branch": {"dim": 4}},
+        {"_target_": "al_lab.strategies.general.random.Random"},
+        dense=True,
+        dataset={
+            "_target_": "al_lab.data.generated.streets.Streets",
+            "data_dir": _STREETS.name,
+            "num_source": 3,
+            "num_pool": 4,
+            "num_test": 2,
+            "size_hw": [24, 32],
+        },
+        segmenter={
+            "_target_": "al_lab.models.segmenters.tiny.TinySegmenter",
+            "widths": [8, 8, 8],
+            "branch": {"dim": 4},
+        },
         objective={"_target_": "al_lab.objectives.adapt.Adaptation"},
-        budget={"_target_": "al_lab.core.budget.Budget", "unit": "pixel", "initial": 0, "per_cycle": 0.01, "cycles": 2, "scope": "image"},
-        trainer={"_target_": "al_lab.learners.settings.TrainSettings", "batch_size": 4, "max_iters": 10, "decay": "poly", "start": "continue",
-                 "stop_at": [2, 3, 5]}, **changes)
+        budget={
+            "_target_": "al_lab.core.budget.Budget",
+            "unit": "pixel",
+            "initial": 0,
+            "per_cycle": 0.01,
+            "cycles": 2,
+            "scope": "image",
+        },
+        trainer={
+            "_target_": "al_lab.learners.settings.TrainSettings",
+            "batch_size": 4,
+            "max_iters": 10,
+            "decay": "poly",
+            "start": "continue",
+            "stop_at": [2, 3, 5],
+        },
+        **changes,
+    )
 
 
 CONFIGS = {
     "segmenter": segmenter_config,
     "images": lambda: stub_config(DETECTION),
     "pixels": lambda: stub_config(PIXELS, dense=True),
-    "continue": lambda: stub_config(DETECTION, trainer={"_target_": "al_lab.learners.settings.TrainSettings", "batch_size": 4, "max_iters": 100,
-                                                        "start": "continue", "stop_at": [40, 60, 100]}),
-    "boxes": lambda: stub_config({"_target_": "al_lab.strategies.general.entropy.Entropy"}, budget={
-        "_target_": "al_lab.core.budget.Budget", "unit": "box", "initial": 6, "per_cycle": 12, "cycles": 2}),
+    "continue": lambda: stub_config(
+        DETECTION,
+        trainer={
+            "_target_": "al_lab.learners.settings.TrainSettings",
+            "batch_size": 4,
+            "max_iters": 100,
+            "start": "continue",
+            "stop_at": [40, 60, 100],
+        },
+    ),
+    "boxes": lambda: stub_config(
+        {"_target_": "al_lab.strategies.general.entropy.Entropy"},
+        budget={"_target_": "al_lab.core.budget.Budget", "unit": "box", "initial": 6, "per_cycle": 12, "cycles": 2},
+    ),
     "pseudo": lambda: stub_config({"_target_": "al_lab.strategies.detection.al_ssl.AlSsl"}, objective=PSEUDO),
 }
 
@@ -102,7 +144,9 @@ def kill_at_next_commit(patch: pytest.MonkeyPatch, when: str) -> None:
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
-def test_killed_before_and_after_every_commit(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uninterrupted: dict) -> None:
+def test_killed_before_and_after_every_commit(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uninterrupted: dict
+) -> None:
     """One process for each half of each stage: the first dies just before its commit, the second just after it."""
     run_dir = tmp_path / "run"
     for _ in uninterrupted[kind]["ledger.jsonl"]:
@@ -124,7 +168,9 @@ def test_killed_while_appending_to_the_ledger(tmp_path: Path, uninterrupted: dic
     assert contents(run_dir) == uninterrupted["images"]
 
 
-def test_finished_run_returns_at_once_and_more_cycles_continue_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uninterrupted: dict) -> None:
+def test_finished_run_returns_at_once_and_more_cycles_continue_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uninterrupted: dict
+) -> None:
     run_dir = tmp_path / "run"
     run_campaign(stub_config(DETECTION, cycles=1), run_dir)
     assert run_campaign(CONFIGS["images"](), run_dir)["status"] == "finished"
@@ -196,7 +242,11 @@ def test_two_processes_never_share_a_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["images", "pseudo"])
 def test_labels_never_bought_can_be_garbage(kind: str, tmp_path: Path, uninterrupted: dict) -> None:
     """The oracle's firewall: a run that could not have seen a label selects and trains the same whatever that label says (PL-6)."""
-    bought = {row["id"] for purchase in json.loads(uninterrupted[kind]["selections.json"])["purchases"] for row in purchase["queries"]}
+    bought = {
+        row["id"]
+        for purchase in json.loads(uninterrupted[kind]["selections.json"])["purchases"]
+        for row in purchase["queries"]
+    }
     config = CONFIGS[kind]()
     config["dataset"]["garbage_for"] = [i for i in (f"img/{k:03d}" for k in range(40)) if i not in bought]
     run_campaign(config, tmp_path / "run")
@@ -230,7 +280,9 @@ def test_pseudo_labels_are_of_the_previous_model_and_never_of_a_bought_image(tmp
 
 def test_pseudo_labels_come_with_every_strategy(tmp_path: Path) -> None:
     for name in ("random.Random", "entropy.Entropy", "core_set.CoreSet"):
-        run_campaign(stub_config({"_target_": f"al_lab.strategies.{name}"}, objective=PSEUDO, cycles=1), tmp_path / name)
+        run_campaign(
+            stub_config({"_target_": f"al_lab.strategies.{name}"}, objective=PSEUDO, cycles=1), tmp_path / name
+        )
         pool = load_pool(tuple(f"img/{k:03d}" for k in range(40)), tmp_path / name, 0)
         found = load_predictions([tmp_path / name / "cycle_00" / "pseudo.npz"])
         assert found
@@ -250,18 +302,26 @@ def test_pixels_never_bought_can_be_garbage(tmp_path: Path, uninterrupted: dict)
 def test_replay_buys_a_published_list_again(tmp_path: Path, uninterrupted: dict) -> None:
     for kind, dense in (("images", False), ("pixels", True)):
         run_campaign(CONFIGS[kind](), tmp_path / kind)
-        config = stub_config({"_target_": "al_lab.strategies.general.replay.Replay", "path": str(tmp_path / kind / "selections.json")}, dense=dense)
+        config = stub_config(
+            {"_target_": "al_lab.strategies.general.replay.Replay", "path": str(tmp_path / kind / "selections.json")},
+            dense=dense,
+        )
         run_campaign(config, tmp_path / f"replayed_{kind}")
-        theirs, ours = (json.loads((p / "selections.json").read_text()) for p in (tmp_path / kind, tmp_path / f"replayed_{kind}"))
-        assert [[(q["id"], q.get("sha256")) for q in p["queries"]] for p in ours["purchases"]] == \
-            [[(q["id"], q.get("sha256")) for q in p["queries"]] for p in theirs["purchases"]]
+        theirs, ours = (
+            json.loads((p / "selections.json").read_text()) for p in (tmp_path / kind, tmp_path / f"replayed_{kind}")
+        )
+        assert [[(q["id"], q.get("sha256")) for q in p["queries"]] for p in ours["purchases"]] == [
+            [(q["id"], q.get("sha256")) for q in p["queries"]] for p in theirs["purchases"]
+        ]
         metrics = [json.loads((tmp_path / d / "cycle_02/metrics.json").read_text()) for d in (kind, f"replayed_{kind}")]
         assert metrics[0] == metrics[1]
 
 
 def test_a_segmentation_campaign_is_one_training_interrupted_by_queries(tmp_path: Path, uninterrupted: dict) -> None:
     run_campaign(segmenter_config(), tmp_path / "run")
-    entries = {e["key"]: e["scalars"] for e in map(json.loads, (tmp_path / "run" / "ledger.jsonl").read_text().splitlines())}
+    entries = {
+        e["key"]: e["scalars"] for e in map(json.loads, (tmp_path / "run" / "ledger.jsonl").read_text().splitlines())
+    }
     trained = [entries[f"{cycle:02d}/train"] for cycle in range(3)]
     assert [t["steps"] for t in trained] == [2, 3, 5]
     assert [t["bought_pixels"] for t in trained] == [0, 4 * 8, 8 * 8]  # ceil(0.01 * 24 * 32) = 8 of each of four images
@@ -272,8 +332,12 @@ def test_a_segmentation_campaign_is_one_training_interrupted_by_queries(tmp_path
 def test_source_free_goes_on_from_a_model_of_the_source_and_needs_no_source_file(tmp_path: Path) -> None:
     base = segmenter_config()
     data = base["dataset"] | {"data_dir": str(tmp_path / "data")}
-    source_only = {"budget": base["budget"] | {"cycles": 0}, "trainer": base["trainer"] | {"start": "scratch", "stop_at": 2},
-                   "objective": base["objective"] | {"source_ratio": 1.0}, "dataset": data}
+    source_only = {
+        "budget": base["budget"] | {"cycles": 0},
+        "trainer": base["trainer"] | {"start": "scratch", "stop_at": 2},
+        "objective": base["objective"] | {"source_ratio": 1.0},
+        "dataset": data,
+    }
     run_campaign(base | source_only, tmp_path / "before")
     for source in (tmp_path / "data").glob("*/source"):
         shutil.rmtree(source)
@@ -291,19 +355,30 @@ def test_whole_images_are_bought_for_a_segmenter(tmp_path: Path) -> None:
     budget = {"_target_": "al_lab.core.budget.Budget", "unit": "image", "initial": 1, "per_cycle": 1, "cycles": 1}
     trainer = {"_target_": "al_lab.learners.settings.TrainSettings", "batch_size": 2, "max_iters": 2}
     run_campaign(segmenter_config() | {"budget": budget, "trainer": trainer}, tmp_path / "run")
-    (train,) = (json.loads(line)["scalars"] for line in (tmp_path / "run" / "ledger.jsonl").read_text().splitlines() if '"01/train"' in line)
+    (train,) = (
+        json.loads(line)["scalars"]
+        for line in (tmp_path / "run" / "ledger.jsonl").read_text().splitlines()
+        if '"01/train"' in line
+    )
     assert (train["num_labeled"], train["bought_pixels"]) == (2, 2 * 24 * 32)
 
 
-def test_cache_shares_a_segmenters_first_training_and_tells_pixels_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_shares_a_segmenters_first_training_and_tells_pixels_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runtime = stub_config(PIXELS, dense=True)["runtime"] | {"cache_dir": str(tmp_path / "cache")}
     run_campaign(stub_config(PIXELS, dense=True, cycles=1, runtime=runtime), tmp_path / "first")
     fits = []
     real = FakeSegmenter.fit
     monkeypatch.setattr(FakeSegmenter, "fit", lambda self, task: fits.append(task.cycle) or real(self, task))
-    run_campaign(stub_config({"_target_": "al_lab.strategies.general.random.Random"}, dense=True, cycles=1, runtime=runtime), tmp_path / "second")
+    run_campaign(
+        stub_config({"_target_": "al_lab.strategies.general.random.Random"}, dense=True, cycles=1, runtime=runtime),
+        tmp_path / "second",
+    )
     assert fits == [1]
-    assert (tmp_path / "first/cycle_01/model.ckpt").read_bytes() != (tmp_path / "second/cycle_01/model.ckpt").read_bytes()
+    assert (tmp_path / "first/cycle_01/model.ckpt").read_bytes() != (
+        tmp_path / "second/cycle_01/model.ckpt"
+    ).read_bytes()
 
 
 def test_cache_shares_a_training_between_strategies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,9 +387,14 @@ def test_cache_shares_a_training_between_strategies(tmp_path: Path, monkeypatch:
     fits = []
     real = __import__("tests.stubs", fromlist=["StubLearner"]).StubLearner.fit
     monkeypatch.setattr("tests.stubs.StubLearner.fit", lambda self, task: fits.append(task.cycle) or real(self, task))
-    run_campaign(stub_config({"_target_": "al_lab.strategies.general.random.Random"}, cycles=1, runtime=runtime), tmp_path / "second")
+    run_campaign(
+        stub_config({"_target_": "al_lab.strategies.general.random.Random"}, cycles=1, runtime=runtime),
+        tmp_path / "second",
+    )
     assert fits == [1]
-    assert (tmp_path / "first/cycle_00/model.ckpt").read_bytes() == (tmp_path / "second/cycle_00/model.ckpt").read_bytes()
+    assert (tmp_path / "first/cycle_00/model.ckpt").read_bytes() == (
+        tmp_path / "second/cycle_00/model.ckpt"
+    ).read_bytes()
 
 
 def test_oracle_that_lacks_truth_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

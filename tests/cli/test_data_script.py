@@ -33,7 +33,9 @@ def test_help_shows_commands_and_examples(run, capsys):
 
 
 def test_verify_and_stats_of_a_folder(run, capsys, voc_tree):
-    root = voc_tree({"a": [("dog", 1, 1, 9, 9)], "b": [("dog", 5, 5, 5, 9)], "c": []}, {"train": ["a", "b"], "test": ["c"]})
+    root = voc_tree(
+        {"a": [("dog", 1, 1, 9, 9)], "b": [("dog", 5, 5, 5, 9)], "c": []}, {"train": ["a", "b"], "test": ["c"]}
+    )
     overrides = ["dataset=voc_folder", f"dataset.root={root}"]
     assert run(["verify", *overrides]) == 0
     out = capsys.readouterr().out
@@ -53,11 +55,23 @@ def test_verify_and_stats_of_label_maps(run, capsys, tmp_path, write_image):
             (tmp_path / folder / "labels" / split).mkdir(parents=True)
             Image.fromarray(np.array(ids, np.uint8)).save(tmp_path / folder / "labels" / split / "a.png")
         (tmp_path / folder / "classes.txt").write_text("sky\nroad\n")
-    overrides = ["dataset=segmentation_folder", f"dataset.root={tmp_path / 'photos'}", f"dataset.source={tmp_path / 'drawn'}"]
+    overrides = [
+        "dataset=segmentation_folder",
+        f"dataset.root={tmp_path / 'photos'}",
+        f"dataset.source={tmp_path / 'drawn'}",
+    ]
     assert run(["verify", *overrides]) == 0
-    assert ": pool 1, val 0, test 1, source 1 images, 2 classes; 3 looked at, 0 findings, 0 errors" in capsys.readouterr().out
+    assert (
+        ": pool 1, val 0, test 1, source 1 images, 2 classes; 3 looked at, 0 findings, 0 errors"
+        in capsys.readouterr().out
+    )
     assert run(["stats", *overrides]) == 0
-    assert re.split(" {2,}", capsys.readouterr().out.splitlines()[-1].strip()) == ["road", "33.33 % in 1", "33.33 % in 1", "75.00 % in 1"]
+    assert re.split(" {2,}", capsys.readouterr().out.splitlines()[-1].strip()) == [
+        "road",
+        "33.33 % in 1",
+        "33.33 % in 1",
+        "75.00 % in 1",
+    ]
     Image.new("RGB", (4, 1)).save(tmp_path / "drawn" / "labels" / "train" / "a.png")
     assert run(["verify", *overrides]) == 1
     assert "source/train/a: " in capsys.readouterr().out
@@ -71,9 +85,15 @@ def test_verify_and_stats_of_label_maps(run, capsys, tmp_path, write_image):
         (["stats", "dataset=coco", "runtime.data_dir=/nowhere"], "scripts/data.py download coco"),
         (["verify", "dataset=voc_folder", "dataset.root=/nowhere"], "got no such folder"),
         (["verify", "dataset=gtav_cityscapes", "runtime.data_dir=/nowhere"], "data.py download gtav"),
-        (["verify", "dataset=gtav_cityscapes", "dataset.source=null", "runtime.data_dir=/nowhere"], "data.py download cityscapes"),
+        (
+            ["verify", "dataset=gtav_cityscapes", "dataset.source=null", "runtime.data_dir=/nowhere"],
+            "data.py download cityscapes",
+        ),
         (["verify", "dataset=synthia_cityscapes", "runtime.data_dir=/nowhere"], "data.py download synthia"),
-        (["download", "cityscapes", "--data-dir", "/nowhere"], "get it at https://www.cityscapes-dataset.com/downloads/ (an account"),
+        (
+            ["download", "cityscapes", "--data-dir", "/nowhere"],
+            "get it at https://www.cityscapes-dataset.com/downloads/ (an account",
+        ),
         (["verify", "dataset=voc_folder"], "root"),
     ],
 )

@@ -16,18 +16,21 @@ def said(*overrides: str) -> str:
     return "nothing"
 
 
-@pytest.mark.parametrize(("overrides", "sentence"), [
-    (["dataset=shape"], "expected an option of dataset, got 'shape'; did you mean 'shapes'?"),
-    (["stratgy=random"], "expected a key of the configuration, got 'stratgy'; did you mean 'strategy'?"),
-    (["sede=1"], "did you mean 'seed'?"),
-    (["+sede=1"], "got 'sede'; did you mean 'seed'?"),
-    (["trainer.max_itres=5"], "did you mean 'max_iters'?"),
-    (["+trainer.max_itres=5"], "did you mean 'max_iters'?"),
-    (["seed=abc"], "Value 'abc' of type 'str' could not be converted to Integer"),
-    (["detector=null"], "write ~detector to have no detector at all"),
-    (["dataset=voc_folder"], "expected a value for dataset.root, got none; add dataset.root=… to the command"),
-    (["strategy=random", "seed"], "seed"),
-])
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["dataset=shape"], "expected an option of dataset, got 'shape'; did you mean 'shapes'?"),
+        (["stratgy=random"], "expected a key of the configuration, got 'stratgy'; did you mean 'strategy'?"),
+        (["sede=1"], "did you mean 'seed'?"),
+        (["+sede=1"], "got 'sede'; did you mean 'seed'?"),
+        (["trainer.max_itres=5"], "did you mean 'max_iters'?"),
+        (["+trainer.max_itres=5"], "did you mean 'max_iters'?"),
+        (["seed=abc"], "Value 'abc' of type 'str' could not be converted to Integer"),
+        (["detector=null"], "write ~detector to have no detector at all"),
+        (["dataset=voc_folder"], "expected a value for dataset.root, got none; add dataset.root=… to the command"),
+        (["strategy=random", "seed"], "seed"),
+    ],
+)
 def test_a_wrong_command_is_answered_with_a_sentence(overrides, sentence):
     assert sentence in said(*overrides)
 

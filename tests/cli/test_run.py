@@ -12,7 +12,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 # Python imports a sitecustomize at start-up, in a sweep's worker processes too.
-STAND_IN = '''
+STAND_IN = """
 import os, sys, types
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def run_campaign(config, run_dir):
 module = types.ModuleType("al_lab.campaign.loop")
 module.run_campaign = run_campaign
 sys.modules["al_lab.campaign.loop"] = module
-'''
+"""
 
 
 @pytest.fixture
@@ -46,8 +46,15 @@ def command(tmp_path: Path):
     work.mkdir()
 
     def run(*args: str, **env: str) -> subprocess.CompletedProcess:
-        done = subprocess.run([sys.executable, str(ROOT / "run.py"), *args], cwd=work, env=environment(tmp_path) | env, timeout=120,
-                              capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "run.py"), *args],
+            cwd=work,
+            env=environment(tmp_path) | env,
+            timeout=120,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         done.made = sorted(str(p.relative_to(work)) for p in work.rglob("*") if p.is_file())
         return done
 
@@ -63,7 +70,13 @@ def environment(tmp_path: Path) -> dict[str, str]:
 def test_help_is_a_page(command):
     done = command("--help")
     assert done.returncode == 0
-    for word in ("python run.py -m strategy=random,entropy seed=0,1,2", "dataset    coco", "voc5_320", "oracle=folder", "report.html"):
+    for word in (
+        "python run.py -m strategy=random,entropy seed=0,1,2",
+        "dataset    coco",
+        "voc5_320",
+        "oracle=folder",
+        "report.html",
+    ):
         assert word in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 120
     assert not done.made
@@ -85,7 +98,10 @@ def test_waiting_for_labels_is_no_failure(command):
 def test_a_wrong_command_is_one_sentence_and_creates_nothing(command):
     done = command("trainer.max_itres=3")
     assert (done.returncode, done.made) == (2, [])
-    assert done.stderr == "command line or recipe: expected a key of the configuration, got 'trainer.max_itres'; did you mean 'max_iters'?\n"
+    assert (
+        done.stderr
+        == "command line or recipe: expected a key of the configuration, got 'trainer.max_itres'; did you mean 'max_iters'?\n"
+    )
 
 
 def test_a_configuration_that_does_not_fit_is_a_sentence_and_creates_nothing(command):
@@ -112,10 +128,13 @@ def test_the_whole_configuration_can_be_printed(command):
     assert not done.made
 
 
-@pytest.mark.parametrize(("flags", "sentence"), [
-    (["-m", "seed=0,1", "--cfg", "job"], "got -m and --cfg; leave -m out to look at a configuration"),
-    (["--resolve"], "command line: expected --cfg beside --resolve, got none; add --cfg job"),
-])
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["-m", "seed=0,1", "--cfg", "job"], "got -m and --cfg; leave -m out to look at a configuration"),
+        (["--resolve"], "command line: expected --cfg beside --resolve, got none; add --cfg job"),
+    ],
+)
 def test_flags_that_exclude_each_other_are_a_sentence(command, flags, sentence):
     done = command(*flags)
     assert (done.returncode, done.made) == (2, [])
@@ -124,9 +143,15 @@ def test_flags_that_exclude_each_other_are_a_sentence(command, flags, sentence):
 
 
 def test_ctrl_c_says_how_to_go_on(command, tmp_path):
-    process = subprocess.Popen([sys.executable, str(ROOT / "run.py")], cwd=command.work, env=environment(tmp_path) | {"SLEEP": "1"},
-                               stderr=subprocess.PIPE, text=True,
-                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))  # a background job's children ignore it
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "run.py")],
+        cwd=command.work,
+        env=environment(tmp_path) | {"SLEEP": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+        # a background job's children ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     deadline = time.monotonic() + 60
     while not (command.work / "started").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -140,14 +165,24 @@ def test_a_failed_job_hides_no_other(command):
     done = command("-m", "strategy=random,entropy", "seed=0,1", "trainer.max_iters=900", FAIL="entropy 0")
     assert done.returncode == 1
     rows = [line.split() for line in done.stdout.splitlines() if line.startswith("strategy=")]
-    assert [row[:3] for row in rows] == [["strategy=random", "seed=0", "finished"], ["strategy=random", "seed=1", "finished"],
-                                         ["strategy=entropy", "seed=0", "FAILED"], ["strategy=entropy", "seed=1", "finished"]]
+    assert [row[:3] for row in rows] == [
+        ["strategy=random", "seed=0", "finished"],
+        ["strategy=random", "seed=1", "finished"],
+        ["strategy=entropy", "seed=0", "FAILED"],
+        ["strategy=entropy", "seed=1", "finished"],
+    ]
     assert "voc07_ap50=0.6" in rows[1]
     assert "dead worker" in " ".join(rows[2])
     assert "Error executing job" not in done.stderr
     # the folders of single runs, and no multirun/ or other litter
-    assert done.made == [f"outputs/shapes/{run}/config.yaml" for run in (
-        "entropy/trainer.max_iters=900/seed1", "random/trainer.max_iters=900/seed0", "random/trainer.max_iters=900/seed1")]
+    assert done.made == [
+        f"outputs/shapes/{run}/config.yaml"
+        for run in (
+            "entropy/trainer.max_iters=900/seed1",
+            "random/trainer.max_iters=900/seed0",
+            "random/trainer.max_iters=900/seed1",
+        )
+    ]
     assert yaml.safe_load((command.work / done.made[0]).read_text())["executor"]["workers"] == 1
     assert [p.name for p in (command.work / "outputs").iterdir()] == ["shapes"]
 

@@ -6,7 +6,13 @@ ROOT = Path(__file__).parents[2]
 
 
 def script(name, *arguments, cwd):
-    return subprocess.run([sys.executable, ROOT / "scripts" / name, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, check=False)
+    return subprocess.run(
+        [sys.executable, ROOT / "scripts" / name, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        check=False,
+    )
 
 
 def test_a_wrong_path_is_one_sentence(tmp_path):

@@ -46,39 +46,55 @@ def test_a_foreign_learner_needs_no_objective(strategy):
     assert stub["objective"] is None
     validate(stub)
     with pytest.raises(ConfigError, match="expected an option of objective, got none"):
-        validate(stub | {"detector": {"_target_": "al_lab.models.detectors.tiny.TinyDetector"}})  # trained by us, it needs one
+        # trained by us, it needs one
+        validate(stub | {"detector": {"_target_": "al_lab.models.detectors.tiny.TinyDetector"}})
 
 
-@pytest.mark.parametrize(("changes", "sentence"), [
-    ({"sede": 1}, "expected a key of the configuration's root, got 'sede'; did you mean 'seed'?"),
-    ({"seed": -1}, "seed: expected a whole number >= 0 (0 is a seed), got -1"),
-    ({"split_seed": None}, "split_seed: expected a whole number"),
-    ({"name": "a/b"}, "name: expected a word that can be a folder's name, got 'a/b'"),
-    ({"dataset__name": ".."}, "dataset.name: expected a word that can be a folder's name"),
-    ({"trainer": None}, "expected an option of trainer, got none; choose one with trainer=…"),
-    ({"objective": None}, "expected an option of objective, got none"),
-    ({"detector": None}, "expected an option of detector, got none"),
-    ({"segmenter": {"_target_": "tests.stubs.FakeSegmenter"}}, "expected a detector or a segmenter, got both; a detection dataset needs a detector"),
-    ({"dataset": {"_target_": "tests.stubs.StubDense", "name": "stub"}}, "use segmenter=… and ~detector"),
-    ({"trainer__max_itres": 3}, "trainer.max_itres: expected arguments of al_lab.learners.settings.TrainSettings, got unknown key 'max_itres'; did"),
-    ({"trainer__augmentation__flop": 0.5}, "trainer.augmentation.flop"),
-    ({"budget___partial_": True, "budget__cylces": 1}, "budget.cylces: expected arguments of al_lab.core.budget.Budget"),
-    ({"strategy__ties": "id"}, "arguments of al_lab.strategies.general.random.Random, got unknown key 'ties'; choose one of: radius_px"),
-    ({"strategy___target_": "al_lab.strategies.entropyy.Entropy"}, "did you mean 'entropy'?"),
-    ({"dataset___target_": "al_lab.data.generated.shapes.Shape"}, "did you mean 'Shapes'?"),
-    ({"tracker": {"_target_": "nopackage.Tracker"}}, "expected an installed package, got 'nopackage'"),
-    ({"trainer__max_epochs": 3}, "trainer: expected exactly one of max_epochs and max_iters, got both"),
-    ({"trainer__start": "scratsh"}, "did you mean 'scratch'?"),
-    ({"trainer__milestones": [900]}, "trainer.milestones: expected rising numbers below"),
-    ({"budget__initial": 1.5}, "budget.initial: expected a count, or a fraction between 0 and 1, got 1.5"),
-    ({"budget__per_cycle": -3}, "budget.per_cycle: expected a count"),
-    ({"budget__initial": 1000, "budget__cycles": 9}, "budget: expected a budget of at most the pool's 1200 images"),
-    ({"budget__unit": "pixel"}, "regions and pixels are bought with a segmenter"),
-    ({"budget__unit": "images"}, "budget.unit: expected one of image, box"),
-    ({"runtime__devices": 0}, "runtime.devices: expected a whole number >= 1, got 0; e.g. runtime.devices=1"),
-    ({"runtime__checkpoint_minutes": "often"}, "runtime.checkpoint_minutes: expected a number >= 0, got 'often'"),
-    ({"runtime__device": 2}, "runtime.device: expected a key of runtime, got 'device'; did you mean 'devices'?"),
-])
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"sede": 1}, "expected a key of the configuration's root, got 'sede'; did you mean 'seed'?"),
+        ({"seed": -1}, "seed: expected a whole number >= 0 (0 is a seed), got -1"),
+        ({"split_seed": None}, "split_seed: expected a whole number"),
+        ({"name": "a/b"}, "name: expected a word that can be a folder's name, got 'a/b'"),
+        ({"dataset__name": ".."}, "dataset.name: expected a word that can be a folder's name"),
+        ({"trainer": None}, "expected an option of trainer, got none; choose one with trainer=…"),
+        ({"objective": None}, "expected an option of objective, got none"),
+        ({"detector": None}, "expected an option of detector, got none"),
+        (
+            {"segmenter": {"_target_": "tests.stubs.FakeSegmenter"}},
+            "expected a detector or a segmenter, got both; a detection dataset needs a detector",
+        ),
+        ({"dataset": {"_target_": "tests.stubs.StubDense", "name": "stub"}}, "use segmenter=… and ~detector"),
+        (
+            {"trainer__max_itres": 3},
+            "trainer.max_itres: expected arguments of al_lab.learners.settings.TrainSettings, got unknown key 'max_itres'; did",
+        ),
+        ({"trainer__augmentation__flop": 0.5}, "trainer.augmentation.flop"),
+        (
+            {"budget___partial_": True, "budget__cylces": 1},
+            "budget.cylces: expected arguments of al_lab.core.budget.Budget",
+        ),
+        (
+            {"strategy__ties": "id"},
+            "arguments of al_lab.strategies.general.random.Random, got unknown key 'ties'; choose one of: radius_px",
+        ),
+        ({"strategy___target_": "al_lab.strategies.entropyy.Entropy"}, "did you mean 'entropy'?"),
+        ({"dataset___target_": "al_lab.data.generated.shapes.Shape"}, "did you mean 'Shapes'?"),
+        ({"tracker": {"_target_": "nopackage.Tracker"}}, "expected an installed package, got 'nopackage'"),
+        ({"trainer__max_epochs": 3}, "trainer: expected exactly one of max_epochs and max_iters, got both"),
+        ({"trainer__start": "scratsh"}, "did you mean 'scratch'?"),
+        ({"trainer__milestones": [900]}, "trainer.milestones: expected rising numbers below"),
+        ({"budget__initial": 1.5}, "budget.initial: expected a count, or a fraction between 0 and 1, got 1.5"),
+        ({"budget__per_cycle": -3}, "budget.per_cycle: expected a count"),
+        ({"budget__initial": 1000, "budget__cycles": 9}, "budget: expected a budget of at most the pool's 1200 images"),
+        ({"budget__unit": "pixel"}, "regions and pixels are bought with a segmenter"),
+        ({"budget__unit": "images"}, "budget.unit: expected one of image, box"),
+        ({"runtime__devices": 0}, "runtime.devices: expected a whole number >= 1, got 0; e.g. runtime.devices=1"),
+        ({"runtime__checkpoint_minutes": "often"}, "runtime.checkpoint_minutes: expected a number >= 0, got 'often'"),
+        ({"runtime__device": 2}, "runtime.device: expected a key of runtime, got 'device'; did you mean 'devices'?"),
+    ],
+)
 def test_what_does_not_fit_is_refused(config, changes, sentence):
     with pytest.raises(LabError) as caught:
         validate(change(config, **changes))
@@ -87,27 +103,46 @@ def test_what_does_not_fit_is_refused(config, changes, sentence):
 
 def test_a_strategy_gets_the_budget_it_can_spend(config):
     change(config, strategy={"_target_": "tests.config.test_checks.Costly"}, budget__unit="box")
-    with pytest.raises(ConfigError, match=r"budget.unit: expected one of image, which strategy 'random' can spend, got 'box'"):
+    with pytest.raises(
+        ConfigError, match=r"budget.unit: expected one of image, which strategy 'random' can spend, got 'box'"
+    ):
         validate(config)
 
 
 def test_a_strategy_gets_the_task_it_knows(config):
-    change(config, strategy={"_target_": "tests.config.test_checks.Costly"}, detector=None, segmenter={"_target_": "tests.stubs.FakeSegmenter"},
-           dataset={"_target_": "tests.stubs.StubDense", "name": "s"})
+    change(
+        config,
+        strategy={"_target_": "tests.config.test_checks.Costly"},
+        detector=None,
+        segmenter={"_target_": "tests.stubs.FakeSegmenter"},
+        dataset={"_target_": "tests.stubs.StubDense", "name": "s"},
+    )
     with pytest.raises(ConfigError, match="expected a strategy for segmentation, got 'random', for detection"):
         validate(config)
 
 
 def test_a_strategy_gets_what_it_needs(config):
     change(config, strategy={"_target_": "tests.config.test_checks.Greedy"})
-    with pytest.raises(ConfigError, match=r"provides dense_depth \(strategy 'random' needs it\), got 'tiny', which provides detections"):
+    with pytest.raises(
+        ConfigError, match=r"provides dense_depth \(strategy 'random' needs it\), got 'tiny', which provides detections"
+    ):
         validate(config)
 
 
 def test_a_pool_without_labels_needs_people(config, tmp_path):
     photos(tmp_path)
-    change(config, dataset={"_target_": "al_lab.data.datasets.voc_folder.VOCFolder", "root": str(tmp_path), "classes": ["cat"], "name": "photos"},
-           budget__initial=1, budget__per_cycle=1, budget__cycles=1)
+    change(
+        config,
+        dataset={
+            "_target_": "al_lab.data.datasets.voc_folder.VOCFolder",
+            "root": str(tmp_path),
+            "classes": ["cat"],
+            "name": "photos",
+        },
+        budget__initial=1,
+        budget__per_cycle=1,
+        budget__cycles=1,
+    )
     with pytest.raises(DataError, match="use oracle=folder"):
         validate(config)
     validate(change(config, oracle={"_target_": "al_lab.labeling.folder.FolderOracle"}))
@@ -115,13 +150,23 @@ def test_a_pool_without_labels_needs_people(config, tmp_path):
 
 def test_a_budget_is_held_against_a_real_pool(config, tmp_path):
     photos(tmp_path)
-    change(config, dataset={"_target_": "al_lab.data.datasets.voc_folder.VOCFolder", "root": str(tmp_path), "classes": ["cat"], "name": "photos"})
+    change(
+        config,
+        dataset={
+            "_target_": "al_lab.data.datasets.voc_folder.VOCFolder",
+            "root": str(tmp_path),
+            "classes": ["cat"],
+            "name": "photos",
+        },
+    )
     with pytest.raises(ConfigError, match="at most the pool's 3 images"):
         validate(config)
 
 
 def test_a_dataset_folder_that_is_missing_is_named(config, tmp_path):
-    change(config, dataset={"_target_": "al_lab.data.datasets.voc.VOC", "root": str(tmp_path / "VOCdevkit"), "name": "voc"})
+    change(
+        config, dataset={"_target_": "al_lab.data.datasets.voc.VOC", "root": str(tmp_path / "VOCdevkit"), "name": "voc"}
+    )
     with pytest.raises(DataError, match=r"VOCdevkit/VOC2007.*no such file; run 'python scripts/data.py download voc'"):
         validate(config)
 

@@ -61,9 +61,19 @@ def write(folder: Path, name: str, content: dict, header: str = "") -> None:
 
 def test_without_arguments_it_is_the_main_job_on_generated_data():
     config = composed()
-    chosen = {k: config["choices"][k] for k in ("strategy", "dataset", "detector", "objective", "budget", "trainer", "protocol")}
-    assert chosen == {"strategy": "mgral", "dataset": "shapes", "detector": "tiny", "objective": "supervised", "budget": "shapes", "trainer": "tiny",
-                      "protocol": "mgral"}
+    chosen = {
+        k: config["choices"][k]
+        for k in ("strategy", "dataset", "detector", "objective", "budget", "trainer", "protocol")
+    }
+    assert chosen == {
+        "strategy": "mgral",
+        "dataset": "shapes",
+        "detector": "tiny",
+        "objective": "supervised",
+        "budget": "shapes",
+        "trainer": "tiny",
+        "protocol": "mgral",
+    }
     validate(config)
 
 
@@ -71,32 +81,81 @@ def test_voc_prints_the_published_settings():
     config = composed("strategy=entropy", "dataset=voc")
     assert config["dataset"]["pool"] == ["VOC2007/trainval", "VOC2012/trainval"]  # 16,551 images
     assert {k: config["budget"][k] for k in ("unit", "initial", "per_cycle", "cycles")} == {
-        "unit": "image", "initial": 1000, "per_cycle": 1000, "cycles": 9}
+        "unit": "image",
+        "initial": 1000,
+        "per_cycle": 1000,
+        "cycles": 9,
+    }
     assert config["detector"]["input_hw"] == [300, 300]
-    assert settings(config) == {"batch_size": 32, "max_epochs": 300, "max_iters": None, "optimizer": "sgd", "lr": 0.001, "momentum": 0.9,
-                                "weight_decay": 0.0005, "milestones": [240], "gamma": 0.1, "warmup_iters": 0, "grad_clip": None, "start": "scratch"}
+    assert settings(config) == {
+        "batch_size": 32,
+        "max_epochs": 300,
+        "max_iters": None,
+        "optimizer": "sgd",
+        "lr": 0.001,
+        "momentum": 0.9,
+        "weight_decay": 0.0005,
+        "milestones": [240],
+        "gamma": 0.1,
+        "warmup_iters": 0,
+        "grad_clip": None,
+        "start": "scratch",
+    }
 
 
 def test_coco_prints_the_published_settings():
     config = composed("strategy=entropy", "dataset=coco")
     assert (config["dataset"]["year"], config["dataset"]["pool"]) == (2017, "annotated")  # 117,266 images
     assert {k: config["budget"][k] for k in ("unit", "initial", "per_cycle", "cycles")} == {
-        "unit": "image", "initial": 0.02, "per_cycle": 0.02, "cycles": 4}
+        "unit": "image",
+        "initial": 0.02,
+        "per_cycle": 0.02,
+        "cycles": 4,
+    }
     budget = build(config["budget"])
     assert [budget.initial_images(117266), budget.allowance(0, 117266).amount] == [2345, 2345]
     assert (config["detector"]["model"]["type"], config["detector"]["input_hw"]) == ("RetinaNet", [800, 1333])
-    assert settings(config) == {"batch_size": 8, "max_epochs": 26, "max_iters": None, "optimizer": "sgd", "lr": 0.01, "momentum": 0.9,
-                                "weight_decay": 0.0001, "milestones": [20], "gamma": 0.1, "warmup_iters": 500, "grad_clip": 35.0, "start": "scratch"}
+    assert settings(config) == {
+        "batch_size": 8,
+        "max_epochs": 26,
+        "max_iters": None,
+        "optimizer": "sgd",
+        "lr": 0.01,
+        "momentum": 0.9,
+        "weight_decay": 0.0001,
+        "milestones": [20],
+        "gamma": 0.1,
+        "warmup_iters": 500,
+        "grad_clip": 35.0,
+        "start": "scratch",
+    }
 
 
-@pytest.mark.parametrize(("dataset", "initial", "detector"), [("voc", 2000, "ssd300_voc"), ("coco", 5000, "ssd300_coco")])
+@pytest.mark.parametrize(
+    ("dataset", "initial", "detector"), [("voc", 2000, "ssd300_voc"), ("coco", 5000, "ssd300_coco")]
+)
 def test_al_ssl_prints_the_published_settings(dataset, initial, detector):
     config = composed("protocol=al_ssl", "strategy=entropy", f"dataset={dataset}")
-    assert {k: config["budget"][k] for k in ("initial", "per_cycle", "cycles")} == {"initial": initial, "per_cycle": 1000, "cycles": 5}
+    assert {k: config["budget"][k] for k in ("initial", "per_cycle", "cycles")} == {
+        "initial": initial,
+        "per_cycle": 1000,
+        "cycles": 5,
+    }
     assert config["choices"]["detector"] == detector
-    assert settings(config) == {"batch_size": 32, "max_epochs": None, "max_iters": 120000, "optimizer": "sgd", "lr": 0.001, "momentum": 0.9,
-                                "weight_decay": 0.0005, "milestones": [80000, 100000], "gamma": 0.1, "warmup_iters": 0, "grad_clip": None,
-                                "start": "scratch"}
+    assert settings(config) == {
+        "batch_size": 32,
+        "max_epochs": None,
+        "max_iters": 120000,
+        "optimizer": "sgd",
+        "lr": 0.001,
+        "momentum": 0.9,
+        "weight_decay": 0.0005,
+        "milestones": [80000, 100000],
+        "gamma": 0.1,
+        "warmup_iters": 0,
+        "grad_clip": None,
+        "start": "scratch",
+    }
 
 
 # Fact sheet, 4.1 (sampler, schedule), 4.3 (acquisition), 4.4 (pseudo-labels), 2.2 (ramp), number by number.
@@ -104,70 +163,170 @@ def test_al_ssl_prints_the_published_settings(dataset, initial, detector):
 def test_al_ssl_is_its_papers_protocol(dataset, initial, tau, year):
     config = composed("strategy=al_ssl", f"dataset={dataset}")
     assert config["protocol"] == "al_ssl"
-    assert config["strategy"] == {"_target_": "al_lab.strategies.detection.al_ssl.AlSsl", "score": "product", "count_thresh": 0.5, "nms_acq": 0.5,
-                                  "matching": "index", "prefilter_m": 3000, "ties": "hash"}
+    assert config["strategy"] == {
+        "_target_": "al_lab.strategies.detection.al_ssl.AlSsl",
+        "score": "product",
+        "count_thresh": 0.5,
+        "nms_acq": 0.5,
+        "matching": "index",
+        "prefilter_m": 3000,
+        "ties": "hash",
+    }
     objective = config["objective"]
-    assert objective.pop("ramp") == {"kind": "up_down", "up": pytest.approx(32 / 120), "down": pytest.approx(100 / 120), "up_rate": 5.0,
-                                     "down_rate": 12.5}
-    assert objective == {"_target_": "al_lab.objectives.csd.CSD", "weight": 1.0, "cons_cls": "symkl", "cons_detach": True, "be_mask": "orig",
-                         "cons_loc": "legacy", "labeled_ratio": 0.5, "tau": tau, "pl_loss": "positives_only", "supervised": None}
-    assert settings(config) == {"batch_size": 32, "max_epochs": None, "max_iters": 120000, "optimizer": "sgd", "lr": 0.001, "momentum": 0.9,
-                                "weight_decay": 0.0005, "milestones": [80000, 100000], "gamma": 0.1, "warmup_iters": 0, "grad_clip": None,
-                                "start": "scratch"}
-    assert {k: config["budget"][k] for k in ("unit", "initial", "per_cycle", "cycles")} == \
-        {"unit": "image", "initial": initial, "per_cycle": 1000, "cycles": 5}
+    assert objective.pop("ramp") == {
+        "kind": "up_down",
+        "up": pytest.approx(32 / 120),
+        "down": pytest.approx(100 / 120),
+        "up_rate": 5.0,
+        "down_rate": 12.5,
+    }
+    assert objective == {
+        "_target_": "al_lab.objectives.csd.CSD",
+        "weight": 1.0,
+        "cons_cls": "symkl",
+        "cons_detach": True,
+        "be_mask": "orig",
+        "cons_loc": "legacy",
+        "labeled_ratio": 0.5,
+        "tau": tau,
+        "pl_loss": "positives_only",
+        "supervised": None,
+    }
+    assert settings(config) == {
+        "batch_size": 32,
+        "max_epochs": None,
+        "max_iters": 120000,
+        "optimizer": "sgd",
+        "lr": 0.001,
+        "momentum": 0.9,
+        "weight_decay": 0.0005,
+        "milestones": [80000, 100000],
+        "gamma": 0.1,
+        "warmup_iters": 0,
+        "grad_clip": None,
+        "start": "scratch",
+    }
+    assert {k: config["budget"][k] for k in ("unit", "initial", "per_cycle", "cycles")} == {
+        "unit": "image",
+        "initial": initial,
+        "per_cycle": 1000,
+        "cycles": 5,
+    }
     assert [config["trainer"]["augmentation"][k] for k in ("crop_iou", "unlabeled_crop")] == ["legacy", "free"]
     assert (config["dataset"].get("year"), config["choices"]["detector"]) == (year, f"ssd300_{dataset}")
     assert config["detector"]["postprocess"] in (None, {}) or config["detector"]["postprocess"]["nms_iou"] == 0.45
 
 
-@pytest.mark.parametrize(("recipe", "expected"), [
-    ("al_ssl_random", ("random", None, 1.0, None)), ("al_ssl_entropy", ("al_ssl", "entropy", 1.0, None)),
-    ("al_ssl_inconsistency", ("al_ssl", "inconsistency", 1.0, None)), ("al_ssl_unified", ("al_ssl", "product", 1.0, None)),
-    ("al_ssl_full", ("al_ssl", "product", 1.0, 0.75)), ("al_ssl_supervised", ("al_ssl", "inconsistency", None, None))])
+@pytest.mark.parametrize(
+    ("recipe", "expected"),
+    [
+        ("al_ssl_random", ("random", None, 1.0, None)),
+        ("al_ssl_entropy", ("al_ssl", "entropy", 1.0, None)),
+        ("al_ssl_inconsistency", ("al_ssl", "inconsistency", 1.0, None)),
+        ("al_ssl_unified", ("al_ssl", "product", 1.0, None)),
+        ("al_ssl_full", ("al_ssl", "product", 1.0, 0.75)),
+        ("al_ssl_supervised", ("al_ssl", "inconsistency", None, None)),
+    ],
+)
 def test_the_arms_of_al_ssls_ablation(recipe, expected):
     config = composed(f"experiment={recipe}", "dataset=coco")
     objective = config["objective"]
-    assert (config["choices"]["strategy"], config["strategy"].get("score"), objective.get("weight"), objective.get("tau")) == expected
-    assert (config["budget"]["initial"], config["trainer"]["max_iters"], config["dataset"]["year"]) == (5000, 120000, 2014)
+    assert (
+        config["choices"]["strategy"],
+        config["strategy"].get("score"),
+        objective.get("weight"),
+        objective.get("tau"),
+    ) == expected
+    assert (config["budget"]["initial"], config["trainer"]["max_iters"], config["dataset"]["year"]) == (
+        5000,
+        120000,
+        2014,
+    )
 
 
-@pytest.mark.parametrize(("dataset", "rows", "iterations", "objective"), [("voc", 200, 2200, "isd"), ("coco", 30, 800, "sed")])
+@pytest.mark.parametrize(
+    ("dataset", "rows", "iterations", "objective"), [("voc", 200, 2200, "isd"), ("coco", 30, 800, "sed")]
+)
 def test_mgral_is_its_papers_protocol(dataset, rows, iterations, objective):
     config = composed("strategy=mgral", f"dataset={dataset}")
     strategy = config["strategy"]
     assert config["protocol"] == "mgral"
-    assert [strategy["lut"][k] for k in ("rows", "objective", "mode", "length", "distance", "threshold", "weight_power")] == \
-        [rows, objective, "scratch", 1.0, "perdim_w1", "query_std", 1.0]
-    assert [strategy["learning"][k] for k in ("iterations", "lr", "decay", "reference", "policy")] == [iterations, 3.5e-4, 0.5, "ema", "pl"]
+    assert [
+        strategy["lut"][k] for k in ("rows", "objective", "mode", "length", "distance", "threshold", "weight_power")
+    ] == [rows, objective, "scratch", 1.0, "perdim_w1", "query_std", 1.0]
+    assert [strategy["learning"][k] for k in ("iterations", "lr", "decay", "reference", "policy")] == [
+        iterations,
+        3.5e-4,
+        0.5,
+        "ema",
+        "pl",
+    ]
     assert strategy["lut"]["objectives"]["isd"]["ramp"]["kind"] == "up_only"
     assert (strategy["lut"]["trainer"] or {}).get("max_iters") == (120000 if dataset == "voc" else None)
     assert config["choices"]["objective"] == "supervised"  # the curve's own trainings
 
 
 # Fact sheet of segmentation: 2.3 (sizes), 4 (schedule), 5.4 (budget), 6.4 (losses and branch), number by number.
-@pytest.mark.parametrize(("dataset", "num_classes", "metrics"), [("gtav_cityscapes", 19, ["miou"]), ("synthia_cityscapes", 16, ["miou", "miou13"])])
+@pytest.mark.parametrize(
+    ("dataset", "num_classes", "metrics"),
+    [("gtav_cityscapes", 19, ["miou"]), ("synthia_cityscapes", 16, ["miou", "miou13"])],
+)
 def test_density_is_its_papers_protocol(dataset, num_classes, metrics):
     config = composed("strategy=density", f"dataset={dataset}")
     assert (config["protocol"], config["choices"]["segmenter"], config["detector"]) == ("density", "deeplab_v2", None)
-    assert [config["dataset"][k] for k in ("source_hw", "target_hw", "metrics", "flip_test")] == [[720, 1280], [640, 1280], metrics, True]
+    assert [config["dataset"][k] for k in ("source_hw", "target_hw", "metrics", "flip_test")] == [
+        [720, 1280],
+        [640, 1280],
+        metrics,
+        True,
+    ]
     assert config["dataset"]["target"]["num_classes"] == num_classes
     assert {k: config["budget"][k] for k in ("unit", "initial", "per_cycle", "cycles", "scope")} == {
-        "unit": "pixel", "initial": 0, "per_cycle": 0.0044, "cycles": 5, "scope": "image"}
-    assert settings(config) == {"batch_size": 4, "max_epochs": None, "max_iters": 62500, "optimizer": "sgd", "lr": 0.00025, "momentum": 0.9,
-                                "weight_decay": 0.0005, "milestones": [], "gamma": 0.1, "warmup_iters": 0, "grad_clip": None, "start": "continue"}
-    assert [config["trainer"][k] for k in ("decay", "poly_power", "stop_at", "augmentation")] == \
-        ["poly", 0.9, [10000, 12000, 14000, 16000, 18000, 40000], None]
-    assert {k: config["objective"][k] for k in ("source_ce", "target_ce", "consistency", "negative", "margin", "aux", "density")} == {
-        "source_ce": 1, "target_ce": 1, "consistency": 0.1, "negative": 1, "margin": 1, "aux": 1, "density": 1}
-    assert [config["objective"][k] for k in ("negative_threshold", "stop_gradient_step", "source_ratio", "source_balance")] == \
-        [0.05, 18000, 0.5, True]
+        "unit": "pixel",
+        "initial": 0,
+        "per_cycle": 0.0044,
+        "cycles": 5,
+        "scope": "image",
+    }
+    assert settings(config) == {
+        "batch_size": 4,
+        "max_epochs": None,
+        "max_iters": 62500,
+        "optimizer": "sgd",
+        "lr": 0.00025,
+        "momentum": 0.9,
+        "weight_decay": 0.0005,
+        "milestones": [],
+        "gamma": 0.1,
+        "warmup_iters": 0,
+        "grad_clip": None,
+        "start": "continue",
+    }
+    assert [config["trainer"][k] for k in ("decay", "poly_power", "stop_at", "augmentation")] == [
+        "poly",
+        0.9,
+        [10000, 12000, 14000, 16000, 18000, 40000],
+        None,
+    ]
+    assert {
+        k: config["objective"][k]
+        for k in ("source_ce", "target_ce", "consistency", "negative", "margin", "aux", "density")
+    } == {"source_ce": 1, "target_ce": 1, "consistency": 0.1, "negative": 1, "margin": 1, "aux": 1, "density": 1}
+    assert [
+        config["objective"][k] for k in ("negative_threshold", "stop_gradient_step", "source_ratio", "source_balance")
+    ] == [0.05, 18000, 0.5, True]
     assert (config["segmenter"]["branch"], config["segmenter"]["head_lr"]) == ({"dim": 64, "estimator": "dmc5"}, 10.0)
 
 
-# Section 7: a query before the first step and then every 2,000; the model it begins with, 20,000 steps on the source alone.
-@pytest.mark.parametrize(("trainer", "expected"), [
-    ("source_free", [2, 62500, 0.00025, "continue", [0, 2000, 4000, 6000, 8000, 30000]]), ("source_only", [2, 31250, 0.0005, "scratch", 20000])])
+# Section 7: a query before the first step and then every 2,000; the model it begins with, 20,000 steps on the source
+# alone.
+@pytest.mark.parametrize(
+    ("trainer", "expected"),
+    [
+        ("source_free", [2, 62500, 0.00025, "continue", [0, 2000, 4000, 6000, 8000, 30000]]),
+        ("source_only", [2, 31250, 0.0005, "scratch", 20000]),
+    ],
+)
 def test_other_trainings_of_a_segmenter(trainer, expected):
     config = composed("dataset=gtav_cityscapes", "strategy=density", f"trainer={trainer}", "trainer.init=m.ckpt")
     assert [config["trainer"][k] for k in ("batch_size", "max_iters", "lr", "start", "stop_at")] == expected
@@ -180,13 +339,29 @@ def test_source_free_training_asks_for_the_model_it_begins_with():
 
 def test_al_ssl_as_released():
     config = composed("experiment=al_ssl_as_released")
-    assert (config["strategy"]["score"], config["strategy"]["prefilter_m"], config["budget"]["initial"], config["trainer"]["batch_size"]) == \
-        ("prefilter", 3000, 2011, 16)
+    assert (
+        config["strategy"]["score"],
+        config["strategy"]["prefilter_m"],
+        config["budget"]["initial"],
+        config["trainer"]["batch_size"],
+    ) == ("prefilter", 3000, 2011, 16)
 
 
 def settings(config: dict) -> dict:
-    keys = ("batch_size", "max_epochs", "max_iters", "optimizer", "lr", "momentum", "weight_decay", "milestones", "gamma", "warmup_iters",
-            "grad_clip", "start")
+    keys = (
+        "batch_size",
+        "max_epochs",
+        "max_iters",
+        "optimizer",
+        "lr",
+        "momentum",
+        "weight_decay",
+        "milestones",
+        "gamma",
+        "warmup_iters",
+        "grad_clip",
+        "start",
+    )
     return {k: config["trainer"][k] for k in keys}
 
 
@@ -238,9 +413,16 @@ def test_options_are_picked_and_values_never_merged():
     assert config["budget"] == leaf("budget", "shapes")
 
 
-@pytest.mark.parametrize(("args", "option"), [
-    (("detector", "mgral", "random", "voc"), "ssd300_voc"), (("segmenter", "mgral", "random", "voc"), "-"),
-    (("variant", "nonsense", "x", "y"), "-"), (("protocol", "auto", "nonsense", "nonsense"), "mgral"), (("protocol", "none", "x", "y"), "none")])
+@pytest.mark.parametrize(
+    ("args", "option"),
+    [
+        (("detector", "mgral", "random", "voc"), "ssd300_voc"),
+        (("segmenter", "mgral", "random", "voc"), "-"),
+        (("variant", "nonsense", "x", "y"), "-"),
+        (("protocol", "auto", "nonsense", "nonsense"), "mgral"),
+        (("protocol", "none", "x", "y"), "none"),
+    ],
+)
 def test_choose_returns_an_option_whatever_comes(args, option):
     assert choose(*args) == option
 
@@ -252,7 +434,9 @@ def test_nothing_to_choose_is_a_dash():
 
 def test_the_resolver_is_registered_by_the_import_and_needs_no_torch():
     code = "import sys; from al_lab.config.load import compose, validate; validate(compose(['strategy=entropy'])); print(*sys.modules)"
-    imported = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    imported = set(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    )
     assert "al_lab.config.checks" in imported
     assert not {"torch", "mmdet", "pytorch_lightning"} & imported
 
@@ -275,17 +459,38 @@ def test_the_command_line_wins():
 
 
 def test_an_experiment_wins(conf):
-    write(conf, "experiment/mine", {"defaults": [{"override /strategy": "entropy"}, {"override /dataset": "voc"}, {"override /detector": "tiny"}],
-                                    "trainer": {"lr": 3.0}, "seed": 7}, "# @package _global_\n")
+    write(
+        conf,
+        "experiment/mine",
+        {
+            "defaults": [
+                {"override /strategy": "entropy"},
+                {"override /dataset": "voc"},
+                {"override /detector": "tiny"},
+            ],
+            "trainer": {"lr": 3.0},
+            "seed": 7,
+        },
+        "# @package _global_\n",
+    )
     config = compose(["experiment=mine"], conf)
-    assert (config["choices"]["detector"], config["choices"]["budget"], config["trainer"]["lr"], config["seed"]) == ("tiny", "voc_1k", 3.0, 7)
+    assert (config["choices"]["detector"], config["choices"]["budget"], config["trainer"]["lr"], config["seed"]) == (
+        "tiny",
+        "voc_1k",
+        3.0,
+        7,
+    )
     over = compose(["experiment=mine", "detector=ssd300_voc", "trainer.lr=4"], conf)
     assert (over["choices"]["detector"], over["trainer"]["lr"]) == ("ssd300_voc", 4)
 
 
 def test_debug_wins_over_the_experiment_and_the_command_line_over_both():
     config = composed("experiment=shapes_demo", "debug=smoke", "trainer.max_iters=2")
-    assert config["budget"]["initial"] == leaf("debug", "smoke")["budget"]["initial"] != leaf("budget", "shapes")["initial"]
+    assert (
+        config["budget"]["initial"]
+        == leaf("debug", "smoke")["budget"]["initial"]
+        != leaf("budget", "shapes")["initial"]
+    )
     assert config["trainer"]["max_iters"] == 2
 
 
@@ -301,10 +506,29 @@ def test_the_two_seeds_are_two_numbers():
 def test_an_own_config_dir_is_seen_by_the_resolver(tmp_path):
     write(tmp_path, "dataset/streets2", {"_target_": "tests.stubs.StubDense", "name": "streets2"})
     write(tmp_path, "protocol/mine", {"default": {"detector": "tiny", "budget": "full"}})
-    done = subprocess.run([sys.executable, "run.py", "--config-dir", str(tmp_path), "dataset=streets2", "protocol=mine", "--cfg", "job", "--resolve"],
-                          cwd=CONF_DIR.parent, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "run.py",
+            "--config-dir",
+            str(tmp_path),
+            "dataset=streets2",
+            "protocol=mine",
+            "--cfg",
+            "job",
+            "--resolve",
+        ],
+        cwd=CONF_DIR.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     config = yaml.safe_load(done.stdout)
-    assert (config["protocol"], config["detector"], config["budget"]["initial"]) == ("mine", leaf("detector", "tiny"), 1.0)
+    assert (config["protocol"], config["detector"], config["budget"]["initial"]) == (
+        "mine",
+        leaf("detector", "tiny"),
+        1.0,
+    )
 
 
 # --- sweeps that compare ---------------------------------------------------------------------------------------------------
@@ -318,7 +542,9 @@ def sweep(conf: Path, *overrides: str, params: dict[str, str] | None = None) -> 
 
 
 def test_a_sweep_lists_its_jobs(conf):
-    assert sweep(conf, "strategy=random,entropy", "seed=0,1") == [[f"strategy={s}", f"seed={k}"] for s in ("random", "entropy") for k in (0, 1)]
+    assert sweep(conf, "strategy=random,entropy", "seed=0,1") == [
+        [f"strategy={s}", f"seed={k}"] for s in ("random", "entropy") for k in (0, 1)
+    ]
 
 
 def test_a_recipe_may_bring_its_sweep_and_the_command_line_narrows_it(conf):
@@ -327,7 +553,9 @@ def test_a_recipe_may_bring_its_sweep_and_the_command_line_narrows_it(conf):
 
 
 def test_a_sweep_that_compares_strategies_pins_the_protocol(conf):
-    with pytest.raises(ConfigError, match=r"random under mgral, al_ssl under al_ssl.*add protocol=mgral or protocol=al_ssl"):
+    with pytest.raises(
+        ConfigError, match=r"random under mgral, al_ssl under al_ssl.*add protocol=mgral or protocol=al_ssl"
+    ):
         sweep(conf, "strategy=random,al_ssl")
     assert len(sweep(conf, "strategy=random,al_ssl", "protocol=al_ssl")) == 2
     assert len(sweep(conf, "strategy=random", "protocol=al_ssl,mgral")) == 2
@@ -347,23 +575,34 @@ def folder_of(*overrides: str) -> str:
     return str(run_folder(config))
 
 
-@pytest.mark.parametrize(("overrides", "folder"), [
-    (("strategy=entropy", "seed=2", "executor=inline", "restart=true", "budget.cycles=9"), "outputs/shapes/entropy/default/seed2"),
-    (("trainer.max_iters=7", "detector=tiny"), "outputs/shapes/mgral/trainer.max_iters=7/seed0"),
-    (("name=mine", "trainer.max_iters=7", "runtime.outputs_dir=o"), "o/shapes/mgral/mine/seed0"),
-    (("oracle=folder",), "outputs/shapes/mgral/oracle=folder/seed0"),  # its labels are not the simulated ones
-    (("oracle=simulated", "oracle.seconds_per_box=3"), "outputs/shapes/mgral/default/seed0"),
-    (("debug=smoke",), "outputs/debug/shapes/mgral/debug=smoke/seed0"),
-])
+@pytest.mark.parametrize(
+    ("overrides", "folder"),
+    [
+        (
+            ("strategy=entropy", "seed=2", "executor=inline", "restart=true", "budget.cycles=9"),
+            "outputs/shapes/entropy/default/seed2",
+        ),
+        (("trainer.max_iters=7", "detector=tiny"), "outputs/shapes/mgral/trainer.max_iters=7/seed0"),
+        (("name=mine", "trainer.max_iters=7", "runtime.outputs_dir=o"), "o/shapes/mgral/mine/seed0"),
+        (("oracle=folder",), "outputs/shapes/mgral/oracle=folder/seed0"),  # its labels are not the simulated ones
+        (("oracle=simulated", "oracle.seconds_per_box=3"), "outputs/shapes/mgral/default/seed0"),
+        (("debug=smoke",), "outputs/debug/shapes/mgral/debug=smoke/seed0"),
+    ],
+)
 def test_the_run_folder_says_what_is_not_default(overrides, folder):
     assert folder_of(*overrides) == folder
 
 
 def test_two_folders_of_one_name_are_two_datasets(tmp_path):
-    names = {compose(["dataset=voc_folder", f"dataset.root={tmp_path}/{side}/photos"])["dataset"]["name"] for side in "ab"}
+    names = {
+        compose(["dataset=voc_folder", f"dataset.root={tmp_path}/{side}/photos"])["dataset"]["name"] for side in "ab"
+    }
     assert len(names) == 2
     assert all(n.startswith("photos-") for n in names)
-    assert compose(["dataset=voc_folder", f"dataset.root={tmp_path}/a/photos", "dataset.name=mine"])["dataset"]["name"] == "mine"
+    assert (
+        compose(["dataset=voc_folder", f"dataset.root={tmp_path}/a/photos", "dataset.name=mine"])["dataset"]["name"]
+        == "mine"
+    )
 
 
 def test_config_survives_the_run_folder(tmp_path):
@@ -380,8 +619,11 @@ def test_a_lost_config_is_named(tmp_path):
 # --- everything in conf/ ---------------------------------------------------------------------------------------------------
 
 
-LEAVES = sorted(p.relative_to(CONF_DIR).with_suffix("") for p in CONF_DIR.rglob("*.yaml")
-                if p.parts[-2] in (*GROUPS, "dataset", "strategy", "oracle", "executor", "tracker"))
+LEAVES = sorted(
+    p.relative_to(CONF_DIR).with_suffix("")
+    for p in CONF_DIR.rglob("*.yaml")
+    if p.parts[-2] in (*GROUPS, "dataset", "strategy", "oracle", "executor", "tracker")
+)
 
 
 @pytest.mark.parametrize("path", LEAVES, ids=str)
@@ -390,14 +632,17 @@ def test_every_leaf_fits_its_constructor(path):
     check_targets({path.parts[0]: node})
 
 
-@pytest.mark.parametrize(("recipe", "told", "expected"), [
-    ("adapt_density", (), ("density", "2.2pct", "adapt_40k", "density")),
-    ("adapt_density", ("segmenter=deeplab_v3plus", "budget=5pct"), ("density", "5pct", "adapt_40k", "density")),
-    ("adapt_ripu", ("dataset=synthia_cityscapes",), ("ripu", "2.2pct_regions", "adapt_40k", "ripu")),
-    ("adapt_k_center", (), ("core_set", "2.2pct", "adapt_40k", "density")),
-    ("adapt_full", (), ("random", "full", "adapt_40k", "ripu")),
-    ("adapt_source_only", (), ("random", "2.2pct", "source_only", "segment")),
-])
+@pytest.mark.parametrize(
+    ("recipe", "told", "expected"),
+    [
+        ("adapt_density", (), ("density", "2.2pct", "adapt_40k", "density")),
+        ("adapt_density", ("segmenter=deeplab_v3plus", "budget=5pct"), ("density", "5pct", "adapt_40k", "density")),
+        ("adapt_ripu", ("dataset=synthia_cityscapes",), ("ripu", "2.2pct_regions", "adapt_40k", "ripu")),
+        ("adapt_k_center", (), ("core_set", "2.2pct", "adapt_40k", "density")),
+        ("adapt_full", (), ("random", "full", "adapt_40k", "ripu")),
+        ("adapt_source_only", (), ("random", "2.2pct", "source_only", "segment")),
+    ],
+)
 def test_the_rows_of_density_matters_tables(recipe, told, expected):
     config = composed(f"experiment={recipe}", *told)
     assert tuple(config["choices"][k] for k in ("strategy", "budget", "trainer", "objective")) == expected

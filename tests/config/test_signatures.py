@@ -8,7 +8,7 @@ import pytest
 from al_lab.config.signatures import check_call, defines, literal_of, signature_of
 from al_lab.core.errors import ConfigError
 
-SOURCE = '''
+SOURCE = """
 import dataclasses
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -52,44 +52,55 @@ class SubRecord(Record):
     three: int = 3
 
 class Nothing: ...
-'''
+"""
 
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     folder = tmp_path / "neverimported"
     folder.mkdir()
-    (folder / "__init__.py").write_text("from neverimported.things import Base as Renamed\nfrom .things import function\n")
+    (folder / "__init__.py").write_text(
+        "from neverimported.things import Base as Renamed\nfrom .things import function\n"
+    )
     (folder / "things.py").write_text(SOURCE)
     (folder / "more.py").write_text("from neverimported import things\nclass Far(things.Inherits):\n    pass\n")
     monkeypatch.syspath_prepend(tmp_path)
     return "neverimported"
 
 
-@pytest.mark.parametrize(("target", "names", "required", "is_open"), [
-    ("things.function", "a b c d", "a c", False),
-    ("things.anything", "a", "a", True),
-    ("things.Base", "size name", "size", False),
-    ("things.Inherits", "size name", "size", False),
-    ("more.Far", "size name", "size", False),
-    ("Renamed", "size name", "size", False),
-    ("function", "a b c d", "a c", False),
-    ("things.Forwards", "extra size name", "extra", False),
-    ("things.Swallows", "extra", "extra", True),
-    ("things.Base.load", "path", "path", False),
-    ("things.Inherits.make", "width", "width", False),
-    ("things.Record", "one two many", "one", False),
-    ("things.SubRecord", "one two many three", "one", False),
-    ("things.Nothing", "", "", False),
-])
+@pytest.mark.parametrize(
+    ("target", "names", "required", "is_open"),
+    [
+        ("things.function", "a b c d", "a c", False),
+        ("things.anything", "a", "a", True),
+        ("things.Base", "size name", "size", False),
+        ("things.Inherits", "size name", "size", False),
+        ("more.Far", "size name", "size", False),
+        ("Renamed", "size name", "size", False),
+        ("function", "a b c d", "a c", False),
+        ("things.Forwards", "extra size name", "extra", False),
+        ("things.Swallows", "extra", "extra", True),
+        ("things.Base.load", "path", "path", False),
+        ("things.Inherits.make", "width", "width", False),
+        ("things.Record", "one two many", "one", False),
+        ("things.SubRecord", "one two many three", "one", False),
+        ("things.Nothing", "", "", False),
+    ],
+)
 def test_signature(package, target, names, required, is_open):
     signature = signature_of(f"{package}.{target}")
-    assert (signature.names, signature.required, signature.is_open) == (tuple(names.split()), frozenset(required.split()), is_open)
+    assert (signature.names, signature.required, signature.is_open) == (
+        tuple(names.split()),
+        frozenset(required.split()),
+        is_open,
+    )
 
 
 def test_third_party_signature_without_its_import():
     code = "import sys; from al_lab.config.signatures import signature_of; print(*signature_of('torch.optim.SGD').names); print(*sys.modules)"
-    names, modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
+    names, modules = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
     assert {"params", "momentum"} <= set(names.split())
     assert "torch" not in modules.split()
 
@@ -125,12 +136,15 @@ def test_a_missing_key_is_named_unless_it_comes_later(package):
     check_call(f"{package}.things.Base", ["name"], where="node", injected=("size",))
 
 
-@pytest.mark.parametrize(("target", "hint"), [
-    ("al_lab.core.budget.Buget", "did you mean 'Budget'"),
-    ("al_lab.core.buget.Budget", "did you mean 'budget'"),
-    ("al_lib.core.budget.Budget", "did you mean 'al_lab'"),
-    ("budget", "dotted path"),
-])
+@pytest.mark.parametrize(
+    ("target", "hint"),
+    [
+        ("al_lab.core.budget.Buget", "did you mean 'Budget'"),
+        ("al_lab.core.buget.Budget", "did you mean 'budget'"),
+        ("al_lib.core.budget.Budget", "did you mean 'al_lab'"),
+        ("budget", "dotted path"),
+    ],
+)
 def test_a_wrong_path_is_met_with_the_nearest(target, hint):
     with pytest.raises(ConfigError, match=hint):
         check_call(target, [], where="budget")

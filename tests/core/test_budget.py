@@ -18,11 +18,19 @@ def test_amounts_may_differ_by_cycle():
     assert [Budget("image", 1, [3, 5], 2).allowance(c, 10).amount for c in (0, 1)] == [3, 5]
 
 
-@pytest.mark.parametrize(("kwargs", "message"), [
-    ({"unit": "images"}, "budget.unit"), ({"initial": -1}, "budget.initial"), ({"per_cycle": 1.5}, "2 % is 0.02"),
-    ({"initial": "all"}, "annotated"),
-    ({"unit": "box", "per_cycle": 0.1}, "a number of boxes"),
-    ({"unit": "pixel", "per_cycle": 0.1}, "set budget.scope=image"), ({"per_cycle": [1], "cycles": 2}, "2 amounts"), ({"scope": "image"}, "scope")])
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"unit": "images"}, "budget.unit"),
+        ({"initial": -1}, "budget.initial"),
+        ({"per_cycle": 1.5}, "2 % is 0.02"),
+        ({"initial": "all"}, "annotated"),
+        ({"unit": "box", "per_cycle": 0.1}, "a number of boxes"),
+        ({"unit": "pixel", "per_cycle": 0.1}, "set budget.scope=image"),
+        ({"per_cycle": [1], "cycles": 2}, "2 amounts"),
+        ({"scope": "image"}, "scope"),
+    ],
+)
 def test_nonsense_is_refused(kwargs, message):
     with pytest.raises(ConfigError, match=message):
         Budget(**kwargs)
@@ -46,16 +54,34 @@ def test_shares_are_of_each_image_and_rounded_up():
     """T10 of the segmentation sheet: 2.2 % and 5 % over five cycles, as pixels and as windows of side 3 and 19."""
     native, trained = (1024, 2048), (640, 1280)
     pixels, five = Budget("pixel", 0, 0.0044, 5, "image"), Budget("pixel", 0, 0.01, 5, "image")
-    assert [b.allowance(4, 2975).in_image(hw) for hw in (native, trained) for b in (pixels, five)] == [9228, 20972, 3605, 8192]
+    assert [b.allowance(4, 2975).in_image(hw) for hw in (native, trained) for b in (pixels, five)] == [
+        9228,
+        20972,
+        3605,
+        8192,
+    ]
     regions = [Budget("region", 0, share, 5, "image").allowance(0, 2975) for share in (0.0044, 0.01)]
-    assert [regions[0].in_image(native, 1), regions[1].in_image(native, 1), regions[0].in_image(native, 9)] == [1026, 2331, 26]
+    assert [regions[0].in_image(native, 1), regions[1].in_image(native, 1), regions[0].in_image(native, 9)] == [
+        1026,
+        2331,
+        26,
+    ]
     assert Budget("pixel", 0, 0.07, 1, "image").allowance(0, 1).in_image((10, 10)) == 7
     counted = Budget("pixel", 0, 21, 5, "image").allowance(0, 2975)
     assert counted.in_image(native) == counted.in_image(trained) == 21
 
 
-@pytest.mark.parametrize(("name", "radius_px", "amount"), [
-    ("40px", 0, 21), ("2.2pct", 0, 9228), ("5pct", 0, 20972), ("2.2pct_regions", 1, 1026), ("2.2pct_regions", 9, 26), ("5pct_regions", 1, 2331)])
+@pytest.mark.parametrize(
+    ("name", "radius_px", "amount"),
+    [
+        ("40px", 0, 21),
+        ("2.2pct", 0, 9228),
+        ("5pct", 0, 20972),
+        ("2.2pct_regions", 1, 1026),
+        ("2.2pct_regions", 9, 26),
+        ("5pct_regions", 1, 2331),
+    ],
+)
 def test_published_budgets_on_cityscapes(name, radius_px, amount):
     node = yaml.safe_load((Path(__file__).parents[2] / "conf" / "budget" / f"{name}.yaml").read_text())
     assert node.pop("_target_") == "al_lab.core.budget.Budget"

@@ -19,7 +19,9 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
 def test_a_full_disk_is_named_and_nothing_is_lost(tmp_path, monkeypatch):
     path = tmp_path / "a.json"
     write_json(path, [1])
-    monkeypatch.setattr(Path, "write_bytes", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
+    monkeypatch.setattr(
+        Path, "write_bytes", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device"))
+    )
     with pytest.raises(LabError, match="free some space and run the same command again"):
         write_json(path, [2])
     assert read_json(path) == [1]

@@ -12,7 +12,9 @@ def test_acquire_returns_a_new_pool_and_keeps_the_order_of_the_universe():
     assert pool.labeled() == () and bought.labeled() == ("c", "b") and bought.unlabeled() == ("a",)
 
 
-@pytest.mark.parametrize(("ids", "message"), [(["x"], "not in the pool"), (["a", "a"], "'a' twice"), (["b"], "bought whole in cycle 0")])
+@pytest.mark.parametrize(
+    ("ids", "message"), [(["x"], "not in the pool"), (["a", "a"], "'a' twice"), (["b"], "bought whole in cycle 0")]
+)
 def test_acquire_refuses(ids, message):
     pool = Pool(("a", "b")).acquire([Query("b")], 0)
     with pytest.raises(DataError, match=message):

@@ -4,8 +4,15 @@ from al_lab.core.rng import Rng, rng_for
 
 
 def test_same_name_same_draw_other_name_other_draw():
-    draws = {name: rng.generator().random() for name, rng in
-             {"a": rng_for(0, 1, "score"), "seed": rng_for(1, 1, "score"), "cycle": rng_for(0, 2, "score"), "stage": rng_for(0, 1, "select")}.items()}
+    draws = {
+        name: rng.generator().random()
+        for name, rng in {
+            "a": rng_for(0, 1, "score"),
+            "seed": rng_for(1, 1, "score"),
+            "cycle": rng_for(0, 2, "score"),
+            "stage": rng_for(0, 1, "select"),
+        }.items()
+    }
     assert len(set(draws.values())) == 4
     assert Rng(0, 1, "score").generator().random() == draws["a"]
     assert Rng(0).child(1, "score").generator().random() == draws["a"]

@@ -24,15 +24,28 @@ def test_ties_are_a_lottery_that_the_order_of_the_pool_does_not_decide(caplog):
     names = [f"{k:02d}" for k in range(30)]
     with caplog.at_level(logging.WARNING):
         forward = ids(take_best(Candidates.images(names, np.zeros(30)), Pool(tuple(names)), Allowance("image", 8), RNG))
-    backward = ids(take_best(Candidates.images(names[::-1], np.zeros(30)), Pool(tuple(names)), Allowance("image", 8), RNG))
+    backward = ids(
+        take_best(Candidates.images(names[::-1], np.zeros(30)), Pool(tuple(names)), Allowance("image", 8), RNG)
+    )
     assert forward == backward != names[:8]
-    assert forward != ids(take_best(Candidates.images(names, np.zeros(30)), Pool(tuple(names)), Allowance("image", 8), rng_for(1, 0, "select")))
+    assert forward != ids(
+        take_best(
+            Candidates.images(names, np.zeros(30)), Pool(tuple(names)), Allowance("image", 8), rng_for(1, 0, "select")
+        )
+    )
     assert "30 of 30 utilities are equal" in caplog.text
-    assert ids(take_best(Candidates.images(names, np.zeros(30)), Pool(tuple(names)), Allowance("image", 3), RNG, ties="id")) == names[:3]
+    assert (
+        ids(
+            take_best(Candidates.images(names, np.zeros(30)), Pool(tuple(names)), Allowance("image", 3), RNG, ties="id")
+        )
+        == names[:3]
+    )
 
 
 def pixels():
-    return Candidates.concat([Candidates.pixels("a", (4, 4), [3, 0, 9], [1.0, 5.0, 4.0]), Candidates.pixels("b", (4, 4), [7, 2], [9.0, 2.0])])
+    return Candidates.concat(
+        [Candidates.pixels("a", (4, 4), [3, 0, 9], [1.0, 5.0, 4.0]), Candidates.pixels("b", (4, 4), [7, 2], [9.0, 2.0])]
+    )
 
 
 def test_pixels_of_the_whole_pool_become_one_query_an_image():
@@ -55,8 +68,12 @@ def test_windows_pay_for_their_pixels():
 
 def test_windows_pay_in_each_image_by_itself():
     """9 + 4 pixels in image a, 4 in image b; the whole windows of an image are a prefix of its order."""
-    windows = Candidates.concat([Candidates.pixels("a", (5, 5), [12, 0, 24], [3.0, 2.0, 1.0], radius_px=1),
-                                 Candidates.pixels("b", (5, 5), [24, 12], [9.0, 8.0], radius_px=1)])
+    windows = Candidates.concat(
+        [
+            Candidates.pixels("a", (5, 5), [12, 0, 24], [3.0, 2.0, 1.0], radius_px=1),
+            Candidates.pixels("b", (5, 5), [24, 12], [9.0, 8.0], radius_px=1),
+        ]
+    )
     chosen = take_best(windows, Pool(("a", "b")), Allowance("pixel", 12, per_image=True), RNG)
     assert [(q.sample_id, len(q.region)) for q in chosen] == [("b", 4), ("a", 9)]
     assert chosen[0].region.pixels.tolist() == [18, 19, 23, 24]
@@ -65,7 +82,9 @@ def test_windows_pay_in_each_image_by_itself():
 
 
 def test_a_share_is_of_each_image():
-    both = Candidates.concat([Candidates.pixels("a", (4, 5), [1, 2, 3], [3.0, 2.0, 1.0]), Candidates.pixels("b", (2, 5), [7, 2], [9.0, 8.0])])
+    both = Candidates.concat(
+        [Candidates.pixels("a", (4, 5), [1, 2, 3], [3.0, 2.0, 1.0]), Candidates.pixels("b", (2, 5), [7, 2], [9.0, 8.0])]
+    )
     chosen = take_best(both, Pool(("a", "b")), Allowance("pixel", 0, per_image=True, share=0.1), RNG)
     assert [(q.sample_id, q.region.pixels.tolist()) for q in chosen] == [("b", [7]), ("a", [1, 2])]
 
@@ -77,4 +96,5 @@ def test_equal_pixels_of_an_image_keep_their_order():
         chosen = take_best(both, Pool(("a", "b")), budget, RNG)
         assert [q.region.pixels.tolist() for q in chosen] == [sorted(center[:num])] * 2
     some = {q.sample_id: q.region.pixels for q in take_best(both, Pool(("a", "b")), Allowance("pixel", 40), RNG)}
-    assert all(0 < len(p) < 40 and p.tolist() == sorted(center[: len(p)]) for p in some.values())  # between images it is a lottery
+    # between images it is a lottery
+    assert all(0 < len(p) < 40 and p.tolist() == sorted(center[: len(p)]) for p in some.values())

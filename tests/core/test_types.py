@@ -12,7 +12,9 @@ def test_annotation_survives_json_to_the_bit():
     assert np.array_equal(a.boxes_xyxy, b.boxes_xyxy) and b.difficult.tolist() == [True] and b.crowd.tolist() == [False]
 
 
-@pytest.mark.parametrize("make", [lambda: Annotation.make([[0, 0, 1, 1]], [1, 2]), lambda: Annotation.make([[0, 0, np.nan, 1]], [1])])
+@pytest.mark.parametrize(
+    "make", [lambda: Annotation.make([[0, 0, 1, 1]], [1, 2]), lambda: Annotation.make([[0, 0, np.nan, 1]], [1])]
+)
 def test_annotation_refuses(make):
     with pytest.raises(DataError):
         make()
@@ -28,7 +30,11 @@ def test_candidates_round_trip_and_concat(tmp_path):
     both = Candidates.concat(parts)
     both.save(tmp_path / "c.npz")
     again = Candidates.load(tmp_path / "c.npz")
-    assert again.sample_ids == ("x/1", "y") and again.sample.tolist() == [0, 0, 1, 1] and again.info["H"].tolist() == [0.25, 0.75]
+    assert (
+        again.sample_ids == ("x/1", "y")
+        and again.sample.tolist() == [0, 0, 1, 1]
+        and again.info["H"].tolist() == [0.25, 0.75]
+    )
     assert again.region_of(0).pixels.tolist() == [0, 1, 5, 6]
     assert again.region_of(3).pixels.tolist() == [13, 14, 18, 19]
     with pytest.raises(DataError, match="one kind"):
@@ -36,7 +42,14 @@ def test_candidates_round_trip_and_concat(tmp_path):
 
 
 def test_predictions_round_trip(tmp_path):
-    d = Detections(np.array([[0, 0, 2, 2]], np.float32), np.array([0.9], np.float32), np.array([1]), np.array([[0.05, 0.05, 0.9]], np.float32))
+    d = Detections(
+        np.array([[0, 0, 2, 2]], np.float32),
+        np.array([0.9], np.float32),
+        np.array([1]),
+        np.array([[0.05, 0.05, 0.9]], np.float32),
+    )
     save_predictions(tmp_path / "p.npz", {"a": Detections.none(3), "b": d})
     again = load_predictions([tmp_path / "p.npz"])
-    assert len(again["a"]) == 0 and again["b"].boxes_xyxy.tolist() == [[0, 0, 2, 2]] and again["b"].labels.tolist() == [1]
+    assert (
+        len(again["a"]) == 0 and again["b"].boxes_xyxy.tolist() == [[0, 0, 2, 2]] and again["b"].labels.tolist() == [1]
+    )

@@ -4,7 +4,12 @@ from al_lab.data.verify import format_findings, format_statistics, statistics
 
 
 def test_statistics_count_what_is_there(voc_tree):
-    objects = {"a": [("dog", 1, 1, 11, 11), ("cat", 1, 1, 41, 40, True)], "b": [], "c": None, "d": [("cow", 1, 1, 5, 5)]}
+    objects = {
+        "a": [("dog", 1, 1, 11, 11), ("cat", 1, 1, 41, 40, True)],
+        "b": [],
+        "c": None,
+        "d": [("cow", 1, 1, 5, 5)],
+    }
     root = voc_tree(objects, {"train": list(objects)})
     dataset = VOCFolder(str(root))
     stats = statistics(dataset)
@@ -18,7 +23,9 @@ def test_statistics_count_what_is_there(voc_tree):
 
 
 def test_findings_are_listed_by_severity_and_counted_beyond_the_limit():
-    findings = [Finding("info", "", "note", "none")] + [Finding("error", f"f{n}", "broken", "mend it") for n in range(3)]
+    findings = [Finding("info", "", "note", "none")] + [
+        Finding("error", f"f{n}", "broken", "mend it") for n in range(3)
+    ]
     lines = format_findings(findings, limit=2).splitlines()
     assert lines == ["error: f0: broken", "    -> mend it", "error: f1: broken", "    -> mend it",
                      "error: … and 1 more (--limit shows more)", "info: note", "    -> none"]  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 
 from al_lab.execution.job import Job
 
-JOBS = '''
+JOBS = """
 import json, os, signal, subprocess, sys, time
 from pathlib import Path
 
@@ -99,7 +99,7 @@ def ranks(folder, dead_rank=None, raising_rank=None, flag=None):
             raise TimeoutError("the others never came")
         time.sleep(0.02)
     return {"rank": rank, "world": world, "address": os.environ["MASTER_ADDR"], "gpus": os.environ.get("CUDA_VISIBLE_DEVICES")}
-'''
+"""
 
 
 @pytest.fixture

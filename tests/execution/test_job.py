@@ -23,7 +23,9 @@ def slurm() -> Executor:
     return SlurmExecutor(cluster="local", poll_seconds=0.1)
 
 
-@pytest.fixture(params=[InlineExecutor, lambda: LocalExecutor(workers=2, gpus=0), slurm], ids=["inline", "local", "slurm"])
+@pytest.fixture(
+    params=[InlineExecutor, lambda: LocalExecutor(workers=2, gpus=0), slurm], ids=["inline", "local", "slurm"]
+)
 def executor(request: pytest.FixtureRequest) -> Executor:
     with request.param() as made:
         yield made
@@ -47,7 +49,8 @@ def test_a_committed_job_is_not_run_again(executor: Executor, make_job: MakeJob,
 
 @pytest.mark.parametrize("content", ['{"job_hash": "another", "result": {"y": 0}}', '{"job_hash": "tru', "[]"])
 def test_a_result_of_other_arguments_is_moved_aside_and_the_job_runs(
-        make_job: MakeJob, caplog: pytest.LogCaptureFixture, content: str) -> None:
+    make_job: MakeJob, caplog: pytest.LogCaptureFixture, content: str
+) -> None:
     job = make_job("square", x=4)
     job.result.parent.mkdir()
     job.result.write_text(content)
@@ -64,20 +67,30 @@ def test_a_failure_does_not_hide_the_others(make_job: MakeJob) -> None:
     assert jobs[1].result.exists()
 
 
-@pytest.mark.parametrize(("fn", "message"), [
-    ("os.system", "expected a function named 'package.module:function'"),
-    ("os:system; ls", "expected a function named"),
-    ("no_such_package.x:f", "expected a module 'no_such_package.x', got no such module"),
-    ("lab_jobs:missing", "expected a function 'missing' in lab_jobs"),
-    ("lab_jobs:json", "expected a function 'json' in lab_jobs, got module")])
+@pytest.mark.parametrize(
+    ("fn", "message"),
+    [
+        ("os.system", "expected a function named 'package.module:function'"),
+        ("os:system; ls", "expected a function named"),
+        ("no_such_package.x:f", "expected a module 'no_such_package.x', got no such module"),
+        ("lab_jobs:missing", "expected a function 'missing' in lab_jobs"),
+        ("lab_jobs:json", "expected a function 'json' in lab_jobs, got module"),
+    ],
+)
 def test_a_function_that_cannot_be_called_is_named(make_job: MakeJob, tmp_path: Path, fn: str, message: str) -> None:
     with pytest.raises(JobError, match=message):
         InlineExecutor().run([Job("j", fn, {}, tmp_path / "r.json")])
 
 
-@pytest.mark.parametrize(("kind", "message"), [
-    ("set", "a return value that JSON can hold"), ("nan", "finite numbers"), ("list", "a function that returns a dict, got list"),
-    ("none", "got NoneType")])
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("set", "a return value that JSON can hold"),
+        ("nan", "finite numbers"),
+        ("list", "a function that returns a dict, got list"),
+        ("none", "got NoneType"),
+    ],
+)
 def test_a_return_value_json_cannot_hold_is_refused(make_job: MakeJob, kind: str, message: str) -> None:
     with pytest.raises(JobError, match=message):
         InlineExecutor().run([make_job("returns", kind=kind)])
@@ -110,6 +123,11 @@ def test_the_hash_names_the_work_and_not_the_place(tmp_path: Path) -> None:
 
 def test_by_hand_a_spec_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "job.json").write_text('{"name": "x"}')
-    done = subprocess.run([sys.executable, "-m", "al_lab.execution.worker", str(tmp_path / "job.json")], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "al_lab.execution.worker", str(tmp_path / "job.json")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 1
     assert "expected a job as JSON: name, fn, kwargs, result, devices" in done.stderr

@@ -68,7 +68,7 @@ def test_a_job_that_keeps_killing_its_worker_fails_after_the_others_finished(mak
     message = str(caught.value)
     assert "1 of 4 jobs failed" in message
     assert "job 'row-7' (lab_jobs:dies, 2 attempts): worker was killed by SIGSEGV" in message
-    assert "says goodbye" in message      # the job's own last words
+    assert "says goodbye" in message  # the job's own last words
 
 
 def test_a_death_after_the_commit_counts_as_done(make_job: MakeJob) -> None:
@@ -84,18 +84,24 @@ def test_an_error_of_ours_is_delivered_whole_and_not_tried_again(make_job: MakeJ
 
 
 def test_any_other_exception_is_not_tried_again_and_shows_traceback_log_and_the_way_to_repeat_it(
-        make_job: MakeJob, tmp_path: Path) -> None:
+    make_job: MakeJob, tmp_path: Path
+) -> None:
     job = make_job("breaks", name="b", marker=str(tmp_path / "calls"))
     with LocalExecutor(workers=1) as executor, pytest.raises(JobError) as caught:
         executor.run([job])
     assert (tmp_path / "calls").read_text() == "x"
     message = str(caught.value)
-    assert "return {\"y\": 1 // 0}" in message
+    assert 'return {"y": 1 // 0}' in message
     assert "  | about to divide" in message
     spec = job.result.with_name("b.json.job.json")
     assert f"python -m al_lab.execution.worker {spec}" in message
-    by_hand = subprocess.run([sys.executable, "-m", "al_lab.execution.worker", str(spec)], capture_output=True, text=True,
-                             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, check=False)
+    by_hand = subprocess.run(
+        [sys.executable, "-m", "al_lab.execution.worker", str(spec)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=False,
+    )
     assert by_hand.returncode == 1
     assert "ZeroDivisionError" in by_hand.stderr
 
@@ -137,18 +143,31 @@ def test_a_rank_that_dies_ends_the_others_and_the_job_is_tried_again(make_job: M
 def test_a_rank_that_raises_ends_those_who_wait_for_it(make_job: MakeJob, tmp_path: Path) -> None:
     (tmp_path / "meet").mkdir()
     job = make_job("ranks", folder=str(tmp_path / "meet"), raising_rank=1, devices=2)
-    with LocalExecutor(workers=2, gpus=0) as executor, pytest.raises(JobError, match="1 attempt.: DivergedError: loss is NaN"):
+    with (
+        LocalExecutor(workers=2, gpus=0) as executor,
+        pytest.raises(JobError, match="1 attempt.: DivergedError: loss is NaN"),
+    ):
         executor.run([job])
 
 
 def test_more_devices_than_gpus_is_said_before_anything_starts(make_job: MakeJob) -> None:
-    with LocalExecutor(workers=2, gpus=["0"]) as executor, pytest.raises(JobError, match="needs 2 devices and executor.gpus has 1"):
+    with (
+        LocalExecutor(workers=2, gpus=["0"]) as executor,
+        pytest.raises(JobError, match="needs 2 devices and executor.gpus has 1"),
+    ):
         executor.run([make_job("ranks", folder="", devices=2)])
 
 
-@pytest.mark.parametrize(("options", "named"), [
-    ({"workers": 0}, "executor.workers"), ({"workers": "many"}, "executor.workers"), ({"threads": 0}, "executor.threads"),
-    ({"retries": -1}, "executor.retries"), ({"gpus": 500}, "executor.gpus")])
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"workers": 0}, "executor.workers"),
+        ({"workers": "many"}, "executor.workers"),
+        ({"threads": 0}, "executor.threads"),
+        ({"retries": -1}, "executor.retries"),
+        ({"gpus": 500}, "executor.gpus"),
+    ],
+)
 def test_impossible_numbers_are_refused(options: dict[str, object], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         LocalExecutor(**options)  # type: ignore[arg-type]
@@ -166,10 +185,17 @@ with LocalExecutor(workers=2, gpus=0) as executor:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_workers_and_what_they_started_end_with_their_parent(make_job: MakeJob, tmp_path: Path, how: signal.Signals) -> None:
+def test_workers_and_what_they_started_end_with_their_parent(
+    make_job: MakeJob, tmp_path: Path, how: signal.Signals
+) -> None:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(tmp_path)], env=env, stderr=subprocess.DEVNULL,
-                              preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))  # a background job's children ignore it
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(tmp_path)],
+        env=env,
+        stderr=subprocess.DEVNULL,
+        # a background job's children ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     files = [tmp_path / "0.pid", tmp_path / "1.pid"]
     try:
         assert wait_for(lambda: all(path.exists() and len(path.read_text().split()) == 2 for path in files))

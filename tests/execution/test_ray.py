@@ -26,18 +26,27 @@ def executor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RayExe
 
 
 @pytest.mark.slow
-def test_a_killed_worker_costs_nothing_and_an_error_comes_whole(make_job: MakeJob, tmp_path: Path, executor: RayExecutor) -> None:
+def test_a_killed_worker_costs_nothing_and_an_error_comes_whole(
+    make_job: MakeJob, tmp_path: Path, executor: RayExecutor
+) -> None:
     (tmp_path / "meet").mkdir()
-    good = [make_job("dies", flag=str(tmp_path / "flag")), make_job("who"),
-            make_job("ranks", folder=str(tmp_path / "meet"), devices=2)]
+    good = [
+        make_job("dies", flag=str(tmp_path / "flag")),
+        make_job("who"),
+        make_job("ranks", folder=str(tmp_path / "meet"), devices=2),
+    ]
     died, who, ranks = executor.run(good)
     assert died == {"attempts": 2}
     assert who["threads"] == "1"
     assert ranks["world"] == 2
     assert executor.num_workers == 2
 
-    wishes = [make_job("refuses"), make_job("dies", name="doomed", flag=str(tmp_path / "other"), times=9),
-              make_job("who", name="big", devices=3), make_job("square", x=5)]
+    wishes = [
+        make_job("refuses"),
+        make_job("dies", name="doomed", flag=str(tmp_path / "other"), times=9),
+        make_job("who", name="big", devices=3),
+        make_job("square", x=5),
+    ]
     with pytest.raises(JobError) as caught:
         executor.run(wishes)
     message = str(caught.value)

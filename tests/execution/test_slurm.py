@@ -74,10 +74,12 @@ def test_jobs_outlive_the_driver_and_are_waited_for_not_submitted_twice(make_job
     drive_and_kill(tmp_path, "slow.json.submitted", "log")
     note = json.loads((tmp_path / "slow.json.submitted").read_text())
     (tmp_path / "go").touch()
-    job = Job("slow", "lab_jobs:waits", {"go": str(tmp_path / "go"), "log": str(tmp_path / "log")}, tmp_path / "slow.json")
+    job = Job(
+        "slow", "lab_jobs:waits", {"go": str(tmp_path / "go"), "log": str(tmp_path / "log")}, tmp_path / "slow.json"
+    )
     assert note["job_hash"] == job.hash
     assert executor().run([job]) == [{"waited": True}]
-    assert (tmp_path / "log").read_text() == "started\n"      # once
+    assert (tmp_path / "log").read_text() == "started\n"  # once
     assert not (tmp_path / "slow.json.submitted").exists()
 
 
@@ -87,7 +89,11 @@ def test_a_running_job_of_other_arguments_is_cancelled(make_job: MakeJob, tmp_pa
     job = Job("slow", "lab_jobs:square", {"x": 2}, tmp_path / "slow.json")
     assert executor().run([job])[0]["y"] == 4
     deadline = time.monotonic() + 100
-    while Path(f"/proc/{old}/cmdline").exists() and Path(f"/proc/{old}/cmdline").read_bytes() and time.monotonic() < deadline:
+    while (
+        Path(f"/proc/{old}/cmdline").exists()
+        and Path(f"/proc/{old}/cmdline").read_bytes()
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.05)
     assert not Path(f"/proc/{old}/cmdline").exists() or not Path(f"/proc/{old}/cmdline").read_bytes()
 
@@ -149,7 +155,9 @@ def fake_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_batch_is_one_job_array_with_its_threads_and_its_import_path(make_job: MakeJob, fake_slurm: Path) -> None:
-    cluster = SlurmExecutor(threads=2, parallel=2, poll_seconds=0.1, options={"slurm_partition": "gpu", "timeout_min": 30})
+    cluster = SlurmExecutor(
+        threads=2, parallel=2, poll_seconds=0.1, options={"slurm_partition": "gpu", "timeout_min": 30}
+    )
     results = cluster.run([make_job("who", x=n) for n in range(3)])
     assert {(r["threads"], r["al_lab"]) for r in results} == {("2", "2")}
     submitted = (fake_slurm / "submitted.sh").read_text()
@@ -158,7 +166,8 @@ def test_a_batch_is_one_job_array_with_its_threads_and_its_import_path(make_job:
 
 
 def test_a_job_that_neither_accounting_nor_queue_knows_is_submitted_again(
-        make_job: MakeJob, fake_slurm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_job: MakeJob, fake_slurm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FAKE_LOSES", "1")
     monkeypatch.setattr(slurm, "_NETWORK_DISK_S", 0.0)
     (fake_slurm / "queue").write_text("71_0\n71_2\n72\n")
@@ -167,7 +176,9 @@ def test_a_job_that_neither_accounting_nor_queue_knows_is_submitted_again(
     assert len((fake_slurm / "arrays").read_text()) == 2
 
 
-def test_a_queue_that_does_not_answer_loses_no_job(make_job: MakeJob, fake_slurm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_queue_that_does_not_answer_loses_no_job(
+    make_job: MakeJob, fake_slurm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (fake_slurm / "squeue").write_text("#!/bin/sh\nexit 1\n")
     monkeypatch.setattr(slurm, "_NETWORK_DISK_S", 0.0)
     assert SlurmExecutor(poll_seconds=0.1).run([make_job("square", x=n) for n in range(2)])[1]["y"] == 1

@@ -26,12 +26,18 @@ CLASSES = ("cat", "dog")
 HEIGHT, WIDTH = 40, 60
 
 
-def xml(*objects: tuple[str, int, int, int, int], filename: str = "", size_hw: tuple[int, int] = (HEIGHT, WIDTH)) -> str:
+def xml(
+    *objects: tuple[str, int, int, int, int], filename: str = "", size_hw: tuple[int, int] = (HEIGHT, WIDTH)
+) -> str:
     """A VOC file as tools write it: pixels counted from 1."""
-    boxes = "".join(f"<object><name>{name}</name><bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox></object>"
-                    for name, x1, y1, x2, y2 in objects)
-    return (f"<annotation><filename>{filename}</filename><size><width>{size_hw[1]}</width><height>{size_hw[0]}</height></size>"
-            f"{boxes}</annotation>")
+    boxes = "".join(
+        f"<object><name>{name}</name><bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox></object>"
+        for name, x1, y1, x2, y2 in objects
+    )
+    return (
+        f"<annotation><filename>{filename}</filename><size><width>{size_hw[1]}</width><height>{size_hw[0]}</height></size>"
+        f"{boxes}</annotation>"
+    )
 
 
 GOOD = xml(("cat", 11, 6, 31, 26))
@@ -56,9 +62,19 @@ def dataset(tmp_path: Path) -> VOCFolder:
 @pytest.fixture
 def purchase(tmp_path: Path) -> Callable[..., Purchase]:
     """Make a purchase of some images."""
-    def make(*ids: str, unit: str = "image", amount: int | None = None, cycle: int = INITIAL, predictions: Path | None = None) -> Purchase:
+
+    def make(
+        *ids: str, unit: str = "image", amount: int | None = None, cycle: int = INITIAL, predictions: Path | None = None
+    ) -> Purchase:
         run_dir = tmp_path / "outputs" / "photos" / "random" / "default" / "seed0"
-        return Purchase(run_dir, cycle, tuple(Query(i, utility=-n) for n, i in enumerate(ids)), Allowance(unit, amount or len(ids)), predictions)
+        return Purchase(
+            run_dir,
+            cycle,
+            tuple(Query(i, utility=-n) for n, i in enumerate(ids)),
+            Allowance(unit, amount or len(ids)),
+            predictions,
+        )
+
     return make
 
 
@@ -76,11 +92,12 @@ def test_the_folder_says_what_to_do_with_what(dataset: VOCFolder, purchase: Call
     assert message.startswith(f"4 of 4 images wait for labels: images, lists and instructions are in {folder}")
     assert str(folder / "labels") in message
     names = ["three.jpg", "a__one.jpg", "b__one.jpg", "side.png"]
-    assert (folder / "list.txt").read_text().split() == names      # in rank order
+    assert (folder / "list.txt").read_text().split() == names  # in rank order
     assert sorted(p.name for p in (folder / "images").iterdir()) == sorted(names)
     rows = list(csv.DictReader((folder / "list.csv").open()))
     assert [(r["file"], r["sample_id"], r["state"]) for r in rows] == [
-        (name, q.sample_id, "open") for name, q in zip(names, order.queries, strict=True)]
+        (name, q.sample_id, "open") for name, q in zip(names, order.queries, strict=True)
+    ]
     assert (folder / "classes.txt").read_text().split() == list(CLASSES)
     assert "a box around every object of these classes: cat, dog" in (folder / "README.txt").read_text()
     assert not (folder / "prelabels").exists()
@@ -89,7 +106,9 @@ def test_the_folder_says_what_to_do_with_what(dataset: VOCFolder, purchase: Call
     assert not (order.folder / "labels.jsonl").exists()
 
 
-def test_a_tool_that_changes_an_image_does_not_reach_the_dataset(dataset: VOCFolder, purchase: Callable[..., Purchase]) -> None:
+def test_a_tool_that_changes_an_image_does_not_reach_the_dataset(
+    dataset: VOCFolder, purchase: Callable[..., Purchase]
+) -> None:
     wait(FolderOracle(), dataset, purchase("three"))
     copy = purchase("three").run_dir / "to_label" / "initial" / "images" / "three.jpg"
     before = dataset.image_path("three").read_bytes()
@@ -103,10 +122,10 @@ def test_a_complete_return_becomes_labels_and_costs(dataset: VOCFolder, purchase
     wait(oracle, dataset, order)
     labels = order.run_dir / "to_label" / "initial" / "labels"
     (labels / "three.xml").write_text(xml(("dog", 1, 1, 60, 40), ("cat", 11, 6, 31, 26)))
-    (labels / "export" / "Annotations").mkdir(parents=True)      # as an unpacked export brings it
+    (labels / "export" / "Annotations").mkdir(parents=True)  # as an unpacked export brings it
     (labels / "export" / "Annotations" / "a__one.xml").write_text(GOOD)
-    (labels / "four.xml").write_text(xml())                      # an image without objects
-    (labels / "no_objects.txt").write_text("five.jpg\n")         # another way to say so
+    (labels / "four.xml").write_text(xml())  # an image without objects
+    (labels / "no_objects.txt").write_text("five.jpg\n")  # another way to say so
     assert oracle.reveal(dataset, order) == order.queries
     bought = read_labels(order.run_dir, [q.sample_id for q in order.queries])
     assert bought["three"].labels.tolist() == [1, 0]
@@ -115,7 +134,9 @@ def test_a_complete_return_becomes_labels_and_costs(dataset: VOCFolder, purchase
     assert json.loads((order.folder / "cost.json").read_text()) == {"images": 4, "boxes": 3, "pixels": 0, "hours": 3.0}
 
 
-def test_a_partial_return_is_kept_and_the_rest_is_asked_for_again(dataset: VOCFolder, purchase: Callable[..., Purchase]) -> None:
+def test_a_partial_return_is_kept_and_the_rest_is_asked_for_again(
+    dataset: VOCFolder, purchase: Callable[..., Purchase]
+) -> None:
     oracle, order = FolderOracle(), purchase("three", "four", "five")
     folder = order.run_dir / "to_label" / "initial"
     wait(oracle, dataset, order)
@@ -140,7 +161,7 @@ def test_a_correction_counts_until_all_are_there(dataset: VOCFolder, purchase: C
     wait(oracle, dataset, order)
     (labels / "four.xml").write_text(GOOD)
     wait(oracle, dataset, order)
-    (labels / "four.xml").write_text("<annotation>")             # half saved: the version before stays
+    (labels / "four.xml").write_text("<annotation>")  # half saved: the version before stays
     assert wait(oracle, dataset, order).startswith("1 of 2 images wait")
     (labels / "four.xml").write_text(xml(("dog", 2, 2, 9, 9)))
     (labels / "three.xml").write_text(GOOD)
@@ -151,7 +172,11 @@ def test_a_correction_counts_until_all_are_there(dataset: VOCFolder, purchase: C
 BROKEN = {
     "broken XML": ("three.xml", "<annotation><object>", "can't be parsed"),
     "no XML": ("three.xml", "cat 1 2 3 4", "can't be parsed"),
-    "empty file": ("three.xml", "", "got an empty file; export it again; if the image shows no object, write its name into"),
+    "empty file": (
+        "three.xml",
+        "",
+        "got an empty file; export it again; if the image shows no object, write its name into",
+    ),
     "XML bomb": ("three.xml", '<!DOCTYPE a [<!ENTITY b "b">]><annotation>&b;</annotation>', "possible XML bomb"),
     "unknown class": ("three.xml", xml(("cta", 1, 1, 9, 9)), "got 'cta'; did you mean 'cat'?"),
     "box outside": ("three.xml", xml(("cat", 1, 1, 90, 9)), "a box inside the image of width 60 and height 40"),
@@ -163,17 +188,26 @@ BROKEN = {
     "rotated": ("three.xml", xml(("cat", 1, 1, 9, 9), size_hw=(WIDTH, HEIGHT)), "got 60 x 40 (turned by a quarter)"),
     "other format": ("three.txt", "0 0.5 0.5 0.1 0.1", "got a .txt file; export as Pascal VOC or COCO"),
     "archive": ("export.zip", "PK", "got an archive"),
-    "unknown name": ("no_objects.txt", "tree.jpg", "line 1: expected names of list.csv, got 'tree.jpg'; did you mean 'three.jpg'?"),
+    "unknown name": (
+        "no_objects.txt",
+        "tree.jpg",
+        "line 1: expected names of list.csv, got 'tree.jpg'; did you mean 'three.jpg'?",
+    ),
     "broken JSON": ("coco.json", '{"images": [', "got no JSON"),
     "not COCO": ("coco.json", "[]", "'annotations' and 'categories'"),
     "malformed": ("coco.json", '{"images": [], "categories": [{}]}', "expected 'id' and 'name' in categories[0]"),
-    "other images": ("coco.json", '{"images": [{"id": 1, "file_name": "x.jpg"}], "categories": []}', "none of them, but 'x.jpg'"),
+    "other images": (
+        "coco.json",
+        '{"images": [{"id": 1, "file_name": "x.jpg"}], "categories": []}',
+        "none of them, but 'x.jpg'",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", BROKEN)
 def test_a_broken_return_is_named_with_file_and_remedy_and_hides_nothing(
-        dataset: VOCFolder, purchase: Callable[..., Purchase], case: str) -> None:
+    dataset: VOCFolder, purchase: Callable[..., Purchase], case: str
+) -> None:
     file_name, content, expected = BROKEN[case]
     oracle, order = FolderOracle(), purchase("three", "four")
     folder = order.run_dir / "to_label" / "initial"
@@ -195,18 +229,35 @@ def test_a_broken_return_is_named_with_file_and_remedy_and_hides_nothing(
 def coco(images: list[tuple[str, list[tuple[str, list[float]]]]], size_hw: tuple[int, int] = (HEIGHT, WIDTH)) -> str:
     """A COCO file whose category ids have gaps and another order than ours."""
     ids = {"dog": 3, "cat": 7, "cow": 9}
-    entries = [{"id": n, "file_name": name, "height": size_hw[0], "width": size_hw[1]} for n, (name, _) in enumerate(images)]
-    boxes = [{"image_id": n, "category_id": ids[c], "bbox": box} for n, (_, objects) in enumerate(images) for c, box in objects]
-    return json.dumps({"images": entries, "annotations": boxes, "categories": [{"id": i, "name": c} for c, i in ids.items()]})
+    entries = [
+        {"id": n, "file_name": name, "height": size_hw[0], "width": size_hw[1]} for n, (name, _) in enumerate(images)
+    ]
+    boxes = [
+        {"image_id": n, "category_id": ids[c], "bbox": box}
+        for n, (_, objects) in enumerate(images)
+        for c, box in objects
+    ]
+    return json.dumps(
+        {"images": entries, "annotations": boxes, "categories": [{"id": i, "name": c} for c, i in ids.items()]}
+    )
 
 
 def test_a_coco_file_answers_image_by_image(dataset: VOCFolder, purchase: Callable[..., Purchase]) -> None:
     oracle, order = FolderOracle(), purchase("three", "a/one", "four", "five")
     folder = order.run_dir / "to_label" / "initial"
     wait(oracle, dataset, order)
-    (folder / "labels" / "export.json").write_text(coco([
-        ("images/1/0a1b2c3d-three.jpg", [("dog", [1, 2, 10, 20]), ("cat", [0, 0, 60, 40])]),      # as Label Studio names it
-        ("a__one.jpg", []), ("four.jpg", [("cow", [1, 2, 3, 4])]), ("five.jpg", [("cat", [50, 30, 30, 30])]), ("old.jpg", [])]))
+    (folder / "labels" / "export.json").write_text(
+        coco(
+            [
+                # as Label Studio names it
+                ("images/1/0a1b2c3d-three.jpg", [("dog", [1, 2, 10, 20]), ("cat", [0, 0, 60, 40])]),
+                ("a__one.jpg", []),
+                ("four.jpg", [("cow", [1, 2, 3, 4])]),
+                ("five.jpg", [("cat", [50, 30, 30, 30])]),
+                ("old.jpg", []),
+            ]
+        )
+    )
     message = wait(oracle, dataset, order)
     assert "2 of 4 images wait" in message
     assert "image four.jpg: expected one of 2 known classes, got 'cow'" in message
@@ -223,7 +274,9 @@ def test_a_coco_file_answers_image_by_image(dataset: VOCFolder, purchase: Callab
 def test_a_coco_image_of_another_size_is_refused(dataset: VOCFolder, purchase: Callable[..., Purchase]) -> None:
     oracle, order = FolderOracle(), purchase("three")
     wait(oracle, dataset, order)
-    (order.run_dir / "to_label" / "initial" / "labels" / "c.json").write_text(coco([("three.jpg", [("cat", [1, 2, 3, 4])])], size_hw=(20, 30)))
+    (order.run_dir / "to_label" / "initial" / "labels" / "c.json").write_text(
+        coco([("three.jpg", [("cat", [1, 2, 3, 4])])], size_hw=(20, 30))
+    )
     assert "height x width 40 x 60, got 20 x 30" in wait(oracle, dataset, order)
 
 
@@ -239,7 +292,9 @@ def test_two_different_answers_for_an_image_are_none(dataset: VOCFolder, purchas
     assert len(oracle.reveal(dataset, order)) == 1
 
 
-def test_with_tools_that_export_unfinished_images_empty_means_not_yet(dataset: VOCFolder, purchase: Callable[..., Purchase]) -> None:
+def test_with_tools_that_export_unfinished_images_empty_means_not_yet(
+    dataset: VOCFolder, purchase: Callable[..., Purchase]
+) -> None:
     oracle, order = FolderOracle(empty_is_answer=False), purchase("three", "four", "five")
     labels = order.run_dir / "to_label" / "initial" / "labels"
     wait(oracle, dataset, order)
@@ -249,16 +304,28 @@ def test_with_tools_that_export_unfinished_images_empty_means_not_yet(dataset: V
     assert wait(oracle, dataset, order).startswith("2 of 3 images wait")
 
 
-def test_the_current_model_gives_people_a_start(dataset: VOCFolder, purchase: Callable[..., Purchase], tmp_path: Path) -> None:
-    found = Detections(np.array([[10.2, 5, 30, 25], [0, 0, 60, 40], [1, 1, 2, 2]], np.float32), np.array([0.9, 0.5, 0.1], np.float32),
-                       np.array([0, 1, 0]), np.array([[0.9], [0.5], [0.1]], np.float32), "sigmoid")
+def test_the_current_model_gives_people_a_start(
+    dataset: VOCFolder, purchase: Callable[..., Purchase], tmp_path: Path
+) -> None:
+    found = Detections(
+        np.array([[10.2, 5, 30, 25], [0, 0, 60, 40], [1, 1, 2, 2]], np.float32),
+        np.array([0.9, 0.5, 0.1], np.float32),
+        np.array([0, 1, 0]),
+        np.array([[0.9], [0.5], [0.1]], np.float32),
+        "sigmoid",
+    )
     save_predictions(tmp_path / "prelabels.npz", {"three": found, "a/one": Detections.none(1, "sigmoid")})
-    oracle, order = FolderOracle(min_confidence=0.3), purchase("three", "a/one", cycle=2, predictions=tmp_path / "prelabels.npz")
+    oracle, order = (
+        FolderOracle(min_confidence=0.3),
+        purchase("three", "a/one", cycle=2, predictions=tmp_path / "prelabels.npz"),
+    )
     wait(oracle, dataset, order)
     folder = order.run_dir / "to_label" / "cycle_02" / "prelabels"
     content = json.loads((folder / "coco.json").read_text())
     assert [(a["category_id"], a["bbox"], a["score"]) for a in content["annotations"]] == [
-        (1, [10.2, 5.0, 19.8, 20.0], 0.9), (2, [0.0, 0.0, 60.0, 40.0], 0.5)]
+        (1, [10.2, 5.0, 19.8, 20.0], 0.9),
+        (2, [0.0, 0.0, 60.0, 40.0], 0.5),
+    ]
     assert [i["file_name"] for i in content["images"]] == ["three.jpg", "a__one.jpg"]
     # The VOC pre-labels are what the reader of returns reads: to the pixel, corners included.
     again, _ = parse_voc(folder / "voc" / "three.xml", CLASSES, (HEIGHT, WIDTH))
@@ -275,14 +342,18 @@ def test_a_budget_of_boxes_ends_the_work_early(dataset: VOCFolder, purchase: Cal
     assert "3 boxes are enough" in wait(oracle, dataset, order)
     two = xml(("cat", 1, 1, 9, 9), ("dog", 11, 11, 19, 19))
     (labels / "four.xml").write_text(two)
-    wait(oracle, dataset, order)              # the first in rank is still missing
+    wait(oracle, dataset, order)  # the first in rank is still missing
     (labels / "three.xml").write_text(two)
-    assert [q.sample_id for q in oracle.reveal(dataset, order)] == ["three"]      # four would make it 4 boxes
+    assert [q.sample_id for q in oracle.reveal(dataset, order)] == ["three"]  # four would make it 4 boxes
 
 
-def test_runs_that_share_an_exchange_folder_do_not_meet(dataset: VOCFolder, purchase: Callable[..., Purchase], tmp_path: Path) -> None:
+def test_runs_that_share_an_exchange_folder_do_not_meet(
+    dataset: VOCFolder, purchase: Callable[..., Purchase], tmp_path: Path
+) -> None:
     order = purchase("three")
-    assert str(tmp_path / "share" / "photos-random-default-seed0" / "initial") in wait(FolderOracle(str(tmp_path / "share")), dataset, order)
+    assert str(tmp_path / "share" / "photos-random-default-seed0" / "initial") in wait(
+        FolderOracle(str(tmp_path / "share")), dataset, order
+    )
 
 
 def test_pixels_are_refused(dataset: VOCFolder, purchase: Callable[..., Purchase]) -> None:
@@ -311,8 +382,11 @@ def test_blood_cells_labeled_by_their_true_files(shared_data: Path, tmp_path: Pa
     shutil.copy(shared_data / "bccd" / "classes.txt", root)
     dataset = VOCFolder(str(root))
     assert not any(dataset.has_truth(i) for i in dataset.pool_ids)
-    ids = (*dataset.pool_ids[:20], "BloodImage_00338")      # the last has a box without area
-    oracle, order = FolderOracle(), Purchase(tmp_path / "run", INITIAL, tuple(Query(i) for i in ids), Allowance("image", len(ids)))
+    ids = (*dataset.pool_ids[:20], "BloodImage_00338")  # the last has a box without area
+    oracle, order = (
+        FolderOracle(),
+        Purchase(tmp_path / "run", INITIAL, tuple(Query(i) for i in ids), Allowance("image", len(ids))),
+    )
     labels = tmp_path / "run" / "to_label" / "initial" / "labels"
     wait(oracle, dataset, order)
     for sample_id in ids[:7]:

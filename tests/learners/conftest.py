@@ -40,7 +40,9 @@ class Blocks:
         """Draw the image."""
         if sample_id in self.broken:
             raise DataError(f"{sample_id}.jpg: expected a readable image, got a broken one; replace the file")
-        image = Rng(0, "blocks", sample_id).generator().integers(90, 160, (*self.size_hw(sample_id), 3)).astype(np.uint8)
+        image = (
+            Rng(0, "blocks", sample_id).generator().integers(90, 160, (*self.size_hw(sample_id), 3)).astype(np.uint8)
+        )
         annotation = self.annotation(sample_id)
         for (x1, y1, x2, y2), label in zip(annotation.boxes_xyxy.astype(int), annotation.labels, strict=True):
             image[y1:y2, x1:x2] = (250, 20, 20) if label == 0 else (20, 20, 250)
@@ -94,8 +96,13 @@ def make_task(run_dir: Path, dataset: Blocks) -> Callable[..., FitTask]:
     """Return a factory of tasks; ``name`` keeps their files apart."""
 
     def make(name: str = "a", **options: Any) -> FitTask:
-        values = {"labeled": dataset.pool_ids, "labels_dir": run_dir, "checkpoint": run_dir / name / "model.ckpt",
-                  "scratch_dir": run_dir / name, "seed": 0} | options
+        values = {
+            "labeled": dataset.pool_ids,
+            "labels_dir": run_dir,
+            "checkpoint": run_dir / name / "model.ckpt",
+            "scratch_dir": run_dir / name,
+            "seed": 0,
+        } | options
         return FitTask(**values)
 
     return make

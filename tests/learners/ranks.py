@@ -19,8 +19,11 @@ from al_lab.objectives.supervised import Supervised
 from tests.learners.conftest import Blocks
 from tests.patches import Patches, buy
 
-OBJECTIVES = {"supervised": Supervised, "isd": functools.partial(ISD, ramp={"kind": "none"}, csd={"be_mask": "none"}),
-              "sed": functools.partial(SED, ramp={"kind": "none"})}
+OBJECTIVES = {
+    "supervised": Supervised,
+    "isd": functools.partial(ISD, ramp={"kind": "none"}, csd={"be_mask": "none"}),
+    "sed": functools.partial(SED, ramp={"kind": "none"}),
+}
 
 
 def fit(run_dir: str, devices: int, max_iters: int, objective: str = "supervised", name: str = "") -> dict[str, float]:
@@ -31,11 +34,22 @@ def fit(run_dir: str, devices: int, max_iters: int, objective: str = "supervised
     network = functools.partial(TinyDetector, 2, input_px=32, widths=(8, 8, 16, 16, 16))
     num = len(dataset.pool_ids) if objective == "supervised" else 6
     batch_size = 6 if objective == "supervised" else 8
-    settings = TrainSettings(batch_size=batch_size, max_iters=max_iters, lr=0.01, grad_clip=1.0, augmentation=SSDAugmentation())
+    settings = TrainSettings(
+        batch_size=batch_size, max_iters=max_iters, lr=0.01, grad_clip=1.0, augmentation=SSDAugmentation()
+    )
     out = Path(run_dir) / f"{name}devices{devices}"
-    return DetectionLearner(dataset, network, OBJECTIVES[objective], settings).fit(FitTask(
-        labeled=dataset.pool_ids[:num], unlabeled=dataset.pool_ids[num:], labels_dir=Path(run_dir), checkpoint=out / "model.ckpt",
-        scratch_dir=out, seed=0, devices=devices, progress=out / "progress.json"))
+    return DetectionLearner(dataset, network, OBJECTIVES[objective], settings).fit(
+        FitTask(
+            labeled=dataset.pool_ids[:num],
+            unlabeled=dataset.pool_ids[num:],
+            labels_dir=Path(run_dir),
+            checkpoint=out / "model.ckpt",
+            scratch_dir=out,
+            seed=0,
+            devices=devices,
+            progress=out / "progress.json",
+        )
+    )
 
 
 def adapt(run_dir: str, devices: int, max_iters: int) -> dict[str, float]:
@@ -45,8 +59,16 @@ def adapt(run_dir: str, devices: int, max_iters: int) -> dict[str, float]:
         buy(Path(run_dir), dataset, INITIAL, {f"p/{k}": range(0, 60 * k + 1) for k in range(6)})
     network = functools.partial(TinySegmenter, 3, widths=(8, 8, 16), branch={"dim": 8}, head_lr=10.0)
     settings = TrainSettings(batch_size=8, max_iters=max_iters, lr=0.01, grad_clip=1.0)
-    return SegmentationLearner(dataset, network, functools.partial(Adaptation, stop_gradient_step=3), settings).fit(FitTask(
-        labeled=dataset.pool_ids, labels_dir=Path(run_dir), checkpoint=out / "model.ckpt", scratch_dir=out, seed=0, devices=devices))
+    return SegmentationLearner(dataset, network, functools.partial(Adaptation, stop_gradient_step=3), settings).fit(
+        FitTask(
+            labeled=dataset.pool_ids,
+            labels_dir=Path(run_dir),
+            checkpoint=out / "model.ckpt",
+            scratch_dir=out,
+            seed=0,
+            devices=devices,
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -35,10 +35,18 @@ class ForeignLearner:
 def config(**changes: Any) -> dict[str, Any]:
     """Return the part of a resolved configuration that a learner is made of."""
     return {
-        "detector": {"_target_": "al_lab.models.detectors.tiny.TinyDetector", "input_px": 32, "widths": [8, 8, 16, 16, 16]},
+        "detector": {
+            "_target_": "al_lab.models.detectors.tiny.TinyDetector",
+            "input_px": 32,
+            "widths": [8, 8, 16, 16, 16],
+        },
         "objective": {"_target_": "al_lab.objectives.supervised.Supervised"},
-        "trainer": {"_target_": "al_lab.learners.settings.TrainSettings", "batch_size": 2, "max_iters": 1,
-                    "augmentation": {"_target_": "al_lab.data.transforms.detection.FlipAugmentation"}},
+        "trainer": {
+            "_target_": "al_lab.learners.settings.TrainSettings",
+            "batch_size": 2,
+            "max_iters": 1,
+            "augmentation": {"_target_": "al_lab.data.transforms.detection.FlipAugmentation"},
+        },
         "runtime": {"predict_batch": 3, "checkpoint_minutes": 5, "num_workers": 0, "outputs_dir": "x"},
     } | changes
 
@@ -67,12 +75,18 @@ def test_a_model_that_fits_itself_is_its_own_learner(dataset: Any) -> None:
     assert learner.dataset is dataset
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"detector": None}, "expected a detector or a segmenter, got neither"),
-    ({"detector": {"_target_": "torch.nn.Linear"}}, "expected a DetectorNetwork, or a class with fit and views, got torch.nn.Linear"),
-    ({"objective": None}, "expected an objective, got none"),
-    ({"trainer": None}, "expected a trainer, got none"),
-])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"detector": None}, "expected a detector or a segmenter, got neither"),
+        (
+            {"detector": {"_target_": "torch.nn.Linear"}},
+            "expected a DetectorNetwork, or a class with fit and views, got torch.nn.Linear",
+        ),
+        ({"objective": None}, "expected an objective, got none"),
+        ({"trainer": None}, "expected a trainer, got none"),
+    ],
+)
 def test_what_is_missing_is_named(dataset: Any, changes: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build_learner(config(**changes), dataset)

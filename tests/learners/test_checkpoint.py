@@ -10,15 +10,24 @@ from al_lab.core.errors import WeightsError
 from al_lab.learners.checkpoint import load_checkpoint, load_weights, read_last, save_checkpoint
 from al_lab.models.detectors.tiny import TinyDetector
 
-STATE = {"state_dict": {"w": torch.arange(3.0)}, "objective": {}, "optimizer": {"state": {}, "param_groups": []},
-         "schedule": {"total_steps": 5, "milestones": (2, 3)}, "step": 2, "precision": {}, "meta": {"fingerprint": "f", "loss": 0.5}}
+STATE = {
+    "state_dict": {"w": torch.arange(3.0)},
+    "objective": {},
+    "optimizer": {"state": {}, "param_groups": []},
+    "schedule": {"total_steps": 5, "milestones": (2, 3)},
+    "step": 2,
+    "precision": {},
+    "meta": {"fingerprint": "f", "loss": 0.5},
+}
 
 
 def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "m.ckpt", STATE)
     loaded = load_checkpoint(tmp_path / "m.ckpt")
     assert torch.equal(loaded["state_dict"]["w"], STATE["state_dict"]["w"])
-    assert {k: v for k, v in loaded.items() if k != "state_dict"} == {k: v for k, v in STATE.items() if k != "state_dict"}
+    assert {k: v for k, v in loaded.items() if k != "state_dict"} == {
+        k: v for k, v in STATE.items() if k != "state_dict"
+    }
 
 
 def test_equal_trainings_give_equal_files(tmp_path: Path) -> None:
@@ -39,12 +48,16 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 10, 0.5, 0.99])
-def test_a_truncated_file_is_named_and_training_starts_over(tmp_path: Path, keep: float, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_truncated_file_is_named_and_training_starts_over(
+    tmp_path: Path, keep: float, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "last.ckpt"
     save_checkpoint(path, STATE)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(keep * len(whole)) if isinstance(keep, float) else keep])
-    with pytest.raises(WeightsError, match=r"last.ckpt: expected a whole checkpoint of plain tensors, got \d+ bytes that don't load"):
+    with pytest.raises(
+        WeightsError, match=r"last.ckpt: expected a whole checkpoint of plain tensors, got \d+ bytes that don't load"
+    ):
         load_checkpoint(path)
     with caplog.at_level(logging.WARNING):
         assert read_last(path, "f") is None
@@ -72,7 +85,10 @@ def test_somebody_elses_checkpoint_is_named(tmp_path: Path) -> None:
 
 
 def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"1 missing \(bias\), 1 unknown \(extra\), 1 of another shape \(weight \(3, 3\) for \(3, 2\)\)"):
+    with pytest.raises(
+        WeightsError,
+        match=r"1 missing \(bias\), 1 unknown \(extra\), 1 of another shape \(weight \(3, 3\) for \(3, 2\)\)",
+    ):
         load_weights(torch.nn.Linear(2, 3), {"weight": torch.zeros(3, 3), "extra": torch.zeros(1)}, tmp_path / "m.ckpt")
 
 

@@ -103,7 +103,9 @@ def test_a_killed_training_goes_on_bit_for_bit(make_learner: Make, make_task: Ma
 
 
 @pytest.mark.parametrize("objective", [CSD, ISD, SED])
-def test_a_killed_semi_supervised_training_goes_on_bit_for_bit(make_learner: Make, make_task: Make, run_dir: Path, objective: type[CSD]) -> None:
+def test_a_killed_semi_supervised_training_goes_on_bit_for_bit(
+    make_learner: Make, make_task: Make, run_dir: Path, objective: type[CSD]
+) -> None:
     class Dies(objective):
         def forward(self, network: Any, batch: Any, step: int, total_steps: int) -> dict[str, torch.Tensor]:
             if step == 5:
@@ -134,7 +136,9 @@ def test_a_training_that_only_has_to_be_handed_over_is_not_repeated(make_learner
     assert same(whole.checkpoint, cut.checkpoint)
 
 
-def test_a_broken_last_checkpoint_costs_the_stage_only(make_learner: Make, make_task: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_broken_last_checkpoint_costs_the_stage_only(
+    make_learner: Make, make_task: Make, caplog: pytest.LogCaptureFixture
+) -> None:
     whole, cut = make_task("whole"), make_task("cut")
     make_learner().fit(whole)
     cut.scratch_dir.mkdir()
@@ -147,7 +151,9 @@ def test_a_broken_last_checkpoint_costs_the_stage_only(make_learner: Make, make_
 
 
 @pytest.mark.parametrize("change", [{"seed": 3}, {"labeled": ("block00", "block01")}])
-def test_an_unfinished_training_of_another_task_is_left_alone(make_learner: Make, make_task: Make, change: dict) -> None:
+def test_an_unfinished_training_of_another_task_is_left_alone(
+    make_learner: Make, make_task: Make, change: dict
+) -> None:
     fresh, other = make_task("fresh", **change), make_task("other", **change)
     make_learner().fit(fresh)
     with pytest.raises(RuntimeError):
@@ -169,7 +175,9 @@ def test_start_continue_is_one_training_cut_in_two(make_learner: Make, make_task
     assert states[0]["step"] == states[1]["step"] == 8
 
 
-def test_continue_keeps_the_horizon_when_images_were_bought(make_learner: Make, make_task: Make, dataset: Blocks) -> None:
+def test_continue_keeps_the_horizon_when_images_were_bought(
+    make_learner: Make, make_task: Make, dataset: Blocks
+) -> None:
     recipe = {"max_iters": None, "max_epochs": 8}
     first = make_task("first", labeled=dataset.pool_ids[:4], stop_at=4)
     second = make_task("second", start="continue", init_checkpoint=first.checkpoint)
@@ -184,7 +192,10 @@ def test_start_weights_takes_weights_and_nothing_else(make_learner: Make, make_t
     task = make_task("tuned", start="weights", init_checkpoint=base.checkpoint, seed=5)
     make_learner(recipe={"lr": 1e-12, "weight_decay": 0.0, "max_iters": 2}).fit(task)
     before, after = load_checkpoint(base.checkpoint), load_checkpoint(task.checkpoint)
-    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(before["state_dict"].values(), after["state_dict"].values(), strict=True))
+    assert all(
+        torch.allclose(a, b, atol=1e-6)
+        for a, b in zip(before["state_dict"].values(), after["state_dict"].values(), strict=True)
+    )
     assert after["step"] == 2
     assert after["schedule"]["total_steps"] == 2
 
@@ -195,7 +206,9 @@ def test_images_without_boxes_are_no_problem(make_learner: Make, make_task: Make
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
-def test_half_precision_trains_and_predicts(make_learner: Make, make_task: Make, dataset: Blocks, precision: str) -> None:
+def test_half_precision_trains_and_predicts(
+    make_learner: Make, make_task: Make, dataset: Blocks, precision: str
+) -> None:
     task = make_task()
     learner = make_learner(recipe={"precision": precision})
     assert np.isfinite(learner.fit(task)["train_loss"])
@@ -209,7 +222,10 @@ def test_half_precision_trains_and_predicts(make_learner: Make, make_task: Make,
 
 def test_a_loss_that_is_not_finite_names_step_and_images(make_learner: Make, make_task: Make) -> None:
     task = make_task()
-    with pytest.raises(DivergedError, match=r"training step 5 of 8: expected a finite loss, got nan on the images .*block\d\d.*; .*lower trainer.lr"):
+    with pytest.raises(
+        DivergedError,
+        match=r"training step 5 of 8: expected a finite loss, got nan on the images .*block\d\d.*; .*lower trainer.lr",
+    ):
         make_learner(NaNAt, checkpoint_steps=2).fit(task)
     assert not task.checkpoint.exists()
     assert load_checkpoint(task.scratch_dir / "last.ckpt")["step"] == 4  # and not the poisoned step 6
@@ -225,12 +241,16 @@ def test_a_broken_image_is_named(make_learner: Make, make_task: Make) -> None:
         make_learner(data=Blocks(broken=("block03",))).fit(make_task())
 
 
-def test_loader_processes_change_nothing_and_name_a_broken_image_in_one_sentence(make_learner: Make, make_task: Make) -> None:
+def test_loader_processes_change_nothing_and_name_a_broken_image_in_one_sentence(
+    make_learner: Make, make_task: Make
+) -> None:
     here, there = make_task("here"), make_task("there")
     make_learner(recipe={"max_iters": 2}).fit(here)
     make_learner(recipe={"max_iters": 2}, num_workers=1).fit(there)
     assert same(here.checkpoint, there.checkpoint)
-    with pytest.raises(DataError, match=r"^block03.jpg: expected a readable image, got a broken one; replace the file$"):
+    with pytest.raises(
+        DataError, match=r"^block03.jpg: expected a readable image, got a broken one; replace the file$"
+    ):
         make_learner(data=Blocks(broken=("block03",)), num_workers=1).fit(make_task("broken"))
 
 
@@ -242,7 +262,9 @@ def test_an_empty_labeled_set_is_named(make_learner: Make, make_task: Make) -> N
 def test_nothing_left_to_train_is_named(make_learner: Make, make_task: Make) -> None:
     base = make_task("base")
     make_learner().fit(base)
-    with pytest.raises(ConfigError, match=r"start=continue: expected a step to stop at after 8 and up to the horizon, 8, got 8"):
+    with pytest.raises(
+        ConfigError, match=r"start=continue: expected a step to stop at after 8 and up to the horizon, 8, got 8"
+    ):
         make_learner().fit(make_task("next", start="continue", init_checkpoint=base.checkpoint))
     with pytest.raises(ConfigError, match=r"horizon, 8, got 9; correct trainer.stop_at"):
         make_learner().fit(make_task("far", stop_at=9))
@@ -254,21 +276,28 @@ def test_weights_of_another_network_are_named(make_learner: Make, make_task: Mak
     state = load_checkpoint(task.checkpoint)
     state["state_dict"].pop("stem.0.0.weight")
     torch.save(state, task.checkpoint)
-    with pytest.raises(WeightsError, match=r"model.ckpt: expected the weights of TinyDetector, got 1 missing \(stem.0.0.weight\)"):
+    with pytest.raises(
+        WeightsError, match=r"model.ckpt: expected the weights of TinyDetector, got 1 missing \(stem.0.0.weight\)"
+    ):
         make_learner().load(task.checkpoint)
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"start": "contniue"}, "did you mean 'continue'"),
-    ({"start": "weights"}, "FitTask with start='weights': expected init_checkpoint, got none"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"start": "contniue"}, "did you mean 'continue'"),
+        ({"start": "weights"}, "FitTask with start='weights': expected init_checkpoint, got none"),
+    ],
+)
 def test_a_wrong_task_is_named(make_task: Make, change: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make_task(**change)
 
 
 def test_a_task_survives_json(make_task: Make, run_dir: Path) -> None:
-    task = make_task(start="continue", init_checkpoint=run_dir / "m.ckpt", stop_at=3, unlabeled=("x",), progress=run_dir / "p.json")
+    task = make_task(
+        start="continue", init_checkpoint=run_dir / "m.ckpt", stop_at=3, unlabeled=("x",), progress=run_dir / "p.json"
+    )
     assert FitTask.from_json(json.loads(json.dumps(task.to_json()))) == task
     assert FitTask.from_json(json.loads(json.dumps(make_task().to_json()))) == make_task()
 
@@ -309,7 +338,11 @@ def test_views_are_one_an_id_in_order_with_what_was_asked(trained: Make, dataset
 def test_views_do_not_depend_on_how_ids_are_sharded(trained: Make, dataset: Blocks) -> None:
     learner, needs = trained(predict_batch=4), ("detections", "image_embedding")
     whole = list(learner.views(dataset.test_ids, needs))
-    sharded = [v for part in (dataset.test_ids[:4], dataset.test_ids[4:8], dataset.test_ids[8:]) for v in trained(predict_batch=4).views(part, needs)]
+    sharded = [
+        v
+        for part in (dataset.test_ids[:4], dataset.test_ids[4:8], dataset.test_ids[8:])
+        for v in trained(predict_batch=4).views(part, needs)
+    ]
     for a, b in zip(whole, sharded, strict=True):
         assert np.array_equal(a.embedding, b.embedding)
         assert np.array_equal(a.detections.boxes_xyxy, b.detections.boxes_xyxy)
@@ -346,7 +379,10 @@ def test_a_floor_of_confidence_leaves_out_and_changes_nothing_else(trained: Make
 
 
 def test_views_name_what_is_wrong(trained: Make, make_learner: Make) -> None:
-    with pytest.raises(ConfigError, match=r"learner.views: expected needs among .*, got 'image_embeding'; did you mean 'image_embedding'"):
+    with pytest.raises(
+        ConfigError,
+        match=r"learner.views: expected needs among .*, got 'image_embeding'; did you mean 'image_embedding'",
+    ):
         trained().views(("test0",), ("image_embeding",))
     with pytest.raises(ConfigError, match="expected options among flip, min_confidence, got 'flop'"):
         trained().views(("test0",), ("flip_probs",), {"flop": {}})

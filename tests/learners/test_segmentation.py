@@ -56,7 +56,9 @@ def run(tmp_path: Path, patches: Patches) -> Path:
 
 @pytest.fixture
 def learner(patches: Patches) -> Make:
-    def make(objective: Callable[[], Any] = Adaptation, data: Any = None, branch: dict | None = None, **options: Any) -> SegmentationLearner:
+    def make(
+        objective: Callable[[], Any] = Adaptation, data: Any = None, branch: dict | None = None, **options: Any
+    ) -> SegmentationLearner:
         recipe = {"batch_size": 4, "max_iters": 8, "lr": 0.01, "decay": "poly"} | options.pop("recipe", {})
         branch = {"dim": 8, "estimator": "dmc3"} if branch is None else branch
         network = functools.partial(TinySegmenter, 3, widths=(8, 8, 16), branch=branch or None, head_lr=10.0)
@@ -68,8 +70,14 @@ def learner(patches: Patches) -> Make:
 @pytest.fixture
 def task(run: Path, patches: Patches) -> Make:
     def make(name: str = "a", **options: Any) -> FitTask:
-        values = {"labeled": patches.pool_ids[:4], "unlabeled": patches.pool_ids, "labels_dir": run, "checkpoint": run / name / "model.ckpt",
-                  "scratch_dir": run / name, "seed": 0} | options
+        values = {
+            "labeled": patches.pool_ids[:4],
+            "unlabeled": patches.pool_ids,
+            "labels_dir": run,
+            "checkpoint": run / name / "model.ckpt",
+            "scratch_dir": run / name,
+            "seed": 0,
+        } | options
         return FitTask(**values)
 
     return make
@@ -93,9 +101,15 @@ def test_fit_learns_and_says_what_its_labels_were(learner: Make, task: Make) -> 
     scalars = learner(RIPU, branch={}, recipe={"max_iters": 30, "optimizer": "adamw", "lr": 0.002}).fit(first)
     rows = logged(first)
     assert rows[-1]["loss"] < 0.6 * rows[0]["loss"]
-    assert {k: scalars[k] for k in ("steps", "num_labeled", "bought_pixels")} == {"steps": 30, "num_labeled": 4, "bought_pixels": 4 * 384}
-    assert 4 * 384 * 0.3 < scalars["effective_labels"] < 4 * 384 * 0.6  # 16 x 24 of 24 x 32 pixels survive, less the void
-    assert learner(RIPU, branch={}, recipe={"max_iters": 30, "optimizer": "adamw", "lr": 0.002}).fit(first) == scalars  # committed already
+    assert {k: scalars[k] for k in ("steps", "num_labeled", "bought_pixels")} == {
+        "steps": 30,
+        "num_labeled": 4,
+        "bought_pixels": 4 * 384,
+    }
+    # 16 x 24 of 24 x 32 pixels survive, less the void
+    assert 4 * 384 * 0.3 < scalars["effective_labels"] < 4 * 384 * 0.6
+    # committed already
+    assert learner(RIPU, branch={}, recipe={"max_iters": 30, "optimizer": "adamw", "lr": 0.002}).fit(first) == scalars
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
@@ -111,7 +125,11 @@ def test_a_killed_training_goes_on_bit_for_bit(learner: Make, task: Make, optimi
 
 
 def test_a_training_cut_by_a_query_is_one_training(learner: Make, task: Make) -> None:
-    whole, first, second = task("whole"), task("first", stop_at=5), task("second", start="continue", init_checkpoint=Path("replaced"))
+    whole, first, second = (
+        task("whole"),
+        task("first", stop_at=5),
+        task("second", start="continue", init_checkpoint=Path("replaced")),
+    )
     second = FitTask.from_json(second.to_json() | {"init_checkpoint": str(first.checkpoint)})
     for each in (whole, first, second):
         learner().fit(each)
@@ -119,7 +137,9 @@ def test_a_training_cut_by_a_query_is_one_training(learner: Make, task: Make) ->
     assert [row["step"] for row in logged(second)] == [5, 6, 7]
 
 
-def test_what_was_bought_meanwhile_is_learned_and_the_rest_is_not_seen(learner: Make, task: Make, patches: Patches) -> None:
+def test_what_was_bought_meanwhile_is_learned_and_the_rest_is_not_seen(
+    learner: Make, task: Make, patches: Patches
+) -> None:
     first = task("first", labeled=(), stop_at=2)
     assert learner().fit(first)["bought_pixels"] == 0
     second = task("second", start="continue", init_checkpoint=first.checkpoint, labeled=patches.pool_ids, cycle=1)
@@ -135,10 +155,18 @@ def test_other_labels_are_another_training(learner: Make, task: Make) -> None:
     assert learner().fit(later) != scalars  # the checkpoint that lies there is of fewer pixels
 
 
-@pytest.mark.parametrize(("objective", "labeled", "kinds"), [
-    (Adaptation, (), {"source", "p"}), (SUPERVISED, (), {"source"}), (SUPERVISED, ("p/1",), {"source", "p/1"}),
-    (functools.partial(Adaptation, source_ratio=1.0), (), {"source"})])
-def test_target_images_without_a_loss_take_no_place(learner: Make, task: Make, patches: Patches, objective: Any, labeled: tuple, kinds: set) -> None:
+@pytest.mark.parametrize(
+    ("objective", "labeled", "kinds"),
+    [
+        (Adaptation, (), {"source", "p"}),
+        (SUPERVISED, (), {"source"}),
+        (SUPERVISED, ("p/1",), {"source", "p/1"}),
+        (functools.partial(Adaptation, source_ratio=1.0), (), {"source"}),
+    ],
+)
+def test_target_images_without_a_loss_take_no_place(
+    learner: Make, task: Make, patches: Patches, objective: Any, labeled: tuple, kinds: set
+) -> None:
     branch = {} if objective is SUPERVISED else None
     learner(objective, branch=branch, recipe={"max_iters": 4}).fit(task(labeled=labeled))
     seen = {i if labeled and i.startswith("p") else i.split("/")[0] for i in patches.opened}
@@ -171,8 +199,11 @@ def test_stopping_at_the_first_step_again_is_refused(learner: Make, task: Make) 
         learner().fit(task("second", start="continue", init_checkpoint=first.checkpoint, stop_at=2))
 
 
-# Fact sheet, section 4: 2.5e-4 (1 - it / 62500)^0.9 of the backbone, ten times that of all else, also for the frozen-BN-free tiny network.
-@pytest.mark.parametrize(("step", "rate"), [(0, 2.5e-4), (10_000, 2.136935e-4), (18_000, 1.841501e-4), (40_000, 9.968097e-5)])
+# Fact sheet, section 4: 2.5e-4 (1 - it / 62500)^0.9 of the backbone, ten times that of all else, also for the
+# frozen-BN-free tiny network.
+@pytest.mark.parametrize(
+    ("step", "rate"), [(0, 2.5e-4), (10_000, 2.136935e-4), (18_000, 1.841501e-4), (40_000, 9.968097e-5)]
+)
 def test_the_published_rates_of_both_groups(step: int, rate: float) -> None:
     node = OmegaConf.to_container(OmegaConf.load(CONF / "trainer" / "adapt_40k.yaml"))
     settings = TrainSettings(**{k: v for k, v in node.items() if k != "_target_"})
@@ -222,10 +253,14 @@ def test_views_are_one_an_id_in_order_with_what_was_asked(trained: Make, patches
         output = raw(one, view.sample_id)
         branch = one._network.branch(output.backbone)
         torch.testing.assert_close(view.features, branch.features[0], atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(view.extras["error"], (branch.reconstruction - branch.features).square().sum(1)[0], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            view.extras["error"], (branch.reconstruction - branch.features).square().sum(1)[0], atol=1e-5, rtol=1e-4
+        )
         assert np.allclose(view.embedding, output.backbone.mean((2, 3))[0].detach().numpy(), atol=1e-5)
         # By way of the input's size, corners aligned, then softmax.
-        torch.testing.assert_close(view.probs, upsample(upsample(output.logits, (16, 24)), (24, 32))[0].softmax(0), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            view.probs, upsample(upsample(output.logits, (16, 24)), (24, 32))[0].softmax(0), atol=1e-5, rtol=1e-4
+        )
 
 
 def test_a_mirror_image_is_averaged_after_turning_it_back(trained: Make) -> None:
@@ -243,15 +278,30 @@ def test_what_is_not_asked_for_is_not_computed(trained: Make) -> None:
 
 def test_views_do_not_depend_on_how_ids_are_sharded(trained: Make, patches: Patches) -> None:
     whole = list(trained(predict_batch=2).views(patches.pool_ids, ("dense_probs",)))
-    parts = [v for part in (patches.pool_ids[:4], patches.pool_ids[4:]) for v in trained(predict_batch=2).views(part, ("dense_probs",))]
+    parts = [
+        v
+        for part in (patches.pool_ids[:4], patches.pool_ids[4:])
+        for v in trained(predict_batch=2).views(part, ("dense_probs",))
+    ]
     assert all(torch.equal(a.probs, b.probs) for a, b in zip(whole, parts, strict=True))
 
 
-@pytest.mark.parametrize(("device", "target_hw", "predict_batch", "images"), [
-    ("cuda", (16, 24), 32, 32), ("cuda", (640, 1280), 32, 4), ("cuda", (640, 1280), 6, 3), ("cuda", (3000, 4000), 8, 1),
-    ("cpu", (16, 24), 32, 32), ("cpu", (240, 320), 32, 8), ("cpu", (240, 320), 12, 6), ("cpu", (640, 1280), 32, 1)])
-def test_a_forward_takes_as_many_images_as_memory_or_cache_may_hold(learner: Make, monkeypatch: pytest.MonkeyPatch, device: str, target_hw: tuple,
-                                                                    predict_batch: int, images: int) -> None:
+@pytest.mark.parametrize(
+    ("device", "target_hw", "predict_batch", "images"),
+    [
+        ("cuda", (16, 24), 32, 32),
+        ("cuda", (640, 1280), 32, 4),
+        ("cuda", (640, 1280), 6, 3),
+        ("cuda", (3000, 4000), 8, 1),
+        ("cpu", (16, 24), 32, 32),
+        ("cpu", (240, 320), 32, 8),
+        ("cpu", (240, 320), 12, 6),
+        ("cpu", (640, 1280), 32, 1),
+    ],
+)
+def test_a_forward_takes_as_many_images_as_memory_or_cache_may_hold(
+    learner: Make, monkeypatch: pytest.MonkeyPatch, device: str, target_hw: tuple, predict_batch: int, images: int
+) -> None:
     monkeypatch.setattr("al_lab.learners.segmentation.this_device", lambda: torch.device(device))
     assert learner(data=Patches(target_hw=target_hw), predict_batch=predict_batch)._forward_size(("t/0",)) == images
 
@@ -272,7 +322,9 @@ def test_views_name_what_is_wrong(trained: Make, learner: Make, task: Make) -> N
     bare, one = task("bare", stop_at=1), learner(RIPU, branch={})
     one.fit(bare)
     one.load(bare.checkpoint)
-    with pytest.raises(ConfigError, match="expected needs among dense_probs, class_probs, image_embedding, got 'pixel_features'"):
+    with pytest.raises(
+        ConfigError, match="expected needs among dense_probs, class_probs, image_embedding, got 'pixel_features'"
+    ):
         one.views(("t/0",), ("pixel_features",))
 
 
@@ -280,15 +332,20 @@ def test_views_name_what_is_wrong(trained: Make, learner: Make, task: Make) -> N
 
 
 def config(**changes: Any) -> dict[str, Any]:
-    return {"segmenter": {"_target_": "al_lab.models.segmenters.tiny.TinySegmenter", "widths": [8, 8, 16]},
-            "objective": {"_target_": "al_lab.objectives.adapt.Adaptation", "margin": 0, "aux": 0, "density": 0},
-            "trainer": {"_target_": "al_lab.learners.settings.TrainSettings", "batch_size": 4, "max_iters": 1},
-            "runtime": {"predict_batch": 3, "num_workers": 0}} | changes
+    return {
+        "segmenter": {"_target_": "al_lab.models.segmenters.tiny.TinySegmenter", "widths": [8, 8, 16]},
+        "objective": {"_target_": "al_lab.objectives.adapt.Adaptation", "margin": 0, "aux": 0, "density": 0},
+        "trainer": {"_target_": "al_lab.learners.settings.TrainSettings", "batch_size": 4, "max_iters": 1},
+        "runtime": {"predict_batch": 3, "num_workers": 0},
+    } | changes
 
 
 def test_a_segmenter_gets_a_learner(patches: Patches, task: Make) -> None:
     one = build_learner(config(), patches)
     assert isinstance(one, SegmentationLearner)
     assert one.fit(task())["steps"] == 1
-    with pytest.raises(ConfigError, match="config.segmenter: expected a SegmenterNetwork, or a class with fit and views, got al_lab.models.detectors.tiny"):
+    with pytest.raises(
+        ConfigError,
+        match="config.segmenter: expected a SegmenterNetwork, or a class with fit and views, got al_lab.models.detectors.tiny",
+    ):
         build_learner(config(segmenter={"_target_": "al_lab.models.detectors.tiny.TinyDetector"}), patches)

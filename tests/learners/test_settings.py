@@ -21,7 +21,9 @@ def test_the_ssd_recipe_divides_by_ten_at_80k_and_100k() -> None:
     assert changes(schedule) == pytest.approx({0: 1e-3, 80_000: 1e-4, 100_000: 1e-5})
 
 
-@pytest.mark.parametrize(("images", "steps", "drop"), [(1000, 9375, 7500), (1007, 9441, 7553), (10_000, 93_750, 75_000)])
+@pytest.mark.parametrize(
+    ("images", "steps", "drop"), [(1000, 9375, 7500), (1007, 9441, 7553), (10_000, 93_750, 75_000)]
+)
 def test_epochs_become_steps_of_the_endless_stream(images: int, steps: int, drop: int) -> None:
     # 300 epochs of batch 32 with the drop after 240: ceil(300 n / 32), ceil(240 n / 32).
     schedule = TrainSettings(batch_size=32, max_epochs=300, lr=1e-3, milestones=[240]).schedule(images)
@@ -57,20 +59,23 @@ def test_stop_at_is_in_the_unit_of_the_length_and_may_differ_by_cycle() -> None:
         settings.stop_step(2, 8, 3)
 
 
-@pytest.mark.parametrize(("wrong", "message"), [
-    ({"max_epochs": 3, "max_iters": 30}, "expected exactly one of max_epochs and max_iters, got both"),
-    ({"max_iters": None}, "expected exactly one of max_epochs and max_iters, got neither"),
-    ({"max_iters": 0}, "trainer.max_iters: expected a number > 0, got 0"),
-    ({"batch_size": 0}, "trainer.batch_size: expected a whole number >= 1, got 0"),
-    ({"optimizer": "adam"}, "trainer.optimizer: expected sgd | adamw, got 'adam'; did you mean 'adamw'?"),
-    ({"decay": "cosine"}, "trainer.decay: expected multistep | poly, got 'cosine'"),
-    ({"start": "wieghts"}, "did you mean 'weights'?"),
-    ({"precision": 16}, "trainer.precision: expected 32 | 16-mixed | bf16-mixed, got '16'"),
-    ({"lr": float("nan")}, "trainer.lr: expected a finite number > 0, got nan"),
-    ({"grad_clip": 0}, "trainer.grad_clip: expected a number > 0 or null, got 0"),
-    ({"milestones": [20, 10]}, "trainer.milestones: expected rising numbers below max_iters=30, got [20, 10]"),
-    ({"milestones": [30]}, "trainer.milestones: expected rising numbers below max_iters=30, got [30]"),
-])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"max_epochs": 3, "max_iters": 30}, "expected exactly one of max_epochs and max_iters, got both"),
+        ({"max_iters": None}, "expected exactly one of max_epochs and max_iters, got neither"),
+        ({"max_iters": 0}, "trainer.max_iters: expected a number > 0, got 0"),
+        ({"batch_size": 0}, "trainer.batch_size: expected a whole number >= 1, got 0"),
+        ({"optimizer": "adam"}, "trainer.optimizer: expected sgd | adamw, got 'adam'; did you mean 'adamw'?"),
+        ({"decay": "cosine"}, "trainer.decay: expected multistep | poly, got 'cosine'"),
+        ({"start": "wieghts"}, "did you mean 'weights'?"),
+        ({"precision": 16}, "trainer.precision: expected 32 | 16-mixed | bf16-mixed, got '16'"),
+        ({"lr": float("nan")}, "trainer.lr: expected a finite number > 0, got nan"),
+        ({"grad_clip": 0}, "trainer.grad_clip: expected a number > 0 or null, got 0"),
+        ({"milestones": [20, 10]}, "trainer.milestones: expected rising numbers below max_iters=30, got [20, 10]"),
+        ({"milestones": [30]}, "trainer.milestones: expected rising numbers below max_iters=30, got [30]"),
+    ],
+)
 def test_a_wrong_recipe_is_named(wrong: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         TrainSettings(**({"batch_size": 2, "max_iters": 30} | wrong))

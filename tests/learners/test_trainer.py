@@ -38,10 +38,21 @@ def test_two_gloo_processes_train_like_one(run_dir: Path, objective: str) -> Non
         port = probe.getsockname()[1]
     ranks = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.learners.ranks", str(run_dir), "2", str(steps), objective], cwd=ROOT,
-            env={**os.environ, "RANK": str(r), "LOCAL_RANK": str(r), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
-                 "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "CUDA_VISIBLE_DEVICES": ""})
-        for r in range(2)]
+            [sys.executable, "-m", "tests.learners.ranks", str(run_dir), "2", str(steps), objective],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "RANK": str(r),
+                "LOCAL_RANK": str(r),
+                "WORLD_SIZE": "2",
+                "LOCAL_WORLD_SIZE": "2",
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+                "CUDA_VISIBLE_DEVICES": "",
+            },
+        )
+        for r in range(2)
+    ]
     assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
     one, two = (losses(run_dir / f"devices{n}" / "train_log.csv") for n in (1, 2))
     assert len(one) == steps
@@ -59,10 +70,18 @@ def test_the_number_of_processes_must_be_the_tasks(monkeypatch: pytest.MonkeyPat
         Ranks.of_this_process(2)
 
 
-def test_a_training_of_one_device_ignores_a_launchers_variables(monkeypatch: pytest.MonkeyPatch, make_learner: Callable[..., Any],
-                                                                make_task: Callable[..., Any]) -> None:
-    for name, value in {"WORLD_SIZE": "4", "RANK": "2", "LOCAL_RANK": "2", "SLURM_NTASKS": "4", "SLURM_PROCID": "2",
-                        "SLURM_JOB_NAME": "x", "SLURM_LOCALID": "2"}.items():
+def test_a_training_of_one_device_ignores_a_launchers_variables(
+    monkeypatch: pytest.MonkeyPatch, make_learner: Callable[..., Any], make_task: Callable[..., Any]
+) -> None:
+    for name, value in {
+        "WORLD_SIZE": "4",
+        "RANK": "2",
+        "LOCAL_RANK": "2",
+        "SLURM_NTASKS": "4",
+        "SLURM_PROCID": "2",
+        "SLURM_JOB_NAME": "x",
+        "SLURM_LOCALID": "2",
+    }.items():
         monkeypatch.setenv(name, value)
     task = make_task()
     assert make_learner(recipe={"max_iters": 1}).fit(task)["steps"] == 1
@@ -101,5 +120,7 @@ step(); before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20): step()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
-    faults = int(subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    faults = int(
+        subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    )
     assert faults < 10 * 16384  # 327,000 without: 64 MiB are 16,384 pages a step

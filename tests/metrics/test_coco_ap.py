@@ -36,7 +36,9 @@ def test_equals_pycocotools(seed: int, random_world) -> None:
     rows = [r for r in result.per_class if r["metric"] == "coco_ap"]
     np.testing.assert_allclose([r["ap"] for r in rows[:3]], per_class[:3], atol=1e-10)
     assert np.isnan(rows[3]["ap"])
-    assert [r["num_gt"] for r in rows] == [sum(int(((a.labels == k) & ~a.crowd).sum()) for a in truth.values()) for k in range(4)]
+    assert [r["num_gt"] for r in rows] == [
+        sum(int(((a.labels == k) & ~a.crowd).sum()) for a in truth.values()) for k in range(4)
+    ]
 
 
 def test_a_size_without_objects_has_no_number() -> None:
@@ -50,5 +52,7 @@ def test_a_perfect_detector_and_a_blind_one() -> None:
     boxes = truth["a"].boxes_xyxy
     perfect = Detections(boxes, np.ones(2, np.float32), np.array([0, 1]), np.ones((2, 2), np.float32), "sigmoid")
     none = Detections.none(2, "sigmoid")
-    assert CocoAP(["coco_ap"]).compute({"a": perfect, "b": none}, truth, ["x", "y"]).scalars == {"coco_ap": pytest.approx(1.0)}
+    assert CocoAP(["coco_ap"]).compute({"a": perfect, "b": none}, truth, ["x", "y"]).scalars == {
+        "coco_ap": pytest.approx(1.0)
+    }
     assert CocoAP(["coco_ap"]).compute({"a": none, "b": none}, truth, ["x", "y"]).scalars == {"coco_ap": 0.0}

@@ -10,14 +10,35 @@ X = np.array([(3.2, 0.1), (0.5, 6.0), (0.7, 1.8), (0.7, 2.8), (3.5, 3.3), (4.4, 
 LOSS = np.array([0.2, 1.4, 0.1, 0.3, 0.9, 0.5, 0.05, 0.15])
 
 
-@pytest.mark.parametrize(("bought", "owner", "delta", "radial", "others", "mean", "loss"), [
-    ([0, 1, 2], [0, 1, 2, 2, 2, 0, 2, 0], 3.176476, [0.973985, 0, 1.279969], [1.460977, 0, 1.706625], 1.005229, 0.116667),
-    ([0, 1, 4], [0, 1, 0, 2, 2, 2, 0, 0], 3.023243, [1.506516, 0, 1.560016], [2.008688, 0, 2.340024], 1.338264, 0.383333),
-])
+@pytest.mark.parametrize(
+    ("bought", "owner", "delta", "radial", "others", "mean", "loss"),
+    [
+        (
+            [0, 1, 2],
+            [0, 1, 2, 2, 2, 0, 2, 0],
+            3.176476,
+            [0.973985, 0, 1.279969],
+            [1.460977, 0, 1.706625],
+            1.005229,
+            0.116667,
+        ),
+        (
+            [0, 1, 4],
+            [0, 1, 0, 2, 2, 2, 0, 0],
+            3.023243,
+            [1.506516, 0, 1.560016],
+            [2.008688, 0, 2.340024],
+            1.338264,
+            0.383333,
+        ),
+    ],
+)
 def test_t7(bought, owner, delta, radial, others, mean, loss):
     result = coverage(X, bought)
     assert result.owner.tolist() == owner
-    np.testing.assert_allclose([result.radius, result.mean_distance, result.largest_radial], [delta, mean, max(radial)], atol=1e-6)
+    np.testing.assert_allclose(
+        [result.radius, result.mean_distance, result.largest_radial], [delta, mean, max(radial)], atol=1e-6
+    )
     np.testing.assert_allclose(result.radial, radial, atol=1e-6)
     np.testing.assert_allclose(result.radial_others, others, atol=1e-6)
     assert core_set_loss(LOSS, LOSS[bought]) == pytest.approx(loss, abs=1e-6)
@@ -72,10 +93,18 @@ def test_class_shares():
     assert result.entropy == pytest.approx(np.log(3) - 2 / 3 * np.log(2)) and result.wasted == 0.25
 
 
-@pytest.mark.parametrize("call", [
-    lambda: coverage(X, []), lambda: coverage(X, [8]), lambda: coverage(X, [1, 1]), lambda: core_set_loss(LOSS, LOSS[:0]),
-    lambda: coverage(X * np.nan, [0]), lambda: density_calibration(np.ones(3), np.ones(3)), lambda: class_shares(np.array([3]), np.ones(1), 2),
-])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: coverage(X, []),
+        lambda: coverage(X, [8]),
+        lambda: coverage(X, [1, 1]),
+        lambda: core_set_loss(LOSS, LOSS[:0]),
+        lambda: coverage(X * np.nan, [0]),
+        lambda: density_calibration(np.ones(3), np.ones(3)),
+        lambda: class_shares(np.array([3]), np.ones(1), 2),
+    ],
+)
 def test_refusals(call):
     with pytest.raises(ValueError, match="expected"):
         call()

@@ -27,13 +27,18 @@ def test_miou13_leaves_out_wall_fence_and_pole() -> None:
     confusion[3:6] = 0
     confusion[3:6, 0] = 10  # wall, fence and pole are all taken for road
     both = miou_from_confusion(confusion, SHARED_16, ["miou", "miou13"])
-    assert [r.scalars for r in both] == [{"miou": pytest.approx((12 + 0.25) / 16)}, {"miou13": pytest.approx((12 + 0.25) / 13)}]
+    assert [r.scalars for r in both] == [
+        {"miou": pytest.approx((12 + 0.25) / 16)},
+        {"miou13": pytest.approx((12 + 0.25) / 13)},
+    ]
     assert [row["class"] for row in both[1].per_class] == [c for c in SHARED_16 if c not in ("wall", "fence", "pole")]
     assert {row["metric"] for row in both[1].per_class} == {"miou13"}
 
 
-@pytest.mark.parametrize(("names", "message"), [(["miou", "miou13"], "expected the 16 classes of SYNTHIA for miou13"),
-                                                (["miou_13"], "did you mean 'miou13'")])
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [(["miou", "miou13"], "expected the 16 classes of SYNTHIA for miou13"), (["miou_13"], "did you mean 'miou13'")],
+)
 def test_metrics_the_classes_do_not_have_are_refused(names: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         check_metrics(names, ["sky", "road"])

@@ -11,17 +11,21 @@ from al_lab.metrics.voc_ap import VocAP, area_ap, eleven_point_ap, recall_precis
 LEGACY = np.arange(0.0, 1.1, 0.1)
 
 
-@pytest.mark.parametrize(("hits", "num_gt", "tolerant", "legacy", "area"), [
-    ([1, 0, 1, 1, 0], 4, 0.613636, 0.613636, 0.625),  # A-1
-    # A-2. The sheet prints .509091 without a star, but its recall ends at exactly 3/5, the point that only the legacy grid misses.
-    ([1, 1, 0, 0, 1], 5, 6.2 / 11, 0.509091, 0.520),
-    ([1], 1, 1, 1, 1),  # A-3
-    ([0, 0], 3, 0, 0, 0),  # A-4
-    ([1, 1, 1, 0, 1, 1], 10, 0.515152, 0.5, 0.466667),  # A-5
-    ([1, 1, 1], 10, 0.363636, 0.272727, 0.3),  # A-6
-    ([1] * 6, 10, 0.636364, 0.545455, 0.6),  # A-7
-    ([1] * 7, 10, 0.727273, 0.636364, 0.7),
-])
+@pytest.mark.parametrize(
+    ("hits", "num_gt", "tolerant", "legacy", "area"),
+    [
+        ([1, 0, 1, 1, 0], 4, 0.613636, 0.613636, 0.625),  # A-1
+        # A-2. The sheet prints .509091 without a star, but its recall ends at exactly 3/5, the point that only the legacy
+        # grid misses.
+        ([1, 1, 0, 0, 1], 5, 6.2 / 11, 0.509091, 0.520),
+        ([1], 1, 1, 1, 1),  # A-3
+        ([0, 0], 3, 0, 0, 0),  # A-4
+        ([1, 1, 1, 0, 1, 1], 10, 0.515152, 0.5, 0.466667),  # A-5
+        ([1, 1, 1], 10, 0.363636, 0.272727, 0.3),  # A-6
+        ([1] * 6, 10, 0.636364, 0.545455, 0.6),  # A-7
+        ([1] * 7, 10, 0.727273, 0.636364, 0.7),
+    ],
+)
 def test_sequences_of_hits(hits: list[int], num_gt: int, tolerant: float, legacy: float, area: float) -> None:
     is_true = np.array(hits, bool)
     recall, precision = recall_precision(is_true, ~is_true, num_gt)
@@ -68,11 +72,20 @@ def test_an_overlap_of_exactly_one_half_is_no_hit() -> None:
 
 def by_loops(predictions: dict, truth: dict, label: int) -> tuple[float, float]:
     """One class, one detection at a time; returns (11-point, area)."""
-    entries = [(-float(d.confidence[n]), order, i, d.boxes_xyxy[n].astype(float)) for order, i in enumerate(truth) for d in [predictions[i]]
-               for n in range(len(d)) if d.labels[n] == label]
+    entries = [
+        (-float(d.confidence[n]), order, i, d.boxes_xyxy[n].astype(float))
+        for order, i in enumerate(truth)
+        for d in [predictions[i]]
+        for n in range(len(d))
+        if d.labels[n] == label
+    ]
     entries.sort(key=lambda e: e[:2])
     taken, true, false, curve = set(), 0, 0, []
-    num_gt = sum(int(k == label and not d and not c) for a in truth.values() for k, d, c in zip(a.labels, a.difficult, a.crowd, strict=True))
+    num_gt = sum(
+        int(k == label and not d and not c)
+        for a in truth.values()
+        for k, d, c in zip(a.labels, a.difficult, a.crowd, strict=True)
+    )
     for _, _, i, (x1, y1, x2, y2) in entries:
         best, owner = 0.0, None
         for n, (gx1, gy1, gx2, gy2) in enumerate(truth[i].boxes_xyxy.astype(float)):
@@ -109,7 +122,8 @@ def test_equals_loops(seed: int, random_world) -> None:
     expected = np.array([by_loops(predictions, truth, k) for k in range(3)])
     for name, column in (("voc07_ap50", 0), ("voc_area_ap50", 1)):
         rows = [r["ap"] for r in result.per_class if r["metric"] == name]
-        np.testing.assert_allclose(rows, [*expected[:, column], np.nan], atol=1e-12)  # class d has no object, and no part in the mean
+        # class d has no object, and no part in the mean
+        np.testing.assert_allclose(rows, [*expected[:, column], np.nan], atol=1e-12)
         assert result.scalars[name] == pytest.approx(expected[:, column].mean())
 
 

@@ -30,7 +30,9 @@ def batch(source=2, target=2, labeled=20, seed=1):
     return SimpleNamespace(
         source_images=torch.randn(source, 3, 32, 40, generator=g) if source else None,
         source_labels=torch.randint(0, 4, (source, 32, 40), generator=g) if source else None,
-        target_images=torch.randn(target, 3, 24, 32, generator=g) if target else None, target_labels=labels if target else None)
+        target_images=torch.randn(target, 3, 24, 32, generator=g) if target else None,
+        target_labels=labels if target else None,
+    )
 
 
 def only(name, **options):
@@ -44,7 +46,15 @@ def backbone_gradient(objective, step, net=None, data=None):
 
 
 def test_the_total_is_the_weighted_sum_of_its_parts():
-    weights = {"source_ce": 1.0, "target_ce": 2.0, "consistency": 0.1, "negative": 0.5, "margin": 3.0, "aux": 0.4, "density": 7.0}
+    weights = {
+        "source_ce": 1.0,
+        "target_ce": 2.0,
+        "consistency": 0.1,
+        "negative": 0.5,
+        "margin": 3.0,
+        "aux": 0.4,
+        "density": 7.0,
+    }
     parts = Adaptation(**weights, negative_threshold=0.3)(network(), batch(), 0, 100)
     assert set(parts) == {"loss", "relative_error"} | set(weights)
     assert parts["loss"].item() == pytest.approx(sum(w * parts[name].item() for name, w in weights.items()), rel=1e-5)
@@ -59,24 +69,36 @@ def test_each_part_is_its_loss_at_image_size():
     branch = net.branch(source.backbone), net.branch(target.backbone)
     aux = [upsample(b.aux_logits, size) for b, size in zip(branch, ((32, 40), (24, 32)), strict=True)]
     expected = {
-        "source_ce": A.cross_entropy(logits[0], data.source_labels), "target_ce": A.cross_entropy(logits[1], data.target_labels),
-        "consistency": A.boundary_consistency(logits[0], data.source_labels), "negative": A.negative_learning(logits[1], 0.3),
+        "source_ce": A.cross_entropy(logits[0], data.source_labels),
+        "target_ce": A.cross_entropy(logits[1], data.target_labels),
+        "consistency": A.boundary_consistency(logits[0], data.source_labels),
+        "negative": A.negative_learning(logits[1], 0.3),
         "margin": A.margin_loss(logits[0], data.source_labels),
         "aux": A.cross_entropy(aux[0], data.source_labels) + A.cross_entropy(aux[1], data.target_labels),
-        "density": sum(A.reconstruction_loss(b.reconstruction, b.features) for b in branch) / 2}
+        "density": sum(A.reconstruction_loss(b.reconstruction, b.features) for b in branch) / 2,
+    }
     for name, value in expected.items():
         torch.testing.assert_close(parts[name], value.detach(), rtol=1e-4, atol=1e-7)
     assert 0 < parts["relative_error"] < 2
 
 
-@pytest.mark.parametrize(("options", "expected"), [
-    ({"consistency_where": "all"}, lambda z, y: A.boundary_consistency(z, y, "all")),
-    ({"margin_reduction": "sum"}, lambda z, y: A.margin_loss(z, y, "sum"))])
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"consistency_where": "all"}, lambda z, y: A.boundary_consistency(z, y, "all")),
+        ({"margin_reduction": "sum"}, lambda z, y: A.margin_loss(z, y, "sum")),
+    ],
+)
 def test_the_switches_of_source_terms_arrive(options, expected):
     net, data = network(None), batch(target=0)
     name = next(iter(options)).split("_")[0]
     value = only(name, **options)(net, data, 0, 100)[name]
-    torch.testing.assert_close(value, expected(upsample(net(data.source_images).logits, (32, 40)), data.source_labels).detach(), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        value,
+        expected(upsample(net(data.source_images).logits, (32, 40)), data.source_labels).detach(),
+        rtol=1e-4,
+        atol=1e-6,
+    )
 
 
 def test_the_other_switches_arrive():
@@ -87,8 +109,10 @@ def test_the_other_switches_arrive():
     assert few < many
 
 
-@pytest.mark.parametrize(("data", "expected"), [
-    (batch(source=0), TARGET | BOTH), (batch(target=0), SOURCE | BOTH), (batch(), SOURCE | TARGET | BOTH)])
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [(batch(source=0), TARGET | BOTH), (batch(target=0), SOURCE | BOTH), (batch(), SOURCE | TARGET | BOTH)],
+)
 def test_a_domain_that_is_not_there_drops_its_terms(data, expected):
     net = network()
     parts = Adaptation()(net, data, 0, 100)
@@ -100,7 +124,9 @@ def test_a_domain_that_is_not_there_drops_its_terms(data, expected):
 def test_density_of_one_domain_has_its_full_weight():
     net, data = network(), batch(source=0)
     seen = net.branch(net(data.target_images).backbone)
-    torch.testing.assert_close(Adaptation()(net, data, 0, 100)["density"], A.reconstruction_loss(seen.reconstruction, seen.features).detach())
+    torch.testing.assert_close(
+        Adaptation()(net, data, 0, 100)["density"], A.reconstruction_loss(seen.reconstruction, seen.features).detach()
+    )
 
 
 @pytest.mark.parametrize("name", sorted(SOURCE | TARGET))
@@ -109,7 +135,8 @@ def test_a_term_of_weight_zero_is_not_computed(name, monkeypatch):
     net, data = network(), batch()
     monkeypatch.setattr(net.branch.reduce, "forward", lambda *_: pytest.fail("the branch has no loss"))
     if name in SOURCE:
-        data.target_images = data.target_labels = torch.full((), torch.nan)  # an image of no dimension: touching it raises
+        # an image of no dimension: touching it raises
+        data.target_images = data.target_labels = torch.full((), torch.nan)
     else:
         data.source_images = data.source_labels = torch.full((), torch.nan)
     parts = only(name)(net, data, 0, 100)
@@ -143,9 +170,15 @@ def test_after_the_stop_the_backbone_learns_from_the_other_terms_alone():
         torch.testing.assert_close(own.grad, other.grad)
 
 
-@pytest.mark.parametrize(("weights", "trained"), [
-    ({}, {"reduce", "classifier", "taps", "project", "kernel_head"}), ({"density": 0}, {"reduce", "classifier"}),
-    ({"aux": 0}, {"reduce", "taps", "project", "kernel_head"}), ({"aux": 0, "density": 0}, set())])
+@pytest.mark.parametrize(
+    ("weights", "trained"),
+    [
+        ({}, {"reduce", "classifier", "taps", "project", "kernel_head"}),
+        ({"density": 0}, {"reduce", "classifier"}),
+        ({"aux": 0}, {"reduce", "taps", "project", "kernel_head"}),
+        ({"aux": 0, "density": 0}, set()),
+    ],
+)
 def test_every_parameter_left_trainable_gets_a_gradient(weights, trained, caplog):
     """Else distributed training waits for ever."""
     net, objective = network(), Adaptation(**weights)
@@ -168,7 +201,9 @@ def test_mixed_precision_gives_nearly_the_same_loss_in_float32():
 def _half(rank, folder):
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
     whole, net = batch(labeled=7), network()
-    Adaptation(margin_reduction="sum")(net, SimpleNamespace(**{k: v[rank : rank + 1] for k, v in vars(whole).items()}), 0, 100)["loss"].backward()
+    Adaptation(margin_reduction="sum")(
+        net, SimpleNamespace(**{k: v[rank : rank + 1] for k, v in vars(whole).items()}), 0, 100
+    )["loss"].backward()
     torch.save([p.grad for p in net.parameters()], f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
 
@@ -205,33 +240,63 @@ def test_the_yamls_weights(name):
     assert options.pop("_target_") == "al_lab.objectives.adapt.Adaptation"
     objective = Adaptation(**options)
     ripu = {"source_ce": 1.0, "target_ce": 1.0, "consistency": 0.1, "negative": 1.0}
-    expected = {"density": ripu | {"margin": 1.0, "aux": 1.0, "density": 1.0}, "ripu": ripu, "segment": {"source_ce": 1.0, "target_ce": 1.0}}[name]
+    expected = {
+        "density": ripu | {"margin": 1.0, "aux": 1.0, "density": 1.0},
+        "ripu": ripu,
+        "segment": {"source_ce": 1.0, "target_ce": 1.0},
+    }[name]
     assert objective.weights == NOTHING | expected
     assert (objective.stop_gradient_step, objective.source_ratio, objective.negative_threshold) == (18000, 0.5, 0.05)
 
 
-@pytest.mark.parametrize(("branch", "name", "message"), [
-    (None, "aux", "objective.aux: .*got segmenter.branch=null; set 'segmenter.branch={dim.* or objective.aux=0"),
-    (None, "density", "objective.density: .*got segmenter.branch=null; set 'segmenter.branch={dim.*estimator.* or objective.density=0"),
-    ("none", "density", "got segmenter.branch.estimator=none; set segmenter.branch.estimator=dmc5, or objective.density=0")])
+@pytest.mark.parametrize(
+    ("branch", "name", "message"),
+    [
+        (None, "aux", "objective.aux: .*got segmenter.branch=null; set 'segmenter.branch={dim.* or objective.aux=0"),
+        (
+            None,
+            "density",
+            "objective.density: .*got segmenter.branch=null; set 'segmenter.branch={dim.*estimator.* or objective.density=0",
+        ),
+        (
+            "none",
+            "density",
+            "got segmenter.branch.estimator=none; set segmenter.branch.estimator=dmc5, or objective.density=0",
+        ),
+    ],
+)
 def test_a_weight_the_branch_cannot_serve_is_refused(branch, name, message):
     with pytest.raises(ConfigError, match=message):
         only(name).attach(network(branch))
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    ({"margin": -1}, "objective.margin: expected a number >= 0, got -1"),
-    (NOTHING, "expected a loss, got a weight of 0 for every term"),
-    ({"source_ratio": 1.5}, r"objective.source_ratio: expected a number in \[0, 1\]"),
-    ({"margin_reduction": "mean_pixels"}, "objective.margin_reduction: .*got 'mean_pixels'; did you mean 'mean_pixel'"),
-    ({"consistency_where": "edges"}, r"objective.consistency_where: expected boundary \| all")])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"margin": -1}, "objective.margin: expected a number >= 0, got -1"),
+        (NOTHING, "expected a loss, got a weight of 0 for every term"),
+        ({"source_ratio": 1.5}, r"objective.source_ratio: expected a number in \[0, 1\]"),
+        (
+            {"margin_reduction": "mean_pixels"},
+            "objective.margin_reduction: .*got 'mean_pixels'; did you mean 'mean_pixel'",
+        ),
+        ({"consistency_where": "edges"}, r"objective.consistency_where: expected boundary \| all"),
+    ],
+)
 def test_what_cannot_be_built_is_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         Adaptation(**options)
 
 
-@pytest.mark.parametrize(("objective", "expected"), [
-    (Adaptation(), True), (only("density"), True), (only("negative"), True), (Adaptation(**NOTHING | {"source_ce": 1, "target_ce": 1}), False)])
+@pytest.mark.parametrize(
+    ("objective", "expected"),
+    [
+        (Adaptation(), True),
+        (only("density"), True),
+        (only("negative"), True),
+        (Adaptation(**NOTHING | {"source_ce": 1, "target_ce": 1}), False),
+    ],
+)
 def test_target_images_without_a_label_are_of_use_to_two_terms(objective, expected):
     assert objective.uses_unlabeled == expected
 

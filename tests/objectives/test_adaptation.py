@@ -39,15 +39,21 @@ def test_margin_loss_in_closed_form_is_the_hinge():
         A.margin_loss(logits, labels, "mean")
 
 
-P8 = torch.tensor([[0.9, 0.8, 0.2, 0.1], [0.9, 0.7, 0.3, 0.1], [0.8, 0.6, 0.4, 0.2], [0.9, 0.9, 0.1, 0.1]], dtype=torch.float64)
+P8 = torch.tensor(
+    [[0.9, 0.8, 0.2, 0.1], [0.9, 0.7, 0.3, 0.1], [0.8, 0.6, 0.4, 0.2], [0.9, 0.9, 0.1, 0.1]], dtype=torch.float64
+)
 LABELS8 = torch.tensor([[[0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 1, 255]]])
 
 
 def test_t8_boundary_consistency():
     probs = torch.stack([P8, 1 - P8])[None]
     per_pixel = (probs - A.window_mean(probs)).abs().sum(1)[0]
-    expected = [[0.088889, 0.333333, 0.333333, 0.088889], [0.177778, 0.155556, 0.155556, 0.177778], [0.044444] * 4,
-                [0.111111, 0.555556, 0.555556, 0.111111]]
+    expected = [
+        [0.088889, 0.333333, 0.333333, 0.088889],
+        [0.177778, 0.155556, 0.155556, 0.177778],
+        [0.044444] * 4,
+        [0.111111, 0.555556, 0.555556, 0.111111],
+    ]
     np.testing.assert_allclose(per_pixel, expected, atol=1e-6)
     laplacian = A.laplacian(LABELS8)[0]
     assert laplacian[0].tolist() == [0, -2, 5, 5]
@@ -100,7 +106,9 @@ def test_cross_entropy_is_the_mean_over_labeled_pixels():
 def test_cross_entropy_of_few_or_many_pixels_is_torchs(share):
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 5, 16, 20, generator=generator)
-    labels = torch.randint(0, 5, (2, 16, 20), generator=generator).masked_fill(torch.rand(2, 16, 20, generator=generator) > share, 255)
+    labels = torch.randint(0, 5, (2, 16, 20), generator=generator).masked_fill(
+        torch.rand(2, 16, 20, generator=generator) > share, 255
+    )
     ours, theirs = (logits.clone().requires_grad_() for _ in range(2))
     value, expected = A.cross_entropy(ours, labels), torch.nn.functional.cross_entropy(theirs, labels, ignore_index=255)
     value.backward()
@@ -111,8 +119,13 @@ def test_cross_entropy_of_few_or_many_pixels_is_torchs(share):
 
 @pytest.mark.parametrize("size", [(6, 5), (1, 4), (2, 1)])
 def test_window_means_and_their_gradient_are_an_average_pool_with_a_repeated_border(size):
-    ours, theirs = (torch.arange(2 * 3 * size[0] * size[1], dtype=torch.float64).sin().view(2, 3, *size).requires_grad_() for _ in range(2))
-    expected = torch.nn.functional.avg_pool2d(torch.nn.functional.pad(theirs, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    ours, theirs = (
+        torch.arange(2 * 3 * size[0] * size[1], dtype=torch.float64).sin().view(2, 3, *size).requires_grad_()
+        for _ in range(2)
+    )
+    expected = torch.nn.functional.avg_pool2d(
+        torch.nn.functional.pad(theirs, (1, 1, 1, 1), mode="replicate"), 3, stride=1
+    )
     mean = A.window_mean(ours)
     torch.testing.assert_close(mean, expected)
     weight = torch.arange(mean.numel(), dtype=torch.float64).cos().view_as(mean)
@@ -129,11 +142,19 @@ def test_without_a_labeled_pixel_a_loss_and_its_gradient_are_zero(loss):
     assert value.item() == 0 and not logits.grad.any()
 
 
-@pytest.mark.parametrize("loss", [
-    lambda z: A.cross_entropy(z, LABELS), lambda z: A.boundary_consistency(z, LABELS), lambda z: A.boundary_consistency(z, LABELS, "all"),
-    A.negative_learning, lambda z: A.negative_learning(z, 0.3), lambda z: A.margin_loss(z, LABELS), lambda z: A.margin_loss(z, LABELS, margin=0.4),
-    lambda z: A.reconstruction_loss(z, z.flip(1) * 0.5),
-])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda z: A.cross_entropy(z, LABELS),
+        lambda z: A.boundary_consistency(z, LABELS),
+        lambda z: A.boundary_consistency(z, LABELS, "all"),
+        A.negative_learning,
+        lambda z: A.negative_learning(z, 0.3),
+        lambda z: A.margin_loss(z, LABELS),
+        lambda z: A.margin_loss(z, LABELS, margin=0.4),
+        lambda z: A.reconstruction_loss(z, z.flip(1) * 0.5),
+    ],
+)
 def test_gradients(loss):
     logits = torch.randn(1, 3, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2)).requires_grad_()
     assert torch.autograd.gradcheck(loss, (logits,))

@@ -21,9 +21,15 @@ L1 = [0.5, -0.2, 0.1, 0.3], [-0.4, -0.1, 0.2, 0.3]
 L4 = [1, 0.5, -0.5, 0.2], [-0.8, 0.5, -0.3, 0.1]
 
 
-@pytest.mark.parametrize(("name", "deltas", "mirrored", "value"), [
-    ("L-1", *L1, 0.0075), ("L-2", [0.3, 0.4, -0.1, 0.2], [-0.3, 0.4, -0.1, 0.2], 0.0),
-    ("L-3", [1.0, 0, 0, 0], [1.0, 0, 0, 0], 1.0), ("L-4", *L4, 0.0225)])
+@pytest.mark.parametrize(
+    ("name", "deltas", "mirrored", "value"),
+    [
+        ("L-1", *L1, 0.0075),
+        ("L-2", [0.3, 0.4, -0.1, 0.2], [-0.3, 0.4, -0.1, 0.2], 0.0),
+        ("L-3", [1.0, 0, 0, 0], [1.0, 0, 0, 0], 1.0),
+        ("L-4", *L4, 0.0225),
+    ],
+)
 def test_the_residual_of_a_mirrored_box(name, deltas, mirrored, value):
     assert mirror_residual(torch.tensor([deltas]), torch.tensor([mirrored])).item() == pytest.approx(value, abs=1e-7)
 
@@ -74,7 +80,8 @@ def test_an_anchor_that_only_the_mirror_image_calls_foreground_does_not_count():
 
 def test_l5_nothing_selected_costs_nothing_and_moves_nothing():
     network = Row(2, 4)
-    heads = [network.head(torch.tensor([[[0.4, 0.4, 0.2]] * 4]), requires_grad=True) for _ in range(2)]  # a tie is no foreground
+    # a tie is no foreground
+    heads = [network.head(torch.tensor([[[0.4, 0.4, 0.2]] * 4]), requires_grad=True) for _ in range(2)]
     classes, boxes, _ = CSD().consistency(network, *heads)
     (classes + boxes).backward()
     assert (classes.item(), boxes.item()) == (0, 0)
@@ -105,7 +112,11 @@ class Symmetric(DetectorNetwork):
 
     def __init__(self, activation: str = "softmax") -> None:
         super().__init__(3, (32, 32), activation=activation)
-        self.classes, self.rest, self.odd = nn.Conv2d(3, self.num_logits, 1), nn.Conv2d(3, 3, 1), nn.Conv2d(3, 1, 3, padding=1, bias=False)
+        self.classes, self.rest, self.odd = (
+            nn.Conv2d(3, self.num_logits, 1),
+            nn.Conv2d(3, 3, 1),
+            nn.Conv2d(3, 1, 3, padding=1, bias=False),
+        )
         self.register_buffer("priors", even_priors([(4, 4)], [0.2, 0.4], [[]]), persistent=False)
 
     def forward(self, images: Tensor) -> HeadOutput:
@@ -113,7 +124,10 @@ class Symmetric(DetectorNetwork):
         weight = self.odd.weight - self.odd.weight.flip(-1)
         dx = nn.functional.conv2d(x, weight, padding=1)
         deltas = torch.cat([dx, self.rest(x)], 1)
-        logits, boxes = (flatten_maps([v.repeat(1, 2, 1, 1)], width) for v, width in ((self.classes(x), self.num_logits), (deltas, 4)))
+        logits, boxes = (
+            flatten_maps([v.repeat(1, 2, 1, 1)], width)
+            for v, width in ((self.classes(x), self.num_logits), (deltas, 4))
+        )
         return HeadOutput(logits, boxes, (x,), self.priors, self.input_hw, (32,))
 
     def embedding(self, features: tuple[Tensor, ...]) -> Tensor:
@@ -126,7 +140,15 @@ def batch(kinds, size=32, seed=0):
     boxes = [torch.tensor([[4.0, 4, 20, 24], [12, 8, 30, 30]]) if kind else torch.zeros(0, 4) for kind in kinds]
     labels = [torch.tensor([0, 2]) if kind else torch.zeros(0, dtype=torch.long) for kind in kinds]
     sizes = torch.full((n, 2), size)
-    return Batch(torch.randn(n, 3, size, size, generator=generator), [str(k) for k in range(n)], boxes, labels, torch.tensor(kinds), sizes, sizes)
+    return Batch(
+        torch.randn(n, 3, size, size, generator=generator),
+        [str(k) for k in range(n)],
+        boxes,
+        labels,
+        torch.tensor(kinds),
+        sizes,
+        sizes,
+    )
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
@@ -191,9 +213,17 @@ def test_what_a_pseudo_label_does_not_name_is_not_pushed_down():
     assert 0 < moved.sum() < (labeled.logits.grad.abs().sum(-1) > 0).sum()
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    ({"cons_cls": "kl"}, "objective.cons_cls"), ({"be_mask": "either"}, "objective.be_mask"), ({"cons_loc": "corrected"}, "geom_corrected"),
-    ({"labeled_ratio": 0}, "labeled_ratio"), ({"tau": 1.5}, "tau"), ({"weight": -1}, "weight")])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"cons_cls": "kl"}, "objective.cons_cls"),
+        ({"be_mask": "either"}, "objective.be_mask"),
+        ({"cons_loc": "corrected"}, "geom_corrected"),
+        ({"labeled_ratio": 0}, "labeled_ratio"),
+        ({"tau": 1.5}, "tau"),
+        ({"weight": -1}, "weight"),
+    ],
+)
 def test_wrong_values_are_named(arguments, message):
     with pytest.raises(ConfigError, match=message):
         CSD(**arguments)

@@ -23,14 +23,19 @@ def _heads(**grad):
     left = torch.tensor([[zero, [0.2, 0.1, 0, -0.1], zero, zero]])
     right = torch.tensor([[zero, zero, [0.5, 0, 0.1, 0.1], zero]])
     mixed = torch.tensor([[zero, [0.3, 0.1, 0.2, -0.1], [0.4, 0.2, 0.1, 0.1], zero]])
-    return network, *(network.head(torch.tensor([p]), d, **grad) for p, d in ((LEFT, left), (RIGHT, right), (MIXED, mixed)))
+    return network, *(
+        network.head(torch.tensor([p]), d, **grad) for p, d in ((LEFT, left), (RIGHT, right), (MIXED, mixed))
+    )
 
 
 def test_isd1_which_anchors_belong_to_which_type():
     _, left, right, _ = _heads()
     ml, mr = (foreground(head.logits, "softmax")[0] for head in (left, right))
-    assert [(ml & mr).tolist(), (ml & ~mr).tolist(), (mr & ~ml).tolist()] == [[True, False, False, False], [False, True, False, False],
-                                                                              [False, False, True, False]]
+    assert [(ml & mr).tolist(), (ml & ~mr).tolist(), (mr & ~ml).tolist()] == [
+        [True, False, False, False],
+        [False, True, False, False],
+        [False, False, True, False],
+    ]
 
 
 def test_isd2_to_isd5_the_three_losses():
@@ -77,7 +82,8 @@ def test_isd7_the_ratio():
     assert draws.mean().item() == pytest.approx(0.5, abs=0.003)
     assert draws.std().item() == pytest.approx(0.03526728, rel=0.05)
     network, left, right, mixed = _heads()
-    assert ISD.interpolation(network, left, right, left, torch.tensor(1.0))[0].item() == pytest.approx(0, abs=1e-9)  # lambda = 1: mu = L
+    # lambda = 1: mu = L
+    assert ISD.interpolation(network, left, right, left, torch.tensor(1.0))[0].item() == pytest.approx(0, abs=1e-9)
 
 
 def test_isd_contains_csd():

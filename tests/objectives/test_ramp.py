@@ -5,8 +5,19 @@ import pytest
 from al_lab.core.errors import ConfigError
 from al_lab.objectives.ramp import Ramp
 
-TABLE = {0: 0, 1: 0.00674005, 8000: 0.06005467, 16000: 0.28650480, 24000: 0.73161563, 32000: 1, 100000: 1, 105000: 0.45783336,
-         110000: 0.04393693, 115000: 8.8382631e-4, 119999: 3.7313e-6}
+TABLE = {
+    0: 0,
+    1: 0.00674005,
+    8000: 0.06005467,
+    16000: 0.28650480,
+    24000: 0.73161563,
+    32000: 1,
+    100000: 1,
+    105000: 0.45783336,
+    110000: 0.04393693,
+    115000: 8.8382631e-4,
+    119999: 3.7313e-6,
+}
 
 
 @pytest.mark.parametrize(("step", "weight"), TABLE.items())
@@ -15,7 +26,9 @@ def test_the_ramp_of_120000_iterations(step, weight):
 
 
 def test_a_short_training_has_the_same_shape():
-    assert [Ramp()(step, 1200) for step in (80, 160, 1100)] == pytest.approx([Ramp()(100 * step, 120_000) for step in (80, 160, 1100)])
+    assert [Ramp()(step, 1200) for step in (80, 160, 1100)] == pytest.approx(
+        [Ramp()(100 * step, 120_000) for step in (80, 160, 1100)]
+    )
 
 
 def test_the_other_kinds():
@@ -24,7 +37,9 @@ def test_the_other_kinds():
     assert Ramp(kind="none")(0, 10) == 1
 
 
-@pytest.mark.parametrize(("arguments", "message"), [({"kind": "up_and_down"}, "up_down"), ({"up": 0.9, "down": 0.5}, "0 < up <= down <= 1")])
+@pytest.mark.parametrize(
+    ("arguments", "message"), [({"kind": "up_and_down"}, "up_down"), ({"up": 0.9, "down": 0.5}, "0 < up <= down <= 1")]
+)
 def test_a_wrong_ramp_is_refused(arguments, message):
     with pytest.raises(ConfigError, match=message):
         Ramp(**arguments)

@@ -27,9 +27,18 @@ from tests.objectives.test_csd import batch
 PLAIN = {"jitter": 0.0, "gray": 0.0, "blur": 0.0, "cutout": ()}
 NOW = {"ramp": {"kind": "none"}, "burn_in": 0.0}
 DISTILLED = ("same_class", "same_box", "scale_class", "scale_box")
-SIGMOID = [[0.8, 0.1], [0.05, 0.02], [0.3, 0.6]], [[0.6, 0.2], [0.05, 0.02], [0.3, 0.5]], (0.02729448, 0, 0.00693147), 0.01792722
-SOFTMAX = ([[0.1, 0.8, 0.1], [0.9, 0.05, 0.05], [0.3, 0.1, 0.6]], [[0.3, 0.6, 0.1], [0.9, 0.05, 0.05], [0.4, 0.1, 0.5]],
-           (0.02367675, 0, 0.00693147), 0.01593123)
+SIGMOID = (
+    [[0.8, 0.1], [0.05, 0.02], [0.3, 0.6]],
+    [[0.6, 0.2], [0.05, 0.02], [0.3, 0.5]],
+    (0.02729448, 0, 0.00693147),
+    0.01792722,
+)
+SOFTMAX = (
+    [[0.1, 0.8, 0.1], [0.9, 0.05, 0.05], [0.3, 0.1, 0.6]],
+    [[0.3, 0.6, 0.1], [0.9, 0.05, 0.05], [0.4, 0.1, 0.5]],
+    (0.02367675, 0, 0.00693147),
+    0.01593123,
+)
 
 
 def tiny(px: int = 32) -> TinyDetector:
@@ -49,7 +58,9 @@ def means(sums: tuple[Tensor, ...]) -> tuple[float, float]:
 # --- the two losses -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("activation", "teacher", "student", "terms", "mean"), [("sigmoid", *SIGMOID), ("softmax", *SOFTMAX)])
+@pytest.mark.parametrize(
+    ("activation", "teacher", "student", "terms", "mean"), [("sigmoid", *SIGMOID), ("softmax", *SOFTMAX)]
+)
 def test_the_class_loss_by_hand(activation, teacher, student, terms, mean):
     network = Row(2, 3, activation)
     target = target_of(network, network.head(torch.tensor([teacher])))
@@ -65,7 +76,9 @@ def test_the_class_loss_by_hand(activation, teacher, student, terms, mean):
 @pytest.mark.parametrize(("floor", "weight"), [(0.0, 1.45), (0.05, 1.4), (0.6, 0.8), (0.9, 0.0)])
 def test_the_floor_of_the_class_loss(floor, weight):
     network = Row(2, 3, "sigmoid")
-    target = dataclasses.replace(target_of(network, network.head(torch.tensor([SIGMOID[0]]))), weight=torch.tensor([[0.8, 0.05, 0.6]]))
+    target = dataclasses.replace(
+        target_of(network, network.head(torch.tensor([SIGMOID[0]]))), weight=torch.tensor([[0.8, 0.05, 0.6]])
+    )
     head = network.head(torch.tensor([SIGMOID[1]]), requires_grad=True)
     sums = SED(class_floor=floor).distill(network, head, target, same_anchors(head))
     assert sums[1].item() == pytest.approx(weight)
@@ -123,9 +136,16 @@ class Pyramid(DetectorNetwork):
     def forward(self, images: Tensor) -> HeadOutput:
         maps = [nn.functional.avg_pool2d(images, stride) for stride in (4, 8, 16)]
         side = images.shape[-1]
-        priors = even_priors([(side // s, side // s) for s in (4, 8, 16)], [8 / side, 16 / side, 32 / side, 64 / side], [[]] * 3)
-        logits, deltas = (flatten_maps([head(m) for m in maps], width) for head, width in ((self.classes, self.num_logits), (self.boxes, 4)))
-        return HeadOutput(logits, deltas, tuple(maps), priors, (side, side), tuple(2 * (side // s) ** 2 for s in (4, 8, 16)))
+        priors = even_priors(
+            [(side // s, side // s) for s in (4, 8, 16)], [8 / side, 16 / side, 32 / side, 64 / side], [[]] * 3
+        )
+        logits, deltas = (
+            flatten_maps([head(m) for m in maps], width)
+            for head, width in ((self.classes, self.num_logits), (self.boxes, 4))
+        )
+        return HeadOutput(
+            logits, deltas, tuple(maps), priors, (side, side), tuple(2 * (side // s) ** 2 for s in (4, 8, 16))
+        )
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
@@ -185,7 +205,9 @@ def test_the_teacher_moves_as_its_average_says():
 
 
 def test_the_teacher_follows_faster_at_first():
-    assert [SED().momentum(n) for n in (0, 1, 8, 8989, 8990, 10**6)] == pytest.approx([0, 2 / 11, 0.5, 8990 / 8999, 0.999, 0.999])
+    assert [SED().momentum(n) for n in (0, 1, 8, 8989, 8990, 10**6)] == pytest.approx(
+        [0, 2 / 11, 0.5, 8990 / 8999, 0.999, 0.999]
+    )
     assert SED().momentum(8980) < SED().momentum(9000) == 0.999
     assert [SED(ema_warmup=False).momentum(n) for n in (0, 1, 10**6)] == [0, 0.999, 0.999]
 
@@ -266,7 +288,9 @@ def test_teacher_and_student_see_what_they_should(monkeypatch):
     seen: dict[str, Tensor] = {}
     network, objective, data = tiny(), SED(**NOW), batch([1, 0, 2, 0])
     objective.attach(network)
-    monkeypatch.setattr(objective.teacher, "forward", lambda x, f=objective.teacher.forward: seen.update(teacher=x) or f(x))
+    monkeypatch.setattr(
+        objective.teacher, "forward", lambda x, f=objective.teacher.forward: seen.update(teacher=x) or f(x)
+    )
     monkeypatch.setattr(network, "forward", lambda x, f=network.forward: seen.update({f"student{len(x)}": x}) or f(x))
     before = data.images.clone()
     objective(network, data, 5, 10)
@@ -307,7 +331,9 @@ def test_every_step_reports_the_same_names():
 
 def test_its_settings_leave_the_supervised_ones_alone():
     plain, own = vars(Supervised()), vars(SED(gamma=3.0))
-    assert {k: own[k] for k in plain if not k.startswith("_")} == {k: v for k, v in plain.items() if not k.startswith("_")}
+    assert {k: own[k] for k in plain if not k.startswith("_")} == {
+        k: v for k, v in plain.items() if not k.startswith("_")
+    }
     assert SED(gamma=3.0, supervised={"gamma": 1.5}).gamma == 1.5
 
 
@@ -321,10 +347,22 @@ def test_the_yaml_is_the_default():
     assert settings(SED(**values)) == settings(SED())
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    ({"box": "ciou"}, "objective.box"), ({"pl_loss": "none"}, "objective.pl_loss"), ({"weight": -1}, "weight"), ({"burn_in": 1}, "burn_in"),
-    ({"ema": 1.0}, "ema"), ({"gamma": 0.5}, "gamma"), ({"box_floor": 1}, "box_floor"), ({"class_floor": -1}, "class_floor"),
-    ({"labeled_ratio": 0}, "labeled_ratio"), ({"tau": 2}, "tau"), ({"strong": {"blur": 2}}, "objective.strong.blur")])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"box": "ciou"}, "objective.box"),
+        ({"pl_loss": "none"}, "objective.pl_loss"),
+        ({"weight": -1}, "weight"),
+        ({"burn_in": 1}, "burn_in"),
+        ({"ema": 1.0}, "ema"),
+        ({"gamma": 0.5}, "gamma"),
+        ({"box_floor": 1}, "box_floor"),
+        ({"class_floor": -1}, "class_floor"),
+        ({"labeled_ratio": 0}, "labeled_ratio"),
+        ({"tau": 2}, "tau"),
+        ({"strong": {"blur": 2}}, "objective.strong.blur"),
+    ],
+)
 def test_wrong_values_are_named(arguments, message):
     with pytest.raises(ConfigError, match=message):
         SED(**arguments)

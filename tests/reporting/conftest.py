@@ -54,13 +54,30 @@ class Maker:
 
     def config(self, strategy: str, seed: int, cycles: int, initial: int | float, **changes) -> dict:
         config = {
-            "protocol": "mgral", "dataset": {"_target_": "al_lab.data.generated.shapes.Shapes", "name": "shapes", "root": str(self.root / "data")},
+            "protocol": "mgral",
+            "dataset": {
+                "_target_": "al_lab.data.generated.shapes.Shapes",
+                "name": "shapes",
+                "root": str(self.root / "data"),
+            },
             "detector": {"_target_": "al_lab.models.detectors.tiny.TinyDetector", "width": 24},
             "objective": {"_target_": "al_lab.objectives.supervised.Supervised"},
             "strategy": {"_target_": f"al_lab.strategies.{strategy}.{strategy}"},
-            "budget": {"_target_": "al_lab.core.budget.Budget", "unit": "image", "initial": initial, "per_cycle": 20, "cycles": cycles},
-            "trainer": {"lr": 0.01, "max_iters": 100}, "runtime": {"outputs_dir": "outputs"}, "tracker": {}, "seed": seed, "split_seed": 0,
-            "name": "default", "choices": {"strategy": strategy, "dataset": "shapes", "protocol": "mgral"}}
+            "budget": {
+                "_target_": "al_lab.core.budget.Budget",
+                "unit": "image",
+                "initial": initial,
+                "per_cycle": 20,
+                "cycles": cycles,
+            },
+            "trainer": {"lr": 0.01, "max_iters": 100},
+            "runtime": {"outputs_dir": "outputs"},
+            "tracker": {},
+            "seed": seed,
+            "split_seed": 0,
+            "name": "default",
+            "choices": {"strategy": strategy, "dataset": "shapes", "protocol": "mgral"},
+        }
         for key, value in changes.items():
             node = config
             *path, last = key.split("__")
@@ -69,15 +86,35 @@ class Maker:
             node[last] = value
         return config
 
-    def run(self, strategy: str = "entropy", seed: int = 0, cycles: int = 3, done: int | None = None, *, metrics: bool = True, embedding: bool = True,
-            name: str = "default", initial: int | float = 20, pseudo: bool = False, **changes) -> Path:
+    def run(
+        self,
+        strategy: str = "entropy",
+        seed: int = 0,
+        cycles: int = 3,
+        done: int | None = None,
+        *,
+        metrics: bool = True,
+        embedding: bool = True,
+        name: str = "default",
+        initial: int | float = 20,
+        pseudo: bool = False,
+        **changes,
+    ) -> Path:
         """Make a run with ``done`` evaluated cycles (all of them by default); ``pseudo``: with pseudo-labels."""
         config = self.config(strategy, seed, cycles, initial, name=name, **changes)
         folder = self.root / "outputs" / config["dataset"]["name"] / strategy / name / f"seed{seed}"
         folder.mkdir(parents=True)
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
-        write_json(folder / "environment.json", {"python": "3.11.9", "commit": "abc1234", "cpus": 2, "packages": {"torch": "2.14.1"},
-                                                 "command": f"run.py strategy={strategy} dataset=shapes seed={seed}"})
+        write_json(
+            folder / "environment.json",
+            {
+                "python": "3.11.9",
+                "commit": "abc1234",
+                "cpus": 2,
+                "packages": {"torch": "2.14.1"},
+                "command": f"run.py strategy={strategy} dataset=shapes seed={seed}",
+            },
+        )
         rng = np.random.default_rng([seed, sum(strategy.encode())])
         ledger = Ledger(folder / "ledger.jsonl")
         pool = Pool(self.pool_ids, run_dir=folder)
@@ -99,13 +136,28 @@ class Maker:
         publish_selections(folder, range(done))
         return folder
 
-    def _evaluate(self, folder: Path, pool: Pool, cycle: int, strategy: str, rng: np.random.Generator, ledger: Ledger, metrics: bool) -> dict:
+    def _evaluate(
+        self,
+        folder: Path,
+        pool: Pool,
+        cycle: int,
+        strategy: str,
+        rng: np.random.Generator,
+        ledger: Ledger,
+        metrics: bool,
+    ) -> dict:
         n = len(pool.labeled())
         costs = [json.loads((purchase_dir(folder, c) / "cost.json").read_text()) for c in range(INITIAL, cycle)]
-        row = {"cycle": cycle, "num_labeled": n, **{f"spent_{k}": sum(c[k] for c in costs) for k in ("images", "boxes", "pixels", "hours")}}
+        row = {
+            "cycle": cycle,
+            "num_labeled": n,
+            **{f"spent_{k}": sum(c[k] for c in costs) for k in ("images", "boxes", "pixels", "hours")},
+        }
         scalars = {}
         if metrics:
-            value = 0.2 + 0.5 * (1 - np.exp(-n / 60)) + (GAIN.get(strategy, 0.02) if cycle else 0) + rng.normal(0, 0.006)
+            value = (
+                0.2 + 0.5 * (1 - np.exp(-n / 60)) + (GAIN.get(strategy, 0.02) if cycle else 0) + rng.normal(0, 0.006)
+            )
             scalars = {"voc07_ap50": float(value), "voc_area_ap50": float(value + 0.02)}
             with (purchase_dir(folder, cycle) / "per_class.csv").open("w", newline="") as stream:
                 writer = csv.DictWriter(stream, ["class", "ap", "num_gt", "num_det", "metric"])
@@ -117,13 +169,24 @@ class Maker:
         ledger.commit(cycle, "evaluate", seconds=6.0, scalars=scalars, files={})
         return row | scalars
 
-    def _query(self, folder: Path, pool: Pool, cycle: int, strategy: str, rng: np.random.Generator, embedding: bool, ledger: Ledger) -> Pool:
+    def _query(
+        self,
+        folder: Path,
+        pool: Pool,
+        cycle: int,
+        strategy: str,
+        rng: np.random.Generator,
+        embedding: bool,
+        ledger: Ledger,
+    ) -> Pool:
         ids = pool.ids if strategy == "core_set" else pool.unlabeled()
         utility = rng.gamma(2.0, 0.4, len(ids))
         labeled = set(pool.labeled())
         if embedding and strategy == "core_set":
             points = rng.normal(0, 1, (len(ids), 16)) + 3 * rng.integers(0, 2, (len(ids), 1))
-            Candidates.images(ids, utility, embedding=points.astype(np.float32)).save(purchase_dir(folder, cycle) / "candidates.npz")
+            Candidates.images(ids, utility, embedding=points.astype(np.float32)).save(
+                purchase_dir(folder, cycle) / "candidates.npz"
+            )
         elif strategy == "al_ssl":
             utility, info = self._flips(ids, rng)
             Candidates.images(ids, utility, **info).save(purchase_dir(folder, cycle) / "candidates.npz")
@@ -141,40 +204,83 @@ class Maker:
         count = np.asarray([len(self.truth[i][1].labels) for i in ids])
         probs, flipped = (rng.dirichlet([0.3] * (len(CLASSES) + 1), len(ids)).astype(np.float32) for _ in range(2))
         label = np.where(count > 0, probs[:, 1:].argmax(1), -1)
-        box = np.asarray([self.truth[i][1].boxes_xyxy[0] if n else np.zeros(4) for i, n in zip(ids, count, strict=True)], np.float32)
+        box = np.asarray(
+            [self.truth[i][1].boxes_xyxy[0] if n else np.zeros(4) for i, n in zip(ids, count, strict=True)], np.float32
+        )
         inconsistency = np.where(count > 0, rng.gamma(1.0, 0.4, len(ids)), 0.0)
         entropy = np.where(count > 0, rng.beta(2, 3, len(ids)), 0.0)
-        return entropy * inconsistency, {"entropy": entropy, "inconsistency": inconsistency, "count": count, "box": box, "box_label": label,
-                                         "box_probs": probs * (count > 0)[:, None], "box_flip_probs": flipped * (count > 0)[:, None]}
+        return entropy * inconsistency, {
+            "entropy": entropy,
+            "inconsistency": inconsistency,
+            "count": count,
+            "box": box,
+            "box_label": label,
+            "box_probs": probs * (count > 0)[:, None],
+            "box_flip_probs": flipped * (count > 0)[:, None],
+        }
 
     def _pseudo(self, folder: Path, pool: Pool, cycle: int, rng: np.random.Generator) -> None:
         """Invent pseudo-labels for half of the images, those just bought among them, and the oracle's count of the rest."""
         bought = {q["id"] for q in json.loads((purchase_dir(folder, cycle) / "queries.json").read_text())["queries"]}
         ids = sorted({*pool.unlabeled()[::2], *bought})
-        save_predictions(purchase_dir(folder, cycle) / "pseudo.npz", {
-            i: Detections(t.boxes_xyxy, np.full(len(t.labels), 0.995, np.float32), t.labels, np.ones((len(t.labels), 1), np.float32), "sigmoid")
-            for i, t in ((i, self.truth[i][1]) for i in ids)})
+        save_predictions(
+            purchase_dir(folder, cycle) / "pseudo.npz",
+            {
+                i: Detections(
+                    t.boxes_xyxy,
+                    np.full(len(t.labels), 0.995, np.float32),
+                    t.labels,
+                    np.ones((len(t.labels), 1), np.float32),
+                    "sigmoid",
+                )
+                for i, t in ((i, self.truth[i][1]) for i in ids)
+            },
+        )
         kept = [self.truth[i][1].labels for i in ids if i not in bought and len(self.truth[i][1].labels)]
         boxes = _histogram(self.truth[i][1] for i in ids if i not in bought)
         correct = [int(n * rng.uniform(0.85, 1)) for n in boxes]
-        write_json(purchase_dir(folder, cycle) / "pseudo_stats.json", {
-            "tau": 0.99, "unlabeled": len(pool.unlabeled()), "images": len(kept), "boxes": sum(boxes), "precision": sum(correct) / sum(boxes),
-            "per_class": {c: {"boxes": b, "correct": k} for c, b, k in zip(CLASSES, boxes, correct, strict=True)}})
+        write_json(
+            purchase_dir(folder, cycle) / "pseudo_stats.json",
+            {
+                "tau": 0.99,
+                "unlabeled": len(pool.unlabeled()),
+                "images": len(kept),
+                "boxes": sum(boxes),
+                "precision": sum(correct) / sum(boxes),
+                "per_class": {c: {"boxes": b, "correct": k} for c, b, k in zip(CLASSES, boxes, correct, strict=True)},
+            },
+        )
 
     def _buy(self, folder: Path, pool: Pool, cycle: int, queries: list[Query]) -> Pool:
         where = purchase_dir(folder, cycle)
-        write_queries(where, queries, Allowance("image", len(queries)), {q.sample_id: str(self.truth[q.sample_id][0]) for q in queries})
+        write_queries(
+            where,
+            queries,
+            Allowance("image", len(queries)),
+            {q.sample_id: str(self.truth[q.sample_id][0]) for q in queries},
+        )
         bought = {q.sample_id: self.truth[q.sample_id][1] for q in queries}
         write_labels(where, bought)
         boxes = sum(len(a.labels) for a in bought.values())
-        write_json(where / "cost.json", {"images": len(queries), "boxes": boxes, "pixels": 0, "hours": (2 * len(queries) + 7 * boxes) / 3600})
-        write_json(where / "oracle_stats.json", {"classes": list(CLASSES), "bought": _histogram(bought.values()),
-                                                 "pool": _histogram(a for _, a in self.truth.values())})
+        write_json(
+            where / "cost.json",
+            {"images": len(queries), "boxes": boxes, "pixels": 0, "hours": (2 * len(queries) + 7 * boxes) / 3600},
+        )
+        write_json(
+            where / "oracle_stats.json",
+            {
+                "classes": list(CLASSES),
+                "bought": _histogram(bought.values()),
+                "pool": _histogram(a for _, a in self.truth.values()),
+            },
+        )
         return pool.acquire(queries, cycle)
 
 
 def _histogram(annotations) -> list[int]:
-    return np.bincount(np.concatenate([np.zeros(0, np.int64), *(a.labels for a in annotations)]), minlength=len(CLASSES)).tolist()
+    return np.bincount(
+        np.concatenate([np.zeros(0, np.int64), *(a.labels for a in annotations)]), minlength=len(CLASSES)
+    ).tolist()
 
 
 @pytest.fixture(scope="session", autouse=True)

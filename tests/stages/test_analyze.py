@@ -65,11 +65,23 @@ def test_numbers_are_those_of_the_last_model(density):
         y, x = (np.linspace(0, n - 1, m) for n, m in ((6, 24), (8, 32)))
         f = view.features.numpy().astype(float)
         f = np.stack([[np.interp(x, np.arange(8), line) for line in channel] for channel in f])
-        f = np.stack([np.stack([np.interp(y, np.arange(6), column) for column in channel.T], 1) for channel in f]).reshape(5, -1).T
+        f = (
+            np.stack([np.stack([np.interp(y, np.arange(6), column) for column in channel.T], 1) for channel in f])
+            .reshape(5, -1)
+            .T
+        )
         whole = coverage(f / np.linalg.norm(f, axis=1, keepdims=True), np.flatnonzero(mask))
-        assert row["radius"] == pytest.approx(whole.radius) and row["largest_radial"] == pytest.approx(whole.largest_radial)
-        assert row["largest_radial"] <= row["radius"] and set(row["one_purchase"]) == {"k_center", "density"} and -1 <= row["neighbor_rank"] <= 1
-    assert facts["loss"]["core_set"] == pytest.approx(abs(np.concatenate(pooled).mean() - np.concatenate(chosen).mean()), rel=1e-5)
+        assert row["radius"] == pytest.approx(whole.radius) and row["largest_radial"] == pytest.approx(
+            whole.largest_radial
+        )
+        assert (
+            row["largest_radial"] <= row["radius"]
+            and set(row["one_purchase"]) == {"k_center", "density"}
+            and -1 <= row["neighbor_rank"] <= 1
+        )
+    assert facts["loss"]["core_set"] == pytest.approx(
+        abs(np.concatenate(pooled).mean() - np.concatenate(chosen).mean()), rel=1e-5
+    )
     shares = facts["classes"]
     assert shares["pixels"] == 8 * 20 and shares["wasted"] == 0 and sum(shares["bought"]) == pytest.approx(1)
 
@@ -77,11 +89,16 @@ def test_numbers_are_those_of_the_last_model(density):
 def test_pictures_are_kept(density):
     facts = analysis(density)
     with np.load(density / "cycle_02" / "analysis.npz") as arrays:
-        assert arrays["error_0"].shape == arrays["density_0"].shape == (6, 8) and arrays["predicted_1"].shape == arrays["truth_1"].shape == (24, 32)
-        assert len(arrays["tsne_points"]) == len(arrays["tsne_labels"]) == 3 * 60 and arrays["tsne_bought"].sum() == 3 * 20
+        assert arrays["error_0"].shape == arrays["density_0"].shape == (6, 8) and arrays["predicted_1"].shape == arrays[
+            "truth_1"
+        ].shape == (24, 32)
+        assert (
+            len(arrays["tsne_points"]) == len(arrays["tsne_labels"]) == 3 * 60 and arrays["tsne_bought"].sum() == 3 * 20
+        )
     assert {row["id"] for row in facts["predictions"]} == set(StubDense().test_ids)
     page = (density / "report.html").read_text()
-    assert all(f'id="{key}"' in page for key in ("coverage", "maps", "features"))  # the report reads what the stage writes
+    # the report reads what the stage writes
+    assert all(f'id="{key}"' in page for key in ("coverage", "maps", "features"))
     assert 0 < facts["predictions"][0]["accuracy"] < 1 and facts["calibration"]["centers"] == 3 * 20
 
 
@@ -93,7 +110,9 @@ def test_same_images_for_every_strategy_and_an_old_run_catches_up(density, tmp_p
     assert "analyze" not in before
     assert run_campaign(settings(RANDOM), run_dir)["status"] == "finished"
     after = (run_dir / "ledger.jsonl").read_text()
-    assert after.startswith(before) and [json.loads(line)["key"] for line in after[len(before):].splitlines()] == ["02/analyze"]
+    assert after.startswith(before) and [json.loads(line)["key"] for line in after[len(before) :].splitlines()] == [
+        "02/analyze"
+    ]
     assert [r["id"] for r in analysis(run_dir)["images"]] == [r["id"] for r in analysis(density)["images"]]
     assert run_campaign(settings(RANDOM), run_dir)["status"] == "already finished"
 
@@ -103,7 +122,12 @@ def test_without_branch_and_without_truth(tmp_path, monkeypatch):
     monkeypatch.setattr("al_lab.core.oracle.SimulatedOracle.peek", Oracle.peek)
     run_campaign(settings(RANDOM, segmenter={"_target_": f"{__name__}.BareSegmenter"}), tmp_path / "run")
     facts = analysis(tmp_path / "run")
-    assert facts["loss"] is None and facts["calibration"] is None and "radius" not in facts["images"][0] and not facts["maps"]
+    assert (
+        facts["loss"] is None
+        and facts["calibration"] is None
+        and "radius" not in facts["images"][0]
+        and not facts["maps"]
+    )
     with np.load(tmp_path / "run" / "cycle_02" / "analysis.npz") as arrays:
         assert "tsne_points" not in arrays and {"truth_0", "predicted_0"} <= set(arrays.files)
 

@@ -26,14 +26,20 @@ def test_one_purchase_is_alg_1_on_the_same_candidates(view):
     f = unit_features(view, pixels)
     top = view.probs.reshape(4, -1).sort(0, descending=True).values.numpy()
     keep = np.argsort(-(1 - top[0] + top[1]), kind="stable")[: 20 * count]
-    full = torch.nn.functional.interpolate(density_hw[None, None], HW, mode="bilinear", align_corners=True).reshape(-1).numpy()
+    full = (
+        torch.nn.functional.interpolate(density_hw[None, None], HW, mode="bilinear", align_corners=True)
+        .reshape(-1)
+        .numpy()
+    )
     for name, d in (("k_center", np.ones(len(full))), ("density", full)):
         picked = [keep[0]]
         while len(picked) < count:
             r = [min(((f[t] - f[k]) ** 2).sum() / d[k] for k in picked) if t not in picked else -1 for t in keep]
             picked.append(keep[int(np.argmax(r))])
         wanted = coverage(f, np.array(picked))
-        assert found[name] == pytest.approx({"radius": wanted.radius, "largest_radial": wanted.largest_radial, "mean_distance": wanted.mean_distance})
+        assert found[name] == pytest.approx(
+            {"radius": wanted.radius, "largest_radial": wanted.largest_radial, "mean_distance": wanted.mean_distance}
+        )
     assert found["k_center"] != found["density"]
 
 

@@ -14,11 +14,16 @@ from al_lab.core.types import DenseView, Detections, ImageView
 @pytest.fixture
 def image_view() -> Callable[..., ImageView]:
     """Boxes with these class distributions; the confidence is the largest of the foreground unless given."""
-    def make(probs: list, activation: str = "softmax", confidence: list[float] | None = None, sample_id: str = "a") -> ImageView:
+
+    def make(
+        probs: list, activation: str = "softmax", confidence: list[float] | None = None, sample_id: str = "a"
+    ) -> ImageView:
         p = np.array(probs, np.float32).reshape(len(probs), -1)
         foreground = p[:, 1:] if activation == "softmax" else p
         c = foreground.max(1) if confidence is None else np.array(confidence, np.float32)
-        return ImageView(sample_id, (9, 9), Detections(np.zeros((len(p), 4), np.float32), c, foreground.argmax(1), p, activation))
+        return ImageView(
+            sample_id, (9, 9), Detections(np.zeros((len(p), 4), np.float32), c, foreground.argmax(1), p, activation)
+        )
 
     return make
 
@@ -32,7 +37,11 @@ def dense_view() -> DenseView:
 
 @pytest.fixture
 def context() -> Callable[..., ProposeContext]:
-    def make(quota: int | None = None, seed: int = 0, sample_id: str = "a", unit: str = "pixel", share: float = 0.0) -> ProposeContext:
-        return ProposeContext(quota, "image" if quota is None else unit, rng_for(seed, 0, "score").child(sample_id), share=share)
+    def make(
+        quota: int | None = None, seed: int = 0, sample_id: str = "a", unit: str = "pixel", share: float = 0.0
+    ) -> ProposeContext:
+        return ProposeContext(
+            quota, "image" if quota is None else unit, rng_for(seed, 0, "score").child(sample_id), share=share
+        )
 
     return make

@@ -29,7 +29,7 @@ def node(name: str, tmp_path: Path) -> dict:
     """The yaml as a user would use it; what it leaves open (???) is given here."""
     config = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
     for default in config.pop("defaults", []):  # what Hydra would put there, such as mgral's objectives of rows
-        (key, option), = default.items()
+        ((key, option),) = default.items()
         group, _, place = key.lstrip("/").partition("@")
         inner = config
         for part in place.split("."):
@@ -39,8 +39,13 @@ def node(name: str, tmp_path: Path) -> dict:
     if "learning" in config:
         config["learning"]["iterations"] = 20  # an agent's training is tested where it lives
     if name == "replay":
-        purchases = [{"cycle": -1, "queries": [{"id": i, "utility": 0.0} for i in IDS[:6]]},
-                     *({"cycle": c, "queries": [{"id": i, "utility": 0.0} for i in IDS[6 + 5 * c:11 + 5 * c]]} for c in range(2))]
+        purchases = [
+            {"cycle": -1, "queries": [{"id": i, "utility": 0.0} for i in IDS[:6]]},
+            *(
+                {"cycle": c, "queries": [{"id": i, "utility": 0.0} for i in IDS[6 + 5 * c : 11 + 5 * c]]}
+                for c in range(2)
+            ),
+        ]
         (tmp_path / "selections.json").write_text(json.dumps({"purchases": purchases}))
         config["path"] = str(tmp_path / "selections.json")
     return config
@@ -69,14 +74,30 @@ def views(kind: str, ids: Sequence[str], state: str = "trained") -> list[ImageVi
     return list(learner.views(ids, learner.provides))
 
 
-def propose(strategy: Strategy, kind: str, shown: Sequence[ImageView | DenseView], seed: int = 0, labeled: Sequence[str] = ()) -> Candidates:
+def propose(
+    strategy: Strategy, kind: str, shown: Sequence[ImageView | DenseView], seed: int = 0, labeled: Sequence[str] = ()
+) -> Candidates:
     quota = 30 if kind in DENSE else None
-    return Candidates.concat([strategy.propose(v, ProposeContext(quota, kind, rng_for(seed, 0, "score").child(v.sample_id), v.sample_id in labeled))
-                              for v in shown])
+    return Candidates.concat(
+        [
+            strategy.propose(
+                v, ProposeContext(quota, kind, rng_for(seed, 0, "score").child(v.sample_id), v.sample_id in labeled)
+            )
+            for v in shown
+        ]
+    )
 
 
-def choose(config: dict, kind: str, *, order: Sequence[str] = IDS, seed: int = 0, amount: int | None = None,
-           shown: Sequence[ImageView | DenseView] | None = None, folder: Path) -> list[tuple[str, tuple[int, ...]]]:
+def choose(
+    config: dict,
+    kind: str,
+    *,
+    order: Sequence[str] = IDS,
+    seed: int = 0,
+    amount: int | None = None,
+    shown: Sequence[ImageView | DenseView] | None = None,
+    folder: Path,
+) -> list[tuple[str, tuple[int, ...]]]:
     strategy: Strategy = build(config)
     pool = Pool(tuple(order)) if kind in DENSE else Pool(tuple(order)).acquire([Query(i) for i in IDS[:6]], -1)
     ids = pool.ids if strategy.scores_labeled or kind in DENSE else pool.unlabeled()
@@ -112,7 +133,9 @@ def test_a_fresh_object_selects_the_same(case, tmp_path):
 def test_the_order_of_the_pool_decides_nothing(case, tmp_path):
     config, kind = case
     shuffled = [IDS[k] for k in np.random.default_rng(0).permutation(len(IDS))]
-    assert sorted(choose(config, kind, folder=tmp_path)) == sorted(choose(config, kind, order=shuffled, folder=tmp_path))
+    assert sorted(choose(config, kind, folder=tmp_path)) == sorted(
+        choose(config, kind, order=shuffled, folder=tmp_path)
+    )
 
 
 def test_propose_changes_nothing_it_is_shown(case):
@@ -122,7 +145,10 @@ def test_propose_changes_nothing_it_is_shown(case):
     propose(strategy, kind, shown)
     for a, b in zip(shown, untouched, strict=True):
         if kind in DENSE:
-            assert all(bool((x == y).all()) for x, y in ((a.probs, b.probs), (a.features, b.features), (a.extras["error"], b.extras["error"])))
+            assert all(
+                bool((x == y).all())
+                for x, y in ((a.probs, b.probs), (a.features, b.features), (a.extras["error"], b.extras["error"]))
+            )
         else:
             assert np.array_equal(a.detections.probs, b.detections.probs) and np.array_equal(a.embedding, b.embedding)
 
@@ -133,7 +159,10 @@ def test_images_without_detections_are_candidates_like_others(case, tmp_path):
         pytest.skip("dense predictions exist for every pixel")
     strategy = build(config)
     ids = IDS if strategy.scores_labeled else IDS[6:]
-    blank = [ImageView(i, (60, 80), Detections.none(4), np.zeros(8, np.float32), flip_detections=Detections.none(4)) for i in ids]
+    blank = [
+        ImageView(i, (60, 80), Detections.none(4), np.zeros(8, np.float32), flip_detections=Detections.none(4))
+        for i in ids
+    ]
     assert len(choose(config, kind, shown=blank, folder=tmp_path)) == 5
 
 
@@ -149,7 +178,10 @@ def test_ties_are_not_always_the_first(case, tmp_path):
         assert len({pixels for _, pixels in chosen}) == len(IDS)
         return
     ids = IDS if strategy.scores_labeled else IDS[6:]
-    blank = [ImageView(i, (60, 80), Detections.none(4), np.zeros(8, np.float32), flip_detections=Detections.none(4)) for i in ids]
+    blank = [
+        ImageView(i, (60, 80), Detections.none(4), np.zeros(8, np.float32), flip_detections=Detections.none(4))
+        for i in ids
+    ]
     by_seed = [choose(config, kind, shown=blank, seed=s, folder=tmp_path) for s in range(3)]
     assert len({tuple(c) for c in by_seed}) > 1
 

@@ -42,16 +42,26 @@ class Recorder(Tracker):
 def tell(tracker, run_dir, config=None, cycle=0, rows=()):
     tracker.start(run_dir, config or {})
     tracker.log_stage(f"{cycle:02d}/train", {"loss": 1.5, "bad": float("nan")}, 3.0)
-    tracker.log_cycle(cycle, {"cycle": cycle, "spent_images": 20, "spent_boxes": 55, "num_labeled": 20, "voc07_ap50": 0.4})
+    tracker.log_cycle(
+        cycle, {"cycle": cycle, "spent_images": 20, "spent_boxes": 55, "num_labeled": 20, "voc07_ap50": 0.4}
+    )
     tracker.log_selection(cycle, rows)
     tracker.finish()
 
 
 @pytest.fixture
 def rows(maker):
-    return [{"id": i, "utility": 0.1 * k, "image": str(path), "boxes_xyxy": a.boxes_xyxy.tolist(), "labels": a.labels.tolist(),
-             "classes": list("abcd")}
-            for k, (i, (path, a)) in enumerate(list(maker.truth.items())[:60])]
+    return [
+        {
+            "id": i,
+            "utility": 0.1 * k,
+            "image": str(path),
+            "boxes_xyxy": a.boxes_xyxy.tolist(),
+            "labels": a.labels.tolist(),
+            "classes": list("abcd"),
+        }
+        for k, (i, (path, a)) in enumerate(list(maker.truth.items())[:60])
+    ]
 
 
 @pytest.mark.parametrize("fails", [{"start"}, {"stage"}, {"cycle"}, {"selection"}, {"finish"}])
@@ -179,13 +189,21 @@ def test_wandb_offline_continues_one_run_with_fifty_images(maker, rows, no_key, 
     files = sorted(run.glob("wandb/offline-run-*/*.wandb"))
     assert {f.name for f in files} == {f"run-{record}.wandb"}
     content = b"".join(f.read_bytes() for f in files)
-    for word in (b"shapes/entropy", b"entropy/default/seed0", b"cycle/*", b"cycle/spent", b"cycle/voc07_ap50", b"stage/train/seconds"):
+    for word in (
+        b"shapes/entropy",
+        b"entropy/default/seed0",
+        b"cycle/*",
+        b"cycle/spent",
+        b"cycle/voc07_ap50",
+        b"stage/train/seconds",
+    ):
         assert word in content
     tables = [json.loads(p.read_text()) for p in run.glob("wandb/**/*.table.json")]
     assert [len(t["data"]) for t in tables] == [MAX_IMAGES] * len(tables)
     assert tables
     assert b"media/images/" in content
-    assert len(list((run / "wandb" / "data").rglob("tmp*"))) > 10  # the images themselves, beside the run and not in the home folder
+    # the images themselves, beside the run and not in the home folder
+    assert len(list((run / "wandb" / "data").rglob("tmp*"))) > 10
 
 
 def test_pictures_are_made_small_enough_to_send(tmp_path):

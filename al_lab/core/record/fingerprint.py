@@ -11,7 +11,8 @@ from al_lab.core.files import sha256
 
 # What describes the machine, or how a command was called, but not the experiment.
 FREE_KEYS = frozenset({"runtime", "executor", "tracker", "name", "restart", "choices", "run_dir", "command"})
-# Where files lie on this machine and how many hands it has. Not a dataset's image_dir: it says which images, below its root.
+# Where files lie on this machine and how many hands it has. Not a dataset's image_dir: it says which images, below its
+# root.
 _MACHINE_KEYS = frozenset({"threads", "root", "data_dir", "cache_dir", "outputs_dir", "folder", "path", "download"})
 _BY_CONTENT = ("strategy.path", "trainer.init")
 _GROWING = ("cycles", "per_cycle")  # of the budget: more cycles continue a run
@@ -25,10 +26,13 @@ def frozen(config: Mapping[str, Any]) -> dict[str, Any]:
     ``budget.cycles`` and a listed ``budget.per_cycle`` are included; `config_difference` knows that they may grow.
     """
     flat = _flat({k: v for k, v in config.items() if k not in FREE_KEYS})
-    # A list to replay and a checkpoint are known by their content, pretrained weights by their file's name: in another folder they are
-    # the same. No checkpoint is the same as the key's absence.
-    return {key: _identity(key, value) for key, value in flat
-            if (value is not None if key in _BY_CONTENT else key.rsplit(".", 1)[-1] not in _MACHINE_KEYS)}
+    # A list to replay and a checkpoint are known by their content, pretrained weights by their file's name: in another
+    # folder they are the same. No checkpoint is the same as the key's absence.
+    return {
+        key: _identity(key, value)
+        for key, value in flat
+        if (value is not None if key in _BY_CONTENT else key.rsplit(".", 1)[-1] not in _MACHINE_KEYS)
+    }
 
 
 def _identity(key: str, value: Any) -> Any:
@@ -39,16 +43,22 @@ def _identity(key: str, value: Any) -> Any:
 
 def fingerprint(config: Mapping[str, Any]) -> str:
     """Return a hash of everything that must stay as it is while a run goes on (16 hex digits)."""
-    fixed = {k: v for k, v in frozen(config).items() if k != "budget.cycles" and not (k == "budget.per_cycle" and isinstance(v, list))}
+    fixed = {
+        k: v
+        for k, v in frozen(config).items()
+        if k != "budget.cycles" and not (k == "budget.per_cycle" and isinstance(v, list))
+    }
     return hashlib.sha256(json.dumps(fixed, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def config_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Return what keeps ``new`` from going on with a run started as ``old``, readable; empty: it may go on."""
     before, after = frozen(old), frozen(new)
-    return [f"{key}: was {_show(before.get(key, _ABSENT))}, now {_show(after.get(key, _ABSENT))}"
-            for key in sorted({*before, *after})
-            if before.get(key, _ABSENT) != after.get(key, _ABSENT) and not _has_grown(key, before.get(key), after.get(key))]
+    return [
+        f"{key}: was {_show(before.get(key, _ABSENT))}, now {_show(after.get(key, _ABSENT))}"
+        for key in sorted({*before, *after})
+        if before.get(key, _ABSENT) != after.get(key, _ABSENT) and not _has_grown(key, before.get(key), after.get(key))
+    ]
 
 
 def _has_grown(key: str, old: Any, new: Any) -> bool:
@@ -80,21 +90,29 @@ def slug(overrides: Mapping[str, Any]) -> str:
         overrides: key to parsed value; an experiment stands first, by its bare name.
 
     Returns:
-        ``default`` for none; else ``recipe,key=value,…``. Where characters had to be replaced, or the name is long, a hash of
-        the exact overrides follows a ``~``.
+        ``default`` for none; else ``recipe,key=value,…``. Where characters had to be replaced, or the name is long, a
+        hash of the exact overrides follows a ``~``.
     """
     if not overrides:
         return "default"
     words = {k: v if isinstance(v, str) else json.dumps(v, sort_keys=True, default=str) for k, v in overrides.items()}
-    exact = [w if k == "experiment" else f"{k}={w}" for k, w in sorted(words.items(), key=lambda kv: (kv[0] != "experiment", kv[0]))]
+    exact = [
+        w if k == "experiment" else f"{k}={w}"
+        for k, w in sorted(words.items(), key=lambda kv: (kv[0] != "experiment", kv[0]))
+    ]
     text = ",".join(exact)
     name = re.sub(r"[^\w.=,+-]+", "-", text, flags=re.ASCII)
     # A comma or an equals sign inside a value could imitate another set of overrides, the word 1 the number.
-    is_ambiguous = (name != text or text == "default" or name.startswith(".") or any(set(",=~") & set(w) for w in words.values())
-                    or any(isinstance(v, str) and _is_json(v) for v in overrides.values()))
+    is_ambiguous = (
+        name != text
+        or text == "default"
+        or name.startswith(".")
+        or any(set(",=~") & set(w) for w in words.values())
+        or any(isinstance(v, str) and _is_json(v) for v in overrides.values())
+    )
     if is_ambiguous or len(name) > _NAME_LENGTH:
         digest = hashlib.sha256(json.dumps(overrides, sort_keys=True, default=str).encode()).hexdigest()[:8]
-        name = f"{name.lstrip('.')[:_NAME_LENGTH - 9].rstrip('.,-')}~{digest}"
+        name = f"{name.lstrip('.')[: _NAME_LENGTH - 9].rstrip('.,-')}~{digest}"
     return name
 
 
@@ -108,5 +126,10 @@ def _is_json(text: str) -> bool:
 
 def run_folder(config: Mapping[str, Any]) -> Path:
     """Return ``<outputs_dir>/<dataset.name>/<strategy>/<name>/seed<k>`` of a resolved config."""
-    return Path(config["runtime"]["outputs_dir"], config["dataset"]["name"], config["choices"]["strategy"], config["name"],
-                f"seed{config['seed']}")
+    return Path(
+        config["runtime"]["outputs_dir"],
+        config["dataset"]["name"],
+        config["choices"]["strategy"],
+        config["name"],
+        f"seed{config['seed']}",
+    )

@@ -15,8 +15,11 @@ from al_lab.core.types import Annotation
 
 def _purchases(run_dir: Path, before_cycle: int | None) -> Iterator[Path]:
     """Yield the folders of the purchases made before a cycle (all of them with None), oldest first."""
-    last = before_cycle if before_cycle is not None else 1 + max(
-        (int(p.name[6:]) for p in run_dir.glob("cycle_*") if p.name[6:].isdigit()), default=INITIAL)
+    last = (
+        before_cycle
+        if before_cycle is not None
+        else 1 + max((int(p.name[6:]) for p in run_dir.glob("cycle_*") if p.name[6:].isdigit()), default=INITIAL)
+    )
     yield from (purchase_dir(run_dir, c) for c in range(INITIAL, last))
 
 
@@ -35,12 +38,24 @@ def read_labels(run_dir: Path, ids: Sequence[str]) -> dict[str, Annotation]:
                 if row["id"] in wanted:
                     found[row["id"]] = Annotation.from_json(row["annotation"])
             except (ValueError, KeyError, TypeError, DataError) as error:
-                raise ResumeError(explain(expected="one annotated image a line", got=f"line {number}: {error}", where=str(path),
-                                          do="restore the file, or start anew with restart=true")) from error
+                raise ResumeError(
+                    explain(
+                        expected="one annotated image a line",
+                        got=f"line {number}: {error}",
+                        where=str(path),
+                        do="restore the file, or start anew with restart=true",
+                    )
+                ) from error
     missing = [i for i in ids if i not in found]
     if missing:
-        raise ResumeError(explain(expected="the labels of every bought image", got=f"none of {missing[0]!r} (and {len(missing) - 1} more)",
-                                  where=str(run_dir), do="restore the labels.jsonl files, or start anew with restart=true"))
+        raise ResumeError(
+            explain(
+                expected="the labels of every bought image",
+                got=f"none of {missing[0]!r} (and {len(missing) - 1} more)",
+                where=str(run_dir),
+                do="restore the labels.jsonl files, or start anew with restart=true",
+            )
+        )
     return {i: found[i] for i in ids}
 
 
@@ -52,7 +67,9 @@ def read_pixel_labels(run_dir: Path, sample_id: str, before_cycle: int, void: in
     return read_bought_pixels(run_dir, sample_id, before_cycle, void)[0]
 
 
-def read_bought_pixels(run_dir: Path, sample_id: str, before_cycle: int, void: int = 255) -> tuple[np.ndarray, np.ndarray]:
+def read_bought_pixels(
+    run_dir: Path, sample_id: str, before_cycle: int, void: int = 255
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the label map of `read_pixel_labels` and the (H, W) bool mask of the pixels that were paid for."""
     out: tuple[np.ndarray, np.ndarray] | None = None
     for mask_path, labels_path in _pixel_files(run_dir, sample_id, before_cycle):
@@ -62,7 +79,14 @@ def read_bought_pixels(run_dir: Path, sample_id: str, before_cycle: int, void: i
             labels[mask] = z["labels"]
         bought |= mask
     if out is None:
-        raise ResumeError(explain(expected=f"bought pixels of {sample_id!r}", got="none", where=str(run_dir), do="ask for labeled samples only"))
+        raise ResumeError(
+            explain(
+                expected=f"bought pixels of {sample_id!r}",
+                got="none",
+                where=str(run_dir),
+                do="ask for labeled samples only",
+            )
+        )
     return out
 
 

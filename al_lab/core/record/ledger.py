@@ -30,8 +30,14 @@ class Ledger:
                 entry = json.loads(line)
                 self.entries[entry["key"]] = entry
             except (ValueError, KeyError, TypeError) as error:
-                raise ResumeError(explain(expected="one JSON entry a line", got=f"line {number}: {line[:60]!r}", where=str(self.path),
-                                          do="restore the file from a backup, or start anew with restart=true")) from error
+                raise ResumeError(
+                    explain(
+                        expected="one JSON entry a line",
+                        got=f"line {number}: {line[:60]!r}",
+                        where=str(self.path),
+                        do="restore the file from a backup, or start anew with restart=true",
+                    )
+                ) from error
         if tail:
             log.warning("%s: dropping a half-written last line (the process died while writing it)", self.path)
             with self.path.open("r+b") as stream:
@@ -45,10 +51,18 @@ class Ledger:
         """Return the key of a stage of a cycle."""
         return f"{cycle:02d}/{stage}"
 
-    def commit(self, cycle: int, stage: str, *, seconds: float, scalars: Mapping[str, float], files: Mapping[str, str]) -> None:
+    def commit(
+        self, cycle: int, stage: str, *, seconds: float, scalars: Mapping[str, float], files: Mapping[str, str]
+    ) -> None:
         """Append an entry; when this returns, the stage is done whatever happens next."""
-        entry: dict[str, Any] = {"key": self.key(cycle, stage), "cycle": cycle, "stage": stage, "seconds": round(seconds, 3),
-                 "scalars": dict(scalars), "files": dict(files)}
+        entry: dict[str, Any] = {
+            "key": self.key(cycle, stage),
+            "cycle": cycle,
+            "stage": stage,
+            "seconds": round(seconds, 3),
+            "scalars": dict(scalars),
+            "files": dict(files),
+        }
         append_line(self.path, json.dumps(entry).encode())
         self.entries[entry["key"]] = entry
 
@@ -64,5 +78,11 @@ class Ledger:
                 if path.suffix == ".ckpt" and not path.is_file():
                     continue
                 if not path.is_file() or sha256(path) != digest:
-                    raise ResumeError(explain(expected=f"the file that {entry['key']} committed", got="another" if path.is_file() else "none",
-                                              where=str(path), do="restore it from a backup, or start anew with restart=true"))
+                    raise ResumeError(
+                        explain(
+                            expected=f"the file that {entry['key']} committed",
+                            got="another" if path.is_file() else "none",
+                            where=str(path),
+                            do="restore it from a backup, or start anew with restart=true",
+                        )
+                    )

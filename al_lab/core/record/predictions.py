@@ -13,11 +13,14 @@ def save_predictions(path: Path, predictions: Mapping[str, Detections]) -> None:
     """Write boxes, confidences and labels (not the class distributions, which are twenty times their size)."""
     items = list(predictions.values())
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, ids=np.asarray(list(predictions), dtype=np.str_),
-                 offsets=np.cumsum([0, *(len(d) for d in items)]).astype(np.int64),
-                 boxes_xyxy=np.concatenate([d.boxes_xyxy for d in items] or [np.zeros((0, 4), np.float32)]),
-                 confidence=np.concatenate([d.confidence for d in items] or [np.zeros(0, np.float32)]),
-                 labels=np.concatenate([d.labels for d in items] or [np.zeros(0, np.int64)]))
+        np.savez(
+            stream,
+            ids=np.asarray(list(predictions), dtype=np.str_),
+            offsets=np.cumsum([0, *(len(d) for d in items)]).astype(np.int64),
+            boxes_xyxy=np.concatenate([d.boxes_xyxy for d in items] or [np.zeros((0, 4), np.float32)]),
+            confidence=np.concatenate([d.confidence for d in items] or [np.zeros(0, np.float32)]),
+            labels=np.concatenate([d.labels for d in items] or [np.zeros(0, np.int64)]),
+        )
 
 
 def load_predictions(paths: Sequence[Path]) -> dict[str, Detections]:

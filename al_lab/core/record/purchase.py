@@ -56,8 +56,16 @@ def write_queries(folder: Path, queries: Sequence[Query], allowance: Allowance, 
             save_region(mask, query.region)
             row |= {"pixels": len(query.region), "mask": f"masks/{mask.name}", "sha256": sha256(mask)}
         rows.append(row)
-    write_json(folder / "queries.json", {"unit": allowance.unit, "amount": allowance.amount if allowance.share is None else allowance.share,
-                                         "per_image": allowance.per_image, "num_queries": len(rows), "queries": rows})
+    write_json(
+        folder / "queries.json",
+        {
+            "unit": allowance.unit,
+            "amount": allowance.amount if allowance.share is None else allowance.share,
+            "per_image": allowance.per_image,
+            "num_queries": len(rows),
+            "queries": rows,
+        },
+    )
 
 
 def read_queries(folder: Path) -> tuple[Query, ...]:
@@ -75,8 +83,14 @@ def query_from_row(row: Mapping[str, Any], folder: Path) -> Query:
     if row.get("mask"):
         path = folder / row["mask"]
         if not path.is_file() or sha256(path) != row["sha256"]:
-            raise ResumeError(explain(expected=f"the mask of {row['id']!r} as it was written", got="another or none", where=str(path),
-                                      do="restore the file, or start anew with restart=true"))
+            raise ResumeError(
+                explain(
+                    expected=f"the mask of {row['id']!r} as it was written",
+                    got="another or none",
+                    where=str(path),
+                    do="restore the file, or start anew with restart=true",
+                )
+            )
         region = load_region(path)
     return Query(row["id"], region, float(row["utility"]))
 
@@ -89,7 +103,10 @@ def write_labels(folder: Path, annotations: Mapping[str, Annotation]) -> None:
 
 def write_pixel_labels(folder: Path, sample_id: str, labels: np.ndarray) -> None:
     """Write the classes of an image's bought pixels, (n,) uint8 in the order of the mask's pixels; 255 is void."""
-    with atomic_path(folder / "pixel_labels" / f"{file_stem(sample_id)}.npz") as temporary, temporary.open("wb") as stream:
+    with (
+        atomic_path(folder / "pixel_labels" / f"{file_stem(sample_id)}.npz") as temporary,
+        temporary.open("wb") as stream,
+    ):
         np.savez_compressed(stream, labels=labels.astype(np.uint8))
 
 

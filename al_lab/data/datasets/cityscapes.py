@@ -21,7 +21,9 @@ class Cityscapes(Domain):
     Ids look like "train/aachen/aachen_000000_000019".
     """
 
-    def __init__(self, root: str, num_classes: int = 19, pool: str = "train", test: str = "val", check_counts: bool = True) -> None:
+    def __init__(
+        self, root: str, num_classes: int = 19, pool: str = "train", test: str = "val", check_counts: bool = True
+    ) -> None:
         """Index the folder.
 
         Args:
@@ -36,7 +38,14 @@ class Cityscapes(Domain):
             DataError: if images are missing.
         """
         if num_classes not in (len(CITYSCAPES_IDS), len(SHARED_16)):
-            raise ConfigError(explain(expected="19 or 16 classes", got=str(num_classes), where="dataset.target.num_classes", do="correct it"))
+            raise ConfigError(
+                explain(
+                    expected="19 or 16 classes",
+                    got=str(num_classes),
+                    where="dataset.target.num_classes",
+                    do="correct it",
+                )
+            )
         base = Path(root).expanduser()
         names = tuple(CITYSCAPES_IDS) if num_classes == len(CITYSCAPES_IDS) else SHARED_16
         self._train_ids = {CITYSCAPES_IDS[name]: k for k, name in enumerate(names)}
@@ -57,7 +66,9 @@ class Cityscapes(Domain):
 
 def _frames(base: Path, split: str, check_counts: bool) -> list[str]:
     folder = base / "leftImg8bit" / split
-    found = sorted(path.relative_to(base / "leftImg8bit").as_posix().removesuffix(_IMAGE) for path in folder.glob(f"*/*{_IMAGE}"))
+    found = sorted(
+        path.relative_to(base / "leftImg8bit").as_posix().removesuffix(_IMAGE) for path in folder.glob(f"*/*{_IMAGE}")
+    )
     count = _COUNTS.get(split)
     if not found or (check_counts and count is not None and len(found) != count):
         raise DataError(explain(expected=f"the official {count} frames" if count else f"frames *{_IMAGE} in folders of cities",

@@ -83,7 +83,9 @@ class COCOLayout(DetectionDataset):
         self._place = {i: (n, row) for n, p in enumerate(parts) for row, i in enumerate(p.ids) if i in used}
         for part in parts:
             if part.index.classes != self.classes:
-                raise bad_entry(part.index.source, f"the categories {list(self.classes)}", str(list(part.index.classes)))
+                raise bad_entry(
+                    part.index.source, f"the categories {list(self.classes)}", str(list(part.index.classes))
+                )
 
     def image_path(self, sample_id: str) -> Path:
         """Return the image's file."""
@@ -119,7 +121,10 @@ class COCOLayout(DetectionDataset):
         annotation, notes = part.index.annotation(row, size_hw, self._outside)
         said = tuple(int(v) for v in part.index.sizes_hw[row])
         if said not in ((0, 0), size_hw):
-            notes = (*notes, f"height x width is {said[0]} x {said[1]} in the file, but {size_hw[0]} x {size_hw[1]} in the image")
+            notes = (
+                *notes,
+                f"height x width is {said[0]} x {said[1]} in the file, but {size_hw[0]} x {size_hw[1]} in the image",
+            )
         return annotation, notes
 
 

@@ -73,8 +73,16 @@ class COCOFolder(COCOLayout):
         names = tuple(classes) if classes else next((p.index.classes for p in parts.values()), ())
         label = name or folder_name(root)
         super().__init__(label, names, tuple(parts.values()), splits, outside, metrics, bare)
-        log.info("%s: pool %d (%d in no annotation file), val %d, test %d (%s)", label, len(self.pool_ids), len(bare),
-                 len(self.val_ids), len(self.test_ids), {k: str(v.relative_to(base)) for k, v in files.items()})  # fmt: skip
+        log.info(
+            "%s: pool %d (%d in no annotation file), val %d, test %d (%s)",
+            label,
+            len(self.pool_ids),
+            len(bare),
+            # fmt: skip
+            len(self.val_ids),
+            len(self.test_ids),
+            {k: str(v.relative_to(base)) for k, v in files.items()},
+        )
 
 
 def _choose_files(base: Path, wanted: dict[str, str | None]) -> dict[str, Path]:
@@ -116,7 +124,9 @@ def _choose_files(base: Path, wanted: dict[str, str | None]) -> dict[str, Path]:
 def _open(base: Path, file: Path, image_dir: str | None, cache_dir: Path | None) -> COCOSplit:
     index = load_coco(file, cache_dir)
     split = file.stem.removeprefix("instances_").removeprefix("person_keypoints_")
-    folders = [base / image_dir] if image_dir else [base / split, base / "images" / split, base / "images", file.parent, base]
+    folders = (
+        [base / image_dir] if image_dir else [base / split, base / "images" / split, base / "images", file.parent, base]
+    )
     for folder in folders:
         if any((folder / str(name)).is_file() for name in index.file_names[:1]) or not len(index.file_names):
             break

@@ -42,8 +42,8 @@ class Dataset(ABC):
 
     `truth` may be called by the oracle (pool), by the evaluate stage (test and val) and by `verify` alone.
 
-    A new format is a `DetectionDataset` or a `SegmentationDataset` that overrides `image_path` and `_parse`; `has_truth` if
-    images may lack annotations, and `annotation_file` for better messages.
+    A new format is a `DetectionDataset` or a `SegmentationDataset` that overrides `image_path` and `_parse`;
+    `has_truth` if images may lack annotations, and `annotation_file` for better messages.
     """
 
     name: str

@@ -35,7 +35,11 @@ class Domain(ABC):
     """
 
     def __init__(
-        self, classes: Sequence[str], images: Mapping[str, Path], labels: Mapping[str, Path], splits: Mapping[str, Sequence[str]]
+        self,
+        classes: Sequence[str],
+        images: Mapping[str, Path],
+        labels: Mapping[str, Path],
+        splits: Mapping[str, Sequence[str]],
     ) -> None:
         """Keep the index; label files are read when somebody asks for them."""
         self.classes, self.images, self.labels, self.splits = tuple(classes), images, labels, splits
@@ -85,15 +89,38 @@ class DomainPair(SegmentationDataset):
         """
         self._domains = (target, source)
         if source is not None and source.classes != target.classes:
-            raise DataError(explain(expected=f"source and target with the same classes, here the target's {len(target.classes)}",
-                                    got=f"{len(source.classes)}: {', '.join(source.classes)}", where=f"dataset {name}",
-                                    do="choose the class set that fits the source with dataset.target.num_classes"))
+            raise DataError(
+                explain(
+                    expected=f"source and target with the same classes, here the target's {len(target.classes)}",
+                    got=f"{len(source.classes)}: {', '.join(source.classes)}",
+                    where=f"dataset {name}",
+                    do="choose the class set that fits the source with dataset.target.num_classes",
+                )
+            )
         source_ids = [f"{SOURCE_PREFIX}{i}" for i in source.splits["pool"]] if source is not None else []
-        super().__init__(name, target.classes, target.splits["pool"], target.splits.get("val", ()), target.splits.get("test", ()),
-                         source_ids, source_hw=source_hw, target_hw=target_hw, metrics=metrics, cache_dir=cache_dir, flip_test=flip_test)  # fmt: skip
+        super().__init__(
+            name,
+            target.classes,
+            target.splits["pool"],
+            target.splits.get("val", ()),
+            target.splits.get("test", ()),
+            # fmt: skip
+            source_ids,
+            source_hw=source_hw,
+            target_hw=target_hw,
+            metrics=metrics,
+            cache_dir=cache_dir,
+            flip_test=flip_test,
+        )
         if source is not None and not source_ids:
-            raise DataError(explain(expected="at least one source image", got="none", where=f"dataset {name}",
-                                    do="correct dataset.source, or say dataset.source=null to go without"))
+            raise DataError(
+                explain(
+                    expected="at least one source image",
+                    got="none",
+                    where=f"dataset {name}",
+                    do="correct dataset.source, or say dataset.source=null to go without",
+                )
+            )
 
     def image_path(self, sample_id: str) -> Path:
         """Return the image's file."""
@@ -121,8 +148,14 @@ class DomainPair(SegmentationDataset):
         else:
             domain, inner = target, sample_id
         if inner not in domain.images:
-            raise DataError(explain(expected="the id of a sample", got=repr(sample_id), where=f"dataset {self.name}",
-                                    do="is the run folder of another data set?"))
+            raise DataError(
+                explain(
+                    expected="the id of a sample",
+                    got=repr(sample_id),
+                    where=f"dataset {self.name}",
+                    do="is the run folder of another data set?",
+                )
+            )
         return domain, inner
 
 
@@ -146,7 +179,9 @@ def read_ids(path: Path) -> np.ndarray:
     return ids.astype(np.uint8, copy=False)
 
 
-def to_train_ids(raw_HW: np.ndarray, ids: Mapping[int, int], known: Sequence[int]) -> tuple[np.ndarray, tuple[str, ...]]:
+def to_train_ids(
+    raw_HW: np.ndarray, ids: Mapping[int, int], known: Sequence[int]
+) -> tuple[np.ndarray, tuple[str, ...]]:
     """Map raw ids to classes; every other id is void.
 
     Args:
@@ -161,16 +196,28 @@ def to_train_ids(raw_HW: np.ndarray, ids: Mapping[int, int], known: Sequence[int
     table[list(ids)] = list(ids.values())
     present = np.bincount(raw_HW.reshape(-1), minlength=256)
     strange = [int(k) for k in np.flatnonzero(present) if k not in ids and k not in known]
-    notes = (f"ids {strange} mean nothing in this dataset ({int(present[strange].sum())} pixels); they are read as void",) if strange else ()
+    notes = (
+        (f"ids {strange} mean nothing in this dataset ({int(present[strange].sum())} pixels); they are read as void",)
+        if strange
+        else ()
+    )
     return table[raw_HW], notes
 
 
 def _wrong_encoding(path: Path, got: str) -> DataError:
-    return DataError(explain(expected="a gray or palette image of class ids", got=got, where=str(path),
-                             do="use the original label file; tools that show or convert it often lose the ids"))
+    return DataError(
+        explain(
+            expected="a gray or palette image of class ids",
+            got=got,
+            where=str(path),
+            do="use the original label file; tools that show or convert it often lose the ids",
+        )
+    )
 
 
-def paired_names(image_dir: Path, label_dir: Path, list_file: str | Path | None, count: int | None, get: str) -> list[str]:
+def paired_names(
+    image_dir: Path, label_dir: Path, list_file: str | Path | None, count: int | None, get: str
+) -> list[str]:
     """Return the names of a source domain whose images and labels are PNGs of the same names in two folders.
 
     Args:
@@ -191,10 +238,22 @@ def paired_names(image_dir: Path, label_dir: Path, list_file: str | Path | None,
         names = [PurePosixPath(name).name for name in read_split(Path(list_file).expanduser())]
         missing = [name for name in names if name not in present]
         if missing:
-            raise DataError(explain(expected=f"an image for each of {len(names)} names", got=f"{len(missing)} missing, first {missing[0]!r}",
-                                    where=f"{list_file} ({image_dir})", do="restore the images or remove the names from the list"))
+            raise DataError(
+                explain(
+                    expected=f"an image for each of {len(names)} names",
+                    got=f"{len(missing)} missing, first {missing[0]!r}",
+                    where=f"{list_file} ({image_dir})",
+                    do="restore the images or remove the names from the list",
+                )
+            )
         return names
     if count is not None and len(present) != count:
-        raise DataError(explain(expected=f"the official {count} images", got=str(len(present)), where=str(image_dir),
-                                do=f"complete the data ({get}), or accept what is there with dataset.source.check_counts=false"))
+        raise DataError(
+            explain(
+                expected=f"the official {count} images",
+                got=str(len(present)),
+                where=str(image_dir),
+                do=f"complete the data ({get}), or accept what is there with dataset.source.check_counts=false",
+            )
+        )
     return sorted(present)

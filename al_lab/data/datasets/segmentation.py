@@ -30,8 +30,8 @@ _READERS = 8  # threads that decode labels while the source is indexed; decoding
 class SegmentationDataset(Dataset):
     """The target domain's images (pool, val, test) and, unless there is none, a labeled source domain.
 
-    Label maps are (H, W) uint8: 0..C-1 in the order of ``classes``, 255 for void. Source ids begin with "source/"; they are never
-    in the pool, cost nothing, and `image_path`, `load_image` and `size_hw` take them like any other.
+    Label maps are (H, W) uint8: 0..C-1 in the order of ``classes``, 255 for void. Source ids begin with "source/"; they
+    are never in the pool, cost nothing, and `image_path`, `load_image` and `size_hw` take them like any other.
 
     A new format overrides `image_path` and `_parse`, both for target and source ids.
 
@@ -89,13 +89,27 @@ class SegmentationDataset(Dataset):
         self._source = frozenset(self.source_ids)
         self._source_classes: dict[str, tuple[int, ...]] | None = None
         self._said: set[str] = set()
-        wrong = [i for split, ids in self.splits().items() for i in ids if i.startswith(SOURCE_PREFIX) != (split == "source")]
+        wrong = [
+            i for split, ids in self.splits().items() for i in ids if i.startswith(SOURCE_PREFIX) != (split == "source")
+        ]
         if wrong:
-            raise DataError(explain(expected=f"{SOURCE_PREFIX!r} in front of source ids, and of them alone", got=repr(wrong[0]),
-                                    where=f"dataset {name}", do="rename the folder of that image"))
+            raise DataError(
+                explain(
+                    expected=f"{SOURCE_PREFIX!r} in front of source ids, and of them alone",
+                    got=repr(wrong[0]),
+                    where=f"dataset {name}",
+                    do="rename the folder of that image",
+                )
+            )
         if len(self.classes) >= VOID:
-            raise DataError(explain(expected=f"fewer than {VOID} classes", got=str(len(self.classes)), where=f"dataset {name}",
-                                    do="join classes: labels are 8-bit and 255 is void"))
+            raise DataError(
+                explain(
+                    expected=f"fewer than {VOID} classes",
+                    got=str(len(self.classes)),
+                    where=f"dataset {name}",
+                    do="join classes: labels are 8-bit and 255 is void",
+                )
+            )
 
     @abstractmethod
     def _parse(self, sample_id: str) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -121,14 +135,21 @@ class SegmentationDataset(Dataset):
     def source_label(self, sample_id: str) -> np.ndarray:
         """Return a source image's label map, (H, W) uint8 at its own size: free, for training.
 
-        With ``source_hw`` it need not have the image's size: both are resized, which is how a handful of GTAV's labels are used.
+        With ``source_hw`` it need not have the image's size: both are resized, which is how a handful of GTAV's labels
+        are used.
 
         Raises:
             DataError: if it is no source id, the label is missing, or it can't be read.
         """
         if sample_id not in self._source:
-            raise DataError(explain(expected="the id of a source image", got=repr(sample_id), where=f"dataset {self.name}",
-                                    do="labels of the target domain are bought"))
+            raise DataError(
+                explain(
+                    expected="the id of a source image",
+                    got=repr(sample_id),
+                    where=f"dataset {self.name}",
+                    do="labels of the target domain are bought",
+                )
+            )
         self._require_truth(sample_id)
         return self._checked(sample_id)
 
@@ -160,14 +181,27 @@ class SegmentationDataset(Dataset):
         if not missing:
             return super()._verify_whole()
         message = f"{len(missing)} of {len(self.source_ids)} source images have no label, first {missing[0]!r}"
-        return [*super()._verify_whole(), Finding("error", str(self.annotation_file(missing[0])), message, "restore the labels")]
+        return [
+            *super()._verify_whole(),
+            Finding("error", str(self.annotation_file(missing[0])), message, "restore the labels"),
+        ]
 
     def _checked(self, sample_id: str) -> np.ndarray:
         label_HW, notes = self._parse(sample_id)
         if self._size_must_match(sample_id) and label_HW.shape != self.size_hw(sample_id):
-            remedy = "give the size both are resized to, dataset.source_hw" if sample_id in self._source else "replace one of the two files"
-            raise DataError(explain(expected=f"a label of the image's height and width {self.size_hw(sample_id)}", got=str(label_HW.shape),
-                                    where=f"{self.annotation_file(sample_id)} ({sample_id})", do=remedy))
+            remedy = (
+                "give the size both are resized to, dataset.source_hw"
+                if sample_id in self._source
+                else "replace one of the two files"
+            )
+            raise DataError(
+                explain(
+                    expected=f"a label of the image's height and width {self.size_hw(sample_id)}",
+                    got=str(label_HW.shape),
+                    where=f"{self.annotation_file(sample_id)} ({sample_id})",
+                    do=remedy,
+                )
+            )
         if notes and sample_id not in self._said:
             self._said.add(sample_id)
             for note in notes:
@@ -190,7 +224,9 @@ class SegmentationDataset(Dataset):
     def _count_source_classes(self) -> dict[str, tuple[int, ...]]:
         log.info("%s: looking which classes each of %d source labels holds, once", self.name, len(self.source_ids))
         with ThreadPoolExecutor(_READERS) as pool:
-            return dict(zip(self.source_ids, pool.map(lambda i: classes_in(self.source_label(i)), self.source_ids), strict=True))
+            return dict(
+                zip(self.source_ids, pool.map(lambda i: classes_in(self.source_label(i)), self.source_ids), strict=True)
+            )
 
     def _verify_truth(self, sample_id: str, decode: bool) -> list[Finding]:
         path = self.annotation_file(sample_id)
@@ -199,15 +235,23 @@ class SegmentationDataset(Dataset):
             shape = label_HW.shape if label_HW is not None else read_size_hw(path)
         except DataError as error:
             return [Finding("error", str(path), f"{sample_id}: {error}", "replace the label by the original file")]
-        findings = [Finding("warning", str(path), f"{sample_id}: {note}", "check that this is the original label file") for note in notes]
+        findings = [
+            Finding("warning", str(path), f"{sample_id}: {note}", "check that this is the original label file")
+            for note in notes
+        ]
         if shape != self.size_hw(sample_id):
             must = self._size_must_match(sample_id)
             remedy = "replace one of the two files" if must else "none needed: both are resized to dataset.source_hw"
-            message = f"{sample_id}: height and width are {shape} in the label, but {self.size_hw(sample_id)} in the image"
+            message = (
+                f"{sample_id}: height and width are {shape} in the label, but {self.size_hw(sample_id)} in the image"
+            )
             findings.append(Finding("error" if must else "warning", str(path), message, remedy))
         if label_HW is not None:
             self._census.add(self._roles[sample_id], label_HW)
-            findings += [Finding("warning", str(path), f"{sample_id}: {what}", remedy) for what, remedy in strange_label(label_HW, self.classes)]
+            findings += [
+                Finding("warning", str(path), f"{sample_id}: {what}", remedy)
+                for what, remedy in strange_label(label_HW, self.classes)
+            ]
         return findings
 
 
@@ -221,6 +265,12 @@ def _size(value: Sequence[int] | None, key: str) -> tuple[int, int] | None:
     if value is None:
         return None
     if len(value) != 2 or not all(isinstance(v, int) and v > 0 for v in value):  # noqa: PLR2004 - height and width
-        raise DataError(explain(expected="[height, width] in pixels, or null", got=str(value), where=f"dataset.{key}",
-                                do=f"e.g. dataset.{key}='[640,1280]'"))
+        raise DataError(
+            explain(
+                expected="[height, width] in pixels, or null",
+                got=str(value),
+                where=f"dataset.{key}",
+                do=f"e.g. dataset.{key}='[640,1280]'",
+            )
+        )
     return int(value[0]), int(value[1])

@@ -23,9 +23,10 @@ _VOID_NAME = "void"
 class LabelFolder(Domain):
     """``images/`` with photographs, ``labels/`` with maps of the same relative names, ``classes.txt``.
 
-    ``images/train``, ``images/val``, ``images/test`` are splits (see `choose_splits`). Without such folders every image is in the
-    pool, and ``test_fraction`` of the labeled ones become the test set. A map is a gray or palette image of ids, such as PNG.
-    ``classes.txt`` has a name a line, ids 0, 1, …, or "id name". The id of the line "void" means no class, and 255 always does.
+    ``images/train``, ``images/val``, ``images/test`` are splits (see `choose_splits`). Without such folders every image
+    is in the pool, and ``test_fraction`` of the labeled ones become the test set. A map is a gray or palette image of
+    ids, such as PNG. ``classes.txt`` has a name a line, ids 0, 1, …, or "id name". The id of the line "void" means no
+    class, and 255 always does.
     """
 
     def __init__(
@@ -51,8 +52,14 @@ class LabelFolder(Domain):
         self.root = Path(root).expanduser()
         images, self.label_files = (_index(self.root / part) for part in ("images", "labels"))
         if not images:
-            raise DataError(explain(expected=f"images ({', '.join(IMAGE_SUFFIXES[:3])}, …)", got="none", where=f"{self.root}/images",
-                                    do="put photographs into images/, and label maps of the same names into labels/"))
+            raise DataError(
+                explain(
+                    expected=f"images ({', '.join(IMAGE_SUFFIXES[:3])}, …)",
+                    got="none",
+                    where=f"{self.root}/images",
+                    do="put photographs into images/, and label maps of the same names into labels/",
+                )
+            )
         names = _read_classes(self.root, classes)
         void = [raw for raw, name in names.items() if name.lower() == _VOID_NAME] if void_id is None else [void_id]
         self._void = {*void, VOID}
@@ -62,10 +69,18 @@ class LabelFolder(Domain):
         self._table = {raw: kept.index(name) if name in kept else VOID for raw, name in names.items()}
         labels = {i: self.label_files.get(i, self.root / "labels" / f"{i}.png") for i in images}
         self.images = images
-        super().__init__(kept, images, labels, _splits(images, self.label_files, dict(wanted or {}), test_fraction, self.root))
+        super().__init__(
+            kept, images, labels, _splits(images, self.label_files, dict(wanted or {}), test_fraction, self.root)
+        )
         if not set(kept) & set(names.values()):
-            raise DataError(explain(expected=f"some of the classes {', '.join(kept)}", got=", ".join(names.values()),
-                                    where=f"{self.root}/classes.txt", do="give classes of both domains the same names"))
+            raise DataError(
+                explain(
+                    expected=f"some of the classes {', '.join(kept)}",
+                    got=", ".join(names.values()),
+                    where=f"{self.root}/classes.txt",
+                    do="give classes of both domains the same names",
+                )
+            )
 
     def read_label(self, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
         """Read a map of ids; an id that is neither a class nor void is refused."""
@@ -73,9 +88,14 @@ class LabelFolder(Domain):
         counts = np.bincount(raw_HW.reshape(-1), minlength=VOID + 1)
         strange = [int(k) for k in np.flatnonzero(counts) if k not in self._table and k not in self._void]
         if strange:
-            raise DataError(explain(expected=f"ids {sorted(self._table)} or void {sorted(self._void)}",
-                                    got=f"{strange} in {int(counts[strange].sum())} pixels", where=str(path),
-                                    do="correct the map, add the classes to classes.txt, or name the id of void with dataset.void_id"))
+            raise DataError(
+                explain(
+                    expected=f"ids {sorted(self._table)} or void {sorted(self._void)}",
+                    got=f"{strange} in {int(counts[strange].sum())} pixels",
+                    where=str(path),
+                    do="correct the map, add the classes to classes.txt, or name the id of void with dataset.void_id",
+                )
+            )
         table = np.full(VOID + 1, VOID, np.uint8)
         table[list(self._table)] = list(self._table.values())
         return table[raw_HW], ()
@@ -151,7 +171,11 @@ def _index(folder: Path) -> dict[str, Path]:
 
 
 def _splits(
-    images: Mapping[str, Path], labels: Mapping[str, Path], wanted: dict[str, str | None], test_fraction: float, root: Path
+    images: Mapping[str, Path],
+    labels: Mapping[str, Path],
+    wanted: dict[str, str | None],
+    test_fraction: float,
+    root: Path,
 ) -> dict[str, list[str]]:
     wanted = {split: wanted.get(split) for split in ("pool", "val", "test")}
     present = {i.partition("/")[0] for i in images if "/" in i}
@@ -171,8 +195,14 @@ def _read_classes(root: Path, classes: Sequence[str] | None) -> dict[int, str]:
     if not path.is_file():
         if classes:
             return dict(enumerate(classes))
-        raise DataError(explain(expected="class names", got="neither dataset.classes nor classes.txt", where=str(root),
-                                do="write classes.txt, one name a line in the order of the ids 0, 1, …"))
+        raise DataError(
+            explain(
+                expected="class names",
+                got="neither dataset.classes nor classes.txt",
+                where=str(root),
+                do="write classes.txt, one name a line in the order of the ids 0, 1, …",
+            )
+        )
     lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     numbered = [line.split(maxsplit=1) for line in lines]
     if all(len(parts) == 2 and parts[0].isdigit() for parts in numbered):  # noqa: PLR2004 - "id name"
@@ -181,6 +211,12 @@ def _read_classes(root: Path, classes: Sequence[str] | None) -> dict[int, str]:
         pairs = list(enumerate(lines))
     names = dict(pairs)
     if len(names) < len(pairs) or len(set(names.values())) < len(names) or max(names, default=0) > VOID:
-        raise DataError(explain(expected=f"ids 0..{VOID} and names, each once", got=", ".join(lines), where=str(path),
-                                do="correct the file: one name a line, or 'id name'"))
+        raise DataError(
+            explain(
+                expected=f"ids 0..{VOID} and names, each once",
+                got=", ".join(lines),
+                where=str(path),
+                do="correct the file: one name a line, or 'id name'",
+            )
+        )
     return names

@@ -1,7 +1,8 @@
 """SYNTHIA-RAND-CITYSCAPES (Ros et al., CVPR 2016): 9,400 drawn frames; their classes are 16 of Cityscapes' 19.
 
-A label is a 16-bit RGB PNG with the class in R and the object's number in G. Readers of 8 bits, Pillow too, keep the high bytes of each
-channel, which are all zero. Here Pillow is told to unpack the low bytes, and a file that went through such a reader is refused.
+A label is a 16-bit RGB PNG with the class in R and the object's number in G. Readers of 8 bits, Pillow too, keep the
+high bytes of each channel, which are all zero. Here Pillow is told to unpack the low bytes, and a file that went
+through such a reader is refused.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from al_lab.data.datasets.domains import SHARED_16, Domain, paired_names, to_tra
 from al_lab.data.formats.images import open_image
 
 _COUNT = 9_400
-# Raw id to class; the classes of SHARED_16 in their order. 0 void, 13 parking slot, 14 road work, 16 terrain, 18 truck, 20 train, 22 lane marking.
+# Raw id to class; the classes of SHARED_16 in their order. 0 void, 13 parking slot, 14 road work, 16 terrain, 18 truck,
+# 20 train, 22 lane marking.
 _RAW = (3, 4, 2, 21, 5, 7, 15, 9, 6, 1, 10, 17, 8, 19, 12, 11)
 _TRAIN_IDS = {raw: k for k, raw in enumerate(_RAW)}
 _IDS = range(23)
@@ -47,10 +49,14 @@ class Synthia(Domain):
         """Read the red channel of a 16-bit RGB PNG (16 classes)."""
         low_HW3, high_HW3 = _unpack(path, _LOW), _unpack(path, _HIGH)
         if high_HW3[..., 0].any():
-            raise _wrong(path, f"ids up to {256 * int(high_HW3[..., 0].max()) + 255} (8-bit colors stretched to 16 bits?)")
+            raise _wrong(
+                path, f"ids up to {256 * int(high_HW3[..., 0].max()) + 255} (8-bit colors stretched to 16 bits?)"
+            )
         if not low_HW3[..., 0].any():
             swapped = low_HW3[..., 2].any()
-            raise _wrong(path, "ids in B (OpenCV's reader and writer swap R and B)" if swapped else "zeros in R all over")
+            raise _wrong(
+                path, "ids in B (OpenCV's reader and writer swap R and B)" if swapped else "zeros in R all over"
+            )
         return to_train_ids(low_HW3[..., 0], _TRAIN_IDS, _IDS)
 
 
@@ -67,5 +73,11 @@ def _unpack(path: Path, unpacker: str) -> np.ndarray:
 
 
 def _wrong(path: Path, got: str) -> DataError:
-    return DataError(explain(expected="a 16-bit RGB PNG with the class in R", got=got, where=str(path),
-                             do="use the file of the original archive (GT/LABELS, not GT/COLOR)"))
+    return DataError(
+        explain(
+            expected="a 16-bit RGB PNG with the class in R",
+            got=got,
+            where=str(path),
+            do="use the file of the original archive (GT/LABELS, not GT/COLOR)",
+        )
+    )

@@ -93,7 +93,11 @@ def _xml_traps(root: Element, file: str, sample_id: str, size_hw: tuple[int, int
     findings = []
     said = (root.findtext("size/height"), root.findtext("size/width"))
     if said != (None, None) and said != (str(size_hw[0]), str(size_hw[1])):
-        turned = " (turned by a quarter: was the EXIF orientation ignored?)" if said == (str(size_hw[1]), str(size_hw[0])) else ""
+        turned = (
+            " (turned by a quarter: was the EXIF orientation ignored?)"
+            if said == (str(size_hw[1]), str(size_hw[0]))
+            else ""
+        )
         findings.append(
             Finding(
                 "warning",

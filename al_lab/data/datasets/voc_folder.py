@@ -124,8 +124,15 @@ class VOCFolder(VOCLayout):
         self._unlisted = sorted(set(images) - {i for ids in splits.values() for i in ids})
         names = tuple(classes) if classes else _read_classes(base, self._annotation_dir)
         super().__init__(name or folder_name(root), names, images, annotations, splits, one_based, outside, metrics)
-        log.info("%s: pool %d, val %d, test %d (%s)", self.name, len(self.pool_ids), len(self.val_ids), len(self.test_ids),
-                 f"lists {lists}" if lists else f"no lists; test_fraction {test_fraction:g} of the annotated")  # fmt: skip
+        log.info(
+            "%s: pool %d, val %d, test %d (%s)",
+            self.name,
+            len(self.pool_ids),
+            len(self.val_ids),
+            len(self.test_ids),
+            # fmt: skip
+            f"lists {lists}" if lists else f"no lists; test_fraction {test_fraction:g} of the annotated",
+        )
 
     def _verify_whole(self) -> list[Finding]:
         findings = super()._verify_whole()
@@ -144,7 +151,12 @@ class VOCFolder(VOCLayout):
             if path.relative_to(self._annotation_dir).with_suffix("").as_posix() not in self._images
         ]
         findings += [
-            Finding("warning", str(path), f"{path.stem}: an annotation without an image", "restore the image or remove the file")
+            Finding(
+                "warning",
+                str(path),
+                f"{path.stem}: an annotation without an image",
+                "restore the image or remove the file",
+            )
             for path in orphans
         ]
         return findings
@@ -171,7 +183,8 @@ def _choose_lists(list_dir: Path, wanted: dict[str, str | None]) -> dict[str, st
 def choose_splits(present: set[str], wanted: dict[str, str | None], what: str, where: str) -> dict[str, str]:
     """Decide which of a folder's own splits are pool, val and test.
 
-    train (else trainval) is the pool, val stays outside it, test is the test set; with train and val alone, val is the test set.
+    train (else trainval) is the pool, val stays outside it, test is the test set; with train and val alone, val is the
+    test set.
 
     Args:
         present: names of the splits there are.

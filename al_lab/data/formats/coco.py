@@ -172,11 +172,15 @@ def _object(
         image_id, category, bbox = int(entry["image_id"]), int(entry["category_id"]), entry["bbox"]
         x, y, w, h = (float(v) for v in bbox)
     except (KeyError, TypeError, ValueError) as error:
-        raise bad_entry(source, f"'image_id', 'category_id' and a 'bbox' of four numbers in {where}", f"{error!r}") from None
+        raise bad_entry(
+            source, f"'image_id', 'category_id' and a 'bbox' of four numbers in {where}", f"{error!r}"
+        ) from None
     if image_id not in row_of_image:
         raise bad_entry(source, f"an image for {where}", f"image_id {image_id!r}, which no entry of 'images' has")
     if category not in label_of:
-        raise bad_entry(source, f"a known category in {where}", f"category_id {category!r}, not one of {sorted(label_of)}")
+        raise bad_entry(
+            source, f"a known category in {where}", f"category_id {category!r}, not one of {sorted(label_of)}"
+        )
     return (row_of_image[image_id], label_of[category], float(bool(entry.get("iscrowd", 0))), x, y, w, h)
 
 

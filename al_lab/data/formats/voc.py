@@ -34,7 +34,10 @@ def read_xml(path: Path) -> Element:
     else:
         if root is not None and root.tag == "annotation":
             return root
-        got, do = f"an XML file whose root is <{getattr(root, 'tag', None)}>", "export the annotation in PASCAL VOC format"
+        got, do = (
+            f"an XML file whose root is <{getattr(root, 'tag', None)}>",
+            "export the annotation in PASCAL VOC format",
+        )
     raise DataError(explain(expected="a PASCAL VOC <annotation>", got=got, where=str(path), do=do))
 
 

@@ -1,7 +1,7 @@
 """`shapes`: a small generated detection benchmark on which choosing well can matter, in VOC layout.
 
-Most pool images are near copies of a few easy scenes with frequent classes; the rare classes live in the crowded, small,
-faint and occluded rest. Val and test hold fewer easy scenes, so a labeling budget spent on copies is wasted.
+Most pool images are near copies of a few easy scenes with frequent classes; the rare classes live in the crowded,
+small, faint and occluded rest. Val and test hold fewer easy scenes, so a labeling budget spent on copies is wasted.
 """
 
 from __future__ import annotations

@@ -209,7 +209,9 @@ def _distract(rng: np.random.Generator, canvas: np.ndarray) -> None:
         draw.line((x, y, *end), fill=255, width=max(2, size // 24))
     elif kind == 2:
         start = float(np.degrees(angle))
-        draw.arc((x - length / 2, y - length / 2, x + length / 2, y + length / 2), start, start + 120, fill=255, width=2)
+        draw.arc(
+            (x - length / 2, y - length / 2, x + length / 2, y + length / 2), start, start + 120, fill=255, width=2
+        )
     else:
         for px, py in rng.normal((x, y), 0.06 * size, (6, 2)):
             draw.ellipse((px - 1, py - 1, px + 1, py + 1), fill=255)

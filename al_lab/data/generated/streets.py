@@ -1,7 +1,7 @@
 """`streets`: a small generated pair of domains for segmentation, in the layout of `segmentation_folder`.
 
-The source is flat and clean, the target looks photographed (see `streets_draw`): a model of the source alone does badly on the target, and
-poles, signs and persons are a few pixels each.
+The source is flat and clean, the target looks photographed (see `streets_draw`): a model of the source alone does badly
+on the target, and poles, signs and persons are a few pixels each.
 """
 
 from __future__ import annotations
@@ -18,7 +18,16 @@ from al_lab.data.generated.streets_draw import CLASSES, VERSION, DomainName, dra
 from al_lab.data.generated.write_once import generate_once
 from al_lab.data.transforms.dense import VOID
 
-_COLORS = ((70, 130, 180), (70, 70, 70), (128, 64, 128), (244, 35, 232), (0, 0, 142), (153, 153, 153), (220, 220, 0), (220, 20, 60))
+_COLORS = (
+    (70, 130, 180),
+    (70, 70, 70),
+    (128, 64, 128),
+    (244, 35, 232),
+    (0, 0, 142),
+    (153, 153, 153),
+    (220, 220, 0),
+    (220, 20, 60),
+)
 
 
 class Streets(SegmentationFolder):
@@ -55,10 +64,18 @@ class Streets(SegmentationFolder):
             DataError: for another source.
         """
         if source not in ("flat", None):
-            raise DataError(explain(expected="flat, or null for none", got=repr(source), where="dataset.source", do="correct it"))
+            raise DataError(
+                explain(expected="flat, or null for none", got=repr(source), where="dataset.source", do="correct it")
+            )
         counts = {"source": {"train": num_source}, "target": {"train": num_pool, "test": num_test}}
         root = generate(Path(data_dir).expanduser(), counts, (int(size_hw[0]), int(size_hw[1])), data_seed)
-        super().__init__(str(root / "target"), str(root / "source") if source else None, metrics=metrics, flip_test=flip_test, name=name)
+        super().__init__(
+            str(root / "target"),
+            str(root / "source") if source else None,
+            metrics=metrics,
+            flip_test=flip_test,
+            name=name,
+        )
 
 
 def generate(data_dir: Path, counts: dict[str, dict[str, int]], size_hw: tuple[int, int], data_seed: int) -> Path:

@@ -1,7 +1,8 @@
 """Draw one street of the generated `streets` domains: what stands where, then its colors.
 
-Both domains are built by one geometry (a road to a vanishing point, facades, cars, poles with signs, persons). The source is painted flat
-in clean colors. The target is a bad photograph: textures, windows, colors that classes share, shadows, haze, dusk, blur and noise.
+Both domains are built by one geometry (a road to a vanishing point, facades, cars, poles with signs, persons). The
+source is painted flat in clean colors. The target is a bad photograph: textures, windows, colors that classes share,
+shadows, haze, dusk, blur and noise.
 """
 
 from __future__ import annotations
@@ -22,8 +23,23 @@ CLASSES = ("sky", "building", "road", "sidewalk", "car", "pole", "sign", "person
 SKY, BUILDING, ROAD, SIDEWALK, CAR, POLE, SIGN, PERSON = range(len(CLASSES))
 DomainName = Literal["source", "target"]
 
-# What a part is painted as; "marking" is road, "glass" and "wheel" are car, "skin" is person, "hood" (the camera's own car) is void.
-_PAINTS = ("sky", "facade", "asphalt", "paving", "marking", "body", "glass", "wheel", "steel", "plate", "cloth", "skin", "hood")
+# What a part is painted as; "marking" is road, "glass" and "wheel" are car, "skin" is person, "hood" (the camera's own
+# car) is void.
+_PAINTS = (
+    "sky",
+    "facade",
+    "asphalt",
+    "paving",
+    "marking",
+    "body",
+    "glass",
+    "wheel",
+    "steel",
+    "plate",
+    "cloth",
+    "skin",
+    "hood",
+)
 _Palette = dict[str, tuple[tuple[int, int, int], ...]]
 _SOURCE_COLORS: _Palette = {
     "sky": ((120, 180, 240), (200, 215, 235)), "facade": ((180, 120, 90), (200, 150, 110), (160, 100, 90)), "asphalt": ((90, 90, 100),),
@@ -99,7 +115,8 @@ class _Layout:
         self.h, self.w = size_hw
         self.horizon = self.h * generator.uniform(*((0.36, 0.48) if self.is_target else (0.45, 0.55)))
         self.vanish = self.w * generator.uniform(0.35, 0.65)
-        self.curbs = self.w * generator.uniform(-0.20, 0.15), self.w * generator.uniform(0.85, 1.20)  # at the lower border
+        # at the lower border
+        self.curbs = self.w * generator.uniform(-0.20, 0.15), self.w * generator.uniform(0.85, 1.20)
 
     def parts(self) -> list[_Part]:
         """Return everything, in the order of painting."""
@@ -130,7 +147,12 @@ class _Layout:
             tall = self.h * self.rng.uniform(0.5, 1.8)
             if self.rng.random() < 0.85:
                 (x0, y0), (x1, y1) = self._ground(side, depth, beyond), self._ground(side, nearer, beyond)
-                yield _Part(BUILDING, "facade", ((x0, y0), (x1, y1), (x1, y1 - tall * nearer), (x0, y0 - tall * depth)), min(nearer, 1.0))
+                yield _Part(
+                    BUILDING,
+                    "facade",
+                    ((x0, y0), (x1, y1), (x1, y1 - tall * nearer), (x0, y0 - tall * depth)),
+                    min(nearer, 1.0),
+                )
             depth = nearer
 
     def _markings(self) -> Iterator[_Part]:
@@ -138,7 +160,9 @@ class _Layout:
         for depth in (0.15, 0.25, 0.40, 0.64):
             points = []
             for d, across in ((depth, -1), (depth, 1), (depth * 1.3, 1), (depth * 1.3, -1)):
-                points.append((self.vanish + (middle + across * 0.012 * self.w) * d, self.horizon + (self.h - self.horizon) * d))
+                points.append(
+                    (self.vanish + (middle + across * 0.012 * self.w) * d, self.horizon + (self.h - self.horizon) * d)
+                )
             yield _Part(ROAD, "marking", tuple(points), depth)
 
     def _cars(self) -> Iterator[tuple[float, list[_Part]]]:
@@ -148,13 +172,28 @@ class _Layout:
             x, half = left + across * (right - left), 0.5 * self.w * self.rng.uniform(0.24, 0.32) * depth
             tall = half * self.rng.uniform(1.0, 1.25)
             roof, waist, sill = y - tall, y - 0.58 * tall, y - 0.12 * tall
-            yield depth, [
-                _rectangle(CAR, "wheel", x - 0.85 * half, sill, x - 0.5 * half, y, depth),
-                _rectangle(CAR, "wheel", x + 0.5 * half, sill, x + 0.85 * half, y, depth),
-                _rectangle(CAR, "body", x - half, waist, x + half, sill, depth),
-                _Part(CAR, "body", ((x - 0.85 * half, waist), (x - 0.6 * half, roof), (x + 0.6 * half, roof), (x + 0.85 * half, waist)), depth),
-                _rectangle(CAR, "glass", x - 0.55 * half, roof + 0.12 * tall, x + 0.55 * half, waist - 0.05 * tall, depth),
-            ]
+            yield (
+                depth,
+                [
+                    _rectangle(CAR, "wheel", x - 0.85 * half, sill, x - 0.5 * half, y, depth),
+                    _rectangle(CAR, "wheel", x + 0.5 * half, sill, x + 0.85 * half, y, depth),
+                    _rectangle(CAR, "body", x - half, waist, x + half, sill, depth),
+                    _Part(
+                        CAR,
+                        "body",
+                        (
+                            (x - 0.85 * half, waist),
+                            (x - 0.6 * half, roof),
+                            (x + 0.6 * half, roof),
+                            (x + 0.85 * half, waist),
+                        ),
+                        depth,
+                    ),
+                    _rectangle(
+                        CAR, "glass", x - 0.55 * half, roof + 0.12 * tall, x + 0.55 * half, waist - 0.05 * tall, depth
+                    ),
+                ],
+            )
 
     def _poles(self) -> Iterator[tuple[float, list[_Part]]]:
         for _ in range(self.rng.integers(2, 6)):
@@ -170,21 +209,38 @@ class _Layout:
                 elif shape == 1:
                     group.append(_Part(SIGN, "plate", ((x - r, top - r), (x + r, top + r)), depth, is_ellipse=True))
                 else:
-                    group.append(_Part(SIGN, "plate", ((x - 1.2 * r, top + r), (x, top - 1.2 * r), (x + 1.2 * r, top + r)), depth))
+                    group.append(
+                        _Part(
+                            SIGN, "plate", ((x - 1.2 * r, top + r), (x, top - 1.2 * r), (x + 1.2 * r, top + r)), depth
+                        )
+                    )
             yield depth, group
 
     def _persons(self) -> Iterator[tuple[float, list[_Part]]]:
         for _ in range(self.rng.integers(0, 5)):
             depth = self.rng.uniform(0.25, 0.9)
             on_road = self.rng.random() < 0.2
-            x, y = self._ground(int(self.rng.integers(2)), depth, -self.rng.uniform(0.1, 0.4) if on_road else self.rng.uniform(0.05, 0.25))
+            x, y = self._ground(
+                int(self.rng.integers(2)),
+                depth,
+                -self.rng.uniform(0.1, 0.4) if on_road else self.rng.uniform(0.05, 0.25),
+            )
             tall = self.h * self.rng.uniform(0.30, 0.40) * depth
             half, head = max(0.8, 0.13 * tall), max(0.8, 0.08 * tall)
-            yield depth, [
-                _rectangle(PERSON, "cloth", x - 0.8 * half, y - 0.5 * tall, x + 0.8 * half, y, depth),
-                _rectangle(PERSON, "cloth", x - half, y - 0.84 * tall, x + half, y - 0.45 * tall, depth),
-                _Part(PERSON, "skin", ((x - head, y - tall), (x + head, y - tall + 2.2 * head)), depth, is_ellipse=True),
-            ]
+            yield (
+                depth,
+                [
+                    _rectangle(PERSON, "cloth", x - 0.8 * half, y - 0.5 * tall, x + 0.8 * half, y, depth),
+                    _rectangle(PERSON, "cloth", x - half, y - 0.84 * tall, x + half, y - 0.45 * tall, depth),
+                    _Part(
+                        PERSON,
+                        "skin",
+                        ((x - head, y - tall), (x + head, y - tall + 2.2 * head)),
+                        depth,
+                        is_ellipse=True,
+                    ),
+                ],
+            )
 
 
 def _rectangle(label: int, paint: str, x0: float, y0: float, x1: float, y1: float, depth: float) -> _Part:
@@ -198,7 +254,11 @@ def _photograph(rng: np.random.Generator, parts: list[_Part], which_HW: np.ndarr
     depth_HW = np.array([part.depth for part in parts])[which_HW]
     canvas = (flat + rng.normal(0, 8, flat.shape))[which_HW]
     canvas += _texture(rng, parts, which_HW, paint_HW)[..., None]
-    ground = (paint_HW == _PAINTS.index("asphalt")) | (paint_HW == _PAINTS.index("paving")) | (paint_HW == _PAINTS.index("marking"))
+    ground = (
+        (paint_HW == _PAINTS.index("asphalt"))
+        | (paint_HW == _PAINTS.index("paving"))
+        | (paint_HW == _PAINTS.index("marking"))
+    )
     for _ in range(rng.integers(0, 4)):
         canvas[ground & _shadow(rng, height, width)] *= rng.uniform(0.5, 0.7)
     sideways = np.linspace(-1, 1, width) * rng.uniform(-0.25, 0.25)
@@ -211,7 +271,9 @@ def _photograph(rng: np.random.Generator, parts: list[_Part], which_HW: np.ndarr
     elif light == 2:
         canvas *= rng.uniform(0.45, 0.65) * np.array([0.9, 0.95, 1.25])
     canvas *= rng.uniform(0.94, 1.06, 3)
-    blurred = Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(rng.uniform(0.4, 0.9)))
+    blurred = Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8)).filter(
+        ImageFilter.GaussianBlur(rng.uniform(0.4, 0.9))
+    )
     noisy = np.asarray(blurred, np.float64) + rng.normal(0, rng.uniform(2, 6), (height, width, 3))
     return np.clip(noisy, 0, 255).astype(np.uint8)
 

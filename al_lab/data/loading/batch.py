@@ -71,8 +71,11 @@ class Batch:
     def rows(self, rows: Sequence[int]) -> Batch:
         """Return some of its images."""
         index = torch.tensor(list(rows), dtype=torch.long, device=self.images.device)
-        picked = {f.name: v[index.to(v.device)] if isinstance(v, Tensor) else [v[n] for n in rows]
-                  for f in fields(self) for v in (getattr(self, f.name),)}
+        picked = {
+            f.name: v[index.to(v.device)] if isinstance(v, Tensor) else [v[n] for n in rows]
+            for f in fields(self)
+            for v in (getattr(self, f.name),)
+        }
         return replace(self, **picked)
 
     def pin_memory(self) -> Batch:

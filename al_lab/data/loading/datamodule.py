@@ -143,10 +143,16 @@ def train_batches(
                 do="restore the run folder's labels",
             )
         )
-    count = labeled_count(settings.batch_size, float(getattr(objective, "labeled_ratio", 1.0))) if unlabeled else settings.batch_size
+    count = (
+        labeled_count(settings.batch_size, float(getattr(objective, "labeled_ratio", 1.0)))
+        if unlabeled
+        else settings.batch_size
+    )
     spec = InputSpec.of(network)
     steps = {"first_step": first_step, "stop_step": stop_step, "rank": rank, "world": world}
-    sampler = StepSampler(labeled, count, seed=seed, unlabeled=unlabeled, unlabeled_per_batch=settings.batch_size - count, **steps)
+    sampler = StepSampler(
+        labeled, count, seed=seed, unlabeled=unlabeled, unlabeled_per_batch=settings.batch_size - count, **steps
+    )
     drop_difficult = bool(getattr(settings, "drop_difficult", True))
     images = TrainImages(dataset, annotations, settings.augmentation, spec, seed, drop_difficult, pseudo)
     return loader(images, partial(collate, pad_to=spec.pad_divisor), num_workers, batch_sampler=sampler)
@@ -166,7 +172,9 @@ def predict_batches(
     return loader(images, partial(collate, pad_to=spec.pad_divisor), num_workers, batch_size=batch_size, shuffle=False)
 
 
-def loader(images: TorchDataset[Any], collate_fn: Callable[[list[Any]], Any], num_workers: int, **kwargs: Any) -> DataLoader:
+def loader(
+    images: TorchDataset[Any], collate_fn: Callable[[list[Any]], Any], num_workers: int, **kwargs: Any
+) -> DataLoader:
     """Return a loader that takes no draw from torch's global generator (DataLoader's own would, to seed its workers)."""
     return DataLoader(
         images,

@@ -78,8 +78,8 @@ class BoughtPixels:
         """Count what was paid for and what of it a training can learn from.
 
         Returns:
-            ``bought_pixels``; ``effective_labels``, of which a label is left at training size: resizing by nearest neighbor drops
-            pixels, and a bought pixel may have no class.
+            ``bought_pixels``; ``effective_labels``, of which a label is left at training size: resizing by nearest
+            neighbor drops pixels, and a bought pixel may have no class.
         """
         counter = _Counter(self, target_hw)
         rows = DataLoader(counter, batch_size=None, num_workers=num_workers, generator=torch.Generator())
@@ -120,7 +120,8 @@ class DenseItem(NamedTuple):
 class DenseSampler:
     """Batches of draws for steps ``first_step`` to ``stop_step - 1``; a torch batch sampler.
 
-    A step's draws are a function of (seed, step). With several devices each takes the same stretch of both domains' places.
+    A step's draws are a function of (seed, step). With several devices each takes the same stretch of both domains'
+    places.
 
     Args:
         source: ids of source images by step; None: none.
@@ -136,12 +137,27 @@ class DenseSampler:
         ConfigError: if ``world`` devices can't share both equally.
     """
 
-    def __init__(self, source: BalancedSource | PlainSource | None, targets: Sequence[str], counts: tuple[int, int], *, seed: int, first_step: int,
-                 stop_step: int, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self,
+        source: BalancedSource | PlainSource | None,
+        targets: Sequence[str],
+        counts: tuple[int, int],
+        *,
+        seed: int,
+        first_step: int,
+        stop_step: int,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
         if any(count % world for count in counts):
-            raise ConfigError(explain(expected=f"as many source images for each of {world} devices, and as many target images",
-                                      got=f"{counts[0]} and {counts[1]} a step", where="trainer.batch_size",
-                                      do="change trainer.batch_size, objective.source_ratio or runtime.devices"))
+            raise ConfigError(
+                explain(
+                    expected=f"as many source images for each of {world} devices, and as many target images",
+                    got=f"{counts[0]} and {counts[1]} a step",
+                    where="trainer.batch_size",
+                    do="change trainer.batch_size, objective.source_ratio or runtime.devices",
+                )
+            )
         self._source, self._counts = source, counts
         self._targets = Stream(targets, Rng(seed, "order", "target"))
         self._steps = range(first_step, stop_step)
@@ -154,7 +170,9 @@ class DenseSampler:
         """Yield this device's draws, source first, step by step."""
         for step in self._steps:
             source, target = self.batch(step)
-            yield [DenseDraw(i, True) for i in source[self._mine[0]]] + [DenseDraw(i, False) for i in target[self._mine[1]]]
+            yield [DenseDraw(i, True) for i in source[self._mine[0]]] + [
+                DenseDraw(i, False) for i in target[self._mine[1]]
+            ]
 
     def batch(self, step: int) -> tuple[list[str], list[str]]:
         """Return the source and target ids of a step's global batch."""
@@ -175,14 +193,18 @@ class DenseImages(TorchDataset[DenseItem]):
     def __init__(self, dataset: SegmentationDataset, network: Any, bought: BoughtPixels | None = None) -> None:
         self._dataset, self._bought = dataset, bought
         self._labeled = frozenset(bought.ids if bought else ())
-        self._mean, self._std = (torch.tensor(v, dtype=torch.float32)[:, None, None] for v in (network.mean, network.std))
+        self._mean, self._std = (
+            torch.tensor(v, dtype=torch.float32)[:, None, None] for v in (network.mean, network.std)
+        )
 
     def __getitem__(self, draw: DenseDraw) -> DenseItem:
         """Read one image."""
         size_hw = self._dataset.source_hw if draw.is_source else self._dataset.target_hw
         image_u8 = resize_image(self._dataset.load_image(draw.sample_id), size_hw)
         pixels = torch.from_numpy(np.ascontiguousarray(image_u8.transpose(2, 0, 1))).to(torch.float32)
-        labels = None if self._bought is None else torch.from_numpy(self._labels(draw, image_u8.shape[:2]).astype(np.int64))
+        labels = (
+            None if self._bought is None else torch.from_numpy(self._labels(draw, image_u8.shape[:2]).astype(np.int64))
+        )
         return DenseItem(draw.sample_id, draw.is_source, pixels.sub_(self._mean).div_(self._std), labels)
 
     def _labels(self, draw: DenseDraw, size_hw: tuple[int, ...]) -> np.ndarray:
@@ -191,7 +213,9 @@ class DenseImages(TorchDataset[DenseItem]):
         assert self._bought is not None
         if draw.sample_id not in self._labeled:
             return np.full(size_hw, VOID, np.uint8)
-        return resize_label(read_pixel_labels(self._bought.run_dir, draw.sample_id, self._bought.cycle, VOID), self._dataset.target_hw)
+        return resize_label(
+            read_pixel_labels(self._bought.run_dir, draw.sample_id, self._bought.cycle, VOID), self._dataset.target_hw
+        )
 
 
 def dense_collate(items: Sequence[DenseItem]) -> DenseBatch:
@@ -203,7 +227,9 @@ def dense_collate(items: Sequence[DenseItem]) -> DenseBatch:
     domains = [[item for item in items if item.is_source is is_source] for is_source in (True, False)]
     images = [_stack(domain, [item.image for item in domain]) for domain in domains]
     labels = [_stack(domain, [item.labels for item in domain if item.labels is not None]) for domain in domains]
-    return DenseBatch(images[0], labels[0], images[1], labels[1], [item.sample_id for domain in domains for item in domain])
+    return DenseBatch(
+        images[0], labels[0], images[1], labels[1], [item.sample_id for domain in domains for item in domain]
+    )
 
 
 def _stack(items: list[DenseItem], tensors: list[Tensor]) -> Tensor | None:
@@ -213,8 +239,14 @@ def _stack(items: list[DenseItem], tensors: list[Tensor]) -> Tensor | None:
     if odd is not None:
         key = "source_hw" if items[0].is_source else "target_hw"
         shapes = [f"{tuple(tensors[n].shape[-2:])} of {items[n].sample_id!r}" for n in (0, odd)]
-        raise DataError(explain(expected="images of one height and width", got=" and ".join(shapes), where=f"dataset.{key}",
-                                do=f"give one size, such as dataset.{key}='[512,1024]'"))
+        raise DataError(
+            explain(
+                expected="images of one height and width",
+                got=" and ".join(shapes),
+                where=f"dataset.{key}",
+                do=f"give one size, such as dataset.{key}='[512,1024]'",
+            )
+        )
     return torch.stack(tensors)
 
 
@@ -233,30 +265,58 @@ def domain_counts(batch_size: int, objective: Any, *, has_source: bool, has_targ
     ratio = float(getattr(objective, "source_ratio", 0.5))
     source, target = has_source and ratio > 0, has_target and ratio < 1
     if not (source or target):
-        lacking = [f"no {domain} images" + (f" (objective.source_ratio={ratio:g} leaves them out)" if is_there else "")
-                   for domain, is_there in (("source", has_source), ("target", has_target))]
-        raise DataError(explain(expected="images to train on", got=" and ".join(lacking), where="training",
-                                do="set budget.initial above 0, use a dataset with a source domain, or an objective with a loss on unlabeled images"))
+        lacking = [
+            f"no {domain} images" + (f" (objective.source_ratio={ratio:g} leaves them out)" if is_there else "")
+            for domain, is_there in (("source", has_source), ("target", has_target))
+        ]
+        raise DataError(
+            explain(
+                expected="images to train on",
+                got=" and ".join(lacking),
+                where="training",
+                do="set budget.initial above 0, use a dataset with a source domain, or an objective with a loss on unlabeled images",
+            )
+        )
     if not (source and target):
         return (batch_size, 0) if source else (0, batch_size)
     if batch_size < 2:  # noqa: PLR2004 - one image of each domain
-        raise ConfigError(explain(expected="an image of each domain in a batch", got=f"trainer.batch_size={batch_size}", where="training",
-                                  do="set trainer.batch_size to 2 or more"))
+        raise ConfigError(
+            explain(
+                expected="an image of each domain in a batch",
+                got=f"trainer.batch_size={batch_size}",
+                where="training",
+                do="set trainer.batch_size to 2 or more",
+            )
+        )
     count = min(max(1, round(batch_size * ratio)), batch_size - 1)
     return count, batch_size - count
 
 
-def dense_train_batches(dataset: SegmentationDataset, bought: BoughtPixels, *, targets: Sequence[str], network: Any, objective: Any, batch_size: int,
-                        seed: int, first_step: int, stop_step: int, rank: int = 0, world: int = 1, num_workers: int = 0) -> DataLoader:
+def dense_train_batches(
+    dataset: SegmentationDataset,
+    bought: BoughtPixels,
+    *,
+    targets: Sequence[str],
+    network: Any,
+    objective: Any,
+    batch_size: int,
+    seed: int,
+    first_step: int,
+    stop_step: int,
+    rank: int = 0,
+    world: int = 1,
+    num_workers: int = 0,
+) -> DataLoader:
     """Return a loader of one `DenseBatch` per step from ``first_step`` to ``stop_step - 1``.
 
     Args:
-        dataset: where images and source labels come from; without source images in a batch, none of the source's files is opened.
+        dataset: where images and source labels come from; without source images in a batch, none of the source's files
+            is opened.
         bought: labels of target images.
         targets: target images to train on, labeled or not.
         network: read for mean and std.
-        objective: see `domain_counts`; its attribute ``source_balance`` (default true) says whether rare classes of the source come as
-            often as frequent ones.
+        objective: see `domain_counts`; its attribute ``source_balance`` (default true) says whether rare classes of the
+            source come as often as frequent ones.
         batch_size: images a step, over all devices.
         seed: of the training.
         first_step: where to begin or go on.
@@ -273,12 +333,20 @@ def dense_train_batches(dataset: SegmentationDataset, bought: BoughtPixels, *, t
     source: BalancedSource | PlainSource | None = None
     if counts[0]:
         is_balanced = getattr(objective, "source_balance", True)
-        source = BalancedSource(dataset.source_classes(), len(dataset.classes), seed) if is_balanced else PlainSource(dataset.source_ids, seed)
-    sampler = DenseSampler(source, targets, counts, seed=seed, first_step=first_step, stop_step=stop_step, rank=rank, world=world)
+        source = (
+            BalancedSource(dataset.source_classes(), len(dataset.classes), seed)
+            if is_balanced
+            else PlainSource(dataset.source_ids, seed)
+        )
+    sampler = DenseSampler(
+        source, targets, counts, seed=seed, first_step=first_step, stop_step=stop_step, rank=rank, world=world
+    )
     return loader(DenseImages(dataset, network, bought), dense_collate, num_workers, batch_sampler=sampler)
 
 
-def dense_predict_batches(dataset: SegmentationDataset, ids: Sequence[str], *, network: Any, batch_size: int, num_workers: int = 0) -> DataLoader:
+def dense_predict_batches(
+    dataset: SegmentationDataset, ids: Sequence[str], *, network: Any, batch_size: int, num_workers: int = 0
+) -> DataLoader:
     """Return a loader of target images at ``dataset.target_hw``, in the order of ``ids``, in chunks of ``batch_size``."""
     chunks = [[DenseDraw(i, False) for i in ids[n : n + batch_size]] for n in range(0, len(ids), batch_size)]
     return loader(DenseImages(dataset, network), dense_collate, num_workers, batch_sampler=chunks)

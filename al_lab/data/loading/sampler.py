@@ -51,9 +51,9 @@ class Stream:
 class StepSampler:
     """Batches of draws for steps ``first_step`` to ``stop_step - 1``; a torch batch sampler.
 
-    Labeled and unlabeled places alternate (labeled first) as long as both last. With several devices each takes its part of the
-    one global batch, so their number changes nothing: the same stretch of both halves, so that an objective that pairs image i
-    with image i + B/2 finds the same pairs on every number of devices.
+    Labeled and unlabeled places alternate (labeled first) as long as both last. With several devices each takes its
+    part of the one global batch, so their number changes nothing: the same stretch of both halves, so that an objective
+    that pairs image i with image i + B/2 finds the same pairs on every number of devices.
     """
 
     def __init__(

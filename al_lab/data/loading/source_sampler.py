@@ -1,11 +1,11 @@
 """Which source images a training step sees: rare classes as often as frequent ones, as a pure function of (seed, step).
 
-The rule of the released RIPU code: in blocks of 3000 draws, class c is drawn with weight 1 / log(1.01 + n_c / sum n), where n_c counts
-how often an image with c was taken in this block (0 at first); the next file of the class's shuffled list is taken (shuffled anew when
-exhausted), and every class in that file counts one up. Then the list is shuffled.
+The rule of the released RIPU code: in blocks of 3000 draws, class c is drawn with weight 1 / log(1.01 + n_c / sum n),
+where n_c counts how often an image with c was taken in this block (0 at first); the next file of the class's shuffled
+list is taken (shuffled anew when exhausted), and every class in that file counts one up. Then the list is shuffled.
 
-Deviations: the released code shuffles 42 blocks together, here each block is shuffled by itself, so that a step's images don't depend on
-how long the training is; a class that no file has is never drawn.
+Deviations: the released code shuffles 42 blocks together, here each block is shuffled by itself, so that a step's
+images don't depend on how long the training is; a class that no file has is never drawn.
 """
 
 from __future__ import annotations
@@ -47,8 +47,14 @@ class BalancedSource:
         self._files = [Stream(ids, rng.child("files", c)) for c, ids in enumerate(files)]
         self._usable = np.array([len(ids) > 0 for ids in files])
         if not self._usable.any():
-            raise DataError(explain(expected="source labels with classes in them", got="void everywhere", where="source domain",
-                                    do="run 'python scripts/data.py verify' on the dataset"))
+            raise DataError(
+                explain(
+                    expected="source labels with classes in them",
+                    got="void everywhere",
+                    where="source domain",
+                    do="run 'python scripts/data.py verify' on the dataset",
+                )
+            )
         self._rng = rng
         self._taken = np.zeros(num_classes, np.int64)  # how far each class's list was read
         self._blocks: list[list[str]] = []

@@ -1,7 +1,8 @@
 """Resize images and label maps for segmentation exactly as the released recipes do: with Pillow.
 
-Images are resampled bicubically (antialiased), labels by nearest neighbor. Nearest neighbor drops pixels: of 2048 x 1024 at
-1280 x 640 every fifth row and column out of eight survives, so a pixel bought at native size trains with probability 0.39.
+Images are resampled bicubically (antialiased), labels by nearest neighbor. Nearest neighbor drops pixels: of 2048 x
+1024 at 1280 x 640 every fifth row and column out of eight survives, so a pixel bought at native size trains with
+probability 0.39.
 """
 
 from __future__ import annotations
@@ -65,4 +66,6 @@ def _resized(array: np.ndarray, hw: tuple[int, int] | None, filter_: Image.Resam
 
 
 def _wrong(expected: str, array: np.ndarray) -> DataError:
-    return DataError(explain(expected=expected, got=f"{array.dtype} of shape {array.shape}", where="resize", do="convert it first"))
+    return DataError(
+        explain(expected=expected, got=f"{array.dtype} of shape {array.shape}", where="resize", do="convert it first")
+    )

@@ -1,8 +1,8 @@
 """From a decoded image to a network's input: the published training recipes and the plain resize of prediction.
 
 Pixels are float RGB in 0..255 until the network's mean and std are applied at the very end: SSD's published pipeline
-subtracts (104, 117, 123) from BGR and then swaps the channels, which is RGB minus (123, 117, 104). Every draw comes from
-the generator that is passed in, never from a global one.
+subtracts (104, 117, 123) from BGR and then swaps the channels, which is RGB minus (123, 117, 104). Every draw comes
+from the generator that is passed in, never from a global one.
 """
 
 from __future__ import annotations
@@ -105,7 +105,12 @@ class Augmentation(ABC):
     """A training recipe. Its constructor holds numbers only; what the network wants comes with each call."""
 
     def __call__(
-        self, image_u8: np.ndarray, boxes: np.ndarray, labels: np.ndarray, generator: np.random.Generator, spec: InputSpec
+        self,
+        image_u8: np.ndarray,
+        boxes: np.ndarray,
+        labels: np.ndarray,
+        generator: np.random.Generator,
+        spec: InputSpec,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return (image, boxes, labels) as `finish` does; a pure function of its arguments.
 
@@ -170,19 +175,19 @@ class LightAugmentation(Augmentation):
 class SSDAugmentation(Augmentation):
     """SSD's recipe, in its order: photometric distortion, expansion, IoU-guided crop, mirror.
 
-    Liu et al., ECCV 2016 (arXiv 1512.02325), Sec. 2.2 and 3.6; numbers of amdegroot/ssd.pytorch @ 5b0b77f, on which CSD,
-    ISD-SSD and AL-SSL are built. Pixels are never clamped in between.
+    Liu et al., ECCV 2016 (arXiv 1512.02325), Sec. 2.2 and 3.6; numbers of amdegroot/ssd.pytorch @ 5b0b77f, on which
+    CSD, ISD-SSD and AL-SSL are built. Pixels are never clamped in between.
 
     ``crop_iou``: "legacy" draws among {whole, .1, .3, .7, .9, free} and never rejects a crop for its IoU, which is what
-    that code really does (its issues 68 and 119) and what published numbers were made with; "caffe" is the original rule:
-    .5 is among the modes and at least one box must overlap the crop by the drawn IoU.
+    that code really does (its issues 68 and 119) and what published numbers were made with; "caffe" is the original
+    rule: .5 is among the modes and at least one box must overlap the crop by the drawn IoU.
 
-    ``unlabeled_crop``: how an image without boxes is cropped: "free" by shape alone; "legacy_dummy" as CSD's and ISD-SSD's code:
-    by a box without area at the image's corner, so that hardly any crop succeeds. AL-SSL's code crops unlabeled images by
-    their hidden boxes, which nothing here can.
+    ``unlabeled_crop``: how an image without boxes is cropped: "free" by shape alone; "legacy_dummy" as CSD's and
+    ISD-SSD's code: by a box without area at the image's corner, so that hardly any crop succeeds. AL-SSL's code crops
+    unlabeled images by their hidden boxes, which nothing here can.
 
-    Deviations: photometric distortion works on RGB, not BGR (the same operations; a random channel permutation is part of
-    them).
+    Deviations: photometric distortion works on RGB, not BGR (the same operations; a random channel permutation is part
+    of them).
     """
 
     def __init__(
@@ -208,7 +213,10 @@ class SSDAugmentation(Augmentation):
             ConfigError: for another crop rule, or a number that is none.
         """
         rules = ("free", "legacy_dummy")
-        for name, value, choices in (("crop_iou", crop_iou, get_args(CropRule)), ("unlabeled_crop", unlabeled_crop, rules)):
+        for name, value, choices in (
+            ("crop_iou", crop_iou, get_args(CropRule)),
+            ("unlabeled_crop", unlabeled_crop, rules),
+        ):
             if value not in choices:
                 raise ConfigError(
                     explain(
@@ -221,7 +229,9 @@ class SSDAugmentation(Augmentation):
         _check(photometric=photometric, expand_prob=expand_prob, flip=flip)
         if max_expand < 1:
             where = "trainer.augmentation.max_expand"
-            raise ConfigError(explain(expected="a ratio of at least 1", got=repr(max_expand), where=where, do="correct it"))
+            raise ConfigError(
+                explain(expected="a ratio of at least 1", got=repr(max_expand), where=where, do="correct it")
+            )
         self.crop_iou: CropRule = crop_iou
         self.unlabeled_crop = unlabeled_crop
         self.photometric, self.expand_prob, self.max_expand, self.flip = photometric, expand_prob, max_expand, flip
@@ -232,7 +242,11 @@ class SSDAugmentation(Augmentation):
         if rng.random() < self.photometric:
             image = photometric_distort(image, rng)
         has_dummy = self.unlabeled_crop == "legacy_dummy" and not len(sample.labels)
-        boxes, labels = (_boxes(torch.zeros(1, 4), sample.size_hw), torch.zeros(1, dtype=torch.int64)) if has_dummy else (sample.boxes, sample.labels)
+        boxes, labels = (
+            (_boxes(torch.zeros(1, 4), sample.size_hw), torch.zeros(1, dtype=torch.int64))
+            if has_dummy
+            else (sample.boxes, sample.labels)
+        )
         sample = Sample(tv_tensors.Image(image), boxes, labels)
         if rng.random() < self.expand_prob:
             (height, width), ratio = sample.size_hw, rng.uniform(1.0, self.max_expand)
@@ -251,7 +265,14 @@ def _check(**fractions: float) -> None:
     """Refuse probabilities and parts that are none."""
     for name, value in fractions.items():
         if not 0 <= value <= 1:
-            raise ConfigError(explain(expected="a number from 0 to 1", got=repr(value), where=f"trainer.augmentation.{name}", do="correct it"))
+            raise ConfigError(
+                explain(
+                    expected="a number from 0 to 1",
+                    got=repr(value),
+                    where=f"trainer.augmentation.{name}",
+                    do="correct it",
+                )
+            )
 
 
 def mirror(sample: Sample) -> Sample:
@@ -264,7 +285,9 @@ def cropped(sample: Sample, rect: Rect) -> Sample:
     left, top, right, bottom = rect
     image = tv_tensors.Image(sample.image[:, top:bottom, left:right])
     boxes, keep = crop(sample.boxes.numpy(), rect)
-    return Sample(image, _boxes(torch.from_numpy(boxes), (bottom - top, right - left)), sample.labels[torch.from_numpy(keep)])
+    return Sample(
+        image, _boxes(torch.from_numpy(boxes), (bottom - top, right - left)), sample.labels[torch.from_numpy(keep)]
+    )
 
 
 def expanded(sample: Sample, ratio: float, left: int, top: int, fill: tuple[float, float, float]) -> Sample:

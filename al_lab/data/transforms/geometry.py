@@ -59,9 +59,7 @@ def iou_with(boxes: np.ndarray, rect: Rect) -> np.ndarray:
     return overlap / (area + (rect[2] - rect[0]) * (rect[3] - rect[1]) - overlap)
 
 
-def ssd_crop_rect(
-    boxes: np.ndarray, size_hw: tuple[int, int], rng: np.random.Generator, rule: CropRule
-) -> Rect | None:
+def ssd_crop_rect(boxes: np.ndarray, size_hw: tuple[int, int], rng: np.random.Generator, rule: CropRule) -> Rect | None:
     """Draw SSD's crop; None keeps the whole image.
 
     Args:

@@ -14,7 +14,8 @@ _PERMUTATIONS = list(itertools.permutations(range(3)))
 def photometric_distort(image: Tensor, rng: np.random.Generator) -> Tensor:
     """Distort (3, H, W) float RGB in 0..255 (fact sheet §1.6, step 2); the input is not changed.
 
-    Brightness; then contrast before or after saturation and hue; then a permutation of channels. Each with probability .5.
+    Brightness; then contrast before or after saturation and hue; then a permutation of channels. Each with probability
+    .5.
     """
     if rng.random() < 0.5:
         image = image + float(rng.uniform(-32, 32))

@@ -18,7 +18,8 @@ from al_lab.core.errors import ConfigError, explain
 class StrongView:
     """Color jitter, grayscale, blur and cutout, each with a probability of its own.
 
-    The recipe and its numbers are Unbiased Teacher's (Liu et al., ICLR 2021; released code), whose color part is SimCLR's.
+    The recipe and its numbers are Unbiased Teacher's (Liu et al., ICLR 2021; released code), whose color part is
+    SimCLR's.
 
     Attributes:
         jitter: probability of changing brightness, contrast, saturation and hue, in random order.
@@ -27,8 +28,8 @@ class StrongView:
         gray: probability of a gray image.
         blur: probability of a Gaussian blur.
         sigma_px: range of its standard deviation.
-        cutout: one tuple a hole: probability, smallest and largest area (parts of the image), smallest and largest ratio of height
-            to width. DEVIATION: a hole has the color of the network's mean, not noise.
+        cutout: one tuple a hole: probability, smallest and largest area (parts of the image), smallest and largest
+            ratio of height to width. DEVIATION: a hole has the color of the network's mean, not noise.
     """
 
     jitter: float = 0.8
@@ -39,19 +40,36 @@ class StrongView:
     gray: float = 0.2
     blur: float = 0.5
     sigma_px: tuple[float, float] = (0.1, 2.0)
-    cutout: Sequence[Sequence[float]] = ((0.7, 0.05, 0.2, 0.3, 3.3), (0.5, 0.02, 0.2, 0.1, 6.0), (0.3, 0.02, 0.2, 0.05, 8.0))
+    cutout: Sequence[Sequence[float]] = (
+        (0.7, 0.05, 0.2, 0.3, 3.3),
+        (0.5, 0.02, 0.2, 0.1, 6.0),
+        (0.3, 0.02, 0.2, 0.05, 8.0),
+    )
 
     def __post_init__(self) -> None:
-        fractions = {name: getattr(self, name) for name in ("jitter", "brightness", "contrast", "saturation", "gray", "blur")}
+        fractions = {
+            name: getattr(self, name) for name in ("jitter", "brightness", "contrast", "saturation", "gray", "blur")
+        }
         checks = [(name, value, 0 <= value <= 1, "a number from 0 to 1") for name, value in fractions.items()]
         checks.append(("hue", self.hue, 0 <= self.hue <= 0.5, "a number from 0 to 0.5"))
-        checks.append(("sigma_px", self.sigma_px, len(self.sigma_px) == 2 and 0 < self.sigma_px[0] <= self.sigma_px[1], "0 < lowest <= highest"))
+        checks.append(
+            (
+                "sigma_px",
+                self.sigma_px,
+                len(self.sigma_px) == 2 and 0 < self.sigma_px[0] <= self.sigma_px[1],
+                "0 < lowest <= highest",
+            )
+        )
         for hole in self.cutout:
             ok = len(hole) == 5 and 0 <= hole[0] <= 1 and 0 < hole[1] <= hole[2] <= 1 and 0 < hole[3] <= hole[4]
             checks.append(("cutout", hole, ok, "probability, smallest and largest area, smallest and largest ratio"))
         for name, value, ok, expected in checks:
             if not ok:
-                raise ConfigError(explain(expected=expected, got=repr(value), where=f"objective.strong.{name}", do="correct the value"))
+                raise ConfigError(
+                    explain(
+                        expected=expected, got=repr(value), where=f"objective.strong.{name}", do="correct the value"
+                    )
+                )
 
     def __call__(self, image: Tensor, rng: np.random.Generator, mean: Sequence[float], std: Sequence[float]) -> Tensor:
         """Return another view of one image; objects stay where they are.
@@ -64,7 +82,9 @@ class StrongView:
         """
         changes = self._colors(rng)
         if changes:
-            center, spread = (torch.tensor(v, dtype=image.dtype, device=image.device)[:, None, None] for v in (mean, std))
+            center, spread = (
+                torch.tensor(v, dtype=image.dtype, device=image.device)[:, None, None] for v in (mean, std)
+            )
             rgb = ((image * spread + center) / 255).clamp(0, 1)
             for change in changes:
                 rgb = change(rgb)
@@ -79,8 +99,12 @@ class StrongView:
         if rng.random() < self.jitter:
             b, c, s = (float(rng.uniform(1 - v, 1 + v)) for v in (self.brightness, self.contrast, self.saturation))
             h = float(rng.uniform(-self.hue, self.hue))
-            jitter = (lambda x: F.adjust_brightness(x, b), lambda x: F.adjust_contrast(x, c), lambda x: F.adjust_saturation(x, s),
-                      lambda x: F.adjust_hue(x, h))
+            jitter = (
+                lambda x: F.adjust_brightness(x, b),
+                lambda x: F.adjust_contrast(x, c),
+                lambda x: F.adjust_saturation(x, s),
+                lambda x: F.adjust_hue(x, h),
+            )
             changes += [jitter[k] for k in rng.permutation(4)]
         if rng.random() < self.gray:
             changes.append(lambda x: F.rgb_to_grayscale(x, num_output_channels=3))
@@ -96,7 +120,10 @@ class StrongView:
                 continue
             area = rng.uniform(smallest, largest) * size_hw[0] * size_hw[1]
             ratio = math.exp(rng.uniform(math.log(low), math.log(high)))
-            height, width = (min(side, max(1, round(v))) for side, v in zip(size_hw, ((area * ratio) ** 0.5, (area / ratio) ** 0.5), strict=True))
+            height, width = (
+                min(side, max(1, round(v)))
+                for side, v in zip(size_hw, ((area * ratio) ** 0.5, (area / ratio) ** 0.5), strict=True)
+            )
             top, left = int(rng.integers(size_hw[0] - height + 1)), int(rng.integers(size_hw[1] - width + 1))
             holes.append((top, left, top + height, left + width))
         return holes

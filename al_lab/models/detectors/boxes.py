@@ -55,8 +55,8 @@ class BoxCoder:
 
     Attributes:
         variances: divisors of dx, dy, dw, dh; SSD's are .1, .1, .2, .2, RetinaNet's are 1.
-        max_log_ratio: bound of |ln(gw / w)| when decoding, so that an untrained head stays finite (mmdet and torchvision use the
-            same ln(1000/16)).
+        max_log_ratio: bound of |ln(gw / w)| when decoding, so that an untrained head stays finite (mmdet and
+            torchvision use the same ln(1000/16)).
     """
 
     variances: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)
@@ -87,7 +87,8 @@ class Matching:
         neg_iou: it is background below this, ignored in between (SSD .5, RetinaNet .4).
         forced: besides, the best anchor of each box is positive whatever the overlap; all its equals if ``force_ties``.
         force_ties: mmdet's ``gt_max_assign_all``, on for RetinaNet and off for SSD.
-        ignore_iof: anchors whose own area lies within an ignored box (a crowd) by at least this are left out unless positive.
+        ignore_iof: anchors whose own area lies within an ignored box (a crowd) by at least this are left out unless
+            positive.
     """
 
     pos_iou: float = 0.5

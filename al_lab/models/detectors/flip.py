@@ -25,7 +25,9 @@ def together(network: DetectorNetwork, *views: Tensor) -> list[HeadOutput]:
     head = network(torch.cat(views))
     logits, deltas = (getattr(head, name).chunk(len(views)) for name in ("logits", "deltas"))
     features = zip(*(f.chunk(len(views)) for f in head.features), strict=True) if head.features else [()] * len(views)
-    return [head._replace(logits=z, deltas=d, features=tuple(f)) for z, d, f in zip(logits, deltas, features, strict=True)]
+    return [
+        head._replace(logits=z, deltas=d, features=tuple(f)) for z, d, f in zip(logits, deltas, features, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,12 @@ class FlipRule:
     Elezi et al., CVPR 2022, Eq. 1-2, and the released code.
 
     Attributes:
-        count_thresh: boxes of an image count from this confidence on. It is applied before suppression, which gives the same
-            boxes: an outcome depends on more confident boxes only.
+        count_thresh: boxes of an image count from this confidence on. It is applied before suppression, which gives the
+            same boxes: an outcome depends on more confident boxes only.
         nms_acq: suppression within a class (the code's acquisition: .5, where its detector has .45).
-        matching: ``index``: the mirror image's prediction at the anchor that corresponds to the box's own; ``iou``: for every
-            box found in the mirror image, the box of the image it overlaps most, if by at least one half; boxes without a partner
-            have NaN ``flip_probs``, and of several partners the most different one is taken.
+        matching: ``index``: the mirror image's prediction at the anchor that corresponds to the box's own; ``iou``: for
+            every box found in the mirror image, the box of the image it overlaps most, if by at least one half; boxes
+            without a partner have NaN ``flip_probs``, and of several partners the most different one is taken.
     """
 
     count_thresh: float = 0.5
@@ -49,11 +51,23 @@ class FlipRule:
 
     def __post_init__(self) -> None:
         if self.matching not in get_args(Matching):
-            raise ConfigError(explain(expected=" | ".join(get_args(Matching)), got=repr(self.matching), where="strategy.matching",
-                                      do=did_you_mean(str(self.matching), get_args(Matching))))
+            raise ConfigError(
+                explain(
+                    expected=" | ".join(get_args(Matching)),
+                    got=repr(self.matching),
+                    where="strategy.matching",
+                    do=did_you_mean(str(self.matching), get_args(Matching)),
+                )
+            )
 
-    def compare(self, network: DetectorNetwork, head: HeadOutput, mirrored: HeadOutput, sizes_hw: Sequence[tuple[int, int]],
-                valid_hw: Tensor) -> list[Detections]:
+    def compare(
+        self,
+        network: DetectorNetwork,
+        head: HeadOutput,
+        mirrored: HeadOutput,
+        sizes_hw: Sequence[tuple[int, int]],
+        valid_hw: Tensor,
+    ) -> list[Detections]:
         """Return the boxes that count, with both class distributions; one `Detections` an image."""
         settings = at_least(Postprocess(conf_min=0.0, nms_iou=self.nms_acq, max_per_class=200), self.count_thresh)
         if self.matching == "index":
@@ -82,7 +96,9 @@ def match_mirrored(found: Detections, mirrored: Detections, width: float) -> Det
     """
     flip_probs = np.full_like(found.probs, np.nan)
     if len(found) and len(mirrored):
-        overlap = torchvision.ops.box_iou(torch.from_numpy(reflect(mirrored.boxes_xyxy, width)), torch.from_numpy(found.boxes_xyxy))
+        overlap = torchvision.ops.box_iou(
+            torch.from_numpy(reflect(mirrored.boxes_xyxy, width)), torch.from_numpy(found.boxes_xyxy)
+        )
         best, partner = overlap.max(1)
         p, q = (distribution(torch.from_numpy(d.probs), found.activation) for d in (found, mirrored))
         difference = symmetric_kl(p[partner], q)

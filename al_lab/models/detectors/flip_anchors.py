@@ -18,8 +18,9 @@ class Mirror:
 
     Attributes:
         anchor: (P,) int64, an involution: anchor (level, row y, column x, shape a) -> (level, y, W - 1 - x, a).
-        offset: (P,) float32, dx + dx_mirrored of a detector that finds every box exactly. Not 0 where the grid of anchors is no
-            mirror image of itself, as on four of SSD300's six levels (step x width is not the input's width).
+        offset: (P,) float32, dx + dx_mirrored of a detector that finds every box exactly. Not 0 where the grid of
+            anchors is no mirror image of itself, as on four of SSD300's six levels (step x width is not the input's
+            width).
     """
 
     anchor: Tensor
@@ -62,5 +63,11 @@ def _leading(values: Tensor) -> int:
 
 def _no_grid(got: str) -> ConfigError:
     do = "choose a detector with such anchors (SSD, RetinaNet, squeeze, tiny), or a method that doesn't compare mirror images"
-    return ConfigError(explain(expected="anchors on a regular grid, level by level, row by row", got=got,
-                               where="comparing an image with its mirror image", do=do))
+    return ConfigError(
+        explain(
+            expected="anchors on a regular grid, level by level, row by row",
+            got=got,
+            where="comparing an image with its mirror image",
+            do=do,
+        )
+    )

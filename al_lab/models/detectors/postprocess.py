@@ -37,10 +37,10 @@ def decode_batch(
         network: gives activation, coder, resize rule and default settings.
         sizes_hw: (height, width) of the original images, B of them.
         settings: instead of the network's own.
-        valid_hw: (height, width) of the part of each input that is image and not padding; by default what the network's resize
-            rule makes of ``sizes_hw``.
-        mirrored: predictions for the mirror images; each box then also gets the class distribution of the anchor that corresponds
-            to its own (``flip_probs``).
+        valid_hw: (height, width) of the part of each input that is image and not padding; by default what the network's
+            resize rule makes of ``sizes_hw``.
+        mirrored: predictions for the mirror images; each box then also gets the class distribution of the anchor that
+            corresponds to its own (``flip_probs``).
 
     Returns:
         One `Detections` per image, boxes in pixels of the original image, most confident first.
@@ -81,7 +81,9 @@ def decode_batch(
 def at_least(settings: Postprocess, confidence: float) -> Postprocess:
     """Return settings under which only detections of at least this confidence enter; what is left after NMS is the same."""
     # conf_min itself is excluded.
-    return dataclasses.replace(settings, conf_min=max(settings.conf_min, float(np.nextafter(np.float32(confidence), np.float32(0)))))
+    return dataclasses.replace(
+        settings, conf_min=max(settings.conf_min, float(np.nextafter(np.float32(confidence), np.float32(0))))
+    )
 
 
 def _candidates(
@@ -139,8 +141,9 @@ def _first_of_groups(group: Tensor, limit: int | None, num_groups: int, values: 
 def _suppress(boxes: Tensor, confidence: Tensor, group: Tensor, nms_iou: float) -> Tensor:
     """Greedy NMS within each group; returns kept indices.
 
-    On a CPU the groups (image, class) are contiguous slices after one sort, so that each costs its own square only; on a GPU one
-    call shifts the groups apart, in double precision, because a shift of hundreds in float32 would move the boxes.
+    On a CPU the groups (image, class) are contiguous slices after one sort, so that each costs its own square only; on
+    a GPU one call shifts the groups apart, in double precision, because a shift of hundreds in float32 would move the
+    boxes.
     """
     if len(boxes) == 0:
         return group

@@ -41,8 +41,8 @@ SSD300_COCO = SSDPriors(_MAPS, _STEPS, (21, 45, 99, 153, 207, 261), (45, 99, 153
 def ssd_priors(spec: SSDPriors, clip: bool = True) -> Tensor:
     """Build SSD's default boxes.
 
-    Cell (i, j): cx = (j + .5) step / input, cy likewise; shapes (s, s), (s', s') with s' = sqrt(s max), then for each ratio r
-    (s sqrt r, s / sqrt r) and (s / sqrt r, s sqrt r).
+    Cell (i, j): cx = (j + .5) step / input, cy likewise; shapes (s, s), (s', s') with s' = sqrt(s max), then for each
+    ratio r (s sqrt r, s / sqrt r) and (s / sqrt r, s sqrt r).
 
     Args:
         spec: the numbers.

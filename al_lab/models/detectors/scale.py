@@ -17,8 +17,8 @@ _SAME = 1e-6  # of the input: priors are float32 fractions
 def halve(images: Tensor, network: DetectorNetwork) -> Tensor:
     """Return the images at half the size, each pixel the mean of four.
 
-    A network that takes inputs of any size (``keep_ratio``) gets them as they are. One of a fixed input gets them in the upper left
-    corner of an input of its own size; the rest is 0, its mean.
+    A network that takes inputs of any size (``keep_ratio``) gets them as they are. One of a fixed input gets them in
+    the upper left corner of an input of its own size; the rest is 0, its mean.
 
     Args:
         images: (B, 3, h, w); an odd side is padded with 0 first.
@@ -40,7 +40,8 @@ class ScalePairs:
     Attributes:
         half: (Q,) int64, anchors of the half-size view.
         full: (Q,) int64, their partners in the full-size view.
-        stretch: (4,) float32; xyxy fractions of the half-size view's input times this are fractions of the full-size view's.
+        stretch: (4,) float32; xyxy fractions of the half-size view's input times this are fractions of the full-size
+            view's.
     """
 
     half: Tensor
@@ -57,9 +58,10 @@ def same_anchors(head: HeadOutput) -> ScalePairs:
 def scale_pairs(full: HeadOutput, half: HeadOutput, min_iou: float) -> ScalePairs:
     """Pair anchor (level l, row, column, shape) of the half-size view with (l + 1, row, column, shape) of the full-size one.
 
-    With strides and anchor sizes that double from level to level (RetinaNet) these are the same boxes of the image, and the two
-    levels are equally large. Elsewhere (SSD) a cell's anchors have other sizes or numbers on the next level, and the half-size view
-    may lie in a corner of its input (`halve`): pairs that exist on both sides count if they overlap.
+    With strides and anchor sizes that double from level to level (RetinaNet) these are the same boxes of the image, and
+    the two levels are equally large. Elsewhere (SSD) a cell's anchors have other sizes or numbers on the next level,
+    and the half-size view may lie in a corner of its input (`halve`): pairs that exist on both sides count if they
+    overlap.
 
     Args:
         full: prediction for the images.
@@ -90,10 +92,14 @@ def _grids(head: HeadOutput) -> list[Tensor]:
         per_row = _leading(level[:, 1])
         per_cell = min(per_row, _leading(level[:, 0]))
         if size % per_row or per_row % per_cell:
-            raise ConfigError(explain(expected="anchors on a regular grid, level by level, row by row",
-                                      where="comparing an image with itself at half the size",
-                                      got=f"a level of {size} anchors, {per_row} in its first row, {per_cell} in its first cell",
-                                      do="choose a detector with such anchors (RetinaNet, SSD, squeeze, tiny)"))
+            raise ConfigError(
+                explain(
+                    expected="anchors on a regular grid, level by level, row by row",
+                    where="comparing an image with itself at half the size",
+                    got=f"a level of {size} anchors, {per_row} in its first row, {per_cell} in its first cell",
+                    do="choose a detector with such anchors (RetinaNet, SSD, squeeze, tiny)",
+                )
+            )
         grids.append(torch.arange(start, start + size).view(size // per_row, per_row // per_cell, per_cell))
         start += size
     return grids

@@ -18,7 +18,8 @@ _ENDS = (8, 13)
 class SqueezeDetector(DetectorNetwork):
     """SqueezeNet 1.1 (Iandola et al., 2016) with SSD heads at strides 8, 16, 32 and 64.
 
-    The early layers can be frozen: they are general, and their maps are the largest, so that the backward pass stops early.
+    The early layers can be frozen: they are general, and their maps are the largest, so that the backward pass stops
+    early.
 
     Args:
         num_classes: foreground classes.
@@ -61,7 +62,8 @@ class SqueezeDetector(DetectorNetwork):
             )
         self.frozen = int(frozen)
         self.features[: self.frozen].requires_grad_(False)
-        # The projection makes the heads cheap, and its norm tames ReLU maps that grow with depth (SSD's L2Norm has that job).
+        # The projection makes the heads cheap, and its norm tames ReLU maps that grow with depth (SSD's L2Norm has that
+        # job).
         self.laterals = nn.ModuleList([_conv(256, width, 1), _conv(512, width, 1)])
         self.extras = nn.ModuleList([_conv(width, width, 3, 2), _conv(width, width, 3, 2)])
         maps = self._map_sizes(input_px)

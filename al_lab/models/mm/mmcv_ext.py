@@ -1,7 +1,7 @@
 """Stand-in for mmcv's compiled ops: the few our detectors need call torchvision, the others say so when called.
 
-mmcv from a package registry comes without ``mmcv._ext``, so ``import mmdet.models`` fails. `install` puts this module in its
-place before that import. A really compiled extension takes precedence.
+mmcv from a package registry comes without ``mmcv._ext``, so ``import mmdet.models`` fails. `install` puts this module
+in its place before that import. A really compiled extension takes precedence.
 """
 
 import importlib

@@ -36,7 +36,9 @@ def build_detector(model: dict[str, Any], num_classes: int) -> nn.Module:
                 do="two-stage and transformer detectors are not supported; choose e.g. RetinaNet or SSD",
             )
         )
-    detector: Any = build_module({**model, "bbox_head": {**model["bbox_head"], "num_classes": num_classes}}, "mmdet", where)
+    detector: Any = build_module(
+        {**model, "bbox_head": {**model["bbox_head"], "num_classes": num_classes}}, "mmdet", where
+    )
     _check(detector, where)
     init_weights(detector)
     if not hasattr(detector.bbox_head, "loss_cls"):

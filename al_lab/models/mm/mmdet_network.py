@@ -1,7 +1,7 @@
 """Any single-stage anchor detector of mmdet, named by its model dict, as a `DetectorNetwork`.
 
-mmdet gives the network and its anchors; matching thresholds, box coder and test settings are read from the same dict, so that a
-published config keeps its meaning. Loss, decoding and NMS are ours.
+mmdet gives the network and its anchors; matching thresholds, box coder and test settings are read from the same dict,
+so that a published config keeps its meaning. Loss, decoding and NMS are ours.
 """
 
 import copy
@@ -34,15 +34,16 @@ class MMDetNetwork(DetectorNetwork):
 
     Args:
         num_classes: foreground classes; replaces the dict's own number.
-        model: mmdet's model dict. ``data_preprocessor`` gives mean, std, channel order and padding, ``train_cfg.assigner`` the
-            matching, ``bbox_head.bbox_coder`` the variances, ``test_cfg`` the post-processing.
+        model: mmdet's model dict. ``data_preprocessor`` gives mean, std, channel order and padding,
+            ``train_cfg.assigner`` the matching, ``bbox_head.bbox_coder`` the variances, ``test_cfg`` the
+            post-processing.
         input_hw: input size; with ``keep_ratio`` the (shorter, longer) side limits.
         resize: ``fixed`` or ``keep_ratio``.
         clip_priors: clamp the anchors' center-size numbers to [0, 1]: the papers' SSD, which mmdet's is not.
-        weights: pretrained backbone (or whole detector of mmdet): a file, ``torchvision://name`` or a URL; null starts from random.
-            A ``Pretrained`` init_cfg of the backbone means the same.
-        embedding_from: the image embedding: ``last`` level, ``mean`` over levels (equal widths), or a level's index; each averaged
-            over space.
+        weights: pretrained backbone (or whole detector of mmdet): a file, ``torchvision://name`` or a URL; null starts
+            from random. A ``Pretrained`` init_cfg of the backbone means the same.
+        embedding_from: the image embedding: ``last`` level, ``mean`` over levels (equal widths), or a level's index;
+            each averaged over space.
         postprocess: instead of ``test_cfg``.
         cache_dir: where downloaded weights are kept.
 

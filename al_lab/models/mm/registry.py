@@ -50,7 +50,8 @@ def build_module(model: Mapping[str, Any], library: Literal["mmdet", "mmseg"], w
         # Not ours to fix: mmengine, mmdet and mmseg use torch functions that newer torch announces to remove.
         warnings.simplefilter("ignore")
         try:
-            importlib.import_module(f"{library}.models")  # fills the registry; register_all_modules would hijack the other library's backbones
+            # fills the registry; register_all_modules would hijack the other library's backbones
+            importlib.import_module(f"{library}.models")
             registry = importlib.import_module(f"{library}.registry").MODELS
             from mmengine.config import ConfigDict
             from mmengine.logging import MMLogger
@@ -63,8 +64,14 @@ def build_module(model: Mapping[str, Any], library: Literal["mmdet", "mmseg"], w
         try:
             return registry.build(config)
         except (KeyError, TypeError, ValueError, AssertionError, AttributeError) as error:
-            raise ConfigError(explain(expected=f"a model dict {_NAMES[library]} can build", got=f"{type(error).__name__}: {error}", where=where,
-                                      do=f"compare the dict with {_NAMES[library]}'s own configs")) from error
+            raise ConfigError(
+                explain(
+                    expected=f"a model dict {_NAMES[library]} can build",
+                    got=f"{type(error).__name__}: {error}",
+                    where=where,
+                    do=f"compare the dict with {_NAMES[library]}'s own configs",
+                )
+            ) from error
 
 
 def init_weights(module: Any) -> None:

@@ -21,13 +21,14 @@ _WIDTH, _SHORTCUT = 512, 48  # of v3+'s decoder
 class DeepLab(SegmenterNetwork):
     """DeepLab-v2 (Chen et al., TPAMI 2018) or v3+ (ECCV 2018), output stride 8.
 
-    The backbone is torchvision's ResNet with its stages 3 and 4 dilated by 2 and 4, the first block of each by its predecessor's
-    dilation. All BatchNorm is frozen, affine parameters too, and has no epsilon: y = (x - mean) w / sqrt(var) + b.
+    The backbone is torchvision's ResNet with its stages 3 and 4 dilated by 2 and 4, the first block of each by its
+    predecessor's dilation. All BatchNorm is frozen, affine parameters too, and has no epsilon: y = (x - mean) w /
+    sqrt(var) + b.
 
     - ``v2``: four 3x3 convolutions with rates 6, 12, 18 and 24, summed; logits at stride 8.
     - ``v3plus``: 1x1, three depthwise-separable 3x3 (rates 6, 12, 18) and a global average, 512 channels each; joined with the
-      first stage at stride 4, where the logits are. The released head's frozen BatchNorm keeps its first values, so it is the identity
-      and left out.
+      first stage at stride 4, where the logits are. The released head's frozen BatchNorm keeps its first values, so it
+      is the identity and left out.
 
     Without ``weights`` nothing is normalized: such a network can be looked at, not trained.
 
@@ -47,13 +48,27 @@ class DeepLab(SegmenterNetwork):
 
     provides: tuple[str, ...] = ("dense_probs", "class_probs", "image_embedding", "pixel_features", "pixel_error")
 
-    def __init__(self, num_classes: int, head: Head = "v2", backbone: Backbone = "resnet101", weights: str | None = "torchvision://resnet101",
-                 branch: Mapping[str, Any] | None = None, head_lr: float = 10.0, cache_dir: str | None = None) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        head: Head = "v2",
+        backbone: Backbone = "resnet101",
+        weights: str | None = "torchvision://resnet101",
+        branch: Mapping[str, Any] | None = None,
+        head_lr: float = 10.0,
+        cache_dir: str | None = None,
+    ) -> None:
         super().__init__(num_classes, head_lr=head_lr)
         for name, value, choices in (("head", head, get_args(Head)), ("backbone", backbone, get_args(Backbone))):
             if value not in choices:
-                raise ConfigError(explain(expected=" | ".join(choices), got=repr(value), where=f"segmenter.{name}",
-                                          do=did_you_mean(str(value), choices)))
+                raise ConfigError(
+                    explain(
+                        expected=" | ".join(choices),
+                        got=repr(value),
+                        where=f"segmenter.{name}",
+                        do=did_you_mean(str(value), choices),
+                    )
+                )
         self.backbone = _dilated(backbone)
         if weights:
             self.backbone.load_state_dict(fit(read_weights(weights, cache_dir), self.backbone, weights))
@@ -72,7 +87,9 @@ def _dilated(name: str) -> nn.Module:
     import torchvision
     from torchvision.ops.misc import FrozenBatchNorm2d
 
-    resnet = getattr(torchvision.models, name)(replace_stride_with_dilation=[False, True, True], norm_layer=partial(FrozenBatchNorm2d, eps=0.0))
+    resnet = getattr(torchvision.models, name)(
+        replace_stride_with_dilation=[False, True, True], norm_layer=partial(FrozenBatchNorm2d, eps=0.0)
+    )
     del resnet.avgpool, resnet.fc
     return resnet
 
@@ -102,7 +119,9 @@ class V3PlusHead(nn.Module):
         self.whole = _conv(_HIGH, _WIDTH, 1)
         self.bottleneck = _conv(5 * _WIDTH, _WIDTH, 3)
         self.shortcut = _conv(_LOW, _SHORTCUT, 1)
-        self.decoder = nn.Sequential(_separable(_WIDTH + _SHORTCUT), _separable(_WIDTH), nn.Dropout2d(0.1), nn.Conv2d(_WIDTH, num_classes, 1))
+        self.decoder = nn.Sequential(
+            _separable(_WIDTH + _SHORTCUT), _separable(_WIDTH), nn.Dropout2d(0.1), nn.Conv2d(_WIDTH, num_classes, 1)
+        )
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight)

@@ -29,8 +29,8 @@ class BranchOutput(NamedTuple):
 class DensityBranch(nn.Module):
     """Features, their reconstruction from their neighbors, and a classifier that keeps them from collapsing.
 
-    Density Matters (arXiv 2312.09595), "Dynamic Masked Convolution" and Eq. (7), (8). Where many pixels look alike a pixel is easily
-    reconstructed from its neighbors, so the error |Fhat - F|^2 tells how dense the features are there.
+    Density Matters (arXiv 2312.09595), "Dynamic Masked Convolution" and Eq. (7), (8). Where many pixels look alike a
+    pixel is easily reconstructed from its neighbors, so the error |Fhat - F|^2 tells how dense the features are there.
 
         F = g(X),   M = softmax(h(F) + mask),   Fhat = psi(DMC(F; M, W))
 
@@ -42,8 +42,8 @@ class DensityBranch(nn.Module):
     | W | ``taps`` | identity + N(0, 0.01) | start UNSPECIFIED: Ft begins as an average of the neighbors |
     | psi | ``project`` | 1x1, ReLU, 1x1 | kernel size 1 only, or the center would leak |
 
-    Estimators: ``dmcK``, dynamic masked convolution; ``maskconvK``, a convolution whose center tap is zero (Table 6; the same psi);
-    ``none``, features and classifier only.
+    Estimators: ``dmcK``, dynamic masked convolution; ``maskconvK``, a convolution whose center tap is zero (Table 6;
+    the same psi); ``none``, features and classifier only.
 
     Args:
         in_channels: X, channels of the backbone map.
@@ -58,10 +58,18 @@ class DensityBranch(nn.Module):
     def __init__(self, in_channels: int, num_classes: int, dim: int = 64, estimator: Estimator = "dmc5") -> None:
         super().__init__()
         if estimator not in get_args(Estimator):
-            raise ConfigError(explain(expected=" | ".join(get_args(Estimator)), got=repr(estimator), where="segmenter.branch.estimator",
-                                      do=did_you_mean(str(estimator), get_args(Estimator))))
+            raise ConfigError(
+                explain(
+                    expected=" | ".join(get_args(Estimator)),
+                    got=repr(estimator),
+                    where="segmenter.branch.estimator",
+                    do=did_you_mean(str(estimator), get_args(Estimator)),
+                )
+            )
         if not isinstance(dim, int) or dim < 1:
-            raise ConfigError(explain(expected="a whole number >= 1", got=repr(dim), where="segmenter.branch.dim", do="e.g. 64"))
+            raise ConfigError(
+                explain(expected="a whole number >= 1", got=repr(dim), where="segmenter.branch.dim", do="e.g. 64")
+            )
         self.estimator = estimator
         self.reduce = nn.Conv2d(in_channels, dim, 1)
         self.classifier = nn.Conv2d(dim, num_classes, 1)
@@ -70,12 +78,18 @@ class DensityBranch(nn.Module):
         kernel = int(estimator[-1])
         # A dynamic convolution's M already adds up to 1; a masked one's taps have to.
         share = 1 if estimator.startswith("dmc") else 1 / (kernel * kernel - 1)
-        self.taps = nn.Parameter(share * (torch.eye(dim)[:, :, None, None] + 0.01 * torch.randn(dim, dim, kernel, kernel)))
+        self.taps = nn.Parameter(
+            share * (torch.eye(dim)[:, :, None, None] + 0.01 * torch.randn(dim, dim, kernel, kernel))
+        )
         self.project = nn.Sequential(nn.Conv2d(dim, dim, 1), nn.ReLU(inplace=True), nn.Conv2d(dim, dim, 1))
         if estimator.startswith("dmc"):
             self.kernel_head = nn.Sequential(
-                nn.Conv2d(dim, dim, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(dim, dim, 3, padding=1), nn.ReLU(inplace=True),
-                nn.Conv2d(dim, kernel * kernel, 1))
+                nn.Conv2d(dim, dim, 3, padding=1),
+                nn.ReLU(inplace=True),
+                nn.Conv2d(dim, dim, 3, padding=1),
+                nn.ReLU(inplace=True),
+                nn.Conv2d(dim, kernel * kernel, 1),
+            )
 
     def forward(self, backbone: Tensor) -> BranchOutput:
         """Return all three of a backbone map (B, X, h, w)."""
@@ -108,7 +122,8 @@ def dynamic_convolution(features: Tensor, kernels: Tensor, taps: Tensor) -> Tens
 
     Ft[o, i, j] = sum_{u, v} M[u, v, i, j] sum_d W[o, d, u, v] F[d, i + u, j + v],   the center (u, v) = 0 left out: its M is 0.
 
-    One 1x1 convolution to O K^2 channels, then K^2 - 1 shifted products: half the time on a CPU of as many shifted convolutions.
+    One 1x1 convolution to O K^2 channels, then K^2 - 1 shifted products: half the time on a CPU of as many shifted
+    convolutions.
 
     Args:
         features: F, (B, D, h, w).
@@ -116,7 +131,11 @@ def dynamic_convolution(features: Tensor, kernels: Tensor, taps: Tensor) -> Tens
         taps: W, (O, D, K, K).
     """
     outputs, inputs, kernel, _ = taps.shape
-    every = F.conv2d(features.contiguous(), taps.permute(2, 3, 0, 1).reshape(-1, inputs, 1, 1)).unflatten(1, (kernel * kernel, outputs)).unbind(1)
+    every = (
+        F.conv2d(features.contiguous(), taps.permute(2, 3, 0, 1).reshape(-1, inputs, 1, 1))
+        .unflatten(1, (kernel * kernel, outputs))
+        .unbind(1)
+    )
     total = None
     for tap, at_tap in enumerate(every):
         if tap == len(every) // 2:

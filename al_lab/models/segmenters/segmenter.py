@@ -19,7 +19,8 @@ class SegmenterOutput(NamedTuple):
 
     Attributes:
         logits: (B, C, h, w) at the head's own resolution; `upsample` brings them to a size in pixels.
-        backbone: (B, X, h', w'), the last map before the head: what the density branch reads and an image's embedding averages.
+        backbone: (B, X, h', w'), the last map before the head: what the density branch reads and an image's embedding
+            averages.
     """
 
     logits: Tensor
@@ -31,7 +32,9 @@ def upsample(maps: Tensor, size_hw: Sequence[int]) -> Tensor:
     if tuple(maps.shape[2:]) == tuple(size_hw):
         return maps.float().contiguous()
     # Contiguous while it is small: every softmax over the channels of a large channels-last map would copy it.
-    return F.interpolate(maps.float().contiguous(), size=(int(size_hw[0]), int(size_hw[1])), mode="bilinear", align_corners=True)
+    return F.interpolate(
+        maps.float().contiguous(), size=(int(size_hw[0]), int(size_hw[1])), mode="bilinear", align_corners=True
+    )
 
 
 def conv_block(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, dilation: int = 1) -> nn.Sequential:
@@ -44,8 +47,8 @@ def conv_block(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, dila
 class SegmenterNetwork(nn.Module):
     """A fully convolutional classifier of pixels; images of any size.
 
-    A subclass has its pretrained part in ``self.backbone`` and calls `add_branch` last, so that initial weights do not depend on
-    whether there is a branch.
+    A subclass has its pretrained part in ``self.backbone`` and calls `add_branch` last, so that initial weights do not
+    depend on whether there is a branch.
 
     Args:
         num_classes: C; given by the dataset.
@@ -54,8 +57,8 @@ class SegmenterNetwork(nn.Module):
         head_lr: factor on the learning rate of everything but the backbone.
 
     Attributes:
-        provides: what strategies may ask of it. The class's is a plain literal, read without importing, and names all that any
-            configuration can give; an object's leaves out what its branch can't.
+        provides: what strategies may ask of it. The class's is a plain literal, read without importing, and names all
+            that any configuration can give; an object's leaves out what its branch can't.
         branch: the density branch, or None. It is not run by `forward`: ``network.branch(output.backbone)``.
     """
 
@@ -63,15 +66,33 @@ class SegmenterNetwork(nn.Module):
     backbone: nn.Module
     branch: DensityBranch | None
 
-    def __init__(self, num_classes: int, *, mean: tuple[float, float, float] = IMAGENET_MEAN,
-                 std: tuple[float, float, float] = IMAGENET_STD, head_lr: float = 10.0) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        mean: tuple[float, float, float] = IMAGENET_MEAN,
+        std: tuple[float, float, float] = IMAGENET_STD,
+        head_lr: float = 10.0,
+    ) -> None:
         super().__init__()
         if num_classes < 2:  # noqa: PLR2004
-            raise ConfigError(explain(expected="at least two classes", got=str(num_classes), where=f"{type(self).__name__}.num_classes",
-                                      do="look at the dataset's classes"))
+            raise ConfigError(
+                explain(
+                    expected="at least two classes",
+                    got=str(num_classes),
+                    where=f"{type(self).__name__}.num_classes",
+                    do="look at the dataset's classes",
+                )
+            )
         if not head_lr > 0:
-            raise ConfigError(explain(expected="a number > 0", got=repr(head_lr), where="segmenter.head_lr",
-                                      do="1 trains all alike, the papers have 10"))
+            raise ConfigError(
+                explain(
+                    expected="a number > 0",
+                    got=repr(head_lr),
+                    where="segmenter.head_lr",
+                    do="1 trains all alike, the papers have 10",
+                )
+            )
         self.num_classes, self.head_lr = int(num_classes), float(head_lr)
         self.mean = tuple(float(v) for v in mean)
         self.std = tuple(float(v) for v in std)
@@ -91,10 +112,22 @@ class SegmenterNetwork(nn.Module):
         """
         strange = [key for key in options or {} if key not in _BRANCH_OPTIONS]
         if strange:
-            raise ConfigError(explain(expected=" | ".join(_BRANCH_OPTIONS), got=repr(strange[0]), where="segmenter.branch",
-                                      do=did_you_mean(strange[0], _BRANCH_OPTIONS)))
+            raise ConfigError(
+                explain(
+                    expected=" | ".join(_BRANCH_OPTIONS),
+                    got=repr(strange[0]),
+                    where="segmenter.branch",
+                    do=did_you_mean(strange[0], _BRANCH_OPTIONS),
+                )
+            )
         self.branch = None if options is None else DensityBranch(in_channels, self.num_classes, **options)
-        lacking = {"pixel_features", "pixel_error"} if self.branch is None else {"pixel_error"} if self.branch.estimator == "none" else set()
+        lacking = (
+            {"pixel_features", "pixel_error"}
+            if self.branch is None
+            else {"pixel_error"}
+            if self.branch.estimator == "none"
+            else set()
+        )
         self.provides = tuple(word for word in type(self).provides if word not in lacking)
 
     def forward(self, images: Tensor) -> SegmenterOutput:
@@ -109,4 +142,7 @@ class SegmenterNetwork(nn.Module):
         """Return the trainable parameters in two groups, each with its factor on the learning rate: the backbone, and the rest."""
         pretrained = [p for p in self.backbone.parameters() if p.requires_grad]
         known = {id(p) for p in self.backbone.parameters()}
-        return [(pretrained, 1.0), ([p for p in self.parameters() if p.requires_grad and id(p) not in known], self.head_lr)]
+        return [
+            (pretrained, 1.0),
+            ([p for p in self.parameters() if p.requires_grad and id(p) not in known], self.head_lr),
+        ]

@@ -10,21 +10,24 @@ from al_lab.core.errors import ConfigError, explain
 from al_lab.models.segmenters.segmenter import SegmenterNetwork, SegmenterOutput, conv_block, upsample
 from al_lab.models.weights import fit, read_weights
 
-#: Modules of torchvision's SqueezeNet 1.1 after which stride 8 (256 channels) ends; stride 16 (512 channels) ends with the last.
+# : Modules of torchvision's SqueezeNet 1.1 after which stride 8 (256 channels) ends; stride 16 (512 channels) ends with
+# the last.
 _EIGHTH = 8
 
 
 class SqueezeSegmenter(SegmenterNetwork):
     """SqueezeNet 1.1 (Iandola et al., 2016) with a feature pyramid of two levels; logits at stride 8.
 
-    The deepest map, with its context (a dilated convolution and the whole image's average), is upsampled and joined with the one at
-    stride 8. What others call the backbone map is the joined one: at stride 16 a density would be too coarse for small photographs.
-    SqueezeNet's convolutions without padding are padded here, so that the corners of the maps are those of the image.
+    The deepest map, with its context (a dilated convolution and the whole image's average), is upsampled and joined
+    with the one at stride 8. What others call the backbone map is the joined one: at stride 16 a density would be too
+    coarse for small photographs. SqueezeNet's convolutions without padding are padded here, so that the corners of the
+    maps are those of the image.
 
     Args:
         num_classes: C.
         weights: of SqueezeNet: a file, ``torchvision://squeezenet1_1`` or a URL; null starts from random.
-        frozen: modules of ``squeezenet.features`` that stay as pretrained (0 = none; 6 = all at strides 2 and 4; 13 = all).
+        frozen: modules of ``squeezenet.features`` that stay as pretrained (0 = none; 6 = all at strides 2 and 4; 13 =
+            all).
         width: channels of the joined map; a multiple of 8.
         branch: options of `DensityBranch`; None: no branch.
         head_lr: factor on the learning rate of everything that is not SqueezeNet.
@@ -37,15 +40,29 @@ class SqueezeSegmenter(SegmenterNetwork):
 
     provides: tuple[str, ...] = ("dense_probs", "class_probs", "image_embedding", "pixel_features", "pixel_error")
 
-    def __init__(self, num_classes: int, weights: str | None = "torchvision://squeezenet1_1", frozen: int = 6, width: int = 96,
-                 branch: Mapping[str, Any] | None = None, head_lr: float = 10.0, cache_dir: str | None = None) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        weights: str | None = "torchvision://squeezenet1_1",
+        frozen: int = 6,
+        width: int = 96,
+        branch: Mapping[str, Any] | None = None,
+        head_lr: float = 10.0,
+        cache_dir: str | None = None,
+    ) -> None:
         super().__init__(num_classes, head_lr=head_lr)
         self.backbone = _padded_squeezenet()
         if weights:
             self.backbone.load_state_dict(fit(read_weights(weights, cache_dir), self.backbone, weights))
         if not 0 <= frozen <= len(self.backbone):
-            raise ConfigError(explain(expected=f"frozen in 0..{len(self.backbone)}", got=str(frozen), where="segmenter.frozen",
-                                      do="say how many of SqueezeNet's modules stay as pretrained"))
+            raise ConfigError(
+                explain(
+                    expected=f"frozen in 0..{len(self.backbone)}",
+                    got=str(frozen),
+                    where="segmenter.frozen",
+                    do="say how many of SqueezeNet's modules stay as pretrained",
+                )
+            )
         self.frozen = int(frozen)
         self.backbone[: self.frozen].requires_grad_(False)
         self.eighth, self.deepest = conv_block(256, width, kernel=1), conv_block(512, width, kernel=1)

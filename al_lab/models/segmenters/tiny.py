@@ -20,13 +20,21 @@ class TinySegmenter(SegmenterNetwork):
 
     provides: tuple[str, ...] = ("dense_probs", "class_probs", "image_embedding", "pixel_features", "pixel_error")
 
-    def __init__(self, num_classes: int, widths: Sequence[int] = (16, 32, 48), branch: Mapping[str, Any] | None = None,
-                 head_lr: float = 1.0) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        widths: Sequence[int] = (16, 32, 48),
+        branch: Mapping[str, Any] | None = None,
+        head_lr: float = 1.0,
+    ) -> None:
         super().__init__(num_classes, mean=(127.5, 127.5, 127.5), std=(64.0, 64.0, 64.0), head_lr=head_lr)
         stem, quarter, wide = widths
         self.backbone = nn.Sequential(
-            conv_block(3, stem, stride=2), conv_block(stem, quarter, stride=2), conv_block(quarter, wide),
-            *(conv_block(wide, wide, dilation=rate) for rate in (2, 4, 8)))
+            conv_block(3, stem, stride=2),
+            conv_block(stem, quarter, stride=2),
+            conv_block(quarter, wide),
+            *(conv_block(wide, wide, dilation=rate) for rate in (2, 4, 8)),
+        )
         self.head = nn.Conv2d(wide, num_classes, 3, padding=1)
         self.add_branch(wide, branch)
 

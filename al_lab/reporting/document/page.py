@@ -65,7 +65,9 @@ class Section:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to show, not even a reason."""
-        return not (self.text or self.pictures or self.tables or self.sheets or self.blocks or self.missing or self.commands)
+        return not (
+            self.text or self.pictures or self.tables or self.sheets or self.blocks or self.missing or self.commands
+        )
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,16 @@ class Page:
     def html(self) -> str:
         """Render the page; everything that comes from a run is escaped."""
         shown = [section for section in self.sections if not section.is_empty]
-        return _environment().get_template("page.html.j2").render(page=self, sections=shown, version=__version__,
-                                                                  written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"))
+        return (
+            _environment()
+            .get_template("page.html.j2")
+            .render(
+                page=self,
+                sections=shown,
+                version=__version__,
+                written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+            )
+        )
 
     def write(self, *paths: Path) -> None:
         """Write the page, to several places if asked."""
@@ -122,5 +132,10 @@ def slug(text: str) -> str:
 
 @cache
 def _environment() -> Environment:
-    return Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=StrictUndefined,
-                       trim_blocks=True, lstrip_blocks=True)
+    return Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

@@ -11,8 +11,23 @@ from al_lab.core.files import write_text
 
 Cell = str | int | float | None
 
-_LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-          "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "−": "$-$", "≥": r"$\geq$", "–": "--", "…": r"\ldots{}"}
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "−": "$-$",
+    "≥": r"$\geq$",
+    "–": "--",
+    "…": r"\ldots{}",
+}
 
 
 @dataclass(frozen=True)
@@ -63,8 +78,16 @@ class Table:
     def to_latex(self) -> str:
         """Return a table in LaTeX's booktabs style."""
         align = "".join("r" if self.is_numeric(k) else "l" for k in range(len(self.columns)))
-        lines = [r"\begin{table}[t]", r"  \centering", rf"  \caption{{{latex(self.caption)}}}", rf"  \label{{tab:{self.name}}}",
-                 rf"  \begin{{tabular}}{{{align}}}", r"    \toprule", "    " + " & ".join(map(latex, self.columns)) + r" \\", r"    \midrule"]
+        lines = [
+            r"\begin{table}[t]",
+            r"  \centering",
+            rf"  \caption{{{latex(self.caption)}}}",
+            rf"  \label{{tab:{self.name}}}",
+            rf"  \begin{{tabular}}{{{align}}}",
+            r"    \toprule",
+            "    " + " & ".join(map(latex, self.columns)) + r" \\",
+            r"    \midrule",
+        ]
         lines += ["    " + " & ".join(map(latex, row)) + r" \\" for row in self.texts()]
         return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}", ""])
 

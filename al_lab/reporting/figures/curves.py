@@ -12,7 +12,18 @@ from al_lab.reporting.figures.theme import GRID, INK, MUTED, color_of, look, mar
 from al_lab.reporting.judge.stats import STANDARD_ERRORS, Band, Curve
 
 _FAR = 10  # as many labels more than the shortest line
-_STAGE_COLORS = ("#0077bb", "#33bbee", "#ee7733", "#009988", "#aa4499", "#997700", "#ee3377", "#868f9b", "#44aa99", "#bb5566")
+_STAGE_COLORS = (
+    "#0077bb",
+    "#33bbee",
+    "#ee7733",
+    "#009988",
+    "#aa4499",
+    "#997700",
+    "#ee3377",
+    "#868f9b",
+    "#44aa99",
+    "#bb5566",
+)
 
 
 @dataclass(frozen=True)
@@ -25,12 +36,15 @@ class Line:
     curves: Mapping[int, Curve]
 
 
-def learning_curve(lines: Sequence[Line], levels: Mapping[str, Sequence[float]], metric_label: str, spent_label: str) -> Figure:
+def learning_curve(
+    lines: Sequence[Line], levels: Mapping[str, Sequence[float]], metric_label: str, spent_label: str
+) -> Figure:
     """Draw metric against labels bought.
 
     Args:
         lines: one per strategy; several seeds give a band of two standard errors.
-        levels: name of a training on all labels, or on none -> the metric of each of its runs: a broken line at their mean (with its band).
+        levels: name of a training on all labels, or on none -> the metric of each of its runs: a broken line at their
+            mean (with its band).
         metric_label: name of the metric; values are fractions and shown in percent.
         spent_label: what was bought, with its unit.
     """
@@ -49,9 +63,16 @@ def learning_curve(lines: Sequence[Line], levels: Mapping[str, Sequence[float]],
         axes.margins(y=0.08)
         handles, names = axes.get_legend_handles_labels()
         if names:
-            order = sorted(range(len(names)), key=lambda i: (names[i].startswith(tuple(levels) or ("full data",)), names[i].startswith("random")))
+            order = sorted(
+                range(len(names)),
+                key=lambda i: (names[i].startswith(tuple(levels) or ("full data",)), names[i].startswith("random")),
+            )
             where = figure if is_long else axes
-            where.legend([handles[i] for i in order], [names[i] for i in order], loc="outside upper center" if is_long else "lower right")
+            where.legend(
+                [handles[i] for i in order],
+                [names[i] for i in order],
+                loc="outside upper center" if is_long else "lower right",
+            )
     return figure
 
 
@@ -67,7 +88,15 @@ def _draw_line(axes: Axes, line: Line, labels: Sequence[str]) -> None:
     axes.plot(x, mean, color=color, marker=None if own else marker, label=line.label + seeds, zorder=3)
     if own:
         for curve in line.curves.values():
-            axes.plot(curve.spent, 100 * curve.metric, color=color, marker=marker, markersize=3.5, linestyle="none", alpha=0.55)
+            axes.plot(
+                curve.spent,
+                100 * curve.metric,
+                color=color,
+                marker=marker,
+                markersize=3.5,
+                linestyle="none",
+                alpha=0.55,
+            )
 
 
 def _labels_axis(axes: Axes, lines: Sequence[Line]) -> None:
@@ -93,7 +122,9 @@ def _level_line(axes: Axes, name: str, of_runs: Sequence[float], dashes: tuple[f
 _MOST_BARS_WITH_TEXT = 4  # of a name; numbers beside thinner bars would overlap
 
 
-def grouped_bars(names: Sequence[str], groups: Mapping[str, Sequence[float]], colors: Sequence[str], value_label: str) -> Figure:
+def grouped_bars(
+    names: Sequence[str], groups: Mapping[str, Sequence[float]], colors: Sequence[str], value_label: str
+) -> Figure:
     """Draw horizontal bars: one row per name, one bar per group in it; values are fractions shown in percent."""
     n, g = len(names), max(1, len(groups))
     step = min(0.9, 0.26 * g + 0.14) if n <= 30 else max(0.2, 0.11 * g + 0.06)
@@ -107,7 +138,15 @@ def grouped_bars(names: Sequence[str], groups: Mapping[str, Sequence[float]], co
             axes.barh(y, np.nan_to_num(widths), height * 0.92, color=color, label=label)
             for yy, width in zip(y, widths, strict=True) if g <= _MOST_BARS_WITH_TEXT and n * g <= 60 else ():
                 text = f"{width:.1f}" if np.isfinite(width) else "none"
-                axes.annotate(text, (np.nan_to_num(width), yy), (3, 0), textcoords="offset points", va="center", fontsize=8, color=MUTED)
+                axes.annotate(
+                    text,
+                    (np.nan_to_num(width), yy),
+                    (3, 0),
+                    textcoords="offset points",
+                    va="center",
+                    fontsize=8,
+                    color=MUTED,
+                )
         axes.set_yticks(range(n), names, fontsize=9.5 if n <= 30 else 7)
         axes.set_ylim(n - 0.5, -0.5)
         axes.grid(axis="y", visible=False)
@@ -129,7 +168,15 @@ def bars_per_purchase(names: Sequence[str], panels: Mapping[str, Sequence[float]
             axes = figure.add_subplot(1, len(panels), k + 1)
             values = np.nan_to_num(np.asarray(values, float))
             axes.bar(range(len(values)), values, color=color, width=0.62, label="this purchase")
-            axes.plot(range(len(values)), values.cumsum(), color=INK, marker="o", markersize=4, linewidth=1.4, label="sum so far")
+            axes.plot(
+                range(len(values)),
+                values.cumsum(),
+                color=INK,
+                marker="o",
+                markersize=4,
+                linewidth=1.4,
+                label="sum so far",
+            )
             axes.set_xticks(range(len(names)), names, rotation=0 if len(names) <= 6 else 60, fontsize=8.5)
             axes.set_title(label)
             axes.set_ylim(bottom=0)
@@ -148,7 +195,9 @@ def stage_times(cycles: Sequence[str], seconds: Mapping[str, Sequence[float]]) -
         left = np.zeros(len(cycles))
         for k, (stage, values) in enumerate(seconds.items()):
             width = np.nan_to_num(np.asarray(values, float)) / divisor
-            axes.barh(range(len(cycles)), width, 0.66, left=left, color=_STAGE_COLORS[k % len(_STAGE_COLORS)], label=stage)
+            axes.barh(
+                range(len(cycles)), width, 0.66, left=left, color=_STAGE_COLORS[k % len(_STAGE_COLORS)], label=stage
+            )
             left += width
         axes.set_yticks(range(len(cycles)), cycles)
         axes.set_ylim(len(cycles) - 0.5, -0.5)
@@ -160,10 +209,17 @@ def stage_times(cycles: Sequence[str], seconds: Mapping[str, Sequence[float]]) -
     return figure
 
 
-def class_by_cycle(classes: Sequence[str], spent: Sequence[float], values_CT: np.ndarray, metric_label: str, spent_label: str) -> Figure:
+def class_by_cycle(
+    classes: Sequence[str], spent: Sequence[float], values_CT: np.ndarray, metric_label: str, spent_label: str
+) -> Figure:
     """Draw a heat map: classes down, cycles across, the metric in percent as colour (and as text where it fits)."""
     with look():
-        figure = Figure(figsize=(min(9.0, 2.6 + 0.62 * len(spent)), max(1.9, 1.2 + (0.3 if len(classes) <= 30 else 0.16) * len(classes))))
+        figure = Figure(
+            figsize=(
+                min(9.0, 2.6 + 0.62 * len(spent)),
+                max(1.9, 1.2 + (0.3 if len(classes) <= 30 else 0.16) * len(classes)),
+            )
+        )
         axes = figure.add_subplot()
         top = max(1.0, float(np.nan_to_num(100 * values_CT).max()))
         image = axes.imshow(100 * values_CT, aspect="auto", cmap="cividis", vmin=0, vmax=top)
@@ -173,7 +229,15 @@ def class_by_cycle(classes: Sequence[str], spent: Sequence[float], values_CT: np
         axes.set_xlabel(spent_label)
         for (row, column), value in np.ndenumerate(100 * values_CT) if len(classes) <= 30 else ():
             if np.isfinite(value):
-                axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=8, color="#ffffff" if value < 0.55 * top else "#000000")
+                axes.text(
+                    column,
+                    row,
+                    f"{value:.0f}",
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                    color="#ffffff" if value < 0.55 * top else "#000000",
+                )
         bar = figure.colorbar(image, ax=axes, shrink=0.9)
         bar.set_label(f"{metric_label}, %")
         bar.outline.set_edgecolor(GRID)

@@ -17,8 +17,14 @@ _CYCLE_COLORS = (color_of("mgral"), "#0077bb", "#009988", "#aa4499")
 MAX_LINES = len(_CYCLE_COLORS)
 _MAX_POINTS = 120  # of one curve; more iterations are averaged in bins
 # title, column of the curves, a second column drawn dashed
-_CURVES = (("reward, points", "reward", "reference"), ("advantage, points", "advantage", None), ("entropy, nats a pick", "entropy", None),
-           ("top-B overlap", "overlap", None), ("neighbors", "neighbors", None), ("distance to the records", "distance_min", "distance_mean"))
+_CURVES = (
+    ("reward, points", "reward", "reference"),
+    ("advantage, points", "advantage", None),
+    ("entropy, nats a pick", "entropy", None),
+    ("top-B overlap", "overlap", None),
+    ("neighbors", "neighbors", None),
+    ("distance to the records", "distance_min", "distance_mean"),
+)
 
 
 @dataclass(frozen=True)
@@ -54,19 +60,34 @@ def rows_and_luck(panels: Sequence[RowsPanel]) -> Figure:
                 if row in place:
                     both = [panel.rewards_M[row], *values]
                     axes.plot([place[row]] * 2, [min(both), max(both)], color=_SHUFFLED, linewidth=1)
-                    axes.plot([place[row]] * len(values), values, "o", color=_SHUFFLED, markerfacecolor="none", markersize=5)
+                    axes.plot(
+                        [place[row]] * len(values), values, "o", color=_SHUFFLED, markerfacecolor="none", markersize=5
+                    )
             axes.plot(range(len(order)), panel.rewards_M[order], "o", color=color_of("mgral"), markersize=4)
             axes.set_title(panel.title)
             axes.set_ylabel("reward, points")
             axes.set_xlabel("rows, worst first")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
             axes.margins(x=0.05, y=0.12)
-        figure.legend(handles=[
-            Line2D([], [], marker="o", linestyle="none", color=color_of("mgral"), markersize=4, label="row"),
-            Line2D([], [], marker="o", linestyle="none", color=_SHUFFLED, markerfacecolor="none", markersize=5, label="same row, other seed"),
-            Line2D([], [], color=MUTED, linewidth=1, label="mean of all rows"),
-            Line2D([], [], color=INK, linewidth=1, linestyle=(0, (1, 2)), label="no unlabeled image")],
-            loc="outside upper center", ncols=4 if len(panels) > 1 else 2)
+        figure.legend(
+            handles=[
+                Line2D([], [], marker="o", linestyle="none", color=color_of("mgral"), markersize=4, label="row"),
+                Line2D(
+                    [],
+                    [],
+                    marker="o",
+                    linestyle="none",
+                    color=_SHUFFLED,
+                    markerfacecolor="none",
+                    markersize=5,
+                    label="same row, other seed",
+                ),
+                Line2D([], [], color=MUTED, linewidth=1, label="mean of all rows"),
+                Line2D([], [], color=INK, linewidth=1, linestyle=(0, (1, 2)), label="no unlabeled image"),
+            ],
+            loc="outside upper center",
+            ncols=4 if len(panels) > 1 else 2,
+        )
     return figure
 
 
@@ -88,8 +109,14 @@ def leave_one_out(panels: Sequence[RowsPanel]) -> Figure:
             axes.set_ylabel("predicted from the others")
             for axis in (axes.xaxis, axes.yaxis):
                 axis.set_major_locator(MaxNLocator(nbins=5))
-        figure.legend(handles=[Line2D([], [], color=INK, linewidth=1, linestyle=(0, (1, 2)), label="right"),
-                               Line2D([], [], color=MUTED, linewidth=1, label="mean of all rows")], loc="outside upper center", ncols=2)
+        figure.legend(
+            handles=[
+                Line2D([], [], color=INK, linewidth=1, linestyle=(0, (1, 2)), label="right"),
+                Line2D([], [], color=MUTED, linewidth=1, label="mean of all rows"),
+            ],
+            loc="outside upper center",
+            ncols=2,
+        )
     return figure
 
 
@@ -113,8 +140,11 @@ def learning_curves(trainings: Sequence[Training]) -> Figure:
             axes.yaxis.set_major_locator(MaxNLocator(integer=name == "neighbors", nbins=5))
         for axes in grid[-2:]:
             axes.set_xlabel("iteration")
-        figure.legend(handles=[Line2D([], [], color=colors.get(t.label, _RANDOM), label=t.label) for t in trainings],
-                      loc="outside upper center", ncols=min(4, len(trainings)))
+        figure.legend(
+            handles=[Line2D([], [], color=colors.get(t.label, _RANDOM), label=t.label) for t in trainings],
+            loc="outside upper center",
+            ncols=min(4, len(trainings)),
+        )
     return figure
 
 
@@ -123,10 +153,14 @@ def _curve(axes: Axes, curves: Mapping[str, np.ndarray], name: str, color: objec
     size = max(1, -(-len(values) // _MAX_POINTS))
     x = np.arange(len(values))
     parts = [slice(k, k + size) for k in range(0, len(values), size)]
-    axes.plot([x[p].mean() for p in parts], [values[p].mean() for p in parts], color=color, linestyle=style, linewidth=1.3)
+    axes.plot(
+        [x[p].mean() for p in parts], [values[p].mean() for p in parts], color=color, linestyle=style, linewidth=1.3
+    )
 
 
-def controls(rows_M: np.ndarray, random: np.ndarray, shuffled: float, agent: float, reference: float, noise: float, spread: float) -> Figure:
+def controls(
+    rows_M: np.ndarray, random: np.ndarray, shuffled: float, agent: float, reference: float, noise: float, spread: float
+) -> Figure:
     """Draw what batches gave that were trained for real, from the table's rows to the agent's.
 
     Args:
@@ -138,8 +172,12 @@ def controls(rows_M: np.ndarray, random: np.ndarray, shuffled: float, agent: flo
         noise: standard deviation over seeds, without what a seed does to all batches; NaN if unknown.
         spread: standard deviation of random batches.
     """
-    lines = (("table's rows", rows_M, _RANDOM, "o"), (f"random ({len(random)})", random, _RANDOM, "o"),
-             ("shuffled rewards", np.asarray([shuffled]), _SHUFFLED, "D"), ("agent", np.asarray([agent]), color_of("mgral"), "P"))
+    lines = (
+        ("table's rows", rows_M, _RANDOM, "o"),
+        (f"random ({len(random)})", random, _RANDOM, "o"),
+        ("shuffled rewards", np.asarray([shuffled]), _SHUFFLED, "D"),
+        ("agent", np.asarray([agent]), color_of("mgral"), "P"),
+    )
     with look():
         figure = Figure(figsize=(6.4, 2.6))
         axes = figure.add_subplot()
@@ -150,7 +188,14 @@ def controls(rows_M: np.ndarray, random: np.ndarray, shuffled: float, agent: flo
         for y, (_, values, color, marker) in enumerate(lines):
             if len(values) == 1 and np.isfinite(noise):
                 axes.errorbar(values, [y], xerr=noise, color=color, capsize=3, elinewidth=1.2)
-            axes.plot(values, [y] * len(values), marker, color=color, markersize=8 if y > 1 else 4.5, alpha=1 if y > 1 else 0.75)
+            axes.plot(
+                values,
+                [y] * len(values),
+                marker,
+                color=color,
+                markersize=8 if y > 1 else 4.5,
+                alpha=1 if y > 1 else 0.75,
+            )
         axes.set_yticks(range(len(lines)), [name for name, *_ in lines])
         axes.set_ylim(-0.6, len(lines) - 0.4)
         axes.grid(axis="y", visible=False)

@@ -35,11 +35,21 @@ def cycle_lines(panels: Mapping[str, Sequence[CycleLine]], zoomed: Container[str
             axes = figure.add_subplot(rows, columns, k + 1)
             for line in drawn:
                 half = STANDARD_ERRORS * np.nan_to_num(line.standard_error)
-                axes.errorbar(line.cycles, line.mean, half if half.any() else None, color=line.color, marker=line.marker, capsize=2.5, elinewidth=1)
+                axes.errorbar(
+                    line.cycles,
+                    line.mean,
+                    half if half.any() else None,
+                    color=line.color,
+                    marker=line.marker,
+                    capsize=2.5,
+                    elinewidth=1,
+                )
             axes.set_title(title)
             axes.margins(x=0.08, y=0.12)
             if title not in zoomed:
-                tops = np.concatenate([line.mean + STANDARD_ERRORS * np.nan_to_num(line.standard_error) for line in drawn])
+                tops = np.concatenate(
+                    [line.mean + STANDARD_ERRORS * np.nan_to_num(line.standard_error) for line in drawn]
+                )
                 axes.set_ylim(0, 1.12 * float(np.nanmax(tops)) or 1)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
             axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
@@ -47,7 +57,11 @@ def cycle_lines(panels: Mapping[str, Sequence[CycleLine]], zoomed: Container[str
                 axes.set_xlabel("used in cycle")
         if len(lines) > 1:
             handles = [Line2D([], [], color=line.color, marker=line.marker, label=line.label) for line in lines]
-            figure.legend(handles=handles, loc="outside upper center", ncols=_legend_columns([line.label for line in lines], 3.6 * columns))
+            figure.legend(
+                handles=handles,
+                loc="outside upper center",
+                ncols=_legend_columns([line.label for line in lines], 3.6 * columns),
+            )
     return figure
 
 
@@ -66,7 +80,12 @@ def gain_by_ratio(lines: Mapping[str, tuple[str, str, np.ndarray]]) -> Figure:
     return figure
 
 
-def gain_bars(names: Sequence[str], panels: Mapping[str, Mapping[str, Sequence[float]]], colors: Mapping[str, str], value_label: str) -> Figure:
+def gain_bars(
+    names: Sequence[str],
+    panels: Mapping[str, Mapping[str, Sequence[float]]],
+    colors: Mapping[str, str],
+    value_label: str,
+) -> Figure:
     """Draw horizontal bars to both sides of zero: a row per class, a panel per cycle, a bar per method; a gap where there is no value."""
     g = max(1, len(colors))
     step = min(0.95, 0.15 * g + 0.16)
@@ -78,7 +97,9 @@ def gain_bars(names: Sequence[str], panels: Mapping[str, Mapping[str, Sequence[f
             height = 0.8 / g
             for i, (label, color) in enumerate(colors.items()):
                 widths = np.asarray(groups.get(label, [np.nan] * len(names)), float)
-                axes.barh(np.arange(len(names)) - 0.4 + height * (i + 0.5), np.nan_to_num(widths), height * 0.92, color=color)
+                axes.barh(
+                    np.arange(len(names)) - 0.4 + height * (i + 0.5), np.nan_to_num(widths), height * 0.92, color=color
+                )
             axes.axvline(0, color=INK, linewidth=0.9)
             axes.set_title(title)
             axes.set_xlabel(value_label)
@@ -90,8 +111,14 @@ def gain_bars(names: Sequence[str], panels: Mapping[str, Mapping[str, Sequence[f
             axes.tick_params(axis="y", length=0, labelleft=first is None)
             first = first or axes
         if g > 1:
-            handles = [Line2D([], [], marker="s", linestyle="none", color=c, label=label) for label, c in colors.items()]
-            figure.legend(handles=handles, loc="outside upper center", ncols=_legend_columns(list(colors), 1.6 + 3.6 * len(panels)))
+            handles = [
+                Line2D([], [], marker="s", linestyle="none", color=c, label=label) for label, c in colors.items()
+            ]
+            figure.legend(
+                handles=handles,
+                loc="outside upper center",
+                ncols=_legend_columns(list(colors), 1.6 + 3.6 * len(panels)),
+            )
     return figure
 
 
@@ -109,7 +136,15 @@ def win_matrix(labels: Sequence[str], share_LL: np.ndarray) -> Figure:
         axes.tick_params(length=0)
         for (row, column), value in np.ndenumerate(100 * share_LL):
             if np.isfinite(value):
-                axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=9.5, color="#ffffff" if value < 55 else "#000000")
+                axes.text(
+                    column,
+                    row,
+                    f"{value:.0f}",
+                    ha="center",
+                    va="center",
+                    fontsize=9.5,
+                    color="#ffffff" if value < 55 else "#000000",
+                )
         axes.set_ylabel("this one …")
         axes.set_xlabel("… beats that one")
         bar = figure.colorbar(image, ax=axes, shrink=0.9)

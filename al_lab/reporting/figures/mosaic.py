@@ -69,7 +69,9 @@ def class_colors(classes: Sequence[str]) -> dict[str, str]:
     return {name: CLASS_COLORS[k % len(CLASS_COLORS)] for k, name in enumerate(classes)}
 
 
-def tiles(choices: Sequence[Choice], colors: Mapping[str, str], limit: int = MAX_PER_CYCLE, size_px: int = THUMBNAIL_PX) -> list[Tile]:
+def tiles(
+    choices: Sequence[Choice], colors: Mapping[str, str], limit: int = MAX_PER_CYCLE, size_px: int = THUMBNAIL_PX
+) -> list[Tile]:
     """Draw up to ``limit`` of the choices, evenly spread over their ranks, the first always among them."""
     if len(choices) > limit:
         choices = [choices[i] for i in np.linspace(0, len(choices) - 1, limit).round().astype(int)]

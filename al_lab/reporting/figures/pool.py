@@ -62,7 +62,8 @@ def utility_histograms(panels: Sequence[UtilityPanel]) -> Figure:
         figure = Figure(figsize=(max(4.4, 3.15 * columns + 0.2), 2.3 * rows + 0.3))
         for k, panel in enumerate(panels):
             axes = figure.add_subplot(rows, columns, k + 1)
-            values = np.concatenate([panel.candidates, panel.bought])  # what select() assigned may lie outside what propose() did
+            # what select() assigned may lie outside what propose() did
+            values = np.concatenate([panel.candidates, panel.bought])
             bins = np.histogram_bin_edges(values, bins=40 if len(panel.candidates) else 15)
             if len(panel.candidates):
                 axes.hist(panel.candidates, bins=bins, color=POOL, label="all candidates")
@@ -81,7 +82,11 @@ def utility_histograms(panels: Sequence[UtilityPanel]) -> Figure:
                 axes.set_ylabel("number, log scale" if len(panel.candidates) else "number")
             if k >= len(panels) - columns:
                 axes.set_xlabel("utility (higher is bought first)")
-        names = [(BOUGHT_NOW, "bought")] if not any(len(p.candidates) for p in panels) else [(POOL, "all candidates"), (BOUGHT_NOW, "bought")]
+        names = (
+            [(BOUGHT_NOW, "bought")]
+            if not any(len(p.candidates) for p in panels)
+            else [(POOL, "all candidates"), (BOUGHT_NOW, "bought")]
+        )
         handles = [Line2D([], [], marker="s", linestyle="none", color=c, label=t) for c, t in names]
         figure.legend(handles=handles, loc="outside upper right", ncols=2)
     return figure
@@ -95,11 +100,24 @@ def embedding(panels: Sequence[EmbeddingPanel]) -> Figure:
         figure = Figure(figsize=(max(4.4, 3.3 * columns + 0.2), 3.1 * rows + 0.5))
         for k, panel in enumerate(panels):
             axes = figure.add_subplot(rows, columns, k + 1)
-            for kind, color, size, alpha in ((0, POOL, 8, 0.75), (1, BOUGHT_BEFORE, 12, 0.85), (2, BOUGHT_NOW, 22, 0.95)):
+            for kind, color, size, alpha in (
+                (0, POOL, 8, 0.75),
+                (1, BOUGHT_BEFORE, 12, 0.85),
+                (2, BOUGHT_NOW, 22, 0.95),
+            ):
                 points = panel.points[panel.kind == kind]
                 points = points[:: max(1, -(-len(points) // _MAX_POINTS))]
                 edge = {"edgecolors": INK, "linewidths": 0.4} if kind == 2 else {"linewidths": 0}
-                axes.scatter(points[:, 0], points[:, 1], s=size, color=color, alpha=alpha, rasterized=True, zorder=2 + kind, **edge)
+                axes.scatter(
+                    points[:, 0],
+                    points[:, 1],
+                    s=size,
+                    color=color,
+                    alpha=alpha,
+                    rasterized=True,
+                    zorder=2 + kind,
+                    **edge,
+                )
             axes.set_title(_wrapped(panel.title))
             axes.set_xticks([])
             axes.set_yticks([])
@@ -110,7 +128,11 @@ def embedding(panels: Sequence[EmbeddingPanel]) -> Figure:
                 axes.spines[side].set_alpha(0.4)
         names = ((POOL, "pool"), (BOUGHT_BEFORE, "labeled before"), (BOUGHT_NOW, "bought now"))
         present = {int(v) for p in panels for v in np.unique(p.kind)}
-        handles = [Line2D([], [], marker="o", linestyle="none", color=c, label=t) for k, (c, t) in enumerate(names) if k in present]
+        handles = [
+            Line2D([], [], marker="o", linestyle="none", color=c, label=t)
+            for k, (c, t) in enumerate(names)
+            if k in present
+        ]
         figure.legend(handles=handles, loc="outside upper right", ncols=3)
     return figure
 
@@ -119,7 +141,10 @@ def flip_scatter(panels: Sequence[FlipPanel]) -> Figure:
     """Draw entropy against inconsistency, one panel per query, all on the same axes; points are rasterized to keep the page small."""
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
-    right, top = (max((float(getattr(p, name).max()) for p in panels if len(p.entropy)), default=1.0) for name in ("entropy", "inconsistency"))
+    right, top = (
+        max((float(getattr(p, name).max()) for p in panels if len(p.entropy)), default=1.0)
+        for name in ("entropy", "inconsistency")
+    )
     with look():
         figure = Figure(figsize=(max(4.4, 3.2 * columns + 0.2), 2.8 * rows + 0.4))
         for k, panel in enumerate(panels):
@@ -128,8 +153,16 @@ def flip_scatter(panels: Sequence[FlipPanel]) -> Figure:
                 index = np.flatnonzero(panel.is_bought == wanted)
                 index = index[:: max(1, -(-len(index) // _MAX_POINTS))]
                 edge = {"edgecolors": INK, "linewidths": 0.4} if wanted else {"linewidths": 0}
-                axes.scatter(panel.entropy[index], panel.inconsistency[index], s=size, color=color, alpha=0.85, rasterized=True, zorder=2 + wanted,
-                             **edge)
+                axes.scatter(
+                    panel.entropy[index],
+                    panel.inconsistency[index],
+                    s=size,
+                    color=color,
+                    alpha=0.85,
+                    rasterized=True,
+                    zorder=2 + wanted,
+                    **edge,
+                )
             axes.set_title(_wrapped(panel.title))
             axes.set_xlim(-0.03 * right, 1.05 * right)
             axes.set_ylim(-0.03 * top, 1.06 * top)
@@ -140,6 +173,9 @@ def flip_scatter(panels: Sequence[FlipPanel]) -> Figure:
                 axes.set_ylabel("inconsistency, nats")
             if k >= len(panels) - columns:
                 axes.set_xlabel("entropy, 0 to 1")
-        handles = [Line2D([], [], marker="o", linestyle="none", color=c, label=t) for c, t in ((POOL, "not bought"), (BOUGHT_NOW, "bought"))]
+        handles = [
+            Line2D([], [], marker="o", linestyle="none", color=c, label=t)
+            for c, t in ((POOL, "not bought"), (BOUGHT_NOW, "bought"))
+        ]
         figure.legend(handles=handles, loc="outside upper right", ncols=2)
     return figure

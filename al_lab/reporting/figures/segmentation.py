@@ -17,15 +17,34 @@ from PIL import Image
 
 from al_lab.reporting.figures.theme import CLASS_COLORS, GRID, INK, MUTED, look
 
-PICTURE_PX = 420   # longer side of a picture in a grid
+PICTURE_PX = 420  # longer side of a picture in a grid
 _VOID = (0, 0, 0)
-_CHARS = 12.5       # of a picture's title, an inch
-_FEW = 1500        # so many bought pixels of an image are drawn larger than they are
+_CHARS = 12.5  # of a picture's title, an inch
+_FEW = 1500  # so many bought pixels of an image are drawn larger than they are
 # Cityscapes' own colors, by the names that datasets here use.
-_NAMED = {"road": "#804080", "sidewalk": "#f423e8", "building": "#464646", "wall": "#66669c", "fence": "#be9999", "pole": "#999999",
-          "light": "#faaa1e", "traffic light": "#faaa1e", "sign": "#dcdc00", "traffic sign": "#dcdc00", "vegetation": "#6b8e23",
-          "terrain": "#98fb98", "sky": "#4682b4", "person": "#dc143c", "rider": "#ff0000", "car": "#00008e", "truck": "#000046",
-          "bus": "#003c64", "train": "#005064", "motorcycle": "#0000e6", "bicycle": "#770b20"}
+_NAMED = {
+    "road": "#804080",
+    "sidewalk": "#f423e8",
+    "building": "#464646",
+    "wall": "#66669c",
+    "fence": "#be9999",
+    "pole": "#999999",
+    "light": "#faaa1e",
+    "traffic light": "#faaa1e",
+    "sign": "#dcdc00",
+    "traffic sign": "#dcdc00",
+    "vegetation": "#6b8e23",
+    "terrain": "#98fb98",
+    "sky": "#4682b4",
+    "person": "#dc143c",
+    "rider": "#ff0000",
+    "car": "#00008e",
+    "truck": "#000046",
+    "bus": "#003c64",
+    "train": "#005064",
+    "motorcycle": "#0000e6",
+    "bicycle": "#770b20",
+}
 
 Panel = tuple[str, np.ndarray | None]
 
@@ -36,7 +55,9 @@ def palette(names: Sequence[str]) -> dict[str, str]:
         return {name: _NAMED[name] for name in names}
     if len(names) <= len(CLASS_COLORS):
         return dict(zip(names, CLASS_COLORS, strict=False))
-    return dict(zip(names, map(mpl.colors.to_hex, mpl.colormaps["turbo"](np.linspace(0.02, 0.98, len(names)))), strict=True))
+    return dict(
+        zip(names, map(mpl.colors.to_hex, mpl.colormaps["turbo"](np.linspace(0.02, 0.98, len(names)))), strict=True)
+    )
 
 
 def round_colors(count: int) -> list[str]:
@@ -49,7 +70,9 @@ def open_picture(path: Path) -> np.ndarray:
     with Image.open(path) as image:
         scale = PICTURE_PX / max(image.size)
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        return np.asarray(image.convert("RGB").resize(size, Image.Resampling.BILINEAR if scale < 1 else Image.Resampling.NEAREST))
+        return np.asarray(
+            image.convert("RGB").resize(size, Image.Resampling.BILINEAR if scale < 1 else Image.Resampling.NEAREST)
+        )
 
 
 def overlay(picture: np.ndarray, masks: Sequence[np.ndarray], colors: Sequence[str]) -> np.ndarray:
@@ -66,10 +89,15 @@ def overlay(picture: np.ndarray, masks: Sequence[np.ndarray], colors: Sequence[s
     reach = 1 if sum(int(m.sum()) for m in masks) < _FEW else 0
     for mask, color in zip(masks, colors, strict=True):
         rows, columns = np.nonzero(mask)
-        y, x = ((at + 0.5) * small / full for at, small, full in ((rows, height, mask.shape[0]), (columns, width, mask.shape[1])))
+        y, x = (
+            (at + 0.5) * small / full
+            for at, small, full in ((rows, height, mask.shape[0]), (columns, width, mask.shape[1]))
+        )
         for dy in range(-reach, reach + 1):
             for dx in range(-reach, reach + 1):
-                out[np.clip(y.astype(int) + dy, 0, height - 1), np.clip(x.astype(int) + dx, 0, width - 1)] = [round(255 * v) for v in to_rgb(color)]
+                out[np.clip(y.astype(int) + dy, 0, height - 1), np.clip(x.astype(int) + dx, 0, width - 1)] = [
+                    round(255 * v) for v in to_rgb(color)
+                ]
     return out
 
 
@@ -93,13 +121,20 @@ def image_grid(rows: Sequence[Sequence[Panel]], legend: Mapping[str, str]) -> Fi
     shapes = [p.shape for row in rows for _, p in row if p is not None]
     tall = float(np.median([s[0] / s[1] for s in shapes])) if shapes else 0.5
     width = min(3.1, 9.6 / columns)
-    rows = [[("\n".join(part for line in title.split("\n") for part in textwrap.wrap(line, int(width * _CHARS))), p) for title, p in row]
-            for row in rows]
+    rows = [
+        [
+            ("\n".join(part for line in title.split("\n") for part in textwrap.wrap(line, int(width * _CHARS))), p)
+            for title, p in row
+        ]
+        for row in rows
+    ]
     title_lines = sum(max(title.count("\n") + 1 if title else 0 for title, _ in row) for row in rows)
     per_line = max(1, int(columns * width / 1.15))
     below = 0.24 * -(-len(legend) // per_line) + 0.1 if legend else 0
     with look():
-        figure = Figure(figsize=(columns * width, len(rows) * (width * tall + 0.05) + 0.1 * len(rows) + 0.16 * title_lines + below))
+        figure = Figure(
+            figsize=(columns * width, len(rows) * (width * tall + 0.05) + 0.1 * len(rows) + 0.16 * title_lines + below)
+        )
         for r, row in enumerate(rows):
             for c, (title, picture) in enumerate(row):
                 axes = figure.add_subplot(len(rows), columns, r * columns + c + 1)
@@ -108,8 +143,17 @@ def image_grid(rows: Sequence[Sequence[Panel]], legend: Mapping[str, str]) -> Fi
                 if picture is not None:
                     axes.imshow(picture, interpolation="none", aspect="auto")
         if legend:
-            handles = [Line2D([], [], marker="s", linestyle="none", markersize=8, color=color, label=name) for name, color in legend.items()]
-            figure.legend(handles=handles, loc="outside lower center", ncols=min(len(legend), per_line), fontsize=9, handletextpad=0.2)
+            handles = [
+                Line2D([], [], marker="s", linestyle="none", markersize=8, color=color, label=name)
+                for name, color in legend.items()
+            ]
+            figure.legend(
+                handles=handles,
+                loc="outside lower center",
+                ncols=min(len(legend), per_line),
+                fontsize=9,
+                handletextpad=0.2,
+            )
     return figure
 
 
@@ -139,9 +183,19 @@ def log_shares(names: Sequence[str], groups: Sequence[Shares]) -> Figure:
                 rows = np.flatnonzero((g.values <= 0) == is_zero)
                 x = np.maximum(100 * g.values[rows], left)
                 is_tick = g.marker == "|"  # must be seen where another mark has the same place
-                size: dict[str, Any] = {"markersize": 15, "markeredgewidth": 2, "zorder": 4} if is_tick else {"markersize": 7, "zorder": 3}
-                axes.plot(x, rows, linestyle="none", marker=g.marker, color=g.color, label=None if is_zero else g.label,
-                          markerfacecolor="none" if is_zero else g.color, **size)
+                size: dict[str, Any] = (
+                    {"markersize": 15, "markeredgewidth": 2, "zorder": 4} if is_tick else {"markersize": 7, "zorder": 3}
+                )
+                axes.plot(
+                    x,
+                    rows,
+                    linestyle="none",
+                    marker=g.marker,
+                    color=g.color,
+                    label=None if is_zero else g.label,
+                    markerfacecolor="none" if is_zero else g.color,
+                    **size,
+                )
         axes.set_xlim(left=left * 0.85)
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
@@ -236,7 +290,10 @@ def features(panels: Sequence[FeaturePanel], colors: Mapping[str, str]) -> Figur
         for k, panel in enumerate(panels):
             axes = figure.add_subplot(rows, columns, k + 1)
             color_P = np.asarray([hexes[v] if v < len(hexes) else MUTED for v in panel.labels])
-            for wanted, size, alpha, edge in ((False, 7, 0.55, {"linewidths": 0}), (True, 20, 0.95, {"edgecolors": INK, "linewidths": 0.6})):
+            for wanted, size, alpha, edge in (
+                (False, 7, 0.55, {"linewidths": 0}),
+                (True, 20, 0.95, {"edgecolors": INK, "linewidths": 0.6}),
+            ):
                 some = panel.is_bought == wanted
                 x, y = panel.points[some].T
                 axes.scatter(x, y, s=size, c=color_P[some], alpha=alpha, rasterized=True, zorder=2 + wanted, **edge)
@@ -246,5 +303,7 @@ def features(panels: Sequence[FeaturePanel], colors: Mapping[str, str]) -> Figur
             axes.grid(visible=False)
         handles = [Line2D([], [], marker="o", linestyle="none", color=hexes[v], label=names[v]) for v in present]
         handles.append(Line2D([], [], marker="o", linestyle="none", color="none", markeredgecolor=INK, label="bought"))
-        figure.legend(handles=handles, loc="outside lower center", ncols=max(1, int(width / 1.15)), fontsize=9, handletextpad=0.2)
+        figure.legend(
+            handles=handles, loc="outside lower center", ncols=max(1, int(width / 1.15)), fontsize=9, handletextpad=0.2
+        )
     return figure

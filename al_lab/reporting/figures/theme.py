@@ -17,22 +17,81 @@ INK, MUTED, GRID, PAPER = "#1c2127", "#5f6b7a", "#e1e5ea", "#fefefe"
 _CSS_NAMES = {INK: "--ink", MUTED: "--muted", GRID: "--line", PAPER: "--paper"}
 
 # Paul Tol's "vibrant" scheme (colour-blind safe) for the known strategies: the same colour in every report.
-_STRATEGY_COLORS = {"random": "#868f9b", "full data": INK, "entropy": "#0077bb", "core_set": "#ee7733", "margin": "#009988",
-                    "least_confidence": "#33bbee", "mgral": "#cc3311", "al_ssl": "#ee3377", "density": "#aa4499", "ripu": "#117733"}
+_STRATEGY_COLORS = {
+    "random": "#868f9b",
+    "full data": INK,
+    "entropy": "#0077bb",
+    "core_set": "#ee7733",
+    "margin": "#009988",
+    "least_confidence": "#33bbee",
+    "mgral": "#cc3311",
+    "al_ssl": "#ee3377",
+    "density": "#aa4499",
+    "ripu": "#117733",
+}
 _OTHER_COLORS = ("#997700", "#44aa99", "#6699cc", "#bb5566", "#882255", "#88ccee")
-_MARKERS = {"random": "o", "entropy": "s", "core_set": "^", "margin": "D", "least_confidence": "v", "mgral": "P", "al_ssl": "X",
-            "density": "p", "ripu": "h"}
+_MARKERS = {
+    "random": "o",
+    "entropy": "s",
+    "core_set": "^",
+    "margin": "D",
+    "least_confidence": "v",
+    "mgral": "P",
+    "al_ssl": "X",
+    "density": "p",
+    "ripu": "h",
+}
 _OTHER_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "h", "*")
-CLASS_COLORS = ("#33bbee", "#ee7733", "#44cc88", "#ee3377", "#ddcc33", "#bb88ff", "#ff9999", "#88ddcc", "#cc9955", "#ffffff")
+CLASS_COLORS = (
+    "#33bbee",
+    "#ee7733",
+    "#44cc88",
+    "#ee3377",
+    "#ddcc33",
+    "#bb88ff",
+    "#ff9999",
+    "#88ddcc",
+    "#cc9955",
+    "#ffffff",
+)
 
 _RC = {
-    "figure.dpi": 100, "savefig.dpi": 200, "figure.constrained_layout.use": True, "figure.facecolor": "none", "savefig.facecolor": "none",
-    "axes.facecolor": "none", "axes.edgecolor": MUTED, "axes.labelcolor": INK, "axes.titlecolor": INK, "text.color": INK,
-    "xtick.color": MUTED, "ytick.color": MUTED, "xtick.labelcolor": INK, "ytick.labelcolor": INK, "grid.color": GRID,
-    "axes.grid": True, "axes.grid.axis": "y", "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False,
-    "axes.linewidth": 0.8, "grid.linewidth": 0.8, "lines.linewidth": 2.0, "lines.markersize": 5.5, "font.size": 10.5, "axes.titlesize": 11,
-    "axes.labelsize": 10.5, "legend.frameon": False, "legend.fontsize": 10, "xtick.labelsize": 9.5, "ytick.labelsize": 9.5,
-    "font.family": ["DejaVu Sans"], "svg.fonttype": "none", "pdf.fonttype": 42, "axes.titlelocation": "left", "axes.titleweight": "bold",
+    "figure.dpi": 100,
+    "savefig.dpi": 200,
+    "figure.constrained_layout.use": True,
+    "figure.facecolor": "none",
+    "savefig.facecolor": "none",
+    "axes.facecolor": "none",
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "grid.color": GRID,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "grid.linewidth": 0.8,
+    "lines.linewidth": 2.0,
+    "lines.markersize": 5.5,
+    "font.size": 10.5,
+    "axes.titlesize": 11,
+    "axes.labelsize": 10.5,
+    "legend.frameon": False,
+    "legend.fontsize": 10,
+    "xtick.labelsize": 9.5,
+    "ytick.labelsize": 9.5,
+    "font.family": ["DejaVu Sans"],
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
 }
 
 
@@ -59,7 +118,11 @@ def _strategy_in(label: str) -> str:
 
 
 def _rank(label: str, labels: Sequence[str]) -> int:
-    others = sorted(name for name in labels if not (_strategy_in(name) in _STRATEGY_COLORS and _is_first(_strategy_in(name), name, labels)))
+    others = sorted(
+        name
+        for name in labels
+        if not (_strategy_in(name) in _STRATEGY_COLORS and _is_first(_strategy_in(name), name, labels))
+    )
     return others.index(label) if label in others else sum(label.encode())
 
 
@@ -76,7 +139,7 @@ def to_svg(figure: Figure, name: str, alt: str) -> str:
     with mpl.rc_context({**_RC, "svg.hashsalt": name}):
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     text = stream.getvalue()
-    text = text[text.index("<svg"):]
+    text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     for color, variable in _CSS_NAMES.items():
         text = text.replace(color, f"var({variable},{color})")

@@ -11,8 +11,9 @@ from al_lab.reporting.judge.stats import Curve, Paired, paired_difference, paire
 class Judge:
     """The quantity that says which line is better.
 
-    A campaign that trains anew in every cycle is judged by its whole curve. Where all cycles are one training only the last model is a
-    finished one: points before are of models a few steps after a purchase, and papers on such campaigns report the last.
+    A campaign that trains anew in every cycle is judged by its whole curve. Where all cycles are one training only the
+    last model is a finished one: points before are of models a few steps after a purchase, and papers on such campaigns
+    report the last.
 
     Attributes:
         metric: its name in the rows.
@@ -54,4 +55,8 @@ class Judge:
 
     def _curves(self, series: Series) -> dict[int, Curve]:
         curves = series.curves(self.metric, self.column)
-        return {run.seed: curves[run.seed] for run in series.runs if run.seed in curves and (run.is_complete or not self.by_last)}
+        return {
+            run.seed: curves[run.seed]
+            for run in series.runs
+            if run.seed in curves and (run.is_complete or not self.by_last)
+        }

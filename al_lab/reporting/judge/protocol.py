@@ -48,7 +48,8 @@ def protocol_of(run: Run, with_budget: bool = True, across: Sequence[str] = ()) 
     """Return what has to be equal, flat: ``{"trainer.lr": 0.001, …}``; what lies below a key of ``across`` is left out."""
     groups = GROUPS if with_budget else tuple(g for g in GROUPS if g != "budget")
     flat = frozen({g: run.config.get(g) for g in groups})
-    return {k: v for k, v in flat.items() if k != "budget.cycles" and not is_below(k, across)}  # more cycles continue a run
+    # more cycles continue a run
+    return {k: v for k, v in flat.items() if k != "budget.cycles" and not is_below(k, across)}
 
 
 def fingerprint(run: Run, with_budget: bool = True, across: Sequence[str] = ()) -> str:
@@ -60,8 +61,11 @@ def differences(a: Run, b: Run, with_budget: bool = True, across: Sequence[str] 
     """Say where two protocols differ: ``trainer.lr: 0.001 against 0.01``."""
     first, second = protocol_of(a, with_budget, across), protocol_of(b, with_budget, across)
     missing = "(absent)"
-    return [f"{key}: {first.get(key, missing)} against {second.get(key, missing)}"
-            for key in sorted(set(first) | set(second)) if first.get(key, missing) != second.get(key, missing)]
+    return [
+        f"{key}: {first.get(key, missing)} against {second.get(key, missing)}"
+        for key in sorted(set(first) | set(second))
+        if first.get(key, missing) != second.get(key, missing)
+    ]
 
 
 def check_one_protocol(runs: Sequence[Run], across: Sequence[str] = ()) -> None:
@@ -76,8 +80,14 @@ def check_one_protocol(runs: Sequence[Run], across: Sequence[str] = ()) -> None:
     """
     unknown = [key for key in across if key.split(".", 1)[0] not in GROUPS]
     if unknown:
-        raise DataError(explain(expected=f"a setting below {', '.join(GROUPS)}", got=unknown[0], where="--across",
-                                do="name it as in the Settings of a report, e.g. trainer.batch_size"))
+        raise DataError(
+            explain(
+                expected=f"a setting below {', '.join(GROUPS)}",
+                got=unknown[0],
+                where="--across",
+                do="name it as in the Settings of a report, e.g. trainer.batch_size",
+            )
+        )
     if not runs:
         return
     compared = (*COMPARED, *across)
@@ -88,10 +98,16 @@ def check_one_protocol(runs: Sequence[Run], across: Sequence[str] = ()) -> None:
         different = differences(reference, run, not (run.is_level or reference.is_level), compared)
         shown = "; ".join(different[:5]) + (f"; and {len(different) - 5} more" if len(different) > 5 else "")
         key = different[0].split(":", 1)[0]
-        raise DataError(explain(expected="runs of one protocol (only strategy, objective, seed and machine may differ)", got=shown,
-                                where=f"{reference.path} and {run.path}", do="make one report per protocol, or rerun one of them with the "
-                                "other's settings (protocol=… pins them for every strategy); scripts/report.py --across "
-                                f"{key} compares them on purpose"))
+        raise DataError(
+            explain(
+                expected="runs of one protocol (only strategy, objective, seed and machine may differ)",
+                got=shown,
+                where=f"{reference.path} and {run.path}",
+                do="make one report per protocol, or rerun one of them with the "
+                "other's settings (protocol=… pins them for every strategy); scripts/report.py --across "
+                f"{key} compares them on purpose",
+            )
+        )
 
 
 def same_protocol(run: Run, other: Run, across: Sequence[str] = ()) -> bool:
@@ -153,7 +169,11 @@ def no_labels(groups: Sequence[Series]) -> Series | None:
 
 def _level(groups: Sequence[Series], name: str) -> Series | None:
     found, random = [s for s in groups if s.strategy == name], baseline(groups)
-    return min(found, key=lambda s: (random is not None and s.training != random.training, not is_supervised(s.runs[0])), default=None)
+    return min(
+        found,
+        key=lambda s: (random is not None and s.training != random.training, not is_supervised(s.runs[0])),
+        default=None,
+    )
 
 
 def _budget(series: Series) -> dict[str, Any]:
@@ -167,5 +187,11 @@ def _hash(value: dict[str, Any]) -> str:
 def _check_seeds(label: str, runs: Sequence[Run]) -> None:
     for a, b in zip(runs, runs[1:], strict=False):
         if a.seed == b.seed and label not in LEVELS:
-            raise DataError(explain(expected=f"one run of {label!r} per seed", got=f"two with seed {a.seed}", where=f"{a.path} and {b.path}",
-                                    do="leave one of them out"))
+            raise DataError(
+                explain(
+                    expected=f"one run of {label!r} per seed",
+                    got=f"two with seed {a.seed}",
+                    where=f"{a.path} and {b.path}",
+                    do="leave one of them out",
+                )
+            )

@@ -85,8 +85,8 @@ def area_under_curve(curve: Curve, low: float | None = None, high: float | None 
 def shared_areas(groups: Sequence[Mapping[int, Curve]]) -> list[list[float]]:
     """Areas under the curves of each group over the range of labels that all curves cover, so that they can be ranked.
 
-    A curve of one point (a run that has only just begun) narrows no range and has no area, unless all are like it. Where no range is shared,
-    each curve has the area of its own.
+    A curve of one point (a run that has only just begun) narrows no range and has no area, unless all are like it.
+    Where no range is shared, each curve has the area of its own.
     """
     long = [c for group in groups for c in group.values() if len(c) > 1]
     low, high = max((c.spent[0] for c in long), default=0.0), min((c.spent[-1] for c in long), default=0.0)
@@ -138,8 +138,13 @@ def paired_difference(ours: Mapping[int, Curve], theirs: Mapping[int, Curve]) ->
 
 def paired_last(ours: Mapping[int, Curve], theirs: Mapping[int, Curve]) -> Paired:
     """Difference of last points, ours minus theirs, over the seeds both have, however many labels each bought."""
-    return _paired({seed: float(ours[seed].metric[-1] - theirs[seed].metric[-1]) for seed in sorted(set(ours) & set(theirs))
-                    if len(ours[seed]) and len(theirs[seed])})
+    return _paired(
+        {
+            seed: float(ours[seed].metric[-1] - theirs[seed].metric[-1])
+            for seed in sorted(set(ours) & set(theirs))
+            if len(ours[seed]) and len(theirs[seed])
+        }
+    )
 
 
 def _paired(differences: Mapping[int, float]) -> Paired:

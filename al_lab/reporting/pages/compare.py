@@ -8,7 +8,17 @@ from al_lab.core.errors import DataError, explain
 from al_lab.reporting.document.page import Headline, Page, Picture, Section, slug
 from al_lab.reporting.document.tables import Table
 from al_lab.reporting.figures.pool import embedding, utility_histograms
-from al_lab.reporting.judge.protocol import COMPARED, Series, baseline, check_one_protocol, fingerprint, full_data, group_runs, no_labels, reference
+from al_lab.reporting.judge.protocol import (
+    COMPARED,
+    Series,
+    baseline,
+    check_one_protocol,
+    fingerprint,
+    full_data,
+    group_runs,
+    no_labels,
+    reference,
+)
 from al_lab.reporting.judge.stats import STANDARD_ERRORS, Paired, mean_and_error, shared_areas
 from al_lab.reporting.read import commands
 from al_lab.reporting.read.find import find_runs
@@ -40,8 +50,14 @@ _IMAGES_PER_STRATEGY = 8
 _MAX_SHOWN = 8  # strategies whose images, utilities and embedding are drawn
 
 
-def write_comparison(runs: Sequence[Path], out_dir: Path, *, method: parts.Method = "pca", levels: Sequence[float] = (),
-                     across: Sequence[str] = ()) -> Path:
+def write_comparison(
+    runs: Sequence[Path],
+    out_dir: Path,
+    *,
+    method: parts.Method = "pca",
+    levels: Sequence[float] = (),
+    across: Sequence[str] = (),
+) -> Path:
     """Write ``report.html``, ``figures/`` (PNG, PDF) and ``tables/`` (CSV, LaTeX) over runs and seeds.
 
     Args:
@@ -59,7 +75,9 @@ def write_comparison(runs: Sequence[Path], out_dir: Path, *, method: parts.Metho
     """
     found = find_runs(runs)
     if not found:
-        raise DataError(explain(expected="at least one run", got="none", where="report", do="name a folder below outputs/"))
+        raise DataError(
+            explain(expected="at least one run", got="none", where="report", do="name a folder below outputs/")
+        )
     check_one_protocol(found, across)
     page = build_comparison(found, method, levels, across)
     page.export(Path(out_dir))
@@ -68,7 +86,9 @@ def write_comparison(runs: Sequence[Path], out_dir: Path, *, method: parts.Metho
     return path
 
 
-def build_comparison(runs: Sequence[Run], method: parts.Method = "pca", levels: Sequence[float] = (), across: Sequence[str] = ()) -> Page:
+def build_comparison(
+    runs: Sequence[Run], method: parts.Method = "pca", levels: Sequence[float] = (), across: Sequence[str] = ()
+) -> Page:
     """Compose the page over runs of one protocol."""
     groups = group_runs(runs, across)
     full = full_data(groups)
@@ -84,18 +104,41 @@ def build_comparison(runs: Sequence[Run], method: parts.Method = "pca", levels: 
         curve.files.append(curve_table([*lines, *levels_drawn], metric))
         tables = [summary_table(lines, levels_drawn, metric), _pairs(lines, metric)]
         sections.append(Section("summary", "Who is better", tables=[table for table in tables if table.rows]))
-    sections += [levels_section(lines, full, metric, levels), classes_section(lines, metric), gain_section(lines, metric),
-                 *_bought(lines), *pixel_sections(lines), _utilities(lines), compared_mgral_section(lines),
-                 compared_flips_section(lines, _MAX_SHOWN), pseudo_section(lines, metric), _embeddings(lines, method), _costs(lines),
-                 published_section(lines), _settings(runs, [*lines, *levels_drawn], _methods(groups, compared))]
-    status = f"{len(runs)} runs" if all(r.is_complete for r in runs) else f"{sum(r.is_complete for r in runs)} of {len(runs)} runs complete"
+    sections += [
+        levels_section(lines, full, metric, levels),
+        classes_section(lines, metric),
+        gain_section(lines, metric),
+        *_bought(lines),
+        *pixel_sections(lines),
+        _utilities(lines),
+        compared_mgral_section(lines),
+        compared_flips_section(lines, _MAX_SHOWN),
+        pseudo_section(lines, metric),
+        _embeddings(lines, method),
+        _costs(lines),
+        published_section(lines),
+        _settings(runs, [*lines, *levels_drawn], _methods(groups, compared)),
+    ]
+    status = (
+        f"{len(runs)} runs"
+        if all(r.is_complete for r in runs)
+        else f"{sum(r.is_complete for r in runs)} of {len(runs)} runs complete"
+    )
     names = ", ".join(s.label for s in lines)
     typical = next((r for r in runs if not r.is_level), runs[0])
     shared = fingerprint(typical, across=compared if is_mixed else ())
     subtitle = f"{names} · protocol {typical.config.get('protocol', '?')} · fingerprint {shared}"
     notes = [f"{run.strategy}, seed {run.seed}: {note}" for run in runs for note in run.notes]
-    return Page(f"Comparison on {runs[0].dataset}", subtitle, status, all(r.is_complete for r in runs), _verdict(lines, metric),
-                _numbers(lines, full, metric), sections, notes)
+    return Page(
+        f"Comparison on {runs[0].dataset}",
+        subtitle,
+        status,
+        all(r.is_complete for r in runs),
+        _verdict(lines, metric),
+        _numbers(lines, full, metric),
+        sections,
+        notes,
+    )
 
 
 def _caution(lines: Sequence[Series], groups: Sequence[Series], full: Series | None, metric: str) -> str:
@@ -103,10 +146,16 @@ def _caution(lines: Sequence[Series], groups: Sequence[Series], full: Series | N
     text = ""
     random = baseline(lines)
     if len({s.training for s in lines}) > 1:
-        text += (" Lines here differ in training or budget, too, as their names and the Settings say: only two lines trained alike tell what "
-                 "the choice is worth.")
+        text += (
+            " Lines here differ in training or budget, too, as their names and the Settings say: only two lines trained alike tell what "
+            "the choice is worth."
+        )
     if random is not None and sum(s.strategy == "random" for s in lines) > 1:
-        own = " Lines of another budget are compared with its random line." if any(reference(s, lines) is not random for s in lines) else ""
+        own = (
+            " Lines of another budget are compared with its random line."
+            if any(reference(s, lines) is not random for s in lines)
+            else ""
+        )
         text += f" The baseline of every comparison below is {random.label}.{own}"
     for series in groups:
         if series.strategy == FULL_DATA and series is not full and last_values(series, metric):
@@ -117,9 +166,17 @@ def _caution(lines: Sequence[Series], groups: Sequence[Series], full: Series | N
 def _methods(series: Sequence[Series], compared: Sequence[str]) -> Table:
     """What sets the lines apart; no rows if nothing but the strategy does."""
     columns = differing([(s.strategy, s.runs[0]) for s in series], compared)
-    rows = [[s.label, s.strategy, *("" if values[k] is None else str(values[k]) for values in columns.values())] for k, s in enumerate(series)]
-    return Table("methods", "In what the lines differ", ["line", "strategy", *columns], rows if columns else [],
-                 note="Everything else that decides results is equal. Options of a strategy are listed where it has two variants here.")
+    rows = [
+        [s.label, s.strategy, *("" if values[k] is None else str(values[k]) for values in columns.values())]
+        for k, s in enumerate(series)
+    ]
+    return Table(
+        "methods",
+        "In what the lines differ",
+        ["line", "strategy", *columns],
+        rows if columns else [],
+        note="Everything else that decides results is equal. Options of a strategy are listed where it has two variants here.",
+    )
 
 
 def _missing(lines: Sequence[Series], full: Series | None) -> list[tuple[str, str]]:
@@ -129,7 +186,9 @@ def _missing(lines: Sequence[Series], full: Series | None) -> list[tuple[str, st
     if full is None:
         missing.append(("There is no full-data line. This makes it:", commands.full_data_line(first)))
     if all(len(s.runs) < 2 for s in lines) and not first.is_level:
-        missing.append(("One seed has no error bar. Three are the least to believe in:", commands.more_seeds(first, (0, 1, 2))))
+        missing.append(
+            ("One seed has no error bar. Three are the least to believe in:", commands.more_seeds(first, (0, 1, 2)))
+        )
     return missing
 
 
@@ -137,15 +196,22 @@ def _pairs(lines: Sequence[Series], metric: str) -> Table:
     """Every strategy against every other."""
     judge, rows = judge_of(lines, metric), []
     for k, a in enumerate(lines):
-        for b in lines[k + 1:]:
+        for b in lines[k + 1 :]:
             pair = judge.pair(a, b)
             if pair.seeds:
-                rows.append([a.label, b.label, 100 * pair.mean, 100 * pair.standard_error, len(pair.seeds), pair.verdict])
+                rows.append(
+                    [a.label, b.label, 100 * pair.mean, 100 * pair.standard_error, len(pair.seeds), pair.verdict]
+                )
     if len(lines) < 3:
         rows = []  # two strategies: the summary has said it
     what = "last points" if judge.by_last else "areas under the curve"
-    return Table("pairs", f"Every pair: difference of the {what}, in points",
-                 ["strategy", "against", "difference", "± SE", "paired seeds", "verdict"], rows, digits=2)
+    return Table(
+        "pairs",
+        f"Every pair: difference of the {what}, in points",
+        ["strategy", "against", "difference", "± SE", "paired seeds", "verdict"],
+        rows,
+        digits=2,
+    )
 
 
 def _bought(lines: Sequence[Series]) -> list[Section]:
@@ -155,12 +221,16 @@ def _bought(lines: Sequence[Series]) -> list[Section]:
 
 
 def _images(lines: Sequence[Series]) -> Section:
-    section = Section("images", "Selected images", "The last purchase of each strategy's first seed, evenly spread over the ranks.")
+    section = Section(
+        "images", "Selected images", "The last purchase of each strategy's first seed, evenly spread over the ranks."
+    )
     for series in lines[:_MAX_SHOWN]:
         run = series.runs[0]
         if not run.purchases:
             continue
-        part = parts.images_section(run, _IMAGES_PER_STRATEGY, 1 if len(run.purchases) == 1 else 2, f"selected_{slug(series.label)}")
+        part = parts.images_section(
+            run, _IMAGES_PER_STRATEGY, 1 if len(run.purchases) == 1 else 2, f"selected_{slug(series.label)}"
+        )
         for sheet in part.sheets[-1:]:
             title = f"{series.label}: {sheet.title[0].lower()}{sheet.title[1:]}, seed {run.seed}"
             section.sheets.append(replace(sheet, title=title, is_open=True))
@@ -182,7 +252,9 @@ def _utilities(lines: Sequence[Series]) -> Section:
     if not panels:
         section.text = "No strategy here chooses by utilities, or none has been written yet."
         return section
-    section.text = "How useful each strategy found the candidates of its last query (first seed), and which of them were bought."
+    section.text = (
+        "How useful each strategy found the candidates of its last query (first seed), and which of them were bought."
+    )
     section.pictures.append(Picture("utilities", utility_histograms(panels), "histograms of each strategy's utilities"))
     return section
 
@@ -200,7 +272,9 @@ def _embeddings(lines: Sequence[Series], method: parts.Method) -> Section:
             section.text = "No strategy here kept an image embedding."
         return section
     section.text = "The image embedding at each strategy's last query (first seed), flattened. Distances between panels mean nothing."
-    section.pictures.append(Picture("embedding", embedding(panels), "pool, labeled and bought images in two dimensions"))
+    section.pictures.append(
+        Picture("embedding", embedding(panels), "pool, labeled and bought images in two dimensions")
+    )
     return section
 
 
@@ -210,13 +284,15 @@ def _costs(lines: Sequence[Series]) -> Section:
     for series in lines:
         for run in series.runs:
             costs = [run.cost(c) for c in run.purchases]
-            images, boxes, pixels, hours = (sum(c.get(k, 0.0) for c in costs) for k in ("images", "boxes", "pixels", "hours"))
+            images, boxes, pixels, hours = (
+                sum(c.get(k, 0.0) for c in costs) for k in ("images", "boxes", "pixels", "hours")
+            )
             seconds = [float(e["seconds"]) for e in run.ledger if isinstance(e.get("seconds"), int | float)]
             spent = [int(pixels)] if has_pixels else [int(images), int(boxes)]
             rows.append([series.label, run.seed, *spent, float(hours), sum(seconds) / 60])
     units = ["pixels labeled"] if has_pixels else ["images labeled", "boxes labeled"]
     columns = ["strategy", "seed", *units, "hours of labeling", "minutes of computing"]
-    text = (f"What was spent on people (an estimate from the oracle's seconds per {'pixel' if has_pixels else 'image and per box'}) and on machines.")
+    text = f"What was spent on people (an estimate from the oracle's seconds per {'pixel' if has_pixels else 'image and per box'}) and on machines."
     return Section("cost", "Cost", text, tables=[Table("cost", "Cost of each run", columns, rows, digits=2)])
 
 
@@ -229,7 +305,9 @@ def _settings(runs: Sequence[Run], lines: Sequence[Series], methods: Table) -> S
     typical = next((r for r in runs if not r.is_level), runs[0])
     section.blocks = parts.settings_section(typical).blocks
     section.blocks = [(f"{title} of {typical.strategy}, seed {typical.seed}", text) for title, text in section.blocks]
-    section.blocks.append(("Run folders", "\n".join(f"{'full data' if r.is_full else r.strategy}, seed {r.seed}: {r.path}" for r in runs)))
+    section.blocks.append(
+        ("Run folders", "\n".join(f"{'full data' if r.is_full else r.strategy}, seed {r.seed}: {r.path}" for r in runs))
+    )
     return section
 
 
@@ -240,8 +318,14 @@ def _verdict(lines: Sequence[Series], metric: str | None) -> str:
         return ""
     judge, said = judge_of(lines, metric), []
     for random in dict.fromkeys(r.label for s in lines if (r := reference(s, lines)) is not None):
-        pairs = [(judge.pair(s, r), s.label) for s in lines if (r := reference(s, lines)) is not None and r.label == random and s is not r]
-        listed = "; ".join(_difference(pair, label) for pair, label in sorted(pairs, key=lambda item: -item[0].mean) if pair.seeds)
+        pairs = [
+            (judge.pair(s, r), s.label)
+            for s in lines
+            if (r := reference(s, lines)) is not None and r.label == random and s is not r
+        ]
+        listed = "; ".join(
+            _difference(pair, label) for pair, label in sorted(pairs, key=lambda item: -item[0].mean) if pair.seeds
+        )
         said += [f"{judge.name[0].upper()}{judge.name[1:]} against {random}: {listed}."] if listed else []
     return " ".join([*said, f"Errors are {STANDARD_ERRORS:g} standard errors."]) if said else ""
 
@@ -261,14 +345,25 @@ def _numbers(lines: Sequence[Series], full: Series | None, metric: str | None) -
     ranked = [(mean_and_error(own)[0], s.label) for s, own in zip(lines, areas, strict=True) if own]
     if ranked and not judge_of(lines, metric).by_last:
         area, label = max(ranked)
-        numbers.append(Headline(label, "largest area under the curve", f"{100 * area:.1f} % {metric_label(metric)} on average"))
+        numbers.append(
+            Headline(label, "largest area under the curve", f"{100 * area:.1f} % {metric_label(metric)} on average")
+        )
     last = [(mean_and_error(last_values(s, metric))[0], s.label) for s in lines if last_values(s, metric)]
     if last:
         value, label = max(last)
         numbers.append(Headline(f"{100 * value:.1f} %", f"best last point, {metric_label(metric)}", label))
         whole = mean_and_error(last_values(full, metric))[0] if full else 0.0
         if whole > 0:
-            numbers.append(Headline(f"{100 * value / whole:.0f} %", "of what full data gives", f"full data: {100 * whole:.1f} %"))
-    numbers.append(Headline(str(len(lines)), "strategies", f"{min(len(s.runs) for s in lines)} to {max(len(s.runs) for s in lines)} seeds each"
-                            if len({len(s.runs) for s in lines}) > 1 else f"{len(lines[0].runs)} seed{'s' if len(lines[0].runs) > 1 else ''} each"))
+            numbers.append(
+                Headline(f"{100 * value / whole:.0f} %", "of what full data gives", f"full data: {100 * whole:.1f} %")
+            )
+    numbers.append(
+        Headline(
+            str(len(lines)),
+            "strategies",
+            f"{min(len(s.runs) for s in lines)} to {max(len(s.runs) for s in lines)} seeds each"
+            if len({len(s.runs) for s in lines}) > 1
+            else f"{len(lines[0].runs)} seed{'s' if len(lines[0].runs) > 1 else ''} each",
+        )
+    )
     return numbers

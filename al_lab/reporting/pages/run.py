@@ -48,12 +48,18 @@ from al_lab.reporting.sections.segmentation import pixel_sections
 log = logging.getLogger(__name__)
 
 
-def write_report(run_dir: Path, others: Sequence[Path] = (), *, exports_dir: Path | None = None, method: parts.Method = "pca",
-                 levels: Sequence[float] = ()) -> Path:
+def write_report(
+    run_dir: Path,
+    others: Sequence[Path] = (),
+    *,
+    exports_dir: Path | None = None,
+    method: parts.Method = "pca",
+    levels: Sequence[float] = (),
+) -> Path:
     """Write ``report.html`` into a run folder.
 
-    Other seeds of the same strategy, the random line and the full-data line are taken from ``others`` and from the runs of
-    the same dataset and protocol that lie beside this one.
+    Other seeds of the same strategy, the random line and the full-data line are taken from ``others`` and from the runs
+    of the same dataset and protocol that lie beside this one.
 
     Args:
         run_dir: a run folder, finished or under way.
@@ -94,16 +100,41 @@ def build_page(run: Run, family: Sequence[Run], method: parts.Method = "pca", le
     if metric is not None and len(run.metrics):
         curve.tables.append(curve_table([Series(own.label, own.strategy, (run,))], metric))
     single = [Series(own.label, own.strategy, (run,))]
-    bought = ([pixel_classes_section(single), overlays_section(single)] if buys_pixels(run) else
-              [distribution_section(single), parts.images_section(run)])
-    sections = [curve, levels_section(lines, full, metric, levels), classes_section(single, metric), *bought, *pixel_sections(single),
-                parts.utilities_section(run), *mgral_sections(run), flips_section(run), pseudo_section(single),
-                parts.embedding_section(run, method), parts.cost_section(run), parts.times_section(run), published_section(single),
-                parts.settings_section(run)]
-    subtitle = f"{run.dataset} · {run.name} · seed {run.seed}" + (f" · protocol {run.config['protocol']}" if run.config.get("protocol") else "")
+    bought = (
+        [pixel_classes_section(single), overlays_section(single)]
+        if buys_pixels(run)
+        else [distribution_section(single), parts.images_section(run)]
+    )
+    sections = [
+        curve,
+        levels_section(lines, full, metric, levels),
+        classes_section(single, metric),
+        *bought,
+        *pixel_sections(single),
+        parts.utilities_section(run),
+        *mgral_sections(run),
+        flips_section(run),
+        pseudo_section(single),
+        parts.embedding_section(run, method),
+        parts.cost_section(run),
+        parts.times_section(run),
+        published_section(single),
+        parts.settings_section(run),
+    ]
+    subtitle = f"{run.dataset} · {run.name} · seed {run.seed}" + (
+        f" · protocol {run.config['protocol']}" if run.config.get("protocol") else ""
+    )
     title = f"{'Full data' if run.is_full else 'No target label' if run.is_bare else run.strategy} on {run.dataset}"
-    return Page(title, subtitle, _status(run), run.is_complete, _verdict(run, own, lines, full, metric), _numbers(run, own, random, full, metric),
-                sections, list(dict.fromkeys(run.notes)))
+    return Page(
+        title,
+        subtitle,
+        _status(run),
+        run.is_complete,
+        _verdict(run, own, lines, full, metric),
+        _numbers(run, own, random, full, metric),
+        sections,
+        list(dict.fromkeys(run.notes)),
+    )
 
 
 def _family(run: Run, named: Sequence[Run]) -> list[Run]:
@@ -141,11 +172,19 @@ def _is_other_seed(run: Run, other: Run) -> bool:
 
 def _one_random(run: Run, runs: list[Run]) -> list[Run]:
     """Keep one random line for each way to train: the one of this run's name, or that with most runs."""
-    lines = Counter((training_of(r), r.name) for r in runs if r.strategy == "random" and not r.is_level and not _is_other_seed(run, r))
+    lines = Counter(
+        (training_of(r), r.name)
+        for r in runs
+        if r.strategy == "random" and not r.is_level and not _is_other_seed(run, r)
+    )
     best: dict[str, str] = {}
     for (training, name), _ in sorted(lines.items(), key=lambda item: (item[0][1] == run.name, item[1], item[0][1])):
         best[training] = name
-    return [r for r in runs if r is run or r.is_level or r.strategy != "random" or _is_other_seed(run, r) or r.name == best[training_of(r)]]
+    return [
+        r
+        for r in runs
+        if r is run or r.is_level or r.strategy != "random" or _is_other_seed(run, r) or r.name == best[training_of(r)]
+    ]
 
 
 def _status(run: Run) -> str:
@@ -154,7 +193,11 @@ def _status(run: Run) -> str:
     if run.awaited:
         return f"waiting for the labels of {run.awaited} images"
     done = 0 if run.last_cycle is None else run.last_cycle + 1
-    return f"in progress: {done} of {run.planned_cycles} cycles evaluated" if run.planned_cycles else f"{done} cycles evaluated"
+    return (
+        f"in progress: {done} of {run.planned_cycles} cycles evaluated"
+        if run.planned_cycles
+        else f"{done} cycles evaluated"
+    )
 
 
 def _missing(run: Run, own: Series, random: Series | None, full: Series | None) -> list[tuple[str, str]]:
@@ -176,19 +219,27 @@ def _verdict(run: Run, own: Series, lines: Sequence[Series], full: Series | None
     spent = last.get(column)
     sentence += f" with {spent:,.0f} {column.removeprefix('spent_')} labeled" if isinstance(spent, int | float) else ""
     whole = mean_and_error(last_values(full, metric))[0] if full and not run.is_full else math.nan
-    sentence += f", {100 * run.column(metric)[-1] / whole:.0f} % of what full data gives." if math.isfinite(whole) and whole > 0 else "."
+    sentence += (
+        f", {100 * run.column(metric)[-1] / whole:.0f} % of what full data gives."
+        if math.isfinite(whole) and whole > 0
+        else "."
+    )
     if random is None or own is random or run.is_level:
         return sentence
     judge = judge_of(lines, metric)
     sentence += _against(own, random, judge)
     alike = next((s for s in lines if s.strategy == "random" and s is not own and s.training == own.training), None)
     if alike is not None and alike is not random:
-        sentence += _against(own, alike, judge) + " The first counts the training too, the second the choice of images alone."
+        sentence += (
+            _against(own, alike, judge) + " The first counts the training too, the second the choice of images alone."
+        )
     return sentence
 
 
 def _who(run: Run) -> str:
-    return "Training on everything" if run.is_full else "Training without a target label" if run.is_bare else run.strategy
+    return (
+        "Training on everything" if run.is_full else "Training without a target label" if run.is_bare else run.strategy
+    )
 
 
 def _against(own: Series, random: Series, judge: Judge) -> str:
@@ -196,11 +247,15 @@ def _against(own: Series, random: Series, judge: Judge) -> str:
     if not pair.seeds:
         return f" {random.label[0].upper()}{random.label[1:]} has no seed in common with it yet, so there is no paired comparison."
     if len(pair.seeds) == 1:
-        return (f" Against {random.label}, its {judge.name} differs by {_signed(pair.mean)} points on one seed, "
-                "which proves nothing: run more seeds.")
+        return (
+            f" Against {random.label}, its {judge.name} differs by {_signed(pair.mean)} points on one seed, "
+            "which proves nothing: run more seeds."
+        )
     half = 100 * STANDARD_ERRORS * pair.standard_error
-    return (f" Against {random.label}, its {judge.name} differs by {_signed(pair.mean)} ± {half:.1f} points "
-            f"(two standard errors, {len(pair.seeds)} paired seeds): {pair.verdict}.")
+    return (
+        f" Against {random.label}, its {judge.name} differs by {_signed(pair.mean)} ± {half:.1f} points "
+        f"(two standard errors, {len(pair.seeds)} paired seeds): {pair.verdict}."
+    )
 
 
 def _signed(value: float) -> str:
@@ -215,16 +270,28 @@ def _numbers(run: Run, own: Series, random: Series | None, full: Series | None, 
         numbers.append(Headline(f"{100 * values[-1]:.1f} %", f"{metric_label(metric)}, last cycle", before))
         curve = own.curves(metric, spent_columns([run])[0]).get(run.seed)
         if curve is not None and len(curve) > 1 and not run.is_one_training:
-            numbers.append(Headline(f"{100 * area_under_curve(curve):.1f} %", "area under the curve", "its mean height"))
+            numbers.append(
+                Headline(f"{100 * area_under_curve(curve):.1f} %", "area under the curve", "its mean height")
+            )
     labeled = len(run.labeled_ids(max(run.cycle_dirs, default=0)))
     size = run.pool_size
     if labeled:
-        numbers.append(Headline(f"{labeled:,}", "images labeled", f"{100 * labeled / size:.1f} % of a pool of {size:,}" if size else ""))
+        numbers.append(
+            Headline(
+                f"{labeled:,}", "images labeled", f"{100 * labeled / size:.1f} % of a pool of {size:,}" if size else ""
+            )
+        )
     costs = [run.cost(c) for c in run.purchases]
     boxes, pixels, hours = (sum(c.get(k, 0.0) for c in costs) for k in ("boxes", "pixels", "hours"))
     if pixels and buys_pixels(run):
         share = bought_share(run, pixels)
-        numbers.append(Headline(f"{pixels:,.0f}", "pixels labeled", f"about {100 * share:.2g} % of the pool's" if share is not None else ""))
+        numbers.append(
+            Headline(
+                f"{pixels:,.0f}",
+                "pixels labeled",
+                f"about {100 * share:.2g} % of the pool's" if share is not None else "",
+            )
+        )
     if boxes:
         numbers.append(Headline(f"{boxes:,.0f}", "boxes labeled", f"about {hours:,.1f} hours of work"))
     if metric is not None and random is not None and own is not random and not run.is_level and not run.is_one_training:
@@ -246,5 +313,3 @@ def _saving(run: Run, own: Series, random: Series, metric: str) -> list[Headline
         return [Headline("–", f"saved against {random.label}", f"{random.label}'s last point is not reached")]
     saved = f"{100 * (1 - need / fewest):.0f} %".replace("-", "−")
     return [Headline(saved, f"labels saved against {random.label}", f"to reach {100 * level:.1f} %")]
-
-

@@ -35,7 +35,13 @@ def full_data_line(run: Run) -> str:
 
 def more_seeds(run: Run, seeds: Sequence[int]) -> str:
     """Return the command that repeats a run's strategy and the random line with more seeds."""
-    return _command([f"strategy={run.strategy},random" if run.strategy != "random" else "strategy=random", *_shared(run), _seeds(seeds)])
+    return _command(
+        [
+            f"strategy={run.strategy},random" if run.strategy != "random" else "strategy=random",
+            *_shared(run),
+            _seeds(seeds),
+        ]
+    )
 
 
 def _command(overrides: Sequence[str]) -> str:
@@ -50,7 +56,11 @@ def _seeds(seeds: Sequence[int]) -> str:
 def _shared(run: Run) -> list[str]:
     """Return the run's overrides that another strategy takes over, its protocol pinned."""
     protocol = run.config.get("protocol")
-    kept = [o for o in _overrides(run) or _dataset(run) if _key(o) not in _NOT_SHARED and not _key(o).startswith("strategy.")]
+    kept = [
+        o
+        for o in _overrides(run) or _dataset(run)
+        if _key(o) not in _NOT_SHARED and not _key(o).startswith("strategy.")
+    ]
     return [*([f"protocol={protocol}"] if isinstance(protocol, str) else []), *kept]
 
 

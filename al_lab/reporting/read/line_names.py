@@ -52,13 +52,19 @@ def line_labels(lines: Sequence[Line], compared: Sequence[str]) -> list[str]:
         if strategy in LEVELS:
             mine += _settings(flat, flats, [key for key in others if not is_below(key, ("budget",))])
         else:
-            mine += [run.choices[key] for key in named] + _settings(flat, curves, [key for key in others if key not in named])
-            mine += _settings(flat, [f for f, line in zip(flats, lines, strict=True) if line[0] == strategy], ("strategy",))
+            mine += [run.choices[key] for key in named] + _settings(
+                flat, curves, [key for key in others if key not in named]
+            )
+            mine += _settings(
+                flat, [f for f, line in zip(flats, lines, strict=True) if line[0] == strategy], ("strategy",)
+            )
         words.append(mine if len(mine) <= _MAX_WORDS else [*mine[:_MAX_WORDS], "…"])
     labels = [_label(strategy, mine) for (strategy, _), mine in zip(lines, words, strict=True)]
     counts = Counter(labels)
-    return [label if counts[label] == 1 else _label(strategy, [*mine, run.name])
-            for label, (strategy, run), mine in zip(labels, lines, words, strict=True)]
+    return [
+        label if counts[label] == 1 else _label(strategy, [*mine, run.name])
+        for label, (strategy, run), mine in zip(labels, lines, words, strict=True)
+    ]
 
 
 def differing(lines: Sequence[Line], compared: Sequence[str]) -> dict[str, list[Any]]:
@@ -73,7 +79,9 @@ def differing(lines: Sequence[Line], compared: Sequence[str]) -> dict[str, list[
         columns["objective"] = list(objectives)
     keys = _differing(flats, compared)
     for strategy in dict.fromkeys(name for name, _ in lines if name not in LEVELS):
-        keys += _differing([flat for flat, (name, _) in zip(flats, lines, strict=True) if name == strategy], ("strategy",))
+        keys += _differing(
+            [flat for flat, (name, _) in zip(flats, lines, strict=True) if name == strategy], ("strategy",)
+        )
     return columns | {key: [flat.get(key) for flat in flats] for key in dict.fromkeys(keys)}
 
 
@@ -83,7 +91,12 @@ def _is_named(group: str, lines: Sequence[Line]) -> bool:
     for strategy, run in lines:
         if strategy not in LEVELS:
             settings.setdefault(run.choices.get(group), set()).add(repr(frozen({group: run.config.get(group)})))
-    return "." not in group and None not in settings and len(settings) > 1 and all(len(found) == 1 for found in settings.values())
+    return (
+        "." not in group
+        and None not in settings
+        and len(settings) > 1
+        and all(len(found) == 1 for found in settings.values())
+    )
 
 
 def _flats(lines: Sequence[Line]) -> list[dict[str, Any]]:
@@ -97,7 +110,11 @@ def _differing(flats: Sequence[dict[str, Any]], below: Sequence[str]) -> list[st
 
 def _settings(flat: dict[str, Any], peers: Sequence[dict[str, Any]], below: Sequence[str]) -> list[str]:
     """Return ``key=value`` of what differs among the peers; the hash of a file is no word for a label."""
-    return [f"{k.rsplit('.', 1)[-1]}={_value(flat[k])}" for k in _differing(peers, below) if k in flat and not k.endswith(".path")]
+    return [
+        f"{k.rsplit('.', 1)[-1]}={_value(flat[k])}"
+        for k in _differing(peers, below)
+        if k in flat and not k.endswith(".path")
+    ]
 
 
 def _value(value: Any) -> str:

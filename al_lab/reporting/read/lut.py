@@ -81,7 +81,11 @@ class LutCycle:
 
 def lut_cycles(run: Run) -> list[LutCycle]:
     """Return the queries that have a table, ascending; empty for every other strategy."""
-    found = (_of_cycle(run, cycle, folder) for cycle, folder in run.cycle_dirs.items() if (folder / "lut" / "table.json").exists())
+    found = (
+        _of_cycle(run, cycle, folder)
+        for cycle, folder in run.cycle_dirs.items()
+        if (folder / "lut" / "table.json").exists()
+    )
     return [item for item in found if item is not None]
 
 
@@ -94,7 +98,9 @@ def agent_scores(run: Run, cycle: int) -> np.ndarray | None:
         with np.load(path, allow_pickle=False) as z:
             return np.asarray(z["scores"], float)
     except Exception as error:  # noqa: BLE001 - a damaged zip raises many kinds; the report goes on without it
-        run.note(f"{path.relative_to(run.path)} can't be read ({type(error).__name__}: {error}); its scores are left out.")
+        run.note(
+            f"{path.relative_to(run.path)} can't be read ({type(error).__name__}: {error}); its scores are left out."
+        )
         return None
 
 
@@ -113,18 +119,27 @@ def _of_cycle(run: Run, cycle: int, folder: Path) -> LutCycle | None:
         reference, size = _POINTS * float(np.mean(table["references"])), len(rows[0]["ids"])
         seconds_of_rows = np.asarray([row["seconds"] for row in rows], float)
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        run.note(f"{path.relative_to(run.path)} has no rows as expected ({type(error).__name__}: {error}); the look-up table is left out.")
+        run.note(
+            f"{path.relative_to(run.path)} has no rows as expected ({type(error).__name__}: {error}); the look-up table is left out."
+        )
         return None
     facts = run.read_json(folder / "agent.json") if (folder / "agent.json").exists() else None
     entries = [e for e in run.ledger if e.get("cycle") == cycle]
     scalars: Any = next((e.get("scalars") for e in entries if e.get("stage") == "train_agent"), None)
     return LutCycle(
-        cycle, {k: v for k, v in table.items() if k != "rows"}, rewards, repeats, reference, size,
-        facts if isinstance(facts, dict) else {"signal": table.get("signal")}, _curves(run, folder / "rl_curves.csv"),
+        cycle,
+        {k: v for k, v in table.items() if k != "rows"},
+        rewards,
+        repeats,
+        reference,
+        size,
+        facts if isinstance(facts, dict) else {"signal": table.get("signal")},
+        _curves(run, folder / "rl_curves.csv"),
         _curves(run, folder / "lut" / "shuffled_curves.csv"),
         {"row": seconds_of_rows, **{kind: _seconds(run, folder / "lut", kind) for kind in KINDS if kind != "row"}},
         {str(e.get("stage")): float(e["seconds"]) for e in entries if isinstance(e.get("seconds"), int | float)},
-        scalars if isinstance(scalars, dict) else {})
+        scalars if isinstance(scalars, dict) else {},
+    )
 
 
 def _seconds(run: Run, folder: Path, kind: str) -> np.ndarray:
@@ -141,4 +156,8 @@ def _seconds(run: Run, folder: Path, kind: str) -> np.ndarray:
 def _curves(run: Run, path: Path) -> Curves:
     """Read one record an iteration; what is no number becomes NaN."""
     rows = run.read_csv(path)
-    return {name: np.asarray([number_of(row.get(name)) for row in rows], float) for name in rows[0] if name} if rows else {}
+    return (
+        {name: np.asarray([number_of(row.get(name)) for row in rows], float) for name in rows[0] if name}
+        if rows
+        else {}
+    )

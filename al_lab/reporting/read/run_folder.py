@@ -21,8 +21,14 @@ log = logging.getLogger(__name__)
 
 # Where the dataset lists no metrics, the first of these that a run has is the one its curves show.
 PREFERRED_METRICS = ("coco_ap", "voc07_ap50", "voc_area_ap50", "miou", "miou13", "coco_ap50")
-METRIC_LABELS = {"coco_ap": "COCO AP", "coco_ap50": "COCO AP50", "voc07_ap50": "VOC07 AP50",
-                 "voc_area_ap50": "VOC area AP50", "miou": "mIoU", "miou13": "mIoU, 13 classes"}
+METRIC_LABELS = {
+    "coco_ap": "COCO AP",
+    "coco_ap50": "COCO AP50",
+    "voc07_ap50": "VOC07 AP50",
+    "voc_area_ap50": "VOC area AP50",
+    "miou": "mIoU",
+    "miou13": "mIoU, 13 classes",
+}
 _NOT_A_METRIC = re.compile(r"^(cycle|num_.*|spent.*|cost.*|hours|seconds|.*_seconds|.*loss.*|lr|step|epoch|skipped)$")
 
 
@@ -107,7 +113,11 @@ class Run:
     @property
     def is_complete(self) -> bool:
         """Whether every planned cycle was evaluated."""
-        return self.planned_cycles is not None and self.last_cycle is not None and self.last_cycle + 1 >= self.planned_cycles
+        return (
+            self.planned_cycles is not None
+            and self.last_cycle is not None
+            and self.last_cycle + 1 >= self.planned_cycles
+        )
 
     @property
     def is_full(self) -> bool:
@@ -138,7 +148,12 @@ class Run:
     @property
     def metric_names(self) -> tuple[str, ...]:
         """Names of the metrics in the rows, the preferred one first."""
-        names = {k for row in self.metrics for k, v in row.items() if isinstance(v, float | int) and not _NOT_A_METRIC.match(k)}
+        names = {
+            k
+            for row in self.metrics
+            for k, v in row.items()
+            if isinstance(v, float | int) and not _NOT_A_METRIC.match(k)
+        }
         asked = _node(self.config, "dataset").get("metrics")  # its first one is the curve's
         order = [*(asked if isinstance(asked, list) else ()), *PREFERRED_METRICS]
         return tuple(sorted(names, key=lambda n: (order.index(n) if n in order else len(order), n)))
@@ -240,7 +255,9 @@ class Run:
         try:
             return Candidates.load(path)
         except Exception as error:  # noqa: BLE001 - a damaged zip raises many kinds; the report goes on without it
-            self.note(f"{self._short(path)} can't be read ({type(error).__name__}: {error}); its utilities are left out.")
+            self.note(
+                f"{self._short(path)} can't be read ({type(error).__name__}: {error}); its utilities are left out."
+            )
             return None
 
     def pseudo_boxes(self, cycle: int) -> dict[str, Detections] | None:
@@ -251,7 +268,9 @@ class Run:
         try:
             return load_predictions([path])
         except Exception as error:  # noqa: BLE001 - see candidates
-            self.note(f"{self._short(path)} can't be read ({type(error).__name__}: {error}); its pseudo-labels are left out.")
+            self.note(
+                f"{self._short(path)} can't be read ({type(error).__name__}: {error}); its pseudo-labels are left out."
+            )
             return None
 
     def pseudo_stats(self, cycle: int) -> dict[str, Any] | None:
@@ -260,7 +279,9 @@ class Run:
         value = self.read_json(path) if path.exists() else None
         if value is None:
             return None
-        if not isinstance(value, dict) or not all(isinstance(value.get(k), int) for k in ("unlabeled", "images", "boxes")):
+        if not isinstance(value, dict) or not all(
+            isinstance(value.get(k), int) for k in ("unlabeled", "images", "boxes")
+        ):
             self.note(f"{self._short(path)} has no counts; its pseudo-labels are left out.")
             return None
         return value
@@ -303,7 +324,9 @@ class Run:
         """What a purchase cost; empty if nothing was bought."""
         path = self._purchase_path(cycle, "cost.json")
         value = self.read_json(path) if path.exists() else None
-        return {k: number_of(v) for k, v in value.items() if isinstance(v, int | float)} if isinstance(value, dict) else {}
+        return (
+            {k: number_of(v) for k, v in value.items() if isinstance(v, int | float)} if isinstance(value, dict) else {}
+        )
 
     def bought(self, cycle: int) -> list[Choice]:
         """What was bought at the end of this cycle (`INITIAL`: before cycle 0), in rank order, with its labels.
@@ -323,7 +346,16 @@ class Run:
                 continue
             boxes, names = (labels or {}).get(sample_id, (np.zeros((0, 4)), ()))
             mask = self._purchase_path(cycle, str(row["mask"])) if row.get("mask") else None
-            choices.append(Choice(sample_id, None if utility is None else number_of(utility), self._image(row.get("image")), boxes, names, mask))
+            choices.append(
+                Choice(
+                    sample_id,
+                    None if utility is None else number_of(utility),
+                    self._image(row.get("image")),
+                    boxes,
+                    names,
+                    mask,
+                )
+            )
         return choices
 
     def _labels(self, path: Path) -> dict[str, tuple[np.ndarray, tuple[str, ...]]] | None:

@@ -19,13 +19,23 @@ from al_lab.reporting.judge.protocol import Series
 from al_lab.reporting.read.analysis import analysis_of
 from al_lab.reporting.read.run_folder import Run
 
-_IMAGES = 6      # overlays of one run
-_ROWS = 4        # images that strategies are compared on
-MAX_LINES = 4    # strategies side by side
-_SPENT = {"strategy": 0, "seed": 0, "pixels bought": 0, "about, % of the pool": 2, "labels left at training size": 0, "without a class, %": 2,
-          "entropy, nats": 3, "at most": 3}  # column -> digits
-_SPENT_NOTE = ("Resizing by nearest neighbor drops bought pixels where training images are smaller than the labels; a pixel without a class (void) "
-               "is paid for all the same. Entropy is that of the bought classes, at most the logarithm of their number.")
+_IMAGES = 6  # overlays of one run
+_ROWS = 4  # images that strategies are compared on
+MAX_LINES = 4  # strategies side by side
+_SPENT = {
+    "strategy": 0,
+    "seed": 0,
+    "pixels bought": 0,
+    "about, % of the pool": 2,
+    "labels left at training size": 0,
+    "without a class, %": 2,
+    "entropy, nats": 3,
+    "at most": 3,
+}  # column -> digits
+_SPENT_NOTE = (
+    "Resizing by nearest neighbor drops bought pixels where training images are smaller than the labels; a pixel without a class (void) "
+    "is paid for all the same. Entropy is that of the bought classes, at most the logarithm of their number."
+)
 
 
 def shown(lines: Sequence[Series]) -> list[Series]:
@@ -61,10 +71,20 @@ def pixel_classes_section(lines: Sequence[Series]) -> Section:
         groups.insert(0, draw.Shares("all pixels of the pool", INK, "|", pool / pool.sum()))
         section.text += ", against all pixels of the pool: those are hidden from the strategy, the oracle counted them for this page"
     section.text += ". A hollow mark: none."
-    section.pictures.append(Picture("class_distribution", draw.log_shares(names, groups), "share of each class among bought pixels and in the pool"))
+    section.pictures.append(
+        Picture(
+            "class_distribution",
+            draw.log_shares(names, groups),
+            "share of each class among bought pixels and in the pool",
+        )
+    )
     rows = [row for s in lines for row in (_spent_row(s, run, len(names)) for run in s.runs) if row]
     if rows:
-        section.tables.append(Table("bought_pixels", "What of it a training can use", list(_SPENT), rows, list(_SPENT.values()), _SPENT_NOTE))
+        section.tables.append(
+            Table(
+                "bought_pixels", "What of it a training can use", list(_SPENT), rows, list(_SPENT.values()), _SPENT_NOTE
+            )
+        )
     return section
 
 
@@ -74,18 +94,29 @@ def _spent_row(series: Series, run: Run, num_classes: int) -> list[Any] | None:
         return None
     fits = [e.get("scalars") or {} for e in run.ledger if e.get("stage") == "train"]
     trained: dict[str, Any] = next((s for s in reversed(fits) if s.get("bought_pixels")), {})
-    usable = trained.get("effective_labels") if trained.get("bought_pixels") == bought else None  # the last purchase is trained on in the next cycle
+    # the last purchase is trained on in the next cycle
+    usable = trained.get("effective_labels") if trained.get("bought_pixels") == bought else None
     found = analysis_of(run)
     classes = (found.facts.get("classes") if found else None) or {}
     share = bought_share(run, bought)
-    return [series.label, run.seed, int(bought), math.nan if share is None else 100 * share, usable, 100 * classes.get("wasted", math.nan),
-            float(classes.get("entropy", math.nan)), math.log(max(num_classes, 1))]
+    return [
+        series.label,
+        run.seed,
+        int(bought),
+        math.nan if share is None else 100 * share,
+        usable,
+        100 * classes.get("wasted", math.nan),
+        float(classes.get("entropy", math.nan)),
+        math.log(max(num_classes, 1)),
+    ]
 
 
 def bought_share(run: Run, pixels: float) -> float | None:
     """Return the share of the pool's pixels, as if all images had the size of the first bought one; None if it is unknown."""
     for cycle in run.purchases:
-        mask = next((m for c in run.bought(cycle) if c.mask is not None and (m := _mask(run, c.mask)) is not None), None)
+        mask = next(
+            (m for c in run.bought(cycle) if c.mask is not None and (m := _mask(run, c.mask)) is not None), None
+        )
         if mask is not None and run.pool_size:
             return pixels / (mask.size * run.pool_size)
     return None
@@ -102,22 +133,35 @@ def overlays_section(lines: Sequence[Series], limit: int = _IMAGES) -> Section:
         section.text = "Nothing has been bought yet."
         return section
     seed = runs[0][1].config.get("split_seed")
-    order = np.argsort(Rng(seed if isinstance(seed, int) else 0, "analyze").tie_keys(ids), kind="stable")  # the images of the analysis
+    # the images of the analysis
+    order = np.argsort(Rng(seed if isinstance(seed, int) else 0, "analyze").tie_keys(ids), kind="stable")
     chosen = [ids[k] for k in order[: limit if len(runs) == 1 else _ROWS]]
     cycles = sorted({c for of in bought.values() for c, found in of.items() if found})
     colors = dict(zip(cycles, draw.round_colors(len(cycles)), strict=True))
-    panels = [[(f"{i}" if len(runs) == 1 else f"{label}\n{i}", _overlay(run, bought[label], i, colors)) for label, run in runs] for i in chosen]
+    panels = [
+        [
+            (f"{i}" if len(runs) == 1 else f"{label}\n{i}", _overlay(run, bought[label], i, colors))
+            for label, run in runs
+        ]
+        for i in chosen
+    ]
     if len(runs) == 1:  # fill a row with images
         flat = [row[0] for row in panels]
-        panels = [flat[k:k + 3] for k in range(0, len(flat), 3)]
-    section.text = (f"{len(chosen)} images, drawn by split_seed alone; each bought pixel has the color of its purchase. Where there are few, they "
-                    "are drawn larger than they are." + (" First seed of each strategy." if len(runs) > 1 else ""))
+        panels = [flat[k : k + 3] for k in range(0, len(flat), 3)]
+    section.text = (
+        f"{len(chosen)} images, drawn by split_seed alone; each bought pixel has the color of its purchase. Where there are few, they "
+        "are drawn larger than they are." + (" First seed of each strategy." if len(runs) > 1 else "")
+    )
     legend = {("initial set" if c == INITIAL else f"cycle {c}"): color for c, color in colors.items()}
-    section.pictures.append(Picture("bought_overlays", draw.image_grid(panels, legend), "bought pixels on their images", is_wide=True))
+    section.pictures.append(
+        Picture("bought_overlays", draw.image_grid(panels, legend), "bought pixels on their images", is_wide=True)
+    )
     return section
 
 
-def _overlay(run: Run, bought: Mapping[int, Mapping[str, Any]], sample_id: str, colors: Mapping[int, str]) -> np.ndarray | None:
+def _overlay(
+    run: Run, bought: Mapping[int, Mapping[str, Any]], sample_id: str, colors: Mapping[int, str]
+) -> np.ndarray | None:
     choices = {c: found[sample_id] for c, found in bought.items() if sample_id in found}
     image = next((q.image for q in choices.values() if q.image is not None), None)
     picture = opened(run, image)

@@ -58,11 +58,15 @@ def _values(series: Series, metric: str) -> _Values:
     return {key: row for key, row in read.items() if any(map(math.isfinite, row.values()))}
 
 
-def _add_gains(section: Section, lines: Sequence[Series], random: Series, values: dict[str, _Values], metric: str) -> None:
+def _add_gains(
+    section: Section, lines: Sequence[Series], random: Series, values: dict[str, _Values], metric: str
+) -> None:
     others = [s for s in lines if s is not random and set(values[s.label]) & set(values[random.label])]
     if not others:
         return
-    cycles = sorted(set.intersection(*({c for _, c in set(values[s.label]) & set(values[random.label])} for s in others)))
+    cycles = sorted(
+        set.intersection(*({c for _, c in set(values[s.label]) & set(values[random.label])} for s in others))
+    )
     if not cycles:
         return
     shown = list(dict.fromkeys((cycles[0], cycles[-1])))
@@ -74,19 +78,57 @@ def _add_gains(section: Section, lines: Sequence[Series], random: Series, values
     if len(drawn) > _MAX_CLASSES:
         drawn = drawn[:_EXTREMES] + drawn[-_EXTREMES:]
     labels = [s.label for s in lines]
-    section.text = (f"Relative gain in {metric_label(metric)} of each class: 100 · (line − {random.label}) / {random.label}, in percent of what "
-                    f"{random.label} reaches, not in points; at the first and the last cycle after a query that all lines have.")
+    section.text = (
+        f"Relative gain in {metric_label(metric)} of each class: 100 · (line − {random.label}) / {random.label}, in percent of what "
+        f"{random.label} reaches, not in points; at the first and the last cycle after a query that all lines have."
+    )
     if drawn:
-        panels = {f"cycle {c}": {s.label: [_relative(gains[c, s.label], n) for n in drawn] for s in others} for c in shown}
-        figure = gain_bars(drawn, panels, {s.label: color_of(s.strategy, s.label, labels) for s in others}, f"gain over {random.label}, %")
+        panels = {
+            f"cycle {c}": {s.label: [_relative(gains[c, s.label], n) for n in drawn] for s in others} for c in shown
+        }
+        figure = gain_bars(
+            drawn,
+            panels,
+            {s.label: color_of(s.strategy, s.label, labels) for s in others},
+            f"gain over {random.label}, %",
+        )
         alt = f"relative gain of each class over {random.label}"
         section.pictures.append(Picture("class_gain", figure, alt, _caption(drawn, names, small, random), is_wide=True))
-    rows = [[c, name, s.label, 100 * g.random, 100 * g.value, 100 * (g.value - g.random), 100 * g.error, g.relative, g.seeds]
-            for c in shown for name in names for s in others for g in [gains[c, s.label].get(name)] if g is not None]
-    table = Table("class_gain", f"{metric_label(metric)} per class against {random.label}",
-                  ["cycle", "class", "strategy", f"{random.label}, %", "strategy, %", "difference, points", "± SE", "relative gain, %",
-                   "paired seeds"], rows,
-                  note="Means over the seeds both have. A dash: one seed has no standard error (SE); less than one percent is not divided by.")
+    rows = [
+        [
+            c,
+            name,
+            s.label,
+            100 * g.random,
+            100 * g.value,
+            100 * (g.value - g.random),
+            100 * g.error,
+            g.relative,
+            g.seeds,
+        ]
+        for c in shown
+        for name in names
+        for s in others
+        for g in [gains[c, s.label].get(name)]
+        if g is not None
+    ]
+    table = Table(
+        "class_gain",
+        f"{metric_label(metric)} per class against {random.label}",
+        [
+            "cycle",
+            "class",
+            "strategy",
+            f"{random.label}, %",
+            "strategy, %",
+            "difference, points",
+            "± SE",
+            "relative gain, %",
+            "paired seeds",
+        ],
+        rows,
+        note="Means over the seeds both have. A dash: one seed has no standard error (SE); less than one percent is not divided by.",
+    )
     if len(rows) <= _MAX_ROWS:
         section.tables.append(table)
     else:
@@ -111,7 +153,9 @@ def _relative(gains: dict[str, _Gain], name: str) -> float:
 
 
 def _caption(drawn: Sequence[str], names: Sequence[str], small: Sequence[str], random: Series) -> str:
-    text = f"Classes in the order of what {random.label} reaches at the last cycle, best first; means over paired seeds."
+    text = (
+        f"Classes in the order of what {random.label} reaches at the last cycle, best first; means over paired seeds."
+    )
     if len(drawn) + len(small) < len(names):
         text += f" The {_EXTREMES} best and the {_EXTREMES} worst of {len(names)} classes; all are in tables/class_gain.csv (--out)."
     if small:
@@ -133,14 +177,26 @@ def _add_wins(section: Section, lines: Sequence[Series], values: dict[str, _Valu
         return
     labels = [s.label for s in lines]
     span = f"cycle {min(cycles)}" if len(cycles) == 1 else f"cycles {min(cycles)} to {max(cycles)}"
-    note = (f"In how many percent of the classes the row's {metric_label(metric)} is above the column's. Of each cycle, the values are averaged over "
-            f"the seeds both have and then compared class by class; the percents are averaged over {span}. A tie counts for neither.")
+    note = (
+        f"In how many percent of the classes the row's {metric_label(metric)} is above the column's. Of each cycle, the values are averaged over "
+        f"the seeds both have and then compared class by class; the percents are averaged over {span}. A tie counts for neither."
+    )
     if n > 2:
         figure = win_matrix(labels, share_LL)
-        section.pictures.append(Picture("class_wins", figure, "in how many percent of the classes one line beats another", note, is_wide=True))
+        section.pictures.append(
+            Picture(
+                "class_wins", figure, "in how many percent of the classes one line beats another", note, is_wide=True
+            )
+        )
     rows = [[label, *(100 * share_LL[i])] for i, label in enumerate(labels)]
-    table = Table("class_wins", "In how many percent of the classes the row beats the column", ["row", *labels],
-                  [[row[0], *map(float, row[1:])] for row in rows], digits=0, note=note)
+    table = Table(
+        "class_wins",
+        "In how many percent of the classes the row beats the column",
+        ["row", *labels],
+        [[row[0], *map(float, row[1:])] for row in rows],
+        digits=0,
+        note=note,
+    )
     (section.files if n > 2 else section.tables).append(table)
 
 

@@ -20,8 +20,10 @@ _PAIR_PX = 240  # longer side of each of the two
 _GAP_PX = 6
 _SHOWN = 2  # classes named on each side, besides that of the box
 _BACKGROUND = "background"
-_TEXT = ("Each point is an image that could have been bought: its largest class entropy and its largest disagreement J with its mirror image, "
-         "over the boxes that count.")
+_TEXT = (
+    "Each point is an image that could have been bought: its largest class entropy and its largest disagreement J with its mirror image, "
+    "over the boxes that count."
+)
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,16 @@ def compared_flips_section(lines: Sequence[Series], max_lines: int) -> Section:
         if flips is not None:
             panels.append((f"{series.label}, cycle {last[0]}", flips))
             if sheet := _sheet(run, last[0], flips, f"flip_pairs_{len(panels)}", limit=3):
-                section.sheets.append(Sheet(sheet.name, f"{series.label}: {sheet.title[0].lower()}{sheet.title[1:]}", sheet.tiles, sheet.total,
-                                            len(panels) == 1, is_wide=True))
+                section.sheets.append(
+                    Sheet(
+                        sheet.name,
+                        f"{series.label}: {sheet.title[0].lower()}{sheet.title[1:]}",
+                        sheet.tiles,
+                        sheet.total,
+                        len(panels) == 1,
+                        is_wide=True,
+                    )
+                )
     _add_scatter(section, panels)
     if panels:
         section.text += " The last query of each line's first seed."
@@ -73,12 +83,22 @@ def _add_scatter(section: Section, found: Sequence[tuple[str, _Flips | None]]) -
         counts = flips.count > 0
         panels.append(FlipPanel(title, flips.entropy[counts], flips.inconsistency[counts], flips.is_bought[counts]))
         bought = int((flips.is_bought & ~counts).sum())
-        empty.append(f"{title}: {int((~counts).sum()):,} of {len(counts):,}" + (f" ({bought:,} of them bought)" if bought else ""))
+        empty.append(
+            f"{title}: {int((~counts).sum()):,} of {len(counts):,}"
+            + (f" ({bought:,} of them bought)" if bought else "")
+        )
     if not panels:
         return
     section.text = _TEXT
     caption = f"No box counted, so utility 0 and no point here – {'; '.join(empty)}."
-    section.pictures.append(Picture("entropy_inconsistency", flip_scatter(panels), "entropy against inconsistency, bought images marked", caption))
+    section.pictures.append(
+        Picture(
+            "entropy_inconsistency",
+            flip_scatter(panels),
+            "entropy against inconsistency, bought images marked",
+            caption,
+        )
+    )
 
 
 def _flips(run: Run, cycle: int) -> _Flips | None:
@@ -92,7 +112,9 @@ def _flips(run: Run, cycle: int) -> _Flips | None:
     entropy, inconsistency = (np.asarray(c, float) for c in columns[:2])
     count = np.ones(len(entropy), int) if columns[2] is None else np.asarray(columns[2])
     if any(c.ndim != 1 for c in (entropy, inconsistency, count)) or not np.isfinite([entropy, inconsistency]).all():
-        run.note(f"{candidates_name(cycle)}: entropy and inconsistency are not one finite number an image; they are left out.")
+        run.note(
+            f"{candidates_name(cycle)}: entropy and inconsistency are not one finite number an image; they are left out."
+        )
         return None
     bought = {c.sample_id for c in run.bought(cycle)}
     return _Flips(candidates, entropy, inconsistency, count, np.asarray([i in bought for i in candidates.sample_ids]))
@@ -120,8 +142,14 @@ def _pair(run: Run, choice: Choice, flips: _Flips, row: int) -> Tile:
     """Draw an image and its mirror image, each with its most inconsistent box, and say what the detector saw there."""
     info = flips.candidates.info
     label = int(info["box_label"][row]) if "box_label" in info else -1
-    sides = [_named(run, np.asarray(info[key][row], float)) if key in info else {} for key in ("box_probs", "box_flip_probs")]
-    lines = [f"{side}: {_words(probs, run.class_name(label))}" for side, probs in zip(("image", "mirrored"), sides, strict=True) if probs]
+    sides = [
+        _named(run, np.asarray(info[key][row], float)) if key in info else {} for key in ("box_probs", "box_flip_probs")
+    ]
+    lines = [
+        f"{side}: {_words(probs, run.class_name(label))}"
+        for side, probs in zip(("image", "mirrored"), sides, strict=True)
+        if probs
+    ]
     words = "\n".join([f"J = {flips.inconsistency[row]:.3g} nats, entropy {flips.entropy[row]:.2f}", *lines])
     if choice.image is None:
         return Tile(choice, None, "no image path was recorded", words)
@@ -144,7 +172,10 @@ def _pair(run: Run, choice: Choice, flips: _Flips, row: int) -> Tile:
 def _named(run: Run, probs_K: np.ndarray) -> dict[str, float]:
     """Return class -> probability; a column more than there are classes is background, the first one. Empty if nothing was seen there."""
     has_background = len(run.classes) > 0 and len(probs_K) == len(run.classes) + 1
-    names = [*([_BACKGROUND] if has_background else []), *(run.class_name(k) for k in range(len(probs_K) - has_background))]
+    names = [
+        *([_BACKGROUND] if has_background else []),
+        *(run.class_name(k) for k in range(len(probs_K) - has_background)),
+    ]
     return {name: float(p) for name, p in zip(names, probs_K, strict=True) if np.isfinite(p)}
 
 

@@ -21,26 +21,64 @@ from al_lab.reporting.sections.run import MAX_PANELS, spread
 
 _CONTROLS = "strategy.agent.controls=10"
 _LUCK = 0.05  # the stage's own threshold: a spread that luck makes more often than this proves nothing
-_WHAT_A_ROW_IS = ("A row is one training: the labeled images plus one random batch without labels, from the pool. Its reward is what that "
-                  "training reaches, in points of {metric}, measured on {where}.")
-_SPLITS = {"holdout": "{n} labeled images held out of it", "kfold": "the labeled images, one fold of them a row",
-           "val": "{n} labeled images outside the pool, which the budget does not count (split: val)",
-           "test": "THE TEST SET ({n} images; split: test): the choice of images depends on test labels, so the curve above is not a fair one"}
-_ROWS_NOTE = ("Errors and spreads in points. Seed noise: the same row with other seeds, and the part of it that a seed does not do to all rows "
-              "alike, by which the spread is divided. Luck: how often luck alone makes so large a ratio (F test). The error of the mean is what "
-              "predicting every row by the mean of the others gives; none can be expected below that part of the noise. Ridge: a regression on "
-              "batch features that learned from the same rows. Leaving out a good row lowers the others' mean, so a useless estimator has a rank "
-              "correlation below 0, and the mean itself one of −1. Distance: rank correlation of the distance of two rows with their difference.")
-_ROWS_COLUMNS = ("cycle", "rows", "spread", "seed noise", "not alike for all", "spread / noise", "luck, %", "error of the table",
-                 "of the mean of all rows", "of ridge", "rank corr. of the table", "of ridge", "distance corr.", "rows without neighbors")
-_LEARNING_COLUMNS = ("cycle", "iterations", "reward, first tenth", "last tenth", "gain", "size of advantage", "entropy, first tenth", "last tenth",
-                     "no preference", "overlap, last tenth", "neighbors", "fall-backs", "nearest record instead")
+_WHAT_A_ROW_IS = (
+    "A row is one training: the labeled images plus one random batch without labels, from the pool. Its reward is what that "
+    "training reaches, in points of {metric}, measured on {where}."
+)
+_SPLITS = {
+    "holdout": "{n} labeled images held out of it",
+    "kfold": "the labeled images, one fold of them a row",
+    "val": "{n} labeled images outside the pool, which the budget does not count (split: val)",
+    "test": "THE TEST SET ({n} images; split: test): the choice of images depends on test labels, so the curve above is not a fair one",
+}
+_ROWS_NOTE = (
+    "Errors and spreads in points. Seed noise: the same row with other seeds, and the part of it that a seed does not do to all rows "
+    "alike, by which the spread is divided. Luck: how often luck alone makes so large a ratio (F test). The error of the mean is what "
+    "predicting every row by the mean of the others gives; none can be expected below that part of the noise. Ridge: a regression on "
+    "batch features that learned from the same rows. Leaving out a good row lowers the others' mean, so a useless estimator has a rank "
+    "correlation below 0, and the mean itself one of −1. Distance: rank correlation of the distance of two rows with their difference."
+)
+_ROWS_COLUMNS = (
+    "cycle",
+    "rows",
+    "spread",
+    "seed noise",
+    "not alike for all",
+    "spread / noise",
+    "luck, %",
+    "error of the table",
+    "of the mean of all rows",
+    "of ridge",
+    "rank corr. of the table",
+    "of ridge",
+    "distance corr.",
+    "rows without neighbors",
+)
+_LEARNING_COLUMNS = (
+    "cycle",
+    "iterations",
+    "reward, first tenth",
+    "last tenth",
+    "gain",
+    "size of advantage",
+    "entropy, first tenth",
+    "last tenth",
+    "no preference",
+    "overlap, last tenth",
+    "neighbors",
+    "fall-backs",
+    "nearest record instead",
+)
 
 
 def mgral_sections(run: Run) -> list[Section]:
     """Return the sections of a run that has look-up tables; none for any other."""
     cycles = lut_cycles(run)
-    return [_chance_section(run, cycles), _table_section(cycles), _training_section(cycles), price_section(run, cycles)] if cycles else []
+    return (
+        [_chance_section(run, cycles), _table_section(cycles), _training_section(cycles), price_section(run, cycles)]
+        if cycles
+        else []
+    )
 
 
 def _chance_section(run: Run, cycles: Sequence[LutCycle]) -> Section:
@@ -48,29 +86,67 @@ def _chance_section(run: Run, cycles: Sequence[LutCycle]) -> Section:
     section = Section("chance", "Agent against chance")
     controlled = [c for c in cycles if len(c.random)]
     if not controlled:
-        section.missing.append(("No batch was trained to compare with the agent's, so nobody knows whether it beats random batches, or an agent "
-                                "that learned from shuffled rewards. This run with controls at the first query:",
-                                commands.changed(run, _CONTROLS)))
+        section.missing.append(
+            (
+                "No batch was trained to compare with the agent's, so nobody knows whether it beats random batches, or an agent "
+                "that learned from shuffled rewards. This run with controls at the first query:",
+                commands.changed(run, _CONTROLS),
+            )
+        )
         return section
     cycle = controlled[0]
     agent, shuffled = cycle.number("controls", "agent"), cycle.number("controls", "shuffled_rewards")
     section.text = f"{_plainly(cycle)} {_of_the_query(cycle)}"
     noise = cycle.number("signal", "own_noise")
-    caption = ("Each point is one training. Gray band: where a random batch falls by chance, the mean of the random ones ± two standard errors. "
-               + ("Bars: luck of one training, a standard deviation. " if math.isfinite(noise) else "")
-               + "Dotted: training without any unlabeled image. The table's rows were trained with another seed, which moves all of them alike.")
-    figure = lut_figures.controls(cycle.rewards_M, cycle.random, shuffled, agent, cycle.reference, noise, cycle.number("controls", "spread"))
-    section.pictures.append(Picture("mgral_controls", figure, "rewards of the agent's batch, of random ones and of the shuffled agent's", caption))
+    caption = (
+        "Each point is one training. Gray band: where a random batch falls by chance, the mean of the random ones ± two standard errors. "
+        + ("Bars: luck of one training, a standard deviation. " if math.isfinite(noise) else "")
+        + "Dotted: training without any unlabeled image. The table's rows were trained with another seed, which moves all of them alike."
+    )
+    figure = lut_figures.controls(
+        cycle.rewards_M, cycle.random, shuffled, agent, cycle.reference, noise, cycle.number("controls", "spread")
+    )
+    section.pictures.append(
+        Picture(
+            "mgral_controls",
+            figure,
+            "rewards of the agent's batch, of random ones and of the shuffled agent's",
+            caption,
+        )
+    )
     rows: list[list] = [["the agent's batch", agent, math.nan, math.nan, ""]]
-    for name, label, value in (("against_random", f"mean of {len(cycle.random)} random batches", float(cycle.random.mean())),
-                               ("against_shuffled", "batch of the agent with shuffled rewards", shuffled)):
-        rows.append([label, value, cycle.number("controls", name, "difference"), cycle.number("controls", name, "standard_error"),
-                     _verdict(cycle, name)])
-    section.tables.append(Table("mgral_controls", f"Trained for real at the query of cycle {cycle.cycle}", [
-        "batch", "reward", "agent's minus this", "± SE", "verdict"], rows, digits=2,
-        note="Points. The standard error (SE) is by how much random batches differ, those of the table included; clear is beyond two of them."))
-    section.files.append(Table("mgral_random", "Random batches trained for real", ["batch", "reward"],
-                               [[k, float(v)] for k, v in enumerate(cycle.random)], digits=2))
+    for name, label, value in (
+        ("against_random", f"mean of {len(cycle.random)} random batches", float(cycle.random.mean())),
+        ("against_shuffled", "batch of the agent with shuffled rewards", shuffled),
+    ):
+        rows.append(
+            [
+                label,
+                value,
+                cycle.number("controls", name, "difference"),
+                cycle.number("controls", name, "standard_error"),
+                _verdict(cycle, name),
+            ]
+        )
+    section.tables.append(
+        Table(
+            "mgral_controls",
+            f"Trained for real at the query of cycle {cycle.cycle}",
+            ["batch", "reward", "agent's minus this", "± SE", "verdict"],
+            rows,
+            digits=2,
+            note="Points. The standard error (SE) is by how much random batches differ, those of the table included; clear is beyond two of them.",
+        )
+    )
+    section.files.append(
+        Table(
+            "mgral_random",
+            "Random batches trained for real",
+            ["batch", "reward"],
+            [[k, float(v)] for k, v in enumerate(cycle.random)],
+            digits=2,
+        )
+    )
     return section
 
 
@@ -82,7 +158,9 @@ def _verdict(cycle: LutCycle, name: str) -> str:
 def _plainly(cycle: LutCycle) -> str:
     """Say it in the first sentence."""
     words = {"clearly better": "beat", "clearly worse": "clearly lost to"}
-    found = [words.get(_verdict(cycle, name), "did not clearly beat") for name in ("against_random", "against_shuffled")]
+    found = [
+        words.get(_verdict(cycle, name), "did not clearly beat") for name in ("against_random", "against_shuffled")
+    ]
     others = ("random batches", "an agent that learned from shuffled rewards")
     return f"The agent {found[0]} {others[0]}, and {found[1]} {others[1]}."
 
@@ -91,14 +169,22 @@ def _of_the_query(cycle: LutCycle) -> str:
     """Give the numbers behind it."""
     n, above = len(cycle.random), round(len(cycle.random) * (cycle.number("controls", "better_than_random") or 0))
     noise = cycle.number("signal", "own_noise")
-    seeds = f"Another seed alone moves one training against the others by {noise:.2f}" if math.isfinite(noise) else \
-        "Too few rows were repeated to know how much a seed alone moves one training against the others"
+    seeds = (
+        f"Another seed alone moves one training against the others by {noise:.2f}"
+        if math.isfinite(noise)
+        else "Too few rows were repeated to know how much a seed alone moves one training against the others"
+    )
     gain, other = cycle.number("learning", "gain"), cycle.number("controls", "shuffled_gain")
-    learned = "" if not math.isfinite(gain + other) else \
-        f" In training, the agent's own estimate moved by {_signed(gain)} points, that of the agent with shuffled rewards by {_signed(other)}."
-    return (f"At the query of cycle {cycle.cycle}, trained for real on the same labels, its batch is above {above} of {n} random "
-            f"{'batch' if n == 1 else 'batches'}: {_against(cycle, 'against_random')} points against their mean, "
-            f"{_against(cycle, 'against_shuffled')} against the batch of the agent with shuffled rewards (± two standard errors). {seeds}.{learned}")
+    learned = (
+        ""
+        if not math.isfinite(gain + other)
+        else f" In training, the agent's own estimate moved by {_signed(gain)} points, that of the agent with shuffled rewards by {_signed(other)}."
+    )
+    return (
+        f"At the query of cycle {cycle.cycle}, trained for real on the same labels, its batch is above {above} of {n} random "
+        f"{'batch' if n == 1 else 'batches'}: {_against(cycle, 'against_random')} points against their mean, "
+        f"{_against(cycle, 'against_shuffled')} against the batch of the agent with shuffled rewards (± two standard errors). {seeds}.{learned}"
+    )
 
 
 def _against(cycle: LutCycle, name: str) -> str:
@@ -115,9 +201,13 @@ def _table_section(cycles: Sequence[LutCycle]) -> Section:
     section = Section("lut", "Look-up table")
     last = cycles[-1]
     judged = [c for c in cycles if math.isfinite(c.number("signal", "luck"))]
-    where = _SPLITS.get(str(last.table.get("split")), "images nobody named").format(n=last.table.get("num_measured", "?"))
+    where = _SPLITS.get(str(last.table.get("split")), "images nobody named").format(
+        n=last.table.get("num_measured", "?")
+    )
     section.text = _WHAT_A_ROW_IS.format(metric=metric_label(str(last.table.get("metric"))), where=where)
-    section.text += f" {_sentence(f'in cycle {last.cycle}, ' + last.sentence('signal'))}" if last.sentence("signal") else ""
+    section.text += (
+        f" {_sentence(f'in cycle {last.cycle}, ' + last.sentence('signal'))}" if last.sentence("signal") else ""
+    )
     if len(judged) > 1:
         above = sum(c.number("signal", "luck") <= _LUCK for c in judged)
         section.text += f" In {above} of {len(judged)} cycles the rows differ by more than luck explains."
@@ -125,18 +215,41 @@ def _table_section(cycles: Sequence[LutCycle]) -> Section:
     if "predictor" in last.facts and not len(last.estimates_M):
         section.text += " Fewer than three different rows can't be judged by leaving one out."
     shown = {c.cycle: c for c in cycles}
-    panels = [RowsPanel(f"cycle {k}", shown[k].rewards_M, shown[k].repeats, shown[k].reference, shown[k].estimates_M)
-              for k in spread(list(shown), MAX_PANELS)]
-    section.pictures.append(Picture("mgral_rows", lut_figures.rows_and_luck(panels), "rewards of the rows, and of the same rows with other seeds",
-                                    "What a seed does to all rows alike is harmless, as all rows share one; that rings lie higher or lower by "
-                                    "different amounts is luck, and rows that differ by no more than that teach luck.", is_wide=len(panels) > 1))
+    panels = [
+        RowsPanel(f"cycle {k}", shown[k].rewards_M, shown[k].repeats, shown[k].reference, shown[k].estimates_M)
+        for k in spread(list(shown), MAX_PANELS)
+    ]
+    section.pictures.append(
+        Picture(
+            "mgral_rows",
+            lut_figures.rows_and_luck(panels),
+            "rewards of the rows, and of the same rows with other seeds",
+            "What a seed does to all rows alike is harmless, as all rows share one; that rings lie higher or lower by "
+            "different amounts is luck, and rows that differ by no more than that teach luck.",
+            is_wide=len(panels) > 1,
+        )
+    )
     judged_panels = [p for p in panels if len(p.estimates_M)]
     if judged_panels:
-        section.pictures.append(Picture("mgral_leave_one_out", lut_figures.leave_one_out(judged_panels),
-                                        "what the other rows predict of each row against what it got",
-                                        "Each row, predicted from the others as a batch is.", is_wide=len(panels) > 1))
-    section.tables.append(Table("mgral_table", "The table, judged by itself", _ROWS_COLUMNS, [_row(c) for c in cycles],
-                                digits=[0, 0, 2, 2, 2, 1, 0, 2, 2, 2, 2, 2, 2, 0], note=_ROWS_NOTE))
+        section.pictures.append(
+            Picture(
+                "mgral_leave_one_out",
+                lut_figures.leave_one_out(judged_panels),
+                "what the other rows predict of each row against what it got",
+                "Each row, predicted from the others as a batch is.",
+                is_wide=len(panels) > 1,
+            )
+        )
+    section.tables.append(
+        Table(
+            "mgral_table",
+            "The table, judged by itself",
+            _ROWS_COLUMNS,
+            [_row(c) for c in cycles],
+            digits=[0, 0, 2, 2, 2, 1, 0, 2, 2, 2, 2, 2, 2, 0],
+            note=_ROWS_NOTE,
+        )
+    )
     return section
 
 
@@ -147,10 +260,22 @@ def _sentence(text: str) -> str:
 
 def _row(c: LutCycle) -> list:
     alone = c.number("leave_one_out", "num_without_neighbors")
-    return [c.cycle, len(c.rewards_M), c.number("signal", "row_spread"), c.number("signal", "seed_noise"), c.number("signal", "own_noise"),
-            c.signal_to_noise, 100 * c.number("signal", "luck"), c.number("leave_one_out", "rmse"), c.number("leave_one_out", "rmse_of_mean"),
-            c.number("regressor", "rmse"), c.number("leave_one_out", "rank_correlation"), c.number("regressor", "rank_correlation"),
-            c.number("leave_one_out", "distance_correlation"), int(alone) if math.isfinite(alone) else None]
+    return [
+        c.cycle,
+        len(c.rewards_M),
+        c.number("signal", "row_spread"),
+        c.number("signal", "seed_noise"),
+        c.number("signal", "own_noise"),
+        c.signal_to_noise,
+        100 * c.number("signal", "luck"),
+        c.number("leave_one_out", "rmse"),
+        c.number("leave_one_out", "rmse_of_mean"),
+        c.number("regressor", "rmse"),
+        c.number("leave_one_out", "rank_correlation"),
+        c.number("regressor", "rank_correlation"),
+        c.number("leave_one_out", "distance_correlation"),
+        int(alone) if math.isfinite(alone) else None,
+    ]
 
 
 def _training_section(cycles: Sequence[LutCycle]) -> Section:
@@ -163,22 +288,66 @@ def _training_section(cycles: Sequence[LutCycle]) -> Section:
         return section
     last = trained[max(trained)]
     section.text = "The reward is an estimate, read off the table, not a measurement: that it rises says that the agent follows the table."
-    section.text += f" {_sentence(f'in cycle {last.cycle}, ' + last.sentence('learning'))}" if last.sentence("learning") else ""
-    told = [c for c in trained.values() if c.sentence("likeness") and (c is last or c.facts["likeness"].get("verdict") != "same")]
+    section.text += (
+        f" {_sentence(f'in cycle {last.cycle}, ' + last.sentence('learning'))}" if last.sentence("learning") else ""
+    )
+    told = [
+        c
+        for c in trained.values()
+        if c.sentence("likeness") and (c is last or c.facts["likeness"].get("verdict") != "same")
+    ]
     section.text += "".join(f" In cycle {c.cycle} {c.sentence('likeness')}." for c in told) + closed
     lines = [Training(f"cycle {k}", trained[k].curves) for k in spread(list(trained), lut_figures.MAX_LINES)]
-    lines += [Training(f"cycle {c.cycle}, shuffled rewards", c.shuffled, True) for c in trained.values() if len(c.shuffled.get("reward", ()))][:1]
-    caption = ("Top-B overlap: Jaccard index of the best images of one iteration and the next, 1 where the choice stands still. Dashed: the "
-               "reference, and the mean distance where the full line is that to the nearest record. Long trainings are averaged in bins.")
+    lines += [
+        Training(f"cycle {c.cycle}, shuffled rewards", c.shuffled, True)
+        for c in trained.values()
+        if len(c.shuffled.get("reward", ()))
+    ][:1]
+    caption = (
+        "Top-B overlap: Jaccard index of the best images of one iteration and the next, 1 where the choice stands still. Dashed: the "
+        "reference, and the mean distance where the full line is that to the nearest record. Long trainings are averaged in bins."
+    )
     caption += " Gray: the control's agent, whose rewards mean nothing." if lines[-1].is_shuffled else ""
     figure = lut_figures.learning_curves(lines)
-    section.pictures.append(Picture("mgral_learning", figure, "the agent's training over iterations", caption, is_wide=True))
-    rows = [[c.cycle, *(_whole(c.number("learning", name)) if name in ("iterations", "fall_backs", "nearest_instead") else c.number("learning", name)
-                        for name in ("iterations", "reward_first", "reward_last", "gain", "advantage", "entropy_first", "entropy_last",
-                                     "entropy_flat", "overlap_last", "neighbors", "fall_backs", "nearest_instead"))] for c in trained.values()]
-    section.tables.append(Table("mgral_learning", "The agent's training, means over its first and its last tenth", _LEARNING_COLUMNS, rows, digits=2,
-                                note="Rewards and gains in points, entropies in nats a pick. Fall-backs: batches trained for real as no record was "
-                                "near; when these are used up, the nearest record's worth counts."))
+    section.pictures.append(
+        Picture("mgral_learning", figure, "the agent's training over iterations", caption, is_wide=True)
+    )
+    rows = [
+        [
+            c.cycle,
+            *(
+                _whole(c.number("learning", name))
+                if name in ("iterations", "fall_backs", "nearest_instead")
+                else c.number("learning", name)
+                for name in (
+                    "iterations",
+                    "reward_first",
+                    "reward_last",
+                    "gain",
+                    "advantage",
+                    "entropy_first",
+                    "entropy_last",
+                    "entropy_flat",
+                    "overlap_last",
+                    "neighbors",
+                    "fall_backs",
+                    "nearest_instead",
+                )
+            ),
+        ]
+        for c in trained.values()
+    ]
+    section.tables.append(
+        Table(
+            "mgral_learning",
+            "The agent's training, means over its first and its last tenth",
+            _LEARNING_COLUMNS,
+            rows,
+            digits=2,
+            note="Rewards and gains in points, entropies in nats a pick. Fall-backs: batches trained for real as no record was "
+            "near; when these are used up, the nearest record's worth counts.",
+        )
+    )
     return section
 
 
@@ -203,24 +372,60 @@ def compared_mgral_section(lines: Sequence[Series]) -> Section:
     if not rows:
         return section
     columns = ["error of the table", "of the mean of all rows", "rank correlation", "spread / noise", "reward gain"]
-    section.text = ("The look-up table judged by itself, and the agent against chance: mean ± standard deviation over seeds. "
-                    + " ".join(f"{row[0]}: {_said(row)}" for row in controls))
-    section.tables.append(Table("mgral_seeds_mean", "Tables and agents over seeds", ["strategy", "cycle", "seeds", *columns], rows,
-                                note="Errors and gains in points; the gain is the estimated reward's, last tenth of the iterations minus first."))
-    section.files.append(Table("mgral_seeds", "Tables and agents", ["strategy", "seed", "cycle", *columns], seeds_rows, digits=2))
+    section.text = (
+        "The look-up table judged by itself, and the agent against chance: mean ± standard deviation over seeds. "
+        + " ".join(f"{row[0]}: {_said(row)}" for row in controls)
+    )
+    section.tables.append(
+        Table(
+            "mgral_seeds_mean",
+            "Tables and agents over seeds",
+            ["strategy", "cycle", "seeds", *columns],
+            rows,
+            note="Errors and gains in points; the gain is the estimated reward's, last tenth of the iterations minus first.",
+        )
+    )
+    section.files.append(
+        Table("mgral_seeds", "Tables and agents", ["strategy", "seed", "cycle", *columns], seeds_rows, digits=2)
+    )
     if controls:
-        section.tables.append(Table("mgral_controls_mean", "Batches trained for real at the first query, over seeds", [
-            "strategy", "seeds", "agent − random", "± SE", "verdict", "agent − shuffled rewards", "± SE of that", "verdict on that"], controls,
-            digits=2, note=f"Points; SE: standard error over seeds. Clear is beyond {STANDARD_ERRORS:g} of them."))
+        section.tables.append(
+            Table(
+                "mgral_controls_mean",
+                "Batches trained for real at the first query, over seeds",
+                [
+                    "strategy",
+                    "seeds",
+                    "agent − random",
+                    "± SE",
+                    "verdict",
+                    "agent − shuffled rewards",
+                    "± SE of that",
+                    "verdict on that",
+                ],
+                controls,
+                digits=2,
+                note=f"Points; SE: standard error over seeds. Clear is beyond {STANDARD_ERRORS:g} of them.",
+            )
+        )
     else:
-        section.missing.append(("No line trained a batch to compare the agent's with. This does, for the first seed:",
-                                commands.changed(next(s.runs[0] for s in lines if found[s.label]), _CONTROLS)))
+        section.missing.append(
+            (
+                "No line trained a batch to compare the agent's with. This does, for the first seed:",
+                commands.changed(next(s.runs[0] for s in lines if found[s.label]), _CONTROLS),
+            )
+        )
     return section
 
 
 def _honesty(c: LutCycle) -> list[float]:
-    return [c.number("leave_one_out", "rmse"), c.number("leave_one_out", "rmse_of_mean"), c.number("leave_one_out", "rank_correlation"),
-            c.signal_to_noise, c.number("learning", "gain")]
+    return [
+        c.number("leave_one_out", "rmse"),
+        c.number("leave_one_out", "rmse_of_mean"),
+        c.number("leave_one_out", "rank_correlation"),
+        c.signal_to_noise,
+        c.number("learning", "gain"),
+    ]
 
 
 def _mean_and_deviation(values: Sequence[float]) -> str | None:
@@ -238,13 +443,22 @@ def _controls_over_seeds(label: str, cycles: Sequence[LutCycle]) -> list[list]:
     for name in ("against_random", "against_shuffled"):
         mean, error = mean_and_error([c.number("controls", name, "difference") for c in cycles])
         is_clear = abs(mean) > STANDARD_ERRORS * error
-        row += [mean, error, "one seed: no verdict" if len(cycles) < 2 else ("clearly better" if mean > 0 else "clearly worse") if is_clear
-                else "no clear difference"]
+        row += [
+            mean,
+            error,
+            "one seed: no verdict"
+            if len(cycles) < 2
+            else ("clearly better" if mean > 0 else "clearly worse")
+            if is_clear
+            else "no clear difference",
+        ]
     return [row]
 
 
 def _said(row: Sequence) -> str:
     _, n, random, _, first, shuffled, _, second = row
     seeds = f"over {n} seeds" if n > 1 else "on one seed"
-    return (f"{seeds}, its agent's first batch gives {_signed(random)} points against random batches ({first}), {_signed(shuffled)} against that "
-            f"of an agent with shuffled rewards ({second}).")
+    return (
+        f"{seeds}, its agent's first batch gives {_signed(random)} points against random batches ({first}), {_signed(shuffled)} against that "
+        f"of an agent with shuffled rewards ({second})."
+    )

@@ -17,15 +17,32 @@ from al_lab.reporting.read.line_names import differing, is_supervised
 from al_lab.reporting.read.run_folder import Run
 
 _MAX_CLASS_ROWS = 30
-_TEXT = ("Boxes that the model of one cycle is surest of, in images that nobody has labeled; the next training learns from them, and every cycle "
-         "makes them anew. Correct is a box with the right class and an IoU above 0.5 with an object of that class: the oracle counted that for "
-         "this page, the strategy never sees it.")
-_PANELS = (("share of all labels, % of boxes", "share_of_boxes", 100), ("share of all labels, % of images", "share_of_images", 100),
-           ("boxes per unlabeled image", "per_unlabeled", 1), ("correct boxes, %", "precision", 100))  # title, property, factor
-_COLUMNS = ("τ", "images", "boxes", "of the unlabeled images, %", "boxes per unlabeled image", "share of labeled images, %",
-            "share of labeled boxes, %", "correct boxes, %")
+_TEXT = (
+    "Boxes that the model of one cycle is surest of, in images that nobody has labeled; the next training learns from them, and every cycle "
+    "makes them anew. Correct is a box with the right class and an IoU above 0.5 with an object of that class: the oracle counted that for "
+    "this page, the strategy never sees it."
+)
+_PANELS = (
+    ("share of all labels, % of boxes", "share_of_boxes", 100),
+    ("share of all labels, % of images", "share_of_images", 100),
+    # title, property, factor
+    ("boxes per unlabeled image", "per_unlabeled", 1),
+    ("correct boxes, %", "precision", 100),
+)
+_COLUMNS = (
+    "τ",
+    "images",
+    "boxes",
+    "of the unlabeled images, %",
+    "boxes per unlabeled image",
+    "share of labeled images, %",
+    "share of labeled boxes, %",
+    "correct boxes, %",
+)
 _DIGITS = (3, 0, 0, 1, 2, 1, 1, 1)
-_NOTE = "A share is pseudo / (pseudo + human) of what one training saw. A dash: the truth is not known, or nobody counted."
+_NOTE = (
+    "A share is pseudo / (pseudo + human) of what one training saw. A dash: the truth is not known, or nobody counted."
+)
 
 
 @dataclass(frozen=True)
@@ -89,17 +106,27 @@ def pseudo_section(lines: Sequence[Series], metric: str | None = None) -> Sectio
         if any(np.isfinite(line.mean).any() for line in drawn):
             panels[title] = drawn
     caption = "By the cycle whose training used them" + (
-        "; means over seeds, bars are two standard errors." if any(len(s.runs) > 1 for s in having) else ".")
+        "; means over seeds, bars are two standard errors." if any(len(s.runs) > 1 for s in having) else "."
+    )
     section.text = _TEXT
     alt = f"pseudo-labels by cycle: {', '.join(panels)}"
-    section.pictures.append(Picture("pseudo_labels", cycle_lines(panels, {"correct boxes, %"}), alt, caption, is_wide=True))
+    section.pictures.append(
+        Picture("pseudo_labels", cycle_lines(panels, {"correct boxes, %"}), alt, caption, is_wide=True)
+    )
     gains = _gains(lines, having, of_run, metric) if metric else {}
     if gains:
         others = "; ".join(f"{label} against {twin}" for label, (twin, _) in gains.items())
-        drawn = {s.label: (color_of(s.strategy, s.label, labels), marker_of(s.strategy, s.label, labels), gains[s.label][1])
-                 for s in having if s.label in gains}
-        caption = f"Relative gain over the line without pseudo-labels ({others}), one point a cycle, mean over paired seeds."
-        section.pictures.append(Picture("pseudo_gain", gain_by_ratio(drawn), "gain by share of pseudo-labels", caption, is_wide=True))
+        drawn = {
+            s.label: (color_of(s.strategy, s.label, labels), marker_of(s.strategy, s.label, labels), gains[s.label][1])
+            for s in having
+            if s.label in gains
+        }
+        caption = (
+            f"Relative gain over the line without pseudo-labels ({others}), one point a cycle, mean over paired seeds."
+        )
+        section.pictures.append(
+            Picture("pseudo_gain", gain_by_ratio(drawn), "gain by share of pseudo-labels", caption, is_wide=True)
+        )
     if any(len(s.runs) > 1 for s in having):
         section.tables.append(_mean_table(having, of_run))
         section.files.append(_table(having, of_run))
@@ -124,24 +151,54 @@ def _of_cycle(run: Run, cycle: int) -> PseudoLabels | None:
         kept = [len(d) for i, d in (boxes or {}).items() if i not in bought and len(d)]
         return PseudoLabels(cycle + 1, len(kept), sum(kept), (run.pool_size or human) - human, human, human_boxes)
     classes = stats.get("per_class")
-    return PseudoLabels(cycle + 1, stats["images"], stats["boxes"], stats["unlabeled"], human, human_boxes, _number(stats.get("precision")),
-                        _number(stats.get("tau")), {str(k): (int(_number(v.get("boxes"))), _number(v.get("correct")))
-                                                    for k, v in (classes if isinstance(classes, dict) else {}).items()
-                                                    if isinstance(v, dict) and math.isfinite(_number(v.get("boxes")))})
+    return PseudoLabels(
+        cycle + 1,
+        stats["images"],
+        stats["boxes"],
+        stats["unlabeled"],
+        human,
+        human_boxes,
+        _number(stats.get("precision")),
+        _number(stats.get("tau")),
+        {
+            str(k): (int(_number(v.get("boxes"))), _number(v.get("correct")))
+            for k, v in (classes if isinstance(classes, dict) else {}).items()
+            if isinstance(v, dict) and math.isfinite(_number(v.get("boxes")))
+        },
+    )
 
 
-def _line(series: Series, of_run: Mapping[str, Sequence[PseudoLabels]], name: str, scale: float, labels: Sequence[str]) -> CycleLine:
+def _line(
+    series: Series, of_run: Mapping[str, Sequence[PseudoLabels]], name: str, scale: float, labels: Sequence[str]
+) -> CycleLine:
     rows = [row for run in series.runs for row in of_run[str(run.path)]]
     cycles = sorted({row.cycle for row in rows})
     values = [mean_and_error([scale * getattr(row, name) for row in rows if row.cycle == c]) for c in cycles]
-    return CycleLine(series.label, color_of(series.strategy, series.label, labels), marker_of(series.strategy, series.label, labels),
-                     np.asarray(cycles, float), np.asarray([v for v, _ in values], float), np.asarray([e for _, e in values], float))
+    return CycleLine(
+        series.label,
+        color_of(series.strategy, series.label, labels),
+        marker_of(series.strategy, series.label, labels),
+        np.asarray(cycles, float),
+        np.asarray([v for v, _ in values], float),
+        np.asarray([e for _, e in values], float),
+    )
 
 
 def _table(having: Sequence[Series], of_run: Mapping[str, Sequence[PseudoLabels]]) -> Table:
-    rows = [[series.label, run.seed, p.cycle, *_cells(p)] for series in having for run in series.runs for p in of_run[str(run.path)]]
-    return Table("pseudo_labels", "Pseudo-labels of each training", ["strategy", "seed", "used in cycle", *_COLUMNS], rows,
-                 digits=[0, 0, 0, *_DIGITS], note=_NOTE)
+    rows = [
+        [series.label, run.seed, p.cycle, *_cells(p)]
+        for series in having
+        for run in series.runs
+        for p in of_run[str(run.path)]
+    ]
+    return Table(
+        "pseudo_labels",
+        "Pseudo-labels of each training",
+        ["strategy", "seed", "used in cycle", *_COLUMNS],
+        rows,
+        digits=[0, 0, 0, *_DIGITS],
+        note=_NOTE,
+    )
 
 
 def _mean_table(having: Sequence[Series], of_run: Mapping[str, Sequence[PseudoLabels]]) -> Table:
@@ -150,27 +207,46 @@ def _mean_table(having: Sequence[Series], of_run: Mapping[str, Sequence[PseudoLa
         found = [p for run in series.runs for p in of_run[str(run.path)]]
         for cycle in sorted({p.cycle for p in found}):
             cells = [_cells(p) for p in found if p.cycle == cycle]
-            rows.append([series.label, cycle, len(cells), *(mean_and_error(values)[0] for values in zip(*cells, strict=True))])
-    return Table("pseudo_labels_mean", "Pseudo-labels of each training, means over seeds", ["strategy", "used in cycle", "seeds", *_COLUMNS], rows,
-                 digits=[0, 0, 0, *_DIGITS], note=_NOTE)
+            rows.append(
+                [series.label, cycle, len(cells), *(mean_and_error(values)[0] for values in zip(*cells, strict=True))]
+            )
+    return Table(
+        "pseudo_labels_mean",
+        "Pseudo-labels of each training, means over seeds",
+        ["strategy", "used in cycle", "seeds", *_COLUMNS],
+        rows,
+        digits=[0, 0, 0, *_DIGITS],
+        note=_NOTE,
+    )
 
 
 def _cells(p: PseudoLabels) -> list[float]:
-    return [p.tau, p.images, p.boxes, 100 * _ratio(p.images, p.unlabeled), p.per_unlabeled, 100 * p.share_of_images, 100 * p.share_of_boxes,
-            100 * p.precision]
+    return [
+        p.tau,
+        p.images,
+        p.boxes,
+        100 * _ratio(p.images, p.unlabeled),
+        p.per_unlabeled,
+        100 * p.share_of_images,
+        100 * p.share_of_boxes,
+        100 * p.precision,
+    ]
 
 
 def _add_classes(section: Section, labels: PseudoLabels) -> None:
-    rows = [[name, boxes, correct if math.isnan(correct) else int(correct), 100 * _ratio(correct, boxes)]
-            for name, (boxes, correct) in sorted(labels.per_class.items(), key=lambda item: (-item[1][0], item[0]))]
+    rows = [
+        [name, boxes, correct if math.isnan(correct) else int(correct), 100 * _ratio(correct, boxes)]
+        for name, (boxes, correct) in sorted(labels.per_class.items(), key=lambda item: (-item[1][0], item[0]))
+    ]
     if rows:
         caption = f"Pseudo-labels of each class, used in cycle {labels.cycle}"
         table = Table("pseudo_per_class", caption, ["class", "boxes", "correct", "correct, %"], rows)
         (section.tables if len(rows) <= _MAX_CLASS_ROWS else section.files).append(table)
 
 
-def _gains(lines: Sequence[Series], having: Sequence[Series], of_run: Mapping[str, Sequence[PseudoLabels]],
-           metric: str) -> dict[str, tuple[str, np.ndarray]]:
+def _gains(
+    lines: Sequence[Series], having: Sequence[Series], of_run: Mapping[str, Sequence[PseudoLabels]], metric: str
+) -> dict[str, tuple[str, np.ndarray]]:
     """Return label -> (the line without pseudo-labels, (T, 2) share of labels and relative gain in percent)."""
     out = {}
     for series in having:
@@ -183,8 +259,13 @@ def _gains(lines: Sequence[Series], having: Sequence[Series], of_run: Mapping[st
         for cycle in sorted({row.cycle for row in rows}):
             pairs = [(ours[s, c], theirs[s, c]) for s, c in sorted(set(ours) & set(theirs)) if c == cycle]
             base = np.mean([b for _, b in pairs]) if pairs else 0.0
-            share = mean_and_error([row.share_of_boxes if math.isfinite(row.share_of_boxes) else row.share_of_images
-                                    for row in rows if row.cycle == cycle])[0]
+            share = mean_and_error(
+                [
+                    row.share_of_boxes if math.isfinite(row.share_of_boxes) else row.share_of_images
+                    for row in rows
+                    if row.cycle == cycle
+                ]
+            )[0]
             if base > 0:
                 points.append((100 * share, 100 * (np.mean([a for a, _ in pairs]) / base - 1)))
         if points:

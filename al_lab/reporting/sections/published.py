@@ -25,13 +25,34 @@ def published_section(lines: Sequence[Series]) -> Section:
     first = lines[0].runs[0]
     rows = [row for row in published_rows() if row["dataset"] == first.dataset]
     for metric in dict.fromkeys(row["metric"] for row in rows):
-        own = [[s.label, "", "", 100 * mean_and_error(last_values(s, metric))[0], "this page", ""]
-               for s in lines if metric in s.runs[0].metric_names and last_values(s, metric)]
-        quoted = [[row["method"], row["network"], row["labels"], float(row["percent"]), row["table"], f"python run.py {row['command']}"
-                   if row["command"] else "not built"] for row in rows if row["metric"] == metric]
-        section.tables.append(Table(f"published_{metric}", f"{metric_label(metric)}, %", ["method", "network", "labels", "percent", "from", "here"],
-                                    [*own, *quoted]))
+        own = [
+            [s.label, "", "", 100 * mean_and_error(last_values(s, metric))[0], "this page", ""]
+            for s in lines
+            if metric in s.runs[0].metric_names and last_values(s, metric)
+        ]
+        quoted = [
+            [
+                row["method"],
+                row["network"],
+                row["labels"],
+                float(row["percent"]),
+                row["table"],
+                f"python run.py {row['command']}" if row["command"] else "not built",
+            ]
+            for row in rows
+            if row["metric"] == metric
+        ]
+        section.tables.append(
+            Table(
+                f"published_{metric}",
+                f"{metric_label(metric)}, %",
+                ["method", "network", "labels", "percent", "from", "here"],
+                [*own, *quoted],
+            )
+        )
     if section.tables:
-        section.text = ("Quoted from Density Matters (Liu et al., AAAI 2024), not run here: other code and hardware, one run each. The last column "
-                        "is the command of the same row.")
+        section.text = (
+            "Quoted from Density Matters (Liu et al., AAAI 2024), not run here: other code and hardware, one run each. The last column "
+            "is the command of the same row."
+        )
     return section

@@ -16,8 +16,10 @@ from al_lab.reporting.read.run_folder import METRIC_LABELS, Run
 from al_lab.reporting.sections.bought_pixels import bought_share
 
 SPENT_LABELS = {"spent_images": "labeled images", "spent_boxes": "labeled boxes", "spent_pixels": "labeled pixels"}
-NO_METRICS = ("No metric has been written yet. A dataset without a test set is trained and queried all the same, but has no curve: "
-              "give it test images with labels to get one.")
+NO_METRICS = (
+    "No metric has been written yet. A dataset without a test set is trained and queried all the same, but has no curve: "
+    "give it test images with labels to get one."
+)
 
 
 def metric_label(metric: str) -> str:
@@ -56,12 +58,22 @@ def curve_section(lines: Sequence[Series], levels: Sequence[Series], metric: str
         section.text = NO_METRICS
         return section
     runs = [run for series in lines for run in series.runs]
-    section.text = (f"{metric_label(metric)} on the test images against the labels bought. Lines are means over seeds; bands are "
-                    f"{STANDARD_ERRORS:g} standard errors of that mean, drawn where two seeds or more exist.")
+    section.text = (
+        f"{metric_label(metric)} on the test images against the labels bought. Lines are means over seeds; bands are "
+        f"{STANDARD_ERRORS:g} standard errors of that mean, drawn where two seeds or more exist."
+    )
     values = {s.label: last_values(s, metric) for s in levels}
     for column in spent_columns(runs)[:2]:
-        drawn = [figures.Line(s.label, s.strategy, s.band(metric, column), s.curves(metric, column)) for s in lines if s.curves(metric, column)]
-        share = bought_share(runs[0], float(np.nanmax([run.column(column)[-1] for run in runs if run.metrics]))) if column == "spent_pixels" else None
+        drawn = [
+            figures.Line(s.label, s.strategy, s.band(metric, column), s.curves(metric, column))
+            for s in lines
+            if s.curves(metric, column)
+        ]
+        share = (
+            bought_share(runs[0], float(np.nanmax([run.column(column)[-1] for run in runs if run.metrics])))
+            if column == "spent_pixels"
+            else None
+        )
         spent_label = SPENT_LABELS[column] + (f"; {100 * share:.2g} % of the pool's at the end" if share else "")
         figure = figures.learning_curve(drawn, values, metric_label(metric), spent_label)
         alt = f"{metric_label(metric)} against {SPENT_LABELS[column]} for {', '.join(s.label for s in lines)}"
@@ -77,12 +89,27 @@ def curve_table(lines: Sequence[Series], metric: str) -> Table:
         for run in series.runs:
             for row in run.metrics:
                 value = row.get(metric)
-                rows.append([series.label, run.seed, row["cycle"], *(row.get(n) for n in others), 100 * value if value is not None else None])
-    return Table("learning_curve", "Every point of the curve", ["strategy", "seed", "cycle", *(SPENT_LABELS[n] for n in others),
-                 f"{metric_label(metric)}, %"], rows, digits=2)
+                rows.append(
+                    [
+                        series.label,
+                        run.seed,
+                        row["cycle"],
+                        *(row.get(n) for n in others),
+                        100 * value if value is not None else None,
+                    ]
+                )
+    return Table(
+        "learning_curve",
+        "Every point of the curve",
+        ["strategy", "seed", "cycle", *(SPENT_LABELS[n] for n in others), f"{metric_label(metric)}, %"],
+        rows,
+        digits=2,
+    )
 
 
-def levels(lines: Sequence[Series], full: Series | None, metric: str, column: str, asked: Sequence[float] = ()) -> list[tuple[str, float]]:
+def levels(
+    lines: Sequence[Series], full: Series | None, metric: str, column: str, asked: Sequence[float] = ()
+) -> list[tuple[str, float]]:
     """Return the levels worth asking for: those asked, random's last point, shares of the full-data value."""
     chosen = [(f"{100 * level:g} %", level) for level in asked]
     random = baseline(lines)
@@ -98,7 +125,9 @@ def levels(lines: Sequence[Series], full: Series | None, metric: str, column: st
     return chosen
 
 
-def levels_section(lines: Sequence[Series], full: Series | None, metric: str | None, asked: Sequence[float] = ()) -> Section:
+def levels_section(
+    lines: Sequence[Series], full: Series | None, metric: str | None, asked: Sequence[float] = ()
+) -> Section:
     """Show how many labels each strategy needs to reach a level, and what that saves against random; nothing where only last points count."""
     section = Section("levels", "Labels needed")
     if metric is None or judge_of(lines, metric).by_last:
@@ -118,38 +147,88 @@ def levels_section(lines: Sequence[Series], full: Series | None, metric: str | N
         for series in lines:
             need = needs[series.label]
             saved = 100 * (1 - need / fewest) if need is not None and fewest and series.label != random else None
-            rows.append([name, 100 * level, series.label, need if need is not None else math.nan, saved if saved is not None else math.nan])
+            rows.append(
+                [
+                    name,
+                    100 * level,
+                    series.label,
+                    need if need is not None else math.nan,
+                    saved if saved is not None else math.nan,
+                ]
+            )
     section.text = "Where the mean curve first reaches a level, interpolated between cycles. A dash: not reached, or nothing to compare with."
     section.text += f" Nobody reaches {', '.join(unreached)}." if unreached else ""
     if not rows:
         return section if unreached else Section("levels", "Labels needed")
-    section.tables.append(Table("labels_needed", "Labels needed to reach a level", ["level", f"{metric_label(metric)}, %", "strategy",
-                          SPENT_LABELS[column], f"saved against {random}, %"], rows, digits=[0, 1, 0, 0, 0]))
+    section.tables.append(
+        Table(
+            "labels_needed",
+            "Labels needed to reach a level",
+            ["level", f"{metric_label(metric)}, %", "strategy", SPENT_LABELS[column], f"saved against {random}, %"],
+            rows,
+            digits=[0, 1, 0, 0, 0],
+        )
+    )
     return section
 
 
 def summary_table(lines: Sequence[Series], levels: Sequence[Series], metric: str) -> Table:
     """Return one row per strategy: last point, area under the curve, and the verdict against random; levels have a last point only."""
     judge, mine = judge_of(lines, metric), {s.label: reference(s, lines) for s in lines}
-    alike = {s.label: next((r for r in lines if r.strategy == "random" and r is not s and r.training == s.training), None) for s in lines}
+    alike = {
+        s.label: next((r for r in lines if r.strategy == "random" and r is not s and r.training == s.training), None)
+        for s in lines
+    }
     has_alike = any(r is not None and r is not mine[label] for label, r in alike.items())
     rows: list[list] = []
     areas = shared_areas([s.curves(metric, judge.column) for s in lines])
     for series, own in zip(lines, areas, strict=True):
-        row = [series.label, len(last_values(series, metric)), *(100 * v for v in mean_and_error(last_values(series, metric))),
-               *(100 * v for v in mean_and_error(own))]
-        row += [math.nan, math.nan, "baseline"] if series is mine[series.label] else _against(series, mine[series.label], judge)
+        row = [
+            series.label,
+            len(last_values(series, metric)),
+            *(100 * v for v in mean_and_error(last_values(series, metric))),
+            *(100 * v for v in mean_and_error(own)),
+        ]
+        row += (
+            [math.nan, math.nan, "baseline"]
+            if series is mine[series.label]
+            else _against(series, mine[series.label], judge)
+        )
         rows.append(row + (_against(series, alike[series.label], judge)[:2] if has_alike else []))
     for level in levels:
-        rows.append([level.label, len(level.runs), *(100 * v for v in mean_and_error(last_values(level, metric))), *[math.nan] * 4, "",
-                     *([math.nan, math.nan] if has_alike else [])])
+        rows.append(
+            [
+                level.label,
+                len(level.runs),
+                *(100 * v for v in mean_and_error(last_values(level, metric))),
+                *[math.nan] * 4,
+                "",
+                *([math.nan, math.nan] if has_alike else []),
+            ]
+        )
     randoms = {r.label for r in mine.values() if r is not None}
     random = next(iter(randoms)) if len(randoms) == 1 else "random of the same budget" if randoms else "random"
-    columns = ["strategy", "seeds", "last point", "± SE", "area under curve", "± SE of area", f"{judge.short} minus {random}", "± SE of difference",
-               "verdict", *([f"{judge.short} minus random trained alike", "± SE of that"] if has_alike else [])]
-    return Table("summary", f"{metric_label(metric)}, in percent", columns, rows, digits=2,
-                 note=f"Area under the curve is its mean height over the range of labels that all lines cover. {judge.note} "
-                 f"Clearly better (or worse): the mean difference is more than {STANDARD_ERRORS:g} of its standard errors (SE).")
+    columns = [
+        "strategy",
+        "seeds",
+        "last point",
+        "± SE",
+        "area under curve",
+        "± SE of area",
+        f"{judge.short} minus {random}",
+        "± SE of difference",
+        "verdict",
+        *([f"{judge.short} minus random trained alike", "± SE of that"] if has_alike else []),
+    ]
+    return Table(
+        "summary",
+        f"{metric_label(metric)}, in percent",
+        columns,
+        rows,
+        digits=2,
+        note=f"Area under the curve is its mean height over the range of labels that all lines cover. {judge.note} "
+        f"Clearly better (or worse): the mean difference is more than {STANDARD_ERRORS:g} of its standard errors (SE).",
+    )
 
 
 def _against(series: Series, random: Series | None, judge: Judge) -> list:
@@ -191,8 +270,14 @@ def classes_section(lines: Sequence[Series], metric: str | None) -> Section:
     if single and len(done) > 1:
         section.pictures.append(_class_by_cycle(run, done, names, metric))
     # Where there are many, the figure shows them: eighty rows would bury the rest.
-    (section.tables if len(names) <= 30 else section.files).append(Table("per_class", f"{metric_label(metric)} per class, %", ["class", *columns],
-                                [[n, *(100 * v[k] for v in columns.values())] for k, n in enumerate(names)]))
+    (section.tables if len(names) <= 30 else section.files).append(
+        Table(
+            "per_class",
+            f"{metric_label(metric)} per class, %",
+            ["class", *columns],
+            [[n, *(100 * v[k] for v in columns.values())] for k, n in enumerate(names)],
+        )
+    )
     return section
 
 
@@ -200,7 +285,9 @@ def _class_by_cycle(run: Run, cycles: Sequence[int], names: Sequence[str], metri
     values_CT = np.asarray([[run.per_class(c, metric).get(n, math.nan) for c in cycles] for n in names])
     column = spent_columns([run])[0]
     spent = {row["cycle"]: row.get(column, row["cycle"]) for row in run.metrics}
-    figure = figures.class_by_cycle(names, [spent.get(c, c) for c in cycles], values_CT, metric_label(metric), SPENT_LABELS[column])
+    figure = figures.class_by_cycle(
+        names, [spent.get(c, c) for c in cycles], values_CT, metric_label(metric), SPENT_LABELS[column]
+    )
     return Picture("per_class_by_cycle", figure, f"{metric_label(metric)} of each class by cycle")
 
 
@@ -236,8 +323,12 @@ def distribution_section(lines: Sequence[Series]) -> Section:
         columns = {"pool": (pool / pool.sum()).tolist(), **columns}
         colors = [INK, *colors]
     section.text = "Share of each class among the objects bought" + (
-        ", against the whole pool. The pool's own shares are hidden from the strategy; the oracle counted them for this page." if "pool" in columns
-        else ". Nobody knows the pool's own shares: its labels are not there.")
+        ", against the whole pool. The pool's own shares are hidden from the strategy; the oracle counted them for this page."
+        if "pool" in columns
+        else ". Nobody knows the pool's own shares: its labels are not there."
+    )
     figure = figures.grouped_bars(names, columns, colors, "share of objects, %")
-    section.pictures.append(Picture("class_distribution", figure, "share of each class among what was bought and in the pool"))
+    section.pictures.append(
+        Picture("class_distribution", figure, "share of each class among what was bought and in the pool")
+    )
     return section

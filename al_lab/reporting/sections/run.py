@@ -35,7 +35,9 @@ def spread(items: Sequence[int], limit: int) -> list[int]:
     return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, limit).round().astype(int))]
 
 
-def images_section(run: Run, limit: int = MAX_PER_CYCLE, max_sheets: int = MAX_SHEETS, prefix: str = "selected") -> Section:
+def images_section(
+    run: Run, limit: int = MAX_PER_CYCLE, max_sheets: int = MAX_SHEETS, prefix: str = "selected"
+) -> Section:
     """Show thumbnails of what each cycle bought."""
     section = Section("images", "Selected images")
     purchases = list(run.purchases)
@@ -73,13 +75,16 @@ def utilities_section(run: Run, name: str = "utilities") -> Section:
         section.text = "No candidates have been written yet."
         return section
     section.text = "How useful the strategy found each candidate" + (
-        "; pixels and regions are the best of their image." if buys_pixels(run) else ", and which of them were bought.")
+        "; pixels and regions are the best of their image." if buys_pixels(run) else ", and which of them were bought."
+    )
     if not any(p.is_telling for p in panels):
         section.text += " All utilities are equal here: this strategy does not choose by them."
         return section
     if all(len(p.candidates) == 0 for p in panels):
         section.text = "This strategy weighs candidates against those it has chosen already, so only the bought ones have a utility."
-    section.pictures.append(Picture(name, pool_figures.utility_histograms(panels), "histograms of the utilities of each cycle"))
+    section.pictures.append(
+        Picture(name, pool_figures.utility_histograms(panels), "histograms of the utilities of each cycle")
+    )
     return section
 
 
@@ -88,12 +93,20 @@ def embedding_section(run: Run, method: Method = "pca", name: str = "embedding")
     section = Section("embedding", "Embedding")
     panels = [p for p in (embedding_panel(run, c, method) for c in spread(scored_cycles(run), 3)) if p is not None]
     if not panels:
-        section.text = ("No image embedding was kept. A strategy that needs `image_embedding` (core_set, say) keeps it with its candidates; "
-                        "random looks at nothing.") if not buys_pixels(run) else ""
+        section.text = (
+            (
+                "No image embedding was kept. A strategy that needs `image_embedding` (core_set, say) keeps it with its candidates; "
+                "random looks at nothing."
+            )
+            if not buys_pixels(run)
+            else ""
+        )
         return section
     axes = "t-SNE" if method == "tsne" else "the two principal axes"
     section.text = f"The image embedding of each cycle's own model, on {axes}. Distances between panels mean nothing."
-    section.pictures.append(Picture(name, pool_figures.embedding(panels), "pool, labeled and bought images in two dimensions"))
+    section.pictures.append(
+        Picture(name, pool_figures.embedding(panels), "pool, labeled and bought images in two dimensions")
+    )
     return section
 
 
@@ -114,7 +127,8 @@ def utility_panel(run: Run, cycle: int, title: str = "") -> pool_figures.Utility
         return pool_figures.UtilityPanel(title or f"cycle {cycle}", scores, bought)
     if candidates.center is not None:  # a query names an image, its utility is that of the image's best pixel
         return pool_figures.UtilityPanel(title or f"cycle {cycle}", candidates.utility, np.zeros(0))
-    is_joint = np.ptp(candidates.utility) == 0 and len(bought) > 0 and np.ptp(bought) > 0  # k-center: a utility arises in select only
+    # k-center: a utility arises in select only
+    is_joint = np.ptp(candidates.utility) == 0 and len(bought) > 0 and np.ptp(bought) > 0
     return pool_figures.UtilityPanel(title or f"cycle {cycle}", np.zeros(0) if is_joint else candidates.utility, bought)
 
 
@@ -131,7 +145,11 @@ def embedding_panel(run: Run, cycle: int, method: Method, title: str = "") -> po
     if (kind == 2).all():  # by pixel every image is bought from
         return None
     if method == "tsne":
-        keep = np.unique(np.concatenate([np.flatnonzero(kind == 2), np.linspace(0, len(ids) - 1, min(len(ids), _TSNE_POINTS)).astype(int)]))
+        keep = np.unique(
+            np.concatenate(
+                [np.flatnonzero(kind == 2), np.linspace(0, len(ids) - 1, min(len(ids), _TSNE_POINTS)).astype(int)]
+            )
+        )
         return pool_figures.EmbeddingPanel(title, _tsne(features[keep]), kind[keep])
     return pool_figures.EmbeddingPanel(title, principal_axes(features), kind)
 
@@ -140,7 +158,9 @@ def _tsne(features: np.ndarray) -> np.ndarray:
     from sklearn.manifold import TSNE  # imports for a second; most reports don't need it
 
     perplexity = min(30.0, max(2.0, (len(features) - 1) / 3))
-    return TSNE(n_components=2, perplexity=perplexity, init="pca", random_state=0).fit_transform(np.nan_to_num(features))
+    return TSNE(n_components=2, perplexity=perplexity, init="pca", random_state=0).fit_transform(
+        np.nan_to_num(features)
+    )
 
 
 def cost_section(run: Run) -> Section:
@@ -154,11 +174,21 @@ def cost_section(run: Run) -> Section:
     units = [u for u in ("images", "boxes", "pixels", "hours") if any(cost.get(u, 0) > 0 for cost in costs.values())]
     names = ["initial" if c == INITIAL else str(c) for c in costs]
     panels = {u: [cost.get(u, 0.0) for cost in costs.values()] for u in units}
-    rates = "pixel (oracle.seconds_per_pixel" if "pixels" in units else "image and per box (oracle.seconds_per_image, oracle.seconds_per_box"
-    section.text = f"What each purchase cost. Hours are an estimate from the oracle's seconds per {rates}): put your own in."
-    figure = figures.bars_per_purchase(names, {("hours of labeling" if u == "hours" else u): v for u, v in panels.items()}, color_of(run.strategy))
+    rates = (
+        "pixel (oracle.seconds_per_pixel"
+        if "pixels" in units
+        else "image and per box (oracle.seconds_per_image, oracle.seconds_per_box"
+    )
+    section.text = (
+        f"What each purchase cost. Hours are an estimate from the oracle's seconds per {rates}): put your own in."
+    )
+    figure = figures.bars_per_purchase(
+        names, {("hours of labeling" if u == "hours" else u): v for u, v in panels.items()}, color_of(run.strategy)
+    )
     section.pictures.append(Picture("cost", figure, f"cost of each purchase in {', '.join(units)}"))
-    rows = [[name, *(float(v[k]) if u == "hours" else int(v[k]) for u, v in panels.items())] for k, name in enumerate(names)]
+    rows = [
+        [name, *(float(v[k]) if u == "hours" else int(v[k]) for u, v in panels.items())] for k, name in enumerate(names)
+    ]
     rows.append(["sum", *(float(np.sum(v)) if u == "hours" else int(np.sum(v)) for u, v in panels.items())])
     section.tables.append(Table("cost", "Cost of each purchase", ["bought after cycle", *units], rows, digits=2))
     return section
@@ -168,16 +198,28 @@ def times_section(run: Run) -> Section:
     """Show where the time went."""
     section = Section("times", "Time")
     entries = [(e.get("cycle"), str(e.get("stage")), e.get("seconds")) for e in run.ledger]
-    entries = [(c, s, float(t)) for c, s, t in entries if isinstance(c, int) and isinstance(t, int | float) and math.isfinite(t)]
+    entries = [
+        (c, s, float(t))
+        for c, s, t in entries
+        if isinstance(c, int) and isinstance(t, int | float) and math.isfinite(t)
+    ]
     if not entries:
         section.text = "No stage has been committed yet."
         return section
     cycles = sorted({c for c, _, _ in entries})
     stages = dict.fromkeys(s for _, s, _ in entries)  # in the order they first ran
-    seconds = {stage: [sum(t for c, s, t in entries if (c, s) == (cycle, stage)) for cycle in cycles] for stage in stages}
+    seconds = {
+        stage: [sum(t for c, s, t in entries if (c, s) == (cycle, stage)) for cycle in cycles] for stage in stages
+    }
     total = sum(t for _, _, t in entries)
-    section.text = f"{duration(total)} in all, on the machine described below; a stage that resumed counts its last stretch."
-    section.pictures.append(Picture("stage_times", figures.stage_times([f"cycle {c}" for c in cycles], seconds), "time of each stage by cycle"))
+    section.text = (
+        f"{duration(total)} in all, on the machine described below; a stage that resumed counts its last stretch."
+    )
+    section.pictures.append(
+        Picture(
+            "stage_times", figures.stage_times([f"cycle {c}" for c in cycles], seconds), "time of each stage by cycle"
+        )
+    )
     rows = [[c, *(float(v[k]) if v[k] else None for v in seconds.values())] for k, c in enumerate(cycles)]
     table = Table("stage_times", "Seconds by stage", ["cycle", *seconds], rows)
     section.tables.append(table)
@@ -188,15 +230,25 @@ def settings_section(run: Run) -> Section:
     """Show the command, the resolved config and the environment."""
     section = Section("settings", "Settings")
     section.commands.append(("This run, again (or further, if it was cut off):", commands.reproduce(run)))
-    section.blocks.append(("Resolved configuration", yaml.safe_dump(_without_secrets(run.config), sort_keys=False, allow_unicode=True, width=110)))
+    section.blocks.append(
+        (
+            "Resolved configuration",
+            yaml.safe_dump(_without_secrets(run.config), sort_keys=False, allow_unicode=True, width=110),
+        )
+    )
     if run.environment:
-        section.blocks.append(("Environment", json.dumps(_without_secrets(run.environment), indent=2, ensure_ascii=False, default=str)))
+        section.blocks.append(
+            ("Environment", json.dumps(_without_secrets(run.environment), indent=2, ensure_ascii=False, default=str))
+        )
     return section
 
 
 def _without_secrets(value: object) -> object:
     if isinstance(value, dict):
-        return {k: "(hidden)" if str(k).lower().endswith(_CONFIG_SECRETS) and v else _without_secrets(v) for k, v in value.items()}
+        return {
+            k: "(hidden)" if str(k).lower().endswith(_CONFIG_SECRETS) and v else _without_secrets(v)
+            for k, v in value.items()
+        }
     return [_without_secrets(v) for v in value] if isinstance(value, list) else value
 
 

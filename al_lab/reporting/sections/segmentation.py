@@ -15,27 +15,43 @@ from al_lab.reporting.read import commands
 from al_lab.reporting.read.analysis import Analysis, analysis_of
 from al_lab.reporting.sections.bought_pixels import opened, shown
 
-_COVERAGE = (("radius", "covering radius δ"), ("largest_radial", "largest average distance, max δₛ(k)"),
-             ("largest_radial_others", "the same without the center itself"), ("mean_distance", "mean distance to the nearest center"))
-_COVERAGE_TEXT = ("How well bought pixels stand for the others of their image, on the unit-length features of each run's last model: centers are the "
-                  "bought pixels, distances are plain. The loss on all pixels exceeds that on bought ones by at most max δₛ(k), the largest mean "
-                  "distance of a center to the pixels it is nearest to; that never exceeds δ, the largest distance of all (Density Matters, Theorems "
-                  "1 to 3). Hidden labels were used for this page only.")
-_CALIBRATION = ("Centers of plain k-center on the same pixels, about evenly spread over densities from 0.5 to 3; line: least squares of "
-                "δₛ = a/d + c. The paper takes a > 0 and its R² of 0.72 for good densities. But k-center evens these distances out: the rank of "
-                "densities in the table of both selections asks for the same without it.")
-_MAPS = ("Error: how badly features are foretold by their surroundings, |F̂ − F|²; density: what the strategy makes of it. Bright is large, scaled in "
-         "each picture.")
-_ERRORS = ("Errors of the same images, scaled as the strategy does before it turns them into densities. If nearly all lie close to 0, a few outliers "
-           "squeeze all densities towards one value: strategy.scale=robust cuts them off.")
-_BOUNDS_NOTE = ("Means over images, then over seeds with their standard deviation (SD). Smaller is better in all but R². Density Matters reports for "
-                "k-center and its own choice: δ 0.132 and 0.176, max δₛ(k) 0.364 and 0.124, core-set loss 0.646 and 0.550. ")
+_COVERAGE = (
+    ("radius", "covering radius δ"),
+    ("largest_radial", "largest average distance, max δₛ(k)"),
+    ("largest_radial_others", "the same without the center itself"),
+    ("mean_distance", "mean distance to the nearest center"),
+)
+_COVERAGE_TEXT = (
+    "How well bought pixels stand for the others of their image, on the unit-length features of each run's last model: centers are the "
+    "bought pixels, distances are plain. The loss on all pixels exceeds that on bought ones by at most max δₛ(k), the largest mean "
+    "distance of a center to the pixels it is nearest to; that never exceeds δ, the largest distance of all (Density Matters, Theorems "
+    "1 to 3). Hidden labels were used for this page only."
+)
+_CALIBRATION = (
+    "Centers of plain k-center on the same pixels, about evenly spread over densities from 0.5 to 3; line: least squares of "
+    "δₛ = a/d + c. The paper takes a > 0 and its R² of 0.72 for good densities. But k-center evens these distances out: the rank of "
+    "densities in the table of both selections asks for the same without it."
+)
+_MAPS = (
+    "Error: how badly features are foretold by their surroundings, |F̂ − F|²; density: what the strategy makes of it. Bright is large, scaled in "
+    "each picture."
+)
+_ERRORS = (
+    "Errors of the same images, scaled as the strategy does before it turns them into densities. If nearly all lie close to 0, a few outliers "
+    "squeeze all densities towards one value: strategy.scale=robust cuts them off."
+)
+_BOUNDS_NOTE = (
+    "Means over images, then over seeds with their standard deviation (SD). Smaller is better in all but R². Density Matters reports for "
+    "k-center and its own choice: δ 0.132 and 0.176, max δₛ(k) 0.364 and 0.124, core-set loss 0.646 and 0.550. "
+)
 
 _SAME_MODEL = (("δ", "radius"), ("max δₛ(k)", "largest_radial"), ("mean distance", "mean_distance"))
-_SAME_MODEL_NOTE = ("What k-center and density-aware greedy would buy first in an analyzed image (as many pixels as were bought, at most 512, "
-                    "of the 20 times as many of smallest margin), both on the last model of the line, so that only the divisor differs. Rank of "
-                    "densities: rank correlation of 1/d with how far away the nearest 1 % of an image's features are; 1 says that densities have "
-                    "the true order.")
+_SAME_MODEL_NOTE = (
+    "What k-center and density-aware greedy would buy first in an analyzed image (as many pixels as were bought, at most 512, "
+    "of the 20 times as many of smallest margin), both on the last model of the line, so that only the divisor differs. Rank of "
+    "densities: rank correlation of 1/d with how far away the nearest 1 % of an image's features are; 1 says that densities have "
+    "the true order."
+)
 
 
 def pixel_sections(lines: Sequence[Series]) -> list[Section]:
@@ -53,8 +69,13 @@ def _coverage_section(lines: Sequence[Series], found: Mapping[str, Sequence[Anal
     if not any(found.values()):
         run = lines[0].runs[0]
         if run.is_complete:
-            section.missing.append(("This run ended without an analysis of its bought pixels. The same command makes it (of "
-                                    "runtime.analyze_images images):", commands.reproduce(run)))
+            section.missing.append(
+                (
+                    "This run ended without an analysis of its bought pixels. The same command makes it (of "
+                    "runtime.analyze_images images):",
+                    commands.reproduce(run),
+                )
+            )
         return section
     section.text = _COVERAGE_TEXT
     alone = [a for s in lines for a in found[s.label]]
@@ -69,16 +90,35 @@ def _coverage_section(lines: Sequence[Series], found: Mapping[str, Sequence[Anal
         first = next((a for a in found[series.label] if (a.facts.get("calibration") or {}).get("density")), None)
         if first is not None:
             values = first.facts["calibration"]
-            panels.append(draw.CalibrationPanel(series.label, color_of(series.strategy, series.label, labels), np.asarray(values["density"]),
-                                                np.asarray(values["radial"]), first.fit))
+            panels.append(
+                draw.CalibrationPanel(
+                    series.label,
+                    color_of(series.strategy, series.label, labels),
+                    np.asarray(values["density"]),
+                    np.asarray(values["radial"]),
+                    first.fit,
+                )
+            )
     if panels:
-        section.pictures.append(Picture("density_calibration", draw.calibration(panels), "average radial distance against density", _CALIBRATION))
+        section.pictures.append(
+            Picture(
+                "density_calibration", draw.calibration(panels), "average radial distance against density", _CALIBRATION
+            )
+        )
     return section
 
 
 def _add_single(section: Section, analysis: Analysis) -> None:
-    rows: list[list[Any]] = [[label, analysis.mean(key), max(row[key] for row in analysis.covered)] for key, label in _COVERAGE if analysis.covered]
-    for key, label in (("core_set", "core-set loss, |all − bought|"), ("all", "mean cross-entropy of all pixels"), ("bought", "of bought pixels")):
+    rows: list[list[Any]] = [
+        [label, analysis.mean(key), max(row[key] for row in analysis.covered)]
+        for key, label in _COVERAGE
+        if analysis.covered
+    ]
+    for key, label in (
+        ("core_set", "core-set loss, |all − bought|"),
+        ("all", "mean cross-entropy of all pixels"),
+        ("bought", "of bought pixels"),
+    ):
         if math.isfinite(analysis.loss(key)):
             rows.append([label, analysis.loss(key), math.nan])
     if analysis.covered:
@@ -87,7 +127,9 @@ def _add_single(section: Section, analysis: Analysis) -> None:
     section.text += "" if analysis.covered else " This model has no features of pixels, so only losses were measured."
     caption = f"{len(analysis.facts['images'])} images of the pool"
     note = "Losses are over the pixels of all these images together. " + _sampled(analysis)
-    section.tables.append(Table("coverage", caption, ["", "mean over images", "largest of an image"], rows, digits=3, note=note))
+    section.tables.append(
+        Table("coverage", caption, ["", "mean over images", "largest of an image"], rows, digits=3, note=note)
+    )
 
 
 def _sampled(analysis: Analysis) -> str:
@@ -98,8 +140,12 @@ def _sampled(analysis: Analysis) -> str:
 def _bound_table(lines: Sequence[Series], found: Mapping[str, Sequence[Analysis]]) -> Table:
     """Return Table 4, one row a strategy: means and standard deviations over seeds."""
     quantities: list[tuple[str, Callable[[Analysis], float]]] = [
-        ("δ", lambda a: a.mean("radius")), ("max δₛ(k)", lambda a: a.mean("largest_radial")), ("mean distance", lambda a: a.mean("mean_distance")),
-        ("core-set loss", lambda a: a.loss("core_set")), ("R²", lambda a: a.fit[2] if a.fit else math.nan)]
+        ("δ", lambda a: a.mean("radius")),
+        ("max δₛ(k)", lambda a: a.mean("largest_radial")),
+        ("mean distance", lambda a: a.mean("mean_distance")),
+        ("core-set loss", lambda a: a.loss("core_set")),
+        ("R²", lambda a: a.fit[2] if a.fit else math.nan),
+    ]
     rows = []
     for series in lines:
         analyses = found[series.label]
@@ -108,10 +154,19 @@ def _bound_table(lines: Sequence[Series], found: Mapping[str, Sequence[Analysis]
         row: list[Any] = [series.label, len(analyses)]
         for _, value in quantities:
             values = np.asarray([v for v in map(value, analyses) if math.isfinite(v)])
-            row += [float(values.mean()) if len(values) else math.nan, float(values.std(ddof=1)) if len(values) > 1 else math.nan]
+            row += [
+                float(values.mean()) if len(values) else math.nan,
+                float(values.std(ddof=1)) if len(values) > 1 else math.nan,
+            ]
         rows.append(row)
-    return Table("bounds", "Bounds and core-set loss", ["strategy", "seeds", *(c for name, _ in quantities for c in (name, "± SD"))], rows, digits=3,
-                 note=_BOUNDS_NOTE + _sampled_any(found))
+    return Table(
+        "bounds",
+        "Bounds and core-set loss",
+        ["strategy", "seeds", *(c for name, _ in quantities for c in (name, "± SD"))],
+        rows,
+        digits=3,
+        note=_BOUNDS_NOTE + _sampled_any(found),
+    )
 
 
 def _same_model_table(lines: Sequence[Series], found: Mapping[str, Sequence[Analysis]]) -> list[Table]:
@@ -121,11 +176,27 @@ def _same_model_table(lines: Sequence[Series], found: Mapping[str, Sequence[Anal
         images = [row for a in found[series.label] for row in a.covered if "one_purchase" in row]
         if not images:
             continue
-        pairs = [float(np.mean([row["one_purchase"][who][key] for row in images])) for _, key in _SAME_MODEL for who in ("k_center", "density")]
+        pairs = [
+            float(np.mean([row["one_purchase"][who][key] for row in images]))
+            for _, key in _SAME_MODEL
+            for who in ("k_center", "density")
+        ]
         ranks = [row["neighbor_rank"] for row in images if row["neighbor_rank"] is not None]
         rows.append([series.label, *pairs, float(np.mean(ranks)) if ranks else math.nan])
-    columns = ["model of", *(f"{name}, {who}" for name, _ in _SAME_MODEL for who in ("k-center", "density")), "rank of densities"]
-    return [Table("same_model", "Both greedy selections on the same model", columns, rows, digits=3, note=_SAME_MODEL_NOTE)] if rows else []
+    columns = [
+        "model of",
+        *(f"{name}, {who}" for name, _ in _SAME_MODEL for who in ("k-center", "density")),
+        "rank of densities",
+    ]
+    return (
+        [
+            Table(
+                "same_model", "Both greedy selections on the same model", columns, rows, digits=3, note=_SAME_MODEL_NOTE
+            )
+        ]
+        if rows
+        else []
+    )
 
 
 def _sampled_any(found: Mapping[str, Sequence[Analysis]]) -> str:
@@ -133,8 +204,19 @@ def _sampled_any(found: Mapping[str, Sequence[Analysis]]) -> str:
 
 
 def _run_table(lines: Sequence[Series], found: Mapping[str, Sequence[Analysis]]) -> Table:
-    rows = [[s.label, a.run.seed, row["id"], *(row[k] for k, _ in _COVERAGE)] for s in lines for a in found[s.label] for row in a.covered]
-    return Table("bounds_per_image", "Bounds of each image", ["strategy", "seed", "image", *(k for k, _ in _COVERAGE)], rows, digits=4)
+    rows = [
+        [s.label, a.run.seed, row["id"], *(row[k] for k, _ in _COVERAGE)]
+        for s in lines
+        for a in found[s.label]
+        for row in a.covered
+    ]
+    return Table(
+        "bounds_per_image",
+        "Bounds of each image",
+        ["strategy", "seed", "image", *(k for k, _ in _COVERAGE)],
+        rows,
+        digits=4,
+    )
 
 
 def _firsts(lines: Sequence[Series], found: Mapping[str, Sequence[Analysis]]) -> list[tuple[str, Analysis]]:
@@ -151,29 +233,48 @@ def _maps_section(lines: Sequence[Series], found: Mapping[str, Sequence[Analysis
     for k, row in enumerate(firsts[0][1].facts.get("predictions", ()) if firsts else ()):
         a = firsts[0][1]
         truth = a.array(f"truth_{k}") if "accuracy" in row else None
-        panels: list[draw.Panel] = [(row["id"], opened(a.run, row["image"])),
-                                    ("truth", None if truth is None else draw.color_labels(truth, list(colors.values())))]
+        panels: list[draw.Panel] = [
+            (row["id"], opened(a.run, row["image"])),
+            ("truth", None if truth is None else draw.color_labels(truth, list(colors.values()))),
+        ]
         rows.append(panels + [_predicted(label, other, row["id"], list(colors.values())) for label, other in firsts])
     if rows:
         section.text = "Test images with the last model's classes (and the share of their pixels that is right); black has no class."
-        section.pictures.append(Picture("predictions", draw.image_grid(rows, colors), "test images, their truth and predictions", is_wide=True))
+        section.pictures.append(
+            Picture(
+                "predictions", draw.image_grid(rows, colors), "test images, their truth and predictions", is_wide=True
+            )
+        )
     for label, a in firsts:
         maps = [_density_row(a, k, row) for k, row in enumerate(a.facts.get("maps", ()))]
         if maps and (len(lines) == 1 or not any(p.name.startswith("density_maps") for p in section.pictures)):
             caption = _MAPS + (f" {label}, first seed." if len(lines) > 1 else "")
-            section.pictures.append(Picture("density_maps", draw.image_grid(maps, {}), "images, errors and densities", caption, is_wide=True))
+            section.pictures.append(
+                Picture(
+                    "density_maps", draw.image_grid(maps, {}), "images, errors and densities", caption, is_wide=True
+                )
+            )
     labels = [s.label for s in lines]
-    errors = [(s.label, color_of(s.strategy, s.label, labels), _scaled_errors(a)) for s in lines for label, a in firsts if label == s.label]
+    errors = [
+        (s.label, color_of(s.strategy, s.label, labels), _scaled_errors(a))
+        for s in lines
+        for label, a in firsts
+        if label == s.label
+    ]
     errors = [(label, color, values) for label, color, values in errors if len(values)]
     if errors:
-        section.pictures.append(Picture("scaled_errors", draw.scaled_errors(errors), "histogram of scaled reconstruction errors", _ERRORS))
+        section.pictures.append(
+            Picture("scaled_errors", draw.scaled_errors(errors), "histogram of scaled reconstruction errors", _ERRORS)
+        )
     return section
 
 
 def _scaled_errors(analysis: Analysis) -> np.ndarray:
     """Return the errors of the images with maps, each image's scaled to 0..1; empty where there are none."""
     maps = [analysis.array(f"error_{k}") for k in range(len(analysis.facts.get("maps", ())))]
-    return np.concatenate([((e - e.min()) / max(float(np.ptp(e)), 1e-12)).reshape(-1) for e in maps if e is not None] or [np.zeros(0)])
+    return np.concatenate(
+        [((e - e.min()) / max(float(np.ptp(e)), 1e-12)).reshape(-1) for e in maps if e is not None] or [np.zeros(0)]
+    )
 
 
 def _predicted(label: str, analysis: Analysis, sample_id: str, colors: Sequence[str]) -> draw.Panel:
@@ -187,8 +288,11 @@ def _predicted(label: str, analysis: Analysis, sample_id: str, colors: Sequence[
 
 def _density_row(analysis: Analysis, k: int, row: Mapping[str, Any]) -> list[draw.Panel]:
     error, density = analysis.array(f"error_{k}"), analysis.array(f"density_{k}")
-    return [(row["id"], opened(analysis.run, row["image"])), ("reconstruction error", None if error is None else draw.color_values(error, "magma")),
-            ("estimated density", None if density is None else draw.color_values(density, "viridis"))]
+    return [
+        (row["id"], opened(analysis.run, row["image"])),
+        ("reconstruction error", None if error is None else draw.color_values(error, "magma")),
+        ("estimated density", None if density is None else draw.color_values(density, "viridis")),
+    ]
 
 
 def _features_section(lines: Sequence[Series], found: Mapping[str, Sequence[Analysis]]) -> Section:
@@ -204,7 +308,11 @@ def _features_section(lines: Sequence[Series], found: Mapping[str, Sequence[Anal
             panels.append(draw.FeaturePanel(label, *arrays))  # type: ignore[arg-type]
             names = names or list(a.facts.get("class_names", ()))
     if panels:
-        section.text = ("t-SNE of the last model's features, of bought and other pixels of the analyzed images in the color of their true class. "
-                        "Distances between panels mean nothing, and bought pixels are drawn more often than they occur.")
-        section.pictures.append(Picture("features_tsne", draw.features(panels, draw.palette(names)), "features of pixels in two dimensions"))
+        section.text = (
+            "t-SNE of the last model's features, of bought and other pixels of the analyzed images in the color of their true class. "
+            "Distances between panels mean nothing, and bought pixels are drawn more often than they occur."
+        )
+        section.pictures.append(
+            Picture("features_tsne", draw.features(panels, draw.palette(names)), "features of pixels in two dimensions")
+        )
     return section

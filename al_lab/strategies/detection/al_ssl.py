@@ -19,8 +19,8 @@ Score = Literal["product", "prefilter", "entropy", "inconsistency", "random"]
 class AlSsl(Strategy):
     """Inconsistency x entropy.
 
-    Elezi et al., "Not All Labels Are Equal: Rationalizing the Labeling Costs for Training Object Detection", CVPR 2022. With p_i the class
-    distribution of box i and q_i that of the corresponding box of the mirror image:
+    Elezi et al., "Not All Labels Are Equal: Rationalizing the Labeling Costs for Training Object Detection", CVPR 2022.
+    With p_i the class distribution of box i and q_i that of the corresponding box of the mirror image:
 
         h_i = -sum_c p_ic ln p_ic / ln(C + 1)                                       Eq. 4, background included
         j_i = 1/2 [KL(p_i || q_i) + KL(q_i || p_i)]                                 Eq. 2, in nats
@@ -35,15 +35,18 @@ class AlSsl(Strategy):
     | i <-> mirror | matching | index | released code; Eq. 1 says by overlap (``iou``) |
     | M | prefilter_m | 3000 | released code |
 
-    Sigmoid heads are C yes/no questions: h_i = sum_c Hb(p_ic) / (C ln 2), j_i the sum of the C divergences; the paper has none.
+    Sigmoid heads are C yes/no questions: h_i = sum_c Hb(p_ic) / (C ln 2), j_i the sum of the C divergences; the paper
+    has none.
 
-    The pseudo-labels and the consistency loss of the paper belong to training: ``objective=csd_pl`` (or ``csd`` without the former).
-    Per image, H, J, the number of boxes and the most inconsistent box are kept with the candidates, and `select` ranks by these alone.
+    The pseudo-labels and the consistency loss of the paper belong to training: ``objective=csd_pl`` (or ``csd`` without
+    the former). Per image, H, J, the number of boxes and the most inconsistent box are kept with the candidates, and
+    `select` ranks by these alone.
 
     Deviations: ties are broken by a hash, the released code's by an unstable sort.
 
     Args:
-        score: ``product``; ``prefilter``: the M images of largest H, ranked by J; ``entropy``: H; ``inconsistency``: J; ``random``.
+        score: ``product``; ``prefilter``: the M images of largest H, ranked by J; ``entropy``: H; ``inconsistency``: J;
+            ``random``.
         count_thresh: theta.
         nms_acq: overlap above which the less confident of two boxes of a class doesn't count.
         matching: ``index`` | ``iou``, see `FlipRule`.
@@ -55,18 +58,39 @@ class AlSsl(Strategy):
     tasks: ClassVar[tuple[str, ...]] = ("detection",)
     units: ClassVar[tuple[str, ...]] = ("image", "box")
 
-    def __init__(self, score: Score = "product", count_thresh: float = 0.5, nms_acq: float = 0.5,
-                 matching: Literal["index", "iou"] = "index", prefilter_m: int = 3000, ties: Literal["hash", "id"] = "hash") -> None:
-        choices_of = {"score": (score, get_args(Score)), "matching": (matching, ("index", "iou")), "ties": (ties, ("hash", "id"))}
+    def __init__(
+        self,
+        score: Score = "product",
+        count_thresh: float = 0.5,
+        nms_acq: float = 0.5,
+        matching: Literal["index", "iou"] = "index",
+        prefilter_m: int = 3000,
+        ties: Literal["hash", "id"] = "hash",
+    ) -> None:
+        choices_of = {
+            "score": (score, get_args(Score)),
+            "matching": (matching, ("index", "iou")),
+            "ties": (ties, ("hash", "id")),
+        }
         for name, (value, choices) in choices_of.items():
             if value not in choices:
-                raise ConfigError(explain(expected=" | ".join(choices), got=repr(value), where=f"strategy.{name}",
-                                          do=did_you_mean(str(value), choices)))
-        for name, number, ok, expected in (("count_thresh", count_thresh, 0 <= count_thresh < 1, "a confidence in [0, 1)"),
-                                           ("nms_acq", nms_acq, 0 < nms_acq <= 1, "an overlap in (0, 1]"),
-                                           ("prefilter_m", prefilter_m, prefilter_m >= 1, "at least 1")):
+                raise ConfigError(
+                    explain(
+                        expected=" | ".join(choices),
+                        got=repr(value),
+                        where=f"strategy.{name}",
+                        do=did_you_mean(str(value), choices),
+                    )
+                )
+        for name, number, ok, expected in (
+            ("count_thresh", count_thresh, 0 <= count_thresh < 1, "a confidence in [0, 1)"),
+            ("nms_acq", nms_acq, 0 < nms_acq <= 1, "an overlap in (0, 1]"),
+            ("prefilter_m", prefilter_m, prefilter_m >= 1, "at least 1"),
+        ):
             if not ok:
-                raise ConfigError(explain(expected=expected, got=repr(number), where=f"strategy.{name}", do="correct the value"))
+                raise ConfigError(
+                    explain(expected=expected, got=repr(number), where=f"strategy.{name}", do="correct the value")
+                )
         self.score, self.count_thresh, self.nms_acq = score, float(count_thresh), float(nms_acq)
         self.matching, self.prefilter_m, self.ties = matching, int(prefilter_m), ties
 
@@ -78,10 +102,14 @@ class AlSsl(Strategy):
         """Return the image with H, J and the box of the largest j_i."""
         found = view.flip_detections if isinstance(view, ImageView) else None
         if found is None:
-            raise TypeError("AlSsl.propose: expected boxes with flip_probs, got a view without; the learner must provide flip_probs")
+            raise TypeError(
+                "AlSsl.propose: expected boxes with flip_probs, got a view without; the learner must provide flip_probs"
+            )
         facts = image_facts(found) | {"draw": ctx.rng.generator("random").random()}
         utility = _utility(self.score, facts["entropy"], facts["inconsistency"], facts["draw"])
-        return Candidates.images([view.sample_id], [utility], **{name: np.asarray(value)[None] for name, value in facts.items()})
+        return Candidates.images(
+            [view.sample_id], [utility], **{name: np.asarray(value)[None] for name, value in facts.items()}
+        )
 
     def select(self, candidates: Candidates, pool: Pool, budget: Allowance, rng: Rng) -> list[Query]:
         """Rank by A; no network is needed to rank the same candidates by another rule."""
@@ -89,7 +117,11 @@ class AlSsl(Strategy):
         if self.score == "prefilter":
             open_ids = set(pool.unlabeled())
             is_open = np.array([i in open_ids for i in candidates.sample_ids], bool)
-            key = rng.tie_keys(candidates.sample_ids) if self.ties == "hash" else np.argsort(np.argsort(np.asarray(candidates.sample_ids)))
+            key = (
+                rng.tie_keys(candidates.sample_ids)
+                if self.ties == "hash"
+                else np.argsort(np.argsort(np.asarray(candidates.sample_ids)))
+            )
             order = np.lexsort((key, -h, ~is_open))
             j = np.where(np.isin(np.arange(len(j)), order[: self.prefilter_m]), j, 0.0)
         ranked = Candidates.images(candidates.sample_ids, _utility(self.score, h, j, draw), **candidates.info)
@@ -99,8 +131,15 @@ class AlSsl(Strategy):
 def image_facts(found: Detections) -> dict[str, Any]:
     """Return H, J, the number of boxes that count, and where and how the largest j_i arose (zeros and -1 without boxes)."""
     k = found.probs.shape[1]
-    facts: dict[str, Any] = {"entropy": 0.0, "inconsistency": 0.0, "count": len(found), "box": np.zeros(4, np.float32), "box_label": -1,
-                             "box_probs": np.zeros(k, np.float32), "box_flip_probs": np.zeros(k, np.float32)}
+    facts: dict[str, Any] = {
+        "entropy": 0.0,
+        "inconsistency": 0.0,
+        "count": len(found),
+        "box": np.zeros(4, np.float32),
+        "box_label": -1,
+        "box_probs": np.zeros(k, np.float32),
+        "box_flip_probs": np.zeros(k, np.float32),
+    }
     if not len(found):
         return facts
     assert found.flip_probs is not None
@@ -108,10 +147,17 @@ def image_facts(found: Detections) -> dict[str, Any]:
     facts["entropy"] = float(normalized_entropy(p, found.activation).amax())
     paired = ~torch.isnan(q).any(1)
     if paired.any():
-        j = torch.where(paired, symmetric_kl(distribution(p, found.activation), distribution(q, found.activation)), -1.0)
+        j = torch.where(
+            paired, symmetric_kl(distribution(p, found.activation), distribution(q, found.activation)), -1.0
+        )
         worst = int(j.argmax())
-        facts |= {"inconsistency": float(j[worst]), "box": found.boxes_xyxy[worst], "box_label": int(found.labels[worst]),
-                  "box_probs": found.probs[worst], "box_flip_probs": found.flip_probs[worst]}
+        facts |= {
+            "inconsistency": float(j[worst]),
+            "box": found.boxes_xyxy[worst],
+            "box_label": int(found.labels[worst]),
+            "box_probs": found.probs[worst],
+            "box_flip_probs": found.flip_probs[worst],
+        }
     return facts
 
 

@@ -23,8 +23,8 @@ from al_lab.strategies.detection._mgral.train_agent import AgentSettings, TrainA
 class Mgral(Strategy):
     """Performance-guided reinforced active learning.
 
-    Liang et al., "Performance-guided Reinforced Active Learning for Object Detection", 2026 (arXiv 2601.15688). There is no public code;
-    what the paper leaves open is decided, and said, where it belongs:
+    Liang et al., "Performance-guided Reinforced Active Learning for Object Detection", 2026 (arXiv 2601.15688). There
+    is no public code; what the paper leaves open is decided, and said, where it belongs:
 
     | step | paper | where |
     |---|---|---|
@@ -36,7 +36,8 @@ class Mgral(Strategy):
     | query: the B images of the largest scores | Sec. 3.2 | here |
 
     Args:
-        lut: arguments of `LutSettings` and `TableSettings`: how the table is built and read; ``objective`` names one of ``objectives``.
+        lut: arguments of `LutSettings` and `TableSettings`: how the table is built and read; ``objective`` names one of
+            ``objectives``.
         agent: arguments of `AgentSettings`: the agent's form, the controls.
         learning: arguments of `ReinforceSettings`: the policy and its training.
     """
@@ -52,27 +53,55 @@ class Mgral(Strategy):
         self.lut = LutSettings(**(building | {"objective": _objective(objectives, lut["objective"])}))
         self.table = TableSettings(**{k: v for k, v in lut.items() if k in reading})
         if self.table.predictor == "ridge" and self.lut.rows < 3:  # noqa: PLR2004 - see Ridge
-            raise ConfigError(explain(expected="at least 3 rows", got=str(self.lut.rows), where="strategy.lut.rows with strategy.lut.predictor=ridge",
-                                      do="raise strategy.lut.rows"))
+            raise ConfigError(
+                explain(
+                    expected="at least 3 rows",
+                    got=str(self.lut.rows),
+                    where="strategy.lut.rows with strategy.lut.predictor=ridge",
+                    do="raise strategy.lut.rows",
+                )
+            )
         self.agent, self.learning = AgentSettings(**agent), ReinforceSettings(**learning)
-        if self.agent.gate == "random" and (self.lut.repeats < 1 or self.lut.seeds < 2):  # noqa: PLR2004 - a second training
-            raise ConfigError(explain(expected="rows that are trained again, to know what luck does",
-                                      got=f"strategy.lut.repeats={self.lut.repeats} and strategy.lut.seeds={self.lut.seeds}",
-                                      where="strategy.agent.gate=random", do="e.g. set strategy.lut.repeats=4 strategy.lut.seeds=2"))
+        # a second training
+        if self.agent.gate == "random" and (self.lut.repeats < 1 or self.lut.seeds < 2):  # noqa: PLR2004
+            raise ConfigError(
+                explain(
+                    expected="rows that are trained again, to know what luck does",
+                    got=f"strategy.lut.repeats={self.lut.repeats} and strategy.lut.seeds={self.lut.seeds}",
+                    where="strategy.agent.gate=random",
+                    do="e.g. set strategy.lut.repeats=4 strategy.lut.seeds=2",
+                )
+            )
         if self.agent.clusters and (self.learning.reshuffle or self.agent.order == "reshuffle"):
-            raise ConfigError(explain(expected="clusters in one order", got="a new order every iteration", where="strategy.agent.clusters",
-                                      do="set strategy.learning.reshuffle=false and strategy.agent.order=perm"))
+            raise ConfigError(
+                explain(
+                    expected="clusters in one order",
+                    got="a new order every iteration",
+                    where="strategy.agent.clusters",
+                    do="set strategy.learning.reshuffle=false and strategy.agent.order=perm",
+                )
+            )
         self._scores: dict[str, float] = {}
 
     def stages(self) -> list[str | Stage]:
         """Return the standard stages with the table and the agent before the selection."""
         table = BuildLut(self.lut)
-        return ["train", "evaluate", "score", table, TrainAgent(self.agent, self.learning, self.table, table), "select", "annotate"]
+        return [
+            "train",
+            "evaluate",
+            "score",
+            table,
+            TrainAgent(self.agent, self.learning, self.table, table),
+            "select",
+            "annotate",
+        ]
 
     def propose(self, view: ImageView | DenseView, ctx: ProposeContext) -> Candidates:
         """Return the image with its embedding; the agent needs the whole pool to score it."""
         if view.embedding is None:
-            raise TypeError("Mgral.propose: expected an embedding, got a view without; the learner must provide image_embedding")
+            raise TypeError(
+                "Mgral.propose: expected an embedding, got a view without; the learner must provide image_embedding"
+            )
         return Candidates.images([view.sample_id], [0.0], embedding=np.asarray(view.embedding, np.float32)[None])
 
     def restore(self, cycle_dir: Path) -> None:
@@ -87,7 +116,13 @@ class Mgral(Strategy):
 
 def _objective(objectives: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     if name not in objectives:
-        raise ConfigError(explain(expected=" | ".join(objectives), got=repr(name), where="strategy.lut.objective",
-                                  do=did_you_mean(str(name), tuple(objectives))))
+        raise ConfigError(
+            explain(
+                expected=" | ".join(objectives),
+                got=repr(name),
+                where="strategy.lut.objective",
+                do=did_you_mean(str(name), tuple(objectives)),
+            )
+        )
     node: Mapping[str, Any] = objectives[name]
     return node

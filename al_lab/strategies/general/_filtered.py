@@ -22,7 +22,10 @@ Filter = Literal["margin", "entropy", "least_confidence", "none"]
 SeedRule = Literal["informative", "dense", "random"]
 _EPS = 1e-12  # of the norm
 _VALUE_OF: dict[str, Callable[[Tensor], Tensor]] = {
-    "margin": informativeness, "entropy": lambda probs: entropy(probs, dim=0), "least_confidence": lambda probs: least_confidence(probs, dim=0)}
+    "margin": informativeness,
+    "entropy": lambda probs: entropy(probs, dim=0),
+    "least_confidence": lambda probs: least_confidence(probs, dim=0),
+}
 
 
 @dataclass(frozen=True)
@@ -30,10 +33,12 @@ class FilteredGreedy:
     """Algorithm 1 of Density Matters on the candidates of one image.
 
     Attributes:
-        filter: margin: I = 1 - P_1* + P_2*, the paper's; entropy; least_confidence; none: every open pixel is a candidate.
+        filter: margin: I = 1 - P_1* + P_2*, the paper's; entropy; least_confidence; none: every open pixel is a
+            candidate.
         alpha: candidates a pixel bought; None: 20 for total budgets up to 2.2 % of the pixels, else 10.
-        seed_rule: the first pick of an image without bought pixels, which Alg. 1 leaves open (UNSPECIFIED): the most informative
-            candidate (without a filter they are all alike, and ``ties`` decides), the one of highest density, or a random one.
+        seed_rule: the first pick of an image without bought pixels, which Alg. 1 leaves open (UNSPECIFIED): the most
+            informative candidate (without a filter they are all alike, and ``ties`` decides), the one of highest
+            density, or a random one.
         ties: order of equally informative pixels: hash | id (row by row).
     """
 
@@ -43,14 +48,29 @@ class FilteredGreedy:
     ties: Literal["hash", "id"]
 
     def __post_init__(self) -> None:
-        for name, value, choices in (("filter", self.filter, get_args(Filter)), ("seed_rule", self.seed_rule, get_args(SeedRule)),
-                                     ("ties", self.ties, ("hash", "id"))):
+        for name, value, choices in (
+            ("filter", self.filter, get_args(Filter)),
+            ("seed_rule", self.seed_rule, get_args(SeedRule)),
+            ("ties", self.ties, ("hash", "id")),
+        ):
             if value not in choices:
-                raise ConfigError(explain(expected=" | ".join(choices), got=repr(value), where=f"strategy.{name}",
-                                          do=did_you_mean(str(value), choices)))
+                raise ConfigError(
+                    explain(
+                        expected=" | ".join(choices),
+                        got=repr(value),
+                        where=f"strategy.{name}",
+                        do=did_you_mean(str(value), choices),
+                    )
+                )
         if self.alpha is not None and not 1 <= self.alpha < math.inf:
-            raise ConfigError(explain(expected="a number >= 1, or null", got=repr(self.alpha), where="strategy.alpha",
-                                      do="the paper's are 20 and 10; null chooses by budget"))
+            raise ConfigError(
+                explain(
+                    expected="a number >= 1, or null",
+                    got=repr(self.alpha),
+                    where="strategy.alpha",
+                    do="the paper's are 20 and 10; null chooses by budget",
+                )
+            )
 
     def __call__(self, view: DenseView, ctx: ProposeContext, density_HW: Tensor | None) -> Candidates:
         """Pick ``ctx.quota`` pixels, in Alg. 1's order.
@@ -66,9 +86,14 @@ class FilteredGreedy:
         pixel_N = pixel_N[rank_N]
         bought_M = np.flatnonzero(view.bought) if view.bought is not None else np.zeros(0, np.int64)
         bought_M = bought_M[spatial_order(bought_M, view.size_hw[1])]
-        row_R = np.concatenate([pixel_N, bought_M])  # s_0: what was bought in this image, with what the model says of it now
+        # s_0: what was bought in this image, with what the model says of it now
+        row_R = np.concatenate([pixel_N, bought_M])
         f_RD = self.features(view, row_R)
-        d_R = np.ones(len(row_R)) if density_HW is None else sample_bilinear(density_HW[None], row_R, view.size_hw)[:, 0].double().cpu().numpy()
+        d_R = (
+            np.ones(len(row_R))
+            if density_HW is None
+            else sample_bilinear(density_HW[None], row_R, view.size_hw)[:, 0].double().cpu().numpy()
+        )
         first = self._first(rank_N, d_R[: len(rank_N)], ctx) if len(rank_N) and not len(bought_M) else None
         key_R = np.concatenate([rank_N, np.arange(len(rank_N), len(row_R))])
         picked = density_greedy(f_RD, d_R, ctx.quota, np.arange(len(pixel_N), len(row_R)), tie_key=key_R, first=first)
@@ -82,7 +107,10 @@ class FilteredGreedy:
         if self.filter == "none":
             value_HW, alpha = torch.zeros(view.size_hw), float(np.prod(view.size_hw))
         else:
-            value_HW, alpha = _VALUE_OF[self.filter](view.probs), self.alpha if self.alpha is not None else alpha_for(ctx.share)
+            value_HW, alpha = (
+                _VALUE_OF[self.filter](view.probs),
+                self.alpha if self.alpha is not None else alpha_for(ctx.share),
+            )
         pixels, values = candidates(value_HW, ctx.quota, alpha, view.bought, ctx.rng if self.ties == "hash" else None)
         if len(values) and not np.isfinite(values).all():
             raise diverged(view, "probabilities")
@@ -91,7 +119,11 @@ class FilteredGreedy:
     @staticmethod
     def features(view: DenseView, pixels: np.ndarray) -> np.ndarray:
         """Return f: the feature map upsampled to the image, at some pixels, then divided by its length."""
-        f_ND = functional.normalize(sample_bilinear(view.features.float(), pixels, view.size_hw), dim=1, eps=_EPS).cpu().numpy()
+        f_ND = (
+            functional.normalize(sample_bilinear(view.features.float(), pixels, view.size_hw), dim=1, eps=_EPS)
+            .cpu()
+            .numpy()
+        )
         if not np.isfinite(f_ND).all():
             raise diverged(view, "features")
         return f_ND
@@ -105,5 +137,11 @@ class FilteredGreedy:
 
 def diverged(view: DenseView, what: str) -> DataError:
     """Return the error for a network whose outputs are not numbers."""
-    return DataError(explain(expected=f"finite {what}", got=f"others in sample {view.sample_id!r}", where="propose",
-                             do="the segmenter diverged: look at its loss"))
+    return DataError(
+        explain(
+            expected=f"finite {what}",
+            got=f"others in sample {view.sample_id!r}",
+            where="propose",
+            do="the segmenter diverged: look at its loss",
+        )
+    )

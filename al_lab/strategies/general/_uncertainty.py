@@ -17,8 +17,8 @@ from al_lab.strategies.general._windows import check_radius, propose_windows
 class Uncertainty(Strategy):
     """Utility = how unsure the model is; subclasses say how that is measured.
 
-    By pixel, the least sure ones, wherever they are (they clump on edges). By region, the least sure squares by the mean of their pixels,
-    chosen as RIPU chooses its own: no two ever overlap.
+    By pixel, the least sure ones, wherever they are (they clump on edges). By region, the least sure squares by the
+    mean of their pixels, chosen as RIPU chooses its own: no two ever overlap.
 
     Args:
         aggregate: from the boxes of an image to the image: max | mean | sum. An image without boxes has utility 0.
@@ -31,14 +31,34 @@ class Uncertainty(Strategy):
     tasks: ClassVar[tuple[str, ...]] = ("detection", "segmentation")
     units: ClassVar[tuple[str, ...]] = ("image", "box", "pixel", "region")
 
-    def __init__(self, aggregate: str = "max", min_confidence: float = 0.5, radius_px: int = 1, ties: Literal["hash", "id"] = "hash") -> None:
+    def __init__(
+        self,
+        aggregate: str = "max",
+        min_confidence: float = 0.5,
+        radius_px: int = 1,
+        ties: Literal["hash", "id"] = "hash",
+    ) -> None:
         self.how = check_how(aggregate)
         self.radius_px = check_radius(radius_px, "strategy.radius_px")
         self.min_confidence = float(min_confidence)
         if not 0 <= self.min_confidence < 1:
-            raise ConfigError(explain(expected="a confidence in [0, 1)", got=repr(min_confidence), where="strategy.min_confidence", do="e.g. 0.5"))
+            raise ConfigError(
+                explain(
+                    expected="a confidence in [0, 1)",
+                    got=repr(min_confidence),
+                    where="strategy.min_confidence",
+                    do="e.g. 0.5",
+                )
+            )
         if ties not in ("hash", "id"):
-            raise ConfigError(explain(expected="hash | id", got=repr(ties), where="strategy.ties", do="use hash; id is for published examples"))
+            raise ConfigError(
+                explain(
+                    expected="hash | id",
+                    got=repr(ties),
+                    where="strategy.ties",
+                    do="use hash; id is for published examples",
+                )
+            )
         self.ties = ties
 
     @abstractmethod
@@ -58,12 +78,18 @@ class Uncertainty(Strategy):
             return Candidates.images([view.sample_id], [float(value_HW.double().mean())])
         tie_rng = ctx.rng if self.ties == "hash" else None
         if ctx.unit == "region":
-            return propose_windows(view, prediction_uncertainty(value_HW, self.radius_px), ctx, self.radius_px, 2 * self.radius_px, tie_rng)
+            return propose_windows(
+                view, prediction_uncertainty(value_HW, self.radius_px), ctx, self.radius_px, 2 * self.radius_px, tie_rng
+            )
         center, utility = best_pixels(value_HW, ctx.quota, view.bought, tie_rng)
         return Candidates.pixels(view.sample_id, view.size_hw, center, utility)
 
     def _of_image(self, detections: Detections | None) -> float:
         if detections is None:
-            raise TypeError(f"{type(self).__name__}.propose: expected detections, got a view without; the learner must provide class_probs")
+            raise TypeError(
+                f"{type(self).__name__}.propose: expected detections, got a view without; the learner must provide class_probs"
+            )
         kept = detections.above(self.min_confidence)
-        return aggregate(self.of_boxes(torch.from_numpy(kept.probs), torch.from_numpy(kept.confidence), kept.activation), self.how)
+        return aggregate(
+            self.of_boxes(torch.from_numpy(kept.probs), torch.from_numpy(kept.confidence), kept.activation), self.how
+        )

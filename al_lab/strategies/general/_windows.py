@@ -17,8 +17,14 @@ def check_radius(value: int, where: str, least: int = 0) -> int:
         ConfigError: if it is no whole number of pixels, or too small.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(explain(expected=f"a whole number of pixels >= {least}", got=repr(value), where=where,
-                                  do="1 is a square of 3 x 3 pixels"))
+        raise ConfigError(
+            explain(
+                expected=f"a whole number of pixels >= {least}",
+                got=repr(value),
+                where=where,
+                do="1 is a square of 3 x 3 pixels",
+            )
+        )
     return value
 
 
@@ -29,12 +35,24 @@ def check_quota(quota_px: int, region_px: int, where: str) -> None:
         ConfigError: naming both.
     """
     if quota_px < region_px:
-        raise ConfigError(explain(expected=f"a budget of at least one region ({region_px} pixels) an image and cycle", got=f"{quota_px} pixels",
-                                  where=where, do="raise budget.per_cycle, or buy pixels: strategy.mode=pixel"))
+        raise ConfigError(
+            explain(
+                expected=f"a budget of at least one region ({region_px} pixels) an image and cycle",
+                got=f"{quota_px} pixels",
+                where=where,
+                do="raise budget.per_cycle, or buy pixels: strategy.mode=pixel",
+            )
+        )
 
 
-def propose_windows(view: DenseView, utility_HW: Tensor | np.ndarray, ctx: ProposeContext, radius_px: int, suppress_px: int,
-                    tie_rng: Rng | None) -> Candidates:
+def propose_windows(
+    view: DenseView,
+    utility_HW: Tensor | np.ndarray,
+    ctx: ProposeContext,
+    radius_px: int,
+    suppress_px: int,
+    tie_rng: Rng | None,
+) -> Candidates:
     """Return the image's best windows of radius ``radius_px``, best first: as many as ``ctx.quota`` counts or, in pixels, pays.
 
     Args:
@@ -51,8 +69,14 @@ def propose_windows(view: DenseView, utility_HW: Tensor | np.ndarray, ctx: Propo
     """
     utility = utility_HW.cpu().numpy() if isinstance(utility_HW, Tensor) else utility_HW
     if np.isnan(utility).any():
-        raise DataError(explain(expected="finite utilities", got=f"{int(np.isnan(utility).sum())} that are not, in sample {view.sample_id!r}",
-                                where="propose", do="the segmenter diverged: look at its loss"))
+        raise DataError(
+            explain(
+                expected="finite utilities",
+                got=f"{int(np.isnan(utility).sum())} that are not, in sample {view.sample_id!r}",
+                where="propose",
+                do="the segmenter diverged: look at its loss",
+            )
+        )
     assert ctx.quota is not None
     count, pays_pixels = ctx.quota, ctx.unit == "pixel" and radius_px > 0
     if pays_pixels:
@@ -60,7 +84,11 @@ def propose_windows(view: DenseView, utility_HW: Tensor | np.ndarray, ctx: Propo
         check_quota(ctx.quota, int(sizes.max()), f"budget in sample {view.sample_id!r}")
         count //= int(sizes.min())
     closed = None if view.bought is None else closed_by(view.bought, suppress_px - radius_px)
-    key = None if tie_rng is None else mix(np.full(1, tie_rng.seed("tie"), np.uint64), np.arange(utility.size)).reshape(utility.shape)
+    key = (
+        None
+        if tie_rng is None
+        else mix(np.full(1, tie_rng.seed("tie"), np.uint64), np.arange(utility.size)).reshape(utility.shape)
+    )
     picks = pick_windows(utility, count, suppress_px, closed, tie_key_HW=key)
     num = within_pixels(picks.center, view.size_hw, radius_px, ctx.quota) if pays_pixels else len(picks.center)
     return Candidates.pixels(view.sample_id, view.size_hw, picks.center[:num], picks.utility[:num], radius_px)

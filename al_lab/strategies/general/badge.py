@@ -14,16 +14,17 @@ from al_lab.strategies.general._filtered import Filter, FilteredGreedy, diverged
 class Badge(Strategy):
     """Diverse gradient embeddings, of pixels.
 
-    Ash et al., "Deep Batch Active Learning by Diverse, Uncertain Gradient Lower Bounds", ICLR 2020 (arXiv 1906.03671), Alg. 1. In every image:
+    Ash et al., "Deep Batch Active Learning by Diverse, Uncertain Gradient Lower Bounds", ICLR 2020 (arXiv 1906.03671),
+    Alg. 1. In every image:
 
         g_t = (onehot(argmax_c p_tc) - p_t) outer phi_t                       Eq. (1)
         the first pick is the longest g; each next one is drawn with a probability proportional to its squared distance
         to the nearest pick (k-means++ seeding); b times
 
-    BADGE chooses images for a classifier. Density Matters (Table 5) compares with it by pixels and does not say how, so this is ours
-    (UNSPECIFIED): phi is the network's feature map at the pixel, candidates are the alpha b least sure pixels, as for the other
-    strategies that look at features, and each image is chosen from by itself. b N (C + D) multiplications an image: seconds for 40 pixels,
-    minutes for 2.2 % of a Cityscapes image.
+    BADGE chooses images for a classifier. Density Matters (Table 5) compares with it by pixels and does not say how, so
+    this is ours (UNSPECIFIED): phi is the network's feature map at the pixel, candidates are the alpha b least sure
+    pixels, as for the other strategies that look at features, and each image is chosen from by itself. b N (C + D)
+    multiplications an image: seconds for 40 pixels, minutes for 2.2 % of a Cityscapes image.
 
     Args:
         filter: entropy | margin | least_confidence | none.
@@ -36,13 +37,17 @@ class Badge(Strategy):
     units: ClassVar[tuple[str, ...]] = ("pixel",)
     pixel_scopes: ClassVar[tuple[str, ...]] = ("image",)
 
-    def __init__(self, filter: Filter = "entropy", alpha: float | None = None, ties: Literal["hash", "id"] = "hash") -> None:  # noqa: A002
+    def __init__(
+        self, filter: Filter = "entropy", alpha: float | None = None, ties: Literal["hash", "id"] = "hash"
+    ) -> None:  # noqa: A002
         self.filtered = FilteredGreedy(filter, alpha, "informative", ties)
 
     def propose(self, view: ImageView | DenseView, ctx: ProposeContext) -> Candidates:
         """Return the image's picks; the utility of each is its distance to the nearest earlier one."""
         if not isinstance(view, DenseView) or ctx.quota is None or view.features is None:
-            raise TypeError("Badge.propose: expected a dense view with features and a quota of pixels; the learner must provide pixel_features")
+            raise TypeError(
+                "Badge.propose: expected a dense view with features and a quota of pixels; the learner must provide pixel_features"
+            )
         pixel_N = self.filtered.candidates(view, ctx)
         probs_NC = view.probs.flatten(1)[:, pixel_N].T.double().cpu().numpy()
         phi_ND = sample_bilinear(view.features.float(), pixel_N, view.size_hw).double().cpu().numpy()

@@ -17,7 +17,8 @@ from al_lab.strategies.general._filtered import Filter, FilteredGreedy, SeedRule
 class CoreSet(Strategy):
     """Greedy k-center over one embedding an image, with the labeled images as the first centers.
 
-    Sener & Savarese, "Active Learning for Convolutional Neural Networks: A Core-Set Approach", ICLR 2018 (arXiv 1708.00489), Alg. 1:
+    Sener & Savarese, "Active Learning for Convolutional Neural Networks: A Core-Set Approach", ICLR 2018 (arXiv
+    1708.00489), Alg. 1:
 
         s <- L;  B times:  u = argmax_{i in U} min_{j in s} |x_i - x_j|_2;   s <- s + {u}
 
@@ -26,11 +27,13 @@ class CoreSet(Strategy):
     | x | ``image_embedding`` of this cycle's detector | SSD: conv11_2; RetinaNet: mean over P3..P7 | ``detector.embedding_from`` |
     | utility | distance to the nearest center when picked | | |
 
-    By pixel, the same in each image by itself, as in the k-center rows of Density Matters (AAAI 2024, Table 3): x is the network's feature
-    map at the alpha b least sure pixels, at unit length; the pixels bought in the image are the first centers. It is `Density` without
-    densities; ``filter``, ``alpha`` and ``seed_rule`` are explained there. Over the whole pool that would take days, so it is refused.
+    By pixel, the same in each image by itself, as in the k-center rows of Density Matters (AAAI 2024, Table 3): x is
+    the network's feature map at the alpha b least sure pixels, at unit length; the pixels bought in the image are the
+    first centers. It is `Density` without densities; ``filter``, ``alpha`` and ``seed_rule`` are explained there. Over
+    the whole pool that would take days, so it is refused.
 
-    Deviations: greedy only; the robust variant (mixed-integer program with outliers) is not used in detection comparisons.
+    Deviations: greedy only; the robust variant (mixed-integer program with outliers) is not used in detection
+    comparisons.
 
     Args:
         normalize: divide embeddings of images by their Euclidean norm first; off in the paper.
@@ -48,11 +51,24 @@ class CoreSet(Strategy):
     pixel_scopes: ClassVar[tuple[str, ...]] = ("image",)
     scores_labeled: ClassVar[bool] = True
 
-    def __init__(self, normalize: bool = False, threads: int = 1, filter: Filter = "entropy", alpha: float | None = None,  # noqa: A002
-                 seed_rule: SeedRule = "informative", ties: Literal["hash", "id"] = "hash") -> None:
+    def __init__(
+        self,
+        normalize: bool = False,
+        threads: int = 1,
+        filter: Filter = "entropy",
+        alpha: float | None = None,  # noqa: A002
+        seed_rule: SeedRule = "informative",
+        ties: Literal["hash", "id"] = "hash",
+    ) -> None:
         if seed_rule == "dense":
-            raise ConfigError(explain(expected="informative | random", got=repr(seed_rule), where="strategy.seed_rule",
-                                      do="densities are strategy=density's"))
+            raise ConfigError(
+                explain(
+                    expected="informative | random",
+                    got=repr(seed_rule),
+                    where="strategy.seed_rule",
+                    do="densities are strategy=density's",
+                )
+            )
         self.greedy = FilteredGreedy(filter, alpha, seed_rule, ties)
         self.normalize, self.threads, self.ties = bool(normalize), int(threads), ties
 
@@ -60,10 +76,14 @@ class CoreSet(Strategy):
         """Return the image with its embedding, whose utility is only known once the others are; or the picks among its pixels."""
         if isinstance(view, DenseView) and ctx.quota is not None:
             if view.features is None:
-                raise TypeError("CoreSet.propose: expected features, got a view without; the learner must provide pixel_features")
+                raise TypeError(
+                    "CoreSet.propose: expected features, got a view without; the learner must provide pixel_features"
+                )
             return self.greedy(view, ctx, None)
         if view.embedding is None:
-            raise TypeError("CoreSet.propose: expected an embedding, got a view without; the learner must provide image_embedding")
+            raise TypeError(
+                "CoreSet.propose: expected an embedding, got a view without; the learner must provide image_embedding"
+            )
         return Candidates.images([view.sample_id], [0.0], embedding=np.asarray(view.embedding, np.float32)[None])
 
     def select(self, candidates: Candidates, pool: Pool, budget: Allowance, rng: Rng) -> list[Query]:
@@ -74,8 +94,14 @@ class CoreSet(Strategy):
         features = np.asarray(candidates.info["embedding"], np.float32)
         bad = np.flatnonzero(~np.isfinite(features).all(1))
         if len(bad):
-            raise DataError(explain(expected="finite embeddings", got=f"{len(bad)} that are not, the first of sample {ids[bad[0]]!r}",
-                                    where="strategy core_set", do="the detector diverged: look at its loss"))
+            raise DataError(
+                explain(
+                    expected="finite embeddings",
+                    got=f"{len(bad)} that are not, the first of sample {ids[bad[0]]!r}",
+                    where="strategy core_set",
+                    do="the detector diverged: look at its loss",
+                )
+            )
         if self.normalize:
             features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), np.finfo(np.float32).tiny)
         key = rng.tie_keys(ids) if self.ties == "hash" else np.argsort(np.argsort(np.asarray(ids)))

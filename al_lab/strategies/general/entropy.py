@@ -12,15 +12,17 @@ from al_lab.strategies.general._uncertainty import Uncertainty
 class Entropy(Uncertainty):
     """Shannon entropy of what the model believes; natural logarithm.
 
-    Shannon (1948); as a detection baseline: Elezi et al., "Not All Labels Are Equal", CVPR 2022, Eq. 4 (max over boxes); Liang et al.,
-    MGRAL, Fig. 4 (mean and sum besides). For every box kept by non-maximum suppression with confidence >= theta:
+    Shannon (1948); as a detection baseline: Elezi et al., "Not All Labels Are Equal", CVPR 2022, Eq. 4 (max over
+    boxes); Liang et al., MGRAL, Fig. 4 (mean and sum besides). For every box kept by non-maximum suppression with
+    confidence >= theta:
 
         softmax   H_i = -sum_c p_ic ln p_ic         over all classes with background
         sigmoid   H_i = Hb(s_i)                     s_i the confidence,  Hb(s) = -s ln s - (1 - s) ln(1 - s)
               or  H_i = sum_c Hb(p_ic)
 
-    and U(I) = max_i H_i, mean_i H_i or sum_i H_i; 0 for an image without boxes. Mean favors blurred images, sum crowded ones.
-    For dense prediction every pixel has its own H; bought by image, U(I) is the mean over pixels, by region that over the square.
+    and U(I) = max_i H_i, mean_i H_i or sum_i H_i; 0 for an image without boxes. Mean favors blurred images, sum crowded
+    ones. For dense prediction every pixel has its own H; bought by image, U(I) is the mean over pixels, by region that
+    over the square.
 
     | symbol | argument | default | where |
     |---|---|---|---|
@@ -33,15 +35,29 @@ class Entropy(Uncertainty):
         aggregate: max | mean | sum over the boxes of an image.
         min_confidence: theta.
         radius_px: see `Uncertainty`.
-        sigmoid: entropy of a sigmoid detector's box: ``confidence`` (of its own class) or ``classes`` (summed over all).
+        sigmoid: entropy of a sigmoid detector's box: ``confidence`` (of its own class) or ``classes`` (summed over
+            all).
         ties: hash | id.
     """
 
-    def __init__(self, aggregate: str = "max", min_confidence: float = 0.5, radius_px: int = 1,
-                 sigmoid: Literal["confidence", "classes"] = "confidence", ties: Literal["hash", "id"] = "hash") -> None:
+    def __init__(
+        self,
+        aggregate: str = "max",
+        min_confidence: float = 0.5,
+        radius_px: int = 1,
+        sigmoid: Literal["confidence", "classes"] = "confidence",
+        ties: Literal["hash", "id"] = "hash",
+    ) -> None:
         super().__init__(aggregate, min_confidence, radius_px, ties)
         if sigmoid not in ("confidence", "classes"):
-            raise ConfigError(explain(expected="confidence | classes", got=repr(sigmoid), where="strategy.sigmoid", do="choose one of the two"))
+            raise ConfigError(
+                explain(
+                    expected="confidence | classes",
+                    got=repr(sigmoid),
+                    where="strategy.sigmoid",
+                    do="choose one of the two",
+                )
+            )
         self.sigmoid = sigmoid
 
     def of_boxes(self, probs_DK: Tensor, confidence_D: Tensor, activation: str) -> Tensor:

@@ -12,8 +12,9 @@ from al_lab.strategies.general._windows import check_radius, propose_windows
 class Random(Strategy):
     """Uniform without replacement, by seed.
 
-    Every image (or pixel, or region) draws u ~ U[0, 1) from (seed, cycle, id) and the largest are bought: no order of the pool and no
-    number of workers can matter, and no network runs. Regions never overlap, not even with those of earlier cycles.
+    Every image (or pixel, or region) draws u ~ U[0, 1) from (seed, cycle, id) and the largest are bought: no order of
+    the pool and no number of workers can matter, and no network runs. Regions never overlap, not even with those of
+    earlier cycles.
 
     Args:
         radius_px: r of a region, a square of side 2 r + 1.

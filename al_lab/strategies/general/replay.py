@@ -33,11 +33,23 @@ class Replay(Strategy):
             purchases = json.loads(self.path.read_text())["purchases"]
             self._rows = {int(p["cycle"]): p["queries"] for p in purchases}
         except OSError as error:
-            raise ConfigError(explain(expected="a selections.json", got=str(error.strerror), where=f"strategy.path={path}",
-                                      do="point it to the file in the folder of the run to replay")) from error
+            raise ConfigError(
+                explain(
+                    expected="a selections.json",
+                    got=str(error.strerror),
+                    where=f"strategy.path={path}",
+                    do="point it to the file in the folder of the run to replay",
+                )
+            ) from error
         except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(explain(expected='{"purchases": [{"cycle", "queries"}]}', got=f"{type(error).__name__}: {error}", where=str(path),
-                                      do="use the selections.json that a run wrote")) from error
+            raise ConfigError(
+                explain(
+                    expected='{"purchases": [{"cycle", "queries"}]}',
+                    got=f"{type(error).__name__}: {error}",
+                    where=str(path),
+                    do="use the selections.json that a run wrote",
+                )
+            ) from error
         self._cycle = INITIAL
 
     def initial(self, pool: Pool, count: int, rng: Rng) -> Sequence[str]:
@@ -58,6 +70,12 @@ class Replay(Strategy):
 
     def _queries(self, cycle: int) -> list[Query]:
         if cycle not in self._rows:
-            raise ConfigError(explain(expected=f"queries for cycle {cycle}", got=f"cycles {sorted(c for c in self._rows if c >= 0)}",
-                                      where=str(self.path), do="lower budget.cycles to the number of published queries"))
+            raise ConfigError(
+                explain(
+                    expected=f"queries for cycle {cycle}",
+                    got=f"cycles {sorted(c for c in self._rows if c >= 0)}",
+                    where=str(self.path),
+                    do="lower budget.cycles to the number of published queries",
+                )
+            )
         return [query_from_row(row, self.path.parent) for row in self._rows[cycle]]

@@ -15,9 +15,10 @@ from al_lab.strategies.general.random import Random
 class Density(Strategy):
     """Density-aware core-set.
 
-    Liu et al., "Density Matters: Improved Core-set for Active Domain Adaptive Segmentation", AAAI 2024 (arXiv 2312.09595). There is no public
-    code; what the paper leaves open is marked. The loss on all pixels exceeds that on bought ones by at most max_k delta_s(k) (Theorem 2),
-    the mean distance of a bought pixel to those it is nearest to; so where estimated distances are large, buy more. In every image:
+    Liu et al., "Density Matters: Improved Core-set for Active Domain Adaptive Segmentation", AAAI 2024 (arXiv
+    2312.09595). There is no public code; what the paper leaves open is marked. The loss on all pixels exceeds that on
+    bought ones by at most max_k delta_s(k) (Theorem 2), the mean distance of a bought pixel to those it is nearest to;
+    so where estimated distances are large, buy more. In every image:
 
         I_ij = 1 - P_1*,ij + P_2*,ij;   candidates: the alpha b pixels of largest I               text below Eq. (6)
         D_ij = beta exp(-e_ij / tau),   e_ij = |Fhat_ij - F_ij|^2 scaled to 0..1 in the image     text between Eq. (7) and (8)
@@ -25,8 +26,8 @@ class Density(Strategy):
         r_t = min_{k in s} |f_t - f_k|^2 / d_k,  s = s_0 + what was picked                        Algorithm 1
         u = argmax_t r_t is picked; b times
 
-    Fhat is F reconstructed from its surroundings by the network's density branch (Eq. 7), trained by Eq. (8); the filter is "source-aided"
-    because the objective trains I's margin on the source, Eq. (6).
+    Fhat is F reconstructed from its surroundings by the network's density branch (Eq. 7), trained by Eq. (8); the
+    filter is "source-aided" because the objective trains I's margin on the source, Eq. (6).
 
     | symbol | here | default | where |
     |---|---|---|---|
@@ -39,19 +40,21 @@ class Density(Strategy):
     | first pick of an image | seed_rule | informative | UNSPECIFIED; Alg. 1 begins with s_0 |
     | norm of f | Euclidean, after upsampling | | UNSPECIFIED |
 
-    Budgets are an image's: over the whole pool (Cityscapes at 2.2 %: 2e8 candidates, 2e15 distances) the selection would take days, and
-    densities, scaled within an image, aren't comparable between images. So ``budget.scope=pool`` is refused.
+    Budgets are an image's: over the whole pool (Cityscapes at 2.2 %: 2e8 candidates, 2e15 distances) the selection
+    would take days, and densities, scaled within an image, aren't comparable between images. So ``budget.scope=pool``
+    is refused.
 
     Args:
         filter: margin (the paper's) | entropy | least_confidence | none.
         alpha: candidates a pixel bought; null: by budget.
-        weighted: divide by densities; off is greedy k-center on the same candidates, and the network needs no estimator.
+        weighted: divide by densities; off is greedy k-center on the same candidates, and the network needs no
+            estimator.
         beta: see above.
         tau: see above.
         scale: minmax | robust | none, see `coverage_density`.
         seed_rule: informative | dense | random.
-        random_cycles: so many cycles, from the first, buy pixels at random: for campaigns whose first query comes before any training
-            (without a source; UNSPECIFIED in the paper).
+        random_cycles: so many cycles, from the first, buy pixels at random: for campaigns whose first query comes
+            before any training (without a source; UNSPECIFIED in the paper).
         ties: equally informative pixels: hash (of seed, cycle and id) | id.
     """
 
@@ -60,20 +63,56 @@ class Density(Strategy):
     units: ClassVar[tuple[str, ...]] = ("pixel",)
     pixel_scopes: ClassVar[tuple[str, ...]] = ("image",)
 
-    def __init__(self, filter: Filter = "margin", alpha: float | None = None, weighted: bool = True, beta: float = BETA,  # noqa: A002
-                 tau: float = TAU, scale: Scale = "minmax", seed_rule: SeedRule = "informative", random_cycles: int = 0,
-                 ties: Literal["hash", "id"] = "hash") -> None:
+    def __init__(
+        self,
+        filter: Filter = "margin",
+        alpha: float | None = None,
+        weighted: bool = True,
+        beta: float = BETA,  # noqa: A002
+        tau: float = TAU,
+        scale: Scale = "minmax",
+        seed_rule: SeedRule = "informative",
+        random_cycles: int = 0,
+        ties: Literal["hash", "id"] = "hash",
+    ) -> None:
         self.greedy = FilteredGreedy(filter, alpha, seed_rule, ties)
         for name, number in (("beta", beta), ("tau", tau)):
             if not number > 0:
-                raise ConfigError(explain(expected="a number > 0", got=repr(number), where=f"strategy.{name}", do="the paper's are e^2.4 and 0.25"))
+                raise ConfigError(
+                    explain(
+                        expected="a number > 0",
+                        got=repr(number),
+                        where=f"strategy.{name}",
+                        do="the paper's are e^2.4 and 0.25",
+                    )
+                )
         if scale not in SCALES:
-            raise ConfigError(explain(expected=" | ".join(SCALES), got=repr(scale), where="strategy.scale", do=did_you_mean(str(scale), SCALES)))
+            raise ConfigError(
+                explain(
+                    expected=" | ".join(SCALES),
+                    got=repr(scale),
+                    where="strategy.scale",
+                    do=did_you_mean(str(scale), SCALES),
+                )
+            )
         if seed_rule == "dense" and not weighted:
-            raise ConfigError(explain(expected="weighted=true with seed_rule=dense", got="weighted=false", where="strategy.seed_rule",
-                                      do="without densities none is highest: use informative or random"))
+            raise ConfigError(
+                explain(
+                    expected="weighted=true with seed_rule=dense",
+                    got="weighted=false",
+                    where="strategy.seed_rule",
+                    do="without densities none is highest: use informative or random",
+                )
+            )
         if isinstance(random_cycles, bool) or not isinstance(random_cycles, int) or random_cycles < 0:
-            raise ConfigError(explain(expected="a whole number >= 0", got=repr(random_cycles), where="strategy.random_cycles", do="0 is the paper's"))
+            raise ConfigError(
+                explain(
+                    expected="a whole number >= 0",
+                    got=repr(random_cycles),
+                    where="strategy.random_cycles",
+                    do="0 is the paper's",
+                )
+            )
         self.random, self.random_cycles = Random(), random_cycles
         self.weighted, self.beta, self.tau, self.scale = bool(weighted), float(beta), float(tau), scale
 
@@ -84,7 +123,9 @@ class Density(Strategy):
     def propose(self, view: ImageView | DenseView, ctx: ProposeContext) -> Candidates:
         """Return the image's picks in Alg. 1's order; the utility of each is its r when it was picked."""
         if not isinstance(view, DenseView) or ctx.quota is None or view.features is None:
-            raise TypeError("Density.propose: expected a dense view with features and a quota of pixels; the learner must provide pixel_features")
+            raise TypeError(
+                "Density.propose: expected a dense view with features and a quota of pixels; the learner must provide pixel_features"
+            )
         if ctx.cycle < self.random_cycles:
             return self.random.propose(view, ctx)
         return self.greedy(view, ctx, self._density(view) if self.weighted else None)
@@ -92,7 +133,9 @@ class Density(Strategy):
     def _density(self, view: DenseView) -> Tensor:
         """Return D at the features' resolution; it is upsampled after the exponential."""
         if "error" not in view.extras:
-            raise TypeError("Density.propose: expected reconstruction errors; the learner must provide pixel_error, or set strategy.weighted=false")
+            raise TypeError(
+                "Density.propose: expected reconstruction errors; the learner must provide pixel_error, or set strategy.weighted=false"
+            )
         if not view.extras["error"].isfinite().all():
             raise diverged(view, "reconstruction errors")
         return coverage_density(view.extras["error"], self.beta, self.tau, self.scale)

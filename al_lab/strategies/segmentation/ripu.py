@@ -15,9 +15,10 @@ _K = {"region": 1, "pixel": 32}  # released configs
 class Ripu(Strategy):
     """Region impurity and prediction uncertainty.
 
-    Xie et al., "Towards Fewer Annotations: Active Learning via Region Impurity and Prediction Uncertainty for Domain Adaptive Semantic
-    Segmentation", CVPR 2022; facts from the released code (github.com/BIT-DA/RIPU, 84328cf). With N_k(i, j) the square of side 2 k + 1
-    around a pixel, yhat the predicted classes and p their probabilities (numbers of equations are ours):
+    Xie et al., "Towards Fewer Annotations: Active Learning via Region Impurity and Prediction Uncertainty for Domain
+    Adaptive Semantic Segmentation", CVPR 2022; facts from the released code (github.com/BIT-DA/RIPU, 84328cf). With
+    N_k(i, j) the square of side 2 k + 1 around a pixel, yhat the predicted classes and p their probabilities (numbers
+    of equations are ours):
 
         P_ij = -sum_c q_c ln q_c,   q_c = share of class c among yhat in N_k(i, j)          Eq. (1), impurity
         U_ij = mean over N_k(i, j) of H_n = -sum_c p_nc ln p_nc                             Eq. (2), uncertainty
@@ -33,11 +34,12 @@ class Ripu(Strategy):
     | U | as above | the center's own H; ``window_mean``: as above |
     | published for | 2.2 %, 5 % | 40 pixels an image |
 
-    Budgets: ``unit=region`` counts squares, the clipped ones as whole ones, as released (1,026 an image and cycle for 2.2 %);
-    ``unit=pixel`` pays every pixel of a square and stops before the first that it can't pay.
+    Budgets: ``unit=region`` counts squares, the clipped ones as whole ones, as released (1,026 an image and cycle for
+    2.2 %); ``unit=pixel`` pays every pixel of a square and stops before the first that it can't pay.
 
-    Deviations: see `al_lab.acquisition.regions`; equal utilities go by hash, with ``ties=id`` to the leftmost, then topmost, as released.
-    A is comparable between images, so ``budget.scope=pool`` is possible; the paper's budget is an image's.
+    Deviations: see `al_lab.acquisition.regions`; equal utilities go by hash, with ``ties=id`` to the leftmost, then
+    topmost, as released. A is comparable between images, so ``budget.scope=pool`` is possible; the paper's budget is an
+    image's.
 
     Args:
         mode: region | pixel.
@@ -50,15 +52,32 @@ class Ripu(Strategy):
     tasks: ClassVar[tuple[str, ...]] = ("segmentation",)
     units: ClassVar[tuple[str, ...]] = ("region", "pixel")
 
-    def __init__(self, mode: Literal["region", "pixel"] = "region", k: int | None = None, window_mean: bool = False,
-                 ties: Literal["hash", "id"] = "hash") -> None:
+    def __init__(
+        self,
+        mode: Literal["region", "pixel"] = "region",
+        k: int | None = None,
+        window_mean: bool = False,
+        ties: Literal["hash", "id"] = "hash",
+    ) -> None:
         for name, value, choices in (("mode", mode, ("region", "pixel")), ("ties", ties, ("hash", "id"))):
             if value not in choices:
-                raise ConfigError(explain(expected=" | ".join(choices), got=repr(value), where=f"strategy.{name}",
-                                          do=did_you_mean(str(value), choices)))
+                raise ConfigError(
+                    explain(
+                        expected=" | ".join(choices),
+                        got=repr(value),
+                        where=f"strategy.{name}",
+                        do=did_you_mean(str(value), choices),
+                    )
+                )
         if window_mean and mode == "region":
-            raise ConfigError(explain(expected="window_mean with mode=pixel", got="mode=region", where="strategy.window_mean",
-                                      do="remove it: a region's uncertainty is its mean anyway"))
+            raise ConfigError(
+                explain(
+                    expected="window_mean with mode=pixel",
+                    got="mode=region",
+                    where="strategy.window_mean",
+                    do="remove it: a region's uncertainty is its mean anyway",
+                )
+            )
         self.mode, self.window_mean, self.ties = mode, bool(window_mean), ties
         self.k = _K[mode] if k is None else check_radius(k, "strategy.k", least=1)
         self.radius_px = self.k if mode == "region" else 0
@@ -76,7 +95,9 @@ class Ripu(Strategy):
     def propose(self, view: ImageView | DenseView, ctx: ProposeContext) -> Candidates:
         """Return the image's best regions or pixels, best first."""
         if not isinstance(view, DenseView) or ctx.quota is None:
-            raise TypeError("Ripu.propose: expected a dense view and a quota of regions or pixels; whole images are other strategies' business")
+            raise TypeError(
+                "Ripu.propose: expected a dense view and a quota of regions or pixels; whole images are other strategies' business"
+            )
         if self.mode == "region":
             a_HW, suppress_px = region_utility(view.probs, self.k), 2 * self.k
         else:

@@ -7,10 +7,18 @@ import pytest
 from al_lab.core.record.fingerprint import config_difference, fingerprint, slug
 
 CONFIG = {
-    "dataset": {"_target_": "D", "root": "/a", "cache_dir": None, "image_dir": "JPEGImages"}, "detector": {"weights": "/a/vgg.pth"},
-    "seed": 0, "name": "x", "restart": False,
-    "trainer": {"lr": 0.1, "milestones": [1, 2]}, "budget": {"cycles": 3, "per_cycle": [5, 5, 5]}, "oracle": {"_target_": "O", "folder": None},
-    "runtime": {"outputs_dir": "outputs"}, "executor": {"workers": 2}, "tracker": {"project": "p"}, "choices": {"executor": "local"},
+    "dataset": {"_target_": "D", "root": "/a", "cache_dir": None, "image_dir": "JPEGImages"},
+    "detector": {"weights": "/a/vgg.pth"},
+    "seed": 0,
+    "name": "x",
+    "restart": False,
+    "trainer": {"lr": 0.1, "milestones": [1, 2]},
+    "budget": {"cycles": 3, "per_cycle": [5, 5, 5]},
+    "oracle": {"_target_": "O", "folder": None},
+    "runtime": {"outputs_dir": "outputs"},
+    "executor": {"workers": 2},
+    "tracker": {"project": "p"},
+    "choices": {"executor": "local"},
 }
 
 
@@ -24,10 +32,21 @@ def changed(path: str, value: object) -> dict:
     return config
 
 
-@pytest.mark.parametrize(("path", "value"), [
-    ("runtime.outputs_dir", "elsewhere"), ("executor.workers", 64), ("tracker.project", "q"), ("dataset.root", "/b"), ("dataset.cache_dir", "/c"),
-    ("oracle.folder", "/to_label"), ("detector.weights", "/b/vgg.pth"), ("name", "y"), ("restart", True), ("choices.executor", "slurm"),
-])
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("runtime.outputs_dir", "elsewhere"),
+        ("executor.workers", 64),
+        ("tracker.project", "q"),
+        ("dataset.root", "/b"),
+        ("dataset.cache_dir", "/c"),
+        ("oracle.folder", "/to_label"),
+        ("detector.weights", "/b/vgg.pth"),
+        ("name", "y"),
+        ("restart", True),
+        ("choices.executor", "slurm"),
+    ],
+)
 def test_machine_and_path_keys_never_refuse(path, value):
     assert config_difference(CONFIG, changed(path, value)) == []
     assert fingerprint(CONFIG) == fingerprint(changed(path, value))
@@ -43,16 +62,23 @@ def test_a_list_to_replay_and_a_checkpoint_are_known_by_their_content(tmp_path, 
 
 
 def test_no_checkpoint_to_begin_with_is_as_before_there_could_be_one():
-    assert fingerprint(CONFIG) == fingerprint(changed("trainer.init", None)) != fingerprint(changed("trainer.init", "m.ckpt"))
+    assert (
+        fingerprint(CONFIG)
+        == fingerprint(changed("trainer.init", None))
+        != fingerprint(changed("trainer.init", "m.ckpt"))
+    )
 
 
-@pytest.mark.parametrize(("path", "value", "line"), [
-    ("trainer.lr", 0.2, "trainer.lr: was 0.1, now 0.2"),
-    ("trainer.momentum", 0.9, "trainer.momentum: was (absent), now 0.9"),
-    ("seed", 1, "seed: was 0, now 1"),
-    ("oracle._target_", "P", "oracle._target_: was 'O', now 'P'"),
-    ("dataset.image_dir", "images", "dataset.image_dir: was 'JPEGImages', now 'images'"),
-])
+@pytest.mark.parametrize(
+    ("path", "value", "line"),
+    [
+        ("trainer.lr", 0.2, "trainer.lr: was 0.1, now 0.2"),
+        ("trainer.momentum", 0.9, "trainer.momentum: was (absent), now 0.9"),
+        ("seed", 1, "seed: was 0, now 1"),
+        ("oracle._target_", "P", "oracle._target_: was 'O', now 'P'"),
+        ("dataset.image_dir", "images", "dataset.image_dir: was 'JPEGImages', now 'images'"),
+    ],
+)
 def test_any_other_change_refuses_and_is_shown(path, value, line):
     assert config_difference(CONFIG, changed(path, value)) == [line]
     assert fingerprint(CONFIG) != fingerprint(changed(path, value))
@@ -64,23 +90,44 @@ def test_a_run_may_grow_but_not_shrink():
     assert config_difference(CONFIG, grown) == []
     assert fingerprint(CONFIG) == fingerprint(grown)
     assert len(config_difference(grown, CONFIG)) == 2
-    assert config_difference(CONFIG, changed("budget.per_cycle", [5, 6, 5, 9])) == ["budget.per_cycle: was [5, 5, 5], now [5, 6, 5, 9]"]
+    assert config_difference(CONFIG, changed("budget.per_cycle", [5, 6, 5, 9])) == [
+        "budget.per_cycle: was [5, 5, 5], now [5, 6, 5, 9]"
+    ]
 
 
-@pytest.mark.parametrize(("overrides", "name"), [
-    ({}, "default"),
-    ({"trainer.lr": 0.001}, "trainer.lr=0.001"),
-    ({"trainer.lr": 0.001, "detector": "tiny", "experiment": "bccd"}, "bccd,detector=tiny,trainer.lr=0.001"),
-    ({"objective.tau": None, "protocol": "none"}, "objective.tau=null,protocol=none"),
-])
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ({}, "default"),
+        ({"trainer.lr": 0.001}, "trainer.lr=0.001"),
+        ({"trainer.lr": 0.001, "detector": "tiny", "experiment": "bccd"}, "bccd,detector=tiny,trainer.lr=0.001"),
+        ({"objective.tau": None, "protocol": "none"}, "objective.tau=null,protocol=none"),
+    ],
+)
 def test_slug_is_readable(overrides, name):
     assert slug(overrides) == name
 
 
 def test_slug_never_collides_and_stays_a_short_folder_name():
-    sets = [{"a": "x/y"}, {"a": "x-y"}, {"a": "x y"}, {"a": "1,b=2"}, {"a": 1, "b": 2}, {"a": "1", "b": "2,c"}, {"experiment": "default"}, {},
-            {"experiment": "../up"}, {"a": "x" * 200}, {"a": "x" * 199 + "y"}, {"a": [1, 2]}, {"a": {"b": 1}}, {"experiment": "a=1"},
-            {"a": "1"}, {"a": 1}, {"a": 1.0}]
+    sets = [
+        {"a": "x/y"},
+        {"a": "x-y"},
+        {"a": "x y"},
+        {"a": "1,b=2"},
+        {"a": 1, "b": 2},
+        {"a": "1", "b": "2,c"},
+        {"experiment": "default"},
+        {},
+        {"experiment": "../up"},
+        {"a": "x" * 200},
+        {"a": "x" * 199 + "y"},
+        {"a": [1, 2]},
+        {"a": {"b": 1}},
+        {"experiment": "a=1"},
+        {"a": "1"},
+        {"a": 1},
+        {"a": 1.0},
+    ]
     names = [slug(s) for s in sets]
     assert len(set(names)) == len(names)
     assert all("/" not in n and not n.startswith(".") and len(n) <= 80 for n in names)

@@ -37,7 +37,9 @@ def test_raw_ids_become_train_ids(root, num_classes, names):
     """Density Matters fact sheet, 2.2."""
     domain = Cityscapes(str(root), num_classes, check_counts=False)
     label, notes = domain.read_label(domain.labels["val/lindau/lindau_000001_000019"])
-    assert {int(raw): names[k] for raw, k in enumerate(label.reshape(-1)) if k != 255} == {CITYSCAPES_IDS[name]: name for name in names}
+    assert {int(raw): names[k] for raw, k in enumerate(label.reshape(-1)) if k != 255} == {
+        CITYSCAPES_IDS[name]: name for name in names
+    }
     assert [names[k] for k in range(3)] == ["road", "sidewalk", "building"]
     assert names[-1] == "bicycle"
     assert len(names) == num_classes

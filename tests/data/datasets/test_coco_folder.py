@@ -66,7 +66,9 @@ def test_a_size_that_is_not_the_images_is_a_finding(coco_tree):
 
 def test_bad_choices_are_named(coco_tree):
     root = coco_tree({"train": ["a", "b"], "train_extra": ["c", "d"]})
-    with pytest.raises(DataError, match=r"one annotation file for pool, got instances_train\.json, instances_train_extra\.json"):
+    with pytest.raises(
+        DataError, match=r"one annotation file for pool, got instances_train\.json, instances_train_extra\.json"
+    ):
         COCOFolder(str(root))
     with pytest.raises(DataError, match=r"instances_trian\.json .*did you mean 'instances_train\.json'"):
         COCOFolder(str(root), pool_json="annotations/instances_trian.json")
@@ -87,7 +89,9 @@ def test_files_must_agree_on_the_classes(coco_tree):
     content = json.loads(path.read_text())
     content["categories"][0]["name"] = "wolf"
     path.write_text(json.dumps(content))
-    with pytest.raises(DataError, match=r"instances_val\.json: expected the categories \['cat', 'dog'\], got \['cat', 'wolf'\]"):
+    with pytest.raises(
+        DataError, match=r"instances_val\.json: expected the categories \['cat', 'dog'\], got \['cat', 'wolf'\]"
+    ):
         COCOFolder(str(root))
 
 

@@ -123,7 +123,9 @@ def test_notes_are_logged_once_a_file(domain, caplog):
     dataset = pair(domain, {"noted": band(0)})
     for _ in range(2):
         dataset.source_label("source/noted")
-    assert [r.getMessage() for r in caplog.records] == [f"{dataset.annotation_file('source/noted')}: source/noted: a note"]
+    assert [r.getMessage() for r in caplog.records] == [
+        f"{dataset.annotation_file('source/noted')}: source/noted: a note"
+    ]
 
 
 def test_source_classes_are_counted_once_for_all_processes(domain, tmp_path):
@@ -161,20 +163,28 @@ def test_verify_looks_at_each_label(domain):
     assert ("warning", "source/one: every labeled pixel is 'road'") in found
     assert ("warning", "source/void: 98.3 % of the pixels are void") in found
     assert ("warning", "source/size: height and width are (3, 6) in the label, but (4, 6) in the image") in found
-    assert ("error", "source/size: height and width are (3, 6) in the label, but (4, 6) in the image") in verified(pair(domain, source))
+    assert ("error", "source/size: height and width are (3, 6) in the label, but (4, 6) in the image") in verified(
+        pair(domain, source)
+    )
 
 
 def test_verify_compares_the_classes_of_the_domains(domain):
     found = verified(pair(domain, {"x": band(0, 2)}, {"a": band(0, 1), "test": band(0, 1)}))
     assert found == [("warning", "class 'road' occurs in the target's labels but in none of the source's"),
                      ("warning", "class 'car' occurs in the source's labels but in none of the target's")]  # fmt: skip
-    assert ("info", "class 'road' occurs in no test label") in verified(pair(domain, target={"a": band(0, 1, 2), "test": band(0, 2)}))
-    assert ("warning", "class 'car' occurs in no label") in verified(pair(domain, target={"a": band(0, 1), "test": band(0, 1)}))
+    assert ("info", "class 'road' occurs in no test label") in verified(
+        pair(domain, target={"a": band(0, 1, 2), "test": band(0, 2)})
+    )
+    assert ("warning", "class 'car' occurs in no label") in verified(
+        pair(domain, target={"a": band(0, 1), "test": band(0, 1)})
+    )
 
 
 def test_verify_by_headers_reads_no_label(domain):
     dataset = pair(domain, {"one": band(1), "size": band(0, hw=(3, 6))})
-    assert verified(dataset, decode=False) == [("error", "source/size: height and width are (3, 6) in the label, but (4, 6) in the image")]
+    assert verified(dataset, decode=False) == [
+        ("error", "source/size: height and width are (3, 6) in the label, but (4, 6) in the image")
+    ]
     assert dataset._domains[1].reads == 0
 
 

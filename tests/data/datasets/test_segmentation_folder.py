@@ -36,7 +36,12 @@ MAP = ids_of([0, 0, 1], [1, 2, 255])
 
 def test_split_folders_are_splits(folder):
     dataset = SegmentationFolder(str(folder({"train/a": MAP, "train/b": None, "val/c": MAP, "test/d": MAP})))
-    assert (dataset.name, dataset.task, dataset.classes, dataset.metrics) == ("my-photos", "segmentation", CLASSES, ("miou",))
+    assert (dataset.name, dataset.task, dataset.classes, dataset.metrics) == (
+        "my-photos",
+        "segmentation",
+        CLASSES,
+        ("miou",),
+    )
     assert (dataset.pool_ids, dataset.val_ids, dataset.test_ids) == (("train/a", "train/b"), ("val/c",), ("test/d",))
     assert [dataset.has_truth(i) for i in dataset.pool_ids] == [True, False]
     assert dataset.truth("train/a").tolist() == MAP.tolist()
@@ -109,11 +114,16 @@ def test_an_unknown_id_is_refused(folder):
 
 
 @pytest.mark.parametrize(
-    ("suffix", "mode", "message"), [("png", "RGB", "a RGB picture"), ("jpg", "L", "a JPEG, which does not keep ids"), ("png", "I;16", "ids 0..300")]
+    ("suffix", "mode", "message"),
+    [("png", "RGB", "a RGB picture"), ("jpg", "L", "a JPEG, which does not keep ids"), ("png", "I;16", "ids 0..300")],
 )
 def test_wrong_encodings_are_refused(folder, suffix, mode, message):
     root = folder({"train/a": None})
-    values = np.array([[0, 300]], np.uint16) if mode == "I;16" else np.zeros((1, 2, 3) if mode == "RGB" else (1, 2), np.uint8)
+    values = (
+        np.array([[0, 300]], np.uint16)
+        if mode == "I;16"
+        else np.zeros((1, 2, 3) if mode == "RGB" else (1, 2), np.uint8)
+    )
     (root / "labels" / "train").mkdir(parents=True)
     Image.fromarray(values).save(root / "labels" / "train" / f"a.{suffix}")
     with pytest.raises(DataError, match=message):
@@ -125,7 +135,12 @@ def test_wrong_encodings_are_refused(folder, suffix, mode, message):
     [
         ({"a": MAP}, None, {}, "neither dataset.classes nor classes.txt"),
         ({"a": MAP}, ("sky", "sky"), {}, "ids 0..255 and names, each once"),
-        ({"train/a": MAP}, CLASSES, {"pool_split": "trian"}, "expected a folder for pool, got no 'trian'.*did you mean 'train'"),
+        (
+            {"train/a": MAP},
+            CLASSES,
+            {"pool_split": "trian"},
+            "expected a folder for pool, got no 'trian'.*did you mean 'train'",
+        ),
     ],
 )
 def test_what_can_not_be_opened(folder, labels, classes, options, message):
@@ -134,7 +149,9 @@ def test_what_can_not_be_opened(folder, labels, classes, options, message):
 
 
 def test_a_folder_without_images_says_where_they_belong(tmp_path):
-    with pytest.raises(DataError, match="images: expected images .*got none; put photographs into images/, and label maps"):
+    with pytest.raises(
+        DataError, match="images: expected images .*got none; put photographs into images/, and label maps"
+    ):
         SegmentationFolder(str(tmp_path))
 
 
@@ -148,10 +165,20 @@ def test_verify_names_labels_without_images(folder):
 def test_real_photographs_and_drawings(shared_data):
     dataset = SegmentationFolder(str(shared_data / "camvid_320"), source=str(shared_data / "procstreet_320"))
     assert dataset.describe() | {"classes": len(dataset.classes)} == {
-        "name": "camvid_320", "task": "segmentation", "classes": 11, "num_pool": 367, "num_val": 101, "num_test": 233, "num_source": 800}  # fmt: skip
+        # fmt: skip
+        "name": "camvid_320",
+        "task": "segmentation",
+        "classes": 11,
+        "num_pool": 367,
+        "num_val": 101,
+        "num_test": 233,
+        "num_source": 800,
+    }
     assert dataset.classes[0] == "sky"
     assert "void" not in dataset.classes
     assert dataset.verify(decode=False) == []
-    labels = [dataset.truth(i) for i in dataset.test_ids[:5]] + [dataset.source_label(i) for i in dataset.source_ids[:5]]
+    labels = [dataset.truth(i) for i in dataset.test_ids[:5]] + [
+        dataset.source_label(i) for i in dataset.source_ids[:5]
+    ]
     assert {label.shape for label in labels} == {(240, 320)}
     assert set(np.unique(labels)) <= {*range(11), 255}

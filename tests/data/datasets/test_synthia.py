@@ -18,7 +18,11 @@ def write_png16(path, channels):
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as stream:
         stream.write(b"\x89PNG\r\n\x1a\n")
-        for kind, body in ((b"IHDR", struct.pack(">IIBBBBB", width, height, 16, color, 0, 0, 0)), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
+        for kind, body in (
+            (b"IHDR", struct.pack(">IIBBBBB", width, height, 16, color, 0, 0, 0)),
+            (b"IDAT", zlib.compress(rows)),
+            (b"IEND", b""),
+        ):
             stream.write(struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)))
 
 
@@ -47,7 +51,10 @@ def test_the_class_is_in_red_of_sixteen_bits(tree):
 def test_a_file_saved_again_by_an_8_bit_reader_is_refused(tree):
     domain, path = tree
     Image.open(path).convert("RGB").save(path)
-    with pytest.raises(DataError, match="expected a 16-bit RGB PNG with the class in R, got a PNG of 8-bit RGB pixels .*the original archive"):
+    with pytest.raises(
+        DataError,
+        match="expected a 16-bit RGB PNG with the class in R, got a PNG of 8-bit RGB pixels .*the original archive",
+    ):
         domain.read_label(path)
 
 

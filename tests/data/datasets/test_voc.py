@@ -83,7 +83,10 @@ def test_names_that_leave_the_root_are_refused(tmp_path, name):
 
 @pytest.fixture
 def devkit(tmp_path, write_image, write_xml):
-    lists = {"VOC2007": {"trainval": ["000005", "000007"], "test": ["000001"]}, "VOC2012": {"trainval": ["2008_000008"]}}
+    lists = {
+        "VOC2007": {"trainval": ["000005", "000007"], "test": ["000001"]},
+        "VOC2012": {"trainval": ["2008_000008"]},
+    }
     for year, splits in lists.items():
         for split, ids in splits.items():
             path = tmp_path / year / "ImageSets" / "Main" / f"{split}.txt"

@@ -97,7 +97,9 @@ def test_a_list_that_is_not_there_is_named(voc_tree):
 
 def test_an_image_that_a_list_names_must_exist(voc_tree):
     root = voc_tree(SIX, {"train": ["000", "099"]})
-    with pytest.raises(DataError, match=r"train\.txt: expected an image for each of 2 names, got 1 missing, first '099'"):
+    with pytest.raises(
+        DataError, match=r"train\.txt: expected an image for each of 2 names, got 1 missing, first '099'"
+    ):
         VOCFolder(str(root))
 
 
@@ -147,7 +149,9 @@ def test_verify_finds_copies_across_splits(voc_tree):
     root = voc_tree(SIX, {"train": ["000", "001"], "test": ["002"]})
     (root / "JPEGImages" / "002.jpg").write_bytes((root / "JPEGImages" / "001.jpg").read_bytes())
     dataset = VOCFolder(str(root))
-    assert [f.message for f in dataset.verify() if f.severity == "warning"] == ["002 (test) is the same file as 001 (pool)"]
+    assert [f.message for f in dataset.verify() if f.severity == "warning"] == [
+        "002 (test) is the same file as 001 (pool)"
+    ]
     assert not [f for f in dataset.verify(decode=False) if f.severity == "warning"]
 
 

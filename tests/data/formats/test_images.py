@@ -21,8 +21,17 @@ def test_every_pixel_mode_becomes_rgb(tmp_path, mode):
 def test_exif_orientation_is_applied_to_pixels_and_size(tmp_path, orientation, suffix):
     upright = np.zeros((16, 32, 3), np.uint8)
     upright[:8, :16] = 255  # bright top left quarter
-    inverse = {1: None, 2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-               5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_270}  # fmt: skip
+    inverse = {
+        1: None,
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        # fmt: skip
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
     stored = Image.fromarray(upright)
     if inverse[orientation] is not None:
         stored = stored.transpose(inverse[orientation])

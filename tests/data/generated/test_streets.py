@@ -57,11 +57,15 @@ def test_source_free(streets):
 def test_there_is_a_gap_and_small_classes():
     drawn = {domain: [draw_street(0, domain, "train", n, SIZE) for n in range(16)] for domain in ("source", "target")}
     for streets_ in drawn.values():
-        share = np.bincount(np.concatenate([s.label.reshape(-1) for s in streets_]), minlength=256) / (16 * SIZE[0] * SIZE[1])
+        share = np.bincount(np.concatenate([s.label.reshape(-1) for s in streets_]), minlength=256) / (
+            16 * SIZE[0] * SIZE[1]
+        )
         assert share[: len(CLASSES)].min() > 0.001
         assert max(share[POLE], share[SIGN], share[PERSON]) < 0.05
     assert not any((s.label == 255).any() for s in drawn["source"])
     assert any((s.label == 255).any() for s in drawn["target"])
-    colors = {domain: np.concatenate([s.image[s.label == ROAD] for s in streets_]) for domain, streets_ in drawn.items()}
+    colors = {
+        domain: np.concatenate([s.image[s.label == ROAD] for s in streets_]) for domain, streets_ in drawn.items()
+    }
     assert len(np.unique(colors["source"], axis=0)) <= 5 * 16  # flat: the road and four markings, one color each
     assert len(np.unique(colors["target"], axis=0)) > 5000

@@ -64,7 +64,9 @@ def test_two_devices_see_the_batch_of_one(dataset, bought):
     whole = _train(dataset, bought, settings=settings)
     halves = [_train(dataset, bought, settings=settings, rank=r, world=2) for r in range(2)]
     for batch, first, second in zip(whole, *halves, strict=True):
-        assert torch.equal(batch.images, torch.stack([first.images, second.images]).unflatten(1, (2, -1)).transpose(0, 1).flatten(0, 2))
+        assert torch.equal(
+            batch.images, torch.stack([first.images, second.images]).unflatten(1, (2, -1)).transpose(0, 1).flatten(0, 2)
+        )
 
 
 def test_loading_leaves_the_global_generator_alone(dataset, bought):
@@ -88,16 +90,29 @@ def test_unlabeled_and_pseudo_labeled_images_say_so(dataset, bought):
     known = {i: bought[i] for i in labeled}
     pseudo = {unlabeled[0]: Annotation.make([[0, 0, 9, 9]], [1])}
     objective, settings = SimpleNamespace(labeled_ratio=0.5), _settings(batch_size=8)
-    (batch,) = _train(dataset, known, labeled=labeled, unlabeled=unlabeled, objective=objective, settings=settings, pseudo=pseudo, stop_step=1)
+    (batch,) = _train(
+        dataset,
+        known,
+        labeled=labeled,
+        unlabeled=unlabeled,
+        objective=objective,
+        settings=settings,
+        pseudo=pseudo,
+        stop_step=1,
+    )
     kinds = dict(zip(batch.sample_ids, batch.kind.tolist(), strict=True))
-    assert kinds == {i: Kind.LABELED for i in labeled} | {i: Kind.UNLABELED for i in unlabeled} | {unlabeled[0]: Kind.PSEUDO}
+    assert kinds == {i: Kind.LABELED for i in labeled} | {i: Kind.UNLABELED for i in unlabeled} | {
+        unlabeled[0]: Kind.PSEUDO
+    }
     assert [len(b) for b, k in zip(batch.boxes, batch.kind, strict=True) if k == Kind.UNLABELED] == [0, 0, 0]
     assert len(_train(dataset, known, labeled=labeled, unlabeled=unlabeled)[0]) == 4  # an objective that asks for none
 
 
 def test_a_labeled_image_without_labels_is_refused(dataset, bought):
     bought.pop("03")
-    with pytest.raises(DataError, match="expected a bought annotation for each labeled image, got 1 without, first '03'"):
+    with pytest.raises(
+        DataError, match="expected a bought annotation for each labeled image, got 1 without, first '03'"
+    ):
         _train(dataset, bought)
 
 
@@ -110,7 +125,9 @@ def test_a_broken_image_is_named(dataset, bought, workers):
 
 def test_prediction_keeps_the_order_and_pads_right_and_below(dataset, write_image):
     write_image(dataset.image_path("01"), (60, 40))
-    network = SimpleNamespace(input_hw=(20, 40), mean=(9.0, 9.0, 9.0), std=(1.0,) * 3, resize="keep_ratio", pad_divisor=8)
+    network = SimpleNamespace(
+        input_hw=(20, 40), mean=(9.0, 9.0, 9.0), std=(1.0,) * 3, resize="keep_ratio", pad_divisor=8
+    )
     batches = list(predict_batches(dataset, ("03", "01", "02"), network=network, batch_size=2))
     assert [b.sample_ids for b in batches] == [["03", "01"], ["02"]]
     assert batches[0].images.shape == (2, 3, 32, 32)

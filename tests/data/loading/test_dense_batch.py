@@ -10,7 +10,13 @@ import torch
 from PIL import Image
 
 from al_lab.core.errors import ConfigError, DataError
-from al_lab.data.loading.dense_batch import BoughtPixels, DenseBatch, dense_predict_batches, dense_train_batches, domain_counts
+from al_lab.data.loading.dense_batch import (
+    BoughtPixels,
+    DenseBatch,
+    dense_predict_batches,
+    dense_train_batches,
+    domain_counts,
+)
 from tests.patches import Patches, buy
 
 NETWORK = SimpleNamespace(mean=(120.0, 110.0, 100.0), std=(60.0, 50.0, 40.0))
@@ -31,7 +37,9 @@ def bought(tmp_path: Path, dataset: Patches) -> BoughtPixels:
     return BoughtPixels(tmp_path, ("p/0",), 1)
 
 
-def batches(dataset: Patches, bought: BoughtPixels, *, source_ratio: float = 0.5, source_balance: bool = True, **options: Any) -> list[DenseBatch]:
+def batches(
+    dataset: Patches, bought: BoughtPixels, *, source_ratio: float = 0.5, source_balance: bool = True, **options: Any
+) -> list[DenseBatch]:
     objective = SimpleNamespace(source_ratio=source_ratio, source_balance=source_balance)
     values = {"targets": dataset.pool_ids, "batch_size": 4, "seed": 0, "first_step": 0, "stop_step": 4} | options
     return list(dense_train_batches(dataset, bought, network=NETWORK, objective=objective, **values))
@@ -55,7 +63,11 @@ def test_a_batch_has_both_domains_each_at_its_size(dataset, bought):
 
 
 def test_target_labels_are_what_was_bought_before_the_cycle(dataset, bought):
-    found = [(i, label) for b in batches(dataset, bought, targets=["p/0", "p/1"]) for i, label in zip(b.sample_ids[2:], b.target_labels, strict=True)]
+    found = [
+        (i, label)
+        for b in batches(dataset, bought, targets=["p/0", "p/1"])
+        for i, label in zip(b.sample_ids[2:], b.target_labels, strict=True)
+    ]
     known = np.full(24 * 32, 255, np.uint8)
     known[EVERY_THIRD] = dataset.truth("p/0").reshape(-1)[EVERY_THIRD]
     expected = torch.from_numpy(resized(known.reshape(24, 32), (16, 24), Image.Resampling.NEAREST).astype(np.int64))
@@ -70,13 +82,21 @@ def test_what_was_paid_for_and_what_is_left_of_it(dataset, bought):
     known = np.full(24 * 32, 255, np.uint8)
     known[EVERY_THIRD] = label[EVERY_THIRD]
     left = int((resized(known.reshape(24, 32), (16, 24), Image.Resampling.NEAREST) != 255).sum())
-    assert bought.count((16, 24)) == bought.count((16, 24), num_workers=1) == {"bought_pixels": 256, "effective_labels": left}
+    assert (
+        bought.count((16, 24))
+        == bought.count((16, 24), num_workers=1)
+        == {"bought_pixels": 256, "effective_labels": left}
+    )
     assert (label[EVERY_THIRD] == 255).any(), "no void was bought: the next line proves nothing"
     assert bought.count(None) == {"bought_pixels": 256, "effective_labels": int((label[EVERY_THIRD] != 255).sum())}
 
 
 def test_a_step_is_a_function_of_seed_and_step(dataset, bought):
-    whole, rest, other = batches(dataset, bought), batches(dataset, bought, first_step=2), batches(dataset, bought, seed=1)
+    whole, rest, other = (
+        batches(dataset, bought),
+        batches(dataset, bought, first_step=2),
+        batches(dataset, bought, seed=1),
+    )
     assert [b.sample_ids for b in whole[2:]] == [b.sample_ids for b in rest]
     assert all(torch.equal(a.target_images, b.target_images) for a, b in zip(whole[2:], rest, strict=True))
     assert [b.sample_ids for b in whole] != [b.sample_ids for b in other]
@@ -111,25 +131,50 @@ def test_devices_share_both_domains_of_the_one_batch(dataset, bought, ratio):
 
 
 def test_devices_that_cannot_share_are_refused(dataset, bought):
-    with pytest.raises(ConfigError, match=r"each of 4 devices.*got 2 and 2 a step; change trainer.batch_size, objective.source_ratio or runtime"):
+    with pytest.raises(
+        ConfigError,
+        match=r"each of 4 devices.*got 2 and 2 a step; change trainer.batch_size, objective.source_ratio or runtime",
+    ):
         batches(dataset, bought, world=4)
 
 
-@pytest.mark.parametrize(("size", "ratio", "has_source", "has_target", "counts"), [
-    (4, 0.5, True, True, (2, 2)), (4, 0.5, False, True, (0, 4)), (4, 0.5, True, False, (4, 0)), (4, 1.0, True, True, (4, 0)),
-    (4, 0.0, True, True, (0, 4)), (4, 0.9, True, True, (3, 1)), (4, 0.01, True, True, (1, 3)), (2, 0.5, True, True, (1, 1))])
+@pytest.mark.parametrize(
+    ("size", "ratio", "has_source", "has_target", "counts"),
+    [
+        (4, 0.5, True, True, (2, 2)),
+        (4, 0.5, False, True, (0, 4)),
+        (4, 0.5, True, False, (4, 0)),
+        (4, 1.0, True, True, (4, 0)),
+        (4, 0.0, True, True, (0, 4)),
+        (4, 0.9, True, True, (3, 1)),
+        (4, 0.01, True, True, (1, 3)),
+        (2, 0.5, True, True, (1, 1)),
+    ],
+)
 def test_the_domains_share_a_batch(size, ratio, has_source, has_target, counts):
-    assert domain_counts(size, SimpleNamespace(source_ratio=ratio), has_source=has_source, has_target=has_target) == counts
+    assert (
+        domain_counts(size, SimpleNamespace(source_ratio=ratio), has_source=has_source, has_target=has_target) == counts
+    )
 
 
 def test_half_of_a_batch_is_source_unless_the_objective_says_otherwise():
     assert domain_counts(6, object(), has_source=True, has_target=True) == (3, 3)
 
 
-@pytest.mark.parametrize(("error", "size", "ratio", "has_source", "message"), [
-    (DataError, 4, 0.5, False, "expected images to train on, got no source images and no target images; set budget.initial above 0"),
-    (DataError, 4, 0.0, True, r"no source images \(objective.source_ratio=0 leaves them out\)"),
-    (ConfigError, 1, 0.5, True, "set trainer.batch_size to 2")])
+@pytest.mark.parametrize(
+    ("error", "size", "ratio", "has_source", "message"),
+    [
+        (
+            DataError,
+            4,
+            0.5,
+            False,
+            "expected images to train on, got no source images and no target images; set budget.initial above 0",
+        ),
+        (DataError, 4, 0.0, True, r"no source images \(objective.source_ratio=0 leaves them out\)"),
+        (ConfigError, 1, 0.5, True, "set trainer.batch_size to 2"),
+    ],
+)
 def test_a_batch_without_a_domain_it_needs_is_refused(error, size, ratio, has_source, message):
     with pytest.raises(error, match=message):
         domain_counts(size, SimpleNamespace(source_ratio=ratio), has_source=has_source, has_target=error is ConfigError)
@@ -151,7 +196,10 @@ def test_a_batch_of_the_source_alone_opens_no_target_file(dataset, bought):
 
 def test_images_of_two_sizes_need_one(bought):
     dataset = Patches(sizes=((24, 32), (20, 32)), target_hw=None)
-    with pytest.raises(DataError, match=r"dataset.target_hw: expected images of one height and width, got .2\d, 32. of 'p/\d' and .2\d, 32. of"):
+    with pytest.raises(
+        DataError,
+        match=r"dataset.target_hw: expected images of one height and width, got .2\d, 32. of 'p/\d' and .2\d, 32. of",
+    ):
         batches(dataset, bought)
 
 
@@ -160,5 +208,7 @@ def test_prediction_sees_the_images_asked_for_and_no_label(dataset):
     found = list(dense_predict_batches(dataset, ids, network=NETWORK, batch_size=2))
     assert [b.sample_ids for b in found] == [["t/2", "p/0"], ["t/0"]]
     assert dataset.opened == list(ids)
-    assert all(b.target_labels is None and b.source_images is None and b.target_images.shape[1:] == (3, 16, 24) for b in found)
+    assert all(
+        b.target_labels is None and b.source_images is None and b.target_images.shape[1:] == (3, 16, 24) for b in found
+    )
     assert found[0].to("cpu").sample_ids == ["t/2", "p/0"]

@@ -29,14 +29,18 @@ def test_devices_share_one_global_batch():
     whole = list(StepSampler(IDS, 6, seed=0, stop_step=5))
     parts = [list(StepSampler(IDS, 6, seed=0, stop_step=5, rank=r, world=3)) for r in range(3)]
     for batch, shares in zip(whole, zip(*parts, strict=True), strict=True):
-        assert [half for start in (0, 1) for share in shares for half in share[start:start + 1]] == batch
+        assert [half for start in (0, 1) for share in shares for half in share[start : start + 1]] == batch
 
 
 def test_partners_half_a_batch_apart_stay_on_one_device():
     whole = StepSampler(IDS, 4, seed=0, stop_step=1, unlabeled=IDS[:4], unlabeled_per_batch=4).batch(0)
     for rank in range(2):
-        (share,) = StepSampler(IDS, 4, seed=0, stop_step=1, unlabeled=IDS[:4], unlabeled_per_batch=4, rank=rank, world=2)
-        assert [(share[n], share[n + 2]) for n in range(2)] == [(whole[2 * rank + n], whole[2 * rank + n + 4]) for n in range(2)]
+        (share,) = StepSampler(
+            IDS, 4, seed=0, stop_step=1, unlabeled=IDS[:4], unlabeled_per_batch=4, rank=rank, world=2
+        )
+        assert [(share[n], share[n + 2]) for n in range(2)] == [
+            (whole[2 * rank + n], whole[2 * rank + n + 4]) for n in range(2)
+        ]
 
 
 def test_copies_in_one_batch_are_told_apart():

@@ -40,7 +40,8 @@ def test_images_are_resized_bicubically_and_antialiased():
     stripes[:, ::2] = 200
     small = resize_image(stripes, (4, 16))
     assert small.shape == (4, 16, 3)
-    assert np.abs(small[:, 2:-2].astype(int) - 100).max() <= 2  # nearest or bilinear without antialiasing would show stripes
+    # nearest or bilinear without antialiasing would show stripes
+    assert np.abs(small[:, 2:-2].astype(int) - 100).max() <= 2
     edge = np.zeros((4, 16, 3), np.uint8)
     edge[:, 8:] = 100
     assert resize_image(edge, (8, 32)).max() > 100  # bicubic overshoots

@@ -96,7 +96,9 @@ def test_boxes_stay_on_their_objects(recipe):
     image[20:60, 30:50] = 255
     spec = InputSpec((200, 200), (0, 0, 0))
     for n in range(30):
-        pixels, boxes, labels = recipe(image, np.array([[30, 20, 50, 60]]), np.array([3]), np.random.default_rng(n), spec)
+        pixels, boxes, labels = recipe(
+            image, np.array([[30, 20, 50, 60]]), np.array([3]), np.random.default_rng(n), spec
+        )
         assert pixels.shape == (3, 200, 200)
         assert labels.tolist() == [3]
         bright = pixels.sum(0) > 0.5 * pixels.sum(0).max()
@@ -114,7 +116,10 @@ def test_an_image_without_boxes_goes_through(recipe):
 
 
 def test_an_unknown_crop_rule_is_refused():
-    with pytest.raises(ConfigError, match="trainer.augmentation.crop_iou: expected one of legacy, caffe, got 'cafe'; did you mean 'caffe'"):
+    with pytest.raises(
+        ConfigError,
+        match="trainer.augmentation.crop_iou: expected one of legacy, caffe, got 'cafe'; did you mean 'caffe'",
+    ):
         SSDAugmentation("cafe")
 
 
@@ -123,10 +128,15 @@ def test_the_spec_is_read_from_a_network():
     assert InputSpec.of(network) == InputSpec((800, 1333), (1, 2, 3), (4, 5, 6), "keep_ratio", 32)
 
 
-@pytest.mark.parametrize(("make", "name"), [
-    (lambda: FlipAugmentation(flip=2), "flip"), (lambda: LightAugmentation(min_scale=-0.1), "min_scale"),
-    (lambda: SSDAugmentation(expand_prob=1.1), "expand_prob"),
-    (lambda: SSDAugmentation(max_expand=0.5), "max_expand")])
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: FlipAugmentation(flip=2), "flip"),
+        (lambda: LightAugmentation(min_scale=-0.1), "min_scale"),
+        (lambda: SSDAugmentation(expand_prob=1.1), "expand_prob"),
+        (lambda: SSDAugmentation(max_expand=0.5), "max_expand"),
+    ],
+)
 def test_numbers_that_are_no_probability_are_named(make, name):
     with pytest.raises(ConfigError, match=f"trainer.augmentation.{name}: expected a"):
         make()
@@ -136,8 +146,13 @@ def test_the_dummy_box_of_the_legacy_code_hardly_ever_lets_an_image_be_cropped()
     """Without expansion the corner is never strictly inside of a crop, so the whole image is kept; with it, the corner stays visible."""
     spec = InputSpec((48, 64), (0.0, 0.0, 0.0))
     recipe = {"photometric": 0.0, "expand_prob": 0.0, "flip": 0.0}
-    seen = {name: [SSDAugmentation(unlabeled_crop=name, **recipe)(IMAGE, BOXES[:0], LABELS[:0], np.random.default_rng(n), spec) for n in range(20)]
-            for name in ("free", "legacy_dummy")}
+    seen = {
+        name: [
+            SSDAugmentation(unlabeled_crop=name, **recipe)(IMAGE, BOXES[:0], LABELS[:0], np.random.default_rng(n), spec)
+            for n in range(20)
+        ]
+        for name in ("free", "legacy_dummy")
+    }
     whole = plain(IMAGE, BOXES[:0], LABELS[:0], spec)[0]
     assert all(torch.allclose(image, whole, atol=1.0) for image, _, _ in seen["legacy_dummy"])
     assert sum(torch.allclose(image, whole, atol=1.0) for image, _, _ in seen["free"]) < 10

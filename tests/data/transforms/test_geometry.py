@@ -32,7 +32,8 @@ def test_crops_have_ssds_shapes_and_keep_an_object(rule):
     boxes = np.array([[5, 5, 40, 60], [100, 70, 130, 90]], np.float32)
     rects = [ssd_crop_rect(boxes, (100, 150), np.random.default_rng(n), rule) for n in range(300)]
     crops = [r for r in rects if r is not None]
-    assert 20 < rects.count(None) < 90  # whole image: about one of 6 (legacy) or 7 (caffe), a little more after failures
+    # whole image: about one of 6 (legacy) or 7 (caffe), a little more after failures
+    assert 20 < rects.count(None) < 90
     for left, top, right, bottom in crops:
         assert 0 <= left < right <= 150
         assert 0 <= top < bottom <= 100
@@ -58,7 +59,8 @@ def test_a_crop_without_boxes_looks_at_shapes_alone():
 
 
 @pytest.mark.parametrize(
-    ("size_hw", "expected"), [((375, 500), (600, 800)), ((500, 375), (800, 600)), ((100, 400), (250, 1000)), ((333, 500), (600, 901))]
+    ("size_hw", "expected"),
+    [((375, 500), (600, 800)), ((500, 375), (800, 600)), ((100, 400), (250, 1000)), ((333, 500), (600, 901))],
 )
 def test_keep_ratio_fits_into_both_limits(size_hw, expected):
     assert resized_hw(size_hw, (600, 1000), "keep_ratio") == expected

@@ -4,7 +4,17 @@ import pytest
 import torch
 
 from al_lab.core.errors import ConfigError
-from al_lab.models.detectors.boxes import BACKGROUND, IGNORED, BoxCoder, Matching, iou, match, pad_boxes, to_centers, to_corners
+from al_lab.models.detectors.boxes import (
+    BACKGROUND,
+    IGNORED,
+    BoxCoder,
+    Matching,
+    iou,
+    match,
+    pad_boxes,
+    to_centers,
+    to_corners,
+)
 
 SSD = Matching()
 RETINA = Matching(0.5, 0.4, True, True)

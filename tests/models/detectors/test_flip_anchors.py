@@ -17,7 +17,9 @@ LEVELS = (5776, 2166, 600, 150, 36, 4)
 
 
 def head(priors, level_sizes=LEVELS):
-    return HeadOutput(torch.zeros(1, len(priors), 3), torch.zeros(1, len(priors), 4), (), priors, (300, 300), level_sizes)
+    return HeadOutput(
+        torch.zeros(1, len(priors), 3), torch.zeros(1, len(priors), 4), (), priors, (300, 300), level_sizes
+    )
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,9 @@ def test_the_permutation_of_ssd300(ssd):
 def _sum_of_dx(ssd, center, width, anchor):
     """dx + dx' of two perfect predictions of one box."""
     priors, mirror = ssd
-    boxes = torch.tensor([[center - width / 2, 0.4, center + width / 2, 0.6], [1 - center - width / 2, 0.4, 1 - center + width / 2, 0.6]])
+    boxes = torch.tensor(
+        [[center - width / 2, 0.4, center + width / 2, 0.6], [1 - center - width / 2, 0.4, 1 - center + width / 2, 0.6]]
+    )
     pair = torch.tensor([anchor, int(mirror.anchor[anchor])])
     return BoxCoder().encode(boxes.double(), priors[pair].double())[:, 0].tolist(), float(mirror.offset[anchor])
 
@@ -74,7 +78,9 @@ def test_m2_boxes_are_matched_by_overlap():
     mirrored = np.array([[0.6, 0.2, 0.9, 0.6], [0.05, 0.52, 0.44, 0.88], [0.4, 0.05, 0.6, 0.15]], np.float32)
     probs = np.array([[0.1, 0.9], [0.2, 0.8], [0.3, 0.7]], np.float32)
     confidence, labels = probs[:, 1], np.zeros(3, np.int64)
-    pairs = match_mirrored(Detections(boxes, confidence, labels, probs), Detections(mirrored, confidence, labels, probs), 1.0)
+    pairs = match_mirrored(
+        Detections(boxes, confidence, labels, probs), Detections(mirrored, confidence, labels, probs), 1.0
+    )
     assert pairs.flip_probs[0].tolist() == probs[0].tolist()
     assert np.isnan(pairs.flip_probs[1]).all()
     assert pairs.flip_probs[2].tolist() == probs[1].tolist()

@@ -55,7 +55,9 @@ def test_a_missing_op_is_named_when_called() -> None:
 @pytest.mark.usefixtures("fresh")
 def test_without_mmcv_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mmcv", None)
-    with pytest.raises(ConfigError, match="expected mmcv, mmdet and mmsegmentation for this network.*install the extra 'mm'"):
+    with pytest.raises(
+        ConfigError, match="expected mmcv, mmdet and mmsegmentation for this network.*install the extra 'mm'"
+    ):
         mmcv_ext.install()
 
 

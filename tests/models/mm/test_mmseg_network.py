@@ -14,12 +14,37 @@ from al_lab.models.mm.mmseg_network import MMSegNetwork  # noqa: E402
 
 BRANCH = {"dim": 8, "estimator": "dmc3"}
 FCN_R18 = {
-    "_scope_": "mmseg", "type": "EncoderDecoder",
-    "data_preprocessor": {"type": "SegDataPreProcessor", "mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375], "bgr_to_rgb": True},
-    "backbone": {"type": "ResNet", "depth": 18, "base_channels": 8, "num_stages": 4, "out_indices": [0, 1, 2, 3], "strides": [1, 2, 1, 1],
-                 "dilations": [1, 1, 2, 4], "norm_cfg": {"type": "BN", "requires_grad": False}, "norm_eval": True, "style": "pytorch"},
-    "decode_head": {"type": "FCNHead", "in_channels": 64, "in_index": 3, "channels": 16, "num_convs": 1, "dropout_ratio": 0.0, "num_classes": 19,
-                    "norm_cfg": {"type": "GN", "num_groups": 4}, "align_corners": True},
+    "_scope_": "mmseg",
+    "type": "EncoderDecoder",
+    "data_preprocessor": {
+        "type": "SegDataPreProcessor",
+        "mean": [123.675, 116.28, 103.53],
+        "std": [58.395, 57.12, 57.375],
+        "bgr_to_rgb": True,
+    },
+    "backbone": {
+        "type": "ResNet",
+        "depth": 18,
+        "base_channels": 8,
+        "num_stages": 4,
+        "out_indices": [0, 1, 2, 3],
+        "strides": [1, 2, 1, 1],
+        "dilations": [1, 1, 2, 4],
+        "norm_cfg": {"type": "BN", "requires_grad": False},
+        "norm_eval": True,
+        "style": "pytorch",
+    },
+    "decode_head": {
+        "type": "FCNHead",
+        "in_channels": 64,
+        "in_index": 3,
+        "channels": 16,
+        "num_convs": 1,
+        "dropout_ratio": 0.0,
+        "num_classes": 19,
+        "norm_cfg": {"type": "GN", "num_groups": 4},
+        "align_corners": True,
+    },
 }
 
 
@@ -41,8 +66,12 @@ def test_logits_are_mmsegmentations():
     from mmseg.registry import MODELS
 
     network = build().eval()
-    peer = MODELS.build(ConfigDict(changed(decode_head={"num_classes": 5}, data_preprocessor=None, test_cfg={"mode": "whole"}))).eval()
-    peer.load_state_dict({k.replace("head.", "decode_head."): v for k, v in network.state_dict().items() if k != "class_count"})
+    peer = MODELS.build(
+        ConfigDict(changed(decode_head={"num_classes": 5}, data_preprocessor=None, test_cfg={"mode": "whole"}))
+    ).eval()
+    peer.load_state_dict(
+        {k.replace("head.", "decode_head."): v for k, v in network.state_dict().items() if k != "class_count"}
+    )
     images = torch.randn(2, 3, 64, 96)
     with torch.no_grad():
         out = network(images)
@@ -78,14 +107,20 @@ def test_pretrained_backbones_are_ours_to_load(tmp_path):
     """mmengine would unpickle whatever it downloads; ``pretrained`` and init_cfg are read as ``weights``."""
     weights = {f"backbone.{k}": torch.ones_like(v) for k, v in build().backbone.state_dict().items()}
     torch.save({"state_dict": weights}, tmp_path / "w.pth")
-    for network in (build(weights=str(tmp_path / "w.pth")), build(changed(pretrained=str(tmp_path / "w.pth"))),
-                    build(changed(backbone={"init_cfg": {"type": "Pretrained", "checkpoint": str(tmp_path / "w.pth")}}))):
+    for network in (
+        build(weights=str(tmp_path / "w.pth")),
+        build(changed(pretrained=str(tmp_path / "w.pth"))),
+        build(changed(backbone={"init_cfg": {"type": "Pretrained", "checkpoint": str(tmp_path / "w.pth")}})),
+    ):
         assert (network.backbone.conv1.weight == 1).all()
 
 
 def test_a_neck_and_an_auxiliary_head(caplog):
-    model = changed(neck={"type": "FPN", "in_channels": [8, 16, 32, 64], "out_channels": 12, "num_outs": 4},
-                    decode_head={"in_channels": 12, "in_index": 0}, auxiliary_head={"type": "FCNHead", "in_channels": 32, "channels": 8})
+    model = changed(
+        neck={"type": "FPN", "in_channels": [8, 16, 32, 64], "out_channels": 12, "num_outs": 4},
+        decode_head={"in_channels": 12, "in_index": 0},
+        auxiliary_head={"type": "FCNHead", "in_channels": 32, "channels": 8},
+    )
     network = build(model)
     out = network.eval()(torch.randn(1, 3, 64, 64))
     assert (out.logits.shape, out.backbone.shape) == ((1, 5, 16, 16), (1, 64, 8, 8))
@@ -105,12 +140,20 @@ def test_segformer_builds_from_its_yaml():
     assert sum(p.numel() for p in network.backbone.parameters()) == 3_319_392
 
 
-@pytest.mark.parametrize(("model", "options", "message"), [
-    (changed(decode_head={"type": "FCNHaed"}), {}, "a model dict mmsegmentation can build"),
-    (changed(decode_head=[{"type": "FCNHead"}]), {}, "cascades and two-branch networks are not supported"),
-    (changed(type="CascadeEncoderDecoder", num_stages=1), {}, "a model dict mmsegmentation can build|an EncoderDecoder"),
-    (changed(decode_head={"out_channels": 1}), {"num_classes": 2}, "one map of 2 logits, got .1, 1, 8, 8."),
-    (FCN_R18, {"backbone_map": 4}, "segmenter.backbone_map: .*got 4 of")])
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        (changed(decode_head={"type": "FCNHaed"}), {}, "a model dict mmsegmentation can build"),
+        (changed(decode_head=[{"type": "FCNHead"}]), {}, "cascades and two-branch networks are not supported"),
+        (
+            changed(type="CascadeEncoderDecoder", num_stages=1),
+            {},
+            "a model dict mmsegmentation can build|an EncoderDecoder",
+        ),
+        (changed(decode_head={"out_channels": 1}), {"num_classes": 2}, "one map of 2 logits, got .1, 1, 8, 8."),
+        (FCN_R18, {"backbone_map": 4}, "segmenter.backbone_map: .*got 4 of"),
+    ],
+)
 def test_what_speaks_another_language_is_refused(model, options, message):
     with pytest.raises(ConfigError, match=message):
         build(model, **options)

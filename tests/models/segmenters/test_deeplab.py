@@ -13,8 +13,18 @@ BRANCH = {"dim": 64, "estimator": "dmc5"}
 RESNET = 44_549_160 - 2_049_000 - 105_344
 V2 = 4 * (2048 * 19 * 9 + 19)
 SEPARABLE = 2048 * 9 + 2048 * 512
-V3PLUS = (2 * 2048 * 512 + 3 * SEPARABLE + 2560 * 512 * 9 + 256 * 48
-          + 560 * 9 + 560 * 512 + 512 * 9 + 512 * 512 + 512 * 19 + 19)
+V3PLUS = (
+    2 * 2048 * 512
+    + 3 * SEPARABLE
+    + 2560 * 512 * 9
+    + 256 * 48
+    + 560 * 9
+    + 560 * 512
+    + 512 * 9
+    + 512 * 512
+    + 512 * 19
+    + 19
+)
 
 
 def meta(**options):
@@ -26,14 +36,26 @@ def zeros(*shape):
     return torch.zeros(*shape, device="meta")
 
 
-@pytest.mark.parametrize(("head", "size", "logits"), [
-    ("v2", (640, 1280), (80, 160)), ("v2", (720, 1280), (90, 160)), ("v3plus", (640, 1280), (160, 320)), ("v3plus", (720, 1280), (180, 320))])
+@pytest.mark.parametrize(
+    ("head", "size", "logits"),
+    [
+        ("v2", (640, 1280), (80, 160)),
+        ("v2", (720, 1280), (90, 160)),
+        ("v3plus", (640, 1280), (160, 320)),
+        ("v3plus", (720, 1280), (180, 320)),
+    ],
+)
 def test_published_sizes(head, size, logits):
     network = meta(head=head, branch=BRANCH)
     out = network(zeros(1, 3, *size))
     assert out.logits.shape == (1, 19, *logits)
     assert out.backbone.shape == (1, 2048, size[0] // 8, size[1] // 8)
-    assert network.backbone.layer1(zeros(1, 64, size[0] // 4, size[1] // 4)).shape == (1, 256, size[0] // 4, size[1] // 4)
+    assert network.backbone.layer1(zeros(1, 64, size[0] // 4, size[1] // 4)).shape == (
+        1,
+        256,
+        size[0] // 4,
+        size[1] // 4,
+    )
     assert network.branch(out.backbone).reconstruction.shape == (1, 64, size[0] // 8, size[1] // 8)
 
 
@@ -48,7 +70,10 @@ def test_parameters(head, size):
 def test_dilations():
     """The first block of a dilated stage has its predecessor's dilation, and no stage after the second has a stride."""
     net = meta().backbone
-    dilations = {stage: [block.conv2.dilation[0] for block in getattr(net, stage)] for stage in ("layer1", "layer2", "layer3", "layer4")}
+    dilations = {
+        stage: [block.conv2.dilation[0] for block in getattr(net, stage)]
+        for stage in ("layer1", "layer2", "layer3", "layer4")
+    }
     assert dilations == {"layer1": [1] * 3, "layer2": [1] * 4, "layer3": [1] + [2] * 22, "layer4": [2, 4, 4]}
     strides = [getattr(net, stage)[0].conv2.stride[0] for stage in dilations]
     assert strides == [1, 2, 1, 1]
@@ -74,7 +99,11 @@ def loaded(tmp_path_factory):
 
 def test_every_tensor_of_torchvisions_resnet_is_loaded(loaded):
     original, network = loaded
-    expected = {k: v for k, v in original.state_dict().items() if not k.startswith("fc.") and not k.endswith("num_batches_tracked")}
+    expected = {
+        k: v
+        for k, v in original.state_dict().items()
+        if not k.startswith("fc.") and not k.endswith("num_batches_tracked")
+    }
     own = network.backbone.state_dict()
     assert own.keys() == expected.keys()
     assert all(torch.equal(own[k], v) for k, v in expected.items())
@@ -136,8 +165,13 @@ def test_the_yamls_networks(name):
     assert network.mean == (123.675, 116.28, 103.53)
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    ({"head": "v3"}, "segmenter.head: expected v2 | v3plus, got 'v3'"), ({"backbone": "resnet18"}, "segmenter.backbone: .*got 'resnet18'")])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"head": "v3"}, "segmenter.head: expected v2 | v3plus, got 'v3'"),
+        ({"backbone": "resnet18"}, "segmenter.backbone: .*got 'resnet18'"),
+    ],
+)
 def test_what_cannot_be_built_is_refused(options, message):
     with pytest.raises(ConfigError, match=message.replace("|", r"\|")):
         meta(**options)

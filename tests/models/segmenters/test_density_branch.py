@@ -5,7 +5,12 @@ import torch
 
 from al_lab.acquisition.source_filter import coverage_density
 from al_lab.core.errors import ConfigError
-from al_lab.models.segmenters.density_branch import DensityBranch, dynamic_convolution, masked_convolution, masked_kernels
+from al_lab.models.segmenters.density_branch import (
+    DensityBranch,
+    dynamic_convolution,
+    masked_convolution,
+    masked_kernels,
+)
 from al_lab.objectives.adaptation import reconstruction_error
 
 T4 = torch.tensor([1.0, 0, 2, 0, 5, 0, -1, 0, 1], dtype=torch.float64)
@@ -44,7 +49,9 @@ def test_t4_reconstruction_of_one_channel():
         patch = PATCH.clone()
         patch[1, 1] = center
         close(dynamic_convolution(patch[None, None], masked_kernels(everywhere(T4)), taps)[0, 0, 1, 1], 4.183275)
-    uniform = dynamic_convolution(PATCH[None, None], masked_kernels(everywhere(torch.zeros(9, dtype=torch.float64))), taps)
+    uniform = dynamic_convolution(
+        PATCH[None, None], masked_kernels(everywhere(torch.zeros(9, dtype=torch.float64))), taps
+    )
     close(uniform[0, 0], [[13.25, 14.25, 13.5], [14.75, 5, 15.25], [14, 15.75, 14.25]])
 
 
@@ -122,9 +129,16 @@ def test_t5_from_a_reconstruction_to_densities():
     close(density, [[11.023176, 4.055200, 1.491825], [0.201897, 0.548812, 6.685894]])
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    ({"estimator": "dmc7"}, "segmenter.branch.estimator: expected none | maskconv3 | maskconv5 | dmc3 | dmc5, got 'dmc7'; did you mean"),
-    ({"dim": 0}, "segmenter.branch.dim: expected a whole number >= 1, got 0")])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"estimator": "dmc7"},
+            "segmenter.branch.estimator: expected none | maskconv3 | maskconv5 | dmc3 | dmc5, got 'dmc7'; did you mean",
+        ),
+        ({"dim": 0}, "segmenter.branch.dim: expected a whole number >= 1, got 0"),
+    ],
+)
 def test_what_cannot_be_built_is_refused(options, message):
     with pytest.raises(ConfigError, match=message.replace("|", r"\|")):
         DensityBranch(8, 3, **options)

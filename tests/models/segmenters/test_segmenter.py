@@ -66,7 +66,9 @@ def test_squeezenets_early_modules_stay_as_pretrained():
     network = squeeze(frozen=7).train()
     network(torch.randn(1, 3, 64, 64)).logits.sum().backward()
     assert all(p.grad is None for p in network.backbone[:7].parameters())
-    assert all(p.grad is not None and p.grad.any() for p in (*network.backbone[7:].parameters(), *network.joined.parameters()))
+    assert all(
+        p.grad is not None and p.grad.any() for p in (*network.backbone[7:].parameters(), *network.joined.parameters())
+    )
     assert {id(p) for p in network.lr_multipliers()[0][0]} == {id(p) for p in network.backbone[7:].parameters()}
 
 
@@ -110,15 +112,33 @@ def test_what_a_network_provides_follows_from_its_branch():
 
 def test_t10_logits_are_upsampled_with_corners_aligned():
     coarse = torch.tensor([[[[0.0, 1], [2, 4]]]])
-    expected = torch.tensor([[0, 1, 2, 3], [2 / 3 * 3, 1.111111 * 3, 1.555556 * 3, 6], [4, 1.888889 * 3, 2.444444 * 3, 9], [6, 8, 10, 12]]) / 3
+    expected = (
+        torch.tensor(
+            [
+                [0, 1, 2, 3],
+                [2 / 3 * 3, 1.111111 * 3, 1.555556 * 3, 6],
+                [4, 1.888889 * 3, 2.444444 * 3, 9],
+                [6, 8, 10, 12],
+            ]
+        )
+        / 3
+    )
     torch.testing.assert_close(upsample(coarse, (4, 4))[0, 0], expected, rtol=0, atol=1e-6)
     assert upsample(coarse.half(), (4, 4)).dtype == torch.float32
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    ({"branch": {"estimate": "dmc5"}}, "segmenter.branch: expected dim | estimator, got 'estimate'; did you mean 'estimator'"),
-    ({"num_classes": 1}, "TinySegmenter.num_classes: expected at least two classes, got 1"),
-    ({"frozen": 40}, "segmenter.frozen: expected frozen in 0..13, got 40"), ({"head_lr": 0}, "segmenter.head_lr: expected a number > 0, got 0")])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"branch": {"estimate": "dmc5"}},
+            "segmenter.branch: expected dim | estimator, got 'estimate'; did you mean 'estimator'",
+        ),
+        ({"num_classes": 1}, "TinySegmenter.num_classes: expected at least two classes, got 1"),
+        ({"frozen": 40}, "segmenter.frozen: expected frozen in 0..13, got 40"),
+        ({"head_lr": 0}, "segmenter.head_lr: expected a number > 0, got 0"),
+    ],
+)
 def test_what_cannot_be_built_is_refused(options, message):
     with pytest.raises(ConfigError, match=message.replace("|", r"\|")):
         (squeeze if "frozen" in options else tiny)(**options)

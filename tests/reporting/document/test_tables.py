@@ -3,11 +3,18 @@ import math
 
 from al_lab.reporting.document.tables import Table
 
-TABLE = Table("t", "5 % of A_B", ["name", "n", "x"], [["a&b, $c", 1234, 1 / 3], ["d", None, math.nan], ["e", 2, -0.5]], digits=2)
+TABLE = Table(
+    "t", "5 % of A_B", ["name", "n", "x"], [["a&b, $c", 1234, 1 / 3], ["d", None, math.nan], ["e", 2, -0.5]], digits=2
+)
 
 
 def test_csv_keeps_every_digit_and_leaves_gaps_empty():
-    assert list(csv.reader(TABLE.to_csv().splitlines())) == [["name", "n", "x"], ["a&b, $c", "1234", str(1 / 3)], ["d", "", ""], ["e", "2", "-0.5"]]
+    assert list(csv.reader(TABLE.to_csv().splitlines())) == [
+        ["name", "n", "x"],
+        ["a&b, $c", "1234", str(1 / 3)],
+        ["d", "", ""],
+        ["e", "2", "-0.5"],
+    ]
 
 
 def test_latex_is_escaped():

@@ -1,7 +1,16 @@
 import pytest
 
 from al_lab.core.errors import DataError
-from al_lab.reporting.judge.protocol import baseline, check_one_protocol, fingerprint, full_data, group_runs, no_labels, reference, same_protocol
+from al_lab.reporting.judge.protocol import (
+    baseline,
+    check_one_protocol,
+    fingerprint,
+    full_data,
+    group_runs,
+    no_labels,
+    reference,
+    same_protocol,
+)
 from al_lab.reporting.read.find import read_run
 
 
@@ -18,7 +27,9 @@ def test_more_cycles_are_the_same_protocol(maker):
 
 def test_other_settings_are_refused_by_name(maker):
     a, b = read_run(maker.run("entropy")), read_run(maker.run("random", trainer__lr=0.5, budget__per_cycle=5))
-    with pytest.raises(DataError, match=r"one protocol.*budget.per_cycle: 20 against 5; trainer.lr: 0.01 against 0.5.*protocol=") as error:
+    with pytest.raises(
+        DataError, match=r"one protocol.*budget.per_cycle: 20 against 5; trainer.lr: 0.01 against 0.5.*protocol="
+    ) as error:
         check_one_protocol([a, b])
     assert str(b.path) in str(error.value)
 
@@ -32,7 +43,10 @@ def test_full_data_may_differ_in_its_budget_only(maker):
 
 
 def test_series_are_strategies_with_random_and_full_data_last(maker):
-    made = [maker.run("random", s) for s in (1, 0)] + [maker.run("random", 0, 0, name="full", initial=1.0), maker.run("entropy", 0)]
+    made = [maker.run("random", s) for s in (1, 0)] + [
+        maker.run("random", 0, 0, name="full", initial=1.0),
+        maker.run("entropy", 0),
+    ]
     series = group_runs([read_run(p) for p in made])
     assert [s.label for s in series] == ["entropy", "random", "full data"]
     assert series[1].seeds == (0, 1)
@@ -61,19 +75,42 @@ def read(paths):
 
 
 def test_objectives_are_compared_and_named(maker):
-    runs = read([csd(maker), maker.run("random"), csd(maker, "al_ssl", "default"), maker.run("random", 0, 0, name="full", initial=1.0)])
+    runs = read(
+        [
+            csd(maker),
+            maker.run("random"),
+            csd(maker, "al_ssl", "default"),
+            maker.run("random", 0, 0, name="full", initial=1.0),
+        ]
+    )
     check_one_protocol(runs)
-    assert [s.label for s in group_runs(runs)] == ["al_ssl (csd)", "random (supervised)", "random (csd)", "full data (supervised)"]
+    assert [s.label for s in group_runs(runs)] == [
+        "al_ssl (csd)",
+        "random (supervised)",
+        "random (csd)",
+        "full data (supervised)",
+    ]
 
 
 def test_lines_are_named_by_the_options_that_set_them_apart(maker):
-    runs = read([maker.run("al_ssl", name=f"rule={rule}", strategy__rule=rule, strategy__path=f"/x/{rule}")
-                 for rule in ("product", "inconsistency")] + [maker.run("random")])
+    runs = read(
+        [
+            maker.run("al_ssl", name=f"rule={rule}", strategy__rule=rule, strategy__path=f"/x/{rule}")
+            for rule in ("product", "inconsistency")
+        ]
+        + [maker.run("random")]
+    )
     assert [s.label for s in group_runs(runs)] == ["al_ssl (rule=inconsistency)", "al_ssl (rule=product)", "random"]
-    runs += read([csd(maker, "al_ssl", f"tau={tau}", objective__tau=tau, strategy__rule="product") for tau in (0.5, 0.99)])
-    assert [s.label for s in group_runs(runs)] == ["al_ssl (supervised, rule=inconsistency)", "al_ssl (supervised, rule=product)",
-                                                   "al_ssl (csd, tau=0.5, rule=product)", "al_ssl (csd, tau=0.99, rule=product)",
-                                                   "random (supervised)"]
+    runs += read(
+        [csd(maker, "al_ssl", f"tau={tau}", objective__tau=tau, strategy__rule="product") for tau in (0.5, 0.99)]
+    )
+    assert [s.label for s in group_runs(runs)] == [
+        "al_ssl (supervised, rule=inconsistency)",
+        "al_ssl (supervised, rule=product)",
+        "al_ssl (csd, tau=0.5, rule=product)",
+        "al_ssl (csd, tau=0.99, rule=product)",
+        "random (supervised)",
+    ]
 
 
 def test_other_settings_are_compared_on_purpose_only(maker):
@@ -81,14 +118,26 @@ def test_other_settings_are_compared_on_purpose_only(maker):
     with pytest.raises(DataError, match=r"trainer.batch_size: \(absent\) against 16.*--across trainer.batch_size"):
         check_one_protocol(runs)
     check_one_protocol(runs, ["trainer.batch_size"])
-    assert [s.label for s in group_runs(runs, ["trainer.batch_size"])] == ["random (supervised)", "random (csd, batch_size=16)"]
+    assert [s.label for s in group_runs(runs, ["trainer.batch_size"])] == [
+        "random (supervised)",
+        "random (csd, batch_size=16)",
+    ]
     with pytest.raises(DataError, match="--across: expected a setting below.*got nonsense"):
         check_one_protocol(runs, ["nonsense"])
 
 
 def test_the_supervised_random_line_is_the_baseline(maker):
-    series = group_runs(read([csd(maker), csd(maker, seed=1), maker.run("random"), csd(maker, name="full,csd", cycles=0, initial=1.0),
-                              maker.run("random", 0, 0, name="full", initial=1.0)]))
+    series = group_runs(
+        read(
+            [
+                csd(maker),
+                csd(maker, seed=1),
+                maker.run("random"),
+                csd(maker, name="full,csd", cycles=0, initial=1.0),
+                maker.run("random", 0, 0, name="full", initial=1.0),
+            ]
+        )
+    )
     assert baseline(series).label == "random (supervised)"
     assert full_data(series).label == "full data (supervised)"
     only_csd = [s for s in series if "csd" in s.label]
@@ -102,24 +151,53 @@ def budget(maker, strategy, choice, seed=0, **changes):
 
 
 def test_budgets_are_compared_on_purpose_each_with_its_own_random_line(maker):
-    runs = read([budget(maker, s, "large") for s in ("entropy", "random")]
-                + [budget(maker, s, "small", budget__per_cycle=2) for s in ("margin", "random")]
-                + [budget(maker, "core_set", "regions", budget__unit="region")])
+    runs = read(
+        [budget(maker, s, "large") for s in ("entropy", "random")]
+        + [budget(maker, s, "small", budget__per_cycle=2) for s in ("margin", "random")]
+        + [budget(maker, "core_set", "regions", budget__unit="region")]
+    )
     lines = {s.label: s for s in group_runs(runs, ["budget"])}
-    assert list(lines) == ["core_set (regions)", "entropy (large)", "margin (small)", "random (large)", "random (small)"]
+    assert list(lines) == [
+        "core_set (regions)",
+        "entropy (large)",
+        "margin (small)",
+        "random (large)",
+        "random (small)",
+    ]
     against = {label: reference(s, list(lines.values())).label for label, s in lines.items()}
-    assert against == {"core_set (regions)": "random (large)", "entropy (large)": "random (large)", "margin (small)": "random (small)",
-                       "random (large)": "random (large)", "random (small)": "random (small)"}
+    assert against == {
+        "core_set (regions)": "random (large)",
+        "entropy (large)": "random (large)",
+        "margin (small)": "random (small)",
+        "random (large)": "random (large)",
+        "random (small)": "random (small)",
+    }
 
 
 def test_one_file_with_two_settings_names_no_budget(maker):
-    runs = read([budget(maker, "entropy", "large"), budget(maker, "entropy", "large", name="other", budget__per_cycle=2), maker.run("random")])
-    assert [s.label for s in group_runs(runs, ["budget"])] == ["entropy (per_cycle=2)", "entropy (per_cycle=20)", "random (per_cycle=20)"]
+    runs = read(
+        [
+            budget(maker, "entropy", "large"),
+            budget(maker, "entropy", "large", name="other", budget__per_cycle=2),
+            maker.run("random"),
+        ]
+    )
+    assert [s.label for s in group_runs(runs, ["budget"])] == [
+        "entropy (per_cycle=2)",
+        "entropy (per_cycle=20)",
+        "random (per_cycle=20)",
+    ]
 
 
 def test_a_training_without_labels_is_no_curve(maker):
-    runs = read([maker.run("random", 0, 0, name="source_only", initial=0, budget__per_cycle=1), maker.run("random"), maker.run("entropy"),
-                 maker.run("random", 0, 0, name="full", initial=1.0)])
+    runs = read(
+        [
+            maker.run("random", 0, 0, name="source_only", initial=0, budget__per_cycle=1),
+            maker.run("random"),
+            maker.run("entropy"),
+            maker.run("random", 0, 0, name="full", initial=1.0),
+        ]
+    )
     check_one_protocol(runs)
     series = group_runs(runs)
     assert [s.label for s in series] == ["entropy", "random", "full data", "no target label"]

@@ -1,7 +1,16 @@
 import numpy as np
 import pytest
 
-from al_lab.reporting.judge.stats import Curve, area_under_curve, band, labels_to_reach, paired_difference, paired_last, principal_axes, shared_areas
+from al_lab.reporting.judge.stats import (
+    Curve,
+    area_under_curve,
+    band,
+    labels_to_reach,
+    paired_difference,
+    paired_last,
+    principal_axes,
+    shared_areas,
+)
 
 
 def curve(*points):
@@ -45,7 +54,9 @@ def test_one_seed_has_no_error():
 
 @pytest.mark.parametrize(("level", "labels"), [(0.1, 10.0), (0.3, 15.0), (0.5, 20.0), (0.45, 18.75), (0.7, None)])
 def test_labels_to_reach(level, labels):
-    assert labels_to_reach(np.asarray([10.0, 20.0, 30.0]), np.asarray([0.1, 0.5, 0.4]), level) == (None if labels is None else pytest.approx(labels))
+    assert labels_to_reach(np.asarray([10.0, 20.0, 30.0]), np.asarray([0.1, 0.5, 0.4]), level) == (
+        None if labels is None else pytest.approx(labels)
+    )
 
 
 def runs(*heights):
@@ -53,7 +64,10 @@ def runs(*heights):
 
 
 def test_last_points_are_compared_whatever_they_cost():
-    pair = paired_last({0: curve((0, 0.9), (10, 0.5)), 1: curve((10, 0.6)), 2: curve((5, 1.0))}, {0: curve((0, 0.1), (999, 0.4)), 1: curve((7, 0.4))})
+    pair = paired_last(
+        {0: curve((0, 0.9), (10, 0.5)), 1: curve((10, 0.6)), 2: curve((5, 1.0))},
+        {0: curve((0, 0.1), (999, 0.4)), 1: curve((7, 0.4))},
+    )
     assert pair.seeds == (0, 1) and pair.mean == pytest.approx(0.15) and pair.standard_error == pytest.approx(0.05)
 
 

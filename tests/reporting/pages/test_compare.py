@@ -25,8 +25,19 @@ def table(page, name):
 
 def test_the_page_has_every_section(built):
     page = built
-    assert [s.key for s in page.sections if not s.is_empty] == ["curve", "summary", "levels", "classes", "gain", "bought", "images", "utilities",
-                                                                "embedding", "cost", "settings"]
+    assert [s.key for s in page.sections if not s.is_empty] == [
+        "curve",
+        "summary",
+        "levels",
+        "classes",
+        "gain",
+        "bought",
+        "images",
+        "utilities",
+        "embedding",
+        "cost",
+        "settings",
+    ]
     assert page.status == "12 runs"
     assert not section(page, "curve").missing
     assert [s.title.split(":")[0] for s in section(page, "images").sheets] == ["core_set", "entropy", "random"]
@@ -73,13 +84,19 @@ def test_protocols_are_not_mixed(maker):
 def test_what_is_missing_is_said_with_its_command(maker):
     page = build_comparison([read_run(maker.run("entropy"))])
     commands = [c for _, c in section(page, "curve").missing]
-    assert commands == ["python run.py strategy=random protocol=mgral dataset=shapes seed=0",
-                        "python run.py strategy=random budget=full protocol=mgral dataset=shapes seed=0",
-                        "python run.py -m strategy=entropy,random protocol=mgral dataset=shapes seed=0,1,2"]
+    assert commands == [
+        "python run.py strategy=random protocol=mgral dataset=shapes seed=0",
+        "python run.py strategy=random budget=full protocol=mgral dataset=shapes seed=0",
+        "python run.py -m strategy=entropy,random protocol=mgral dataset=shapes seed=0,1,2",
+    ]
 
 
 def test_runs_in_progress_and_without_metrics(maker):
-    runs = [read_run(maker.run("entropy", done=1)), read_run(maker.run("random", done=0)), read_run(maker.run("margin", metrics=False))]
+    runs = [
+        read_run(maker.run("entropy", done=1)),
+        read_run(maker.run("random", done=0)),
+        read_run(maker.run("margin", metrics=False)),
+    ]
     page = build_comparison(runs)
     assert page.status == "1 of 3 runs complete"
     assert section(page, "curve").text.startswith("VOC07 AP50")
@@ -104,8 +121,12 @@ def test_training_methods_are_compared_with_their_difference_shown(maker):
     assert "The baseline of every comparison below is random (supervised)" in text
     assert "Not drawn: full data (csd)" in text
     assert [(r["line"], r["objective"]) for r in table(page, "methods")] == [
-        ("entropy (csd)", "csd"), ("random (supervised)", "supervised"), ("random (csd)", "csd"),
-        ("full data (supervised)", "supervised"), ("full data (csd)", "csd")]
+        ("entropy (csd)", "csd"),
+        ("random (supervised)", "supervised"),
+        ("random (csd)", "csd"),
+        ("full data (supervised)", "supervised"),
+        ("full data (csd)", "csd"),
+    ]
     rows = {r["strategy"]: r for r in table(page, "summary")}
     assert rows["random (supervised)"]["verdict"] == "baseline"
     alike = float(rows["entropy (csd)"]["area minus random trained alike"])
@@ -126,7 +147,11 @@ def test_one_training_is_judged_by_its_last_model(maker):
         maker.run("random", seed, 0, name="source_only", initial=0, trainer__start="continue")
         maker.run("margin", seed, done=2, trainer__start="continue")
     page = build_comparison(find_runs([maker.root / "outputs"]))
-    assert page.verdict.startswith("Last point against random: entropy +") and "margin" not in page.verdict and section(page, "levels").is_empty
+    assert (
+        page.verdict.startswith("Last point against random: entropy +")
+        and "margin" not in page.verdict
+        and section(page, "levels").is_empty
+    )
     rows = {r["strategy"]: r for r in table(page, "summary")}
     entropy, random = (float(rows[name]["last point"]) for name in ("entropy", "random"))
     assert float(rows["entropy"]["last point minus random"]) == pytest.approx(entropy - random, abs=0.011)

@@ -41,9 +41,21 @@ def undrawn(monkeypatch):
 
 def test_every_figure_is_filled(written):
     page = page_of(written.parent)
-    assert names(page) == {"learning_curve_images", "learning_curve_boxes", "per_class", "per_class_by_cycle", "class_distribution", "utilities",
-                           "embedding", "cost", "stage_times"}
-    assert [s.title for s in section(page, "images").sheets] == ["Bought first, as the initial set", *(f"Bought after cycle {c}" for c in range(3))]
+    assert names(page) == {
+        "learning_curve_images",
+        "learning_curve_boxes",
+        "per_class",
+        "per_class_by_cycle",
+        "class_distribution",
+        "utilities",
+        "embedding",
+        "cost",
+        "stage_times",
+    }
+    assert [s.title for s in section(page, "images").sheets] == [
+        "Bought first, as the initial set",
+        *(f"Bought after cycle {c}" for c in range(3)),
+    ]
     assert not section(page, "curve").missing
     assert page.notes == []
 
@@ -89,15 +101,20 @@ def test_figures_and_tables_are_exported(written, tmp_path):
 
 
 def test_the_verdict_compares_with_random_and_full_data(written):
-    assert re.search(r"core_set reaches [\d.]+ % VOC07 AP50 with 80 images labeled, \d+ % of what full data gives\. "
-                     r"Against random, its area under the curve differs by \+[\d.]+ ± [\d.]+ points "
-                     r"\(two standard errors, 3 paired seeds\): clearly better\.", page_of(written.parent).verdict)
+    assert re.search(
+        r"core_set reaches [\d.]+ % VOC07 AP50 with 80 images labeled, \d+ % of what full data gives\. "
+        r"Against random, its area under the curve differs by \+[\d.]+ ± [\d.]+ points "
+        r"\(two standard errors, 3 paired seeds\): clearly better\.",
+        page_of(written.parent).verdict,
+    )
 
 
 def test_missing_lines_name_their_commands(maker):
     page = page_of(maker.run("entropy"))
-    assert [c for _, c in section(page, "curve").missing] == ["python run.py strategy=random protocol=mgral dataset=shapes seed=0",
-                                                              "python run.py strategy=random budget=full protocol=mgral dataset=shapes seed=0"]
+    assert [c for _, c in section(page, "curve").missing] == [
+        "python run.py strategy=random protocol=mgral dataset=shapes seed=0",
+        "python run.py strategy=random budget=full protocol=mgral dataset=shapes seed=0",
+    ]
     maker.run("random", 0)
     assert len(section(page_of(maker.root / "outputs/shapes/entropy/default/seed0"), "curve").missing) == 1
 
@@ -128,7 +145,10 @@ def test_a_run_that_waits_for_people(maker):
     (folder / "cycle_01" / "labels.jsonl").unlink()
     page = page_of(folder)
     assert page.status == "waiting for the labels of 20 images"
-    assert [s.title for s in section(page, "images").sheets] == ["Bought first, as the initial set", "Bought after cycle 0"]
+    assert [s.title for s in section(page, "images").sheets] == [
+        "Bought first, as the initial set",
+        "Bought after cycle 0",
+    ]
 
 
 def test_a_single_cycle_without_queries(maker):
@@ -215,7 +235,9 @@ def test_a_large_pool_stays_small_on_the_page(maker):
     folder = maker.run("core_set", cycles=1)
     rng = np.random.default_rng(0)
     ids = [f"img_{k:06d}" for k in range(16_000)]
-    Candidates.images(ids, rng.random(16_000), embedding=rng.random((16_000, 64), dtype=np.float32)).save(folder / "cycle_00" / "candidates.npz")
+    Candidates.images(ids, rng.random(16_000), embedding=rng.random((16_000, 64), dtype=np.float32)).save(
+        folder / "cycle_00" / "candidates.npz"
+    )
     page = page_of(folder)
     assert len(section(page, "embedding").pictures[0].svg) < 1_000_000
 
@@ -236,6 +258,9 @@ def test_a_run_is_measured_against_both_random_lines(maker):
         maker.run("random", seed, name="a-third", objective={"_target_": "al_lab.objectives.isd.ISD"})
     assert {r.name for r in _family(read_run(run), [])} == {"default", "objective=csd", "protocol=mgral"}
     page = page_of(run)
-    assert re.search(r"Against random \(supervised\), .* Against random \(csd\), .* the second the choice of images alone\.", page.verdict)
+    assert re.search(
+        r"Against random \(supervised\), .* Against random \(csd\), .* the second the choice of images alone\.",
+        page.verdict,
+    )
     supervised = read_run(maker.root / "outputs/shapes/random/protocol=mgral/seed0")
     assert {r.name for r in _family(supervised, [])} == {"protocol=mgral"}

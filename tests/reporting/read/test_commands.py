@@ -17,9 +17,14 @@ def test_the_missing_lines_keep_what_was_overridden(maker):
     words = "strategy=entropy strategy.aggregation=sum dataset=voc_folder dataset.root=/data/x budget.cycles=4 seed=1 name=mine"
     run = made(maker, f"/somewhere/run.py {words}")
     assert commands.reproduce(run) == f"python run.py {words}"
-    assert commands.random_line(run, (0, 1)) == ("python run.py -m strategy=random protocol=mgral dataset=voc_folder dataset.root=/data/x "
-                                                 "budget.cycles=4 seed=0,1")
-    assert commands.full_data_line(run) == "python run.py strategy=random budget=full protocol=mgral dataset=voc_folder dataset.root=/data/x seed=1"
+    assert commands.random_line(run, (0, 1)) == (
+        "python run.py -m strategy=random protocol=mgral dataset=voc_folder dataset.root=/data/x "
+        "budget.cycles=4 seed=0,1"
+    )
+    assert (
+        commands.full_data_line(run)
+        == "python run.py strategy=random budget=full protocol=mgral dataset=voc_folder dataset.root=/data/x seed=1"
+    )
 
 
 def test_one_run_of_a_sweep_is_reproduced_alone(maker):

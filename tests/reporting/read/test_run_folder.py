@@ -70,12 +70,15 @@ def test_the_last_line_of_a_cycle_counts(maker):
     assert read_run(folder).column("voc07_ap50")[1] == 0.99
 
 
-@pytest.mark.parametrize(("name", "read"), [
-    ("cycle_00/candidates.npz", lambda run: run.candidates(0)),
-    ("cycle_00/oracle_stats.json", lambda run: run.oracle_stats(0)),
-    ("cycle_00/cost.json", lambda run: run.cost(0)),
-    ("cycle_00/queries.json", lambda run: run.bought(0)),
-])
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("cycle_00/candidates.npz", lambda run: run.candidates(0)),
+        ("cycle_00/oracle_stats.json", lambda run: run.oracle_stats(0)),
+        ("cycle_00/cost.json", lambda run: run.cost(0)),
+        ("cycle_00/queries.json", lambda run: run.bought(0)),
+    ],
+)
 def test_a_broken_file_is_named_and_left_out(maker, name, read):
     folder = maker.run("entropy")
     (folder / name).write_bytes(b"PK\x03\x04 not really {")

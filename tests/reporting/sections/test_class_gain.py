@@ -32,8 +32,15 @@ def widths(section, panel=0):
 
 
 def test_gains_are_relative_and_points_stand_beside_them(maker):
-    lines = series(maker, {("entropy", 0): {1: [0.6, 0.1, 0.3], 2: [0.66, 0.4, 0.3]}, ("entropy", 1): {1: [0.8, 0.1, 0.3], 2: [0.66, 0.4, 0.3]},
-                           ("random", 0): {1: [0.5, 0.2, 0.005], 2: [0.6, 0.4, 0.0]}, ("random", 1): {1: [0.5, 0.2, 0.005], 2: [0.6, 0.4, 0.0]}})
+    lines = series(
+        maker,
+        {
+            ("entropy", 0): {1: [0.6, 0.1, 0.3], 2: [0.66, 0.4, 0.3]},
+            ("entropy", 1): {1: [0.8, 0.1, 0.3], 2: [0.66, 0.4, 0.3]},
+            ("random", 0): {1: [0.5, 0.2, 0.005], 2: [0.6, 0.4, 0.0]},
+            ("random", 1): {1: [0.5, 0.2, 0.005], 2: [0.6, 0.4, 0.0]},
+        },
+    )
     section = gain_section(lines, METRIC)
     first = {row[1]: row for row in rows(section, "class_gain") if row[0] == 1}
     assert first["a"][2:] == ["entropy", *map(pytest.approx, (50, 70, 20, 10, 40, 2))]
@@ -47,8 +54,15 @@ def test_gains_are_relative_and_points_stand_beside_them(maker):
 
 
 def test_only_paired_seeds_and_cycles_that_all_have_count(maker):
-    lines = series(maker, {("entropy", 0): {1: [0.5, 0.5, 0.5], 2: [0.9, 0.9, 0.9]}, ("entropy", 5): {1: [0.9, 0.9, 0.9]},
-                           ("margin", 0): {1: [0.5, 0.5, 0.5]}, ("random", 0): {1: [0.25, 0.25, 0.25], 2: [0.3, 0.3, 0.3]}})
+    lines = series(
+        maker,
+        {
+            ("entropy", 0): {1: [0.5, 0.5, 0.5], 2: [0.9, 0.9, 0.9]},
+            ("entropy", 5): {1: [0.9, 0.9, 0.9]},
+            ("margin", 0): {1: [0.5, 0.5, 0.5]},
+            ("random", 0): {1: [0.25, 0.25, 0.25], 2: [0.3, 0.3, 0.3]},
+        },
+    )
     section = gain_section(lines, METRIC)
     assert {row[0] for row in rows(section, "class_gain")} == {1}
     assert widths(section) == pytest.approx([100] * 6)
@@ -65,12 +79,21 @@ def test_many_classes_show_the_best_and_the_worst(maker):
 
 
 def test_wins_average_seeds_first_then_cycles_and_ties_count_for_neither(maker):
-    lines = series(maker, {
-        ("entropy", 0): {1: [0.9, 0.2, 0.3], 2: [0.5, 0.5, 0.5]}, ("entropy", 1): {1: [0.5, 0.2, 0.3], 2: [0.5, 0.5, 0.5]},
-        ("margin", 0): {1: [0.6, 0.2, 0.4], 2: [0.4, 0.4, 0.4]}, ("margin", 1): {1: [0.6, 0.2, 0.4], 2: [0.4, 0.4, 0.4]},
-        ("random", 0): {1: [0.0, 0.0, 0.0], 2: [0.0, 0.0, 0.0]}, ("random", 1): {1: [0.0, 0.0, 0.0], 2: [0.0, 0.0, 0.0]}})
+    lines = series(
+        maker,
+        {
+            ("entropy", 0): {1: [0.9, 0.2, 0.3], 2: [0.5, 0.5, 0.5]},
+            ("entropy", 1): {1: [0.5, 0.2, 0.3], 2: [0.5, 0.5, 0.5]},
+            ("margin", 0): {1: [0.6, 0.2, 0.4], 2: [0.4, 0.4, 0.4]},
+            ("margin", 1): {1: [0.6, 0.2, 0.4], 2: [0.4, 0.4, 0.4]},
+            ("random", 0): {1: [0.0, 0.0, 0.0], 2: [0.0, 0.0, 0.0]},
+            ("random", 1): {1: [0.0, 0.0, 0.0], 2: [0.0, 0.0, 0.0]},
+        },
+    )
     section = gain_section(lines, METRIC)
-    matrix = {row[0]: dict(zip(("entropy", "margin", "random"), row[1:], strict=True)) for row in rows(section, "class_wins")}
+    matrix = {
+        row[0]: dict(zip(("entropy", "margin", "random"), row[1:], strict=True)) for row in rows(section, "class_wins")
+    }
     assert matrix["entropy"]["margin"] == pytest.approx(100 * (1 / 3 + 1) / 2)  # cycle 1: a (0.7 > 0.6), b is a tie
     assert matrix["margin"]["entropy"] == pytest.approx(100 * (1 / 3 + 0) / 2)
     assert matrix["entropy"]["random"] == 100

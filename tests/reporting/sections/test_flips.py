@@ -30,7 +30,10 @@ def test_images_without_a_counted_box_are_told_apart(folder):
     count[next(k for k, i in enumerate(old.sample_ids) if i in bought)] = 0
     change(folder, count=count)
     picture = flips_section(read_run(folder)).pictures[0]
-    assert picture.caption == f"No box counted, so utility 0 and no point here – cycle 0: {len(old) - 19} of {len(old)} (1 of them bought)."
+    assert (
+        picture.caption
+        == f"No box counted, so utility 0 and no point here – cycle 0: {len(old) - 19} of {len(old)} (1 of them bought)."
+    )
     points = [c.get_offsets() for c in picture.figure.axes[0].collections]
     assert [len(p) for p in points] == [0, 19]
 
@@ -44,17 +47,25 @@ def test_the_bought_pairs_disagree_most_and_say_how(folder):
     inconsistency = old.info["inconsistency"].copy()
     inconsistency[[row, other]] = 8.0, 9.0
     probs, flipped, box, label = (old.info[k].copy() for k in ("box_probs", "box_flip_probs", "box", "box_label"))
-    probs[row], flipped[row], box[row], label[row] = [0.1, 0.05, 0.85, 0, 0], [0.6, 0.3, 0.08, 0.02, 0], [10, 20, 40, 50], 1
+    probs[row], flipped[row], box[row], label[row] = (
+        [0.1, 0.05, 0.85, 0, 0],
+        [0.6, 0.3, 0.08, 0.02, 0],
+        [10, 20, 40, 50],
+        1,
+    )
     change(folder, inconsistency=inconsistency, box_probs=probs, box_flip_probs=flipped, box=box, box_label=label)
     sheet = flips_section(read_run(folder)).sheets[0]
     tile = sheet.tiles[0]
     assert (tile.caption, len(sheet.tiles), sheet.is_wide) == (bought[3], 6, True)
     assert tile.detail.splitlines()[0].startswith("J = 8 nats")
-    assert tile.detail.splitlines()[1:] == ["image: square 0.85, background 0.10", "mirrored: background 0.60, circle 0.30, square 0.08"]
+    assert tile.detail.splitlines()[1:] == [
+        "image: square 0.85, background 0.10",
+        "mirrored: background 0.60, circle 0.30, square 0.08",
+    ]
     array = np.asarray(tile.picture)
     width = (array.shape[1] - 6) // 2
     square = np.argwhere((array[:, :width] == (0xEE, 0x77, 0x33)).all(-1))
-    white = np.argwhere((array[:, width + 6:] == 255).all(-1))  # the mirror image's best class is background
+    white = np.argwhere((array[:, width + 6 :] == 255).all(-1))  # the mirror image's best class is background
     assert (square.min(0).tolist(), square.max(0).tolist()) == ([20, 10], [50, 40])
     assert (white.min(0).tolist(), white.max(0).tolist()) == ([20, width - 40], [50, width - 10])
 
@@ -76,7 +87,9 @@ def test_an_image_that_is_gone_is_said_with_what_is_known_of_it(folder):
     assert tile.detail.startswith("J = ")
 
 
-@pytest.mark.parametrize("info", [{"entropy": None}, {"entropy": np.zeros((180, 2))}, {"inconsistency": np.full(180, np.inf)}])
+@pytest.mark.parametrize(
+    "info", [{"entropy": None}, {"entropy": np.zeros((180, 2))}, {"inconsistency": np.full(180, np.inf)}]
+)
 def test_without_both_readings_there_is_no_section(folder, info):
     change(folder, **info)
     run = read_run(folder)
@@ -92,7 +105,17 @@ def test_without_boxes_there_are_points_only(folder):
 
 
 def test_the_last_query_of_each_line_is_compared(maker):
-    runs = [read_run(p) for p in (maker.run("al_ssl", name="a", cycles=2), maker.run("al_ssl", name="b", cycles=2), maker.run("random", cycles=2))]
+    runs = [
+        read_run(p)
+        for p in (
+            maker.run("al_ssl", name="a", cycles=2),
+            maker.run("al_ssl", name="b", cycles=2),
+            maker.run("random", cycles=2),
+        )
+    ]
     section = next(s for s in build_comparison(runs).sections if s.key == "flips")
-    assert [a.get_title(loc="left").replace("\u00a0", " ") for a in section.pictures[0].figure.axes] == ["al_ssl (a), cycle 1", "al_ssl (b), cycle 1"]
+    assert [a.get_title(loc="left").replace("\u00a0", " ") for a in section.pictures[0].figure.axes] == [
+        "al_ssl (a), cycle 1",
+        "al_ssl (b), cycle 1",
+    ]
     assert [s.is_open for s in section.sheets] == [True, False]

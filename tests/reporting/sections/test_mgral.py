@@ -51,14 +51,21 @@ def sections(folder: Path) -> dict[str, Section]:
 
 
 def table(section: Section, name: str) -> list[dict[str, str]]:
-    return list(csv.DictReader(next(t for t in [*section.tables, *section.files] if t.name == name).to_csv().splitlines()))
+    return list(
+        csv.DictReader(next(t for t in [*section.tables, *section.files] if t.name == name).to_csv().splitlines())
+    )
 
 
 def test_a_campaigns_files_fill_every_section(campaign: Path) -> None:
     run = read_run(campaign)
     found = sections(campaign)
     assert list(found) == KEYS
-    assert [p.name for s in found.values() for p in s.pictures] == ["mgral_controls", "mgral_rows", "mgral_leave_one_out", "mgral_learning"]
+    assert [p.name for s in found.values() for p in s.pictures] == [
+        "mgral_controls",
+        "mgral_rows",
+        "mgral_leave_one_out",
+        "mgral_learning",
+    ]
     facts = [json.loads((campaign / f"cycle_0{c}" / "agent.json").read_text()) for c in range(2)]
     rows = table(found["lut"], "mgral_table")
     assert [float(r["error of the table"]) for r in rows] == [f["leave_one_out"]["rmse"] for f in facts]
@@ -72,13 +79,22 @@ def test_the_page_says_whether_the_agent_beat_chance(folder: Path) -> None:
     path = folder / "cycle_00" / "agent.json"
     facts = json.loads(path.read_text())["controls"]
     text = sections(folder)["chance"].text
-    assert text.startswith("The agent did not clearly beat random batches, and did not clearly beat an agent that learned from shuffled rewards.")
-    assert f"{facts['against_random']['difference']:+.2f} ± {2 * facts['against_random']['standard_error']:.2f} points".replace("-", "−") in text
+    assert text.startswith(
+        "The agent did not clearly beat random batches, and did not clearly beat an agent that learned from shuffled rewards."
+    )
+    assert (
+        f"{facts['against_random']['difference']:+.2f} ± {2 * facts['against_random']['standard_error']:.2f} points".replace(
+            "-", "−"
+        )
+        in text
+    )
     change(path, lambda f: f["controls"]["against_random"].update(verdict="clearly better"))
     change(path, lambda f: f["controls"]["against_shuffled"].update(verdict="clearly worse"))
     change(path, lambda f: f["signal"].update(own_noise=None))
     text = sections(folder)["chance"].text
-    assert text.startswith("The agent beat random batches, and clearly lost to an agent that learned from shuffled rewards.")
+    assert text.startswith(
+        "The agent beat random batches, and clearly lost to an agent that learned from shuffled rewards."
+    )
     assert "Too few rows were repeated" in text
 
 
@@ -124,8 +140,14 @@ def test_the_papers_tables_come_from_the_runs_own_clock(folder: Path) -> None:
     ours = table(section, "mgral_table_2")[0]
     assert (ours["training: the table"], float(ours["inference"])) == ("10.0", pytest.approx(18 / 60))
     hours = {r["stage"]: r for r in table(section, "mgral_stages")}
-    assert float(hours["build_lut"]["device-hours"]) == pytest.approx(2 * (8 * 90 + 30) / 3600)  # 6 rows, 2 repetitions, 1 base
-    trained = [p for c in range(2) for p in (folder / f"cycle_0{c}" / "lut").glob("*_*.json") if p.name.startswith(("fallback", "control"))]
+    # 6 rows, 2 repetitions, 1 base
+    assert float(hours["build_lut"]["device-hours"]) == pytest.approx(2 * (8 * 90 + 30) / 3600)
+    trained = [
+        p
+        for c in range(2)
+        for p in (folder / f"cycle_0{c}" / "lut").glob("*_*.json")
+        if p.name.startswith(("fallback", "control"))
+    ]
     assert float(hours["train_agent"]["device-hours"]) == pytest.approx(30 * len(trained) / 3600)
     assert len(trained) >= 5
 
@@ -144,7 +166,10 @@ def test_one_row_and_no_iteration_and_no_repetition(folder: Path) -> None:
     for c in range(2):
         lut = folder / f"cycle_0{c}" / "lut"
         change(lut / "table.json", lambda t: t.update(rows=t["rows"][:1]))
-        change(folder / f"cycle_0{c}" / "agent.json", lambda f: f.update(leave_one_out=None, regressor=None, learning=None, signal={"sentence": "x"}))
+        change(
+            folder / f"cycle_0{c}" / "agent.json",
+            lambda f: f.update(leave_one_out=None, regressor=None, learning=None, signal={"sentence": "x"}),
+        )
         (folder / f"cycle_0{c}" / "rl_curves.csv").write_text("iteration\n")
         for path in (*lut.glob("fallback_*"), *lut.glob("control_*"), *lut.glob("shuffled*")):
             path.unlink()
@@ -155,9 +180,16 @@ def test_one_row_and_no_iteration_and_no_repetition(folder: Path) -> None:
     assert {"–"} == {row[k] for row in found["lut"].tables[0].texts() for k in range(2, 14)}
 
 
-@pytest.mark.parametrize(("name", "text", "gone"), [
-    ("lut/table.json", '{"rows": []}', "lut"), ("lut/table.json", "[1]", "lut"), ("lut/table.json", "{", "lut"), ("agent.json", "{", "facts"),
-    ("agent_scores.npz", "no zip", "scores")])
+@pytest.mark.parametrize(
+    ("name", "text", "gone"),
+    [
+        ("lut/table.json", '{"rows": []}', "lut"),
+        ("lut/table.json", "[1]", "lut"),
+        ("lut/table.json", "{", "lut"),
+        ("agent.json", "{", "facts"),
+        ("agent_scores.npz", "no zip", "scores"),
+    ],
+)
 def test_a_broken_file_is_named_and_left_out(folder: Path, name: str, text: str, gone: str) -> None:
     (folder / "cycle_00" / name).write_text(text)
     run = read_run(folder)
@@ -191,7 +223,10 @@ def over_seeds(campaign: Path, tmp_path: Path, differences: list[float]) -> list
     runs = []
     for seed, difference in enumerate(differences):
         path = Path(shutil.copytree(campaign, tmp_path / "mgral" / "default" / f"seed{seed}"))
-        change(path / "cycle_00" / "agent.json", lambda f, d=difference: f["controls"]["against_random"].update(difference=d))
+        change(
+            path / "cycle_00" / "agent.json",
+            lambda f, d=difference: f["controls"]["against_random"].update(difference=d),
+        )
         change(path / "cycle_00" / "agent.json", lambda f, k=seed: f["leave_one_out"].update(rmse=1.0 + k))
         (path / "config.yaml").write_text((path / "config.yaml").read_text().replace("\nseed: 0", f"\nseed: {seed}"))
         runs.append(read_run(path))
@@ -203,8 +238,17 @@ def test_seeds_give_means_deviations_and_a_verdict(campaign: Path, tmp_path: Pat
     section = compared_mgral_section([Series("mgral", "mgral", tuple(runs))])
     assert [run.seed for run in runs] == [0, 1, 2]
     assert section.tables[0].rows[0][:4] == ["mgral", 0, 3, "2.00 ± 1.00"]
-    assert section.tables[1].rows[0][:5] == ["mgral", 3, pytest.approx(1.1), pytest.approx(0.1 / np.sqrt(3)), "clearly better"]
-    assert "over 3 seeds, its agent's first batch gives +1.10 points against random batches (clearly better)" in section.text
+    assert section.tables[1].rows[0][:5] == [
+        "mgral",
+        3,
+        pytest.approx(1.1),
+        pytest.approx(0.1 / np.sqrt(3)),
+        "clearly better",
+    ]
+    assert (
+        "over 3 seeds, its agent's first batch gives +1.10 points against random batches (clearly better)"
+        in section.text
+    )
     assert len(section.files[0].rows) == 6
     assert "mgral" in {s.key for s in build_comparison(runs).sections}
 

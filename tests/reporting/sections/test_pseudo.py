@@ -36,7 +36,9 @@ def test_without_the_oracles_count_the_boxes_left_after_the_purchase_count(folde
     for cycle in range(2):
         (folder / f"cycle_{cycle:02d}" / "pseudo_stats.json").unlink()
     own = pseudo_labels(read_run(folder))
-    assert [(p.cycle, p.images, p.boxes, p.unlabeled) for p in own] == [(p.cycle, p.images, p.boxes, p.unlabeled) for p in counted]
+    assert [(p.cycle, p.images, p.boxes, p.unlabeled) for p in own] == [
+        (p.cycle, p.images, p.boxes, p.unlabeled) for p in counted
+    ]
     assert math.isnan(own[0].precision)
 
 
@@ -51,7 +53,10 @@ def test_unknown_truth_leaves_precision_out(folder):
     assert "correct boxes" not in section.pictures[0].alt
 
 
-@pytest.mark.parametrize(("name", "text"), [("pseudo_stats.json", "[1]"), ("pseudo_stats.json", '{"images": "many"}'), ("pseudo.npz", "no zip")])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("pseudo_stats.json", "[1]"), ("pseudo_stats.json", '{"images": "many"}'), ("pseudo.npz", "no zip")],
+)
 def test_a_broken_file_is_named_and_left_out(folder, name, text):
     where = folder / "cycle_00"
     for path in where.glob("pseudo*"):
@@ -71,9 +76,16 @@ def test_methods_are_compared_over_seeds_and_against_the_line_without(maker):
     def csd(**more):
         return {"objective": {"_target_": "al_lab.objectives.csd.CSD", **more}}
 
-    runs = [read_run(p) for seed in range(2) for p in (
-        maker.run("al_ssl", seed, name="pl", pseudo=True, **csd(tau=0.99)), maker.run("al_ssl", seed, name="no", **csd(tau=None)),
-        maker.run("al_ssl", seed, name="supervised"), maker.run("random", seed, **csd(tau=None)))]
+    runs = [
+        read_run(p)
+        for seed in range(2)
+        for p in (
+            maker.run("al_ssl", seed, name="pl", pseudo=True, **csd(tau=0.99)),
+            maker.run("al_ssl", seed, name="no", **csd(tau=None)),
+            maker.run("al_ssl", seed, name="supervised"),
+            maker.run("random", seed, **csd(tau=None)),
+        )
+    ]
     section = next(s for s in build_comparison(runs).sections if s.key == "pseudo")
     mean = section.tables[0]
     assert [row[:3] for row in mean.rows] == [["al_ssl (csd, tau=0.99)", cycle, 2] for cycle in (1, 2, 3)]

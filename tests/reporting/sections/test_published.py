@@ -33,7 +33,10 @@ def test_all_of_them_are():
 
 
 def test_numbers_are_the_papers():
-    values = {(row["dataset"], row["metric"], row["method"], row["labels"], row["network"]): float(row["percent"]) for row in published_rows()}
+    values = {
+        (row["dataset"], row["metric"], row["method"], row["labels"], row["network"]): float(row["percent"])
+        for row in published_rows()
+    }
     assert values["gtav_cityscapes", "miou", "Density Matters", "2.2 %", "V2"] == 71.1
     assert values["synthia_cityscapes", "miou13", "Density Matters", "5 %", "V3+"] == 78.5
     assert values["gtav_cityscapes", "miou", "BADGE", "2.2 %", "V2"] == 66.1
@@ -51,6 +54,10 @@ def test_a_page_shows_them_below_its_own(maker):
     line = [Series("entropy", "entropy", (read_run(path),))]
     (table,) = published_section(line).tables
     own, source_only = table.rows[:2]
-    assert own[0] == "entropy" and own[3] == pytest.approx(100 * line[0].runs[0].column("miou")[-1]) and own[4] == "this page"
+    assert (
+        own[0] == "entropy"
+        and own[3] == pytest.approx(100 * line[0].runs[0].column("miou")[-1])
+        and own[4] == "this page"
+    )
     assert source_only == ["source only", "V2", "none", 36.6, "Table 1", "python run.py experiment=adapt_source_only"]
     assert ["ReDAL", "V2", "2.2 %", 66.2, "Table 5", "not built"] in table.rows

@@ -32,9 +32,19 @@ def make(root: Path, strategy: str = "density", seed: int = 0, *, analysis: bool
     """Make a run of two purchases of 6 pixels an image, one of them void."""
     folder = root / "outputs" / "streets" / strategy / "default" / f"seed{seed}"
     folder.mkdir(parents=True)
-    config = {"protocol": "density", "dataset": {"name": "streets", "metrics": ["miou"]}, "segmenter": {"_target_": "x"}, "name": "default",
-              "strategy": {"_target_": strategy}, "budget": {"unit": "pixel", "initial": 0, "per_cycle": 6, "cycles": 2}, "trainer": {"lr": 1},
-              "seed": seed, "split_seed": 0, "runtime": {}, "choices": {"strategy": strategy, "dataset": "streets", "protocol": "density"}}
+    config = {
+        "protocol": "density",
+        "dataset": {"name": "streets", "metrics": ["miou"]},
+        "segmenter": {"_target_": "x"},
+        "name": "default",
+        "strategy": {"_target_": strategy},
+        "budget": {"unit": "pixel", "initial": 0, "per_cycle": 6, "cycles": 2},
+        "trainer": {"lr": 1},
+        "seed": seed,
+        "split_seed": 0,
+        "runtime": {},
+        "choices": {"strategy": strategy, "dataset": "streets", "protocol": "density"},
+    }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     rng, ledger, pool = np.random.default_rng(seed), Ledger(folder / "ledger.jsonl"), Pool(IDS, run_dir=folder)
     for i in IDS:
@@ -49,7 +59,16 @@ def make(root: Path, strategy: str = "density", seed: int = 0, *, analysis: bool
             scalars = {"bought_pixels": spent, "effective_labels": spent // 2}
             ledger.commit(cycle, "train", seconds=3, scalars=scalars, files={})
             ledger.commit(cycle, "evaluate", seconds=1, scalars={"miou": 0.3 + 0.1 * cycle}, files={})
-            rows.append({"cycle": cycle, "spent_images": 0, "spent_boxes": 0, "spent_pixels": spent, "spent_hours": 0.1, "miou": 0.3 + 0.1 * cycle})
+            rows.append(
+                {
+                    "cycle": cycle,
+                    "spent_images": 0,
+                    "spent_boxes": 0,
+                    "spent_pixels": spent,
+                    "spent_hours": 0.1,
+                    "miou": 0.3 + 0.1 * cycle,
+                }
+            )
         if cycle == 2:
             break
         queries = [] if cycle == INITIAL else [Query(i, Region(np.arange(6) + 40 * cycle, HW), 0.5) for i in IDS]
@@ -57,7 +76,10 @@ def make(root: Path, strategy: str = "density", seed: int = 0, *, analysis: bool
         for q in queries:
             write_pixel_labels(where, q.sample_id, np.array([0, 0, 0, 1, 1, 255]))
         write_json(where / "cost.json", {"images": 0, "boxes": 0, "pixels": 6 * len(queries), "hours": 0.05})
-        write_json(where / "oracle_stats.json", {"classes": CLASSES, "bought": [3 * len(queries), 2 * len(queries), 0], "pool": [2000, 900, 7]})
+        write_json(
+            where / "oracle_stats.json",
+            {"classes": CLASSES, "bought": [3 * len(queries), 2 * len(queries), 0], "pool": [2000, 900, 7]},
+        )
         pool = pool.acquire(queries, cycle)
     (folder / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     if analysis:
@@ -66,24 +88,57 @@ def make(root: Path, strategy: str = "density", seed: int = 0, *, analysis: bool
 
 
 def analyze(folder: Path, root: Path, seed: int, features: bool) -> None:
-    covered = {"population": 600, "radius": 0.5 + seed, "largest_radial": 0.25, "largest_radial_others": 0.3, "mean_distance": 0.1}
+    covered = {
+        "population": 600,
+        "radius": 0.5 + seed,
+        "largest_radial": 0.25,
+        "largest_radial_others": 0.3,
+        "mean_distance": 0.1,
+    }
     bounds = {"radius": 0.5, "largest_radial": 0.25 + seed, "mean_distance": 0.1}
     covered |= {"neighbor_rank": 0.75, "one_purchase": {"k_center": bounds, "density": bounds | {"radius": 0.625}}}
     measured = [{"id": i, "pixels": 600, "valid": 590, "bought": 12, **(covered if features else {})} for i in IDS[:2]]
     density = np.linspace(0.6, 2.9, 20)
     image = str(root / "images" / "train" / "0.png")
-    write_json(folder / "cycle_02" / "analysis.json", {
-        "images": measured, "loss": {"all": 0.9, "bought": 1.2, "core_set": 0.3},
-        "calibration": {"density": density.tolist(), "radial": (0.2 / density + 0.1).tolist(), "centers": 20,
-                        "fit": {"slope": 0.2, "intercept": 0.1, "r2": 1.0}} if features else None,
-        "maps": [{"id": "train/0", "image": image}] if features else [],
-        "predictions": [{"id": "test/0", "image": image, "accuracy": 0.5}, {"id": "test/1", "image": "gone.png"}],
-        "cycle": 2, "class_names": CLASSES,
-        "classes": {"bought": [0.6, 0.4, 0], "pool": [0.7, 0.3, 0], "entropy": 0.673, "wasted": 1 / 6, "pixels": 60}})
-    arrays = {"predicted_0": np.ones(HW, np.uint8), "truth_0": np.full(HW, 255, np.uint8), "predicted_1": np.ones(HW, np.uint8)}
+    write_json(
+        folder / "cycle_02" / "analysis.json",
+        {
+            "images": measured,
+            "loss": {"all": 0.9, "bought": 1.2, "core_set": 0.3},
+            "calibration": {
+                "density": density.tolist(),
+                "radial": (0.2 / density + 0.1).tolist(),
+                "centers": 20,
+                "fit": {"slope": 0.2, "intercept": 0.1, "r2": 1.0},
+            }
+            if features
+            else None,
+            "maps": [{"id": "train/0", "image": image}] if features else [],
+            "predictions": [{"id": "test/0", "image": image, "accuracy": 0.5}, {"id": "test/1", "image": "gone.png"}],
+            "cycle": 2,
+            "class_names": CLASSES,
+            "classes": {
+                "bought": [0.6, 0.4, 0],
+                "pool": [0.7, 0.3, 0],
+                "entropy": 0.673,
+                "wasted": 1 / 6,
+                "pixels": 60,
+            },
+        },
+    )
+    arrays = {
+        "predicted_0": np.ones(HW, np.uint8),
+        "truth_0": np.full(HW, 255, np.uint8),
+        "predicted_1": np.ones(HW, np.uint8),
+    }
     if features:
-        arrays |= {"error_0": np.eye(4, 6), "density_0": np.eye(4, 6), "tsne_points": np.random.default_rng(0).normal(size=(9, 2)),
-                   "tsne_labels": np.array([0, 1, 2, 255, 0, 1, 1, 1, 0]), "tsne_bought": np.arange(9) < 3}
+        arrays |= {
+            "error_0": np.eye(4, 6),
+            "density_0": np.eye(4, 6),
+            "tsne_points": np.random.default_rng(0).normal(size=(9, 2)),
+            "tsne_labels": np.array([0, 1, 2, 255, 0, 1, 1, 1, 0]),
+            "tsne_bought": np.arange(9) < 3,
+        }
     np.savez(folder / "cycle_02" / "analysis.npz", **arrays)
 
 
@@ -95,13 +150,21 @@ def sections(run_dirs: list[Path]) -> dict:
 def test_one_run(tmp_path):
     path = make(tmp_path)
     found = sections([path])
-    assert [p.name for s in found.values() for p in s.pictures] == ["density_calibration", "predictions", "density_maps", "scaled_errors",
-                                                                         "features_tsne"]
+    assert [p.name for s in found.values() for p in s.pictures] == [
+        "density_calibration",
+        "predictions",
+        "density_maps",
+        "scaled_errors",
+        "features_tsne",
+    ]
     rows = {row[0]: row[1:] for row in found["coverage"].tables[0].rows}
     assert rows["covering radius δ"] == [0.5, 0.5] and rows["core-set loss, |all − bought|"][0] == 0.3
     assert "held in 2 of 2 images" in found["coverage"].text
     html = write_report(path, exports_dir=tmp_path / "export").read_text()
-    assert all(f'id="{key}"' in html for key in ("bought", "images", "coverage", "maps", "features")) and "thing &amp; &lt;b&gt;" in html
+    assert (
+        all(f'id="{key}"' in html for key in ("bought", "images", "coverage", "maps", "features"))
+        and "thing &amp; &lt;b&gt;" in html
+    )
     assert "60</dd>" in html and "about 2 % of the pool&#39;s" in html and "2 % of the pool's at the end" in html
     assert {"bought_overlays.png", "predictions.pdf"} <= {p.name for p in (tmp_path / "export" / "figures").iterdir()}
 
@@ -109,14 +172,20 @@ def test_one_run(tmp_path):
 def test_pixels_bought(tmp_path):
     run = read_run(make(tmp_path))
     section = pixel_classes_section([Series("density", "density", (run,))])
-    assert section.tables[0].rows[0][:5] == ["density", 0, 60, pytest.approx(2.0), 30] and section.tables[0].rows[0][5] == pytest.approx(100 / 6)
+    assert section.tables[0].rows[0][:5] == ["density", 0, 60, pytest.approx(2.0), 30] and section.tables[0].rows[0][
+        5
+    ] == pytest.approx(100 / 6)
     assert bought_share(run, 300) == pytest.approx(0.1)
     text = section.pictures[0].svg
     assert "bought by density" in text and "all pixels of the pool" in text
 
 
 def test_pictures_are_of_as_many_strategies_as_fit():
-    lines = [Series(f"{strategy} {k}", strategy, ()) for strategy, count in (("density", 3), ("ripu", 2), ("random", 1)) for k in range(count)]
+    lines = [
+        Series(f"{strategy} {k}", strategy, ())
+        for strategy, count in (("density", 3), ("ripu", 2), ("random", 1))
+        for k in range(count)
+    ]
     assert [s.label for s in shown(lines)] == ["density 0", "density 1", "ripu 0", "random 0"]
 
 
@@ -163,7 +232,9 @@ def test_without_features_without_analysis_and_damaged(tmp_path):
     run = read_run(broken)
     page = build_page(run, [run])
     page.html()
-    assert sum("analysis.npz can't be read" in note for note in page.notes) == 1 and any("its pixels are left out" in note for note in page.notes)
+    assert sum("analysis.npz can't be read" in note for note in page.notes) == 1 and any(
+        "its pixels are left out" in note for note in page.notes
+    )
 
 
 def test_nothing_bought_and_detection(tmp_path, maker):

@@ -45,19 +45,38 @@ def test_aq1_the_image_of_the_fact_sheet():
     (candidate,) = AlSsl().propose(ImageView("a", (100, 100), flip_detections=look()), context()).utility
     assert candidate == pytest.approx(0.78278609, abs=1e-6)
     assert facts["box"] == pytest.approx([50, 50, 80, 80], abs=1e-3)
-    assert (facts["box_label"], facts["box_probs"].tolist(), facts["box_flip_probs"].tolist()) == \
-        (0, pytest.approx(P[1]), pytest.approx(Q[1]))
+    assert (facts["box_label"], facts["box_probs"].tolist(), facts["box_flip_probs"].tolist()) == (
+        0,
+        pytest.approx(P[1]),
+        pytest.approx(Q[1]),
+    )
 
 
 def context():
     return ProposeContext(None, "image", Rng(0, "x"))
 
 
-@pytest.mark.parametrize(("name", "p", "q", "h", "j"), [
-    ("AQ-2 no box is sure enough", [[0.6, 0.2, 0.1, 0.1]] * 4, [[0.1, 0.7, 0.1, 0.1]] * 4, False, False),
-    ("AQ-3 no contradiction", [P[1], *[[0.97, 0.01, 0.01, 0.01]] * 3], [P[1], *[[0.97, 0.01, 0.01, 0.01]] * 3], True, False),
-    ("AQ-4 exactly one half counts", [[0.3, 0.5, 0.1, 0.1], *[[0.97, 0.01, 0.01, 0.01]] * 3], [[0.3, 0.1, 0.5, 0.1]] * 4, True, True),
-    ("AQ-5 found in the mirror image only", [[0.97, 0.01, 0.01, 0.01]] * 4, [P[1]] * 4, False, False)])
+@pytest.mark.parametrize(
+    ("name", "p", "q", "h", "j"),
+    [
+        ("AQ-2 no box is sure enough", [[0.6, 0.2, 0.1, 0.1]] * 4, [[0.1, 0.7, 0.1, 0.1]] * 4, False, False),
+        (
+            "AQ-3 no contradiction",
+            [P[1], *[[0.97, 0.01, 0.01, 0.01]] * 3],
+            [P[1], *[[0.97, 0.01, 0.01, 0.01]] * 3],
+            True,
+            False,
+        ),
+        (
+            "AQ-4 exactly one half counts",
+            [[0.3, 0.5, 0.1, 0.1], *[[0.97, 0.01, 0.01, 0.01]] * 3],
+            [[0.3, 0.1, 0.5, 0.1]] * 4,
+            True,
+            True,
+        ),
+        ("AQ-5 found in the mirror image only", [[0.97, 0.01, 0.01, 0.01]] * 4, [P[1]] * 4, False, False),
+    ],
+)
 def test_aq2_to_aq5(name, p, q, h, j):
     facts = image_facts(look(p, q))
     assert (facts["entropy"] > 0, facts["inconsistency"] > 1e-9) == (h, j)
@@ -70,9 +89,16 @@ def candidates():
     return Candidates.images([f"i{k}" for k in range(6)], h * j, entropy=h, inconsistency=j, draw=np.linspace(0, 1, 6))
 
 
-@pytest.mark.parametrize(("options", "bought"), [
-    ({}, [3, 4]), ({"score": "prefilter", "prefilter_m": 3}, [2, 1]), ({"score": "entropy"}, [0, 1]), ({"score": "inconsistency"}, [4, 3]),
-    ({"score": "prefilter", "prefilter_m": 3000}, [4, 3])])
+@pytest.mark.parametrize(
+    ("options", "bought"),
+    [
+        ({}, [3, 4]),
+        ({"score": "prefilter", "prefilter_m": 3}, [2, 1]),
+        ({"score": "entropy"}, [0, 1]),
+        ({"score": "inconsistency"}, [4, 3]),
+        ({"score": "prefilter", "prefilter_m": 3000}, [4, 3]),
+    ],
+)
 def test_aq6_and_aq8_the_same_candidates_are_ranked_by_any_rule(options, bought):
     found = candidates()
     pool = Pool(found.sample_ids)
@@ -83,7 +109,10 @@ def test_aq6_and_aq8_the_same_candidates_are_ranked_by_any_rule(options, bought)
 def test_aq7_the_scale_of_the_entropy_changes_nothing():
     found = candidates()
     scaled = dataclasses.replace(found, info={**found.info, "entropy": found.info["entropy"] * 3.0445})
-    picks = [[q.sample_id for q in AlSsl().select(c, Pool(found.sample_ids), Allowance("image", 5), Rng(0, "s"))] for c in (found, scaled)]
+    picks = [
+        [q.sample_id for q in AlSsl().select(c, Pool(found.sample_ids), Allowance("image", 5), Rng(0, "s"))]
+        for c in (found, scaled)
+    ]
     assert picks[0] == picks[1]
 
 
@@ -96,16 +125,29 @@ def test_boxes_may_correspond_by_overlap():
 
 def test_sigmoid_heads():
     probs = np.array([[0.6, 0.3]], np.float32)
-    found = Detections(np.array([[0, 0, 9, 9]], np.float32), probs[:, 0], np.zeros(1, np.int64), probs, "sigmoid", np.array([[0.2, 0.3]], np.float32))
+    found = Detections(
+        np.array([[0, 0, 9, 9]], np.float32),
+        probs[:, 0],
+        np.zeros(1, np.int64),
+        probs,
+        "sigmoid",
+        np.array([[0.2, 0.3]], np.float32),
+    )
     facts = image_facts(found)
     entropy = sum(-p * np.log(p) - (1 - p) * np.log(1 - p) for p in (0.6, 0.3)) / (2 * np.log(2))
     assert facts["entropy"] == pytest.approx(entropy, abs=1e-6)
     assert facts["inconsistency"] == pytest.approx(0.5 * 0.4 * (np.log(0.6 / 0.4) - np.log(0.2 / 0.8)), abs=1e-6)
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    ({"score": "products"}, "product"), ({"matching": "anchor"}, "index"),
-    ({"count_thresh": 1.0}, "count_thresh"), ({"prefilter_m": 0}, "prefilter")])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"score": "products"}, "product"),
+        ({"matching": "anchor"}, "index"),
+        ({"count_thresh": 1.0}, "count_thresh"),
+        ({"prefilter_m": 0}, "prefilter"),
+    ],
+)
 def test_wrong_values_are_named(arguments, message):
     with pytest.raises(ConfigError, match=message):
         AlSsl(**arguments)

@@ -22,7 +22,11 @@ ROWS = {"rows": 4, "objective": {"_target_": "al_lab.objectives.isd.ISD"}, "mini
 
 def config(**lut: object) -> dict:
     node = {"_target_": "tests.strategies.detection.lut_strategy.WithLut", "_recursive_": False, "lut": ROWS | lut}
-    return stub_config(node, cycles=1, budget={"_target_": "al_lab.core.budget.Budget", "unit": "image", "initial": 20, "per_cycle": 5, "cycles": 1})
+    return stub_config(
+        node,
+        cycles=1,
+        budget={"_target_": "al_lab.core.budget.Budget", "unit": "image", "initial": 20, "per_cycle": 5, "cycles": 1},
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +51,11 @@ def tasks(monkeypatch: pytest.MonkeyPatch) -> list[FitTask]:
 
 def run(folder: Path, **lut: object) -> dict:
     run_campaign(config(**lut), folder)
-    return load_table(folder / "cycle_00" / "lut" / "table.json", load_pool(StubDetection().pool_ids, folder, 0), lut.get("split", "holdout"))
+    return load_table(
+        folder / "cycle_00" / "lut" / "table.json",
+        load_pool(StubDetection().pool_ids, folder, 0),
+        lut.get("split", "holdout"),
+    )
 
 
 def test_rows_train_on_the_labeled_rest_and_a_random_batch_from_the_base(tmp_path: Path, tasks: list[FitTask]) -> None:
@@ -74,7 +82,9 @@ def test_scratch_trains_from_scratch_and_early_stop_stops_early(tmp_path: Path, 
     assert tasks[1].stop_at is None
 
 
-def test_a_table_killed_in_the_middle_is_gone_on_with_row_by_row(tmp_path: Path, tasks: list[FitTask], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_killed_in_the_middle_is_gone_on_with_row_by_row(
+    tmp_path: Path, tasks: list[FitTask], monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = run(tmp_path / "a" / "run")
     done = len(tasks)
     tasks.clear()
@@ -107,7 +117,9 @@ def test_rows_of_other_labels_or_another_split_are_refused(tmp_path: Path) -> No
         load_table(path, load_pool(StubDetection().pool_ids, tmp_path / "run", 1), "holdout")
 
 
-def test_measured_on_the_test_set_the_base_is_the_cycles_own_model(tmp_path: Path, tasks: list[FitTask], caplog: pytest.LogCaptureFixture) -> None:
+def test_measured_on_the_test_set_the_base_is_the_cycles_own_model(
+    tmp_path: Path, tasks: list[FitTask], caplog: pytest.LogCaptureFixture
+) -> None:
     table = run(tmp_path / "run", split="test")
     assert len(tasks) == 2 + 6
     assert all(t.init_checkpoint.name == "model.ckpt" for t in tasks[1:-1])
@@ -144,22 +156,38 @@ def test_k_folds_measure_every_image_once() -> None:
     assert all(not set(f.train) & set(f.measure) and len(f.measure) == 10 for f in folds)
 
 
-@pytest.mark.parametrize(("kind", "known", "message"), [("holdot", labels({}), "did you mean 'holdout'"), ("val", labels({}), "expected a val set"),
-                                                        ("holdout", labels({}, 1), "at least two labeled images")])
+@pytest.mark.parametrize(
+    ("kind", "known", "message"),
+    [
+        ("holdot", labels({}), "did you mean 'holdout'"),
+        ("val", labels({}), "expected a val set"),
+        ("holdout", labels({}, 1), "at least two labeled images"),
+    ],
+)
 def test_a_split_that_cannot_be_made_is_named(kind: str, known: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         reward_folds(kind, known, StubDetection(), Rng(0))
 
 
-@pytest.mark.parametrize(("change", "message"), [({"rows": 1}, "lut.rows"), ({"mode": "fine"}, "scratch | finetune"), ({"repeats": 9}, "lut.repeats"),
-                                                 ({"early_stop": 2}, "lut.early_stop")])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rows": 1}, "lut.rows"),
+        ({"mode": "fine"}, "scratch | finetune"),
+        ({"repeats": 9}, "lut.repeats"),
+        ({"early_stop": 2}, "lut.early_stop"),
+    ],
+)
 def test_wrong_settings_are_named(change: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message.replace("|", r"\|")):
         LutSettings(**(ROWS | change))
 
 
 def table(values: dict[tuple[int, int, int], float], references: list[float]) -> dict:
-    return {"references": references, "rows": [{"number": n, "seed": s, "fold": f, "value": v} for (n, s, f), v in values.items()]}
+    return {
+        "references": references,
+        "rows": [{"number": n, "seed": s, "fold": f, "value": v} for (n, s, f), v in values.items()],
+    }
 
 
 def test_the_difference_between_folds_is_taken_out_of_rewards() -> None:
@@ -176,7 +204,10 @@ def test_the_sentence_about_signal_and_noise(second: float, verdict: str) -> Non
 
 
 def test_without_repetitions_nothing_is_claimed() -> None:
-    assert "how much of it is luck is unknown" in signal_and_noise(table({(0, 0, 0): 0.3, (1, 0, 0): 0.4}, [0.3]))["sentence"]
+    assert (
+        "how much of it is luck is unknown"
+        in signal_and_noise(table({(0, 0, 0): 0.3, (1, 0, 0): 0.4}, [0.3]))["sentence"]
+    )
 
 
 def test_the_pool_hash_names_the_labeled_set() -> None:

@@ -24,7 +24,8 @@ LUT = {"rows": 6, "objective": "isd", "objectives": {"isd": ISD}, "minimum": 2, 
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("al_lab.campaign.publish._write_report", lambda run_dir: None)
     monkeypatch.setattr("os.fsync", lambda fd: None)
-    # The stub's boxes lie anywhere: an AP of 0 would be the worth of every batch. Here it is a number that follows from the model.
+    # The stub's boxes lie anywhere: an AP of 0 would be the worth of every batch. Here it is a number that follows from
+    # the model.
     monkeypatch.setattr("al_lab.stages.jobs._measure", measured)
 
 
@@ -34,8 +35,13 @@ def measured(learner: StubLearner, checkpoint: Path, run_dir: str, dataset: Any,
 
 
 def config(cycles: int = 2, agent: dict | None = None, learning: dict | None = None, **lut: object) -> dict:
-    node = {"_target_": "al_lab.strategies.detection.mgral.Mgral", "_recursive_": False, "lut": LUT | lut, "agent": {"controls": 3} | (agent or {}),
-            "learning": {"iterations": 12} | (learning or {})}
+    node = {
+        "_target_": "al_lab.strategies.detection.mgral.Mgral",
+        "_recursive_": False,
+        "lut": LUT | lut,
+        "agent": {"controls": 3} | (agent or {}),
+        "learning": {"iterations": 12} | (learning or {}),
+    }
     budget = {"_target_": "al_lab.core.budget.Budget", "unit": "image", "initial": 20, "per_cycle": 5, "cycles": cycles}
     return stub_config(node, cycles=cycles, budget=budget)
 
@@ -69,7 +75,9 @@ def test_a_learned_predictor_and_a_clustered_pool_run_to_the_end(tmp_path: Path)
     assert bought == sorted(scores, key=lambda i: -scores[i])[:5]
 
 
-def test_a_query_of_all_that_is_left_compares_a_batch_with_itself(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_query_of_all_that_is_left_compares_a_batch_with_itself(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("INFO")
     settings = config(1, agent={"controls": 2})
     settings["budget"]["per_cycle"] = 20
@@ -85,7 +93,10 @@ def test_a_query_of_all_that_is_left_compares_a_batch_with_itself(tmp_path: Path
 def test_the_gate_leaves_a_table_of_luck_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bought = []
     for luck in (0.5, 0.01):
-        monkeypatch.setattr("al_lab.strategies.detection._mgral.train_agent.signal_and_noise", lambda facts, p=luck: {"luck": p, "sentence": f"luck {p}"})
+        monkeypatch.setattr(
+            "al_lab.strategies.detection._mgral.train_agent.signal_and_noise",
+            lambda facts, p=luck: {"luck": p, "sentence": f"luck {p}"},
+        )
         run_campaign(config(1, agent={"gate": "random"}), tmp_path / str(luck) / "run")
         folder = tmp_path / str(luck) / "run" / "cycle_00"
         is_closed = "gate" in json.loads((folder / "agent.json").read_text())
@@ -100,15 +111,25 @@ def test_the_gate_leaves_a_table_of_luck_alone(tmp_path: Path, monkeypatch: pyte
 
 
 def contents(run: Path) -> dict[str, Any]:
-    names = ("selections.json", "cycle_00/rl_curves.csv", "cycle_01/rl_curves.csv", "cycle_00/agent.json", "cycle_00/agent_scores.npz")
+    names = (
+        "selections.json",
+        "cycle_00/rl_curves.csv",
+        "cycle_01/rl_curves.csv",
+        "cycle_00/agent.json",
+        "cycle_00/agent_scores.npz",
+    )
     return {name: (run / name).read_bytes() for name in names}
 
 
-def test_killed_inside_the_agents_training_it_goes_on_and_trains_no_row_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_inside_the_agents_training_it_goes_on_and_trains_no_row_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run_campaign(config(), tmp_path / "a" / "run")
     fits = []
     real_fit, real_call = StubLearner.fit, Iteration.__init__
-    monkeypatch.setattr(StubLearner, "fit", lambda self, task: fits.append(str(task.checkpoint)) or real_fit(self, task))
+    monkeypatch.setattr(
+        StubLearner, "fit", lambda self, task: fits.append(str(task.checkpoint)) or real_fit(self, task)
+    )
     settings = config()
     settings["runtime"]["checkpoint_minutes"] = 1e-9
 
@@ -129,19 +150,34 @@ def test_killed_inside_the_agents_training_it_goes_on_and_trains_no_row_twice(tm
 
 def test_a_schedule_is_scaled_as_a_whole() -> None:
     recipe = {"max_iters": 300, "max_epochs": None, "milestones": [210, 270], "warmup_iters": 50, "lr": 1.0}
-    assert scaled(recipe, 0.5) == {"max_iters": 150, "max_epochs": None, "milestones": [105, 135], "warmup_iters": 25, "lr": 1.0}
+    assert scaled(recipe, 0.5) == {
+        "max_iters": 150,
+        "max_epochs": None,
+        "milestones": [105, 135],
+        "warmup_iters": 25,
+        "lr": 1.0,
+    }
     assert scaled(recipe, 1.0) == recipe
     assert scaled(recipe, 1.0, 0.1) == recipe | {"lr": 0.1}
     assert scaled({"max_epochs": 26, "max_iters": None, "milestones": [20], "lr": 1.0}, 0.5)["milestones"] == [10]
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"lut": LUT | {"objective": "isdd"}}, "did you mean 'isd'"), ({"agent": {"feedback": "score"}}, "strategy.agent.feedback"),
-    ({"learning": {"policy": "greedy"}}, "policy"), ({"lut": LUT | {"distance": "w1"}}, "strategy.lut.distance"),
-    ({"lut": LUT | {"length": 0}}, "strategy.lut.length"), ({"lut": LUT | {"predictor": "mlp"}}, "strategy.lut.predictor"),
-    ({"lut": LUT | {"predictor": "ridge", "rows": 2, "repeats": 1}}, "at least 3"),
-    ({"agent": {"gate": "random"}, "lut": LUT | {"seeds": 1}}, "trained again"), ({"agent": {"gate": "shut"}}, "strategy.agent.gate"),
-    ({"agent": {"clusters": 1}}, "clusters >= 2"), ({"agent": {"clusters": 4}, "learning": {"reshuffle": True}}, "strategy.agent.clusters")])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lut": LUT | {"objective": "isdd"}}, "did you mean 'isd'"),
+        ({"agent": {"feedback": "score"}}, "strategy.agent.feedback"),
+        ({"learning": {"policy": "greedy"}}, "policy"),
+        ({"lut": LUT | {"distance": "w1"}}, "strategy.lut.distance"),
+        ({"lut": LUT | {"length": 0}}, "strategy.lut.length"),
+        ({"lut": LUT | {"predictor": "mlp"}}, "strategy.lut.predictor"),
+        ({"lut": LUT | {"predictor": "ridge", "rows": 2, "repeats": 1}}, "at least 3"),
+        ({"agent": {"gate": "random"}, "lut": LUT | {"seeds": 1}}, "trained again"),
+        ({"agent": {"gate": "shut"}}, "strategy.agent.gate"),
+        ({"agent": {"clusters": 1}}, "clusters >= 2"),
+        ({"agent": {"clusters": 4}, "learning": {"reshuffle": True}}, "strategy.agent.clusters"),
+    ],
+)
 def test_wrong_values_are_named(change: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Mgral(**({"lut": LUT, "agent": {}, "learning": {}} | change))

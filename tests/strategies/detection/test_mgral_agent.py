@@ -42,7 +42,9 @@ def test_size_of_the_paper():
 
 
 def test_initial_weights_are_named_by_the_seed():
-    first, same, other = (torch.cat([p.detach().flatten() for p in Agent(6, Rng(seed)).parameters()]) for seed in (0, 0, 1))
+    first, same, other = (
+        torch.cat([p.detach().flatten() for p in Agent(6, Rng(seed)).parameters()]) for seed in (0, 0, 1)
+    )
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
     assert first.abs().max() <= 0.1

@@ -42,7 +42,9 @@ def test_what_a_seed_does_to_all_rows_alike_blurs_no_comparison() -> None:
     assert np.mean(noise) == pytest.approx(1, abs=0.05)
 
 
-@pytest.mark.parametrize(("rewards", "repeated", "ratio"), [([1.0, 1, 1], {0: [1.0, 1]}, 0.0), ([1.0, 2, 3], {0: [1.0, 1]}, 3.4e38)])
+@pytest.mark.parametrize(
+    ("rewards", "repeated", "ratio"), [([1.0, 1, 1], {0: [1.0, 1]}, 0.0), ([1.0, 2, 3], {0: [1.0, 1]}, 3.4e38)]
+)
 def test_rows_without_any_luck(rewards: list[float], repeated: dict, ratio: float) -> None:
     facts = spread_against_luck(np.array(rewards), repeated)
     assert facts["signal_to_noise"] == pytest.approx(ratio, rel=1e-2)
@@ -51,12 +53,21 @@ def test_rows_without_any_luck(rewards: list[float], repeated: dict, ratio: floa
 
 def test_the_agents_batch_is_one_more_draw_by_chance() -> None:
     rng = np.random.default_rng(1)
-    clear = sum(against_chance(*rng.normal(size=2), rng.normal(size=5).tolist(), rng.normal(size=16), 1.0)["against_random"]["verdict"]
-                != "no clear difference" for _ in range(2000))
+    clear = sum(
+        against_chance(*rng.normal(size=2), rng.normal(size=5).tolist(), rng.normal(size=16), 1.0)["against_random"][
+            "verdict"
+        ]
+        != "no clear difference"
+        for _ in range(2000)
+    )
     assert clear / 2000 == pytest.approx(0.06, abs=0.02)  # two standard errors, 19 degrees of freedom
     facts = against_chance(35.0, 31.0, [29.0, 31.0], np.array([29.0, 31.0, 30.0]), 0.5)
     assert facts["spread"] == pytest.approx(np.sqrt(4 / 3))
-    assert facts["against_random"] == {"difference": 5.0, "standard_error": pytest.approx(np.sqrt(2)), "verdict": "clearly better"}
+    assert facts["against_random"] == {
+        "difference": 5.0,
+        "standard_error": pytest.approx(np.sqrt(2)),
+        "verdict": "clearly better",
+    }
     assert facts["against_shuffled"]["difference"] == 4.0
     assert "+5.00 ± 1.41 against the mean of 2 random batches (clearly better; it is above 2 of 2)" in facts["sentence"]
     assert "another seed alone moves one of these against the others by 0.50" in facts["sentence"]
@@ -73,7 +84,10 @@ def test_rows_below_their_base_are_called_harm() -> None:
 def test_a_batch_of_one_kind_is_told_from_a_random_one() -> None:
     rng = np.random.default_rng(0)
     features = np.concatenate([np.zeros((20, 8)), rng.normal(size=(180, 8))])
-    facts = [likeness(features, batch, np.random.default_rng(1)) for batch in (np.arange(20), rng.choice(200, 20, replace=False))]
+    facts = [
+        likeness(features, batch, np.random.default_rng(1))
+        for batch in (np.arange(20), rng.choice(200, 20, replace=False))
+    ]
     assert facts[0]["nearest"] == pytest.approx(0, abs=1e-3)
     assert facts[0]["random_nearest"] == facts[1]["random_nearest"] > 1
     assert "more alike than chance makes them: 0.00 to" in facts[0]["sentence"]
@@ -109,7 +123,11 @@ def test_the_agents_training_is_summed_up_by_tenths() -> None:
     near = Estimate(None, 1.0, np.zeros(0, np.int64), np.zeros(0), 0.0, 0.1, 0.2, 0.3)
 
     def estimate(batch: np.ndarray) -> Estimate:
-        return near if agent.iteration < 2 else Estimate(float((batch < 4).sum()), 0.0, np.arange(5), np.ones(5) / 5, 0.2, 0.1, 0.2, 0.3)
+        return (
+            near
+            if agent.iteration < 2
+            else Estimate(float((batch < 4).sum()), 0.0, np.arange(5), np.ones(5) / 5, 0.2, 0.1, 0.2, 0.3)
+        )
 
     agent.run(estimate, lambda batch: 1.5)
     facts = learning(agent)
@@ -118,7 +136,9 @@ def test_the_agents_training_is_summed_up_by_tenths() -> None:
     assert (facts["fall_backs"], facts["nearest_instead"], facts["neighbors"]) == (1, 1, pytest.approx(5 * 38 / 40))
     assert facts["entropy_flat"] == pytest.approx(np.log([12, 11, 10]).mean())
     assert facts["entropy_first"] == pytest.approx(facts["entropy_flat"], abs=0.3)
-    assert "batches trained as no record was near: 1, batches that took the nearest record's worth: 1" in facts["sentence"]
+    assert (
+        "batches trained as no record was near: 1, batches that took the nearest record's worth: 1" in facts["sentence"]
+    )
 
 
 def test_a_regressor_has_no_neighbors_and_another_policy_no_flat_entropy() -> None:
@@ -133,7 +153,10 @@ def test_a_regressor_has_no_neighbors_and_another_policy_no_flat_entropy() -> No
 def test_every_finding_is_a_sentence() -> None:
     found = {"is_better_than_mean": False, "rmse": 1.0, "rmse_of_mean": 0.9, "rank_correlation": -0.1}
     told = leave_one_out_sentence(found, {"rmse": 0.8, "rank_correlation": 0.25}, 17)
-    assert "no better than their mean does (error 1.00 against 0.90 points, rank correlation -0.10, where chance alone gives" in told
+    assert (
+        "no better than their mean does (error 1.00 against 0.90 points, rank correlation -0.10, where chance alone gives"
+        in told
+    )
     assert "up to about ±0.50)" in told
     assert "ridge regression on batch features: error 0.80, rank correlation 0.25" in told
     told = leave_one_out_sentence(found, {"rmse": 0.9, "rank_correlation": -1.0}, 17)

@@ -10,21 +10,30 @@ from al_lab.strategies.detection._mgral import recurrence as module
 from al_lab.strategies.detection._mgral.recurrence import Weights, plain, recurrence
 
 
-def problem(num: int, width: int = 5, decoder: int = 3, dtype: torch.dtype = torch.float64, seed: int = 0) -> tuple[torch.Tensor, Weights]:
+def problem(
+    num: int, width: int = 5, decoder: int = 3, dtype: torch.dtype = torch.float64, seed: int = 0
+) -> tuple[torch.Tensor, Weights]:
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
 
-    weights = Weights(draw(4 * width, width), draw(4 * width), draw(decoder, width), draw(decoder), draw(decoder), draw(1), draw())
+    weights = Weights(
+        draw(4 * width, width), draw(4 * width), draw(decoder, width), draw(decoder), draw(decoder), draw(1), draw()
+    )
     return draw(num, 4 * width), weights
 
 
-def values_and_gradients(backend: str, gates: torch.Tensor, weights: Weights, feedback: str, window: int) -> list[torch.Tensor]:
+def values_and_gradients(
+    backend: str, gates: torch.Tensor, weights: Weights, feedback: str, window: int
+) -> list[torch.Tensor]:
     scores = recurrence(gates, weights, feedback, window, backend)
     upstream = torch.linspace(-1, 2, len(scores), dtype=scores.dtype)
     grads = torch.autograd.grad((scores * upstream).sum(), [gates, *weights], allow_unused=True)
-    return [scores.detach(), *(torch.zeros_like(w) if g is None else g for g, w in zip(grads, [gates, *weights], strict=True))]
+    return [
+        scores.detach(),
+        *(torch.zeros_like(w) if g is None else g for g, w in zip(grads, [gates, *weights], strict=True)),
+    ]
 
 
 @pytest.mark.parametrize("window", [0, 4])
@@ -34,7 +43,9 @@ def test_equals_the_plain_loop(feedback, window):
     gates, weights = problem(11)
     names = ("scores", "gates", *Weights._fields)
     compiled = values_and_gradients("compiled", gates, weights, feedback, window)
-    for name, ours, theirs in zip(names, compiled, values_and_gradients("plain", gates, weights, feedback, window), strict=True):
+    for name, ours, theirs in zip(
+        names, compiled, values_and_gradients("plain", gates, weights, feedback, window), strict=True
+    ):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-10, msg=name)
     assert (compiled[3].abs().max() == 0) == (feedback == "none")  # the fed-back score's weights
 

@@ -12,11 +12,15 @@ def _records(num: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return features, np.stack([rng.choice(400, 30, replace=False) for _ in range(num)])
 
 
-def test_leave_one_out_errors_are_those_of_fits_without_the_record_at_the_same_alpha(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leave_one_out_errors_are_those_of_fits_without_the_record_at_the_same_alpha(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     features, batches = _records(9)
     rewards = np.random.default_rng(1).standard_normal(9)
     whole = Ridge(features, batches, rewards)
-    z = np.stack([np.concatenate([features[b].astype(float).mean(0), features[b].astype(float).std(0)]) for b in batches])
+    z = np.stack(
+        [np.concatenate([features[b].astype(float).mean(0), features[b].astype(float).std(0)]) for b in batches]
+    )
     z = (z - z.mean(0)) / (z.std(0) * np.sqrt(z.shape[1]))
     for left in range(9):
         rest = np.delete(np.arange(9), left)

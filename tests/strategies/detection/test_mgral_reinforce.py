@@ -82,7 +82,9 @@ def hits(batch: np.ndarray) -> float:
 def test_bandit_of_the_fact_sheet():
     means = []
     for seed in range(3):
-        training = Reinforce(Logits(50), torch.zeros(50, 1), 10, ReinforceSettings(iterations=600, lr=0.05), Rng(seed), 3.0)
+        training = Reinforce(
+            Logits(50), torch.zeros(50, 1), 10, ReinforceSettings(iterations=600, lr=0.05), Rng(seed), 3.0
+        )
         training.run(hits)
         rewards = [record.reward for record in training.curves]
         means.append((np.mean(rewards[250:300]), np.mean(rewards[550:600])))
@@ -94,7 +96,14 @@ def test_bandit_of_the_fact_sheet():
 def test_more_draws_learn_faster():
     reached = []
     for samples in (1, 4):
-        training = Reinforce(Logits(50), torch.zeros(50, 1), 10, ReinforceSettings(iterations=120, lr=0.05, num_samples=samples), Rng(0), 3.0)
+        training = Reinforce(
+            Logits(50),
+            torch.zeros(50, 1),
+            10,
+            ReinforceSettings(iterations=120, lr=0.05, num_samples=samples),
+            Rng(0),
+            3.0,
+        )
         training.run(hits)
         reached.append(np.mean([record.reward for record in training.curves[-30:]]))
     assert reached[1] > reached[0] + 0.5
@@ -112,7 +121,9 @@ def test_the_agent_finds_the_best_batch(policy, iterations, lr):
     value = worth(x)
     best = np.sort(value)[-8:].mean()
     agent = Agent(6, Rng(0), hidden=24)
-    training = Reinforce(agent, torch.from_numpy(x), 8, ReinforceSettings(iterations=iterations, lr=lr, policy=policy), Rng(0), 0.0)
+    training = Reinforce(
+        agent, torch.from_numpy(x), 8, ReinforceSettings(iterations=iterations, lr=lr, policy=policy), Rng(0), 0.0
+    )
     before = value[training.query()].mean()
     training.run(lambda batch: float(value[batch].mean()))
     assert before < 0.5 * best
@@ -126,7 +137,9 @@ def test_the_agent_finds_better_batches_than_the_table_holds():
     value = worth(x)
     batches = np.stack([rng.choice(80, 10, replace=False) for _ in range(60)])
     table = Table(x, batches, 50 + 10 * value[batches].mean(1), TableSettings(weight_power=4), Rng(0))
-    training = Reinforce(Agent(6, Rng(0), hidden=24), torch.from_numpy(x), 10, ReinforceSettings(iterations=200, lr=0.01), Rng(0), 50.0)
+    training = Reinforce(
+        Agent(6, Rng(0), hidden=24), torch.from_numpy(x), 10, ReinforceSettings(iterations=200, lr=0.01), Rng(0), 50.0
+    )
     training.run(table)
     record = training.curves[-1]
     assert record.neighbors > 0
@@ -136,7 +149,9 @@ def test_the_agent_finds_better_batches_than_the_table_holds():
 
 def agent_loop(iterations: int, **settings) -> Reinforce:
     x = torch.from_numpy(np.random.default_rng(0).normal(size=(30, 6)).astype(np.float32))
-    return Reinforce(Agent(6, Rng(0)), x, 5, ReinforceSettings(iterations=iterations, lr=0.01, **settings), Rng(3), 50.0)
+    return Reinforce(
+        Agent(6, Rng(0)), x, 5, ReinforceSettings(iterations=iterations, lr=0.01, **settings), Rng(3), 50.0
+    )
 
 
 @pytest.mark.parametrize("reshuffle", [False, True])
@@ -178,7 +193,8 @@ def test_an_iteration_that_fails_leaves_the_state_alone():
 
 def test_fall_backs_are_counted_and_limited():
     x = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
-    table = Table(x, np.array([[0, 1, 2, 3]]), np.array([40.0]), TableSettings(), Rng(0))  # one record: nothing is ever below its own mean
+    # one record: nothing is ever below its own mean
+    table = Table(x, np.array([[0, 1, 2, 3]]), np.array([40.0]), TableSettings(), Rng(0))
     training = loop(iterations=4, max_fall_backs=2)
     trained = []
 
@@ -198,7 +214,8 @@ def test_the_query_is_the_best_scores_in_the_fixed_order():
     scores = training.agent(training.features_ND).detach().numpy()
     assert training.query().tolist() == np.argsort(-scores)[:5].tolist()
     order = np.random.default_rng(0).permutation(30)
-    assert sorted(order[loop_over(training, order).query()].tolist()) != training.query().tolist()  # a recurrent score depends on the order
+    # a recurrent score depends on the order
+    assert sorted(order[loop_over(training, order).query()].tolist()) != training.query().tolist()
 
 
 def loop_over(training: Reinforce, order: np.ndarray) -> Reinforce:

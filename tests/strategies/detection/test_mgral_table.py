@@ -49,7 +49,10 @@ def test_fewer_neighbors_and_sharper_weights():
     np.testing.assert_allclose(sharp.weights, np.array([2**8, 1]) / 257, atol=1e-6)
 
 
-@pytest.mark.parametrize(("distance", "expected"), [("perdim_w1", 0.6666667), ("flatten", 0.3333333), ("mean", 0.3333333), ("emd", 1.7077019)])
+@pytest.mark.parametrize(
+    ("distance", "expected"),
+    [("perdim_w1", 0.6666667), ("flatten", 0.3333333), ("mean", 0.3333333), ("emd", 1.7077019)],
+)
 def test_tv12_distances(distance, expected):
     x = np.array([[0, 0], [1, 2], [3, 1], [1, 1], [2, 5], [0, 0]], np.float32)
     rows = Table(x, np.array([[3, 4, 5]]), np.array([60.0]), TableSettings(distance=distance), Rng(0))

@@ -16,7 +16,9 @@ SIZE_HW = (12, 16)
 @pytest.fixture
 def view() -> DenseView:
     g = torch.Generator().manual_seed(0)
-    return DenseView("b", SIZE_HW, torch.randn(4, *SIZE_HW, generator=g).mul(2).softmax(0), torch.randn(5, *SIZE_HW, generator=g))
+    return DenseView(
+        "b", SIZE_HW, torch.randn(4, *SIZE_HW, generator=g).mul(2).softmax(0), torch.randn(5, *SIZE_HW, generator=g)
+    )
 
 
 def test_the_longest_gradient_among_the_unsure_comes_first(view: DenseView, context) -> None:

@@ -16,7 +16,9 @@ RNG = rng_for(0, 0, "select")
 
 
 def proposed(strategy: CoreSet, features: np.ndarray, context) -> Candidates:
-    return Candidates.concat([strategy.propose(ImageView(i, embedding=x), context(sample_id=i)) for i, x in zip(IDS, features, strict=True)])
+    return Candidates.concat(
+        [strategy.propose(ImageView(i, embedding=x), context(sample_id=i)) for i, x in zip(IDS, features, strict=True)]
+    )
 
 
 def test_labeled_images_are_the_first_centers(context) -> None:
@@ -30,14 +32,20 @@ def test_normalized_embeddings_differ_by_direction_only(context) -> None:
     features = TV2 + 10
     features[3] *= 100
     pool = Pool(IDS).acquire([Query("e")], -1)
-    raw, unit = (CoreSet(normalize=n).select(proposed(CoreSet(), features, context), pool, Allowance("image", 1), RNG)[0] for n in (False, True))
+    raw, unit = (
+        CoreSet(normalize=n).select(proposed(CoreSet(), features, context), pool, Allowance("image", 1), RNG)[0]
+        for n in (False, True)
+    )
     assert raw.sample_id == "d"
     assert unit.sample_id == "g"
 
 
 def test_an_empty_labeled_set_starts_at_random_by_seed(context) -> None:
     candidates = proposed(CoreSet(), TV2, context)
-    firsts = {CoreSet().select(candidates, Pool(IDS), Allowance("image", 1), rng_for(s, 0, "select"))[0].sample_id for s in range(12)}
+    firsts = {
+        CoreSet().select(candidates, Pool(IDS), Allowance("image", 1), rng_for(s, 0, "select"))[0].sample_id
+        for s in range(12)
+    }
     assert len(firsts) > 1
 
 

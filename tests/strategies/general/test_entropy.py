@@ -22,23 +22,31 @@ def test_softmax(how: str, expected: float, image_view, context) -> None:
 @pytest.mark.parametrize(("how", "expected"), [("max", 0.673012), ("mean", 0.536320), ("sum", 1.608959)])
 def test_sigmoid_by_confidence(how: str, expected: float, image_view, context) -> None:
     view = image_view([[0.9], [0.6], [0.3]], "sigmoid")
-    assert Entropy(aggregate=how, min_confidence=0).propose(view, context()).utility[0] == pytest.approx(expected, abs=1e-6)
+    assert Entropy(aggregate=how, min_confidence=0).propose(view, context()).utility[0] == pytest.approx(
+        expected, abs=1e-6
+    )
 
 
 def test_sigmoid_summed_over_classes(image_view, context) -> None:
     view = image_view([[0.9, 0.6]], "sigmoid")
-    assert Entropy(sigmoid="classes").propose(view, context()).utility[0] == pytest.approx(0.325083 + 0.673012, abs=1e-6)
+    assert Entropy(sigmoid="classes").propose(view, context()).utility[0] == pytest.approx(
+        0.325083 + 0.673012, abs=1e-6
+    )
 
 
 def test_unsure_boxes_below_the_threshold_do_not_count(image_view, context) -> None:
-    assert Entropy(min_confidence=0.5).propose(image_view(TV1), context()).utility[0] == pytest.approx(0.394398, abs=1e-6)
+    assert Entropy(min_confidence=0.5).propose(image_view(TV1), context()).utility[0] == pytest.approx(
+        0.394398, abs=1e-6
+    )
     assert Entropy(min_confidence=0.95).propose(image_view(TV1), context()).utility[0] == 0.0
 
 
 def test_pixels_are_the_least_sure_that_are_not_bought(dense_view, context) -> None:
     best = Entropy().propose(dense_view, context(2))
     assert best.center.tolist() == [2, 0]
-    rest = Entropy().propose(dataclasses.replace(dense_view, bought=np.array([[False, False], [True, False]])), context(9))
+    rest = Entropy().propose(
+        dataclasses.replace(dense_view, bought=np.array([[False, False], [True, False]])), context(9)
+    )
     assert rest.center.tolist() == [0, 3, 1]
     assert len(Entropy().propose(dataclasses.replace(dense_view, bought=np.ones((2, 2), bool)), context(9))) == 0
 
@@ -62,12 +70,15 @@ def test_a_nan_is_named_by_its_sample(context) -> None:
         Entropy().propose(broken, context(1))
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    ({"aggregate": "meen"}, "did you mean 'mean'"),
-    ({"min_confidence": 1.5}, r"confidence in \[0, 1\)"),
-    ({"sigmoid": "both"}, r"confidence \| classes"),
-    ({"ties": "first"}, r"hash \| id"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"aggregate": "meen"}, "did you mean 'mean'"),
+        ({"min_confidence": 1.5}, r"confidence in \[0, 1\)"),
+        ({"sigmoid": "both"}, r"confidence \| classes"),
+        ({"ties": "first"}, r"hash \| id"),
+    ],
+)
 def test_wrong_arguments_are_named(arguments: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Entropy(**arguments)

@@ -25,7 +25,16 @@ from tests.stubs import stub_config
 
 SIZE_HW = (48, 64)
 REGIONS: list[Strategy] = [Ripu(), Ripu(k=2), Random(), Random(radius_px=2), Entropy(), LeastConfidence(), Margin()]
-PIXELS: list[Strategy] = [Density(), Density(scale="robust"), CoreSet(), Ripu(mode="pixel", k=2), Random(), Entropy(), LeastConfidence(), Margin()]
+PIXELS: list[Strategy] = [
+    Density(),
+    Density(scale="robust"),
+    CoreSet(),
+    Ripu(mode="pixel", k=2),
+    Random(),
+    Entropy(),
+    LeastConfidence(),
+    Margin(),
+]
 
 
 def name(strategy: object) -> str:
@@ -36,8 +45,16 @@ def views_of_five_cycles() -> list[DenseView]:
     """A model that changes a little from cycle to cycle."""
     g = torch.Generator().manual_seed(1)
     logits, features = torch.randn(5, *SIZE_HW, generator=g), torch.randn(8, 12, 16, generator=g)
-    return [DenseView("frame", SIZE_HW, (logits + 0.3 * torch.randn(5, *SIZE_HW, generator=g)).mul(2).softmax(0),
-                      features + 0.3 * torch.randn(8, 12, 16, generator=g), {"error": torch.rand(12, 16, generator=g)}) for _ in range(5)]
+    return [
+        DenseView(
+            "frame",
+            SIZE_HW,
+            (logits + 0.3 * torch.randn(5, *SIZE_HW, generator=g)).mul(2).softmax(0),
+            features + 0.3 * torch.randn(8, 12, 16, generator=g),
+            {"error": torch.rand(12, 16, generator=g)},
+        )
+        for _ in range(5)
+    ]
 
 
 def buy(strategy: Strategy, budget: Budget) -> list[Candidates]:
@@ -47,12 +64,15 @@ def buy(strategy: Strategy, budget: Budget) -> list[Candidates]:
         allowance = budget.allowance(cycle, 1)
         quota = allowance.in_image(SIZE_HW, strategy.radius_px)
         view = dataclasses.replace(view, bought=bought)
-        proposed = strategy.propose(view, ProposeContext(quota, budget.unit, Rng(0, cycle, "score", "frame"), share=budget.share_of(SIZE_HW)))
+        proposed = strategy.propose(
+            view, ProposeContext(quota, budget.unit, Rng(0, cycle, "score", "frame"), share=budget.share_of(SIZE_HW))
+        )
         (query,) = strategy.select(proposed, Pool(("frame",)), allowance, rng_for(0, cycle, "select"))
         allowance.check([query], "test")
         mask = query.region.mask()
         assert bought is None or not (bought & mask).any()
-        assert sum(len(proposed.region_of(n)) for n in range(len(proposed))) == mask.sum()  # nothing lost, no two overlap
+        # nothing lost, no two overlap
+        assert sum(len(proposed.region_of(n)) for n in range(len(proposed))) == mask.sum()
         bought = mask if bought is None else bought | mask
         cycles.append(proposed)
     return cycles
@@ -75,12 +95,21 @@ def test_windows_of_five_cycles_never_overlap(strategy: Strategy) -> None:
 
 
 def test_pixels_of_ripu_keep_their_distance_in_later_cycles() -> None:
-    center = np.stack(np.divmod(np.concatenate([c.center for c in buy(Ripu(mode="pixel", k=3), Budget("pixel", 0, 6, 5, "image"))]), SIZE_HW[1]), 1)
+    center = np.stack(
+        np.divmod(
+            np.concatenate([c.center for c in buy(Ripu(mode="pixel", k=3), Budget("pixel", 0, 6, 5, "image"))]),
+            SIZE_HW[1],
+        ),
+        1,
+    )
     assert (np.abs(center[:, None] - center).max(2) + np.eye(30) * 99).min() > 3
 
 
 def test_windows_paid_by_pixel_stay_below_the_budget() -> None:
-    spent = [sum(len(c.region_of(n)) for n in range(len(c))) for c in buy(Ripu(), Budget("pixel", 0, 0.0044 * 10, 5, "image"))]
+    spent = [
+        sum(len(c.region_of(n)) for n in range(len(c)))
+        for c in buy(Ripu(), Budget("pixel", 0, 0.0044 * 10, 5, "image"))
+    ]
     assert all(136 - 9 < px <= 136 for px in spent)
 
 
@@ -96,10 +125,13 @@ def test_a_region_has_the_mean_of_its_pixels() -> None:
 def test_greedy_order_survives_a_smaller_budget() -> None:
     """Equal distances at the end of a selection are no reason to prefer a later pick."""
     view = views_of_five_cycles()[0]
-    same = dataclasses.replace(view, features=view.features[:, :1, :1].expand(8, 12, 16))  # every pixel lies on the first pick
+    # every pixel lies on the first pick
+    same = dataclasses.replace(view, features=view.features[:, :1, :1].expand(8, 12, 16))
     proposed = Density().propose(same, ProposeContext(20, "pixel", Rng(0)))
     assert (proposed.utility[1:] < 1e-9).all()
-    (query,) = take_best(proposed, Pool(("frame",)), Budget("pixel", 0, 7, 5, "image").allowance(0, 1), rng_for(0, 0, "select"))
+    (query,) = take_best(
+        proposed, Pool(("frame",)), Budget("pixel", 0, 7, 5, "image").allowance(0, 1), rng_for(0, 0, "select")
+    )
     assert query.region.pixels.tolist() == sorted(proposed.center[:7])
 
 
@@ -108,7 +140,10 @@ def test_feature_space_is_covered_image_by_image(strategy: str) -> None:
     config = stub_config({"_target_": f"al_lab.strategies.{strategy}"}, dense=True)
     check_fields(config, build)
     config["budget"]["scope"] = "pool"
-    with pytest.raises(ConfigError, match=r"budget.scope: expected image, how strategy '\w+' counts pixels, got 'pool'; set budget.scope=image"):
+    with pytest.raises(
+        ConfigError,
+        match=r"budget.scope: expected image, how strategy '\w+' counts pixels, got 'pool'; set budget.scope=image",
+    ):
         check_fields(config, build)
 
 

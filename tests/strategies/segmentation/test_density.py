@@ -23,27 +23,41 @@ TAU, BETA = 0.25, np.exp(2.4)
 def view() -> DenseView:
     g = torch.Generator().manual_seed(0)
     probs = torch.randn(4, *SIZE_HW, generator=g).mul(2).softmax(0)
-    return DenseView("d", SIZE_HW, probs, torch.randn(6, *COARSE, generator=g), {"error": torch.rand(COARSE, generator=g)})
+    return DenseView(
+        "d", SIZE_HW, probs, torch.randn(6, *COARSE, generator=g), {"error": torch.rand(COARSE, generator=g)}
+    )
 
 
 def maps(view: DenseView, is_weighted: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """I (N,), f (N, D) and d (N,) of every pixel."""
     top = view.probs.double().topk(2, 0).values
-    f = functional.interpolate(view.features[None].double(), SIZE_HW, mode="bilinear", align_corners=True)[0].reshape(6, -1).T
+    f = (
+        functional.interpolate(view.features[None].double(), SIZE_HW, mode="bilinear", align_corners=True)[0]
+        .reshape(6, -1)
+        .T
+    )
     e = view.extras["error"].double()
     d = BETA * torch.exp(-(e - e.min()) / (e.max() - e.min()) / TAU)  # Eq. above (8)
     d = functional.interpolate(d[None, None], SIZE_HW, mode="bilinear", align_corners=True).reshape(-1)
-    return (1 - top[0] + top[1]).reshape(-1).numpy(), (f / f.norm(dim=1, keepdim=True)).numpy(), d.numpy() if is_weighted else np.ones(len(d))
+    return (
+        (1 - top[0] + top[1]).reshape(-1).numpy(),
+        (f / f.norm(dim=1, keepdim=True)).numpy(),
+        d.numpy() if is_weighted else np.ones(len(d)),
+    )
 
 
-def algorithm_1(view: DenseView, budget: int, alpha: float, is_weighted: bool = True, first: int | None = None) -> list[int]:
+def algorithm_1(
+    view: DenseView, budget: int, alpha: float, is_weighted: bool = True, first: int | None = None
+) -> list[int]:
     informative, f, d = maps(view, is_weighted)
     bought = np.flatnonzero(view.bought) if view.bought is not None else np.zeros(0, int)
     order = [t for t in np.argsort(-informative, kind="stable") if t not in set(bought)]
     candidates, s = order[: int(np.ceil(alpha * budget))], list(bought)
     picks = []
     for _ in range(budget):
-        r = {t: min((((f[t] - f[k]) ** 2).sum() / d[k] for k in s), default=np.inf) for t in candidates if t not in picks}
+        r = {
+            t: min((((f[t] - f[k]) ** 2).sum() / d[k] for k in s), default=np.inf) for t in candidates if t not in picks
+        }
         u = max(r, key=r.get) if s else candidates[0] if first is None else first
         picks.append(int(u))
         s.append(u)
@@ -58,22 +72,30 @@ def test_algorithm_1(view: DenseView, context, is_weighted: bool) -> None:
     assert (np.diff(picked.utility) <= 0).all() and np.isfinite(picked.utility).all()
     mask = np.zeros(SIZE_HW, bool)
     mask.reshape(-1)[picked.center] = True
-    again = dataclasses.replace(view, bought=mask, features=view.features.flip(-1))  # today's features, also of what was bought
+    # today's features, also of what was bought
+    again = dataclasses.replace(view, bought=mask, features=view.features.flip(-1))
     assert strategy.propose(again, context(9)).center.tolist() == algorithm_1(again, 9, 4, is_weighted)
     assert not set(strategy.propose(again, context(9)).center) & set(picked.center)
 
 
 def test_constant_density_is_k_center_and_beta_changes_nothing(view: DenseView, context) -> None:
     even = dataclasses.replace(view, extras={"error": torch.full(COARSE, 0.3)})
-    alike = [strategy.propose(shown, context(15)).center.tolist()
-             for strategy, shown in ((Density(), even), (Density(weighted=False), view), (CoreSet(filter="margin"), view))]
+    alike = [
+        strategy.propose(shown, context(15)).center.tolist()
+        for strategy, shown in ((Density(), even), (Density(weighted=False), view), (CoreSet(filter="margin"), view))
+    ]
     assert alike[0] == alike[1] == alike[2] != Density().propose(view, context(15)).center.tolist()
-    assert Density(beta=1.0).propose(view, context(15)).center.tolist() == Density().propose(view, context(15)).center.tolist()
+    assert (
+        Density(beta=1.0).propose(view, context(15)).center.tolist()
+        == Density().propose(view, context(15)).center.tolist()
+    )
 
 
 def test_t2_the_filter_keeps_the_smallest_gaps(context) -> None:
     """Pixels a to e of the fact sheet: I = .7 .9 1 .04 1; alpha b = 2 keeps c and e, and c is first."""
-    rows = torch.tensor([[0.6, 0.3, 0.08, 0.02], [0.1, 0.2, 0.3, 0.4], [0.25] * 4, [0.97, 0.01, 0.01, 0.01], [0.5, 0.5, 0, 0]])
+    rows = torch.tensor(
+        [[0.6, 0.3, 0.08, 0.02], [0.1, 0.2, 0.3, 0.4], [0.25] * 4, [0.97, 0.01, 0.01, 0.01], [0.5, 0.5, 0, 0]]
+    )
     view = DenseView("t2", (1, 5), rows.T[:, None], torch.randn(3, 1, 5), {"error": torch.rand(1, 5)})
     assert Density(alpha=1, ties="id").propose(view, context(2)).center.tolist() == [2, 4]
     assert Density(alpha=2, ties="id").propose(view, context(1)).center.tolist() == [2]
@@ -134,7 +156,8 @@ def test_errors_are_scaled_as_asked(view: DenseView, context) -> None:
     outlier[0, 0] = 1e4
     shown = dataclasses.replace(view, extras={"error": outlier})
     flat, robust = (Density(scale=s).propose(shown, context(20)).center.tolist() for s in ("minmax", "robust"))
-    assert robust != flat == Density(weighted=False).propose(view, context(20)).center.tolist()  # one outlier, and all densities are alike
+    # one outlier, and all densities are alike
+    assert robust != flat == Density(weighted=False).propose(view, context(20)).center.tolist()
     raw = Density(scale="none", tau=0.1).propose(view, context(20)).center.tolist()
     assert raw != Density(tau=0.1).propose(view, context(20)).center.tolist()
 
@@ -145,8 +168,11 @@ def test_nobody_estimates_densities_that_are_not_used() -> None:
 
 
 def test_broken_maps_are_named(view: DenseView, context) -> None:
-    for change, words in (({"probs": view.probs * torch.nan}, "probabilities"), ({"features": view.features * torch.nan}, "features"),
-                          ({"extras": {"error": view.extras["error"] * torch.inf}}, "reconstruction errors")):
+    for change, words in (
+        ({"probs": view.probs * torch.nan}, "probabilities"),
+        ({"features": view.features * torch.nan}, "features"),
+        ({"extras": {"error": view.extras["error"] * torch.inf}}, "reconstruction errors"),
+    ):
         with pytest.raises(ValueError, match=f"finite {words}, got others in sample 'd'; the segmenter diverged"):
             Density().propose(dataclasses.replace(view, **change), context(3))
     with pytest.raises(TypeError, match="pixel_error"):
@@ -155,11 +181,19 @@ def test_broken_maps_are_named(view: DenseView, context) -> None:
         Density().propose(dataclasses.replace(view, features=None), context(3))
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    ({"filter": "margins"}, "did you mean 'margin'"), ({"alpha": 0.5}, "strategy.alpha: expected a number >= 1"), ({"tau": 0}, "strategy.tau"),
-    ({"beta": -1}, "strategy.beta"), ({"scale": "minmax_image"}, "did you mean 'minmax'"), ({"seed_rule": "first"}, "strategy.seed_rule"),
-    ({"seed_rule": "dense", "weighted": False}, "without densities"), ({"ties": "first"}, r"hash \| id"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"filter": "margins"}, "did you mean 'margin'"),
+        ({"alpha": 0.5}, "strategy.alpha: expected a number >= 1"),
+        ({"tau": 0}, "strategy.tau"),
+        ({"beta": -1}, "strategy.beta"),
+        ({"scale": "minmax_image"}, "did you mean 'minmax'"),
+        ({"seed_rule": "first"}, "strategy.seed_rule"),
+        ({"seed_rule": "dense", "weighted": False}, "without densities"),
+        ({"ties": "first"}, r"hash \| id"),
+    ],
+)
 def test_wrong_arguments_are_named(arguments: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Density(**arguments)

@@ -12,7 +12,8 @@ from al_lab.core.types import DenseView
 from al_lab.strategies.segmentation.ripu import Ripu
 
 LABELS = np.array([[0, 0, 0, 1, 1], [0, 0, 1, 1, 1], [0, 2, 2, 1, 1], [2, 2, 2, 2, 1], [2, 2, 2, 2, 3]])
-ENTROPY = np.array([[1, 1, 2, 1, 1], [1, 3, 4, 2, 1], [2, 5, 6, 3, 1], [1, 2, 3, 4, 5], [0, 1, 1, 4, 9]]) / 10  # over ln 19
+# over ln 19
+ENTROPY = np.array([[1, 1, 2, 1, 1], [1, 3, 4, 2, 1], [2, 5, 6, 3, 1], [1, 2, 3, 4, 5], [0, 1, 1, 4, 9]]) / 10
 
 
 def t3_view(num_classes: int = 19) -> DenseView:
@@ -44,7 +45,8 @@ def test_t3_in_the_next_cycle_only_two_centers_are_open(context) -> None:
 
 def test_t3_pixels(context) -> None:
     picks = Ripu(mode="pixel", k=1, ties="id").propose(t3_view(), context(4))
-    assert picks.center[:2].tolist() == [24, 12] and set(picks.center[2:]) == {10, 2} and picks.radius_px == 0  # the last two tie
+    # the last two tie
+    assert picks.center[:2].tolist() == [24, 12] and set(picks.center[2:]) == {10, 2} and picks.radius_px == 0
     assert picks.utility / np.log(19) == pytest.approx([0.935746, 0.562131, 0.138629, 0.138629], abs=1e-5)
 
 
@@ -68,7 +70,8 @@ def test_equal_windows_are_a_lottery_by_seed(context) -> None:
     flat = DenseView("d", (40, 40), torch.full((3, 40, 40), 1 / 3))
     drawn = [Ripu().propose(flat, context(5, seed=s, unit="region")).center.tolist() for s in (0, 1)]
     assert drawn[0] != drawn[1]
-    assert Ripu(ties="id").propose(flat, context(2, unit="region")).center.tolist() == [0, 3 * 40]  # down the leftmost column
+    # down the leftmost column
+    assert Ripu(ties="id").propose(flat, context(2, unit="region")).center.tolist() == [0, 3 * 40]
 
 
 def test_broken_probabilities_are_named(context) -> None:
@@ -76,10 +79,16 @@ def test_broken_probabilities_are_named(context) -> None:
         Ripu().propose(DenseView("frame/7", (4, 4), torch.full((3, 4, 4), torch.nan)), context(1, unit="region"))
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    ({"mode": "regions"}, "did you mean 'region'"), ({"k": 0}, "strategy.k: expected a whole number of pixels >= 1"), ({"k": 1.5}, "strategy.k"),
-    ({"window_mean": True}, "mode=pixel"), ({"ties": "first"}, r"hash \| id"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"mode": "regions"}, "did you mean 'region'"),
+        ({"k": 0}, "strategy.k: expected a whole number of pixels >= 1"),
+        ({"k": 1.5}, "strategy.k"),
+        ({"window_mean": True}, "mode=pixel"),
+        ({"ties": "first"}, r"hash \| id"),
+    ],
+)
 def test_wrong_arguments_are_named(arguments: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Ripu(**arguments)

@@ -17,8 +17,9 @@ Order = Literal["perm", "dataset", "reshuffle"]
 class Agent(nn.Module):
     """Recurrent scorer of the whole pool: an LSTM that reads [Phi(I_k); its last decision], and a decoder to a score.
 
-    Liang et al., "Performance-guided Reinforced Active Learning for Object Detection", 2026 (arXiv 2601.15688), Sec. 3.2 and Fig. 2.
-    Step k: (h_k, c_k) = LSTM([Phi(I_k); p_k], h_{k-1}, c_{k-1});  s_k = Psi(h_k);  p_k = sigmoid(s_{k-1}).
+    Liang et al., "Performance-guided Reinforced Active Learning for Object Detection", 2026 (arXiv 2601.15688), Sec.
+    3.2 and Fig. 2. Step k: (h_k, c_k) = LSTM([Phi(I_k); p_k], h_{k-1}, c_{k-1});  s_k = Psi(h_k);  p_k =
+    sigmoid(s_{k-1}).
 
     | paper | here | default | where stated |
     |---|---|---|---|
@@ -29,8 +30,8 @@ class Agent(nn.Module):
     | Psi_k, 2-layer MLP | ``decoder`` | 257-257-1, tanh, shared | UNSPECIFIED; the pool shrinks every cycle, so positions can't own decoders |
     | - | ``init`` | uniform(-0.1, 0.1) | UNSPECIFIED; practice of architecture search, whose Adam rate the paper uses |
 
-    Scores depend on the order of the images: train and query in the same one (`sequence_order`). Keep the agent on the CPU: its compiled
-    recurrence lives there, and 15,551 dependent steps leave a GPU idle.
+    Scores depend on the order of the images: train and query in the same one (`sequence_order`). Keep the agent on the
+    CPU: its compiled recurrence lives there, and 15,551 dependent steps leave a GPU idle.
 
     Args:
         dim: of the features.
@@ -42,13 +43,23 @@ class Agent(nn.Module):
         init: their bound.
     """
 
-    def __init__(self, dim: int, rng: Rng, hidden: int | None = None, decoder_hidden: int | None = None, feedback: Feedback = "sigmoid",
-                 bptt: int | None = None, init: float = 0.1) -> None:
+    def __init__(
+        self,
+        dim: int,
+        rng: Rng,
+        hidden: int | None = None,
+        decoder_hidden: int | None = None,
+        feedback: Feedback = "sigmoid",
+        bptt: int | None = None,
+        init: float = 0.1,
+    ) -> None:
         super().__init__()
         hidden = hidden or dim + 1
         self.feedback, self.bptt = feedback, bptt
         self.lstm = nn.LSTMCell(dim + 1, hidden)
-        self.decoder = nn.Sequential(nn.Linear(hidden, decoder_hidden or hidden), nn.Tanh(), nn.Linear(decoder_hidden or hidden, 1))
+        self.decoder = nn.Sequential(
+            nn.Linear(hidden, decoder_hidden or hidden), nn.Tanh(), nn.Linear(decoder_hidden or hidden, 1)
+        )
         self.dummy = nn.Parameter(torch.zeros(()))
         for name, parameter in self.named_parameters():
             if name != "dummy":
@@ -60,7 +71,9 @@ class Agent(nn.Module):
         weight_GX = self.lstm.weight_ih  # X = D + 1, the last column is the fed-back decision's
         gates_NG = functional.linear(features_ND, weight_GX[:, :-1], self.lstm.bias_ih + self.lstm.bias_hh)
         first, last = self.decoder[0], self.decoder[2]
-        weights = Weights(self.lstm.weight_hh, weight_GX[:, -1], first.weight, first.bias, last.weight[0], last.bias, self.dummy)
+        weights = Weights(
+            self.lstm.weight_hh, weight_GX[:, -1], first.weight, first.bias, last.weight[0], last.bias, self.dummy
+        )
         return recurrence(gates_NG, weights, self.feedback, self.bptt or 0, backend)
 
 
@@ -70,8 +83,9 @@ def sequence_order(ids: Sequence[str], rng: Rng, order: Order = "perm") -> np.nd
     Args:
         ids: the candidates.
         rng: of the cycle.
-        order: ``perm``: a permutation that depends on seed, cycle and ids, not on how the pool lists them; ``dataset``: as listed;
-            ``reshuffle``: starts as ``perm``, and training shuffles it anew every iteration (see `Reinforce`).
+        order: ``perm``: a permutation that depends on seed, cycle and ids, not on how the pool lists them; ``dataset``:
+            as listed; ``reshuffle``: starts as ``perm``, and training shuffles it anew every iteration (see
+            `Reinforce`).
     """
     if order == "dataset":
         return np.arange(len(ids))

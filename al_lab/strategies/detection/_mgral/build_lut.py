@@ -34,7 +34,8 @@ class LutSettings:
     Attributes:
         rows: M; 200 on VOC, 30 on COCO.
         objective: of the rows: ``isd`` for SSD, ``sed`` for RetinaNet, as a configuration node.
-        mode: ``scratch`` (the paper) or ``finetune``: rows start from the row base, a supervised training on the same labels.
+        mode: ``scratch`` (the paper) or ``finetune``: rows start from the row base, a supervised training on the same
+            labels.
         trainer: of the rows, as a configuration node; None: the campaign's.
         length: rows train for this fraction of that schedule, milestones included.
         lr_scale: factor on its learning rate: rows that start from the base would undo it at the full one.
@@ -62,14 +63,25 @@ class LutSettings:
     early_stop: float | None = None
 
     def __post_init__(self) -> None:
-        checks = {"rows": (self.rows >= 2, "at least 2"), "mode": (self.mode in ("scratch", "finetune"), "scratch | finetune"),
-                  "length": (self.length > 0, "a number > 0"), "lr_scale": (self.lr_scale > 0, "a number > 0"),
-                  "seeds": (self.seeds >= 1, "at least 1"),
-                  "repeats": (0 <= self.repeats <= self.rows, "0 to rows"),
-                  "early_stop": (self.early_stop is None or 0 < self.early_stop <= 1, "a fraction in (0, 1], or null")}
+        checks = {
+            "rows": (self.rows >= 2, "at least 2"),
+            "mode": (self.mode in ("scratch", "finetune"), "scratch | finetune"),
+            "length": (self.length > 0, "a number > 0"),
+            "lr_scale": (self.lr_scale > 0, "a number > 0"),
+            "seeds": (self.seeds >= 1, "at least 1"),
+            "repeats": (0 <= self.repeats <= self.rows, "0 to rows"),
+            "early_stop": (self.early_stop is None or 0 < self.early_stop <= 1, "a fraction in (0, 1], or null"),
+        }
         for name, (ok, expected) in checks.items():
             if not ok:
-                raise ConfigError(explain(expected=expected, got=repr(getattr(self, name)), where=f"strategy.lut.{name}", do="correct the value"))
+                raise ConfigError(
+                    explain(
+                        expected=expected,
+                        got=repr(getattr(self, name)),
+                        where=f"strategy.lut.{name}",
+                        do="correct the value",
+                    )
+                )
 
 
 @dataclass(frozen=True)
@@ -101,21 +113,43 @@ class BuildLut(Stage):
         bases = self.bases(ctx, plan)
         metric = self.settings.metric or ctx.dataset.metrics[0]
         references = [float(base["metrics"][metric]) for base in bases]
-        numbers = [(m, 0) for m in range(len(plan.batches))] + [(m, s) for s in range(1, self.settings.seeds) for m in range(self.settings.repeats)]
-        results = ctx.executor.run([self.job(ctx, plan, plan.batches[m], m % len(plan.folds), s, f"row_{m:03d}_seed{s}") for m, s in numbers])
-        rows = [_row(number, number[0] % len(plan.folds), plan.batches[number[0]], result, metric)
-                for number, result in zip(numbers, results, strict=True)]
-        table = {"cycle": ctx.cycle, "labeled_hash": plan.labeled_hash, "split": self.settings.split, "metric": metric, "mode": self.settings.mode,
-                 "objective": _hash(self.settings.objective), "num_measured": len({i for fold in plan.folds for i in fold.measure}),
-                 "references": references, "rows": [row | {"reward": _reward(row, references)} for row in rows],
-                 "seconds": sum(r["seconds"] for r in results)}
+        numbers = [(m, 0) for m in range(len(plan.batches))] + [
+            (m, s) for s in range(1, self.settings.seeds) for m in range(self.settings.repeats)
+        ]
+        results = ctx.executor.run(
+            [self.job(ctx, plan, plan.batches[m], m % len(plan.folds), s, f"row_{m:03d}_seed{s}") for m, s in numbers]
+        )
+        rows = [
+            _row(number, number[0] % len(plan.folds), plan.batches[number[0]], result, metric)
+            for number, result in zip(numbers, results, strict=True)
+        ]
+        table = {
+            "cycle": ctx.cycle,
+            "labeled_hash": plan.labeled_hash,
+            "split": self.settings.split,
+            "metric": metric,
+            "mode": self.settings.mode,
+            "objective": _hash(self.settings.objective),
+            "num_measured": len({i for fold in plan.folds for i in fold.measure}),
+            "references": references,
+            "rows": [row | {"reward": _reward(row, references)} for row in rows],
+            "seconds": sum(r["seconds"] for r in results),
+        }
         noise = signal_and_noise(table)
         write_json(self.path(ctx), table | {"signal": noise})
-        log.info("%d rows and repetitions took %.1f s each on average, %.3f device-hours in all", len(rows), table["seconds"] / len(rows),
-                 table["seconds"] / 3600)
+        log.info(
+            "%d rows and repetitions took %.1f s each on average, %.3f device-hours in all",
+            len(rows),
+            table["seconds"] / len(rows),
+            table["seconds"] / 3600,
+        )
         log.log(logging.INFO if noise.get("luck", 1.0) <= LUCK else logging.WARNING, noise["sentence"])
-        return {"rows": len(plan.batches), "reference": float(np.mean(references)), **{k: v for k, v in noise.items() if isinstance(v, float)},
-                "training_seconds": table["seconds"]}
+        return {
+            "rows": len(plan.batches),
+            "reference": float(np.mean(references)),
+            **{k: v for k, v in noise.items() if isinstance(v, float)},
+            "training_seconds": table["seconds"],
+        }
 
     def files(self, ctx: StageContext) -> list[Path]:
         """Return the table."""
@@ -131,8 +165,19 @@ class BuildLut(Stage):
         s, rng = self.settings, ctx.rng(self.name)
         labeled, unlabeled = ctx.pool.labeled(), ctx.pool.unlabeled()
         size = min(ctx.budget.allowance(ctx.cycle, len(ctx.pool)).amount, len(unlabeled))
-        folds = reward_folds(s.split, read_labels(ctx.run_dir, labeled), ctx.dataset, rng, fraction=s.fraction, minimum=s.minimum, folds=s.folds)
-        batches = [tuple(sorted(unlabeled[k] for k in rng.generator("row", m).choice(len(unlabeled), size, replace=False))) for m in range(s.rows)]
+        folds = reward_folds(
+            s.split,
+            read_labels(ctx.run_dir, labeled),
+            ctx.dataset,
+            rng,
+            fraction=s.fraction,
+            minimum=s.minimum,
+            folds=s.folds,
+        )
+        batches = [
+            tuple(sorted(unlabeled[k] for k in rng.generator("row", m).choice(len(unlabeled), size, replace=False)))
+            for m in range(s.rows)
+        ]
         return Plan(folds, batches, ctx.pool.labeled_hash())
 
     def bases(self, ctx: StageContext, plan: Plan) -> list[dict[str, Any]]:
@@ -144,11 +189,23 @@ class BuildLut(Stage):
         for n, fold in enumerate(plan.folds):
             checkpoint = self._base(ctx, plan, n)
             if checkpoint.name == "model.ckpt":
-                jobs.append(Job(f"cycle {ctx.cycle:02d} reference", "al_lab.stages.jobs:measure", result=ctx.cycle_dir / "lut" / "base_0.json",
-                                kwargs={"run_dir": str(ctx.run_dir), "checkpoint": str(checkpoint), "ids": list(fold.measure)}))
+                jobs.append(
+                    Job(
+                        f"cycle {ctx.cycle:02d} reference",
+                        "al_lab.stages.jobs:measure",
+                        result=ctx.cycle_dir / "lut" / "base_0.json",
+                        kwargs={"run_dir": str(ctx.run_dir), "checkpoint": str(checkpoint), "ids": list(fold.measure)},
+                    )
+                )
                 continue
-            task = FitTask(labeled=fold.train, labels_dir=ctx.run_dir, checkpoint=checkpoint, scratch_dir=checkpoint.with_suffix(".training"),
-                           seed=ctx.rng("lut base").seed(n), cycle=ctx.cycle)
+            task = FitTask(
+                labeled=fold.train,
+                labels_dir=ctx.run_dir,
+                checkpoint=checkpoint,
+                scratch_dir=checkpoint.with_suffix(".training"),
+                seed=ctx.rng("lut base").seed(n),
+                cycle=ctx.cycle,
+            )
             jobs.append(self._measured(ctx, task, {}, fold, f"base_{n}", keep=True))
         results: list[dict[str, Any]] = ctx.executor.run(jobs)
         return results
@@ -160,18 +217,41 @@ class BuildLut(Stage):
     def job(self, ctx: StageContext, plan: Plan, batch: Sequence[str], fold: int, seed: int, name: str) -> Job:
         """Describe the training of one row; all rows share one seed, so that they differ by their batch alone."""
         s, folder = self.settings, ctx.cycle_dir / "lut"
-        changes = {"objective": dict(s.objective), "trainer": scaled(s.trainer or ctx.config["trainer"], s.length, s.lr_scale)}
+        changes = {
+            "objective": dict(s.objective),
+            "trainer": scaled(s.trainer or ctx.config["trainer"], s.length, s.lr_scale),
+        }
         finetune = s.mode == "finetune"
-        task = FitTask(labeled=plan.folds[fold].train, unlabeled=tuple(batch), labels_dir=ctx.run_dir, checkpoint=folder / f"{name}.ckpt",
-                       scratch_dir=folder / f"{name}.training", seed=ctx.rng("lut row").seed(seed), cycle=ctx.cycle,
-                       start="weights" if finetune else "scratch", init_checkpoint=self._base(ctx, plan, fold) if finetune else None)
+        task = FitTask(
+            labeled=plan.folds[fold].train,
+            unlabeled=tuple(batch),
+            labels_dir=ctx.run_dir,
+            checkpoint=folder / f"{name}.ckpt",
+            scratch_dir=folder / f"{name}.training",
+            seed=ctx.rng("lut row").seed(seed),
+            cycle=ctx.cycle,
+            start="weights" if finetune else "scratch",
+            init_checkpoint=self._base(ctx, plan, fold) if finetune else None,
+        )
         return self._measured(ctx, task, changes, plan.folds[fold], name)
 
-    def _measured(self, ctx: StageContext, task: FitTask, changes: dict[str, Any], fold: Fold, name: str, keep: bool = False) -> Job:
-        return Job(f"cycle {ctx.cycle:02d} {name.replace('_', ' ')}", "al_lab.stages.jobs:fit_and_measure",
-                   result=ctx.cycle_dir / "lut" / f"{name}.json",
-                   kwargs={"run_dir": str(ctx.run_dir), "task": task.to_json(), "changes": changes, "ids": list(fold.measure), "keep": keep,
-                           "early_stop": None if keep else self.settings.early_stop, "progress": str(task.scratch_dir / "progress.json")})
+    def _measured(
+        self, ctx: StageContext, task: FitTask, changes: dict[str, Any], fold: Fold, name: str, keep: bool = False
+    ) -> Job:
+        return Job(
+            f"cycle {ctx.cycle:02d} {name.replace('_', ' ')}",
+            "al_lab.stages.jobs:fit_and_measure",
+            result=ctx.cycle_dir / "lut" / f"{name}.json",
+            kwargs={
+                "run_dir": str(ctx.run_dir),
+                "task": task.to_json(),
+                "changes": changes,
+                "ids": list(fold.measure),
+                "keep": keep,
+                "early_stop": None if keep else self.settings.early_stop,
+                "progress": str(task.scratch_dir / "progress.json"),
+            },
+        )
 
 
 def scaled(trainer: Mapping[str, Any], length: float, lr: float = 1.0) -> dict[str, Any]:
@@ -183,13 +263,25 @@ def scaled(trainer: Mapping[str, Any], length: float, lr: float = 1.0) -> dict[s
         for key in ("max_iters", "max_epochs", "warmup_iters"):
             if node.get(key):
                 node[key] = node[key] * length if key == "max_epochs" else max(1, round(node[key] * length))
-        node["milestones"] = [m * length if node.get("max_epochs") else max(1, round(m * length)) for m in node.get("milestones") or ()]
+        node["milestones"] = [
+            m * length if node.get("max_epochs") else max(1, round(m * length)) for m in node.get("milestones") or ()
+        ]
     return node
 
 
-def _row(number: tuple[int, int], fold: int, batch: Sequence[str], result: Mapping[str, Any], metric: str) -> dict[str, Any]:
-    return {"number": number[0], "seed": number[1], "fold": fold, "ids": list(batch), "ids_hash": ids_hash(batch),
-            "value": float(result["metrics"][metric]), "per_class": result["per_class"], "seconds": result["seconds"]}
+def _row(
+    number: tuple[int, int], fold: int, batch: Sequence[str], result: Mapping[str, Any], metric: str
+) -> dict[str, Any]:
+    return {
+        "number": number[0],
+        "seed": number[1],
+        "fold": fold,
+        "ids": list(batch),
+        "ids_hash": ids_hash(batch),
+        "value": float(result["metrics"][metric]),
+        "per_class": result["per_class"],
+        "seconds": result["seconds"],
+    }
 
 
 def rewards(table: Mapping[str, Any]) -> np.ndarray:
@@ -210,8 +302,14 @@ def load_table(path: Path, pool: Pool, split: str) -> dict[str, Any]:
     table: dict[str, Any] = read_json(path)
     for name, expected in (("labeled_hash", pool.labeled_hash()), ("split", split)):
         if table[name] != expected:
-            raise ResumeError(explain(expected=f"rows with {name} {expected}", got=str(table[name]), where=str(path),
-                                      do="delete the folder lut of this cycle: its rows belong to other labels"))
+            raise ResumeError(
+                explain(
+                    expected=f"rows with {name} {expected}",
+                    got=str(table[name]),
+                    where=str(path),
+                    do="delete the folder lut of this cycle: its rows belong to other labels",
+                )
+            )
     return table
 
 
@@ -220,7 +318,11 @@ def signal_and_noise(table: Mapping[str, Any]) -> dict[str, Any]:
     repeated: dict[int, list[float]] = {}
     for row in table["rows"]:
         repeated.setdefault(row["number"], []).append(100 * row["value"])
-    return against_base(100 * rewards(table), 100 * float(np.mean(table["references"])), spread_against_luck(100 * rewards(table), repeated))
+    return against_base(
+        100 * rewards(table),
+        100 * float(np.mean(table["references"])),
+        spread_against_luck(100 * rewards(table), repeated),
+    )
 
 
 def _hash(node: Mapping[str, Any]) -> str:

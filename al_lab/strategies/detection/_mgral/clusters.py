@@ -2,11 +2,12 @@
 
 Shapes: N images, D features, K clusters of n_c images, B bought.
 
-Reading 115,000 images one after the other is what makes an iteration slow. Here the agent reads K centers, and all images of cluster c have
-its score s_c. While it learns nothing else changes: a batch is drawn from the N scores, and its log-probability reaches the K scores.
+Reading 115,000 images one after the other is what makes an iteration slow. Here the agent reads K centers, and all
+images of cluster c have its score s_c. While it learns nothing else changes: a batch is drawn from the N scores, and
+its log-probability reaches the K scores.
 
-The B largest of tied scores would be whole clusters, which no draw ever looks like. The query gives each cluster its share instead, by
-D'Hondt's rule with n_c exp(s_c) votes, the mass that cluster has in a draw:
+The B largest of tied scores would be whole clusters, which no draw ever looks like. The query gives each cluster its
+share instead, by D'Hondt's rule with n_c exp(s_c) votes, the mass that cluster has in a draw:
 
     U_i = s_c + ln n_c - ln r_i,   r_i = 1..n_c the rank of image i in its cluster: the image nearest the center first, then farthest-first.
 """
@@ -61,7 +62,8 @@ def _k_means(features_ND: np.ndarray, num_clusters: int, rng: Rng) -> tuple[np.n
     num_clusters = min(num_clusters, len(features_ND))
     model = MiniBatchKMeans(num_clusters, random_state=rng.seed() % 2**32, n_init=3, batch_size=4096)
     with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # repeated images: fewer clusters, which is said by their number
+        # repeated images: fewer clusters, which is said by their number
+        warnings.simplefilter("ignore", ConvergenceWarning)
         label_N = model.fit_predict(np.ascontiguousarray(features_ND, np.float32))
     _, cluster_N, size_K = np.unique(label_N, return_inverse=True, return_counts=True)
     total_KD = np.zeros((len(size_K), features_ND.shape[1]))

@@ -17,23 +17,26 @@ _LARGEST = float(np.finfo(np.float32).max)  # stands for infinity, which JSON la
 def spread_against_luck(rewards_M: np.ndarray, repeated: Mapping[int, Sequence[float]]) -> dict[str, Any]:
     """Compare the spread between rows with what is left to luck.
 
-    All rows share one seed, and a seed moves all of them alike to some extent: that part blurs no comparison. What is left of the
-    repetitions when each seed's mean is taken out does, so the spread is measured by it (with one repeated row, which can't tell the two
-    apart, by the whole).
+    All rows share one seed, and a seed moves all of them alike to some extent: that part blurs no comparison. What is
+    left of the repetitions when each seed's mean is taken out does, so the spread is measured by it (with one repeated
+    row, which can't tell the two apart, by the whole).
 
     Args:
         rewards_M: of the rows, in points of the metric.
         repeated: row -> its rewards with different seeds, points, the seeds in the same order.
 
     Returns:
-        ``row_spread``, ``seed_noise`` (standard deviation over seeds of the same row), ``own_noise`` (the part of it that differs from row to
-        row; None: can't be told), ``signal_to_noise``, ``luck`` (how often luck alone makes so large a ratio, an F test); the last four only
-        if rows were repeated; ``sentence``.
+        ``row_spread``, ``seed_noise`` (standard deviation over seeds of the same row), ``own_noise`` (the part of it
+        that differs from row to row; None: can't be told), ``signal_to_noise``, ``luck`` (how often luck alone makes so
+        large a ratio, an F test); the last four only if rows were repeated; ``sentence``.
     """
     spread = float(np.std(rewards_M, ddof=1))
     values_RS = np.array([values for values in repeated.values() if len(values) > 1])
     if not len(values_RS):
-        return {"row_spread": spread, "sentence": f"rows differ by {spread:.2f} points; no row was repeated, so how much of it is luck is unknown"}
+        return {
+            "row_spread": spread,
+            "sentence": f"rows differ by {spread:.2f} points; no row was repeated, so how much of it is luck is unknown",
+        }
     r, s = values_RS.shape
     apart_RS = values_RS - values_RS.mean(1, keepdims=True)
     seed_noise = float(np.sqrt((apart_RS**2).sum() / (r * (s - 1))))
@@ -49,8 +52,14 @@ def spread_against_luck(rewards_M: np.ndarray, repeated: Mapping[int, Sequence[f
     else:
         words = "which batch it is matters more than luck"
     part = "" if own_noise is None else f" ({own_noise:.2f} of that not alike for all rows)"
-    return {"row_spread": spread, "seed_noise": seed_noise, "own_noise": own_noise, "signal_to_noise": ratio, "luck": luck,
-            "sentence": f"rows differ by {spread:.2f} points, the same row with other seeds by {seed_noise:.2f}{part}: {words}"}
+    return {
+        "row_spread": spread,
+        "seed_noise": seed_noise,
+        "own_noise": own_noise,
+        "signal_to_noise": ratio,
+        "luck": luck,
+        "sentence": f"rows differ by {spread:.2f} points, the same row with other seeds by {seed_noise:.2f}{part}: {words}",
+    }
 
 
 def against_base(rewards_M: np.ndarray, reference: float, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,9 +74,14 @@ def against_base(rewards_M: np.ndarray, reference: float, facts: Mapping[str, An
         ``facts`` with ``above_base``, and its ``sentence`` longer if that is negative.
     """
     above = float(np.mean(rewards_M)) - reference
-    more = "" if above >= 0 else (
-        f"; rows are {-above:.2f} points below the base, which saw no unlabeled image: their training does harm, and the reward is which batch does "
-        "the least (a smaller strategy.lut.lr_scale, or a smaller weight of the rows' objective, does less)")
+    more = (
+        ""
+        if above >= 0
+        else (
+            f"; rows are {-above:.2f} points below the base, which saw no unlabeled image: their training does harm, and the reward is which "
+            "batch does the least (a smaller strategy.lut.lr_scale, or a smaller weight of the rows' objective, does less)"
+        )
+    )
     return {**facts, "above_base": above, "sentence": f"{facts['sentence']}{more}"}
 
 
@@ -75,20 +89,24 @@ def leave_one_out_sentence(found: Mapping[str, Any], regressor: Mapping[str, Any
     """Say how well the table, and the regressor, predict its own rows."""
     words = "better" if found["is_better_than_mean"] else "no better"
     is_mean = regressor["rmse"] > 0.999 * found["rmse_of_mean"]  # ridge, shrunk to nothing
-    ridge = f"error {regressor['rmse']:.2f}, " + ("no better than the mean" if is_mean else f"rank correlation {regressor['rank_correlation']:.2f}")
-    return (f"the table predicts its own rows {words} than their mean does (error {found['rmse']:.2f} against {found['rmse_of_mean']:.2f} points, "
-            f"rank correlation {found['rank_correlation']:.2f}, where chance alone gives up to about ±{_ERRORS / np.sqrt(num_rows - 1):.2f}); "
-            f"ridge regression on batch features: {ridge}")
+    ridge = f"error {regressor['rmse']:.2f}, " + (
+        "no better than the mean" if is_mean else f"rank correlation {regressor['rank_correlation']:.2f}"
+    )
+    return (
+        f"the table predicts its own rows {words} than their mean does (error {found['rmse']:.2f} against {found['rmse_of_mean']:.2f} points, "
+        f"rank correlation {found['rank_correlation']:.2f}, where chance alone gives up to about ±{_ERRORS / np.sqrt(num_rows - 1):.2f}); "
+        f"ridge regression on batch features: {ridge}"
+    )
 
 
 def learning(training: Reinforce) -> dict[str, Any] | None:
     """Sum up the agent's training: means over its first and its last tenth; None if it had no iteration.
 
     Returns:
-        ``iterations``, ``reward_first``, ``reward_last``, ``gain`` (of the estimated reward, points), ``advantage`` (mean of its size),
-        ``entropy_first``, ``entropy_last``, ``entropy_flat`` (of a Plackett-Luce policy without preferences, else None), ``overlap_last``,
-        ``neighbors`` (records an estimate averaged; None if something else than the table answered), ``fall_backs``, ``nearest_instead``,
-        ``sentence``.
+        ``iterations``, ``reward_first``, ``reward_last``, ``gain`` (of the estimated reward, points), ``advantage``
+        (mean of its size), ``entropy_first``, ``entropy_last``, ``entropy_flat`` (of a Plackett-Luce policy without
+        preferences, else None), ``overlap_last``, ``neighbors`` (records an estimate averaged; None if something else
+        than the table answered), ``fall_backs``, ``nearest_instead``, ``sentence``.
     """
     curves = training.curves
     if not curves:
@@ -103,28 +121,44 @@ def learning(training: Reinforce) -> dict[str, Any] | None:
     is_table = any(record.distance_mean is not None for record in curves)
     left = np.arange(training.features_ND.shape[0], 0, -1)[: training.budget]
     facts: dict[str, Any] = {
-        "iterations": len(curves), "reward_first": reward[0], "reward_last": reward[1], "gain": reward[1] - reward[0],
-        "advantage": float(np.mean([abs(record.advantage) for record in curves])), "entropy_first": entropy[0], "entropy_last": entropy[1],
-        "entropy_flat": float(np.log(left).mean()) if training.settings.policy == "pl" else None, "overlap_last": overlap[1],
+        "iterations": len(curves),
+        "reward_first": reward[0],
+        "reward_last": reward[1],
+        "gain": reward[1] - reward[0],
+        "advantage": float(np.mean([abs(record.advantage) for record in curves])),
+        "entropy_first": entropy[0],
+        "entropy_last": entropy[1],
+        "entropy_flat": float(np.log(left).mean()) if training.settings.policy == "pl" else None,
+        "overlap_last": overlap[1],
         "neighbors": float(np.mean([record.neighbors for record in curves])) if is_table else None,
-        "fall_backs": len(training.fall_backs), "nearest_instead": sum(record.nearest_instead for record in curves)}
+        "fall_backs": len(training.fall_backs),
+        "nearest_instead": sum(record.nearest_instead for record in curves),
+    }
     return facts | {"sentence": _learning_sentence(facts)}
 
 
 def _learning_sentence(facts: Mapping[str, Any]) -> str:
     flat = "" if facts["entropy_flat"] is None else f" (without any preference {facts['entropy_flat']:.2f})"
-    how = "a regressor's estimates" if facts["neighbors"] is None else f"estimates from {facts['neighbors']:.1f} records on average"
-    return (f"in {facts['iterations']} iterations the reward, by {how}, went from {facts['reward_first']:.2f} to {facts['reward_last']:.2f} points, "
-            f"the entropy from {facts['entropy_first']:.2f} to {facts['entropy_last']:.2f} nats a pick{flat}; the advantage was "
-            f"{facts['advantage']:.2f} in size, the overlap of one iteration's best images with the next's {facts['overlap_last']:.2f} at the end; "
-            f"batches trained as no record was near: {facts['fall_backs']}, batches that took the nearest record's worth: {facts['nearest_instead']}")
+    how = (
+        "a regressor's estimates"
+        if facts["neighbors"] is None
+        else f"estimates from {facts['neighbors']:.1f} records on average"
+    )
+    return (
+        f"in {facts['iterations']} iterations the reward, by {how}, went from {facts['reward_first']:.2f} to {facts['reward_last']:.2f} points, "
+        f"the entropy from {facts['entropy_first']:.2f} to {facts['entropy_last']:.2f} nats a pick{flat}; the advantage was "
+        f"{facts['advantage']:.2f} in size, the overlap of one iteration's best images with the next's {facts['overlap_last']:.2f} at the end; "
+        f"batches trained as no record was near: {facts['fall_backs']}, batches that took the nearest record's worth: {facts['nearest_instead']}"
+    )
 
 
-def likeness(features_ND: np.ndarray, batch_B: np.ndarray, generator: np.random.Generator, draws: int = 20) -> dict[str, Any] | None:
+def likeness(
+    features_ND: np.ndarray, batch_B: np.ndarray, generator: np.random.Generator, draws: int = 20
+) -> dict[str, Any] | None:
     """Tell whether a batch is of one kind: how far its images are from the nearest other one in it, against random batches.
 
-    An agent that follows noise tends to such batches: images alike share their gradients, so they rise and fall together and are the ones
-    whose scores chance moves most.
+    An agent that follows noise tends to such batches: images alike share their gradients, so they rise and fall
+    together and are the ones whose scores chance moves most.
 
     Args:
         features_ND: of the pool.
@@ -133,8 +167,8 @@ def likeness(features_ND: np.ndarray, batch_B: np.ndarray, generator: np.random.
         draws: how many.
 
     Returns:
-        ``nearest`` (mean over the batch), ``random_nearest`` and ``random_deviation`` (mean and standard deviation over random batches),
-        ``verdict`` (more | less | same), ``sentence``; None for a batch of one image, or of all.
+        ``nearest`` (mean over the batch), ``random_nearest`` and ``random_deviation`` (mean and standard deviation over
+        random batches), ``verdict`` (more | less | same), ``sentence``; None for a batch of one image, or of all.
     """
     num, size = len(features_ND), len(batch_B)
     if size < 2 or size >= num:  # noqa: PLR2004 - nothing to compare
@@ -148,18 +182,25 @@ def likeness(features_ND: np.ndarray, batch_B: np.ndarray, generator: np.random.
     mean, deviation = float(np.mean(random)), float(np.std(random, ddof=1))
     verdict = "more" if own < mean - _ERRORS * deviation else "less" if own > mean + _ERRORS * deviation else "same"
     words = "as much alike as by chance" if verdict == "same" else f"{verdict} alike than chance makes them"
-    return {"nearest": own, "random_nearest": mean, "random_deviation": deviation, "verdict": verdict,
-            "sentence": f"the images of the agent's batch are {words}: {own:.2f} to the nearest other one of it on average, in random batches "
-                        f"{mean:.2f} ± {deviation:.2f}"}
+    return {
+        "nearest": own,
+        "random_nearest": mean,
+        "random_deviation": deviation,
+        "verdict": verdict,
+        "sentence": f"the images of the agent's batch are {words}: {own:.2f} to the nearest other one of it on average, in random batches "
+        f"{mean:.2f} ± {deviation:.2f}",
+    }
 
 
-def against_chance(agent: float, shuffled: float, random: Sequence[float], rewards_M: np.ndarray, noise: float | None) -> dict[str, Any]:
+def against_chance(
+    agent: float, shuffled: float, random: Sequence[float], rewards_M: np.ndarray, noise: float | None
+) -> dict[str, Any]:
     """Weigh the agent's batch, trained for real, against random batches and against that of an agent that learned from shuffled rewards.
 
-    The yardstick is how much random batches differ, s: of the random ones here and of the table's rows, which are random, too, pooled. By
-    chance the agent's batch is one more of them, so its difference from the mean of n has the standard error s sqrt(1 + 1/n), and that from
-    another agent's batch s sqrt(2). It holds the luck of a training; ``noise`` says how much of s that is. All have one seed, which
-    is not the table's.
+    The yardstick is how much random batches differ, s: of the random ones here and of the table's rows, which are
+    random, too, pooled. By chance the agent's batch is one more of them, so its difference from the mean of n has the
+    standard error s sqrt(1 + 1/n), and that from another agent's batch s sqrt(2). It holds the luck of a training;
+    ``noise`` says how much of s that is. All have one seed, which is not the table's.
 
     Args:
         agent: reward of its batch, points.
@@ -171,9 +212,15 @@ def against_chance(agent: float, shuffled: float, random: Sequence[float], rewar
     n, m = len(random), len(rewards_M)
     squares = sum(len(v) * float(np.var(v)) for v in (np.asarray(random), rewards_M))
     spread = float(np.sqrt(squares / (n + m - 2))) if n + m > 2 else 0.0  # noqa: PLR2004
-    facts = {"agent": agent, "shuffled_rewards": shuffled, "random": list(random), "better_than_random": float(np.mean(agent > np.array(random))),
-             "spread": spread, "against_random": _difference(agent - float(np.mean(random)), spread * np.sqrt(1 + 1 / n)),
-             "against_shuffled": _difference(agent - shuffled, spread * np.sqrt(2))}
+    facts = {
+        "agent": agent,
+        "shuffled_rewards": shuffled,
+        "random": list(random),
+        "better_than_random": float(np.mean(agent > np.array(random))),
+        "spread": spread,
+        "against_random": _difference(agent - float(np.mean(random)), spread * np.sqrt(1 + 1 / n)),
+        "against_shuffled": _difference(agent - shuffled, spread * np.sqrt(2)),
+    }
     return facts | {"sentence": _chance_sentence(facts, noise)}
 
 
@@ -185,14 +232,23 @@ def _difference(value: float, standard_error: float) -> dict[str, Any]:
 
 def _chance_sentence(facts: Mapping[str, Any], luck: float | None) -> str:
     random, other, n = facts["against_random"], facts["against_shuffled"], len(facts["random"])
-    noise = "how much a seed alone moves one against the others is unknown, as too few rows were repeated" if luck is None else \
-        f"another seed alone moves one of these against the others by {luck:.2f}"
-    return (f"trained for real, the agent's batch gives {facts['agent']:.2f} points: {random['difference']:+.2f} ± {random['standard_error']:.2f} "
-            f"against the mean of {n} random {'batch' if n == 1 else 'batches'} ({random['verdict']}; it is above "
-            f"{round(n * facts['better_than_random'])} of {n}), {other['difference']:+.2f} ± {other['standard_error']:.2f} against the batch of an "
-            f"agent that learned from shuffled rewards ({other['verdict']}); ± is a standard error by how much random batches differ, and {noise}")
+    noise = (
+        "how much a seed alone moves one against the others is unknown, as too few rows were repeated"
+        if luck is None
+        else f"another seed alone moves one of these against the others by {luck:.2f}"
+    )
+    return (
+        f"trained for real, the agent's batch gives {facts['agent']:.2f} points: {random['difference']:+.2f} ± {random['standard_error']:.2f} "
+        f"against the mean of {n} random {'batch' if n == 1 else 'batches'} ({random['verdict']}; it is above "
+        f"{round(n * facts['better_than_random'])} of {n}), {other['difference']:+.2f} ± {other['standard_error']:.2f} against the batch of an "
+        f"agent that learned from shuffled rewards ({other['verdict']}); ± is a standard error by how much random batches differ, and {noise}"
+    )
 
 
 def sentences(honesty: Mapping[str, Any]) -> list[str]:
     """Return what was found out, in the order of its finding."""
-    return [honesty[name]["sentence"] for name in ("signal", "leave_one_out", "gate", "learning", "likeness", "controls") if honesty.get(name)]
+    return [
+        honesty[name]["sentence"]
+        for name in ("signal", "leave_one_out", "gate", "learning", "likeness", "controls")
+        if honesty.get(name)
+    ]

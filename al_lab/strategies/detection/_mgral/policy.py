@@ -1,6 +1,7 @@
 """How scores become a batch while the agent learns, and how likely that batch was.
 
-The paper only says "top-B scores" and loss = -delta mAP, in which no gradient reaches the agent; a score-function estimator needs a policy.
+The paper only says "top-B scores" and loss = -delta mAP, in which no gradient reaches the agent; a score-function
+estimator needs a policy.
 """
 
 from typing import Literal, NamedTuple
@@ -24,10 +25,11 @@ class Draw(NamedTuple):
 def draw(policy: Policy, scores_N: Tensor, budget: int, generator: np.random.Generator) -> Draw:
     """Draw a batch.
 
-    ``pl``: ordered, without replacement (Plackett-Luce by Gumbel noise); exact, and its mode is the query's top-B. ``cond_bernoulli``: each
-    image on its own, given that B are taken; exact, O(N B). ``bernoulli``: each on its own, of those taken the B best (best of the others if
-    too few): the reward is not that of what was drawn, so the gradient is biased. ``topb_surrogate``: the B best with mean ln sigma(s): explores
-    nothing; what Eq. (3) read literally comes to. The log-probability is that of the scores, never of the noisy ones.
+    ``pl``: ordered, without replacement (Plackett-Luce by Gumbel noise); exact, and its mode is the query's top-B.
+    ``cond_bernoulli``: each image on its own, given that B are taken; exact, O(N B). ``bernoulli``: each on its own, of
+    those taken the B best (best of the others if too few): the reward is not that of what was drawn, so the gradient is
+    biased. ``topb_surrogate``: the B best with mean ln sigma(s): explores nothing; what Eq. (3) read literally comes
+    to. The log-probability is that of the scores, never of the noisy ones.
     """
     plain_N = scores_N.detach().double().cpu().numpy()
     if policy == "pl":

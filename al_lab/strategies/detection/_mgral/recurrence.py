@@ -1,11 +1,13 @@
 """The part of the agent that can't be one call: an LSTM that reads its own last decision, over the whole pool.
 
-A fused LSTM needs all inputs beforehand, but step k here reads the score of step k - 1. So the half of the gates that depends on the images
-is one matrix product over the sequence (the caller's), the rest is this file: a compiled loop with its own backward pass. The loop is bound by
-how fast 1.3 MB of weights stream from the cache, so recurrent and decoder weights are stacked: both multiply the same h_k. Gradients of
-weights wait until the loop is over and are matrix products again.
+A fused LSTM needs all inputs beforehand, but step k here reads the score of step k - 1. So the half of the gates that
+depends on the images is one matrix product over the sequence (the caller's), the rest is this file: a compiled loop
+with its own backward pass. The loop is bound by how fast 1.3 MB of weights stream from the cache, so recurrent and
+decoder weights are stacked: both multiply the same h_k. Gradients of weights wait until the loop is over and are matrix
+products again.
 
-Shapes: N images, H width of the LSTM, G = 4 H gates (input, forget, cell, output, as `torch.nn.LSTMCell` orders them), K width of the decoder.
+Shapes: N images, H width of the LSTM, G = 4 H gates (input, forget, cell, output, as `torch.nn.LSTMCell` orders them),
+K width of the decoder.
 
 | symbol | here | meaning |
 |---|---|---|
@@ -46,7 +48,9 @@ class Weights(NamedTuple):
     dummy: Tensor
 
 
-def recurrence(gates_NG: Tensor, weights: Weights, feedback: Feedback = "sigmoid", window: int = 0, backend: Backend = "auto") -> Tensor:
+def recurrence(
+    gates_NG: Tensor, weights: Weights, feedback: Feedback = "sigmoid", window: int = 0, backend: Backend = "auto"
+) -> Tensor:
     """Return the scores (N,) of the whole sequence; differentiable by everything but twice.
 
     Args:
@@ -59,7 +63,9 @@ def recurrence(gates_NG: Tensor, weights: Weights, feedback: Feedback = "sigmoid
     if backend == "plain" or (backend == "auto" and (numba is None or gates_NG.device.type != "cpu")):
         return plain(gates_NG, weights, feedback, window)
     if numba is None:
-        raise ImportError("recurrence: expected numba for backend 'compiled', got none installed; pip install numba, or use backend='auto'")
+        raise ImportError(
+            "recurrence: expected numba for backend 'compiled', got none installed; pip install numba, or use backend='auto'"
+        )
     return _Compiled.apply(gates_NG, get_args(Feedback).index(feedback), window, *weights)
 
 
@@ -72,11 +78,15 @@ def plain(gates_NG: Tensor, weights: Weights, feedback: Feedback = "sigmoid", wi
     for k, image_G in enumerate(gates_NG):
         if window and k and k % window == 0:
             h, c, score = h.detach(), c.detach(), score.detach()
-        fed = torch.sigmoid(score) if feedback == "sigmoid" else score if feedback == "logit" else torch.zeros_like(score)
+        fed = (
+            torch.sigmoid(score) if feedback == "sigmoid" else score if feedback == "logit" else torch.zeros_like(score)
+        )
         i, f, g, o = (image_G + w.recurrent_GH @ h + w.feedback_G * fed).chunk(4)
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
         h = torch.sigmoid(o) * torch.tanh(c)
-        score = torch.dot(w.out_K, torch.tanh(functional.linear(h, w.decoder_KH, w.decoder_bias_K))) + w.out_bias.reshape(())
+        score = torch.dot(
+            w.out_K, torch.tanh(functional.linear(h, w.decoder_KH, w.decoder_bias_K))
+        ) + w.out_bias.reshape(())
         scores.append(score)
     return torch.stack(scores) if scores else gates_NG.new_zeros(0)
 
@@ -91,10 +101,26 @@ class _Compiled(torch.autograd.Function):
         num, width = len(gates_NG), stack_RH.shape[1]
         acted_NG = gates_NG.detach().clone(memory_format=torch.contiguous_format)
         c_NH, h_NH = (gates_NG.new_empty(num, width) for _ in range(2))
-        u_NK, fed_N, scores_N = gates_NG.new_empty(num, len(w.decoder_KH)), gates_NG.new_empty(num), gates_NG.new_empty(num)
-        _forward(acted_NG.numpy(), stack_RH.numpy(), w.feedback_G.contiguous().numpy(), w.decoder_bias_K.contiguous().numpy(),
-                 w.out_K.contiguous().numpy(), w.out_bias.reshape(1).numpy(), w.dummy.reshape(1).numpy(), feedback,
-                 c_NH.numpy(), h_NH.numpy(), u_NK.numpy(), fed_N.numpy(), scores_N.numpy())
+        u_NK, fed_N, scores_N = (
+            gates_NG.new_empty(num, len(w.decoder_KH)),
+            gates_NG.new_empty(num),
+            gates_NG.new_empty(num),
+        )
+        _forward(
+            acted_NG.numpy(),
+            stack_RH.numpy(),
+            w.feedback_G.contiguous().numpy(),
+            w.decoder_bias_K.contiguous().numpy(),
+            w.out_K.contiguous().numpy(),
+            w.out_bias.reshape(1).numpy(),
+            w.dummy.reshape(1).numpy(),
+            feedback,
+            c_NH.numpy(),
+            h_NH.numpy(),
+            u_NK.numpy(),
+            fed_N.numpy(),
+            scores_N.numpy(),
+        )
         ctx.save_for_backward(acted_NG, c_NH, h_NH, u_NK, fed_N, scores_N, *weights)
         ctx.feedback, ctx.window = feedback, window
         return scores_N
@@ -105,15 +131,36 @@ class _Compiled(torch.autograd.Function):
         acted_NG, c_NH, h_NH, u_NK, fed_N, scores_N, *weights = ctx.saved_tensors
         w = Weights(*weights)
         stack_HR = torch.cat([w.recurrent_GH, w.decoder_KH]).T.contiguous()
-        d_gates_NG, d_decoder_NK, d_scores_N = torch.empty_like(acted_NG), torch.empty_like(u_NK), grad_N.clone().contiguous()
+        d_gates_NG, d_decoder_NK, d_scores_N = (
+            torch.empty_like(acted_NG),
+            torch.empty_like(u_NK),
+            grad_N.clone().contiguous(),
+        )
         d_dummy = grad_N.new_zeros(1)
-        _backward(acted_NG.numpy(), stack_HR.numpy(), w.feedback_G.contiguous().numpy(), w.out_K.contiguous().numpy(), c_NH.numpy(),
-                  u_NK.numpy(), fed_N.numpy(), ctx.feedback, ctx.window, d_gates_NG.numpy(), d_decoder_NK.numpy(), d_scores_N.numpy(),
-                  d_dummy.numpy())
+        _backward(
+            acted_NG.numpy(),
+            stack_HR.numpy(),
+            w.feedback_G.contiguous().numpy(),
+            w.out_K.contiguous().numpy(),
+            c_NH.numpy(),
+            u_NK.numpy(),
+            fed_N.numpy(),
+            ctx.feedback,
+            ctx.window,
+            d_gates_NG.numpy(),
+            d_decoder_NK.numpy(),
+            d_scores_N.numpy(),
+            d_dummy.numpy(),
+        )
         d_weights = Weights(
-            recurrent_GH=d_gates_NG[1:].T @ h_NH[:-1], feedback_G=d_gates_NG.T @ fed_N, decoder_KH=d_decoder_NK.T @ h_NH,
-            decoder_bias_K=d_decoder_NK.sum(0), out_K=u_NK.T @ d_scores_N, out_bias=d_scores_N.sum().reshape(w.out_bias.shape),
-            dummy=d_dummy.reshape(w.dummy.shape))
+            recurrent_GH=d_gates_NG[1:].T @ h_NH[:-1],
+            feedback_G=d_gates_NG.T @ fed_N,
+            decoder_KH=d_decoder_NK.T @ h_NH,
+            decoder_bias_K=d_decoder_NK.sum(0),
+            out_K=u_NK.T @ d_scores_N,
+            out_bias=d_scores_N.sum().reshape(w.out_bias.shape),
+            dummy=d_dummy.reshape(w.dummy.shape),
+        )
         return d_gates_NG, None, None, *d_weights
 
 
@@ -156,7 +203,9 @@ if numba is not None:
             out_R[r] = total
 
     @_compile
-    def _forward(acted_NG, stack_RH, feedback_G, bias_K, out_K, out_bias, dummy, feedback, c_NH, h_NH, u_NK, fed_N, scores_N):  # noqa: ANN001, ANN202
+    def _forward(
+        acted_NG, stack_RH, feedback_G, bias_K, out_K, out_bias, dummy, feedback, c_NH, h_NH, u_NK, fed_N, scores_N
+    ):  # noqa: ANN001, ANN202
         num, width = h_NH.shape
         one, half, zero = scores_N.dtype.type(1), scores_N.dtype.type(0.5), scores_N.dtype.type(0)
         z_R, t_H = stack_RH[:, 0] * zero, stack_RH[0] * zero
@@ -169,7 +218,11 @@ if numba is not None:
             for r in range(4 * width):
                 a_G[r] += z_R[r] + feedback_G[r] * fed
             for r in range(width):  # sigmoid(x) = 1/2 + 1/2 tanh(x / 2)
-                a_G[r], a_G[width + r], a_G[3 * width + r] = half * a_G[r], half * a_G[width + r], half * a_G[3 * width + r]
+                a_G[r], a_G[width + r], a_G[3 * width + r] = (
+                    half * a_G[r],
+                    half * a_G[width + r],
+                    half * a_G[3 * width + r],
+                )
             _tanh(a_G)
             for r in range(width):
                 a_G[r], a_G[width + r] = half + half * a_G[r], half + half * a_G[width + r]
@@ -192,7 +245,21 @@ if numba is not None:
             scores_N[k] = score
 
     @_compile
-    def _backward(acted_NG, stack_HR, feedback_G, out_K, c_NH, u_NK, fed_N, feedback, window, d_gates_NG, d_decoder_NK, d_scores_N, d_dummy):  # noqa: ANN001, ANN202
+    def _backward(
+        acted_NG,
+        stack_HR,
+        feedback_G,
+        out_K,
+        c_NH,
+        u_NK,
+        fed_N,
+        feedback,
+        window,
+        d_gates_NG,
+        d_decoder_NK,
+        d_scores_N,
+        d_dummy,
+    ):  # noqa: ANN001, ANN202
         num, width = c_NH.shape
         gates = 4 * width
         one, zero = d_scores_N.dtype.type(1), d_scores_N.dtype.type(0)

@@ -2,8 +2,8 @@
 
 Shapes: N images, D features, M records of B images each.
 
-The table answers with an average of neighbors, so never with more than its best record, and all random batches are nearly equally far from
-each other. A regressor extrapolates, and its M leave-one-out errors come for free.
+The table answers with an average of neighbors, so never with more than its best record, and all random batches are
+nearly equally far from each other. A regressor extrapolates, and its M leave-one-out errors come for free.
 
     z(S)  = [mean_{i in S} x_i, std_{i in S} x_i]          (2D,), centered and scaled over the records
     mAP^  = mean(mAP) + w.z(S),   w = argmin sum_l (mAP_l - mAP^(~X_l))^2 + alpha |w|^2
@@ -29,7 +29,8 @@ class Ridge:
 
     Attributes:
         alpha: the chosen one.
-        residuals_M: leave-one-out errors at that alpha, prediction minus reward. Choosing alpha by them makes them a little too small.
+        residuals_M: leave-one-out errors at that alpha, prediction minus reward. Choosing alpha by them makes them a
+            little too small.
 
     Raises:
         ValueError: with fewer than 3 records.
@@ -82,7 +83,8 @@ class Ridge:
         values = values.clip(min=0)
         best = None
         for alpha in _ALPHAS:
-            # The hat matrix of "center, then ridge": 1/M + K (K + alpha)^-1; leaving l out divides its residual by 1 - H_ll.
+            # The hat matrix of "center, then ridge": 1/M + K (K + alpha)^-1; leaving l out divides its residual by 1 -
+            # H_ll.
             shrink = values / (values + alpha)
             fitted = vectors @ (shrink * (vectors.T @ y))
             leverage = 1 / num + (vectors**2 * shrink).sum(1)

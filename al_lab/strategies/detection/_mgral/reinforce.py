@@ -1,7 +1,7 @@
 """The agent's training: draw a batch, learn what it is worth, make it more or less likely (MGRAL, Sec. 3.3 and 3.4).
 
-It knows nothing of tables and trainings: it asks ``estimate(batch)``. Every iteration is a function of (state, seed, iteration), so a training
-that was cut goes on as if it had not been.
+It knows nothing of tables and trainings: it asks ``estimate(batch)``. Every iteration is a function of (state, seed,
+iteration), so a training that was cut goes on as if it had not been.
 """
 
 from collections.abc import Callable
@@ -54,11 +54,23 @@ class ReinforceSettings:
         for name, choices in (("reference", get_args(Reference)), ("policy", get_args(Policy))):
             word = getattr(self, name)
             if word not in choices:
-                raise ConfigError(explain(expected=" | ".join(choices), got=repr(word), where=f"strategy.learning.{name}",
-                                          do=did_you_mean(word, choices)))
+                raise ConfigError(
+                    explain(
+                        expected=" | ".join(choices),
+                        got=repr(word),
+                        where=f"strategy.learning.{name}",
+                        do=did_you_mean(word, choices),
+                    )
+                )
         if self.num_samples < 1 or not 0 <= self.decay <= 1 or self.iterations < 0 or self.max_fall_backs < 0:
-            raise ConfigError(explain(expected="num_samples >= 1, 0 <= decay <= 1, iterations and max_fall_backs >= 0", got=repr(self),
-                                      where="strategy.learning", do="correct the number"))
+            raise ConfigError(
+                explain(
+                    expected="num_samples >= 1, 0 <= decay <= 1, iterations and max_fall_backs >= 0",
+                    got=repr(self),
+                    where="strategy.learning",
+                    do="correct the number",
+                )
+            )
 
 
 @dataclass(frozen=True)
@@ -72,7 +84,8 @@ class Iteration:
         entropy: -ln p / B of the draws, nats a pick; 0 says the policy is certain.
         overlap: Jaccard index of the B best scores with those of the iteration before; 1 at the first.
         neighbors: records that the estimate averaged; 0 where it fell back, or came as a bare number.
-        distance_min, distance_mean, distance_std: of the batch to the records; None where the estimate says nothing of them.
+        distance_min, distance_mean, distance_std: of the batch to the records; None where the estimate says nothing of
+            them.
         grad_norm: before clipping.
         fall_backs: batches trained so far.
         nearest_instead: draws whose worth is the nearest record's, because fall-backs were used up.
@@ -105,8 +118,9 @@ class FallBack:
 def update_reference(reference: float, reward: float, decay: float, kind: Reference) -> float:
     """Return mAP_ref,i.
 
-    ``ema``: lambda ref + (1 - lambda) mAP, the moving average that the text describes. ``literal``: Eq. (2) as printed, lambda ref +
-    (1 - lambda)(mAP - ref): for a constant mAP it tends to mAP / 2, so nearly every batch looks better than "average".
+    ``ema``: lambda ref + (1 - lambda) mAP, the moving average that the text describes. ``literal``: Eq. (2) as printed,
+    lambda ref + (1 - lambda)(mAP - ref): for a constant mAP it tends to mAP / 2, so nearly every batch looks better
+    than "average".
     """
     if kind == "ema":
         return decay * reference + (1 - decay) * reward
@@ -122,7 +136,8 @@ class Reinforce:
         budget: B.
         settings: see there.
         rng: of the cycle's training.
-        reference: mAP_ref,0, the metric of the cycle's detector (Fig. 1: "performance at last cycle"); None: the first reward.
+        reference: mAP_ref,0, the metric of the cycle's detector (Fig. 1: "performance at last cycle"); None: the first
+            reward.
 
     Attributes:
         iteration: the next one, from 0.
@@ -130,8 +145,15 @@ class Reinforce:
         fall_backs: see `FallBack`.
     """
 
-    def __init__(self, agent: nn.Module, features_ND: Tensor, budget: int, settings: ReinforceSettings, rng: Rng,
-                 reference: float | None = None) -> None:
+    def __init__(
+        self,
+        agent: nn.Module,
+        features_ND: Tensor,
+        budget: int,
+        settings: ReinforceSettings,
+        rng: Rng,
+        reference: float | None = None,
+    ) -> None:
         self.agent, self.features_ND, self.settings, self.rng = agent, features_ND, settings, rng
         self.budget = min(budget, len(features_ND))
         self.optimizer = torch.optim.Adam(agent.parameters(), lr=settings.lr)
@@ -141,7 +163,9 @@ class Reinforce:
         self.fall_backs: list[FallBack] = []
         self._best: np.ndarray | None = None
 
-    def run(self, estimate: Estimator, fall_back: Trainer | None = None, after: Callable[[Iteration], None] | None = None) -> None:
+    def run(
+        self, estimate: Estimator, fall_back: Trainer | None = None, after: Callable[[Iteration], None] | None = None
+    ) -> None:
         """Do the iterations that are left. ``after`` is called after each: save the state, log the curve, stop by raising."""
         while self.iteration < self.settings.iterations:
             record = self.step(estimate, fall_back)
@@ -161,9 +185,14 @@ class Reinforce:
         scores_N = self._scores()
         plain_N = scores_N.detach().double().cpu().numpy()
         if not np.isfinite(plain_N).all():
-            raise DivergedError(f"train_agent: expected finite scores at iteration {self.iteration}, got NaN or infinity; lower strategy.learning.lr")
+            raise DivergedError(
+                f"train_agent: expected finite scores at iteration {self.iteration}, got NaN or infinity; lower strategy.learning.lr"
+            )
         rng = self.rng.child(self.iteration)
-        draws = [draw(self.settings.policy, scores_N, self.budget, rng.generator("draw", k)) for k in range(self.settings.num_samples)]
+        draws = [
+            draw(self.settings.policy, scores_N, self.budget, rng.generator("draw", k))
+            for k in range(self.settings.num_samples)
+        ]
         worth = _Worth(self, estimate, fall_back)
         rewards = np.array([worth.of(d.batch) for d in draws])
         reference = float(rewards.mean()) if self.reference is None else self.reference
@@ -174,8 +203,10 @@ class Reinforce:
         loss.backward()
         norm = float(nn.utils.clip_grad_norm_(self.agent.parameters(), self.settings.clip))
         if not np.isfinite(norm):
-            raise DivergedError(f"train_agent: expected finite gradients at iteration {self.iteration}, got norm {norm}; lower "
-                                "strategy.learning.lr, or set strategy.agent.bptt")
+            raise DivergedError(
+                f"train_agent: expected finite gradients at iteration {self.iteration}, got norm {norm}; lower "
+                "strategy.learning.lr, or set strategy.agent.bptt"
+            )
         self.optimizer.step()
         return self._commit(plain_N, draws, rewards, reference, float(advantages[0]), norm, worth)
 
@@ -192,10 +223,15 @@ class Reinforce:
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything an equal object needs to go on; plain data and tensors, so `torch.load` reads it with ``weights_only``."""
-        return {"agent": self.agent.state_dict(), "optimizer": self.optimizer.state_dict(), "iteration": self.iteration,
-                "reference": self.reference, "best": None if self._best is None else self._best.tolist(),
-                "curves": [asdict(record) for record in self.curves],
-                "fall_backs": [asdict(record) | {"batch": list(record.batch)} for record in self.fall_backs]}
+        return {
+            "agent": self.agent.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "iteration": self.iteration,
+            "reference": self.reference,
+            "best": None if self._best is None else self._best.tolist(),
+            "curves": [asdict(record) for record in self.curves],
+            "fall_backs": [asdict(record) | {"batch": list(record.batch)} for record in self.fall_backs],
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was called; append ``fall_backs`` to the table, which must hold no later ones."""
@@ -212,17 +248,39 @@ class Reinforce:
         order = torch.from_numpy(self.rng.child(self.iteration).generator("order").permutation(len(self.features_ND)))
         return self.agent(self.features_ND[order])[order.argsort()]
 
-    def _commit(self, plain_N: np.ndarray, draws: list[Draw], rewards: np.ndarray, reference: float, advantage: float, norm: float,
-                worth: "_Worth") -> Iteration:
+    def _commit(
+        self,
+        plain_N: np.ndarray,
+        draws: list[Draw],
+        rewards: np.ndarray,
+        reference: float,
+        advantage: float,
+        norm: float,
+        worth: "_Worth",
+    ) -> Iteration:
         best = np.sort(plackett_luce.top(plain_N, self.budget))
         shared = self.budget if self._best is None else len(np.intersect1d(best, self._best, assume_unique=True))
         overlap = shared / max(2 * self.budget - shared, 1)
-        entropy = float(np.mean([plackett_luce.entropy_proxy(float(d.log_prob.detach()), 1) for d in draws]))  # by B already
+        # by B already
+        entropy = float(np.mean([plackett_luce.entropy_proxy(float(d.log_prob.detach()), 1) for d in draws]))
         self.fall_backs += worth.trained
-        record = Iteration(self.iteration, float(rewards.mean()), reference, advantage, entropy, overlap, worth.mean("neighbors") or 0.0,
-                           worth.mean("distance_min"), worth.mean("distance_mean"), worth.mean("distance_std"), norm, len(self.fall_backs),
-                           worth.nearest_instead)
-        self.reference = update_reference(reference, record.reward, self.settings.decay, self.settings.reference)  # Eq. (2)
+        record = Iteration(
+            self.iteration,
+            float(rewards.mean()),
+            reference,
+            advantage,
+            entropy,
+            overlap,
+            worth.mean("neighbors") or 0.0,
+            worth.mean("distance_min"),
+            worth.mean("distance_mean"),
+            worth.mean("distance_std"),
+            norm,
+            len(self.fall_backs),
+            worth.nearest_instead,
+        )
+        # Eq. (2)
+        self.reference = update_reference(reference, record.reward, self.settings.decay, self.settings.reference)
         self._best = best
         self.curves.append(record)
         self.iteration += 1
@@ -245,15 +303,21 @@ class _Worth:
             value = found.value
         else:
             value = found
-        if value is None and self.fall_back is not None and len(self.owner.fall_backs) + len(self.trained) < self.owner.settings.max_fall_backs:
+        if (
+            value is None
+            and self.fall_back is not None
+            and len(self.owner.fall_backs) + len(self.trained) < self.owner.settings.max_fall_backs
+        ):
             value = float(self.fall_back(batch))
             self.trained.append(FallBack(self.owner.iteration, tuple(batch.tolist()), value))
         elif value is None and isinstance(found, Estimate):
             value = found.nearest
             self.nearest_instead += 1
         if value is None or not np.isfinite(value):
-            raise ValueError(f"train_agent: expected a finite reward at iteration {self.owner.iteration}, got {value}; "
-                             "give an Estimate, or a fall_back that trains")
+            raise ValueError(
+                f"train_agent: expected a finite reward at iteration {self.owner.iteration}, got {value}; "
+                "give an Estimate, or a fall_back that trains"
+            )
         return float(value)
 
     def mean(self, name: str) -> float | None:

@@ -31,16 +31,25 @@ class Fold:
     measure: tuple[str, ...]
 
 
-def reward_folds(kind: str, labels: Mapping[str, Annotation], dataset: Any, rng: Rng, *, fraction: float = 0.2, minimum: int = 50,
-                 folds: int = 5) -> list[Fold]:
+def reward_folds(
+    kind: str,
+    labels: Mapping[str, Annotation],
+    dataset: Any,
+    rng: Rng,
+    *,
+    fraction: float = 0.2,
+    minimum: int = 50,
+    folds: int = 5,
+) -> list[Fold]:
     """Cut the labeled images into what rows train on and what they are measured on.
 
-    MGRAL does not say which images give the mAP of its table (fact sheet 1.7). ``test`` is the literal reading and lets the choice of
-    images depend on test labels; ``holdout`` is the default.
+    MGRAL does not say which images give the mAP of its table (fact sheet 1.7). ``test`` is the literal reading and lets
+    the choice of images depend on test labels; ``holdout`` is the default.
 
     Args:
-        kind: ``holdout``: max(fraction |L|, minimum) labeled images, at most half of them; ``kfold``: row m is measured on part m mod k;
-            ``val``: the dataset's validation images, labeled outside of the budget; ``test``: the test set.
+        kind: ``holdout``: max(fraction |L|, minimum) labeled images, at most half of them; ``kfold``: row m is measured
+            on part m mod k; ``val``: the dataset's validation images, labeled outside of the budget; ``test``: the test
+            set.
         labels: of the labeled images.
         dataset: gives ``val_ids`` and ``test_ids``.
         rng: of this cycle; the cut is another one each cycle.
@@ -53,30 +62,60 @@ def reward_folds(kind: str, labels: Mapping[str, Annotation], dataset: Any, rng:
     """
     ids = tuple(labels)
     if kind not in get_args(SplitName):
-        raise ConfigError(explain(expected=" | ".join(get_args(SplitName)), got=repr(kind), where="strategy.lut.split",
-                                  do=did_you_mean(str(kind), get_args(SplitName))))
+        raise ConfigError(
+            explain(
+                expected=" | ".join(get_args(SplitName)),
+                got=repr(kind),
+                where="strategy.lut.split",
+                do=did_you_mean(str(kind), get_args(SplitName)),
+            )
+        )
     if kind in ("val", "test"):
         measured = tuple(dataset.val_ids if kind == "val" else dataset.test_ids)
         if not measured:
-            raise ConfigError(explain(expected=f"a {kind} set", got=f"none in dataset {dataset.name!r}", where=f"strategy.lut.split={kind}",
-                                      do="use strategy.lut.split=holdout"))
-        log.warning("rewards are measured on the %s set: %s", kind,
-                    "its labels are not part of the budget" if kind == "val" else "the choice of images depends on test labels")
+            raise ConfigError(
+                explain(
+                    expected=f"a {kind} set",
+                    got=f"none in dataset {dataset.name!r}",
+                    where=f"strategy.lut.split={kind}",
+                    do="use strategy.lut.split=holdout",
+                )
+            )
+        log.warning(
+            "rewards are measured on the %s set: %s",
+            kind,
+            "its labels are not part of the budget" if kind == "val" else "the choice of images depends on test labels",
+        )
         return [Fold(ids, measured)]
     if len(ids) < 2:  # noqa: PLR2004 - one to train on, one to measure on
-        raise ConfigError(explain(expected="at least two labeled images", got=str(len(ids)), where=f"strategy.lut.split={kind}",
-                                  do="raise budget.initial"))
+        raise ConfigError(
+            explain(
+                expected="at least two labeled images",
+                got=str(len(ids)),
+                where=f"strategy.lut.split={kind}",
+                do="raise budget.initial",
+            )
+        )
     order = _by_rarest_class(labels, rng)
     count = min(max(math.ceil(fraction * len(ids)), minimum), len(ids) // 2) if kind == "holdout" else 0
-    parts = [order[:: max(1, len(order) // count)][:count]] if count else [order[k::folds] for k in range(min(folds, len(ids)))]
-    return [Fold(tuple(i for i in ids if i not in set(part)), tuple(i for i in ids if i in set(part))) for part in parts]
+    parts = (
+        [order[:: max(1, len(order) // count)][:count]]
+        if count
+        else [order[k::folds] for k in range(min(folds, len(ids)))]
+    )
+    return [
+        Fold(tuple(i for i in ids if i not in set(part)), tuple(i for i in ids if i in set(part))) for part in parts
+    ]
 
 
 def _by_rarest_class(labels: Mapping[str, Annotation], rng: Rng) -> Sequence[str]:
     """Order images by their rarest class, shuffled within it: taking every n-th one gives every class its share."""
     counts = Counter(int(label) for a in labels.values() for label in set(a.labels.tolist()))
     ids = list(labels)
-    rarest = [min((counts[int(c)], int(c)) for c in a.labels) if len(a.labels) else (len(ids) + 1, -1) for a in labels.values()]
+    rarest = [
+        min((counts[int(c)], int(c)) for c in a.labels) if len(a.labels) else (len(ids) + 1, -1)
+        for a in labels.values()
+    ]
     place = np.empty(len(ids), np.int64)
     place[rng.generator("reward split").permutation(len(ids))] = np.arange(len(ids))
     return [ids[n] for n in sorted(range(len(ids)), key=lambda n: (rarest[n], place[n]))]

@@ -10,9 +10,10 @@ Shapes: N images, D features, M records of B images each.
 | "weights inversely proportional to distance" | w_l = 1 / (d_l + 1e-8)^p, p = ``weight_power`` = 1 |
 | "no entry meets the threshold" | `Estimate.value` is None |
 
-UNSPECIFIED in the paper, decided here: which Wasserstein distance (its reference, Vallender 1974, is the one-dimensional closed form: mean
-over dimensions); of which distances mean and deviation are taken (of this batch to the records: with those between records a trained agent
-would always fall back, and Table 1's 18 s an iteration leave no time for that); how many neighbors count (all below the threshold).
+UNSPECIFIED in the paper, decided here: which Wasserstein distance (its reference, Vallender 1974, is the
+one-dimensional closed form: mean over dimensions); of which distances mean and deviation are taken (of this batch to
+the records: with those between records a trained agent would always fall back, and Table 1's 18 s an iteration leave no
+time for that); how many neighbors count (all below the threshold).
 """
 
 from collections.abc import Callable
@@ -40,12 +41,15 @@ class TableSettings:
     """How the table is read.
 
     Attributes:
-        distance: ``perdim_w1``: Wasserstein-1 in every dimension, averaged; ``flatten``: of all B D numbers as one sample; ``mean``: of the D
-            numbers of the batches' means; ``sliced``: along 128 fixed random directions, averaged; ``emd``: exact, O(B^3) a record.
-        threshold: mean - std of the distances of this batch (``query_std``) or of those between records (``pairwise_std``).
+        distance: ``perdim_w1``: Wasserstein-1 in every dimension, averaged; ``flatten``: of all B D numbers as one
+            sample; ``mean``: of the D numbers of the batches' means; ``sliced``: along 128 fixed random directions,
+            averaged; ``emd``: exact, O(B^3) a record.
+        threshold: mean - std of the distances of this batch (``query_std``) or of those between records
+            (``pairwise_std``).
         k_max: at most so many neighbors, the nearest; None: all below the threshold.
         weight_power: p of the weights; 1 is the paper's, more trusts near records more.
-        predictor: ``neighbors``: the table as described here, or ``ridge``: a regressor that learned from it (`Ridge`; beyond the paper).
+        predictor: ``neighbors``: the table as described here, or ``ridge``: a regressor that learned from it (`Ridge`;
+            beyond the paper).
     """
 
     distance: Distance = "perdim_w1"
@@ -55,14 +59,30 @@ class TableSettings:
     predictor: Predictor = "neighbors"
 
     def __post_init__(self) -> None:
-        for name, choices in (("distance", get_args(Distance)), ("threshold", get_args(Threshold)), ("predictor", get_args(Predictor))):
+        for name, choices in (
+            ("distance", get_args(Distance)),
+            ("threshold", get_args(Threshold)),
+            ("predictor", get_args(Predictor)),
+        ):
             word = getattr(self, name)
             if word not in choices:
-                raise ConfigError(explain(expected=" | ".join(choices), got=repr(word), where=f"strategy.lut.{name}",
-                                          do=did_you_mean(str(word), choices)))
+                raise ConfigError(
+                    explain(
+                        expected=" | ".join(choices),
+                        got=repr(word),
+                        where=f"strategy.lut.{name}",
+                        do=did_you_mean(str(word), choices),
+                    )
+                )
         if (self.k_max is not None and self.k_max < 1) or self.weight_power < 0:
-            raise ConfigError(explain(expected="k_max >= 1 (or null) and weight_power >= 0", got=f"{self.k_max} and {self.weight_power}",
-                                      where="strategy.lut", do="1 neighbor is the nearest record, power 0 weighs all alike"))
+            raise ConfigError(
+                explain(
+                    expected="k_max >= 1 (or null) and weight_power >= 0",
+                    got=f"{self.k_max} and {self.weight_power}",
+                    where="strategy.lut",
+                    do="1 neighbor is the nearest record, power 0 weighs all alike",
+                )
+            )
 
 
 @dataclass(frozen=True)
@@ -88,7 +108,9 @@ class Estimate:
     distance_std: float
 
 
-def estimate(distance_M: np.ndarray, rewards_M: np.ndarray, settings: TableSettings, threshold: float | None = None) -> Estimate:
+def estimate(
+    distance_M: np.ndarray, rewards_M: np.ndarray, settings: TableSettings, threshold: float | None = None
+) -> Estimate:
     """Average the rewards of the records that are near: sum_l w_l mAP_l / sum_l w_l over l with d_l < threshold.
 
     Args:
@@ -114,10 +136,12 @@ class LeaveOneOut:
     Attributes:
         estimates: (M,) of each record; its nearest neighbor's reward where none is below the threshold.
         rmse: root mean square error of the estimates.
-        rmse_of_mean: that of the mean of the other records; an estimator that does not beat it gives the agent only noise to learn from.
-        rank_correlation: Spearman's, estimates against rewards. A record that leaves lowers the others' mean if it is good, so a useless
-            estimator comes out slightly below 0.
-        distance_correlation: Spearman's, distance against difference of rewards, over all pairs; near batches should be worth the same.
+        rmse_of_mean: that of the mean of the other records; an estimator that does not beat it gives the agent only
+            noise to learn from.
+        rank_correlation: Spearman's, estimates against rewards. A record that leaves lowers the others' mean if it is
+            good, so a useless estimator comes out slightly below 0.
+        distance_correlation: Spearman's, distance against difference of rewards, over all pairs; near batches should be
+            worth the same.
         num_without_neighbors: records that would have been a fall-back.
     """
 
@@ -138,7 +162,9 @@ class LeaveOneOut:
         return asdict(self) | {"estimates": self.estimates.tolist(), "is_better_than_mean": self.is_better_than_mean}
 
 
-def leave_one_out(distance_MM: np.ndarray, rewards_M: np.ndarray, settings: TableSettings, same_M: np.ndarray | None = None) -> LeaveOneOut:
+def leave_one_out(
+    distance_MM: np.ndarray, rewards_M: np.ndarray, settings: TableSettings, same_M: np.ndarray | None = None
+) -> LeaveOneOut:
     """Estimate every record from the others.
 
     Args:
@@ -153,7 +179,9 @@ def leave_one_out(distance_MM: np.ndarray, rewards_M: np.ndarray, settings: Tabl
     num = len(rewards_M)
     same = np.arange(num) if same_M is None else np.asarray(same_M)
     if len(np.unique(same)) < 3:  # noqa: PLR2004
-        raise ValueError(f"leave_one_out: expected at least 3 distinct batches, got {len(np.unique(same))}; build a larger table")
+        raise ValueError(
+            f"leave_one_out: expected at least 3 distinct batches, got {len(np.unique(same))}; build a larger table"
+        )
     threshold = pairwise_threshold(distance_MM) if settings.threshold == "pairwise_std" else None
     estimates, means, alone = np.empty(num), np.empty(num), 0
     for k in range(num):
@@ -164,8 +192,14 @@ def leave_one_out(distance_MM: np.ndarray, rewards_M: np.ndarray, settings: Tabl
         alone += guess.value is None
     a, b = np.triu_indices(num, 1)
     a, b = a[same[a] != same[b]], b[same[a] != same[b]]
-    return LeaveOneOut(estimates, _rms(estimates - rewards_M), _rms(means - rewards_M), _spearman(estimates, rewards_M),
-                       _spearman(distance_MM[a, b], np.abs(rewards_M[a] - rewards_M[b])), alone)
+    return LeaveOneOut(
+        estimates,
+        _rms(estimates - rewards_M),
+        _rms(means - rewards_M),
+        _spearman(estimates, rewards_M),
+        _spearman(distance_MM[a, b], np.abs(rewards_M[a] - rewards_M[b])),
+        alone,
+    )
 
 
 def pairwise_threshold(distance_MM: np.ndarray) -> float:
@@ -185,15 +219,19 @@ class Table:
         rng: names the directions of ``sliced``.
     """
 
-    def __init__(self, features_ND: np.ndarray, batches_MB: np.ndarray, rewards_M: np.ndarray, settings: TableSettings, rng: Rng) -> None:
+    def __init__(
+        self, features_ND: np.ndarray, batches_MB: np.ndarray, rewards_M: np.ndarray, settings: TableSettings, rng: Rng
+    ) -> None:
         self.features_ND = np.ascontiguousarray(features_ND, np.float32)
         self.settings = settings
         self._directions = unit_directions(features_ND.shape[1], _SLICES, rng.generator("slices")).astype(np.float32)
         self.batches = [np.asarray(batch, np.int64) for batch in batches_MB]
         self.rewards_M = np.array(rewards_M, np.float64)
         if len(self.batches) != len(self.rewards_M) or not len(self.batches) or not np.isfinite(self.rewards_M).all():
-            raise ValueError(f"Table: expected one finite reward a batch and at least one, got {len(self.batches)} batches and rewards "
-                             f"{self.rewards_M}; build the missing rows")
+            raise ValueError(
+                f"Table: expected one finite reward a batch and at least one, got {len(self.batches)} batches and rewards "
+                f"{self.rewards_M}; build the missing rows"
+            )
         self._blocks: list[np.ndarray] = []
         if settings.distance != "emd":
             self._blocks.append(self._sorted(self.batches))
@@ -239,7 +277,9 @@ class Table:
     def _sorted(self, batches: list[np.ndarray]) -> np.ndarray:
         size, dim = self._view(self.features_ND[batches[0]]).shape
         if any(len(batch) != len(batches[0]) for batch in batches):
-            raise ValueError(f"Table: expected records of one size, got sizes {sorted({len(b) for b in batches})}; build the table anew")
+            raise ValueError(
+                f"Table: expected records of one size, got sizes {sorted({len(b) for b in batches})}; build the table anew"
+            )
         table_DMB = np.empty((dim, len(batches), size), np.float32)
         for m, batch in enumerate(batches):
             table_DMB[:, m] = sort_columns(self._view(self.features_ND[batch]))
@@ -247,8 +287,11 @@ class Table:
 
     def _view(self, batch_BD: np.ndarray) -> np.ndarray:
         views: dict[str, Callable[[], np.ndarray]] = {
-            "perdim_w1": lambda: batch_BD, "flatten": lambda: batch_BD.reshape(-1, 1), "mean": lambda: batch_BD.mean(0)[:, None],
-            "sliced": lambda: batch_BD @ self._directions}
+            "perdim_w1": lambda: batch_BD,
+            "flatten": lambda: batch_BD.reshape(-1, 1),
+            "mean": lambda: batch_BD.mean(0)[:, None],
+            "sliced": lambda: batch_BD @ self._directions,
+        }
         return views[self.settings.distance]()
 
 

@@ -25,7 +25,14 @@ from al_lab.learners.trainer import limit_threads
 from al_lab.strategies.detection._mgral.agent import Agent, Order, sequence_order
 from al_lab.strategies.detection._mgral.build_lut import BuildLut, Plan, load_table, rewards, signal_and_noise
 from al_lab.strategies.detection._mgral.clusters import Clustered
-from al_lab.strategies.detection._mgral.honesty import LUCK, against_chance, learning, leave_one_out_sentence, likeness, sentences
+from al_lab.strategies.detection._mgral.honesty import (
+    LUCK,
+    against_chance,
+    learning,
+    leave_one_out_sentence,
+    likeness,
+    sentences,
+)
 from al_lab.strategies.detection._mgral.recurrence import Feedback
 from al_lab.strategies.detection._mgral.regressor import Ridge
 from al_lab.strategies.detection._mgral.reinforce import Iteration, Reinforce, ReinforceSettings
@@ -44,14 +51,16 @@ class AgentSettings:
     Attributes:
         hidden, decoder_hidden, feedback, bptt, init: see `Agent`.
         order: in which the agent reads the pool, see `sequence_order`.
-        clusters: read so many clusters of the pool instead of its images, see `Clustered`; None: every image (the paper).
+        clusters: read so many clusters of the pool instead of its images, see `Clustered`; None: every image (the
+            paper).
         standardize: every dimension of the embedding to mean 0 and deviation 1 over the candidates.
         ref0: mAP_ref,0: of the cycle's row base (``base``), or the first reward (``first``).
-        controls: random batches that are trained for comparison with the agent's at the first query (with its own batch and that of an
-            agent whose rewards were shuffled, this many + 2 trainings); 0: no control.
-        gate: what a table does whose rows differ by no more than luck: ``warn``, and the agent learns from it all the same (the paper), or
-            ``random``: no agent is trained, and the batch is a random one (beyond the paper). An agent that follows noise does worse than
-            chance where the pool repeats itself: images alike rise and fall together, and its best batch is one kind of them.
+        controls: random batches that are trained for comparison with the agent's at the first query (with its own batch
+            and that of an agent whose rewards were shuffled, this many + 2 trainings); 0: no control.
+        gate: what a table does whose rows differ by no more than luck: ``warn``, and the agent learns from it all the
+            same (the paper), or ``random``: no agent is trained, and the batch is a random one (beyond the paper). An
+            agent that follows noise does worse than chance where the pool repeats itself: images alike rise and fall
+            together, and its best batch is one kind of them.
     """
 
     hidden: int | None = None
@@ -67,15 +76,31 @@ class AgentSettings:
     gate: Literal["warn", "random"] = "warn"
 
     def __post_init__(self) -> None:
-        for name, choices in (("feedback", ("sigmoid", "logit", "none")), ("order", ("perm", "dataset", "reshuffle")), ("ref0", ("base", "first")),
-                              ("gate", ("warn", "random"))):
+        for name, choices in (
+            ("feedback", ("sigmoid", "logit", "none")),
+            ("order", ("perm", "dataset", "reshuffle")),
+            ("ref0", ("base", "first")),
+            ("gate", ("warn", "random")),
+        ):
             word = getattr(self, name)
             if word not in choices:
-                raise ConfigError(explain(expected=" | ".join(choices), got=repr(word), where=f"strategy.agent.{name}",
-                                          do=did_you_mean(str(word), choices)))
+                raise ConfigError(
+                    explain(
+                        expected=" | ".join(choices),
+                        got=repr(word),
+                        where=f"strategy.agent.{name}",
+                        do=did_you_mean(str(word), choices),
+                    )
+                )
         if self.controls < 0 or self.init <= 0 or (self.clusters is not None and self.clusters < 2):  # noqa: PLR2004
-            raise ConfigError(explain(expected="controls >= 0, init > 0 and clusters >= 2 (or null)",
-                                      got=f"{self.controls}, {self.init} and {self.clusters}", where="strategy.agent", do="correct the number"))
+            raise ConfigError(
+                explain(
+                    expected="controls >= 0, init > 0 and clusters >= 2 (or null)",
+                    got=f"{self.controls}, {self.init} and {self.clusters}",
+                    where="strategy.agent",
+                    do="correct the number",
+                )
+            )
 
 
 @dataclass(frozen=True)
@@ -97,13 +122,15 @@ class _World:
 class TrainAgent(Stage):
     """``candidates.npz`` and ``lut/table.json`` -> ``agent_scores.npz``, ``rl_curves.csv``, ``agent.json``.
 
-    Killed, it goes on from ``lut/agent_state.ckpt``; a batch that was trained because the table could not tell has a result file of its own,
-    named by the hash of its sorted ids, and is never trained twice.
+    Killed, it goes on from ``lut/agent_state.ckpt``; a batch that was trained because the table could not tell has a
+    result file of its own, named by the hash of its sorted ids, and is never trained twice.
     """
 
     name = "train_agent"
 
-    def __init__(self, settings: AgentSettings, learning: ReinforceSettings, reading: TableSettings, lut: BuildLut) -> None:
+    def __init__(
+        self, settings: AgentSettings, learning: ReinforceSettings, reading: TableSettings, lut: BuildLut
+    ) -> None:
         self.settings, self.learning, self.reading, self.lut = settings, learning, reading, lut
 
     def run(self, ctx: StageContext) -> dict[str, float]:
@@ -112,11 +139,20 @@ class TrainAgent(Stage):
         world = self._world(ctx)
         values = _POINTS * rewards(world.facts)
         table = self._table(ctx, world, values)
-        honesty = {"signal": signal_and_noise(world.facts), "predictor": self.reading.predictor, **_leave_one_out(table)}
+        honesty = {
+            "signal": signal_and_noise(world.facts),
+            "predictor": self.reading.predictor,
+            **_leave_one_out(table),
+        }
         if self.settings.gate == "random" and honesty["signal"]["luck"] > LUCK:
             return self._closed(ctx, world, honesty)
-        agent, pace = self._train(ctx, world, self._estimator(table), ctx.cycle_dir / "lut" / "agent_state.ckpt", ctx.rng(self.name))
-        honesty |= {"learning": learning(agent), "likeness": likeness(world.features_ND, agent.query(), ctx.rng("likeness").generator())}
+        agent, pace = self._train(
+            ctx, world, self._estimator(table), ctx.cycle_dir / "lut" / "agent_state.ckpt", ctx.rng(self.name)
+        )
+        honesty |= {
+            "learning": learning(agent),
+            "likeness": likeness(world.features_ND, agent.query(), ctx.rng("likeness").generator()),
+        }
         save_scores(ctx.cycle_dir, dict(zip(world.ids, agent.utilities().tolist(), strict=True)))
         write_text(ctx.cycle_dir / "rl_curves.csv", _curves(agent.curves))
         if ctx.cycle == 0 and self.settings.controls:
@@ -126,8 +162,10 @@ class TrainAgent(Stage):
 
     def _closed(self, ctx: StageContext, world: _World, honesty: dict[str, Any]) -> dict[str, float]:
         """Leave the agent untrained and score at random."""
-        honesty["gate"] = {"sentence": "no agent was trained and the batch is a random one, as the table tells batches apart no better than luck "
-                                       "(strategy.agent.gate=random)"}
+        honesty["gate"] = {
+            "sentence": "no agent was trained and the batch is a random one, as the table tells batches apart no better than luck "
+            "(strategy.agent.gate=random)"
+        }
         keys = ctx.rng("gate").tie_keys(world.ids) / 2.0**64
         save_scores(ctx.cycle_dir, dict(zip(world.ids, keys.tolist(), strict=True)))
         write_text(ctx.cycle_dir / "rl_curves.csv", _curves([]))
@@ -136,7 +174,10 @@ class TrainAgent(Stage):
 
     @staticmethod
     def _say(ctx: StageContext, honesty: dict[str, Any], fall_backs: int) -> None:
-        write_json(ctx.cycle_dir / "agent.json", honesty | {"fall_backs": fall_backs, "sentence": "; ".join(sentences(honesty))})
+        write_json(
+            ctx.cycle_dir / "agent.json",
+            honesty | {"fall_backs": fall_backs, "sentence": "; ".join(sentences(honesty))},
+        )
         for sentence in sentences(honesty):
             log.info(sentence)
 
@@ -153,7 +194,9 @@ class TrainAgent(Stage):
         order = sequence_order(candidates.sample_ids, ctx.rng(self.name), self.settings.order)
         plan = self.lut.plan(ctx)
         facts = load_table(self.lut.path(ctx), ctx.pool, self.lut.settings.split)
-        return _World(tuple(candidates.sample_ids[n] for n in order), features[order], len(plan.batches[0]), plan, facts)
+        return _World(
+            tuple(candidates.sample_ids[n] for n in order), features[order], len(plan.batches[0]), plan, facts
+        )
 
     def _table(self, ctx: StageContext, world: _World, values: np.ndarray) -> Table:
         batches = np.array([world.positions(r["ids"]) for r in world.facts["rows"] if r["seed"] == 0])
@@ -161,17 +204,25 @@ class TrainAgent(Stage):
 
     def _estimator(self, table: Table) -> Table | Ridge:
         """Return who tells the reward of a batch; the regressor learns from the table's records."""
-        return table if self.reading.predictor == "neighbors" else Ridge(table.features_ND, table.batches, table.rewards_M)
+        return (
+            table if self.reading.predictor == "neighbors" else Ridge(table.features_ND, table.batches, table.rewards_M)
+        )
 
-    def _train(self, ctx: StageContext, world: _World, estimator: Table | Ridge, path: Path, rng: Rng) -> tuple[Reinforce, dict[str, float]]:
+    def _train(
+        self, ctx: StageContext, world: _World, estimator: Table | Ridge, path: Path, rng: Rng
+    ) -> tuple[Reinforce, dict[str, float]]:
         """Return the trained agent, and for the ledger its size and its speed: seconds an iteration, trainings in it left out."""
         s = self.settings
-        agent: nn.Module = Agent(world.features_ND.shape[1], rng.child("agent"), s.hidden, s.decoder_hidden, s.feedback, s.bptt, s.init)
+        agent: nn.Module = Agent(
+            world.features_ND.shape[1], rng.child("agent"), s.hidden, s.decoder_hidden, s.feedback, s.bptt, s.init
+        )
         if s.clusters:
             agent = Clustered(agent, world.features_ND, s.clusters, rng.child("clusters"))
             log.info("the agent reads %d clusters of the pool's %d images", agent.num_clusters, len(world.ids))
         reference = _POINTS * float(np.mean(world.facts["references"])) if s.ref0 == "base" else None
-        training = Reinforce(agent, torch.from_numpy(world.features_ND), world.budget, self.learning, rng.child("train"), reference)
+        training = Reinforce(
+            agent, torch.from_numpy(world.features_ND), world.budget, self.learning, rng.child("train"), reference
+        )
         if path.is_file():
             training.load_state_dict(load_checkpoint(path, ("agent", "optimizer", "iteration")))
             for known in training.fall_backs:
@@ -195,7 +246,9 @@ class TrainAgent(Stage):
         save_checkpoint(path, training.state_dict())
         return training, pace
 
-    def _measure(self, ctx: StageContext, world: _World, batches: Sequence[np.ndarray], what: str, seed: int = 0) -> list[float]:
+    def _measure(
+        self, ctx: StageContext, world: _World, batches: Sequence[np.ndarray], what: str, seed: int = 0
+    ) -> list[float]:
         """Train rows for real and return their rewards in points; equal batches are trained once."""
         jobs: dict[str, Job] = {}
         names: list[str] = []
@@ -208,14 +261,23 @@ class TrainAgent(Stage):
         metric, shift = world.facts["metric"], float(references.mean() - references[0])
         return [_POINTS * (float(results[name]["metrics"][metric]) + shift) for name in names]
 
-    def _controls(self, ctx: StageContext, world: _World, values: np.ndarray, chosen: np.ndarray, noise: float | None) -> dict[str, Any]:
+    def _controls(
+        self, ctx: StageContext, world: _World, values: np.ndarray, chosen: np.ndarray, noise: float | None
+    ) -> dict[str, Any]:
         """Train on the agent's batch, on random ones, and on that of an agent that learned from shuffled rewards; same seed, same labels."""
         rng = ctx.rng("controls")
         shuffled_table = self._table(ctx, world, values[rng.generator("shuffle").permutation(len(values))])
-        shuffled, _ = self._train(ctx, world, self._estimator(shuffled_table), ctx.cycle_dir / "lut" / "shuffled_state.ckpt", rng)
+        shuffled, _ = self._train(
+            ctx, world, self._estimator(shuffled_table), ctx.cycle_dir / "lut" / "shuffled_state.ckpt", rng
+        )
         write_text(ctx.cycle_dir / "lut" / "shuffled_curves.csv", _curves(shuffled.curves))
-        random = [rng.generator("random", n).choice(len(world.ids), world.budget, replace=False) for n in range(self.settings.controls)]
-        measured = self._measure(ctx, world, [chosen, shuffled.query(), *random], "control", seed=self.lut.settings.seeds)
+        random = [
+            rng.generator("random", n).choice(len(world.ids), world.budget, replace=False)
+            for n in range(self.settings.controls)
+        ]
+        measured = self._measure(
+            ctx, world, [chosen, shuffled.query(), *random], "control", seed=self.lut.settings.seeds
+        )
         found, facts = learning(shuffled), against_chance(measured[0], measured[1], measured[2:], values, noise)
         if found:
             log.info("an agent with shuffled rewards: %s", found["sentence"])
@@ -227,7 +289,12 @@ class TrainAgent(Stage):
         last = training.curves[-1] if training.curves else None
         scalars = {"fall_backs": float(len(training.fall_backs))}
         if last is not None:
-            scalars |= {"reward": last.reward, "reference": last.reference, "entropy": last.entropy, "neighbors": last.neighbors}
+            scalars |= {
+                "reward": last.reward,
+                "reference": last.reference,
+                "entropy": last.entropy,
+                "neighbors": last.neighbors,
+            }
         if honesty["leave_one_out"]:
             scalars["table_rank_correlation"] = honesty["leave_one_out"]["rank_correlation"]
         return scalars
@@ -246,9 +313,18 @@ class _Saver:
             save_checkpoint(self.path, self.training.state_dict())
             self.saved = now
         if now - self.told > 15:  # noqa: PLR2004 - seconds between two lines of the log
-            log.info("agent %d/%d | reward %.2f | reference %.2f | advantage %+.2f | entropy %.2f | overlap %.2f | %g neighbors | %d fall-backs",
-                     record.iteration + 1, self.training.settings.iterations, record.reward, record.reference, record.advantage, record.entropy,
-                     record.overlap, record.neighbors, record.fall_backs)
+            log.info(
+                "agent %d/%d | reward %.2f | reference %.2f | advantage %+.2f | entropy %.2f | overlap %.2f | %g neighbors | %d fall-backs",
+                record.iteration + 1,
+                self.training.settings.iterations,
+                record.reward,
+                record.reference,
+                record.advantage,
+                record.entropy,
+                record.overlap,
+                record.neighbors,
+                record.fall_backs,
+            )
             self.told = now
 
 
@@ -257,14 +333,22 @@ def _leave_one_out(table: Table) -> dict[str, Any]:
     if len({np.sort(batch).tobytes() for batch in table.batches}) < _MIN_ROWS:
         return {"leave_one_out": None, "regressor": None}
     ridge = Ridge(table.features_ND, table.batches, table.rewards_M)
-    found, regressor = table.leave_one_out().to_json(), {"rmse": ridge.rmse, "rank_correlation": ridge.rank_correlation, "alpha": ridge.alpha}
-    return {"leave_one_out": found | {"sentence": leave_one_out_sentence(found, regressor, len(table))}, "regressor": regressor}
+    found, regressor = (
+        table.leave_one_out().to_json(),
+        {"rmse": ridge.rmse, "rank_correlation": ridge.rank_correlation, "alpha": ridge.alpha},
+    )
+    return {
+        "leave_one_out": found | {"sentence": leave_one_out_sentence(found, regressor, len(table))},
+        "regressor": regressor,
+    }
 
 
 def save_scores(cycle_dir: Path, scores: dict[str, float]) -> None:
     """Write the agent's score of every candidate."""
     with atomic_path(cycle_dir / "agent_scores.npz") as temporary, temporary.open("wb") as stream:
-        np.savez(stream, ids=np.asarray(list(scores), dtype=np.str_), scores=np.asarray(list(scores.values()), np.float64))
+        np.savez(
+            stream, ids=np.asarray(list(scores), dtype=np.str_), scores=np.asarray(list(scores.values()), np.float64)
+        )
 
 
 def load_scores(cycle_dir: Path) -> dict[str, float]:

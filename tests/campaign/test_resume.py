@@ -281,7 +281,7 @@ def test_pseudo_labels_are_of_the_previous_model_and_never_of_a_bought_image(tmp
 def test_pseudo_labels_come_with_every_strategy(tmp_path: Path) -> None:
     for name in ("random.Random", "entropy.Entropy", "core_set.CoreSet"):
         run_campaign(
-            stub_config({"_target_": f"al_lab.strategies.{name}"}, objective=PSEUDO, cycles=1), tmp_path / name
+            stub_config({"_target_": f"al_lab.strategies.general.{name}"}, objective=PSEUDO, cycles=1), tmp_path / name
         )
         pool = load_pool(tuple(f"img/{k:03d}" for k in range(40)), tmp_path / name, 0)
         found = load_predictions([tmp_path / name / "cycle_00" / "pseudo.npz"])

@@ -40,7 +40,7 @@ def test_the_default_configuration_is_right_and_left_as_it_is():
 
 @pytest.mark.parametrize("strategy", ["random.Random", "entropy.Entropy", "core_set.CoreSet", "margin.Margin"])
 def test_a_foreign_learner_needs_no_objective(strategy):
-    stub = stub_config({"_target_": f"al_lab.strategies.{strategy}"}, name="x")
+    stub = stub_config({"_target_": f"al_lab.strategies.general.{strategy}"}, name="x")
     stub["dataset"]["name"] = "stub"
     stub["choices"]["protocol"] = "none"
     assert stub["objective"] is None
@@ -79,7 +79,7 @@ def test_a_foreign_learner_needs_no_objective(strategy):
             {"strategy__ties": "id"},
             "arguments of al_lab.strategies.general.random.Random, got unknown key 'ties'; choose one of: radius_px",
         ),
-        ({"strategy___target_": "al_lab.strategies.entropyy.Entropy"}, "did you mean 'entropy'?"),
+        ({"strategy___target_": "al_lab.strategies.general.entropyy.Entropy"}, "did you mean 'entropy'?"),
         ({"dataset___target_": "al_lab.data.generated.shapes.Shape"}, "did you mean 'Shapes'?"),
         ({"tracker": {"_target_": "nopackage.Tracker"}}, "expected an installed package, got 'nopackage'"),
         ({"trainer__max_epochs": 3}, "trainer: expected exactly one of max_epochs and max_iters, got both"),

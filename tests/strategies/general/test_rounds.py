@@ -135,7 +135,7 @@ def test_greedy_order_survives_a_smaller_budget() -> None:
     assert query.region.pixels.tolist() == sorted(proposed.center[:7])
 
 
-@pytest.mark.parametrize("strategy", ["density.Density", "core_set.CoreSet"])
+@pytest.mark.parametrize("strategy", ["segmentation.density.Density", "general.core_set.CoreSet"])
 def test_feature_space_is_covered_image_by_image(strategy: str) -> None:
     config = stub_config({"_target_": f"al_lab.strategies.{strategy}"}, dense=True)
     check_fields(config, build)

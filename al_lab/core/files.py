@@ -14,7 +14,8 @@ from typing import Any
 from al_lab.core.errors import LabError, ResumeError, explain
 
 
-def _fsync_dir(path: Path) -> None:
+def fsync_dir(path: Path) -> None:
+    """Make sure that what was created, renamed or deleted in a folder stays so after a power failure."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
@@ -40,7 +41,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         finally:
             os.close(fd)
         os.replace(temporary, path)
-        _fsync_dir(path.parent)
+        fsync_dir(path.parent)
     except OSError as error:
         raise _explained(error, path) from error
     finally:
@@ -123,6 +124,13 @@ def sha256(path: Path) -> str:
     """Return the hex digest of a file's content."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a file that is not what it should be, so that nobody takes it for the real one, and return its new path."""
+    damaged = path.with_name(f"{path.name}.damaged")
+    path.replace(damaged)
+    return damaged
 
 
 @contextlib.contextmanager

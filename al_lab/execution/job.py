@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from al_lab.core.errors import JobError, LabError, explain
-from al_lab.core.files import write_json
+from al_lab.core.files import set_aside, sha256, write_json
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ ProgressCallback = Callable[["Job", dict[str, Any]], None]
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One call of one function, done when its result file is committed.
+    """One call of one function, done when its result file is committed and the files it names are there.
 
     Attributes:
         name: for people: it stands in logs and errors.
@@ -38,6 +38,8 @@ class Job:
             ``kwargs["progress"]``, if there is one, is the path of a JSON file that the function keeps rewriting.
         result: where the result is committed, together with the hash of (fn, kwargs).
         devices: processes (one device each) that call the function together; rank 0's return value is the result.
+        outputs: files the function writes; the result holds their digests, and without them, or with others, the job is
+            not done.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Job:
     kwargs: dict[str, Any]
     result: Path
     devices: int = 1
+    outputs: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         if not _FUNCTION_NAME.fullmatch(self.fn):
@@ -77,6 +80,7 @@ class Job:
                 )
             ) from error
         object.__setattr__(self, "result", Path(self.result))
+        object.__setattr__(self, "outputs", tuple(Path(path) for path in self.outputs))
 
     @property
     def hash(self) -> str:
@@ -103,6 +107,7 @@ class Job:
             "kwargs": self.kwargs,
             "result": str(self.result),
             "devices": self.devices,
+            "outputs": [str(path) for path in self.outputs],
         }
 
     @classmethod
@@ -155,29 +160,51 @@ def resolve(fn: str) -> Callable[..., dict[str, Any]]:
 
 
 def read_result(job: Job) -> dict[str, Any] | None:
-    """Return a committed result of exactly this job; one of other arguments, or a broken one, is moved aside."""
+    """Return a committed result of exactly this job, if the files it wrote are still what they were.
+
+    A result of other arguments, or a damaged one, is moved aside.
+    """
     try:
         text = job.result.read_text()
     except FileNotFoundError:
         return None
+    except UnicodeDecodeError:
+        text = ""
     try:
         stored = json.loads(text)
         found, result = stored["job_hash"], stored["result"]
-    except (ValueError, KeyError, TypeError):
-        found, result = "unreadable", None
-    if found == job.hash:
-        return result
-    stale = job.result.with_name(job.result.name + ".stale")
-    os.replace(job.result, stale)
-    log.warning(
-        "job %s: %s belongs to other arguments (%s, now %s); moved to %s, the job runs again",
-        job.name,
-        job.result,
-        found[:12],
-        job.hash[:12],
-        stale.name,
-    )
-    return None
+        digests = stored.get("outputs")
+        if "digest" in stored and stored.pop("digest") != _digest(stored):  # those of older versions have none
+            found = "damaged"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        found, result, digests = "unreadable", None, None
+    if found != job.hash:
+        stale = job.result.with_name(job.result.name + ".stale")
+        os.replace(job.result, stale)
+        log.warning(
+            "job %s: %s belongs to other arguments (%s, now %s); moved to %s, the job runs again",
+            job.name,
+            job.result,
+            found[:12],
+            job.hash[:12],
+            stale.name,
+        )
+        return None
+    for n, path in enumerate(job.outputs):
+        if not path.is_file():
+            log.warning("job %s: %s is gone; the job runs again", job.name, path)
+            return None
+        if digests is not None and sha256(path) != digests[n]:
+            damaged = set_aside(path)  # a function may take what lies there for its finished work
+            log.warning(
+                "job %s: %s is not what was written; moved to %s, the job runs again", job.name, path, damaged.name
+            )
+            return None
+    return result
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def execute(job: Job) -> dict[str, Any]:
@@ -214,7 +241,13 @@ def execute(job: Job) -> dict[str, Any]:
             )
         )
     if os.environ.get("RANK", "0") == "0":
-        write_json(job.result, {"job_hash": job.hash, "job": job.name, "result": result})
+        content = {
+            "job_hash": job.hash,
+            "job": job.name,
+            "result": result,
+            "outputs": [sha256(path) for path in job.outputs],
+        }
+        write_json(job.result, content | {"digest": _digest(content)})
     return result
 
 

@@ -57,7 +57,15 @@ class Analyze(Stage):
         }
         name = f"cycle {ctx.cycle:02d} analyze"
         (scalars,) = ctx.executor.run(
-            [Job(name, "al_lab.stages.analyze:analyze", kwargs, ctx.cycle_dir / "analyze.json")]
+            [
+                Job(
+                    name,
+                    "al_lab.stages.analyze:analyze",
+                    kwargs,
+                    ctx.cycle_dir / "analyze.json",
+                    outputs=tuple(self.files(ctx)),
+                )
+            ]
         )
         return scalars
 

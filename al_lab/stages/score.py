@@ -20,7 +20,10 @@ class Score(Stage):
         tau = pseudo_tau(ctx)
         if ctx.strategy.needs_for(ctx.budget.unit) or tau is not None:
             checkpoint = ctx.cycle_dir / "model.ckpt"
-            paths = run_sharded(ctx, "score", "score", ids, checkpoint, ".npz", cycle=ctx.cycle, pseudo_tau=tau)
+            beside = None if tau is None else pseudo_path
+            paths = run_sharded(
+                ctx, "score", "score", ids, checkpoint, ".npz", beside=beside, cycle=ctx.cycle, pseudo_tau=tau
+            )
             candidates = Candidates.concat([Candidates.load(p) for p in paths])
         else:
             paths = []

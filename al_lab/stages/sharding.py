@@ -1,9 +1,10 @@
 """Spreading work over images to the executor's workers, so that who did what can't be seen in the result."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from al_lab.core.files import fsync_dir
 from al_lab.core.stage import StageContext
 from al_lab.execution.job import Job
 
@@ -19,9 +20,20 @@ def shards(ids: Sequence[str], batch: int, workers: int) -> list[list[str]]:
 
 
 def run_sharded(
-    ctx: StageContext, what: str, fn: str, ids: Sequence[str], checkpoint: Path, suffix: str, **kwargs: Any
+    ctx: StageContext,
+    what: str,
+    fn: str,
+    ids: Sequence[str],
+    checkpoint: Path,
+    suffix: str,
+    *,
+    beside: Callable[[Path], Path] | None = None,
+    **kwargs: Any,
 ) -> list[Path]:
-    """Run a function of `al_lab.stages.jobs` over ids in parallel and return the files it wrote, in order."""
+    """Run a function of `al_lab.stages.jobs` over ids in parallel and return the files it wrote, in order.
+
+    ``beside`` names the second file that the function writes for each, if it does.
+    """
     folder = ctx.cycle_dir / "shards"
     parts = shards(ids, int(ctx.config["runtime"]["predict_batch"]), ctx.executor.num_workers)
     outs = [folder / f"{what}_{n:03d}{suffix}" for n in range(len(parts))]
@@ -38,6 +50,7 @@ def run_sharded(
                     "out": str(out),
                     **kwargs,
                 },
+                outputs=(out,) if beside is None else (out, beside(out)),
             )
             for n, (part, out) in enumerate(zip(parts, outs, strict=True))
         ]
@@ -46,9 +59,20 @@ def run_sharded(
 
 
 def remove_shards(paths: Sequence[Path]) -> None:
-    """Delete shard files that were merged."""
-    for path in paths:
-        for file in path.parent.glob(f"{path.stem}.*"):
-            file.unlink()
-    if paths and not any(paths[0].parent.iterdir()):
-        paths[0].parent.rmdir()
+    """Delete shards that were merged, and those an interrupted run left that had cut its work otherwise.
+
+    What says that a shard is done goes first, and for good: a kill in between leaves shards that are made again, never
+    a shard that counts as done and is not there.
+    """
+    if not paths:
+        return
+    folder, what = paths[0].parent, paths[0].stem.rsplit("_", 1)[0]
+    files = list(folder.glob(f"{what}_*"))
+    results = [path for path in files if path.suffix == ".json"]
+    for path in results:
+        path.unlink()
+    fsync_dir(folder)
+    for path in set(files) - set(results):
+        path.unlink()
+    if not any(folder.iterdir()):
+        folder.rmdir()

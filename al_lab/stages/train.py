@@ -47,6 +47,7 @@ class Train(Stage):
                     kwargs,
                     ctx.cycle_dir / "train.json",
                     devices=task.devices,
+                    outputs=(task.checkpoint,),
                 )
             ]
         )

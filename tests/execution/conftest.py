@@ -80,6 +80,11 @@ def reports(progress):
             time.sleep(0.05)
     return {"steps": 3}
 
+def write(path, text):
+    if not Path(path).exists():  # as a training does that finds its checkpoint
+        Path(path).write_text(text)
+    return {}
+
 def leaves(code):
     sys.exit(code)
 

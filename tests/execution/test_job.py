@@ -1,5 +1,6 @@
 """What holds for every executor: the same results, done means committed, stale results never count."""
 
+import dataclasses
 import json
 import logging
 import subprocess
@@ -58,6 +59,26 @@ def test_a_result_of_other_arguments_is_moved_aside_and_the_job_runs(
         assert InlineExecutor().run([job])[0]["y"] == 16
     assert job.result.with_name(job.result.name + ".stale").read_text() == content
     assert "runs again" in caplog.text
+
+
+@pytest.mark.parametrize("harm", ["gone", "another"])
+def test_a_job_whose_file_is_not_there_or_is_another_is_not_done(make_job: MakeJob, tmp_path: Path, harm: str) -> None:
+    out = tmp_path / "out.txt"
+    job = dataclasses.replace(make_job("write", path=str(out), text="whole"), outputs=(out,))
+    InlineExecutor().run([job])
+    out.unlink()
+    if harm == "another":
+        out.write_text("whole?")
+    InlineExecutor().run([Job.from_json(job.to_json())])
+    assert out.read_text() == "whole"
+    assert out.with_name("out.txt.damaged").exists() == (harm == "another")
+
+
+def test_a_result_in_which_a_digit_was_changed_does_not_count(make_job: MakeJob) -> None:
+    job = make_job("square", x=4)
+    InlineExecutor().run([job])
+    job.result.write_text(job.result.read_text().replace("16", "17"))
+    assert InlineExecutor().run([job])[0]["y"] == 16
 
 
 def test_a_failure_does_not_hide_the_others(make_job: MakeJob) -> None:

@@ -65,6 +65,15 @@ def test_a_truncated_file_is_named_and_training_starts_over(
     assert "starts over" in caplog.text
 
 
+def test_a_flipped_bit_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    save_checkpoint(path, STATE)
+    data = bytearray(path.read_bytes())
+    data[data.index(torch.arange(3.0).numpy().tobytes()) + 5] ^= 8  # torch.load would not mind
+    path.write_bytes(data)
+    assert read_last(path, "f") is None
+
+
 def test_a_checkpoint_of_another_task_is_not_continued(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     save_checkpoint(tmp_path / "last.ckpt", STATE)
     with caplog.at_level(logging.WARNING):

@@ -251,6 +251,7 @@ class BuildLut(Stage):
                 "early_stop": None if keep else self.settings.early_stop,
                 "progress": str(task.scratch_dir / "progress.json"),
             },
+            outputs=(task.checkpoint,) if keep else (),
         )
 
 

@@ -13,6 +13,7 @@ no number, and a number is no text.
 
 import math
 import numbers
+import re
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ T = TypeVar("T")
 CORRECT = "correct the value"
 LONGEST_TEXT = 4096  # characters; no path, class name or identifier comes near it
 _INT64 = 2**63
+_FARTHEST_PX = 1e9  # sums of coordinates stay finite, float32 holds them
+_LONGEST_NUMBER = 400  # characters
+_DIGITS = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 # What programs write where a name is missing.
 _NO_NAMES = frozenset({"nan", "NaN", "None", "null"})
 _FLAGS = {"0": False, "1": True, "false": False, "true": True}
@@ -133,10 +137,12 @@ def _make_number(expected: str, holds: Callable[[float], bool]) -> Kind[float]:
     return Kind(expected, read)
 
 
+anything: Kind[Any] = Kind("anything", lambda value: value)
 integer = _make_integer("a whole number", lambda _: True)
 number = _make_number("a finite number", lambda _: True)
 positive = _make_number("a finite number > 0", lambda v: v > 0)
 not_negative = _make_number("a finite number >= 0", lambda v: v >= 0)
+coordinate = _make_number("a finite number of pixels", lambda v: abs(v) <= _FARTHEST_PX)
 fraction = _make_number("a number in [0, 1]", lambda v: 0 <= v <= 1)
 share = _make_number("a number in (0, 1]", lambda v: 0 < v <= 1)
 
@@ -170,9 +176,9 @@ def one_of(*choices: Any) -> Kind[Any]:
     return Kind(expected, read)
 
 
-def _read_text(value: Any) -> str:
+def _read_text(value: Any, what: str = "text") -> str:
     if not isinstance(value, str) or not value.strip():
-        raise WrongValueError("text", value)
+        raise WrongValueError(what, value)
     if len(value) > LONGEST_TEXT:
         raise WrongValueError(f"at most {LONGEST_TEXT} characters", value)
     if "\0" in value or any("\ud800" <= c <= "\udfff" for c in value):
@@ -184,7 +190,7 @@ text = Kind("text", _read_text)
 
 
 def _read_class_name(value: Any) -> str:
-    name = _read_text(value)
+    name = _read_text(value, "a class name")
     if name in _NO_NAMES or any(ord(c) < ord(" ") for c in name):
         raise WrongValueError("a class name in one line (nan, None and null are no names)", value)
     return name
@@ -219,6 +225,23 @@ def _read_flag(value: Any) -> bool:
 
 
 flag = Kind("0, 1, true or false", _read_flag)
+
+
+def written(kind: Kind[T]) -> Kind[T]:
+    """Return the kind of numbers written as text, as XML has them: digits, sign, point and exponent."""
+    expected = f"{kind.expected}, written in digits"
+
+    def read(value: Any) -> T:
+        said = value.strip() if isinstance(value, str) else ""
+        if len(said) > _LONGEST_NUMBER or not _DIGITS.fullmatch(said):
+            raise WrongValueError(expected, value)
+        found = float(said)
+        try:
+            return kind.read(int(found) if found.is_integer() else found)
+        except WrongValueError:
+            raise WrongValueError(expected, value) from None
+
+    return Kind(expected, read)
 
 
 def list_of(kind: Kind[T], length: int | None = None, least: int = 0) -> Kind[list[T]]:

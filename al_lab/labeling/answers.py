@@ -1,6 +1,5 @@
 """What people handed in: every file is either taken over or named with what is wrong and what to do."""
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -8,10 +7,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from al_lab.core.documents import Source
 from al_lab.core.errors import DataError, did_you_mean, explain
 from al_lab.core.types import Annotation
-from al_lab.data.formats.coco import COCOIndex, parse_coco
-from al_lab.data.formats.voc import parse_voc, read_xml
+from al_lab.data.formats.coco import COCOIndex, load_coco
+from al_lab.data.formats.voc import parse_voc, read_size, read_xml
 from al_lab.labeling.request import Item
 
 NO_OBJECTS = "no_objects.txt"
@@ -150,33 +150,13 @@ class _Reader:
                     do=f"if it belongs to {inside.file_name}, rename it to {inside.stem}.xml; else correct <filename>",
                 )
             )
-        _check_size(item, _number(root.findtext("size/height")), _number(root.findtext("size/width")), str(path))
+        _check_size(item, *read_size(root, path), str(path))
         annotation, notes = parse_voc(path, self.classes, item.size_hw, one_based=self.one_based)
         if len(annotation.labels) or self.empty_is_answer:
             yield item.sample_id, annotation, notes
 
     def _coco(self, path: Path) -> _Found:
-        try:
-            content = json.loads(path.read_bytes())
-        except (ValueError, RecursionError) as error:
-            raise DataError(
-                explain(
-                    expected="a COCO file", got=f"no JSON ({error})", where=str(path), do="export it again, as COCO"
-                )
-            ) from error
-        try:
-            index = parse_coco(content, path)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            if isinstance(error, DataError):
-                raise
-            raise DataError(
-                explain(
-                    expected="a COCO file",
-                    got=f"a malformed one ({error!r})",
-                    where=str(path),
-                    do="export it again, as COCO",
-                )
-            ) from error
+        index = load_coco(path)
         rows = [(row, self._item(str(name))) for row, name in enumerate(index.file_names)]
         if all(item is None for _, item in rows):
             first = str(index.file_names[0]) if len(rows) else "no image at all"
@@ -221,18 +201,7 @@ class _Reader:
         return Annotation.make(annotation.boxes_xyxy, labels, annotation.difficult, annotation.crowd), notes
 
     def _no_objects(self, path: Path) -> _Found:
-        try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except UnicodeDecodeError as error:
-            raise DataError(
-                explain(
-                    expected="UTF-8 text, one image name a line", got=str(error), where=str(path), do="save it as UTF-8"
-                )
-            ) from error
-        for number, line in enumerate(lines, 1):
-            name = line.strip()
-            if not name or name.startswith("#"):
-                continue
+        for number, name in Source(path, "image names, one a line", "save it as text").read_lines():
             item = self._item(name)
             if item is None:
                 self.answers.problems.append(
@@ -275,13 +244,6 @@ def _same(a: Annotation, b: Annotation) -> bool:
     return all(
         np.array_equal(getattr(a, name), getattr(b, name)) for name in ("boxes_xyxy", "labels", "difficult", "crowd")
     )
-
-
-def _number(text: str | None) -> int:
-    try:
-        return int(float(text or 0))
-    except ValueError:
-        return 0
 
 
 def _check_size(item: Item, height: int, width: int, where: str) -> None:

@@ -180,7 +180,11 @@ BROKEN = {
     "XML bomb": ("three.xml", '<!DOCTYPE a [<!ENTITY b "b">]><annotation>&b;</annotation>', "possible XML bomb"),
     "unknown class": ("three.xml", xml(("cta", 1, 1, 9, 9)), "got 'cta'; did you mean 'cat'?"),
     "box outside": ("three.xml", xml(("cat", 1, 1, 90, 9)), "a box inside the image of width 60 and height 40"),
-    "no number": ("three.xml", GOOD.replace("31", "x"), "expected a number in <bndbox/xmax>, got 'x'"),
+    "no number": (
+        "three.xml",
+        GOOD.replace("31", "x"),
+        "<bndbox/xmax>: expected a finite number of pixels, written in digits, got 'x'",
+    ),
     "wrong image": ("three.xml", xml(("cat", 1, 1, 9, 9), filename="four.jpg"), "one whose <filename> is 'four.jpg'"),
     "stranger": ("seven.xml", GOOD, "nobody asked for this image"),
     "renamed": ("image1.xml", xml(("cat", 1, 1, 9, 9), filename="three.jpg"), "rename it to three.xml"),
@@ -195,7 +199,18 @@ BROKEN = {
     ),
     "broken JSON": ("coco.json", '{"images": [', "got no JSON"),
     "not COCO": ("coco.json", "[]", "'annotations' and 'categories'"),
-    "malformed": ("coco.json", '{"images": [], "categories": [{}]}', "expected 'id' and 'name' in categories[0]"),
+    "malformed": (
+        "coco.json",
+        '{"images": [], "categories": [{}]}',
+        "categories[0].id: expected a number or text, got no such field",
+    ),
+    "no size": (
+        "three.xml",
+        GOOD.replace("<width>60", "<width>inf"),
+        "<size>: expected a whole",
+    ),
+    "no encoding": ("three.xml", '<?xml version="1.0" encoding="x"?><annotation/>', "unknown encoding"),
+    "huge number": ("coco.json", '{"images": [{"id": 1, "file_name": "x", "height": 1e999}]}', "images"),
     "other images": (
         "coco.json",
         '{"images": [{"id": 1, "file_name": "x.jpg"}], "categories": []}',

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from al_lab.core.errors import DataError, explain
+from al_lab.core.fields import class_name, list_of, shown
 from al_lab.data.formats.images import load_rgb, read_size_hw
 
 Severity = Literal["error", "warning", "info"]
@@ -260,15 +261,11 @@ def _sorted_ids(ids: Sequence[str], where: str) -> tuple[str, ...]:
 
 
 def _check_classes(classes: tuple[str, ...], name: str) -> None:
-    if not classes or len(set(classes)) != len(classes) or not all(isinstance(c, str) and c for c in classes):
-        raise DataError(
-            explain(
-                expected="class names, each once",
-                got=str(list(classes)) if classes else "none",
-                where=f"dataset {name}",
-                do="give dataset.classes='[cat,dog]' or write them into classes.txt, one a line",
-            )
-        )
+    do = "give dataset.classes='[cat,dog]' or write them into classes.txt, one a line"
+    list_of(class_name)(classes, f"dataset {name}: classes", do, DataError)
+    if not classes or len(set(classes)) != len(classes):
+        got = shown(list(classes)) if classes else "none"
+        raise DataError(explain(expected="class names, each once", got=got, where=f"dataset {name}", do=do))
 
 
 def _check_disjoint(dataset: Dataset) -> None:

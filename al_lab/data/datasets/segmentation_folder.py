@@ -13,6 +13,7 @@ from al_lab.data.datasets.dataset import Finding
 from al_lab.data.datasets.domains import Domain, DomainPair, read_ids
 from al_lab.data.datasets.voc_folder import ABSENT, choose_splits, folder_name, in_test_share, index_images
 from al_lab.data.formats.images import IMAGE_SUFFIXES
+from al_lab.data.formats.voc import read_class_list
 from al_lab.data.transforms.dense import VOID
 
 log = logging.getLogger(__name__)
@@ -203,18 +204,12 @@ def _read_classes(root: Path, classes: Sequence[str] | None) -> dict[int, str]:
                 do="write classes.txt, one name a line in the order of the ids 0, 1, …",
             )
         )
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    numbered = [line.split(maxsplit=1) for line in lines]
-    if all(len(parts) == 2 and parts[0].isdigit() for parts in numbered):  # noqa: PLR2004 - "id name"
-        pairs = [(int(number), name) for number, name in numbered]
-    else:
-        pairs = list(enumerate(lines))
-    names = dict(pairs)
-    if len(names) < len(pairs) or len(set(names.values())) < len(names) or max(names, default=0) > VOID:
+    names = read_class_list(path)
+    if not names or max(names) > VOID:
         raise DataError(
             explain(
-                expected=f"ids 0..{VOID} and names, each once",
-                got=", ".join(lines),
+                expected=f"at least one name, and ids 0..{VOID}",
+                got=f"id {max(names)}" if names else "none",
                 where=str(path),
                 do="correct the file: one name a line, or 'id name'",
             )

@@ -14,7 +14,7 @@ from al_lab.data.datasets.dataset import Finding
 from al_lab.data.datasets.voc import VOCLayout
 from al_lab.data.formats.boxes import Outside
 from al_lab.data.formats.images import IMAGE_SUFFIXES
-from al_lab.data.formats.voc import read_split, read_xml
+from al_lab.data.formats.voc import read_class_list, read_name, read_split, read_xml
 
 log = logging.getLogger(__name__)
 
@@ -244,11 +244,11 @@ def _listed(list_path: Path, images: dict[str, Path]) -> list[str]:
 def _read_classes(base: Path, annotation_dir: Path) -> tuple[str, ...]:
     listed = base / "classes.txt"
     if listed.is_file():
-        return tuple(line.strip() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip())
+        return tuple(name for _, name in sorted(read_class_list(listed).items()))
     names = {
-        (item.findtext("name") or "").strip()
+        read_name(item, f"{path}: object {number}")
         for path in annotation_dir.rglob("*.xml")
-        for item in read_xml(path).findall("object")
+        for number, item in enumerate(read_xml(path).findall("object"), 1)
     }
     if not names:
         raise DataError(

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping
+import logging
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from al_lab.core.arrays import Column, load_arrays
+from al_lab.core.documents import Entry, Source
 from al_lab.core.errors import DataError, explain
+from al_lab.core.fields import between, class_name, coordinate, flag, identifier, list_of, shown, text
 from al_lab.core.files import atomic_path
 from al_lab.core.types import Annotation
 from al_lab.data.formats.boxes import Outside, clean_boxes
 from al_lab.data.formats.voc import safe_name
 
-_CACHE_VERSION = 1
+log = logging.getLogger(__name__)
+
+_CACHE_VERSION = 2
+_DO = "correct the annotation file, or export it again"
+_NO_FILE = "run 'python scripts/data.py download coco', or correct dataset.root"
+_SIZE = between(0, 2**31 - 1)  # 0: the file doesn't say
+_BOX = list_of(coordinate, length=4)
 
 
 @dataclass(frozen=True)
@@ -28,9 +38,8 @@ class COCOIndex:
 
     Attributes:
         source: the JSON file.
-        classes: names by rising category id (ids have gaps; a label is a position in this tuple).
+        classes: names by rising category id (ids have gaps, or are text; a label is a position in this tuple).
         file_names: (N,) str, relative to the image folder.
-        image_ids: (N,) int64, COCO's own numbers.
         sizes_hw: (N, 2) int64 as the file says.
         start: (N + 1,) int64.
         xywh: (A, 4) float64 as the file says.
@@ -41,7 +50,6 @@ class COCOIndex:
     source: Path
     classes: tuple[str, ...]
     file_names: np.ndarray
-    image_ids: np.ndarray
     sizes_hw: np.ndarray
     start: np.ndarray
     xywh: np.ndarray
@@ -74,73 +82,73 @@ def load_coco(path: Path, cache_dir: Path | None = None) -> COCOIndex:
     Raises:
         DataError: naming the file and the entry that makes no sense.
     """
-    try:
-        stat = path.stat()
-    except FileNotFoundError:
-        raise DataError(
-            explain(
-                expected="a COCO annotation file",
-                got="no such file",
-                where=str(path),
-                do="run 'python scripts/data.py download coco', or correct dataset.root",
-            )
-        ) from None
-    cached = None
-    if cache_dir is not None:
-        key = f"{_CACHE_VERSION}:{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
-        cached = cache_dir / f"coco-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
-        if cached.is_file():
-            with np.load(cached, allow_pickle=False) as z:
-                return COCOIndex(path, tuple(z["classes"].tolist()), *(z[name] for name in _COLUMNS))
-    index = parse_coco(_read_json(path), path)
-    if cached is not None:
-        with atomic_path(cached) as temporary:
-            np.savez(temporary, classes=np.array(index.classes), **{name: getattr(index, name) for name in _COLUMNS})
+    source = _source(path, _DO if path.exists() else _NO_FILE)
+    source.check_regular()
+    if cache_dir is None:
+        return parse_coco(source.read_json(), path)
+    stat = path.stat()
+    key = f"{_CACHE_VERSION}:{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
+    cached = cache_dir / f"coco-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
+    if cached.is_file():
+        try:
+            return _read_cache(cached, path)
+        except DataError as error:
+            log.warning("%s; the annotation file is read instead", error)
+    index = parse_coco(source.read_json(), path)
+    with atomic_path(cached) as temporary:
+        np.savez(temporary, **{name: np.asarray(getattr(index, name)) for name in _COLUMNS})
     return index
 
 
-_COLUMNS = ("file_names", "image_ids", "sizes_hw", "start", "xywh", "labels", "crowd")
+_COLUMNS = {
+    "classes": Column("Uf", ("C",)),  # without a class numpy writes floats
+    "file_names": Column("U", ("N",)),
+    "sizes_hw": Column("i", ("N", 2)),
+    "start": Column("i", (None,)),
+    "xywh": Column("f", ("A", 4)),
+    "labels": Column("i", ("A",)),
+    "crowd": Column("b", ("A",)),
+}
 
 
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise DataError(
-            explain(expected="JSON", got=str(error), where=str(path), do="export or download the file again")
-        ) from error
+def _read_cache(cached: Path, path: Path) -> COCOIndex:
+    columns = load_arrays(cached, _COLUMNS, do="it is made again", error=DataError)
+    return COCOIndex(path, tuple(columns.pop("classes").tolist()), **columns)
 
 
-def parse_coco(content: Any, source: Path) -> COCOIndex:
+def _source(path: Path, do: str = _DO) -> Source:
+    return Source(path, "a COCO file (an object with 'images', 'annotations' and 'categories')", do)
+
+
+def parse_coco(content: Any, path: Path) -> COCOIndex:
     """Turn the content of an instances file into columns; ``content`` is not changed.
 
+    Ids only link the lists of the file: numbers or text.
+
     Raises:
-        DataError: naming the file and the entry that makes no sense.
+        DataError: naming the file, the entry and the field that makes no sense.
     """
-    if not isinstance(content, dict) or not {"images", "categories"} <= set(content):
-        got = f"keys {sorted(content)}" if isinstance(content, dict) else type(content).__name__
-        raise bad_entry(source, "an object with 'images', 'annotations' and 'categories'", got)
-    images = [_image(entry, n, source) for n, entry in enumerate(content["images"])]
-    images.sort(key=lambda image: image[0])
+    source = _source(path)
+    document = Entry(content, source)
+    if missing := [key for key in ("images", "categories") if key not in document]:
+        raise source.wrong(source.what, f"one without {missing[0]!r}")
+    images = sorted((_image(entry) for entry in document.entries("images")), key=lambda image: image[0])
+    _refuse_repeated([image[0] for image in images], "every file name once", source)
+    _refuse_repeated([image[1] for image in images], "every image id once", source)
+    categories = [(c.read("id", identifier), c.read("name", class_name)) for c in document.entries("categories")]
+    _refuse_repeated([category for category, _ in categories], "every category id once", source)
+    _refuse_repeated([name for _, name in categories], "every category name once", source)
+    categories.sort(key=lambda category: _rank(category[0]))
     row_of_image = {image[1]: row for row, image in enumerate(images)}
-    for what, values in (("file name", [i[0] for i in images]), ("image id", [i[1] for i in images])):
-        if len(set(values)) != len(values):
-            twice = next(v for v in values if values.count(v) > 1)
-            raise bad_entry(source, f"every {what} once", f"{twice!r} twice")
-    categories = sorted(_category(entry, n, source) for n, entry in enumerate(content["categories"]))
     label_of = {category: label for label, (category, _) in enumerate(categories)}
-    if len(label_of) != len(categories):
-        raise bad_entry(source, "every category id once", str([category for category, _ in categories]))
-    entries = content.get("annotations", [])
-    rows = [_object(entry, n, source, row_of_image, label_of) for n, entry in enumerate(entries)]
+    rows = [_object(entry, row_of_image, label_of) for entry in document.entries("annotations", required=False)]
     table = np.array(rows, np.float64).reshape(-1, 7)
     order = np.argsort(table[:, 0], kind="stable")
     table = table[order]
     return COCOIndex(
-        source,
+        path,
         tuple(name for _, name in categories),
         np.array([i[0] for i in images], dtype=np.str_),
-        np.array([i[1] for i in images], np.int64),
         np.array([i[2:] for i in images], np.int64).reshape(-1, 2),
         np.searchsorted(table[:, 0], np.arange(len(images) + 1)),
         table[:, 3:],
@@ -149,39 +157,33 @@ def parse_coco(content: Any, source: Path) -> COCOIndex:
     )
 
 
-def _image(entry: Any, n: int, source: Path) -> tuple[str, int, int, int]:
-    try:
-        size = (int(entry.get("height", 0)), int(entry.get("width", 0)))
-        return (safe_name(str(entry["file_name"]), f"{source}: images[{n}]"), int(entry["id"]), *size)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise bad_entry(source, f"'id' and 'file_name' in images[{n}]", f"{error!r}") from None
+def _rank(category: float | str) -> tuple[bool, float, str]:
+    """Order category ids: numbers, also those written as text, before words."""
+    is_number = not isinstance(category, str) or (category.isascii() and category.isdigit())
+    return (not is_number, int(category) if is_number else 0, str(category))
 
 
-def _category(entry: Any, n: int, source: Path) -> tuple[int, str]:
-    try:
-        return int(entry["id"]), str(entry["name"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise bad_entry(source, f"'id' and 'name' in categories[{n}]", f"{error!r}") from None
+def _refuse_repeated(values: Sequence[Hashable], expected: str, source: Source) -> None:
+    if len(set(values)) < len(values):
+        twice = next(value for value, count in Counter(values).items() if count > 1)
+        raise source.wrong(expected, f"{shown(twice)} twice")
+
+
+def _image(entry: Entry) -> tuple[str, float | str, int, int]:
+    name = safe_name(entry.read("file_name", text), f"{entry.source.path}: {entry.place}.file_name")
+    return name, entry.read("id", identifier), entry.read("height", _SIZE, 0), entry.read("width", _SIZE, 0)
 
 
 def _object(
-    entry: Any, n: int, source: Path, row_of_image: Mapping[int, int], label_of: Mapping[int, int]
+    entry: Entry, row_of_image: Mapping[float | str, int], label_of: Mapping[float | str, int]
 ) -> tuple[float, ...]:
-    where = f"annotations[{n}]"
-    try:
-        image_id, category, bbox = int(entry["image_id"]), int(entry["category_id"]), entry["bbox"]
-        x, y, w, h = (float(v) for v in bbox)
-    except (KeyError, TypeError, ValueError) as error:
-        raise bad_entry(
-            source, f"'image_id', 'category_id' and a 'bbox' of four numbers in {where}", f"{error!r}"
-        ) from None
+    image_id, category = entry.read("image_id", identifier), entry.read("category_id", identifier)
+    box = entry.read("bbox", _BOX)
     if image_id not in row_of_image:
-        raise bad_entry(source, f"an image for {where}", f"image_id {image_id!r}, which no entry of 'images' has")
+        raise entry.wrong("image_id", "the id of an entry of 'images'", shown(image_id))
     if category not in label_of:
-        raise bad_entry(
-            source, f"a known category in {where}", f"category_id {category!r}, not one of {sorted(label_of)}"
-        )
-    return (row_of_image[image_id], label_of[category], float(bool(entry.get("iscrowd", 0))), x, y, w, h)
+        raise entry.wrong("category_id", "the id of an entry of 'categories'", shown(category))
+    return (row_of_image[image_id], label_of[category], float(entry.read("iscrowd", flag, False)), *box)
 
 
 def bad_entry(source: Path, expected: str, got: str) -> DataError:

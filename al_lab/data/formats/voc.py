@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from xml.etree.ElementTree import Element, ParseError
 
 import numpy as np
 from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import parse as parse_xml
+from defusedxml.ElementTree import fromstring
 
+from al_lab.core.documents import Source
 from al_lab.core.errors import DataError, did_you_mean, explain
+from al_lab.core.fields import between, class_name, coordinate, flag, shown, written
 from al_lab.core.types import Annotation
 from al_lab.data.formats.boxes import Outside, clean_boxes
 from al_lab.data.formats.images import IMAGE_SUFFIXES
+
+_LARGEST_XML = 2**26  # bytes; an object takes 300
+_LONGEST_NAME, _LONGEST_PATH = 255, 2048  # bytes; what file systems hold
+_NUMBERED = re.compile(r"([0-9]{1,9})\s+(\S.*)")
+_SIZE = written(between(0, 2**31 - 1))
+_COORDINATE = written(coordinate)
 
 
 def read_xml(path: Path) -> Element:
@@ -23,22 +31,41 @@ def read_xml(path: Path) -> Element:
     Raises:
         DataError: if the file is missing, is no XML, or declares entities.
     """
+    source = Source(path, "a PASCAL VOC <annotation>", "export the annotation again")
+    raw = source.read_bytes(_LARGEST_XML)
     try:
-        root = parse_xml(path, forbid_dtd=True).getroot()
-    except FileNotFoundError:
-        got, do = "no such file", "restore the file"
+        root = fromstring(raw, forbid_dtd=True)
     except DefusedXmlException as error:
-        got, do = f"XML with a DTD or entities, refused as a possible XML bomb ({error})", "export the annotation again"
-    except (ParseError, UnicodeError, ValueError) as error:
-        got, do = f"a file that can't be parsed ({error})", "export the annotation again"
-    else:
-        if root is not None and root.tag == "annotation":
-            return root
-        got, do = (
-            f"an XML file whose root is <{getattr(root, 'tag', None)}>",
-            "export the annotation in PASCAL VOC format",
-        )
-    raise DataError(explain(expected="a PASCAL VOC <annotation>", got=got, where=str(path), do=do))
+        got = f"XML with a DTD or entities, refused as a possible XML bomb ({error})"
+        raise source.wrong(source.what, got) from error
+    except (ParseError, ValueError, LookupError) as error:  # LookupError: an encoding that doesn't exist
+        raise source.wrong(source.what, f"a file that can't be parsed ({error})") from error
+    if root.tag != "annotation":
+        got, do = f"an XML file whose root is <{shown(root.tag)[1:-1]}>", "export the annotation in PASCAL VOC format"
+        raise source.wrong(source.what, got, do=do)
+    return root
+
+
+def read_size(root: Element, path: Path) -> tuple[int, int]:
+    """Return height and width as the file's <size> says them, 0 where it doesn't.
+
+    Raises:
+        DataError: if it says something that is no size.
+    """
+    said = [(root.findtext(f"size/{key}") or "").strip() for key in ("height", "width")]
+    height, width = (
+        _SIZE(text or "0", f"{path}: <size>", "correct the size, or leave it out", DataError) for text in said
+    )
+    return height, width
+
+
+def read_name(item: Element, where: str) -> str:
+    """Return an object's class name.
+
+    Raises:
+        DataError: if it has none.
+    """
+    return class_name((item.findtext("name") or "").strip(), f"{where}: <name>", "give the object a class", DataError)
 
 
 def parse_voc(
@@ -71,7 +98,7 @@ def parse_voc(
     labels, boxes, difficult = [], [], []
     for number, item in enumerate(root.findall("object"), 1):
         where = f"{path}: object {number}"
-        name = (item.findtext("name") or "").strip()
+        name = read_name(item, where)
         if name not in index:
             raise DataError(
                 explain(
@@ -82,50 +109,56 @@ def parse_voc(
                 )
             )
         labels.append(index[name])
-        boxes.append([_number(item, f"bndbox/{key}", where) for key in ("xmin", "ymin", "xmax", "ymax")])
-        difficult.append((item.findtext("difficult") or "").strip().lower() in ("1", "true", "yes"))
+        boxes.append([_coordinate(item, f"bndbox/{key}", where) for key in ("xmin", "ymin", "xmax", "ymax")])
+        said = (item.findtext("difficult") or "").strip()
+        difficult.append(flag(said or "0", f"{where}: <difficult>", "correct the flag", DataError))
     raw = np.array(boxes, np.float64).reshape(-1, 4) - (1.0 if one_based else 0.0)
     kept, rows, notes = clean_boxes(raw, size_hw, str(path), outside)
     return Annotation.make(kept, np.array(labels, np.int64)[rows], np.array(difficult, bool)[rows]), notes
 
 
-def _number(item: Element, key: str, where: str) -> float:
-    text = item.findtext(key)
-    try:
-        value = float(text) if text is not None else math.nan
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise DataError(
-            explain(expected=f"a number in <{key}>", got=repr(text), where=where, do="correct the coordinate")
-        )
-    return value
+def _coordinate(item: Element, key: str, where: str) -> float:
+    return _COORDINATE(item.findtext(key), f"{where}: <{key}>", "correct the coordinate", DataError)
 
 
 def read_split(path: Path) -> list[str]:
     """Read an ImageSets list: one name a line; a class list's trailing -1, 0 or 1 is dropped.
 
     Raises:
-        DataError: if the list is missing, or a name would leave the root.
+        DataError: if the list is missing, in another encoding, or a name would leave the root.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise DataError(
-            explain(expected="a split list", got="no such file", where=str(path), do="create it, one image name a line")
-        ) from None
-    except UnicodeDecodeError as error:
-        raise DataError(
-            explain(expected="UTF-8 text", got=str(error), where=str(path), do="save the list as UTF-8")
-        ) from error
     names = []
-    for line in lines:
-        name, _, flag = line.strip().rpartition(" ")
-        name = name.strip() if flag in ("-1", "0", "1") and name.strip() else line.strip()
-        if name:
-            stem = name[: -len(PurePosixPath(name).suffix)] if name.lower().endswith(IMAGE_SUFFIXES) else name
-            names.append(safe_name(stem, str(path)))
+    for number, line in Source(path, "a split list", "create it, one image name a line").read_lines():
+        name, _, flag = line.rpartition(" ")
+        name = name.strip() if flag in ("-1", "0", "1") and name.strip() else line
+        stem = name[: -len(PurePosixPath(name).suffix)] if name.lower().endswith(IMAGE_SUFFIXES) else name
+        names.append(safe_name(stem, f"{path}: line {number}"))
     return names
+
+
+def read_class_list(path: Path) -> dict[int, str]:
+    """Read ``classes.txt``: a name a line in the order of the ids, or "id name" in every line.
+
+    Returns:
+        Id to name.
+
+    Raises:
+        DataError: if a line is no name, if only some lines begin with a number, or ids or names repeat.
+    """
+    source = Source(path, "class names, one a line", "one name a line, or 'id name' in every line")
+    lines = source.read_lines()
+    numbered = [_NUMBERED.fullmatch(line) for _, line in lines]
+    if any(numbered) and not all(numbered):
+        number, line = lines[numbered.index(None)]
+        raise source.wrong("'id name', as other lines have it", shown(line), f"line {number}")
+    found: dict[int, str] = {}
+    for position, ((number, line), match) in enumerate(zip(lines, numbered, strict=True)):
+        key, said = (int(match[1]), match[2]) if match else (position, line)
+        name = class_name(said, f"{path}: line {number}", source.do, DataError)
+        if key in found or name in found.values():
+            raise source.wrong("every id and name once", shown(line), f"line {number}")
+        found[key] = name
+    return found
 
 
 def safe_name(name: str, where: str) -> str:
@@ -135,11 +168,15 @@ def safe_name(name: str, where: str) -> str:
         DataError: if it is absolute or climbs out.
     """
     path = PurePosixPath(name.replace("\\", "/"))
+    if len(name) > _LONGEST_PATH or any(len(part.encode(errors="replace")) > _LONGEST_NAME for part in path.parts):
+        raise DataError(
+            explain(expected="a file name", got=shown(name), where=where, do="no disk holds a name of this length")
+        )
     if not path.parts or path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or "\0" in name:
         raise DataError(
             explain(
                 expected="a file name below the data set's root",
-                got=repr(name),
+                got=shown(name),
                 where=where,
                 do="names that leave the root are refused: correct the list",
             )

@@ -134,7 +134,7 @@ def test_wrong_encodings_are_refused(folder, suffix, mode, message):
     ("labels", "classes", "options", "message"),
     [
         ({"a": MAP}, None, {}, "neither dataset.classes nor classes.txt"),
-        ({"a": MAP}, ("sky", "sky"), {}, "ids 0..255 and names, each once"),
+        ({"a": MAP}, ("sky", "sky"), {}, "line 2: expected every id and name once, got 'sky'"),
         (
             {"train/a": MAP},
             CLASSES,

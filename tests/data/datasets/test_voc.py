@@ -52,9 +52,18 @@ OBJECT = "<annotation><object><name>{}</name><bndbox><xmin>{}</xmin><ymin>2</ymi
         ("", "can't be parsed"),
         ("<html></html>", "whose root is <html>"),
         (OBJECT.format("dgo", 2), "expected one of 2 known classes, got 'dgo'; did you mean 'dog'?"),
-        (OBJECT.format("dog", "nan"), "object 1: expected a number in <bndbox/xmin>, got 'nan'"),
-        (OBJECT.format("dog", "five"), "object 1: expected a number in <bndbox/xmin>, got 'five'"),
-        ("<annotation><object><name>dog</name></object></annotation>", "expected a number in <bndbox/xmin>, got None"),
+        (
+            OBJECT.format("dog", "nan"),
+            "object 1: <bndbox/xmin>: expected a finite number of pixels, written in digits, got 'nan'",
+        ),
+        (
+            OBJECT.format("dog", "five"),
+            "object 1: <bndbox/xmin>: expected a finite number of pixels, written in digits, got 'five'",
+        ),
+        (
+            "<annotation><object><name>dog</name></object></annotation>",
+            "<bndbox/xmin>: expected a finite number of pixels, written in digits, got None",
+        ),
         (OBJECT.format("dog", -5), "inside the image"),
     ],
 )

@@ -85,7 +85,7 @@ def test_no_class_names_at_all_are_refused(voc_tree):
 
 
 def test_repeated_class_names_are_refused(voc_tree):
-    with pytest.raises(DataError, match="expected class names, each once"):
+    with pytest.raises(DataError, match="line 2: expected every id and name once, got 'dog'"):
         VOCFolder(str(voc_tree(SIX, classes=("dog", "dog"))))
 
 

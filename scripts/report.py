@@ -21,7 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from al_lab.core.errors import LabError  # noqa: E402 - works before the project is installed, too
+from al_lab.core.disk import disk_error  # noqa: E402 - works before the project is installed, too
+from al_lab.core.errors import LabError  # noqa: E402
 from al_lab.reporting.pages.compare import write_comparison  # noqa: E402
 from al_lab.reporting.pages.run import write_report  # noqa: E402
 from al_lab.reporting.read.find import find_runs  # noqa: E402
@@ -69,8 +70,9 @@ def main() -> int:
                 levels=arguments.level,
                 across=arguments.across,
             )
-    except LabError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (LabError, OSError) as error:
+        sentence = disk_error(error) if isinstance(error, OSError) else error
+        print(f"error: {sentence}", file=sys.stderr)
         return 2
     print(path)
     return 0

@@ -10,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from al_lab.config import checks
 from al_lab.config.load import CONF_DIR, RunConfig, compose
+from al_lab.core.disk import disk_error
 from al_lab.core.errors import LabError, did_you_mean, explain
 
 # Hydra's flags that each say what a command does; it runs, or looks, once.
@@ -17,7 +18,7 @@ _DEEDS = ("-m", "--multirun", "-r", "--run", "-c", "--cfg", "-i", "--info", "-sc
 
 
 def readable(error: BaseException, arguments: Sequence[str] = ()) -> str | None:
-    """Return the sentence for an error in the command or of ours; None for anything else, which deserves its traceback.
+    """Return the sentence for an error in the command, of ours or of the file system; None for anything else, which deserves its traceback.
 
     Args:
         error: what was raised while composing or running.
@@ -26,6 +27,8 @@ def readable(error: BaseException, arguments: Sequence[str] = ()) -> str | None:
     overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
     if isinstance(error, LabError):
         return str(error)
+    if isinstance(error, OSError) and error.errno is not None:
+        return str(disk_error(error))
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
         options = [o for o in error.options or _options(group) if not o.startswith("_")]

@@ -20,6 +20,7 @@ from al_lab.config import checks
 from al_lab.config.signatures import literal_of
 from al_lab.core.errors import ConfigError, LabError, ResumeError, explain
 from al_lab.core.files import write_text
+from al_lab.core.record.config_file import read_config
 from al_lab.core.record.fingerprint import config_difference, fingerprint, run_folder, slug
 
 __all__ = [
@@ -324,7 +325,7 @@ def build(node: Mapping[str, Any], **runtime: Any) -> Any:
         return instantiate(dict(node), _convert_="all", **runtime)
     except InstantiationException as error:
         cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, LabError):
+        while cause is not None and not isinstance(cause, LabError | OSError):
             cause = cause.__cause__
         if cause is not None:
             raise cause from cause.__cause__
@@ -340,17 +341,13 @@ def load_config(run_dir: Path) -> dict[str, Any]:
     """Read what `save_config` wrote.
 
     Raises:
-        ResumeError: if the file is not there or is no mapping.
+        ResumeError: if the file is not there or is no mapping in plain yaml.
     """
-    path = run_dir / "config.yaml"
+    do = "restore the file, or use restart=true"
     try:
-        return _plain(OmegaConf.load(path))  # type: ignore[arg-type]
-    except (OSError, ValueError, AssertionError, OmegaConfBaseException) as error:
+        return read_config(run_dir, ResumeError, do)
+    except FileNotFoundError as error:
+        where = str(run_dir / "config.yaml")
         raise ResumeError(
-            explain(
-                expected="the configuration of a run",
-                got=type(error).__name__,
-                where=str(path),
-                do="restore the file, or use restart=true",
-            )
+            explain(expected="the configuration of a run", got="no such file", where=where, do=do)
         ) from error

@@ -1,17 +1,18 @@
 """Writing files so that a killed process leaves the old version or the new one, never half of one."""
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from al_lab.core.errors import LabError, ResumeError, explain
+from al_lab.core.disk import disk_error, lock_error, read_text
+from al_lab.core.errors import ResumeError, explain
+
+_MAX_JSON_BYTES = 2_000_000_000
 
 
 def fsync_dir(path: Path) -> None:
@@ -28,12 +29,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on a clean exit fsync it and rename it into place.
 
     Raises:
-        LabError: when the disk is full; the temporary file is removed and nothing that existed is touched.
+        LabError: when the disk is full, read-only or refuses otherwise; the temporary file is removed and nothing that
+            existed is touched.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix is kept: np.savez and PIL decide by it.
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         fd = os.open(temporary, os.O_RDONLY)
         try:
@@ -43,40 +45,29 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
         fsync_dir(path.parent)
     except OSError as error:
-        raise _explained(error, path) from error
+        about = {str(name) for name in (error.filename, error.filename2) if name is not None}
+        if error.errno is None or (about and not about & {str(temporary), str(path), str(path.parent)}):
+            raise  # a library's own complaint, or about another file
+        raise disk_error(error, path) from error
     finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _explained(error: OSError, path: Path) -> Exception:
-    """Return the sentence for a full disk, and any other error as it is."""
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return error
-    free = shutil.disk_usage(path.parent).free
-    return LabError(
-        explain(
-            expected="room on the disk",
-            got=f"'no space left' with {free / 1e6:.0f} MB free",
-            where=str(path),
-            do="free some space and run the same command again; what was committed before is untouched",
-        )
-    )
+        with contextlib.suppress(OSError):  # a name too long, a file where the folder should be: nothing was written
+            temporary.unlink(missing_ok=True)
 
 
 def append_line(path: Path, line: bytes) -> None:
     """Append a line and fsync it.
 
     Raises:
-        LabError: when the disk is full; a half-written line is for the reader to drop.
+        LabError: when the disk is full or refuses otherwise; a half-written line is for the reader to drop.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as stream:
             stream.write(line + b"\n")
             stream.flush()
             os.fsync(stream.fileno())
     except OSError as error:
-        raise _explained(error, path) from error
+        raise disk_error(error, path) from error
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -99,10 +90,10 @@ def read_json(path: Path) -> Any:
     """Read JSON; a missing or broken file is named.
 
     Raises:
-        ResumeError: if the file is missing or is not JSON.
+        ResumeError: if the file is missing, is no regular file or is not JSON.
     """
     try:
-        return json.loads(path.read_text())
+        return json.loads(read_text(path, _MAX_JSON_BYTES, "a JSON file", ResumeError))
     except FileNotFoundError as error:
         raise ResumeError(
             explain(
@@ -112,7 +103,7 @@ def read_json(path: Path) -> Any:
                 do="run that stage again (restart=true starts the whole run anew)",
             )
         ) from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ResumeError(
             explain(
                 expected="JSON", got=str(error), where=str(path), do="restore the file or start anew with restart=true"
@@ -139,9 +130,14 @@ def folder_lock(folder: Path) -> Iterator[None]:
 
     Raises:
         ResumeError: if another process holds it.
+        LabError: if the disk has no locks, or can't be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+") as stream:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stream = (folder / ".lock").open("a+")
+    except OSError as error:
+        raise disk_error(error, folder) from error
+    with stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -154,6 +150,8 @@ def folder_lock(folder: Path) -> Iterator[None]:
                     do="wait for it to end, or give this run another name=…",
                 )
             ) from error
+        except OSError as error:
+            raise lock_error(error, folder) from error
         stream.truncate(0)
         stream.write(str(os.getpid()))
         stream.flush()

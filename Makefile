@@ -22,7 +22,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt overrides.txt
 
 demo: setup  ## MGRAL on generated images beside its random line (five to nine minutes), then the report
 	$(ONE) $(RUN) run.py -m experiment=shapes_demo
-	$(ONE) $(RUN) scripts/report.py outputs/shapes --out outputs/shapes/report
+	$(ONE) $(RUN) scripts/report.py outputs/shapes --images data --out outputs/shapes/report
 
 test: setup  ## Fast tests
 	$(ONE) $(RUN) -m pytest -q -n 2 -m 'not slow and not gpu'

@@ -51,14 +51,27 @@ def main() -> int:
         metavar="KEY",
         help="a setting (or a group of them) in which the runs may differ, e.g. trainer.batch_size; repeatable",
     )
+    parser.add_argument(
+        "--images",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FOLDER",
+        help="show the images of this folder (the dataset's), of your own runs; without it a page shows none but those "
+        "in the run folders, because a run folder can name any file of this computer; repeatable",
+    )
     arguments = parser.parse_args()
     try:
-        runs = find_runs(arguments.runs)
+        runs = find_runs(arguments.runs, arguments.images)
         if arguments.across and len(runs) == 1:
             parser.error("--across says in what several runs may differ, and this is one")
         if len(runs) == 1:
             path = write_report(
-                runs[0].path, exports_dir=arguments.out, method=arguments.embedding, levels=arguments.level
+                runs[0].path,
+                exports_dir=arguments.out,
+                method=arguments.embedding,
+                levels=arguments.level,
+                image_folders=arguments.images,
             )
             path = arguments.out / path.name if arguments.out else path
         else:
@@ -69,6 +82,7 @@ def main() -> int:
                 method=arguments.embedding,
                 levels=arguments.level,
                 across=arguments.across,
+                image_folders=arguments.images,
             )
     except (LabError, OSError) as error:
         sentence = disk_error(error) if isinstance(error, OSError) else error

@@ -56,7 +56,7 @@ def test_example_runs(name, body, tmp_path, data_dir, monkeypatch):
         overrides += ["dataset.num_pool=40", "dataset.num_val=4", "dataset.num_test=8"]
     config = compose([*overrides, f"{group}={option}"])
     validate(config)
-    monkeypatch.setattr("al_lab.campaign.publish._write_report", lambda run_dir: None)
+    monkeypatch.setattr("al_lab.campaign.publish._write_report", lambda *_: None)
     assert run_campaign(config, tmp_path / "run")["status"] == "finished"
 
 

@@ -1,7 +1,5 @@
 """The campaign: cycles of stages, each committed once, gone on with by the same command after any interruption."""
 
-import csv
-import io
 import json
 import logging
 import os
@@ -22,6 +20,7 @@ from al_lab.config.load import build, config_difference, load_config, save_confi
 from al_lab.core.errors import AwaitingLabels, ResumeError, explain
 from al_lab.core.files import folder_lock, read_json, sha256, write_json, write_text
 from al_lab.core.pool import INITIAL, purchase_dir
+from al_lab.core.record.csv_file import csv_text
 from al_lab.core.record.ledger import Ledger
 from al_lab.core.stage import Stage, StageContext
 from al_lab.stages.analyze import Analyze
@@ -60,7 +59,7 @@ def run_campaign(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
         _write_metrics(run_dir, ledger)  # a kill between a commit and this file leaves it one cycle behind
         last = Ledger.key(int(config["budget"]["cycles"]), Analyze.name if Analyze.is_wanted(config) else "evaluate")
         if last in ledger:
-            renew_report(run_dir)
+            renew_report(run_dir, config)
             return _outcome("already finished", run_dir, ledger)
         ledger.verify(run_dir)
         return _run(config, run_dir, ledger)
@@ -184,11 +183,8 @@ def _write_metrics(run_dir: Path, ledger: Ledger) -> None:
         cycle += 1
     if rows:
         write_text(run_dir / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-        stream = io.StringIO()
-        writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_text(run_dir / "metrics.csv", stream.getvalue())
+        columns = list(rows[0])
+        write_text(run_dir / "metrics.csv", csv_text(columns, ([row.get(c) for c in columns] for row in rows)))
 
 
 def _outcome(status: str, run_dir: Path, ledger: Ledger, message: str = "") -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,11 @@ class Publisher:
         if self.tracker is not None:
             _safely("tracker", lambda: self._track(cycle, stage, entry))
         if stage == "evaluate":
-            renew_report(self.run_dir)
+            renew_report(self.run_dir, self.config)
 
     def finish(self) -> None:
         """Write the report a last time and close the trackers."""
-        renew_report(self.run_dir)
+        renew_report(self.run_dir, self.config)
         if self.tracker is not None:
             _safely("tracker", self.tracker.finish)
 
@@ -75,17 +75,28 @@ class Publisher:
         return rows
 
 
-def renew_report(run_dir: Path) -> None:
+def renew_report(run_dir: Path, config: Mapping[str, Any]) -> None:
     """Write ``report.html`` unless it is newer than everything that is committed."""
     report, ledger = run_dir / "report.html", run_dir / "ledger.jsonl"
     if ledger.is_file() and not (report.is_file() and report.stat().st_mtime_ns > ledger.stat().st_mtime_ns):
-        _safely("report", lambda: _write_report(run_dir))
+        _safely("report", lambda: _write_report(run_dir, image_folders(config)))
 
 
-def _write_report(run_dir: Path) -> None:
+def image_folders(config: Mapping[str, Any]) -> list[Path]:
+    """Return where the images of a campaign of the user's own are, by the configuration of the user's own command."""
+    found = [config.get("runtime", {}).get("data_dir")]
+    nodes = [config.get("dataset", {})]
+    while nodes:
+        node = nodes.pop()
+        found += [v for k, v in node.items() if k.endswith(("root", "_dir"))]
+        nodes += [v for v in node.values() if isinstance(v, Mapping)]
+    return [Path(folder).expanduser() for folder in found if isinstance(folder, str)]
+
+
+def _write_report(run_dir: Path, folders: list[Path]) -> None:
     from al_lab.reporting.pages.run import write_report  # noqa: PLC0415 - matplotlib takes a second to import
 
-    write_report(run_dir)
+    write_report(run_dir, image_folders=folders)
 
 
 def _safely(what: str, action: Callable[[], Any]) -> None:

@@ -37,6 +37,9 @@ def load_mask(path: Path) -> np.ndarray:
     """Read what `save_region` wrote, as an (H, W) bool mask."""
     with np.load(path, allow_pickle=False) as z:
         height, width = (int(v) for v in z["size_hw"])
+        if not 0 < height * width <= 8 * len(z["bits"]):
+            got = f"{len(z['bits'])} bytes for {height} x {width} pixels"
+            raise DataError(explain(expected="one bit a pixel", got=got, where=str(path), do="restore the file"))
         return np.unpackbits(z["bits"], count=height * width).view(bool).reshape(height, width)
 
 

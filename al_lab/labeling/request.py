@@ -1,7 +1,5 @@
 """The folder in which people find what to label: images, lists, instructions, and the model's own guesses to start from."""
 
-import csv
-import io
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,8 +13,9 @@ from PIL import Image
 
 from al_lab.core.files import atomic_path, write_json, write_text
 from al_lab.core.pool import file_stem
+from al_lab.core.record.csv_file import csv_text
 from al_lab.core.types import Detections, Query
-from al_lab.data.formats.images import _orientation
+from al_lab.data.formats.images import _orientation, open_image
 
 ACCEPTED, OPEN = "accepted", "open"
 
@@ -59,7 +58,7 @@ def make_items(dataset: Any, queries: Sequence[Query]) -> list[Item]:
         name = plain[query.sample_id]
         path = dataset.image_path(query.sample_id)
         size_hw = dataset.size_hw(query.sample_id)
-        with Image.open(path) as image:
+        with open_image(path) as image:
             is_turned = _orientation(image) != 1
         items.append(
             Item(query, name if times[name.lower()] == 1 else file_stem(query.sample_id), path, size_hw, is_turned)
@@ -169,15 +168,19 @@ def _write_image(path: Path, dataset: Any, item: Item) -> None:
 
 
 def _table(items: Sequence[Item], accepted: Mapping[str, Any]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["rank", "file", "sample_id", "width", "height", "utility", "state"])
-    for rank, item in enumerate(items, 1):
-        state = ACCEPTED if item.sample_id in accepted else OPEN
-        writer.writerow(
-            [rank, item.file_name, item.sample_id, item.size_hw[1], item.size_hw[0], item.query.utility, state]
-        )
-    return out.getvalue()
+    rows = (
+        [
+            rank,
+            item.file_name,
+            item.sample_id,
+            item.size_hw[1],
+            item.size_hw[0],
+            item.query.utility,
+            ACCEPTED if item.sample_id in accepted else OPEN,
+        ]
+        for rank, item in enumerate(items, 1)
+    )
+    return csv_text(["rank", "file", "sample_id", "width", "height", "utility", "state"], rows)
 
 
 def _instructions(

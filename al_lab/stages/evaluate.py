@@ -1,13 +1,12 @@
 """Measure the trained model on the test set, once a cycle."""
 
-import csv
-import io
 import logging
 from pathlib import Path
 
 import numpy as np
 
 from al_lab.core.files import write_json, write_text
+from al_lab.core.record.csv_file import csv_text
 from al_lab.core.record.predictions import load_predictions, save_predictions
 from al_lab.core.stage import Stage, StageContext
 from al_lab.metrics.build import build_metrics
@@ -63,12 +62,5 @@ class Evaluate(Stage):
 
 def _per_class_csv(results: list[MetricResult]) -> str:
     rows = [row for result in results for row in result.per_class]
-    stream = io.StringIO()
-    writer = csv.DictWriter(
-        stream,
-        fieldnames=list(rows[0]) if rows else ["class", "ap", "num_gt", "num_det", "metric"],
-        lineterminator="\n",
-    )
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()
+    columns = list(rows[0]) if rows else ["class", "ap", "num_gt", "num_det", "metric"]
+    return csv_text(columns, ([row.get(c) for c in columns] for row in rows))

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from al_lab.core.errors import DataError
+from al_lab.data.formats.images import small_rgb
 from al_lab.reporting.figures.theme import CLASS_COLORS
 
 log = logging.getLogger(__name__)
@@ -41,11 +43,8 @@ def picture_of(row: Row) -> tuple[Image.Image | None, float]:
     """Return the image, small enough to send, and its scale; None (logged) if it can't be opened."""
     path = Path(str(row.get("image")))
     try:
-        with Image.open(path) as image:
-            width, height = image.size
-            scale = min(1.0, _IMAGE_PX / max(width, height))
-            return image.convert("RGB").resize((max(1, round(width * scale)), max(1, round(height * scale)))), scale
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        return small_rgb(path, _IMAGE_PX)
+    except DataError as error:
         log.warning("the image of %r is left out of the tracked selection: %s", row.get("id"), error)
         return None, 1.0
 

@@ -84,7 +84,7 @@ def test_the_training_under_way_tells_of_those_to_come(ledger, monkeypatch, capl
 
 def test_a_campaign_shows_which_of_its_trainings_were_reused(tmp_path, monkeypatch):
     """What the estimate looks for is what a training and the cache really leave behind."""
-    monkeypatch.setattr("al_lab.campaign.publish._write_report", lambda run_dir: None)
+    monkeypatch.setattr("al_lab.campaign.publish._write_report", lambda *_: None)
     config = stub_config({"_target_": "al_lab.strategies.general.random.Random"}, cycles=0)
     config["runtime"]["cache_dir"] = str(tmp_path / "cache")
     known = []

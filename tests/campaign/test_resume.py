@@ -116,7 +116,7 @@ CONFIGS = {
 def quick() -> Iterator[None]:
     """Hundreds of tiny campaigns: no figures, and no waiting for a disk that nobody unplugs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("al_lab.campaign.publish._write_report", lambda run_dir: None)
+        patch.setattr("al_lab.campaign.publish._write_report", lambda *_: None)
         patch.setattr("os.fsync", lambda fd: None)
         yield
 

@@ -199,7 +199,7 @@ def test_a_budget_larger_than_the_pool_buys_the_pool(case, tmp_path):
 
 def test_a_whole_campaign(case, tmp_path, monkeypatch):
     config, kind = case
-    monkeypatch.setattr("al_lab.campaign.publish._write_report", lambda run_dir: None)  # tested where it lives
+    monkeypatch.setattr("al_lab.campaign.publish._write_report", lambda *_: None)  # tested where it lives
     monkeypatch.setattr("os.fsync", lambda fd: None)
     result = run_campaign(stub_config(config, dense=kind in DENSE, unit=kind), tmp_path / "run")
     assert result["status"] == "finished"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,9 +11,28 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from al_lab.core.disk import check_regular
 from al_lab.core.errors import DataError, explain
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+# Pillow's names of the formats of these suffixes: each is decoded inside Pillow, none by another program. JPEG includes
+# MPO, the JPEGs of cameras that add a second picture.
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+# What Pillow raises for damaged files, by its own fuzzers and ours.
+UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    OverflowError,
+    EOFError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 
 _ORIENTATION_TAG = 0x0112  # EXIF 2.3, Table 4
 _TRANSPOSE = {
@@ -80,9 +101,14 @@ def _orientation(image: Image.Image) -> int:
 
 @contextmanager
 def open_image(path: Path) -> Iterator[Image.Image]:
-    """Open an image file for the length of a ``with``; whatever goes wrong inside is a DataError that names the file."""
+    """Open an image file for the length of a ``with``; whatever goes wrong inside is a DataError that names the file.
+
+    Only regular files in one of `FORMATS` are opened, whatever their suffix says: left alone, Pillow hands a PostScript
+    file named .jpg to Ghostscript. Everything here that reads an image goes through this function.
+    """
     try:
-        with Image.open(path) as image:
+        check_regular(path, "an image file")
+        with Image.open(path, formats=FORMATS) as image:
             yield image
     except DataError:
         raise
@@ -94,17 +120,36 @@ def open_image(path: Path) -> Iterator[Image.Image]:
         raise DataError(
             explain(
                 expected="a readable image",
-                got="a file that is no image",
+                got=f"a file that is no image in one of the formats {', '.join(FORMATS)}",
                 where=str(path),
                 do="replace the file, or take it out of the data set",
             )
         ) from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise DataError(
             explain(
                 expected="a readable image",
-                got=f"a broken one ({error})",
+                got=f"a broken one ({str(error) or type(error).__name__})",
                 where=str(path),
                 do="replace the file, or take it out of the data set",
             )
         ) from error
+
+
+def small_rgb(path: Path, size_px: int) -> tuple[Image.Image, float]:
+    """Return an image for people to look at, and by what it was scaled.
+
+    Args:
+        path: the image file.
+        size_px: its longer side is at most this long.
+
+    Raises:
+        DataError: as `open_image`.
+    """
+    with open_image(path) as image:
+        width, height = image.size
+        image.draft("RGB", (size_px, size_px))  # JPEGs are decoded at the smallest size that suffices
+        picture = image.convert("RGB")
+    scale = min(1.0, size_px / max(width, height))
+    small = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return picture.resize(small, Image.Resampling.BILINEAR, reducing_gap=2.0), scale

@@ -1,21 +1,27 @@
 """A page is a list of sections; this file turns it into one self-contained HTML file and, if asked, into figure and table files."""
 
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
+from functools import cache, cached_property, partial
 from pathlib import Path
+from typing import TypeVar
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from al_lab import __version__
+from al_lab.core.fields import shown
 from al_lab.core.files import write_text
 from al_lab.reporting.document.tables import Table
 from al_lab.reporting.figures.mosaic import Tile, save_sheet
 from al_lab.reporting.figures.theme import save_figure, to_svg
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,7 @@ class Picture:
     caption: str = ""
     is_wide: bool = False  # a row of its own
 
-    @property
+    @cached_property
     def svg(self) -> Markup:
         """The figure inline; matplotlib escapes its own text."""
         return Markup(to_svg(self.figure, self.name, self.alt))  # noqa: S704
@@ -70,6 +76,33 @@ class Section:
         )
 
 
+def part(note: Callable[[str], None], what: str, make: Callable[[], T], instead: T) -> T:
+    """Return a part of a page; one that a run's odd contents keep from being made becomes a note, and the page goes on.
+
+    Args:
+        note: takes the sentence.
+        what: the part, for the sentence.
+        make: makes it.
+        instead: what stands in its place.
+    """
+    try:
+        return make()
+    except Exception as error:  # noqa: BLE001 - whatever a file of somebody else's holds, the rest of the page is shown
+        log.debug("%s can't be made", what, exc_info=True)
+        note(
+            f"{what} is left out, for the run's files hold something odd ({type(error).__name__}: {shown(str(error))})."
+        )
+        return instead
+
+
+def sections_of(
+    note: Callable[[str], None], makers: Sequence[tuple[str, Callable[[], "Section | Sequence[Section]"]]]
+) -> list["Section"]:
+    """Make the sections of a page, each a `part` of its own."""
+    made = [part(note, f"The section {title!r}", make, ()) for title, make in makers]
+    return [section for item in made for section in ([item] if isinstance(item, Section) else item)]
+
+
 @dataclass(frozen=True)
 class Headline:
     """One of the big numbers at the top."""
@@ -94,6 +127,8 @@ class Page:
 
     def html(self) -> str:
         """Render the page; everything that comes from a run is escaped."""
+        for section in self.sections:
+            section.pictures = [p for p in section.pictures if self._is_drawn(p)]
         shown = [section for section in self.sections if not section.is_empty]
         return (
             _environment()
@@ -106,6 +141,9 @@ class Page:
             )
         )
 
+    def _is_drawn(self, picture: Picture) -> bool:
+        return bool(part(self.notes.append, f"The figure {picture.name!r}", lambda: picture.svg, Markup("")))
+
     def write(self, *paths: Path) -> None:
         """Write the page, to several places if asked."""
         text = self.html()
@@ -117,7 +155,13 @@ class Page:
         paths: list[Path] = []
         for section in self.sections:
             for picture in section.pictures:
-                paths += save_figure(picture.figure, folder / "figures", picture.name)
+                drawn = part(
+                    self.notes.append,
+                    f"The figure {picture.name!r}",
+                    partial(save_figure, picture.figure, folder / "figures", picture.name),
+                    [],
+                )
+                paths += drawn
             for sheet in section.sheets:
                 paths += save_sheet(sheet.tiles, folder / "figures", sheet.name)
             for table in [*section.tables, *section.files]:

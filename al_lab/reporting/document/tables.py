@@ -1,13 +1,12 @@
 """Tables that a page, a spreadsheet and a paper can all show."""
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from al_lab.core.files import write_text
+from al_lab.core.record.csv_file import csv_text
 
 Cell = str | int | float | None
 
@@ -68,12 +67,7 @@ class Table:
 
     def to_csv(self) -> str:
         """Return the values unrounded; nothing where nothing is."""
-        stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(self.columns)
-        for row in self.rows:
-            writer.writerow(["" if v is None or (isinstance(v, float) and not math.isfinite(v)) else v for v in row])
-        return stream.getvalue()
+        return csv_text(self.columns, self.rows)
 
     def to_latex(self) -> str:
         """Return a table in LaTeX's booktabs style."""

@@ -12,7 +12,8 @@ from PIL import Image, ImageDraw
 
 from al_lab.core.errors import LabError
 from al_lab.core.files import atomic_path
-from al_lab.core.pool import load_region
+from al_lab.core.pool import load_mask
+from al_lab.data.formats.images import small_rgb
 from al_lab.reporting.figures.theme import CLASS_COLORS
 from al_lab.reporting.read.run_folder import Choice
 
@@ -20,7 +21,6 @@ log = logging.getLogger(__name__)
 
 THUMBNAIL_PX = 200  # longer side
 MAX_PER_CYCLE = 16
-UNREADABLE = (OSError, ValueError, Image.DecompressionBombError)  # what opening a broken image may raise
 _QUALITY = 78
 
 
@@ -80,27 +80,18 @@ def tiles(
 
 def _tile(choice: Choice, colors: Mapping[str, str], size_px: int) -> Tile:
     if choice.image is None:
-        return Tile(choice, None, "no image path was recorded")
+        return Tile(choice, None, "no image that may be shown")
     try:
-        picture, scale = open_small(choice.image, size_px)
+        picture, scale = small_rgb(choice.image, size_px)
         if choice.mask is not None:
-            picture = _tint(picture, load_region(choice.mask).mask())
-    except (*UNREADABLE, KeyError, LabError) as error:
-        return Tile(choice, None, f"{choice.image}: {type(error).__name__}: {error}")
+            picture = _tint(picture, load_mask(choice.mask))
+    except LabError as error:
+        return Tile(choice, None, str(error))
+    except Exception as error:  # noqa: BLE001 - a damaged mask raises many kinds; the page goes on without it
+        return Tile(choice, None, f"{choice.mask}: {type(error).__name__}: {error}")
     for box, label in zip(choice.boxes_xyxy, choice.labels, strict=False):
         draw_box(picture, np.asarray(box, float) * scale, colors.get(label, CLASS_COLORS[0]))
     return Tile(choice, picture)
-
-
-def open_small(path: Path, size_px: int) -> tuple[Image.Image, float]:
-    """Return the image with its longer side at most ``size_px``, and by what it was scaled; raises one of `UNREADABLE`."""
-    with Image.open(path) as image:
-        width, height = image.size
-        image.draft("RGB", (size_px, size_px))  # JPEGs are decoded at the smallest size that suffices
-        picture = image.convert("RGB")
-    scale = min(1.0, size_px / max(width, height))
-    small = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return picture.resize(small, Image.Resampling.BILINEAR, reducing_gap=2.0), scale
 
 
 def draw_box(picture: Image.Image, box_xyxy: np.ndarray, color: str) -> None:

@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 from PIL import Image
 
+from al_lab.data.formats.images import open_image
 from al_lab.reporting.figures.theme import CLASS_COLORS, GRID, INK, MUTED, look
 
 PICTURE_PX = 420  # longer side of a picture in a grid
@@ -67,7 +68,7 @@ def round_colors(count: int) -> list[str]:
 
 def open_picture(path: Path) -> np.ndarray:
     """Return an image, (H, W, 3) uint8, its longer side `PICTURE_PX`; small ones are enlarged, so that single pixels can be seen."""
-    with Image.open(path) as image:
+    with open_image(path) as image:
         scale = PICTURE_PX / max(image.size)
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         return np.asarray(

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from al_lab.core.errors import DataError, explain
-from al_lab.reporting.document.page import Headline, Page, Picture, Section, slug
+from al_lab.reporting.document.page import Headline, Page, Picture, Section, part, sections_of, slug
 from al_lab.reporting.document.tables import Table
 from al_lab.reporting.figures.pool import embedding, utility_histograms
 from al_lab.reporting.judge.protocol import (
@@ -57,6 +57,7 @@ def write_comparison(
     method: parts.Method = "pca",
     levels: Sequence[float] = (),
     across: Sequence[str] = (),
+    image_folders: Sequence[Path] = (),
 ) -> Path:
     """Write ``report.html``, ``figures/`` (PNG, PDF) and ``tables/`` (CSV, LaTeX) over runs and seeds.
 
@@ -66,6 +67,7 @@ def write_comparison(
         method: how embeddings are flattened.
         levels: metric levels (fractions) to answer "how many labels" for, besides the usual ones.
         across: settings in which the runs may differ, besides strategy and objective: dotted keys or groups.
+        image_folders: whose images the page may show, besides those in the run folders themselves.
 
     Returns:
         Path of the page.
@@ -73,7 +75,7 @@ def write_comparison(
     Raises:
         DataError: if there is no run, if protocols differ, or if a strategy has two runs of one seed.
     """
-    found = find_runs(runs)
+    found = find_runs(runs, image_folders)
     if not found:
         raise DataError(
             explain(expected="at least one run", got="none", where="report", do="name a folder below outputs/")
@@ -96,29 +98,26 @@ def build_comparison(
     levels_drawn = [s for s in (full, no_labels(groups)) if s is not None and s not in lines]
     compared, is_mixed = (*COMPARED, *across), len({s.training for s in groups}) > 1
     metric = pick_metric(runs)
-    curve = curve_section(lines, levels_drawn, metric)
-    curve.missing += _missing(lines, full)
-    curve.text += _caution(lines, groups, full, metric) if metric else ""
-    sections = [curve]
-    if metric is not None:
-        curve.files.append(curve_table([*lines, *levels_drawn], metric))
-        tables = [summary_table(lines, levels_drawn, metric), _pairs(lines, metric)]
-        sections.append(Section("summary", "Who is better", tables=[table for table in tables if table.rows]))
-    sections += [
-        levels_section(lines, full, metric, levels),
-        classes_section(lines, metric),
-        gain_section(lines, metric),
-        *_bought(lines),
-        *pixel_sections(lines),
-        _utilities(lines),
-        compared_mgral_section(lines),
-        compared_flips_section(lines, _MAX_SHOWN),
-        pseudo_section(lines, metric),
-        _embeddings(lines, method),
-        _costs(lines),
-        published_section(lines),
-        _settings(runs, [*lines, *levels_drawn], _methods(groups, compared)),
-    ]
+    notes: list[str] = []
+    sections = sections_of(
+        notes.append,
+        [
+            ("Learning curve", lambda: _curves(lines, levels_drawn, groups, full, metric)),
+            ("Labels needed", lambda: levels_section(lines, full, metric, levels)),
+            ("Classes", lambda: classes_section(lines, metric)),
+            ("Gain per class", lambda: gain_section(lines, metric)),
+            ("What was bought", lambda: _bought(lines)),
+            ("Analysis", lambda: pixel_sections(lines)),
+            ("Utilities", lambda: _utilities(lines)),
+            ("MGRAL", lambda: compared_mgral_section(lines)),
+            ("Entropy and inconsistency", lambda: compared_flips_section(lines, _MAX_SHOWN)),
+            ("Pseudo-labels", lambda: pseudo_section(lines, metric)),
+            ("Embeddings", lambda: _embeddings(lines, method)),
+            ("Cost", lambda: _costs(lines)),
+            ("Published", lambda: published_section(lines)),
+            ("Settings", lambda: _settings(runs, [*lines, *levels_drawn], _methods(groups, compared))),
+        ],
+    )
     status = (
         f"{len(runs)} runs"
         if all(r.is_complete for r in runs)
@@ -128,17 +127,36 @@ def build_comparison(
     typical = next((r for r in runs if not r.is_level), runs[0])
     shared = fingerprint(typical, across=compared if is_mixed else ())
     subtitle = f"{names} · protocol {typical.config.get('protocol', '?')} · fingerprint {shared}"
-    notes = [f"{run.strategy}, seed {run.seed}: {note}" for run in runs for note in run.notes]
+    verdict = part(notes.append, "The verdict", lambda: _verdict(lines, metric), "")
+    numbers = part(notes.append, "The list of numbers", lambda: _numbers(lines, full, metric), [])
+    notes += [f"{run.strategy}, seed {run.seed}: {note}" for run in runs for note in run.notes]
     return Page(
         f"Comparison on {runs[0].dataset}",
         subtitle,
         status,
         all(r.is_complete for r in runs),
-        _verdict(lines, metric),
-        _numbers(lines, full, metric),
+        verdict,
+        numbers,
         sections,
         notes,
     )
+
+
+def _curves(
+    lines: Sequence[Series],
+    levels_drawn: Sequence[Series],
+    groups: Sequence[Series],
+    full: Series | None,
+    metric: str | None,
+) -> list[Section]:
+    curve = curve_section(lines, levels_drawn, metric)
+    curve.missing += _missing(lines, full)
+    if metric is None:
+        return [curve]
+    curve.text += _caution(lines, groups, full, metric)
+    curve.files.append(curve_table([*lines, *levels_drawn], metric))
+    tables = [summary_table(lines, levels_drawn, metric), _pairs(lines, metric)]
+    return [curve, Section("summary", "Who is better", tables=[table for table in tables if table.rows])]
 
 
 def _caution(lines: Sequence[Series], groups: Sequence[Series], full: Series | None, metric: str) -> str:

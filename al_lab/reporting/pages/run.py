@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from al_lab.core.errors import DataError
-from al_lab.reporting.document.page import Headline, Page
+from al_lab.reporting.document.page import Headline, Page, Section, part, sections_of
 from al_lab.reporting.judge.judge import Judge
 from al_lab.reporting.judge.protocol import (
     COMPARED,
@@ -55,6 +55,7 @@ def write_report(
     exports_dir: Path | None = None,
     method: parts.Method = "pca",
     levels: Sequence[float] = (),
+    image_folders: Sequence[Path] = (),
 ) -> Path:
     """Write ``report.html`` into a run folder.
 
@@ -67,6 +68,8 @@ def write_report(
         exports_dir: write a copy of the page there, and every figure (PNG, PDF) and table (CSV, LaTeX) below it.
         method: how the embedding is flattened; t-SNE takes seconds.
         levels: metric levels (fractions) to answer "how many labels" for, besides the usual ones.
+        image_folders: whose images the page may show, besides those in the run folder itself: the dataset's, for a run
+            of one's own. A run folder from somebody else can name any file of this computer.
 
     Returns:
         Path of the page.
@@ -74,7 +77,7 @@ def write_report(
     Raises:
         DataError: if the folder is no run, or ``others`` mix protocols.
     """
-    run = read_run(Path(run_dir))
+    run = read_run(Path(run_dir), image_folders)
     named = [read_run(Path(p)) for p in others]
     check_one_protocol([run, *named])
     family = _family(run, named)
@@ -93,34 +96,29 @@ def build_page(run: Run, family: Sequence[Run], method: parts.Method = "pca", le
     lines = [s for s in groups if s.strategy not in LEVELS] or [s for s in groups if run in s.runs]
     drawn = [s for s in (full, no_labels(groups)) if s is not None and s not in lines]
     own = next((s for s in groups if run in s.runs), groups[0])
-    random = baseline(lines)
+    random, by_pixel = baseline(lines), buys_pixels(run)
     metric = pick_metric([run]) or pick_metric(family)
-    curve = curve_section(lines, drawn, metric)
-    curve.missing += _missing(run, own, random, full)
-    if metric is not None and len(run.metrics):
-        curve.tables.append(curve_table([Series(own.label, own.strategy, (run,))], metric))
     single = [Series(own.label, own.strategy, (run,))]
-    bought = (
-        [pixel_classes_section(single), overlays_section(single)]
-        if buys_pixels(run)
-        else [distribution_section(single), parts.images_section(run)]
+    sections = sections_of(
+        run.note,
+        [
+            ("Learning curve", lambda: _curve(run, own, lines, drawn, metric, _missing(run, own, random, full))),
+            ("Labels needed", lambda: levels_section(lines, full, metric, levels)),
+            ("Classes", lambda: classes_section(single, metric)),
+            ("What was bought", lambda: pixel_classes_section(single) if by_pixel else distribution_section(single)),
+            ("Images", lambda: overlays_section(single) if by_pixel else parts.images_section(run)),
+            ("Analysis", lambda: pixel_sections(single)),
+            ("Utilities", lambda: parts.utilities_section(run)),
+            ("MGRAL", lambda: mgral_sections(run)),
+            ("Entropy and inconsistency", lambda: flips_section(run)),
+            ("Pseudo-labels", lambda: pseudo_section(single)),
+            ("Embedding", lambda: parts.embedding_section(run, method)),
+            ("Cost", lambda: parts.cost_section(run)),
+            ("Time", lambda: parts.times_section(run)),
+            ("Published", lambda: published_section(single)),
+            ("Settings", lambda: parts.settings_section(run)),
+        ],
     )
-    sections = [
-        curve,
-        levels_section(lines, full, metric, levels),
-        classes_section(single, metric),
-        *bought,
-        *pixel_sections(single),
-        parts.utilities_section(run),
-        *mgral_sections(run),
-        flips_section(run),
-        pseudo_section(single),
-        parts.embedding_section(run, method),
-        parts.cost_section(run),
-        parts.times_section(run),
-        published_section(single),
-        parts.settings_section(run),
-    ]
     subtitle = f"{run.dataset} · {run.name} · seed {run.seed}" + (
         f" · protocol {run.config['protocol']}" if run.config.get("protocol") else ""
     )
@@ -130,11 +128,26 @@ def build_page(run: Run, family: Sequence[Run], method: parts.Method = "pca", le
         subtitle,
         _status(run),
         run.is_complete,
-        _verdict(run, own, lines, full, metric),
-        _numbers(run, own, random, full, metric),
+        part(run.note, "The verdict", lambda: _verdict(run, own, lines, full, metric), ""),
+        part(run.note, "The list of numbers", lambda: _numbers(run, own, random, full, metric), []),
         sections,
         list(dict.fromkeys(run.notes)),
     )
+
+
+def _curve(
+    run: Run,
+    own: Series,
+    lines: Sequence[Series],
+    drawn: Sequence[Series],
+    metric: str | None,
+    missing: Sequence[tuple[str, str]],
+) -> Section:
+    curve = curve_section(lines, drawn, metric)
+    curve.missing += missing
+    if metric is not None and len(run.metrics):
+        curve.tables.append(curve_table([Series(own.label, own.strategy, (run,))], metric))
+    return curve
 
 
 def _family(run: Run, named: Sequence[Run]) -> list[Run]:

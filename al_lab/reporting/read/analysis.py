@@ -40,18 +40,18 @@ class Analysis:
 
     def array(self, name: str) -> np.ndarray | None:
         """Return one array; None if it is not there."""
-        try:
-            with np.load(self.path, allow_pickle=False) as arrays:
-                return arrays[name]
-        except (OSError, ValueError, KeyError) as error:
-            self.run.note(f"{self.path.name} can't be read ({error}); what it would show is left out.")
-            return None
+        return self.run.load(self.path, lambda path: _array(path, name), "what it would show is")
+
+
+def _array(path: Path, name: str) -> np.ndarray:
+    with np.load(path, allow_pickle=False) as arrays:
+        return arrays[name]
 
 
 def analysis_of(run: Run) -> Analysis | None:
     """Return the analysis of a run's last model; None if there is none."""
     for folder in reversed(run.cycle_dirs.values()):
-        facts = run.read_json(folder / "analysis.json", quiet=True)
-        if isinstance(facts, dict):
+        facts = run.read_object(folder / "analysis.json")
+        if facts is not None:
             return Analysis(run, facts, folder / "analysis.npz")
     return None

@@ -1,29 +1,39 @@
 """Find run folders and read them."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import yaml
-
 from al_lab.core.errors import DataError, explain
-from al_lab.reporting.read.run_folder import Run, read_lines
+from al_lab.core.record.config_file import read_config
+from al_lab.reporting.read.run_folder import Run
+from al_lab.reporting.read.tidy import tidy_config, tidy_ledger, tidy_metrics
 
 _SEED_FOLDER = re.compile(r"^seed\d+$")
-# The C reader is ten times faster; a report may look at hundreds of neighbours.
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def read_run(path: Path) -> Run:
-    """Read one run folder.
+def read_run(path: Path, image_folders: Sequence[Path] = ()) -> Run:
+    """Read one run folder, whoever made it: nothing in it is resolved or run, and no file outside of it is opened.
+
+    Args:
+        path: of the folder.
+        image_folders: whose images may be shown, besides those in the run folder itself.
 
     Raises:
-        DataError: if the folder has no readable config.yaml; everything else that is missing becomes a note.
+        DataError: if the folder has no readable config.yaml; everything else that is missing or odd becomes a note.
     """
-    path = path.resolve()
-    config_path = path / "config.yaml"
     try:
-        config = yaml.load(config_path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a safe loader
+        path = path.resolve()
+        if not (path / "config.yaml").resolve().is_relative_to(path):
+            raise DataError(
+                explain(
+                    expected="a run folder with a config.yaml of its own",
+                    got="a link out of the folder",
+                    where=str(path / "config.yaml"),
+                    do="leave this run out",
+                )
+            )
+        config = read_config(path, DataError, "restore the file from the run's backup, or leave this run out")
     except FileNotFoundError as error:
         raise DataError(
             explain(
@@ -33,37 +43,26 @@ def read_run(path: Path) -> Run:
                 do="name a folder below outputs/<dataset>/<strategy>/<name>/seed<k>, or one above it",
             )
         ) from error
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, RuntimeError) as error:  # links that lead in a circle are a RuntimeError before Python 3.13
         raise DataError(
-            explain(
-                expected="yaml",
-                got=str(error).splitlines()[0],
-                where=str(config_path),
-                do="restore the file from the run's backup, or leave this run out",
-            )
+            explain(expected="a run folder", got=str(error), where=str(path), do="name another folder")
         ) from error
-    if not isinstance(config, dict):
-        raise DataError(
-            explain(expected="a mapping", got=type(config).__name__, where=str(config_path), do="leave this run out")
-        )
-    run = Run(path, config)
-    environment = run.read_json(path / "environment.json")
-    run.environment = environment if isinstance(environment, dict) else {}
-    if (path / "metrics.jsonl").exists():
-        rows = {
-            row["cycle"]: row
-            for row in read_lines(path / "metrics.jsonl", run.notes)
-            if isinstance(row.get("cycle"), int)
-        }
-        run.metrics = [rows[c] for c in sorted(rows)]
-    run.ledger = read_lines(path / "ledger.jsonl", run.notes) if (path / "ledger.jsonl").exists() else []
+    run = Run(path, {}, image_folders=tuple(image_folders))
+    run.config = tidy_config(config, run.note)
+    run.environment = run.read_object(path / "environment.json") or {}
+    run.metrics = tidy_metrics(run.read_lines(path / "metrics.jsonl"), run.note)
+    run.ledger = tidy_ledger(run.read_lines(path / "ledger.jsonl"), run.note)
     return run
 
 
-def find_runs(paths: Iterable[Path]) -> list[Run]:
+def find_runs(paths: Iterable[Path], image_folders: Sequence[Path] = ()) -> list[Run]:
     """Read the runs named, and every run below a folder that is none itself.
 
     Folders that `restart=true` moved aside are only read when named themselves.
+
+    Args:
+        paths: run folders, or folders above them.
+        image_folders: whose images may be shown, besides those in the run folders themselves.
 
     Raises:
         DataError: if a path doesn't exist or holds no run.
@@ -93,5 +92,5 @@ def find_runs(paths: Iterable[Path]) -> list[Run]:
                 )
             )
         for folder in folders:
-            runs.setdefault(folder.resolve(), read_run(folder))
+            runs.setdefault(folder.resolve(), read_run(folder, image_folders))
     return list(runs.values())

@@ -92,21 +92,17 @@ def lut_cycles(run: Run) -> list[LutCycle]:
 def agent_scores(run: Run, cycle: int) -> np.ndarray | None:
     """Return the agent's score of every candidate; None if no agent scored this cycle."""
     path = run.cycle_dirs.get(cycle, run.path) / "agent_scores.npz"
-    if not path.exists():
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as z:
-            return np.asarray(z["scores"], float)
-    except Exception as error:  # noqa: BLE001 - a damaged zip raises many kinds; the report goes on without it
-        run.note(
-            f"{path.relative_to(run.path)} can't be read ({type(error).__name__}: {error}); its scores are left out."
-        )
-        return None
+    return run.load(path, _scores, "its scores are")
+
+
+def _scores(path: Path) -> np.ndarray:
+    with np.load(path, allow_pickle=False) as z:
+        return np.asarray(z["scores"], float)
 
 
 def _of_cycle(run: Run, cycle: int, folder: Path) -> LutCycle | None:
     path = folder / "lut" / "table.json"
-    table = run.read_json(path)
+    table = run.read_object(path)
     if table is None:
         return None
     try:
@@ -118,12 +114,10 @@ def _of_cycle(run: Run, cycle: int, folder: Path) -> LutCycle | None:
                 repeats.setdefault(int(row["number"]), []).append(_POINTS * float(row["reward"]))
         reference, size = _POINTS * float(np.mean(table["references"])), len(rows[0]["ids"])
         seconds_of_rows = np.asarray([row["seconds"] for row in rows], float)
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        run.note(
-            f"{path.relative_to(run.path)} has no rows as expected ({type(error).__name__}: {error}); the look-up table is left out."
-        )
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
+        run.left_out(path, f"no rows as expected, {type(error).__name__}: {error}", "the look-up table is")
         return None
-    facts = run.read_json(folder / "agent.json") if (folder / "agent.json").exists() else None
+    facts = run.read_object(folder / "agent.json")
     entries = [e for e in run.ledger if e.get("cycle") == cycle]
     scalars: Any = next((e.get("scalars") for e in entries if e.get("stage") == "train_agent"), None)
     return LutCycle(
@@ -133,7 +127,7 @@ def _of_cycle(run: Run, cycle: int, folder: Path) -> LutCycle | None:
         repeats,
         reference,
         size,
-        facts if isinstance(facts, dict) else {"signal": table.get("signal")},
+        facts if facts is not None else {"signal": table.get("signal")},
         _curves(run, folder / "rl_curves.csv"),
         _curves(run, folder / "lut" / "shuffled_curves.csv"),
         {"row": seconds_of_rows, **{kind: _seconds(run, folder / "lut", kind) for kind in KINDS if kind != "row"}},

@@ -1,7 +1,5 @@
 """Read a run folder as it is: finished, under way, or damaged; what can't be read becomes a note that names the file."""
 
-import csv
-import json
 import logging
 import math
 import re
@@ -13,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from al_lab.core.pool import INITIAL, purchase_dir
+from al_lab.core.fields import LONGEST_TEXT, shown
+from al_lab.core.pool import INITIAL, load_mask, purchase_dir
 from al_lab.core.record.predictions import load_predictions
 from al_lab.core.types import Candidates, Detections
+from al_lab.reporting.read.files import RunFiles, name_of
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,7 @@ METRIC_LABELS = {
     "miou": "mIoU",
     "miou13": "mIoU, 13 classes",
 }
+_MOST = 1e15  # images, boxes, pixels; more is no count
 _NOT_A_METRIC = re.compile(r"^(cycle|num_.*|spent.*|cost.*|hours|seconds|.*_seconds|.*loss.*|lr|step|epoch|skipped)$")
 
 
@@ -54,21 +55,19 @@ class ClassCounts:
 
 
 @dataclass
-class Run:
-    """One run folder.
+class Run(RunFiles):
+    """One run folder; `al_lab.reporting.read.find.read_run` makes it.
 
     Attributes:
+        config: as `al_lab.reporting.read.tidy.tidy_config` leaves it.
         metrics: one row per evaluated cycle, ascending; the last line of a cycle counts.
         ledger: the committed stages, in order.
-        notes: what was missing or broken, each naming its file.
     """
 
-    path: Path
     config: dict[str, Any]
     environment: dict[str, Any] = field(default_factory=dict)
     metrics: list[dict[str, Any]] = field(default_factory=list)
     ledger: list[dict[str, Any]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
 
     @property
     def choices(self) -> Mapping[str, Any]:
@@ -79,25 +78,25 @@ class Run:
     @property
     def strategy(self) -> str:
         """Name of the strategy; the folder's, where the config doesn't say."""
-        return str(self.choices.get("strategy") or self._folder(2) or "strategy")
+        return name_of(self.choices.get("strategy") or self._folder(2) or "strategy")
 
     @property
     def dataset(self) -> str:
         """Name of the dataset."""
         node = self.config.get("dataset")
         name = node.get("name") if isinstance(node, Mapping) else None
-        return str(name or self.choices.get("dataset") or self._folder(3) or "dataset")
+        return name_of(name or self.choices.get("dataset") or self._folder(3) or "dataset")
 
     @property
     def name(self) -> str:
         """Slug of the overrides."""
-        return str(self.config.get("name") or self._folder(1) or "default")
+        return name_of(self.config.get("name") or self._folder(1) or "default")
 
     @property
     def seed(self) -> int:
         """The training seed; 0 is a seed."""
         value = self.config.get("seed")
-        return int(value) if isinstance(value, int) else 0
+        return value if isinstance(value, int) else 0
 
     @property
     def planned_cycles(self) -> int | None:
@@ -161,8 +160,10 @@ class Run:
     @cached_property
     def cycle_dirs(self) -> dict[int, Path]:
         """The cycle folders that exist."""
-        found = (p for p in self.path.glob("cycle_*") if p.is_dir() and p.name[6:].isdigit())
-        return dict(sorted((int(p.name[6:]), p) for p in found))
+        found = (
+            p for p in self.path.glob("cycle_*") if re.fullmatch(r"cycle_\d{2,6}", p.name, re.ASCII) and p.is_dir()
+        )
+        return dict(sorted((int(p.name[6:]), p) for p in found if self.is_inside(p)))
 
     @cached_property
     def pool(self) -> dict[str, Any]:
@@ -172,21 +173,24 @@ class Run:
     def pool_at(self, cycle: int) -> dict[str, Any]:
         """pool.json of this cycle, or of the nearest before it that has one."""
         for folder in reversed([d for c, d in self.cycle_dirs.items() if c <= cycle]):
-            value = self.read_json(folder / "pool.json", quiet=True)
-            if isinstance(value, dict):
+            value = self.read_object(folder / "pool.json")
+            if value is not None:
                 return value
         return {}
 
     def labeled_ids(self, cycle: int) -> set[str]:
         """Samples that were labeled, whole or in part, when this cycle began."""
         pool = self.pool_at(cycle)
-        return {str(i) for key in ("whole", "parts") for i in (pool.get(key) or {})}
+        found = [pool.get(key) for key in ("whole", "parts")]
+        if not all(isinstance(of, dict) for of in found if of is not None):
+            self.note("pool.json: expected whole and parts to be mappings; what is none is taken for empty.")
+        return {str(i) for of in found if isinstance(of, dict) for i in of}
 
     @property
     def pool_size(self) -> int | None:
         """Number of images in the pool, None if no pool was written yet."""
         size = self.pool.get("num_ids")
-        return int(size) if isinstance(size, int) else None
+        return size if isinstance(size, int) and not isinstance(size, bool) and 0 < size < _MOST else None
 
     @property
     def purchases(self) -> tuple[int, ...]:
@@ -201,8 +205,7 @@ class Run:
         last = self.purchases[-1]
         if self._purchase_path(last, "labels.jsonl").exists():
             return 0
-        value = self.read_json(self._purchase_path(last, "queries.json"))
-        return len(value.get("queries", ())) if isinstance(value, dict) else 0
+        return len(self._queries(last))
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -212,77 +215,35 @@ class Run:
             if stats:
                 return tuple(stats.classes)
         node = _node(self.config, "dataset").get("classes")
-        if isinstance(node, list) and node and all(isinstance(c, str) for c in node):
-            return tuple(node)
+        if isinstance(node, list) and node:
+            return tuple(map(name_of, node))
         return next((tuple(rows) for rows in map(self.per_class, self.cycle_dirs) if rows), ())
 
     def column(self, name: str) -> list[float]:
         """One column of the metrics; NaN where a row lacks it."""
         return [number_of(row.get(name)) for row in self.metrics]
 
-    def note(self, text: str) -> None:
-        """Remember what was missing or broken, once."""
-        if text not in self.notes:
-            self.notes.append(text)
-
-    def read_json(self, path: Path, quiet: bool = False) -> Any:
-        """Read JSON; None if it is missing or broken (then noted)."""
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            if not quiet:
-                self.note(f"{self._short(path)} is missing.")
-        except (OSError, ValueError) as error:
-            self.note(f"{self._short(path)} can't be read ({error}); what it would show is left out.")
-        return None
-
-    def read_csv(self, path: Path) -> list[dict[str, str]]:
-        """Read the rows of a CSV file; none if it is missing or broken (only the latter is noted)."""
-        try:
-            with path.open(newline="", encoding="utf-8") as stream:
-                return list(csv.DictReader(stream))
-        except FileNotFoundError:
-            return []
-        except (OSError, ValueError, csv.Error) as error:
-            self.note(f"{self._short(path)} can't be read ({error}); what it would show is left out.")
-            return []
-
     def candidates(self, cycle: int) -> Candidates | None:
         """What could have been bought in this cycle; None if it was not written or can't be read."""
-        path = self._cycle_path(cycle, "candidates.npz")
-        if not path.exists():
-            return None
-        try:
-            return Candidates.load(path)
-        except Exception as error:  # noqa: BLE001 - a damaged zip raises many kinds; the report goes on without it
-            self.note(
-                f"{self._short(path)} can't be read ({type(error).__name__}: {error}); its utilities are left out."
-            )
-            return None
+        return self.load(self._cycle_path(cycle, "candidates.npz"), Candidates.load, "its utilities are")
 
     def pseudo_boxes(self, cycle: int) -> dict[str, Detections] | None:
         """What this cycle's model was sure of in unlabeled images; None if nothing was kept or it can't be read."""
         path = self._cycle_path(cycle, "pseudo.npz")
-        if not path.exists():
-            return None
-        try:
-            return load_predictions([path])
-        except Exception as error:  # noqa: BLE001 - see candidates
-            self.note(
-                f"{self._short(path)} can't be read ({type(error).__name__}: {error}); its pseudo-labels are left out."
-            )
-            return None
+        return self.load(path, lambda p: load_predictions([p]), "its pseudo-labels are")
+
+    def mask(self, path: Path) -> np.ndarray | None:
+        """The pixels bought in an image, (H, W) bool; None if they can't be read."""
+        return self.load(path, load_mask, "its pixels are")
 
     def pseudo_stats(self, cycle: int) -> dict[str, Any] | None:
         """What the oracle counted of this cycle's pseudo-labels; None if it left no (readable) count."""
         path = self._cycle_path(cycle, "pseudo_stats.json")
-        value = self.read_json(path) if path.exists() else None
+        value = self.read_object(path)
         if value is None:
             return None
-        if not isinstance(value, dict) or not all(
-            isinstance(value.get(k), int) for k in ("unlabeled", "images", "boxes")
-        ):
-            self.note(f"{self._short(path)} has no counts; its pseudo-labels are left out.")
+        if not all(_is_count(value.get(k)) for k in ("unlabeled", "images", "boxes")):
+            self.left_out(path, "it has no counts", "its pseudo-labels are")
             return None
         return value
 
@@ -291,26 +252,26 @@ class Run:
         rows = self.read_csv(self._cycle_path(cycle, "per_class.csv"))
         metric = metric or (self.metric_names[0] if self.metric_names else "")
         if rows and "metric" in rows[0]:
-            rows = [r for r in rows if r["metric"] == metric]
+            rows = [r for r in rows if r.get("metric") == metric]
         values: dict[str, float] = {}
         for row in rows:
             name = row.get("class")
             if name is not None:
-                values[name] = number_of(row.get(metric) or row.get("ap"))
+                values[name_of(name)] = number_of(row.get(metric) or row.get("ap"))
         return values
 
     def oracle_stats(self, cycle: int) -> ClassCounts | None:
         """Classes of one purchase as the oracle counted them; None if it left no (readable) count."""
         path = self._purchase_path(cycle, "oracle_stats.json")
-        value = self.read_json(path) if path.exists() else None
-        if not isinstance(value, dict):
+        value = self.read_object(path)
+        if value is None:
             return None
         names, bought, pool = (value.get(k) for k in ("classes", "bought", "pool"))
-        if not (isinstance(names, list) and isinstance(bought, list) and len(bought) == len(names)):
-            self.note(f"{self._short(path)} has no counts per class; they are left out.")
+        if not isinstance(names, list) or not _are_counts(bought, len(names)):
+            self.left_out(path, "it has no counts per class", "they are")
             return None
-        pool_C = np.asarray(pool, float) if isinstance(pool, list) and len(pool) == len(names) else None
-        return ClassCounts(tuple(map(str, names)), np.asarray(bought, float), pool_C)
+        pool_C = np.asarray(pool, float) if _are_counts(pool, len(names)) else None
+        return ClassCounts(tuple(map(name_of, names)), np.asarray(bought, float), pool_C)
 
     def class_counts(self) -> ClassCounts | None:
         """Classes of everything bought so far, against the pool."""
@@ -323,63 +284,74 @@ class Run:
     def cost(self, cycle: int) -> dict[str, float]:
         """What a purchase cost; empty if nothing was bought."""
         path = self._purchase_path(cycle, "cost.json")
-        value = self.read_json(path) if path.exists() else None
-        return (
-            {k: number_of(v) for k, v in value.items() if isinstance(v, int | float)} if isinstance(value, dict) else {}
-        )
+        value = self.read_object(path) or {}
+        costs = {k: number_of(v) for k, v in value.items()}
+        wrong = [k for k, v in costs.items() if not 0 <= v < _MOST]
+        if wrong:
+            self.left_out(path, f"{name_of(wrong[0])} is no cost", "that is")
+        return {k: v for k, v in costs.items() if k not in wrong}
 
     def bought(self, cycle: int) -> list[Choice]:
         """What was bought at the end of this cycle (`INITIAL`: before cycle 0), in rank order, with its labels.
 
         A box budget or a person may return less than was asked for: only what came back counts.
         """
-        path = self._purchase_path(cycle, "queries.json")
-        value = self.read_json(path) if path.exists() else None
-        rows = value.get("queries") if isinstance(value, dict) else None
         labels = self._labels(self._purchase_path(cycle, "labels.jsonl"))
         if labels is None and not self._purchase_path(cycle, "pixel_labels").is_dir():
             return []  # asked for, not answered yet
         choices = []
-        for row in rows if isinstance(rows, list) else []:
-            sample_id, utility = str(row.get("id", "?")), row.get("utility")
+        for row in self._queries(cycle):
+            sample_id, utility, mask = row["id"], row.get("utility"), row.get("mask")
             if labels is not None and sample_id not in labels:
                 continue
             boxes, names = (labels or {}).get(sample_id, (np.zeros((0, 4)), ()))
-            mask = self._purchase_path(cycle, str(row["mask"])) if row.get("mask") else None
+            image = self.image(row.get("image"))
+            pixels = self._purchase_path(cycle, mask) if isinstance(mask, str) and mask else None
+            if pixels is not None and not self.is_inside(pixels):
+                self.note(f"The mask {name_of(mask)} lies outside of the run folder; it is left out.")
+                pixels = None
             choices.append(
-                Choice(
-                    sample_id,
-                    None if utility is None else number_of(utility),
-                    self._image(row.get("image")),
-                    boxes,
-                    names,
-                    mask,
-                )
+                Choice(sample_id, None if utility is None else number_of(utility), image, boxes, names, pixels)
             )
         return choices
+
+    def _queries(self, cycle: int) -> list[dict[str, Any]]:
+        """The rows of queries.json that name an image."""
+        path = self._purchase_path(cycle, "queries.json")
+        value = self.read_object(path)
+        rows = value.get("queries") if value is not None else []
+        if not isinstance(rows, list):
+            self.left_out(path, f"expected a list of queries, got {shown(rows)}")
+            return []
+        good = [r for r in rows if isinstance(r, dict) and isinstance(r.get("id"), str)]
+        if len(good) < len(rows):
+            self.left_out(path, f"{len(rows) - len(good)} of {len(rows)} queries name no image", "those are")
+        return [{**row, "id": row["id"][:LONGEST_TEXT]} for row in good]
 
     def _labels(self, path: Path) -> dict[str, tuple[np.ndarray, tuple[str, ...]]] | None:
         if not path.exists():
             return None
-        out = {}
-        for row in read_lines(path, self.notes):
-            node = row.get("annotation") or {}
-            boxes = np.asarray(node.get("boxes_xyxy", []), float).reshape(-1, 4)
-            out[str(row.get("id"))] = (boxes, tuple(self.class_name(v) for v in node.get("labels", [])))
+        out, wrong = {}, 0
+        for row in self.read_lines(path):
+            try:
+                sample_id, node = row["id"], row["annotation"] or {}
+                boxes = np.asarray(node.get("boxes_xyxy", []), float).reshape(-1, 4)
+                names = tuple(self.class_name(v) for v in node.get("labels", []))
+                if not isinstance(sample_id, str) or len(names) != len(boxes):
+                    raise ValueError("no label for each box")
+            except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+                wrong += 1
+                continue
+            out[sample_id] = (boxes, names)
+        if wrong:
+            self.left_out(path, f"{wrong} lines are no annotation", "those are")
         return out
 
     def class_name(self, label: Any) -> str:
         """Name of a label (an index into the classes, or a name already)."""
         if isinstance(label, int) and 0 <= label < len(self.classes):
             return self.classes[label]
-        return str(label)
-
-    def _image(self, value: Any) -> Path | None:
-        if not value:
-            return None
-        path = Path(str(value))
-        candidates = [path] if path.is_absolute() else [self.path / path, path]
-        return next((p for p in candidates if p.exists()), path)
+        return name_of(label)
 
     def _purchase_path(self, cycle: int, name: str) -> Path:
         return purchase_dir(self.path, cycle) / name
@@ -387,31 +359,9 @@ class Run:
     def _cycle_path(self, cycle: int, name: str) -> Path:
         return self.cycle_dirs.get(cycle, self.path / f"cycle_{cycle:02d}") / name
 
-    def _short(self, path: Path) -> str:
-        return str(path.relative_to(self.path)) if path.is_relative_to(self.path) else str(path)
-
     def _folder(self, levels_up: int) -> str:
         parents = [self.path, *self.path.parents]
         return parents[levels_up].name if len(parents) > levels_up else ""
-
-
-def read_lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
-    """Read the objects of a .jsonl file; a line that is none is noted with its number and left out."""
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if isinstance(row, dict):
-            rows.append(row)
-            continue
-        text = f"{path.name}: line {number} is not a JSON object (a write that was cut off?); the {len(rows)} good lines before it are used."
-        if text not in notes:
-            notes.append(text)
-    return rows
 
 
 def _node(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -422,6 +372,14 @@ def _node(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 def number_of(value: Any) -> float:
     """Return a cell as a number; what is none becomes NaN."""
     try:
-        return float(value)
-    except (TypeError, ValueError):
+        return math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
         return math.nan
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _MOST
+
+
+def _are_counts(values: Any, length: int) -> bool:
+    return isinstance(values, list) and len(values) == length and all(map(_is_count, values))

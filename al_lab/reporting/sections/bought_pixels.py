@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from al_lab.core.errors import LabError
-from al_lab.core.pool import INITIAL, load_mask
+from al_lab.core.errors import DataError
+from al_lab.core.pool import INITIAL
 from al_lab.core.rng import Rng
 from al_lab.reporting.document.page import Picture, Section
 from al_lab.reporting.document.tables import Table
 from al_lab.reporting.figures import segmentation as draw
-from al_lab.reporting.figures.mosaic import UNREADABLE
 from al_lab.reporting.figures.theme import INK, color_of, marker_of
 from al_lab.reporting.judge.protocol import Series
 from al_lab.reporting.read.analysis import analysis_of
@@ -114,9 +113,7 @@ def _spent_row(series: Series, run: Run, num_classes: int) -> list[Any] | None:
 def bought_share(run: Run, pixels: float) -> float | None:
     """Return the share of the pool's pixels, as if all images had the size of the first bought one; None if it is unknown."""
     for cycle in run.purchases:
-        mask = next(
-            (m for c in run.bought(cycle) if c.mask is not None and (m := _mask(run, c.mask)) is not None), None
-        )
+        mask = next((m for c in run.bought(cycle) if c.mask is not None and (m := run.mask(c.mask)) is not None), None)
         if mask is not None and run.pool_size:
             return pixels / (mask.size * run.pool_size)
     return None
@@ -165,23 +162,15 @@ def _overlay(
     choices = {c: found[sample_id] for c, found in bought.items() if sample_id in found}
     image = next((q.image for q in choices.values() if q.image is not None), None)
     picture = opened(run, image)
-    masks = {c: _mask(run, q.mask) for c, q in choices.items() if q.mask is not None}
+    masks = {c: run.mask(q.mask) for c, q in choices.items() if q.mask is not None}
     kept = {c: m for c, m in masks.items() if m is not None}
     return None if picture is None else draw.overlay(picture, list(kept.values()), [colors[c] for c in kept])
 
 
-def opened(run: Run, path: Path | str | None) -> np.ndarray | None:
+def opened(run: Run, path: Path | None) -> np.ndarray | None:
     """Return a picture, or None and a note."""
     try:
-        return None if path is None else draw.open_picture(Path(path))
-    except UNREADABLE as error:
-        run.note(f"an image to show could not be opened: {path}: {type(error).__name__}")
-        return None
-
-
-def _mask(run: Run, path: Path) -> np.ndarray | None:
-    try:
-        return load_mask(path)
-    except (*UNREADABLE, KeyError, LabError) as error:
-        run.note(f"{path.name} can't be read ({type(error).__name__}: {error}); its pixels are left out.")
+        return None if path is None else draw.open_picture(path)
+    except DataError as error:
+        run.note(f"an image to show could not be opened: {error}")
         return None

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps
 
+from al_lab.core.errors import DataError
 from al_lab.core.types import Candidates
+from al_lab.data.formats.images import small_rgb
 from al_lab.reporting.document.page import Picture, Section, Sheet
-from al_lab.reporting.figures.mosaic import UNREADABLE, Tile, class_colors, draw_box, open_small
+from al_lab.reporting.figures.mosaic import Tile, class_colors, draw_box
 from al_lab.reporting.figures.pool import FlipPanel, flip_scatter
 from al_lab.reporting.figures.theme import CLASS_COLORS
 from al_lab.reporting.judge.protocol import Series
@@ -152,11 +154,11 @@ def _pair(run: Run, choice: Choice, flips: _Flips, row: int) -> Tile:
     ]
     words = "\n".join([f"J = {flips.inconsistency[row]:.3g} nats, entropy {flips.entropy[row]:.2f}", *lines])
     if choice.image is None:
-        return Tile(choice, None, "no image path was recorded", words)
+        return Tile(choice, None, "no image that may be shown", words)
     try:
-        picture, scale = open_small(choice.image, _PAIR_PX)
-    except UNREADABLE as error:
-        return Tile(choice, None, f"{choice.image}: {type(error).__name__}: {error}", words)
+        picture, scale = small_rgb(choice.image, _PAIR_PX)
+    except DataError as error:
+        return Tile(choice, None, str(error), words)
     mirrored = ImageOps.mirror(picture)
     x1, y1, x2, y2 = np.asarray(info["box"][row], float) * scale
     colors = class_colors(run.classes)

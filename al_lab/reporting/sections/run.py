@@ -49,7 +49,7 @@ def images_section(
         if not choices:
             continue
         pictures = tiles(choices, colors, limit)
-        gone += [t.problem for t in pictures if t.picture is None]
+        gone += [t.problem for t in pictures if t.picture is None and t.choice.image is not None]
         name = f"{prefix}_{'initial' if cycle == INITIAL else f'cycle_{cycle:02d}'}"
         is_open = cycle in (purchases[-1], *([0] if 0 in purchases else []))
         title = "Bought first, as the initial set" if cycle == INITIAL else f"Bought after cycle {cycle}"

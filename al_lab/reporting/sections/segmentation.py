@@ -234,7 +234,7 @@ def _maps_section(lines: Sequence[Series], found: Mapping[str, Sequence[Analysis
         a = firsts[0][1]
         truth = a.array(f"truth_{k}") if "accuracy" in row else None
         panels: list[draw.Panel] = [
-            (row["id"], opened(a.run, row["image"])),
+            (row["id"], opened(a.run, a.run.image(row["image"]))),
             ("truth", None if truth is None else draw.color_labels(truth, list(colors.values()))),
         ]
         rows.append(panels + [_predicted(label, other, row["id"], list(colors.values())) for label, other in firsts])
@@ -289,7 +289,7 @@ def _predicted(label: str, analysis: Analysis, sample_id: str, colors: Sequence[
 def _density_row(analysis: Analysis, k: int, row: Mapping[str, Any]) -> list[draw.Panel]:
     error, density = analysis.array(f"error_{k}"), analysis.array(f"density_{k}")
     return [
-        (row["id"], opened(analysis.run, row["image"])),
+        (row["id"], opened(analysis.run, analysis.run.image(row["image"]))),
         ("reconstruction error", None if error is None else draw.color_values(error, "magma")),
         ("estimated density", None if density is None else draw.color_values(density, "viridis")),
     ]

@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from al_lab.core.errors import DataError
-from al_lab.data.formats.images import load_rgb, read_size_hw
+from al_lab.data.formats import images
+from al_lab.data.formats.images import IMAGE_SUFFIXES, load_rgb, read_size_hw, small_rgb
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1", "LA"])
@@ -83,3 +86,31 @@ def test_a_decompression_bomb_is_refused(tmp_path, write_image, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(DataError, match="decompression bomb"):
         load_rgb(path)
+
+
+def test_another_format_is_never_opened_whatever_its_name(tmp_path, monkeypatch):
+    called = tmp_path / "called"
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch '{called}'\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    path = tmp_path / "x.jpg"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n")
+    for read in (load_rgb, read_size_hw, lambda p: small_rgb(p, 8)):
+        with pytest.raises(
+            DataError, match=r"x\.jpg: expected a readable image, got a file that is no image in one of"
+        ):
+            read(path)
+    assert not called.exists()
+
+
+@pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
+def test_every_suffix_has_its_format(tmp_path, suffix):
+    path = tmp_path / f"x{suffix}"
+    Image.new("L" if suffix == ".pgm" else "RGB", (8, 6), "white").save(path)
+    assert load_rgb(path).min() == 255
+
+
+def test_only_one_place_opens_images():
+    root = Path(images.__file__).parents[2]
+    opening = [p.name for p in root.rglob("*.py") if "Image.open(" in p.read_text()]
+    assert opening == ["images.py"]

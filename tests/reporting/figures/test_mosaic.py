@@ -34,7 +34,7 @@ def test_a_missing_or_broken_image_is_a_tile_that_says_so(tmp_path):
     assert [t.picture for t in made] == [None] * 3
     assert "gone.jpg" in made[0].problem
     assert "broken.jpg" in made[1].problem
-    assert made[2].problem == "no image path was recorded"
+    assert made[2].problem == "no image that may be shown"
 
 
 def test_boxes_that_are_none_are_not_drawn(tmp_path):

@@ -13,10 +13,11 @@ from al_lab.core.types import Annotation, Candidates
 from al_lab.reporting.document import page as page_module
 from al_lab.reporting.pages.run import _family, build_page, write_report
 from al_lab.reporting.read.find import read_run
+from tests.run_folders import ANYWHERE
 
 
 def page_of(folder, others=()):
-    run = read_run(folder)
+    run = read_run(folder, ANYWHERE)
     return build_page(run, _family(run, [read_run(p) for p in others]))
 
 
@@ -31,7 +32,7 @@ def names(page):
 @pytest.fixture(scope="module")
 def written(family) -> Path:
     """One page, drawn: the other tests look at pages before they are drawn, which takes seconds."""
-    return write_report(family / "shapes" / "core_set" / "default" / "seed0")
+    return write_report(family / "shapes" / "core_set" / "default" / "seed0", image_folders=ANYWHERE)
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def test_figures_follow_light_and_dark(written):
 
 @pytest.mark.slow
 def test_figures_and_tables_are_exported(written, tmp_path):
-    page, out = write_report(written.parent, exports_dir=tmp_path), tmp_path
+    page, out = write_report(written.parent, exports_dir=tmp_path, image_folders=ANYWHERE), tmp_path
     assert (out / "report.html").read_text() == page.read_text()
     stems = {p.stem for p in (out / "figures").glob("*.png")}
     assert stems == {p.stem for p in (out / "figures").glob("*.pdf")}

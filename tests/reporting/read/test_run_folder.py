@@ -6,6 +6,7 @@ import pytest
 from al_lab.core.errors import DataError
 from al_lab.core.pool import INITIAL
 from al_lab.reporting.read.find import find_runs, read_run
+from tests.run_folders import ANYWHERE
 
 
 def test_a_run_is_read_whole(maker):
@@ -27,7 +28,7 @@ def test_the_dataset_says_which_metric_is_the_curves(maker):
 
 
 def test_bought_images_carry_their_labels_by_name(maker):
-    run = read_run(maker.run("entropy"))
+    run = read_run(maker.run("entropy"), ANYWHERE)
     choice = next(c for c in run.bought(0) if len(c.labels))
     path, truth = maker.truth[choice.sample_id]
     assert choice.image == path
@@ -112,10 +113,10 @@ def test_no_run_there_is_said(tmp_path, maker):
 def test_a_config_that_is_no_yaml_is_named(maker):
     folder = maker.run("entropy")
     (folder / "config.yaml").write_text("a: [1,")
-    with pytest.raises(DataError, match="config.yaml: expected yaml"):
+    with pytest.raises(DataError, match="config.yaml: expected plain yaml"):
         read_run(folder)
     (folder / "config.yaml").write_text("just words")
-    with pytest.raises(DataError, match="expected a mapping, got str"):
+    with pytest.raises(DataError, match="expected a mapping of settings, got str"):
         read_run(folder)
     with pytest.raises(DataError, match="no config.yaml"):
         read_run(folder.parent)
@@ -124,5 +125,5 @@ def test_a_config_that_is_no_yaml_is_named(maker):
 def test_yaml_cannot_build_objects(maker):
     folder = maker.run("entropy")
     (folder / "config.yaml").write_text("a: !!python/object/apply:os.getcwd []")
-    with pytest.raises(DataError, match="expected yaml"):
+    with pytest.raises(DataError, match="expected plain yaml"):
         read_run(folder)

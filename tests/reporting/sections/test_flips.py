@@ -5,6 +5,7 @@ from al_lab.core.types import Candidates
 from al_lab.reporting.pages.compare import build_comparison
 from al_lab.reporting.read.find import read_run
 from al_lab.reporting.sections.flips import flips_section
+from tests.run_folders import ANYWHERE
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_the_bought_pairs_disagree_most_and_say_how(folder):
         1,
     )
     change(folder, inconsistency=inconsistency, box_probs=probs, box_flip_probs=flipped, box=box, box_label=label)
-    sheet = flips_section(read_run(folder)).sheets[0]
+    sheet = flips_section(read_run(folder, ANYWHERE)).sheets[0]
     tile = sheet.tiles[0]
     assert (tile.caption, len(sheet.tiles), sheet.is_wide) == (bought[3], 6, True)
     assert tile.detail.splitlines()[0].startswith("J = 8 nats")
@@ -74,14 +75,14 @@ def test_sigmoid_detectors_have_no_background_and_a_mirror_image_may_lack_the_bo
     old = Candidates.load(folder / "cycle_00" / "candidates.npz")
     probs = np.tile([0.1, 0.9, 0.2, 0.3], (len(old), 1))
     change(folder, box_probs=probs, box_flip_probs=np.full_like(probs, np.nan), box_label=np.ones(len(old), int))
-    tile = flips_section(read_run(folder)).sheets[0].tiles[0]
+    tile = flips_section(read_run(folder, ANYWHERE)).sheets[0].tiles[0]
     assert tile.detail.splitlines()[1:] == ["image: square 0.90, cross & <bar> 0.30"]
 
 
 def test_an_image_that_is_gone_is_said_with_what_is_known_of_it(folder):
     path = folder / "cycle_00" / "queries.json"
     path.write_text(path.read_text().replace(".jpg", ".gone"))
-    tile = flips_section(read_run(folder)).sheets[0].tiles[0]
+    tile = flips_section(read_run(folder, ANYWHERE)).sheets[0].tiles[0]
     assert tile.picture is None
     assert ".gone" in tile.problem
     assert tile.detail.startswith("J = ")

@@ -30,7 +30,7 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two queries; the first with three controls. Read only."""
     folder = tmp_path_factory.mktemp("mgral") / "stub" / "mgral" / "default" / "seed0"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("al_lab.campaign.publish._write_report", lambda run_dir: None)
+        patch.setattr("al_lab.campaign.publish._write_report", lambda *_: None)
         patch.setattr("al_lab.stages.jobs._measure", measured)
         run_campaign(config() | {"choices": {"strategy": "mgral", "dataset": "stub"}}, folder)
     return folder

@@ -31,7 +31,7 @@ def config(**lut: object) -> dict:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("al_lab.campaign.publish._write_report", lambda run_dir: None)
+    monkeypatch.setattr("al_lab.campaign.publish._write_report", lambda *_: None)
     monkeypatch.setattr("os.fsync", lambda fd: None)
 
 

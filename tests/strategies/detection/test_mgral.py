@@ -22,7 +22,7 @@ LUT = {"rows": 6, "objective": "isd", "objectives": {"isd": ISD}, "minimum": 2, 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("al_lab.campaign.publish._write_report", lambda run_dir: None)
+    monkeypatch.setattr("al_lab.campaign.publish._write_report", lambda *_: None)
     monkeypatch.setattr("os.fsync", lambda fd: None)
     # The stub's boxes lie anywhere: an AP of 0 would be the worth of every batch. Here it is a number that follows from
     # the model.

@@ -1,7 +1,5 @@
 """The stage ``train_agent``: the agent learns from the table which batch is worth most, and says how much that is to be believed."""
 
-import csv
-import io
 import logging
 import time
 from collections.abc import Sequence
@@ -16,6 +14,7 @@ from torch import nn
 from al_lab.core.errors import ConfigError, did_you_mean, explain
 from al_lab.core.files import atomic_path, write_json, write_text
 from al_lab.core.pool import ids_hash
+from al_lab.core.record.csv_file import csv_text
 from al_lab.core.rng import Rng
 from al_lab.core.stage import Stage, StageContext
 from al_lab.core.types import Candidates
@@ -361,9 +360,5 @@ def load_scores(cycle_dir: Path) -> dict[str, float]:
 
 
 def _curves(records: Sequence[Iteration]) -> str:
-    stream = io.StringIO()
     rows = [asdict(r) for r in records]
-    writer = csv.DictWriter(stream, fieldnames=list(rows[0]) if rows else ["iteration"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()
+    return csv_text(list(rows[0]) if rows else ["iteration"], (list(row.values()) for row in rows))

@@ -11,6 +11,7 @@ from al_lab.data.datasets.coco import COCOLayout, COCOSplit
 from al_lab.data.datasets.voc_folder import ABSENT, folder_name, in_test_share, index_images
 from al_lab.data.formats.boxes import Outside
 from al_lab.data.formats.coco import load_coco
+from al_lab.data.formats.layout import find_annotations
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,8 @@ class COCOFolder(COCOLayout):
 
 def _choose_files(base: Path, wanted: dict[str, str | None]) -> dict[str, Path]:
     chosen = {split: base / file for split, file in wanted.items() if file not in (None, ABSENT)}
-    present = sorted((base / "annotations").glob("*.json"))
+    usual = sorted((base / "annotations").glob("*.json"))
+    present = usual or find_annotations(base, {}).by_format["coco"]
     for split, path in chosen.items():
         if not path.is_file():
             raise DataError(
@@ -100,7 +102,7 @@ def _choose_files(base: Path, wanted: dict[str, str | None]) -> dict[str, Path]:
             )
     free = [p for p in present if p not in chosen.values()]
     for split, word in (("pool", "train"), ("test", "test"), ("val", "val")):
-        matching = [p for p in free if word in p.stem.lower()]
+        matching = [p for p in free if word in (p.stem if usual else str(p.relative_to(base))).lower()]
         if split in chosen or wanted[split] == ABSENT or not matching:
             continue
         if len(matching) > 1:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from al_lab.core.errors import DataError, did_you_mean, explain
 from al_lab.data.datasets.dataset import Finding
 from al_lab.data.datasets.voc import VOCLayout
 from al_lab.data.formats.boxes import Outside
 from al_lab.data.formats.images import IMAGE_SUFFIXES
+from al_lab.data.formats.layout import SPLIT_WORDS, by_id, match_by_path, split_of, walk_files
 from al_lab.data.formats.voc import read_class_list, read_name, read_split, read_xml
 
 log = logging.getLogger(__name__)
@@ -33,25 +33,7 @@ def index_images(folder: Path) -> dict[str, Path]:
     Raises:
         DataError: if two files would get one id.
     """
-    found: dict[str, Path] = {}
-    for parent, dirs, files in os.walk(folder, followlinks=False):
-        dirs[:] = sorted(d for d in dirs if not d.startswith((".", "__")))
-        for file in sorted(files):
-            path = Path(parent, file)
-            if file.startswith(".") or path.suffix.lower() not in IMAGE_SUFFIXES:
-                continue
-            sample_id = path.relative_to(folder).with_suffix("").as_posix()
-            if sample_id in found:
-                raise DataError(
-                    explain(
-                        expected="one image for each id",
-                        got=f"{found[sample_id].name} and {path.name}, both id {sample_id!r}",
-                        where=str(path.parent),
-                        do="rename or remove one of the two files",
-                    )
-                )
-            found[sample_id] = path
-    return found
+    return by_id(folder, [p for p in walk_files(folder) if p.suffix.lower() in IMAGE_SUFFIXES])
 
 
 def in_test_share(sample_id: str, fraction: float) -> bool:
@@ -106,18 +88,22 @@ class VOCFolder(VOCLayout):
             DataError: if there are no images, no class names, or a list names an image that is missing.
         """
         base = Path(root).expanduser()
-        images = index_images(_image_folder(base, image_dir))
-        self._annotation_dir = base / annotation_dir
-        annotations = {i: self._annotation_dir / f"{i}.xml" for i in images}
+        image_base = _image_folder(base, image_dir)
+        images = index_images(image_base)
+        self._annotation_dir, annotations = _annotation_files(base, annotation_dir, image_base, images)
         self._list_dir = base / "ImageSets" / "Main"
         wanted = {"pool": pool_split, "val": val_split, "test": test_split}
         lists = _choose_lists(self._list_dir, wanted)
         if lists:
+            how = f"lists {lists}"
             splits = {split: _listed(self._list_dir / f"{stem}.txt", images) for split, stem in lists.items()}
             if "pool" not in lists:
                 taken = {i for ids in splits.values() for i in ids}
                 splits["pool"] = [i for i in images if i not in taken]
+        elif folders := _split_folders(images, base, wanted):
+            splits, how = folders, "splits by folder"
         else:
+            how = f"no lists; test_fraction {test_fraction:g} of the annotated"
             annotated = {i for i, file in annotations.items() if file.is_file()}
             test = [] if test_split == ABSENT else [i for i in annotated if in_test_share(i, test_fraction)]
             splits = {"pool": sorted(set(images) - set(test)), "test": test}
@@ -131,7 +117,7 @@ class VOCFolder(VOCLayout):
             len(self.val_ids),
             len(self.test_ids),
             # fmt: skip
-            f"lists {lists}" if lists else f"no lists; test_fraction {test_fraction:g} of the annotated",
+            how,
         )
 
     def _verify_whole(self) -> list[Finding]:
@@ -145,11 +131,7 @@ class VOCFolder(VOCLayout):
                     "add them to a list, or choose others with dataset.pool_split",
                 )
             )
-        orphans = [
-            path
-            for path in sorted(self._annotation_dir.rglob("*.xml"))
-            if path.relative_to(self._annotation_dir).with_suffix("").as_posix() not in self._images
-        ]
+        orphans = [path for path in sorted(set(self._annotation_dir.rglob("*.xml")) - set(self._annotations.values()))]
         findings += [
             Finding(
                 "warning",
@@ -174,6 +156,37 @@ def _image_folder(base: Path, image_dir: str) -> Path:
             do="set dataset.root to the folder that holds your photographs",
         )
     )
+
+
+def _annotation_files(
+    base: Path, annotation_dir: str, image_base: Path, images: dict[str, Path]
+) -> tuple[Path, dict[str, Path]]:
+    """Return where annotations lie, and each image's file: in the folder that was named, else wherever they are."""
+    folder = base / annotation_dir
+    expected = {i: folder / f"{i}.xml" for i in images}
+    if any(path.is_file() for path in expected.values()):
+        return folder, expected
+    found = match_by_path([p for p in walk_files(base) if p.suffix.lower() == ".xml"], images, image_base)[0]
+    if found:
+        log.info("%s: no annotations in %s/; those of %d images lie elsewhere, such as %s", base, annotation_dir,
+                 len(found), next(iter(found.values())))  # fmt: skip
+        folder = base
+    return folder, expected | found
+
+
+def _split_folders(images: dict[str, Path], base: Path, wanted: dict[str, str | None]) -> dict[str, list[str]] | None:
+    """Return the splits that folders called train, valid, … tell; None if there are none."""
+    splits: dict[str, list[str]] = {}
+    for sample_id, path in images.items():
+        if split := split_of(PurePosixPath(path.relative_to(base).as_posix())):
+            splits.setdefault(split, []).append(sample_id)
+    if len(splits) < 2:  # noqa: PLR2004 - one folder alone splits nothing
+        return None
+    chosen = choose_splits(
+        set(splits), {k: SPLIT_WORDS.get(v, v) if v else v for k, v in wanted.items()}, "a split", str(base)
+    )
+    found = {role: splits[split] for role, split in chosen.items()}
+    return found if "pool" in found else None
 
 
 def _choose_lists(list_dir: Path, wanted: dict[str, str | None]) -> dict[str, str]:

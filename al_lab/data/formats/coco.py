@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ import numpy as np
 from al_lab.core.arrays import Column, load_arrays
 from al_lab.core.documents import Entry, Source
 from al_lab.core.errors import DataError, explain
-from al_lab.core.fields import between, class_name, coordinate, flag, identifier, list_of, shown, text
-from al_lab.core.files import atomic_path
+from al_lab.core.fields import anything, between, class_name, coordinate, flag, identifier, list_of, shown, text
+from al_lab.core.files import atomic_path, write_json
 from al_lab.core.types import Annotation
 from al_lab.data.formats.boxes import Outside, clean_boxes
+from al_lab.data.formats.record import Record, losses
 from al_lab.data.formats.voc import safe_name
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,66 @@ class COCOIndex:
         where = f"{self.source}: image {self.file_names[row]}"
         boxes, kept, notes = clean_boxes(xyxy, size_hw, where, outside)
         return Annotation.make(boxes, self.labels[rows][kept], crowd=self.crowd[rows][kept]), notes
+
+
+def records(index: COCOIndex) -> Iterator[Record]:
+    """Yield what a file says of each image."""
+    xyxy = index.xywh.copy()
+    xyxy[:, 2:] += xyxy[:, :2]
+    for row, name in enumerate(index.file_names.tolist()):
+        rows = slice(int(index.start[row]), int(index.start[row + 1]))
+        height, width = index.sizes_hw[row].tolist()
+        yield Record(
+            name,
+            xyxy[rows],
+            tuple(index.classes[label] for label in index.labels[rows]),
+            f"{index.source}: image {name}",
+            (height, width) if min(height, width) > 0 else None,
+            crowd=index.crowd[rows],
+        )
+
+
+def document(
+    records: Sequence[Record], classes: Sequence[str], confidence: Sequence[Sequence[float]] | None = None
+) -> dict[str, Any]:
+    """Return the content of an instances file, ids from 1.
+
+    Args:
+        records: with sizes.
+        classes: names in label order.
+        confidence: of each box of each record, where they are a model's: the field "score" that tools read.
+    """
+    number = {name: n for n, name in enumerate(classes, 1)}
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for n, record in enumerate(records, 1):
+        assert record.size_hw is not None
+        images.append({"id": n, "file_name": record.file_name, "height": record.size_hw[0], "width": record.size_hw[1]})
+        crowd = record.crowd if record.crowd is not None else np.zeros(len(record.names), bool)
+        for k, (name, (x1, y1, x2, y2)) in enumerate(zip(record.names, record.boxes_xyxy.tolist(), strict=True)):
+            entry = {
+                "id": len(annotations) + 1,
+                "image_id": n,
+                "category_id": number[name],
+                "iscrowd": int(crowd[k]),
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
+                "area": (x2 - x1) * (y2 - y1),
+            }
+            annotations.append(
+                entry if confidence is None else entry | {"score": round(float(confidence[n - 1][k]), 4)}
+            )
+    categories = [{"id": n, "name": name} for name, n in number.items()]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def write(folder: Path, records: Sequence[Record], classes: Sequence[str]) -> list[str]:
+    """Write ``annotations/instances.json``.
+
+    Returns:
+        What the format can't hold of these records.
+    """
+    write_json(folder / "annotations" / "instances.json", document(records, classes))
+    return losses(records, difficult=False, crowd=True)
 
 
 def load_coco(path: Path, cache_dir: Path | None = None) -> COCOIndex:
@@ -135,13 +196,20 @@ def parse_coco(content: Any, path: Path) -> COCOIndex:
     images = sorted((_image(entry) for entry in document.entries("images")), key=lambda image: image[0])
     _refuse_repeated([image[0] for image in images], "every file name once", source)
     _refuse_repeated([image[1] for image in images], "every image id once", source)
-    categories = [(c.read("id", identifier), c.read("name", class_name)) for c in document.entries("categories")]
+    entries = list(document.entries("categories"))
+    categories = [(c.read("id", identifier), c.read("name", class_name)) for c in entries]
     _refuse_repeated([category for category, _ in categories], "every category id once", source)
-    _refuse_repeated([name for _, name in categories], "every category name once", source)
     categories.sort(key=lambda category: _rank(category[0]))
     row_of_image = {image[1]: row for row, image in enumerate(images)}
-    label_of = {category: label for label, (category, _) in enumerate(categories)}
-    rows = [_object(entry, row_of_image, label_of) for entry in document.entries("annotations", required=False)]
+    place_of = {category: place for place, (category, _) in enumerate(categories)}
+    rows = [_object(entry, row_of_image, place_of) for entry in document.entries("annotations", required=False)]
+    parents = _parents(entries, {int(row[1]) for row in rows}, place_of)
+    for place in parents:
+        log.info("%s: category %r is the others' parent and has no box: it is no class", path, categories[place][1])
+    label_of = {place: label for label, place in enumerate(p for p in range(len(categories)) if p not in parents)}
+    rows = [(row[0], label_of[int(row[1])], *row[2:]) for row in rows]
+    categories = [category for place, category in enumerate(categories) if place not in parents]
+    _refuse_repeated([name for _, name in categories], "every category name once", source)
     table = np.array(rows, np.float64).reshape(-1, 7)
     order = np.argsort(table[:, 0], kind="stable")
     table = table[order]
@@ -161,6 +229,18 @@ def _rank(category: float | str) -> tuple[bool, float, str]:
     """Order category ids: numbers, also those written as text, before words."""
     is_number = not isinstance(category, str) or (category.isascii() and category.isdigit())
     return (not is_number, int(category) if is_number else 0, str(category))
+
+
+def _parents(entries: Sequence[Entry], used: set[int], place_of: Mapping[float | str, int]) -> set[int]:
+    """Return the places of categories that are only the others' supercategory, as some tools write a project's name."""
+    above = {c.read("id", identifier): c.read("supercategory", anything, None) for c in entries}
+    found = set()
+    for entry in entries:
+        own, name = entry.read("id", identifier), entry.read("name", class_name)
+        is_parent = any(parent == name for other, parent in above.items() if other != own)
+        if is_parent and above[own] in (None, "", "none") and place_of[own] not in used:
+            found.add(place_of[own])
+    return found
 
 
 def _refuse_repeated(values: Sequence[Hashable], expected: str, source: Source) -> None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from xml.etree.ElementTree import Element, ParseError
+from xml.etree.ElementTree import Element, ParseError, SubElement, indent, tostring
 
 import numpy as np
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from al_lab.core.documents import Source
-from al_lab.core.errors import DataError, did_you_mean, explain
+from al_lab.core.errors import DataError, explain
 from al_lab.core.fields import between, class_name, coordinate, flag, shown, written
+from al_lab.core.files import write_bytes, write_text
 from al_lab.core.types import Annotation
-from al_lab.data.formats.boxes import Outside, clean_boxes
+from al_lab.data.formats.boxes import Outside
 from al_lab.data.formats.images import IMAGE_SUFFIXES
+from al_lab.data.formats.record import Record, losses
 
 _LARGEST_XML = 2**26  # bytes; an object takes 300
 _LONGEST_NAME, _LONGEST_PATH = 255, 2048  # bytes; what file systems hold
@@ -25,13 +27,18 @@ _SIZE = written(between(0, 2**31 - 1))
 _COORDINATE = written(coordinate)
 
 
-def read_xml(path: Path) -> Element:
+def read_xml(path: Path, tag: str = "annotation", what: str = "PASCAL VOC") -> Element:
     """Parse an annotation file; entities and other XML bombs are refused.
 
+    Args:
+        path: the file.
+        tag: of the root element.
+        what: the format's name.
+
     Raises:
-        DataError: if the file is missing, is no XML, or declares entities.
+        DataError: if the file is missing, is no XML, has another root, or declares entities.
     """
-    source = Source(path, "a PASCAL VOC <annotation>", "export the annotation again")
+    source = Source(path, f"a {what} <{tag}>", "export the annotation again")
     raw = source.read_bytes(_LARGEST_XML)
     try:
         root = fromstring(raw, forbid_dtd=True)
@@ -40,8 +47,8 @@ def read_xml(path: Path) -> Element:
         raise source.wrong(source.what, got) from error
     except (ParseError, ValueError, LookupError) as error:  # LookupError: an encoding that doesn't exist
         raise source.wrong(source.what, f"a file that can't be parsed ({error})") from error
-    if root.tag != "annotation":
-        got, do = f"an XML file whose root is <{shown(root.tag)[1:-1]}>", "export the annotation in PASCAL VOC format"
+    if root.tag != tag:
+        got, do = f"an XML file whose root is <{shown(root.tag)[1:-1]}>", f"export the annotation in {what} format"
         raise source.wrong(source.what, got, do=do)
     return root
 
@@ -93,28 +100,76 @@ def parse_voc(
     Raises:
         DataError: with file and object for everything that makes no sense.
     """
+    return read_record(path, path.name, one_based).annotation(classes, size_hw, outside)
+
+
+def read_record(path: Path, file_name: str, one_based: bool = True) -> Record:
+    """Read what a file says of the image ``file_name``, before any class list is held against it; see `parse_voc`.
+
+    Raises:
+        DataError: with file and object for everything that makes no sense.
+    """
     root = read_xml(path)
-    index = {name: n for n, name in enumerate(classes)}
-    labels, boxes, difficult = [], [], []
+    names, boxes, difficult = [], [], []
     for number, item in enumerate(root.findall("object"), 1):
         where = f"{path}: object {number}"
-        name = read_name(item, where)
-        if name not in index:
-            raise DataError(
-                explain(
-                    expected=f"one of {len(classes)} known classes",
-                    got=repr(name),
-                    where=where,
-                    do=f"{did_you_mean(name, classes)} Correct the file, or add the class to classes.txt",
-                )
-            )
-        labels.append(index[name])
+        names.append(read_name(item, where))
         boxes.append([_coordinate(item, f"bndbox/{key}", where) for key in ("xmin", "ymin", "xmax", "ymax")])
         said = (item.findtext("difficult") or "").strip()
         difficult.append(flag(said or "0", f"{where}: <difficult>", "correct the flag", DataError))
-    raw = np.array(boxes, np.float64).reshape(-1, 4) - (1.0 if one_based else 0.0)
-    kept, rows, notes = clean_boxes(raw, size_hw, str(path), outside)
-    return Annotation.make(kept, np.array(labels, np.int64)[rows], np.array(difficult, bool)[rows]), notes
+    size_hw = read_size(root, path)
+    return Record(
+        file_name,
+        np.array(boxes, np.float64).reshape(-1, 4) - (1.0 if one_based else 0.0),
+        tuple(names),
+        str(path),
+        size_hw if min(size_hw) > 0 else None,
+        difficult=np.array(difficult, bool),
+    )
+
+
+def class_names(path: Path) -> set[str]:
+    """Return the class names that occur in a file.
+
+    Raises:
+        DataError: if it can't be read, or an object has no name.
+    """
+    objects = read_xml(path).findall("object")
+    return {read_name(item, f"{path}: object {number}") for number, item in enumerate(objects, 1)}
+
+
+def write_record(path: Path, record: Record, one_based: bool = True) -> None:
+    """Write one image's annotation; whole numbers are written as such, since common tools read coordinates as integers."""
+    assert record.size_hw is not None
+    height, width = record.size_hw
+    root = Element("annotation")
+    SubElement(root, "filename").text = PurePosixPath(record.file_name).name
+    size = SubElement(root, "size")
+    for key, value in (("width", width), ("height", height), ("depth", 3)):
+        SubElement(size, key).text = str(value)
+    difficult = record.difficult if record.difficult is not None else np.zeros(len(record.names), bool)
+    corners = record.boxes_xyxy + (1.0 if one_based else 0.0)
+    for name, box, is_difficult in zip(record.names, corners.tolist(), difficult.tolist(), strict=True):
+        item = SubElement(root, "object")
+        SubElement(item, "name").text = name
+        SubElement(item, "difficult").text = str(int(is_difficult))
+        bndbox = SubElement(item, "bndbox")
+        for key, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True):
+            SubElement(bndbox, key).text = f"{value:.10g}"
+    indent(root)
+    write_bytes(path, tostring(root, encoding="utf-8") + b"\n")
+
+
+def write(folder: Path, records: Sequence[Record], classes: Sequence[str]) -> list[str]:
+    """Write ``Annotations/<name>.xml`` for each image (pixels counted from 1) and ``classes.txt``.
+
+    Returns:
+        What the format can't hold of these records.
+    """
+    for record in records:
+        write_record(folder / "Annotations" / PurePosixPath(record.file_name).with_suffix(".xml"), record)
+    write_text(folder / "classes.txt", "".join(f"{name}\n" for name in classes))
+    return losses(records, difficult=True, crowd=False)
 
 
 def _coordinate(item: Element, key: str, where: str) -> float:

@@ -1,0 +1,368 @@
+"""A person's own photographs as they lie, with the annotations that lie beside them, whatever tool wrote them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from al_lab.core.errors import DataError, explain
+from al_lab.core.types import Annotation
+from al_lab.data.datasets.dataset import Finding
+from al_lab.data.datasets.detection import DetectionDataset
+from al_lab.data.datasets.voc_folder import ABSENT, choose_splits, folder_name, in_test_share
+from al_lab.data.formats import coco, cvat, label_studio, labelme, layout, voc, yolo
+from al_lab.data.formats.boxes import Outside
+from al_lab.data.formats.record import Record
+
+log = logging.getLogger(__name__)
+
+_WORDS = {
+    "voc": "Pascal VOC XML",
+    "coco": "COCO JSON",
+    "yolo": "YOLO labels",
+    "cvat": "CVAT XML",
+    "label_studio": "Label Studio JSON",
+    "labelme": "labelme JSON",
+}
+_Reader = Callable[[tuple[int, int]], Record]
+
+
+@dataclass
+class _Labels:
+    """What the annotation files of one format say.
+
+    Attributes:
+        readers: id to annotation file and the function that reads what it says of the image.
+        names: class names in label order, where a file lists them; else those that occur, sorted.
+        problems: what could not be read, found while looking for class names.
+        strangers: annotation files (or entries) that speak of no image here.
+        splits: split to ids, where annotation files or lists tell.
+        how: where the splits were found, in words.
+    """
+
+    readers: dict[str, tuple[Path, _Reader]] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+    problems: list[Finding] = field(default_factory=list)
+    strangers: list[str] = field(default_factory=list)
+    splits: dict[str, list[str]] = field(default_factory=dict)
+    how: str = ""
+
+
+class Folder(DetectionDataset):
+    """Images with (some, all or no) annotations: VOC, COCO, YOLO, CVAT, Label Studio or labelme files, found as they lie.
+
+    Splits are those of lists (``ImageSets/Main``, ``data.yaml``), of annotation files' names, or of folders called
+    train, valid, val or test; without any, ``test_fraction`` of the annotated images become the test set.
+    """
+
+    _unlabeled_remedy = "run with oracle=folder: it asks a person for the labels it wants"
+
+    def __init__(
+        self,
+        root: str,
+        classes: Sequence[str] | None = None,
+        format: layout.Format | None = None,  # noqa: A002 - the user's word
+        image_dir: str | None = None,
+        pool_split: str | None = None,
+        val_split: str | None = None,
+        test_split: str | None = None,
+        test_fraction: float = 0.2,
+        one_based: bool = True,
+        outside: Outside = "error",
+        metrics: Sequence[str] | None = None,
+        name: str | None = None,
+    ) -> None:
+        """Look at the folder.
+
+        Args:
+            root: the folder.
+            classes: names in label order; None: as a file lists them, else those that occur.
+            format: of the annotations to read, where there are several; None: that of most images.
+            image_dir: below root; None: the usual places.
+            pool_split: of the splits that are there; None: train, else every image.
+            val_split: of labeled images outside the pool; "none" for no such images.
+            test_split: of the test set; "none" for no test set.
+            test_fraction: of the annotated images, where there are no splits.
+            one_based: whether VOC files count pixels from 1.
+            outside: "error" or "clip", for boxes that leave the image.
+            metrics: what evaluation computes, the main one first.
+            name: of the dataset; None takes the root's name.
+
+        Raises:
+            DataError: if there are no images, no class names, or annotation files that nobody can read.
+        """
+        base = Path(root).expanduser()
+        if format is not None and format not in layout.FORMATS:
+            raise DataError(
+                explain(
+                    expected=f"one of {', '.join(layout.FORMATS)}", got=repr(format), where="dataset.format",
+                    do="null reads what is there",
+                )
+            )  # fmt: skip
+        image_base, self._images = layout.find_images(base, image_dir)
+        files = layout.find_annotations(base, self._images)
+        found = {kind: self._read(kind, paths, base, image_base, one_based) for kind, paths in files.by_format.items()}
+        chosen = layout.choose_format(
+            {kind: len(labels.readers) for kind, labels in found.items()}, format, files, base
+        )
+        labels = found[chosen] if chosen else _Labels()
+        self._readers, self._outside, self._files, self._labels = labels.readers, outside, files, labels
+        self.format, self.problems = chosen, tuple(labels.problems)
+        names = tuple(classes) if classes else _listed_classes(base) or labels.names
+        if not names:
+            raise DataError(
+                explain(
+                    expected="class names", got="no annotation and no classes.txt", where=str(base),
+                    do="give dataset.classes='[cat,dog]' or write classes.txt, one name a line",
+                )
+            )  # fmt: skip
+        wanted = {"pool": pool_split, "val": val_split, "test": test_split}
+        splits, how = self._splits(labels, wanted, test_fraction, base)
+        label = name or folder_name(root)
+        super().__init__(label, names, splits["pool"], splits["val"], splits["test"], metrics)
+        self._announce(how)
+
+    def _announce(self, how: str) -> None:
+        what = _WORDS[self.format] if self.format else "photographs without annotations"
+        labeled = sum(map(self.has_truth, self.pool_ids))
+        log.info(
+            "%s: read as %s; pool %d (%d labeled), val %d, test %d (%s); %d classes: %s",
+            self.name, what, len(self.pool_ids), labeled, len(self.val_ids), len(self.test_ids), how,
+            len(self.classes), ", ".join(self.classes[:8]) + (", …" if len(self.classes) > 8 else ""),  # noqa: PLR2004
+        )  # fmt: skip
+        for finding in self._leftovers():
+            log.warning("%s: %s", finding.file, finding.message)
+
+    def _read(self, kind: str, paths: Sequence[Path], root: Path, image_base: Path, one_based: bool) -> _Labels:
+        if kind in ("voc", "yolo", "labelme"):
+            files, strangers = layout.match_by_path(paths, self._images, image_base)
+            labels = _Labels(strangers=[str(p) for p in strangers])
+            {"voc": self._voc, "yolo": self._yolo, "labelme": self._labelme}[kind](labels, files, root, one_based)
+            return labels
+        labels = _Labels()
+        index = layout.NameIndex(self._images)
+        whole = {"coco": _coco_records, "cvat": _cvat_records, "label_studio": _label_studio_records}[kind]
+        names: list[str] = []
+        for path in paths:
+            try:
+                listed, records = whole(path)
+            except DataError as error:
+                labels.problems.append(Finding("error", str(path), str(error), "correct the file"))
+                continue
+            names += [n for n in listed if n not in names]
+            ids = _take(labels, records, path, index)
+            split = layout.split_in_name(path.stem) or layout.split_of(PurePosixPath(path.relative_to(root).as_posix()))
+            if split and len(paths) > 1:
+                labels.splits.setdefault(split, []).extend(ids)
+                labels.how = "splits by annotation file"
+        labels.names = tuple(names)
+        return labels
+
+    def _voc(self, labels: _Labels, files: Mapping[str, Path], root: Path, one_based: bool) -> None:
+        names = set()
+        for sample_id, path in files.items():
+            try:
+                names |= voc.class_names(path)
+            except DataError as error:
+                labels.problems.append(Finding("error", str(path), f"{sample_id}: {error}", "correct the file"))
+            name = self._images[sample_id].name
+
+            def read(size_hw: tuple[int, int], path: Path = path, name: str = name) -> Record:
+                return voc.read_record(path, name, one_based)
+
+            labels.readers[sample_id] = (path, read)
+        labels.names = tuple(sorted(names))
+        lists = sorted((root / "ImageSets" / "Main").glob("*.txt"))
+        index = layout.NameIndex(self._images)
+        for path in lists:
+            if split := layout.SPLIT_WORDS.get(path.stem.lower()):
+                ids, missing = _known(voc.read_split(path), index)
+                labels.splits.setdefault(split, []).extend(ids)
+                labels.how = "splits by ImageSets/Main"
+                if missing:
+                    message = f"{len(missing)} of {len(ids) + len(missing)} names have no image, first {missing[0]!r}"
+                    labels.problems.append(
+                        Finding("error", str(path), message, "restore the images or correct the list")
+                    )
+
+    def _labelme(self, labels: _Labels, files: Mapping[str, Path], root: Path, one_based: bool) -> None:
+        del root, one_based
+        names: set[str] = set()
+        for sample_id, path in files.items():
+            try:
+                record = labelme.read(path)
+            except DataError as error:
+                labels.problems.append(Finding("error", str(path), f"{sample_id}: {error}", "correct the file"))
+                labels.readers[sample_id] = (path, lambda _, path=path: labelme.read(path))  # type: ignore[misc]
+                continue
+            names |= set(record.names)
+            labels.readers[sample_id] = (path, lambda _, record=record: record)  # type: ignore[misc]
+        labels.names = tuple(sorted(names))
+
+    def _yolo(self, labels: _Labels, files: Mapping[str, Path], root: Path, one_based: bool) -> None:
+        del one_based
+        described = [p for p in layout.walk_files(root) if p.name in ("data.yaml", "data.yml", "dataset.yaml")]
+        content = yolo.read_data_yaml(described[0]) if described else {}
+        labels.names = content.get("names") or _listed_classes(root)
+        if files and not labels.names:
+            labels.problems.append(
+                Finding("error", str(root), "YOLO labels count classes, and no data.yaml or classes.txt names them",
+                        "write classes.txt, one name a line in the order of the numbers, or give dataset.classes")
+            )  # fmt: skip
+        for sample_id, path in files.items():
+            name = self._images[sample_id].name
+
+            def read(size_hw: tuple[int, int], path: Path = path, name: str = name) -> Record:
+                return yolo.read_labels(path, name, self._yolo_names(), size_hw)
+
+            labels.readers[sample_id] = (path, read)
+        index = layout.NameIndex(self._images)
+        for split in ("train", "val", "test"):
+            names = [n for place in content.get(split, ()) for n in _yolo_list(described[0].parent, content, place)]
+            names += _yolo_list(root, {}, f"{split}.txt") if not names else []
+            if ids := _known(names, index)[0]:
+                labels.splits[split] = ids
+                labels.how = "splits by data.yaml" if content.get(split) else "splits by lists"
+
+    def _yolo_names(self) -> tuple[str, ...]:
+        return self._labels.names or self.classes
+
+    def _splits(
+        self, labels: _Labels, wanted: dict[str, str | None], test_fraction: float, root: Path
+    ) -> tuple[dict[str, list[str]], str]:
+        splits, how = labels.splits, labels.how
+        if not splits:
+            for sample_id, path in self._images.items():
+                if split := layout.split_of(PurePosixPath(path.relative_to(root).as_posix())):
+                    splits.setdefault(split, []).append(sample_id)
+            how = "splits by folder"
+        names = {role: layout.SPLIT_WORDS.get(v.lower(), v) if v and v != ABSENT else v for role, v in wanted.items()}
+        roles = choose_splits(set(splits), names, "a split", str(root))
+        chosen = {role: sorted(set(splits[split])) for role, split in roles.items()}
+        taken = {i for ids in chosen.values() for i in ids}
+        if "pool" not in chosen:
+            chosen["pool"] = sorted(set(self._images) - taken - {i for ids in splits.values() for i in ids})
+            chosen["pool"] = chosen["pool"] or sorted(set(self._images) - taken)
+        if not splits or (len(splits) == 1 and "test" not in chosen and wanted["test"] is None):
+            test = [] if wanted["test"] == ABSENT else [i for i in chosen["pool"] if i in labels.readers]
+            chosen["test"] = [i for i in test if in_test_share(i, test_fraction)]
+            chosen["pool"] = sorted(set(chosen["pool"]) - set(chosen["test"]))
+            how = f"{how + ', ' if splits else 'no splits; '}test: {test_fraction:g} of the labeled"
+        self._unused = sorted(set(self._images) - {i for ids in chosen.values() for i in ids})
+        return {role: chosen.get(role, []) for role in ("pool", "val", "test")}, how
+
+    def image_path(self, sample_id: str) -> Path:
+        """Return the image's file."""
+        if sample_id not in self._images:
+            raise DataError(
+                explain(
+                    expected="the id of a sample", got=repr(sample_id), where=f"dataset {self.name}",
+                    do="is the run folder of another data set?",
+                )
+            )  # fmt: skip
+        return self._images[sample_id]
+
+    def annotation_file(self, sample_id: str) -> Path:
+        """Return the file that speaks of the image (the image itself if none does)."""
+        return self._readers[sample_id][0] if sample_id in self._readers else self.image_path(sample_id)
+
+    def has_truth(self, sample_id: str) -> bool:
+        """Say whether an annotation file speaks of the image (it may show no object)."""
+        return sample_id in self._readers
+
+    def _parse(self, sample_id: str) -> tuple[Annotation, tuple[str, ...]]:
+        size_hw = self.size_hw(sample_id)
+        record = self._readers[sample_id][1](size_hw)
+        annotation, notes = record.annotation(self.classes, size_hw, self._outside)
+        said = record.size_hw
+        if said is not None and said != size_hw:
+            notes = (
+                *notes,
+                f"height x width is {said[0]} x {said[1]} in the file, but {size_hw[0]} x {size_hw[1]} in the image",
+            )
+        return annotation, notes
+
+    def _leftovers(self) -> list[Finding]:
+        """Name what lies in the folder and is not read."""
+        found = []
+        for kind, paths in self._files.by_format.items():
+            if kind != self.format:
+                message = f"{len(paths)} {_WORDS[kind]} files are not read: the images' labels come from {self.format}"
+                found.append(Finding("info", str(paths[0]), message, f"dataset.format={kind} reads them instead"))
+        for path, what in self._files.named.items():
+            found.append(Finding("warning", str(path), f"not read: {what}", "labels are needed, not predictions"))
+        for path in self._files.unknown:
+            found.append(
+                Finding("warning", str(path), "not read: no annotation format that is known here", "move it away")
+            )
+        if self._labels.strangers:
+            first, count = self._labels.strangers[0], len(self._labels.strangers)
+            message = f"{count} annotations speak of no image that is there, the first is {first}"
+            found.append(Finding("warning", first, message, "restore the images, or remove the annotations"))
+        return found
+
+    def _verify_whole(self) -> list[Finding]:
+        again = {str(path) for path, _ in self._readers.values()}  # verify reads these itself
+        findings = [*super()._verify_whole(), *(p for p in self.problems if p.file not in again), *self._leftovers()]
+        if self._unused:
+            message = f"{len(self._unused)} images are in no split that is used, first {self._unused[0]!r}"
+            findings.append(Finding("info", "", message, "choose others with dataset.pool_split"))
+        return findings
+
+
+def _take(labels: _Labels, records: Iterable[Record], path: Path, index: layout.NameIndex) -> list[str]:
+    """Find the image of each record; return the ids."""
+    ids = []
+    for record in records:
+        sample_id = index.find(record.file_name, path.parent)
+        if sample_id is None:
+            labels.strangers.append(f"{path}: {record.file_name}")
+            continue
+        if record.is_done is not False:  # an image that nobody has finished has no labels
+            labels.readers[sample_id] = (path, lambda _, record=record: record)  # type: ignore[misc]
+        ids.append(sample_id)
+    return ids
+
+
+def _coco_records(path: Path) -> tuple[tuple[str, ...], Iterable[Record]]:
+    index = coco.load_coco(path)
+    return index.classes, coco.records(index)
+
+
+def _cvat_records(path: Path) -> tuple[tuple[str, ...], Iterable[Record]]:
+    records = list(cvat.read(path))
+    return tuple(sorted({n for r in records for n in r.names})), records
+
+
+def _label_studio_records(path: Path) -> tuple[tuple[str, ...], Iterable[Record]]:
+    records = list(label_studio.read(path))
+    return tuple(sorted({n for r in records for n in r.names})), records
+
+
+def _known(names: Iterable[str], index: layout.NameIndex) -> tuple[list[str], list[str]]:
+    pairs = [(name, index.find(name) or index.find_stem(name)) for name in names]
+    return [i for _, i in pairs if i is not None], [name for name, i in pairs if i is None]
+
+
+def _yolo_list(base: Path, content: Mapping[str, object], place: str) -> list[str]:
+    """Return the images that a split of data.yaml names: a folder, or a list."""
+    inner = content.get("path")
+    homes = [base / inner if isinstance(inner, str) else base, base]
+    # Roboflow writes ../train/images though data.yaml lies beside train/.
+    places = [home / p for home in homes for p in (place, place.removeprefix("../"))]
+    for path in places:
+        if path.is_dir():
+            return [str(p) for p in layout.walk_files(path)]
+        if path.is_file() and path.suffix == ".txt":
+            return layout.read_list(path)
+    return []
+
+
+def _listed_classes(root: Path) -> tuple[str, ...]:
+    for name in ("classes.txt", "labels.txt", "obj.names"):
+        for path in (root / name, root / "labels" / name):
+            if path.is_file():
+                return tuple(layout.read_list(path))
+    return ()

@@ -1,0 +1,180 @@
+"""Label Studio's JSON: tasks with annotations (its full export), and tasks with predictions (its import).
+
+Coordinates are percent of the image as it was shown. https://labelstud.io/guide/task_format describes both. A task with a
+finished annotation is done, one without is open, one that was skipped (``was_cancelled``) is neither.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+from xml.sax.saxutils import quoteattr
+
+import numpy as np
+
+from al_lab.core.documents import Entry, Source
+from al_lab.core.errors import DataError
+from al_lab.core.fields import anything, at_least, class_name, flag, list_of, not_negative, number, optional, text
+from al_lab.core.files import write_json, write_text
+from al_lab.data.formats.record import Record, losses
+
+KEY = "al_lab_id"  # a data key of our own; it comes back in JSON exports, whatever the server does to file names
+_IMAGE_KEYS = ("image", "img", "photo", "picture", "url")
+_RECTANGLE, _AROUND = ("rectanglelabels", "rectangle"), ("polygonlabels", "polygon", "ellipselabels", "ellipse")
+_DO = "export the project again as JSON"
+
+
+def is_label_studio(content: Any) -> bool:
+    """Say whether a JSON document is a list of Label Studio's tasks."""
+    first = content[0] if isinstance(content, list) and content else None
+    return isinstance(first, dict) and isinstance(first.get("data"), dict) and ("annotations" in first or "id" in first)
+
+
+def read(path: Path, content: Any = None) -> Iterator[Record]:
+    """Read all tasks of an export.
+
+    Args:
+        path: the JSON file.
+        content: what is in it, if somebody has read it already.
+
+    Raises:
+        DataError: naming file and task.
+    """
+    source = Source(path, "Label Studio's tasks", _DO)
+    tasks = list_of(anything)(source.read_json() if content is None else content, str(path), _DO, DataError)
+    for n, task in enumerate(tasks):
+        yield read_task(Entry(task, source, f"[{n}]"))
+
+
+def read_task(task: Entry) -> Record:
+    """Read one task: the newest annotation that was not skipped counts.
+
+    Raises:
+        DataError: naming the task and the region.
+    """
+    data = task.entry("data")
+    image = next((data.read(k, text) for k in _IMAGE_KEYS if k in data), None)
+    if image is None:
+        raise data.wrong("", f"an image under one of {', '.join(_IMAGE_KEYS)}", "none of these keys")
+    # "completions" before version 1.0; a task that nobody has opened may have neither.
+    given = list(task.entries("annotations" if "annotations" in task else "completions", required=False))
+    finished = [a for a in given if not a.read("was_cancelled", optional(flag), False)]
+    key, where = data.read(KEY, optional(text), None), f"{task.source.path}: {task.place}"
+    common = {"where": where, "key": key, "seconds": _seconds(finished or given)}
+    if not finished:
+        return Record(file_name_of(image), np.zeros((0, 4)), (), is_done=False, is_skipped=bool(given), **common)
+    newest = max(
+        enumerate(finished), key=lambda pair: (pair[1].read("updated_at", optional(text), None) or "", pair[0])
+    )
+    boxes, names, size, around = _regions(newest[1])
+    notes = (f"{around} polygons or ellipses were read as the boxes around them",) if around else ()
+    array = np.array(boxes, np.float64).reshape(-1, 4)
+    return Record(file_name_of(image), array, tuple(names), size_hw=size, is_done=True, notes=notes, **common)
+
+
+def file_name_of(address: str) -> str:
+    """Return the file's name in what Label Studio calls an image: a path, an upload, a local file, a URL."""
+    parts = urlsplit(address)
+    local = parse_qs(parts.query).get("d")
+    return PurePosixPath(unquote(local[0] if local else parts.path or address).replace("\\", "/")).name
+
+
+def _seconds(annotations: Sequence[Entry]) -> float | None:
+    times = [a.read("lead_time", optional(not_negative), None) for a in annotations]
+    known = [t for t in times if t is not None]
+    return sum(known) if known else None
+
+
+def _regions(annotation: Entry) -> tuple[list[list[float]], list[str], tuple[int, int] | None, int]:
+    boxes, names, size, around = [], [], None, 0
+    for region in annotation.entries("result"):
+        kind = region.read("type", text, "")
+        if kind not in _RECTANGLE + _AROUND:
+            continue  # choices, text, brushes: not boxes
+        size = (region.read("original_height", at_least(1)), region.read("original_width", at_least(1)))
+        value = region.entry("value")
+        key = next((k for k in (kind, f"{kind}labels", "labels") if k in value), "labels")
+        names.append(value.read(key, list_of(class_name, length=1))[0])
+        boxes.append(_box(value, kind, size))
+        around += kind in _AROUND or bool(value.read("rotation", number, 0))
+    return boxes, names, size, around
+
+
+def _box(value: Entry, kind: str, size_hw: tuple[int, int]) -> list[float]:
+    scale = np.array([size_hw[1], size_hw[0]]) / 100
+    if kind.startswith("polygon"):
+        corners = np.array(value.read("points", list_of(list_of(number, length=2), least=1))) * scale
+        return [*corners.min(0), *corners.max(0)]
+    start = np.array([value.read("x", number), value.read("y", number)]) * scale
+    if kind.startswith("ellipse"):
+        radius = np.array([value.read("radiusX", number), value.read("radiusY", number)]) * scale
+        return [*(start - radius), *(start + radius)]
+    w, h = np.array([value.read("width", number), value.read("height", number)]) * scale
+    angle = math.radians(value.read("rotation", number, 0))
+    # Turned about the upper left corner, clockwise.
+    across, down = np.array([math.cos(angle), math.sin(angle)]) * w, np.array([-math.sin(angle), math.cos(angle)]) * h
+    corners = start + np.array([(0, 0), across, down, across + down])
+    return [*corners.min(0), *corners.max(0)]
+
+
+def region(box_xyxy: Sequence[float], name: str, size_hw: tuple[int, int], region_id: str) -> dict[str, Any]:
+    """Return a rectangle as annotations and predictions hold it.
+
+    Args:
+        box_xyxy: in pixels.
+        name: of the class.
+        size_hw: of the image.
+        region_id: unique within the task.
+    """
+    height, width = size_hw
+    x1, y1, x2, y2 = box_xyxy
+    value = {
+        "x": 100 * x1 / width,
+        "y": 100 * y1 / height,
+        "width": 100 * (x2 - x1) / width,
+        "height": 100 * (y2 - y1) / height,
+        "rotation": 0,
+        "rectanglelabels": [name],
+    }
+    return {
+        "id": region_id,
+        "type": "rectanglelabels",
+        "from_name": "label",
+        "to_name": "image",
+        "original_width": width,
+        "original_height": height,
+        "image_rotation": 0,
+        "value": value,
+    }
+
+
+def labeling_config(classes: Sequence[str]) -> str:
+    """Return the interface of a project of boxes, in Label Studio's XML."""
+    labels = "".join(f"    <Label value={quoteattr(name)}/>\n" for name in classes)
+    return (
+        '<View>\n  <Image name="image" value="$image"/>\n'
+        f'  <RectangleLabels name="label" toName="image">\n{labels}  </RectangleLabels>\n</View>\n'
+    )
+
+
+def write(folder: Path, records: Sequence[Record], classes: Sequence[str]) -> list[str]:
+    """Write ``tasks.json`` with finished annotations, and ``config.xml``, the project's interface.
+
+    Returns:
+        What the format can't hold of these records.
+    """
+    tasks = []
+    for n, record in enumerate(records, 1):
+        assert record.size_hw is not None
+        regions = [
+            region(box, name, record.size_hw, f"r{k}")
+            for k, (box, name) in enumerate(zip(record.boxes_xyxy.tolist(), record.names, strict=True))
+        ]
+        data = {"image": record.file_name} | ({KEY: record.key} if record.key else {})
+        tasks.append({"id": n, "data": data, "annotations": [{"id": n, "was_cancelled": False, "result": regions}]})
+    write_json(folder / "tasks.json", tasks)
+    write_text(folder / "config.xml", labeling_config(classes))
+    return losses(records, difficult=False, crowd=False)

@@ -1,0 +1,352 @@
+"""What lies in a folder of photographs: which annotation files, of which format, of which image, of which split."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from al_lab.core.documents import Source
+from al_lab.core.errors import DataError, explain
+from al_lab.data.formats.images import IMAGE_SUFFIXES
+
+Format = Literal["voc", "coco", "yolo", "cvat", "label_studio", "labelme"]
+FORMATS: tuple[Format, ...] = ("voc", "coco", "yolo", "cvat", "label_studio", "labelme")
+#: What people call their splits, and the name we give each.
+SPLIT_WORDS = {
+    "train": "train", "training": "train", "trainval": "trainval", "val": "val", "valid": "val", "validation": "val",
+    "dev": "val", "test": "test", "testing": "test",
+}  # fmt: skip
+_IMAGE_FOLDERS = ("JPEGImages", "images", "Images", "img", "imgs", "photos", "data/images", "obj_train_data")
+# Pictures in these folders are label maps, not photographs.
+_MAP_FOLDERS = re.compile(r"^(segmentation(class|object).*|.*masks?.*|annots?|.*label_?maps?.*|gt.*|labels?)$", re.I)
+_HEAD_BYTES = 4096
+_NO_LABELS = "an interface's description"
+_LIST_NAMES = ("classes.txt", "labels.txt", "obj.names", "class_names.txt", "notes.json")
+# A JSON document this large is read when it is needed, not to see what it is.
+_PEEK_BYTES = 64 * 2**20
+
+
+@dataclass
+class AnnotationFiles:
+    """Annotation files below a folder, by what they are.
+
+    Attributes:
+        by_format: the files of each format.
+        named: files of a known kind that hold no labels, each with what it is ("predictions", …).
+        unknown: XML, JSON and text files that nobody here can read.
+    """
+
+    by_format: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
+    named: dict[Path, str] = field(default_factory=dict)
+    unknown: list[Path] = field(default_factory=list)
+
+
+def walk_files(folder: Path) -> Iterator[Path]:
+    """Yield all files below a folder, in order; links to folders are followed, hidden files are not seen.
+
+    A folder is entered once, by whatever name it is reached first, so loops of links end.
+    """
+    seen: set[tuple[int, int]] = set()
+    for parent, dirs, files in os.walk(folder, followlinks=True):
+        state = os.stat(parent)
+        if (state.st_dev, state.st_ino) in seen:
+            dirs.clear()
+            continue
+        seen.add((state.st_dev, state.st_ino))
+        dirs[:] = sorted(d for d in dirs if not d.startswith((".", "__MACOSX")))
+        yield from (Path(parent, file) for file in sorted(files) if not file.startswith("."))
+
+
+def find_images(root: Path, image_dir: str | None = None) -> tuple[Path, dict[str, Path]]:
+    """Find the photographs of a folder, and the folder below which their ids are their paths.
+
+    Args:
+        root: the folder.
+        image_dir: below root, where somebody said so.
+
+    Raises:
+        DataError: if there are none, or two would get one id.
+    """
+    bases = [root / image_dir] if image_dir else [*(root / name for name in _IMAGE_FOLDERS), root]
+    for base in bases:
+        if not base.is_dir():
+            continue
+        paths = [p for p in walk_files(base) if p.suffix.lower() in IMAGE_SUFFIXES]
+        plain = [p for p in paths if not any(_MAP_FOLDERS.match(part) for part in p.relative_to(base).parts[:-1])]
+        if base != root and plain and _lies_elsewhere(root, base):
+            continue  # images/ holds a part only: train/images, valid/images lie beside it
+        if plain:
+            return base, by_id(base, plain)
+    raise DataError(
+        explain(
+            expected=f"images ({', '.join(IMAGE_SUFFIXES[:4])}, …) in {root}, or in a folder of it",
+            got="none" if root.is_dir() else "no such folder",
+            where=f"dataset.root={root}",
+            do="set dataset.root to the folder that holds your photographs",
+        )
+    )
+
+
+def _lies_elsewhere(root: Path, base: Path) -> bool:
+    """Say whether split folders with images of their own lie beside an image folder."""
+    return any(
+        entry.is_dir() and entry.name.lower() in SPLIT_WORDS and not base.is_relative_to(entry)
+        and any(p.suffix.lower() in IMAGE_SUFFIXES for p in walk_files(entry))
+        for entry in root.iterdir()
+    )  # fmt: skip
+
+
+def by_id(base: Path, paths: Sequence[Path]) -> dict[str, Path]:
+    """Name images by their path below ``base``, without suffix.
+
+    Raises:
+        DataError: if two would get one id.
+    """
+    found: dict[str, Path] = {}
+    for path in paths:
+        sample_id = path.relative_to(base).with_suffix("").as_posix()
+        if sample_id in found:
+            raise DataError(
+                explain(
+                    expected="one image for each id",
+                    got=f"{found[sample_id].name} and {path.name}, both id {sample_id!r}",
+                    where=str(path.parent),
+                    do="rename or remove one of the two files",
+                )
+            )
+        found[sample_id] = path
+    return found
+
+
+def find_annotations(root: Path, images: Mapping[str, Path]) -> AnnotationFiles:
+    """Look at every XML, JSON and text file below a folder and say what it is."""
+    found = AnnotationFiles()
+    stems = {path.stem for path in images.values()}
+    for path in walk_files(root):
+        suffix = path.suffix.lower()
+        if path.name.lower() in _LIST_NAMES or "ImageSets" in path.parts:
+            continue
+        if suffix == ".xml":
+            kind = _xml_kind(path)
+        elif suffix == ".json":
+            kind = _json_kind(path)
+        elif suffix == ".txt":
+            kind = "yolo" if path.stem in stems and _is_yolo(path) else None
+            if kind is None and path.stem not in stems:
+                continue  # a list, a license, a readme
+        else:
+            continue
+        if kind == _NO_LABELS:
+            continue
+        if kind in FORMATS:
+            found.by_format[kind].append(path)
+        elif kind:
+            found.named[path] = kind
+        else:
+            found.unknown.append(path)
+    return found
+
+
+def _head(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(_HEAD_BYTES).decode("utf-8", "replace").lstrip("\ufeff")
+    except OSError:
+        return ""
+
+
+def _xml_kind(path: Path) -> str | None:
+    head = (
+        re.sub(r"<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*>", "", _head(path), flags=re.S).lstrip()
+        if path.is_file()
+        else ""
+    )
+    tag = re.match(r"<([A-Za-z_][\w.-]*)", head)
+    if not tag:
+        return "voc"  # a file that is cut, or no XML at all, is named when it is read as what its folder holds
+    return {"annotations": "cvat", "annotation": "voc", "View": _NO_LABELS}.get(tag[1])
+
+
+def _json_kind(path: Path) -> str | None:
+    if not path.is_file() or path.stat().st_size > _PEEK_BYTES:
+        return "coco"  # only COCO's files are that large
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError, OSError):
+        return None
+    if isinstance(content, dict):
+        if "shapes" in content and "imagePath" in content:
+            return "labelme"
+        if "images" in content and ("annotations" in content or "categories" in content):
+            has_boxes = any(isinstance(a, dict) and "bbox" in a for a in content.get("annotations") or ())
+            return "coco" if has_boxes or not content.get("annotations") else "COCO annotations without boxes"
+    if isinstance(content, list) and content and isinstance(content[0], dict):
+        first = content[0]
+        if isinstance(first.get("data"), dict):
+            return "label_studio"
+        if "image_id" in first and "bbox" in first:
+            return "detections in COCO's results format (predictions, no labels)"
+    return None
+
+
+def _is_yolo(path: Path) -> bool:
+    words = _head(path).split("\n", 1)[0].split()
+    try:
+        return not words or (len(words) >= 5 and all(float(w) > -10 for w in words))  # noqa: PLR2004
+    except ValueError:
+        return False
+
+
+def split_of(path: PurePosixPath) -> str | None:
+    """Return the split that a folder of a relative path names: the first one that is a split's word."""
+    return next((SPLIT_WORDS[part.lower()] for part in path.parts[:-1] if part.lower() in SPLIT_WORDS), None)
+
+
+def split_in_name(stem: str) -> str | None:
+    """Return the split that a file's name tells: "instances_train2017" is train."""
+    words = re.split(r"[^a-z]+", stem.lower())
+    return next((SPLIT_WORDS[w] for w in words if w in SPLIT_WORDS), None)
+
+
+def match_by_path(files: Sequence[Path], images: Mapping[str, Path], base: Path) -> tuple[dict[str, Path], list[Path]]:
+    """Find the image of each annotation file that belongs to one image.
+
+    A file belongs to the image beside it of the same stem; else to the one whose path below the image folder ends as
+    its own path does (``labels/train/a.txt`` and ``images/train/a.jpg``); else to the only one of that stem.
+
+    Returns:
+        id to file, and the files that belong to no image.
+    """
+    beside = {(path.parent, path.stem): i for i, path in images.items()}
+    tails: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for sample_id, path in images.items():
+        parts = (*path.relative_to(base).parts[:-1], path.stem)
+        for n in range(len(parts)):
+            tails[parts[n:]].append(sample_id)
+    found: dict[str, Path] = {}
+    strangers = []
+    for file in files:
+        sample_id = beside.get((file.parent, file.stem))
+        if sample_id is None:
+            parts = (*file.parent.parts, file.stem)
+            # The longest tail that a path of an image has, too; it has to be of one image only.
+            fits = next((tails[t] for n in range(len(parts)) if (t := parts[n:]) in tails), [])
+            if len(fits) > 1:
+                split = split_of(PurePosixPath(file.as_posix()))
+                fits = [i for i in fits if split_of(PurePosixPath(images[i].as_posix())) == split]
+            sample_id = fits[0] if len(fits) == 1 else None
+        if sample_id is None or sample_id in found:
+            strangers.append(file)
+        else:
+            found[sample_id] = file
+    return found, strangers
+
+
+class NameIndex:
+    """Finds images by what an annotation file calls them: a path, a bare name, a name that a tool has changed."""
+
+    # Label Studio puts eight hex digits and a dash before an upload's name; Django drops what it finds unsafe.
+    _PREFIX = re.compile(r"^[0-9a-f]{8}-")
+    _ROBOFLOW = re.compile(r"^(.*)_(jpe?g|png|bmp|webp|tiff?)\.rf\.[0-9a-f]+$", re.I)
+
+    def __init__(self, images: Mapping[str, Path]) -> None:
+        """Index images by each tail of their path, and by the name that survives an upload."""
+        self._tails: dict[str, list[str]] = defaultdict(list)
+        self._stems: dict[str, list[str]] = defaultdict(list)
+        self._safe: dict[str, list[str]] = defaultdict(list)
+        for sample_id, path in images.items():
+            parts = path.parts
+            for n in range(1, min(len(parts), 8) + 1):
+                self._tails["/".join(parts[-n:])].append(sample_id)
+                self._stems["/".join((*parts[-n:-1], path.stem))].append(sample_id)
+            self._safe[uploaded_name(path.name)].append(sample_id)
+
+    def find(self, name: str, near: Path | None = None) -> str | None:
+        """Return the id of the image that a file calls ``name``; None if there is none, or more than one.
+
+        Args:
+            name: as the file says.
+            near: the folder of the annotation file: of several images of one name that one is meant.
+        """
+        plain = PurePosixPath(name.replace("\\", "/"))
+        parts = [p for p in plain.parts if p not in ("/", ".", "..")]
+        if near is not None:
+            exact = self._tails.get("/".join([*near.parts[-(8 - len(parts)) :], *parts])[-4096:], [])
+            if len(exact) == 1:
+                return exact[0]
+        for n in range(len(parts)):
+            fits = self._tails.get("/".join(parts[n:]), [])
+            if fits:
+                return fits[0] if len(fits) == 1 else None
+        for bare in (plain.name, self._PREFIX.sub("", plain.name)):
+            fits = self._safe.get(uploaded_name(bare), [])
+            if len(fits) == 1:
+                return fits[0]
+        return None
+
+    def find_stem(self, name: str) -> str | None:
+        """Return the id of the only image whose path ends as ``name`` does, which has no suffix."""
+        parts = PurePosixPath(name.replace("\\", "/")).parts
+        for n in range(len(parts)):
+            fits = self._stems.get("/".join(parts[n:]), [])
+            if fits:
+                return fits[0] if len(fits) == 1 else None
+        return None
+
+
+def uploaded_name(name: str) -> str:
+    """Return a file name as web frameworks store it: spaces to underscores, only letters, digits, dash, dot kept."""
+    return re.sub(r"[^-\w.]", "", name.strip().replace(" ", "_")).lower()
+
+
+def choose_format(matched: Mapping[str, int], wanted: str | None, files: AnnotationFiles, root: Path) -> str | None:
+    """Return the format to read: the wanted one, else the one that speaks of most images.
+
+    Args:
+        matched: format to number of images its files speak of.
+        wanted: dataset.format.
+        files: what was found.
+        root: of the dataset.
+
+    Raises:
+        DataError: if there are annotation files and none speaks of an image, or the wanted format is not there.
+    """
+    if wanted is not None:
+        if not matched.get(wanted):
+            there = ", ".join(f"{k} ({n} images)" for k, n in matched.items()) or "no annotation file"
+            raise DataError(
+                explain(
+                    expected=f"{wanted} annotations",
+                    got=there,
+                    where=f"dataset.format={wanted}, {root}",
+                    do="choose a format that is there, or dataset.format=null",
+                )
+            )
+        return wanted
+    best = max(matched.items(), key=lambda kv: (kv[1], -FORMATS.index(kv[0])), default=None)  # type: ignore[arg-type]
+    if best is not None and best[1]:
+        return best[0]
+    unread = [*(p for paths in files.by_format.values() for p in paths), *files.named, *files.unknown]
+    if unread:
+        kinds = Counter(p.suffix.lower() for p in unread)
+        raise DataError(
+            explain(
+                expected="annotation files that speak of the images",
+                got=f"{', '.join(f'{n} {s}' for s, n in kinds.most_common())} that speak of none of them, "
+                f"first {unread[0]}" + (f" ({files.named[unread[0]]})" if unread[0] in files.named else ""),
+                where=str(root),
+                do="give annotation files the names of their images, or move what is no annotation out of the folder",
+            )
+        )
+    return None
+
+
+def read_list(path: Path) -> list[str]:
+    """Read a list of images or classes, one a line; comments and empty lines are left out."""
+    return [line for _, line in Source(path, "a list, one name a line").read_lines()]

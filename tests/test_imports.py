@@ -27,7 +27,7 @@ LAYERS: dict[str, set[str]] = {
     "learners": CONFIG | {"data", "models", "objectives"},
     "stages": CONFIG | {"data", "execution", "metrics", "acquisition", "learners"},
     "strategies": CONFIG | {"data", "execution", "metrics", "acquisition", "learners", "stages"},
-    "campaign": CONFIG | {"data", "metrics", "models", "stages", "reporting"},
+    "campaign": CONFIG | {"data", "execution", "metrics", "models", "stages", "reporting"},
     "cli": CONFIG,
 }
 EVERYTHING = {"benchmarks"}

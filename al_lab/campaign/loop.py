@@ -2,25 +2,23 @@
 
 import json
 import logging
-import os
-import platform
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from al_lab.campaign.assemble import check_values
+from al_lab.campaign.identity import begins_anew, identify, set_aside
 from al_lab.campaign.progress import Eta
 from al_lab.campaign.publish import Publisher, renew_report
 from al_lab.config.load import build, config_difference, load_config, save_config
 from al_lab.core.errors import AwaitingLabels, ResumeError, explain
-from al_lab.core.files import folder_lock, read_json, sha256, write_json, write_text
+from al_lab.core.files import folder_lock, read_json, sha256, write_text
 from al_lab.core.pool import INITIAL, purchase_dir
 from al_lab.core.record.csv_file import csv_text
+from al_lab.core.record.identity import RunIdentity
 from al_lab.core.record.ledger import Ledger
 from al_lab.core.stage import Stage, StageContext
 from al_lab.stages.analyze import Analyze
@@ -49,29 +47,31 @@ def run_campaign(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
         LabError: for everything a user can mend; what is committed stays.
     """
     run_dir = run_dir.absolute()
-    if config.get("restart") or not (run_dir / "ledger.jsonl").is_file():
+    anew = begins_anew(config, run_dir)
+    if anew or not (run_dir / "ledger.jsonl").is_file():
         check_values(config)
-    if config.get("restart"):
-        _set_aside(run_dir)
+    if anew:
+        set_aside(run_dir)
     with folder_lock(run_dir), _log_file(run_dir):
         ledger = Ledger(run_dir / "ledger.jsonl")
         _adopt_config(config, run_dir, ledger)
+        identity = identify(config, run_dir)
         _write_metrics(run_dir, ledger)  # a kill between a commit and this file leaves it one cycle behind
         last = Ledger.key(int(config["budget"]["cycles"]), Analyze.name if Analyze.is_wanted(config) else "evaluate")
         if last in ledger:
             renew_report(run_dir, config)
             return _outcome("already finished", run_dir, ledger)
         ledger.verify(run_dir)
-        return _run(config, run_dir, ledger)
+        return _run(config, run_dir, ledger, identity)
 
 
-def _run(config: dict[str, Any], run_dir: Path, ledger: Ledger) -> dict[str, Any]:
+def _run(config: dict[str, Any], run_dir: Path, ledger: Ledger, identity: RunIdentity) -> dict[str, Any]:
     context = _build(config, run_dir)
     publisher = Publisher(run_dir, config, context.dataset)
     eta = Eta(ledger, _plan(context))
     try:
         with context.executor as executor:
-            executor.on_progress = eta.on_job_progress
+            executor.on_progress, executor.identity = eta.on_job_progress, identity
             for cycle, stage in _plan(context):
                 if Ledger.key(cycle, stage.name) in ledger:
                     continue
@@ -155,13 +155,11 @@ def _adopt_config(config: dict[str, Any], run_dir: Path, ledger: Ledger) -> None
                     expected="the configuration this run was started with",
                     got="; ".join(differences[:8]),
                     where=str(run_dir),
-                    do="revert the change, give the new run a name=…, or use restart=true (it moves the old folder aside)",
+                    do="revert the change, give the new run a name=…, or use restart=true (it moves the old folder aside, once)",
                 )
             )
     if not path.is_file() or load_config(run_dir) != config:
         save_config(config, run_dir)
-    if not (run_dir / "environment.json").is_file():
-        write_json(run_dir / "environment.json", _environment())
 
 
 def _write_metrics(run_dir: Path, ledger: Ledger) -> None:
@@ -193,18 +191,6 @@ def _outcome(status: str, run_dir: Path, ledger: Ledger, message: str = "") -> d
     return {"status": status, "run_dir": str(run_dir), "message": message, **metrics}
 
 
-def _set_aside(run_dir: Path) -> None:
-    """Move the old folder out of the way; nothing that was bought is deleted."""
-    if not run_dir.is_dir():
-        return
-    with folder_lock(run_dir):
-        number = 1
-        while (target := run_dir.with_name(f"{run_dir.name}.before-restart-{number}")).exists():
-            number += 1
-        run_dir.rename(target)
-    log.info("restart=true: the old run is now %s", target)
-
-
 class _log_file:  # noqa: N801 - reads as a statement
     """Copy the log into ``run.log`` while the campaign runs; opened after the lock, so that two runs never share it."""
 
@@ -220,23 +206,3 @@ class _log_file:  # noqa: N801 - reads as a statement
     def __exit__(self, *_: object) -> None:
         logging.getLogger().removeHandler(self.handler)
         self.handler.close()
-
-
-def _environment() -> dict[str, Any]:
-    """Describe the machine and the code, for whoever asks later where a number came from."""
-    try:
-        root = Path(__file__).resolve().parents[2]
-        git = ["git", "describe", "--always", "--dirty"]
-        commit = subprocess.run(git, cwd=root, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        commit = "unknown"
-    packages = {d.metadata["Name"]: d.version for d in metadata.distributions() if d.metadata["Name"]}
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpus": os.cpu_count(),
-        "commit": commit,
-        "command": shlex.join(sys.argv),
-        "overrides": sys.argv[1:],
-        "packages": dict(sorted(packages.items())),
-    }

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import string
 import sys
 import textwrap
@@ -12,7 +13,7 @@ from typing import Any
 from al_lab.cli import sweep
 from al_lab.cli.mistakes import readable
 from al_lab.config.load import CONF_DIR
-from al_lab.core.errors import ConfigError, DataError, LabError, ResumeError, WeightsError
+from al_lab.core.errors import ConfigError, DataError, Interrupted, LabError, ResumeError, WeightsError
 
 # Mended by changing the command or a file; everything else that fails ends with 1.
 _OF_THE_USER = (ConfigError, DataError, ResumeError, WeightsError)
@@ -65,6 +66,10 @@ def help_page(conf_dir: Path = CONF_DIR) -> str:
     return string.Template(text).substitute(groups="\n".join(groups), recipes="\n".join(recipes) or "  (none)")
 
 
+def _leave(*_: Any) -> None:
+    raise Interrupted("SIGTERM")
+
+
 def run_command(main: Callable[[], Any]) -> int:
     """Run a ``hydra.main`` function and return the exit status: 0, 1 for a failure, 2 for a command that can't run.
 
@@ -77,11 +82,12 @@ def run_command(main: Callable[[], Any]) -> int:
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra would print and exit by itself
     status = 0
+    signal.signal(signal.SIGTERM, _leave)
     try:
         main()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Interrupted) as stop:
         sys.stderr.write("\ninterrupted: the same command goes on where this one stopped\n")
-        status = 130
+        status = 130 if isinstance(stop, KeyboardInterrupt) else 143
     except Exception as error:
         sentence = readable(error, sys.argv[1:])
         if sentence is None or wants_traceback:

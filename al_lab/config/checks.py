@@ -54,6 +54,16 @@ def check_root(config: Mapping[str, Any], known: Sequence[str]) -> None:
                     expected="a whole number >= 0 (0 is a seed)", got=repr(config[key]), where=key, do=f"e.g. {key}=0"
                 )
             )
+    restart = config.get("restart", False)
+    if not isinstance(restart, bool) and restart != "again":
+        raise ConfigError(
+            explain(
+                expected="false, true or again",
+                got=repr(restart),
+                where="restart",
+                do="restart=true sets an existing run aside once, so that the same command can go on; restart=again each time",
+            )
+        )
     for key, word in (("name", config["name"]), ("dataset.name", config["dataset"].get("name"))):
         if word is None and key == "name":  # it is made of the overrides later
             continue

@@ -69,7 +69,7 @@ class RunConfig:
     seed: int = MISSING
     split_seed: int = MISSING
     name: str | None = None
-    restart: bool = False
+    restart: Any = False  # true, false or "again"
 
 
 # --- protocols -------------------------------------------------------------------------------------------------------------
@@ -343,7 +343,7 @@ def load_config(run_dir: Path) -> dict[str, Any]:
     Raises:
         ResumeError: if the file is not there or is no mapping in plain yaml.
     """
-    do = "restore the file, or use restart=true"
+    do = "restore the file, or use restart=again"
     try:
         return read_config(run_dir, ResumeError, do)
     except FileNotFoundError as error:

@@ -43,7 +43,7 @@ def load_arrays(
     *,
     rest: Column | None = None,
     compressed: bool = False,
-    do: str = "restore the file, or start anew with restart=true",
+    do: str = "restore the file, or start anew with restart=again",
     error: type[LabError] = ResumeError,
 ) -> dict[str, np.ndarray]:
     """Read an ``.npz``.

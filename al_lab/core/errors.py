@@ -32,6 +32,10 @@ class DivergedError(LabError):
     """Training produced a loss that is not finite."""
 
 
+class Interrupted(BaseException):  # noqa: N818 - not an error: as KeyboardInterrupt, for SIGTERM
+    """This process was asked to end; what it did is committed or checkpointed, and can be gone on with."""
+
+
 class AwaitingLabels(Exception):  # noqa: N818 - not an error: the campaign stops cleanly and waits for people
     """Labels were asked for and have not (all) come back yet."""
 

@@ -5,7 +5,8 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,24 @@ from al_lab.core.disk import disk_error, lock_error, read_text
 from al_lab.core.errors import ResumeError, explain
 
 _MAX_JSON_BYTES = 2_000_000_000
+
+_check: ContextVar[Callable[[], None] | None] = ContextVar("check", default=None)
+
+
+@contextlib.contextmanager
+def checked_writes(check: Callable[[], None]) -> Iterator[None]:
+    """Call ``check`` before any file is put into place in this block; it raises if this process may no longer write."""
+    token = _check.set(check)
+    try:
+        yield
+    finally:
+        _check.reset(token)
+
+
+def _may_write() -> None:
+    check = _check.get()
+    if check is not None:
+        check()
 
 
 def fsync_dir(path: Path) -> None:
@@ -32,6 +51,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         LabError: when the disk is full, read-only or refuses otherwise; the temporary file is removed and nothing that
             existed is touched.
     """
+    _may_write()
     # The suffix is kept: np.savez and PIL decide by it.
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     try:
@@ -42,6 +62,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(fd)
         finally:
             os.close(fd)
+        _may_write()
         os.replace(temporary, path)
         fsync_dir(path.parent)
     except OSError as error:
@@ -100,13 +121,13 @@ def read_json(path: Path) -> Any:
                 expected="a file written by an earlier stage",
                 got="no such file",
                 where=str(path),
-                do="run that stage again (restart=true starts the whole run anew)",
+                do="run that stage again (restart=again starts the whole run anew)",
             )
         ) from error
     except (ValueError, RecursionError) as error:
         raise ResumeError(
             explain(
-                expected="JSON", got=str(error), where=str(path), do="restore the file or start anew with restart=true"
+                expected="JSON", got=str(error), where=str(path), do="restore the file or start anew with restart=again"
             )
         ) from error
 

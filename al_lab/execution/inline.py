@@ -2,6 +2,7 @@
 
 import logging
 
+from al_lab.core.errors import Interrupted
 from al_lab.execution.job import Executor, Failure, Job, Progress, attempt
 
 log = logging.getLogger(__name__)
@@ -19,6 +20,8 @@ class InlineExecutor(Executor):
                 )
             outcome = attempt(job)
             progress.poll([job])
+            if outcome.get("interrupted"):
+                raise Interrupted(outcome["reason"])  # the signal was meant for this very process
             if not outcome["ok"]:
                 failures.append(Failure(job, 1, outcome["reason"], outcome["details"]))
         return failures

@@ -16,8 +16,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from al_lab.core.errors import JobError, LabError, explain
-from al_lab.core.files import set_aside, sha256, write_json
+from al_lab.core.errors import Interrupted, JobError, LabError, explain
+from al_lab.core.files import checked_writes, set_aside, sha256, write_json
+from al_lab.core.record.identity import RunIdentity
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,8 @@ class Job:
         devices: processes (one device each) that call the function together; rank 0's return value is the result.
         outputs: files the function writes; the result holds their digests, and without them, or with others, the job is
             not done.
+        run: for which run; `Executor.run` fills it in. A result of another run does not count, and a worker refuses to
+            work in a folder that holds another run. None: for no run.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Job:
     result: Path
     devices: int = 1
     outputs: tuple[Path, ...] = ()
+    run: RunIdentity | None = None
 
     def __post_init__(self) -> None:
         if not _FUNCTION_NAME.fullmatch(self.fn):
@@ -89,6 +93,11 @@ class Job:
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
+    def run_mark(self) -> dict[str, str] | None:
+        """What its result says of the run it was made for."""
+        return None if self.run is None else self.run.mark
+
+    @property
     def log_path(self) -> Path:
         """Everything the job printed, beside its result."""
         return self.result.with_name(self.result.name + ".log")
@@ -108,12 +117,15 @@ class Job:
             "result": str(self.result),
             "devices": self.devices,
             "outputs": [str(path) for path in self.outputs],
+            "run": None if self.run is None else dataclasses.asdict(self.run),
         }
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Job":
         """Read what `to_json` wrote."""
-        return cls(**{**value, "result": Path(value["result"])})
+        run, outputs = value.get("run"), tuple(map(Path, value.get("outputs", ())))
+        read = {"result": Path(value["result"]), "outputs": outputs, "run": None if run is None else RunIdentity(**run)}
+        return cls(**{**value, **read})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +174,7 @@ def resolve(fn: str) -> Callable[..., dict[str, Any]]:
 def read_result(job: Job) -> dict[str, Any] | None:
     """Return a committed result of exactly this job, if the files it wrote are still what they were.
 
-    A result of other arguments, or a damaged one, is moved aside.
+    A result of other arguments or of another run, or a damaged one, is moved aside.
     """
     try:
         text = job.result.read_text()
@@ -172,21 +184,20 @@ def read_result(job: Job) -> dict[str, Any] | None:
         text = ""
     try:
         stored = json.loads(text)
-        found, result = stored["job_hash"], stored["result"]
+        found, mark, result = str(stored["job_hash"]), stored.get("run"), stored["result"]
         digests = stored.get("outputs")
         if "digest" in stored and stored.pop("digest") != _digest(stored):  # those of older versions have none
             found = "damaged"
     except (ValueError, KeyError, TypeError, AttributeError):
-        found, result, digests = "unreadable", None, None
-    if found != job.hash:
+        found, mark, result, digests = "unreadable", None, None, None
+    if found != job.hash or mark != job.run_mark:
         stale = job.result.with_name(job.result.name + ".stale")
         os.replace(job.result, stale)
         log.warning(
-            "job %s: %s belongs to other arguments (%s, now %s); moved to %s, the job runs again",
+            "job %s: %s belongs to %s; moved to %s, the job runs again",
             job.name,
             job.result,
-            found[:12],
-            job.hash[:12],
+            "another run" if found == job.hash else f"other arguments ({found[:12]}, now {job.hash[:12]})",
             stale.name,
         )
         return None
@@ -211,9 +222,17 @@ def execute(job: Job) -> dict[str, Any]:
     """Call the job's function here and commit its result; a result that is already committed is returned as it is.
 
     Raises:
-        JobError: if the function can't be found or returns something else than a JSON-able dict.
+        JobError: if the function can't be found or returns something else than a JSON-able dict, or if the job's run is
+            no longer in its folder.
         Exception: whatever the function raises.
     """
+    with checked_writes(job.run.check) if job.run is not None else contextlib.nullcontext():
+        return _execute(job)
+
+
+def _execute(job: Job) -> dict[str, Any]:
+    if job.run is not None:
+        job.run.check()
     committed = read_result(job)
     if committed is not None:
         return committed
@@ -244,6 +263,7 @@ def execute(job: Job) -> dict[str, Any]:
         content = {
             "job_hash": job.hash,
             "job": job.name,
+            "run": job.run_mark,
             "result": result,
             "outputs": [sha256(path) for path in job.outputs],
         }
@@ -255,10 +275,13 @@ def attempt(job: Job) -> dict[str, Any]:
     """Run the job and describe the outcome as JSON; used where an exception object can't travel.
 
     Returns:
-        ``{"ok": True, "result": …}`` or ``{"ok": False, "lab": our own kind of error?, "reason", "details"}``.
+        ``{"ok": True, "result": …}`` or ``{"ok": False, "lab": our own kind of error?, "reason", "details"}``; with
+        ``"interrupted": True`` if the process was asked to end, which says nothing about the job.
     """
     try:
         return {"ok": True, "result": execute(job)}
+    except Interrupted as stop:
+        return {"ok": False, "interrupted": True, "lab": True, "reason": f"it was interrupted: {stop}", "details": ""}
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the caller reports it
         # An error of ours tells its whole story in one sentence; for anything else the traceback is the story.
         ours = isinstance(error, LabError)
@@ -333,9 +356,11 @@ class Executor(abc.ABC):
     Attributes:
         num_workers: jobs it can have under way at once; work is cut into about twice as many pieces.
         on_progress: who hears of progress when `run` is not told.
+        identity: of the run whose jobs these are; None: of no run.
     """
 
     num_workers: int = 1
+    identity: RunIdentity | None = None
     on_progress: ProgressCallback | None = None
 
     def run(self, jobs: Sequence[Job], on_progress: ProgressCallback | None = None) -> list[dict[str, Any]]:
@@ -348,7 +373,7 @@ class Executor(abc.ABC):
         Raises:
             JobError: after everything else has finished, naming each job that failed, its attempts and last words.
         """
-        jobs = list(jobs)
+        jobs = [dataclasses.replace(job, run=self.identity or job.run) for job in jobs]
         writer: dict[Path, Job] = {}
         for job in jobs:
             other = writer.setdefault(job.result.resolve(), job)

@@ -1,14 +1,17 @@
 """Jobs in a pool of warm worker processes on this machine."""
 
 import collections
+import contextlib
 import logging
 import selectors
+import signal
+import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from al_lab.core.errors import ConfigError, explain
+from al_lab.core.errors import ConfigError, Interrupted, explain
 from al_lab.execution.job import Executor, Failure, Job, Progress, attempt, log_tail, output_to, read_result
 from al_lab.execution.machine import cpu_count, visible_gpus, worker_environment
 from al_lab.execution.process_group import GRACE_S, Attempt, Gang
@@ -64,6 +67,7 @@ class LocalExecutor(Executor):
         self.threads = threads
         self.num_workers = workers if isinstance(workers, int) else len(self.gpus) or max(1, cpu_count() // threads)
         self.retries = retries
+        self.is_interrupted = False
         self._gangs: list[Gang] = []
         self._selector = selectors.DefaultSelector()
         # Also when nobody calls close(): at garbage collection and at exit.
@@ -72,6 +76,12 @@ class LocalExecutor(Executor):
     def close(self) -> None:
         """End the workers; the next `run` starts new ones."""
         _stop_all(self._gangs)
+
+    def interrupt(self) -> None:
+        """Ask the workers to end, and try no job again."""
+        self.is_interrupted = True
+        for gang in self._gangs:
+            gang.interrupt()
 
     def _run(self, jobs: list[Job], progress: Progress) -> list[Failure]:
         failures: list[Failure] = []
@@ -132,7 +142,8 @@ class LocalExecutor(Executor):
         if outcome["ok"]:
             ended.spec.unlink(missing_ok=True)
             return None
-        if outcome.get("died") and ended.number <= self.retries:
+        is_gone = outcome.get("died") or outcome.get("interrupted")
+        if is_gone and ended.number <= self.retries and not self.is_interrupted:
             log.warning("job %s: %s; trying again (%d of %d)", job.name, outcome["reason"], ended.number, self.retries)
             return None
         details = outcome["details"]
@@ -175,10 +186,31 @@ def run_on_this_machine(job: Job, threads: int, retries: int) -> dict[str, Any]:
     The calling process does the work of a job of one device; for several there is one process each.
     """
     if job.devices == 1:
-        with output_to(job.log_path):
+        with output_to(job.log_path), on_sigterm(_leave):
             return attempt(job)
-    with LocalExecutor(workers=job.devices, threads=threads, retries=retries) as executor:
-        failures = executor._run([job], Progress(None))
+    with LocalExecutor(workers=job.devices, threads=threads, retries=retries) as pool, on_sigterm(pool.interrupt):
+        failures = pool._run([job], Progress(None))
     if failures:
-        return {"ok": False, "lab": True, "reason": failures[0].reason, "details": failures[0].details}
+        says = {"reason": failures[0].reason, "details": failures[0].details}
+        return {"ok": False, "interrupted": pool.is_interrupted, "lab": True, **says}
     return {"ok": True, "result": read_result(job)}
+
+
+def _leave() -> None:
+    raise Interrupted("SIGTERM")
+
+
+@contextlib.contextmanager
+def on_sigterm(react: Callable[[], Any]) -> Iterator[None]:
+    """Let SIGTERM call ``react`` while the block runs; a training knows a better moment and takes the signal over.
+
+    Outside of a process' main thread, where Python sets no handlers, the block runs without.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: react())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)

@@ -156,7 +156,15 @@ class Gang:
         self.kill()
         if dead is not None:
             return {"ok": False, "died": True, "reason": f"{rank}worker {reason}", "details": ""}
-        return next((error for error in errors if error["lab"]), errors[0])
+        # A rank that was asked to end leaves the others without a partner: what they say follows from that.
+        asked = [error for error in errors if error.get("interrupted")]
+        return next(iter(asked), None) or next((error for error in errors if error["lab"]), errors[0])
+
+    def interrupt(self) -> None:
+        """Ask all of them to end; a training saves its state first."""
+        for worker in self._workers:
+            with contextlib.suppress(ProcessLookupError):
+                worker.process.send_signal(signal.SIGTERM)
 
     def release(self) -> None:
         """Tell all of them that nothing more will come."""

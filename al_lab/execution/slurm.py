@@ -1,64 +1,31 @@
 """Jobs on a SLURM cluster, through submitit; they outlive the process that submitted them."""
 
 import contextlib
-import dataclasses
-import getpass
 import importlib.util
-import json
 import logging
-import math
 import os
 import shlex
 import shutil
-import signal
-import subprocess
+import socket
 import time
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from al_lab.core.errors import ConfigError, explain
+from al_lab.core.errors import ConfigError, Interrupted, JobError, explain
+from al_lab.core.fields import at_least
 from al_lab.core.files import write_json
 from al_lab.execution.job import Executor, Failure, Job, Progress, log_tail, read_result
 from al_lab.execution.local import run_on_this_machine
 from al_lab.execution.machine import THREAD_VARIABLES, worker_environment
+from al_lab.execution.queues import ALIVE, ENDED, INTERRUPTED, job_name, open_queue
+from al_lab.execution.submitted import Submitted
 
 log = logging.getLogger(__name__)
 
 _NETWORK_DISK_S = 60.0  # a job the queue calls finished gets this long for its files to show up
-
-
-@dataclasses.dataclass
-class _Submitted:
-    """A job and where it is in the queue; written beside the result, for whoever waits for it next."""
-
-    job: Job
-    attempts: int = 0
-    token: str = ""  # of this very submission, so that an answer to an earlier one is not taken for ours
-    folder: str = ""
-    job_id: str = ""
-    ended: float | None = None
-
-    @property
-    def note(self) -> Path:
-        return self.job.result.with_name(self.job.result.name + ".submitted")
-
-    @property
-    def refusal(self) -> Path:
-        return _refusal_path(self.job)
-
-    def write(self) -> None:
-        write_json(
-            self.note,
-            {
-                "job_hash": self.job.hash,
-                "attempts": self.attempts,
-                "token": self.token,
-                "folder": self.folder,
-                "job_id": self.job_id,
-            },
-        )
+_REQUEUES = 10  # preemption is daily bread on some clusters; a training goes on where it was
 
 
 class SlurmTask:
@@ -70,11 +37,18 @@ class SlurmTask:
 
     def __call__(self, spec: dict[str, Any], token: str) -> str:
         """Run the job; what it has to say goes to files, which are there even when the submitting process is gone."""
-        job = Job.from_json(spec)
-        outcome = run_on_this_machine(job, self.threads, self.retries)
-        if not outcome["ok"]:
-            write_json(_refusal_path(job), {"token": token, **outcome})
-        return "done" if outcome["ok"] else "failed"
+        submitted = Submitted(Job.from_json(spec), token=token)
+        if not _has_its_folder(submitted.job):  # not even a log is written there
+            return "of another run"
+        submitted.interruption.unlink(missing_ok=True)
+        outcome = run_on_this_machine(submitted.job, self.threads, self.retries)
+        if outcome["ok"]:
+            return "done"
+        if not _has_its_folder(submitted.job):
+            return "of another run"
+        was_asked = bool(outcome.get("interrupted"))
+        write_json(submitted.interruption if was_asked else submitted.refusal, {"token": token, **outcome})
+        return "interrupted" if was_asked else "failed"
 
     def checkpoint(self, spec: dict[str, Any], token: str) -> Any:
         """Called by submitit before the time limit or a preemption: the same again; training resumes by itself."""
@@ -83,13 +57,24 @@ class SlurmTask:
         return submitit.helpers.DelayedSubmission(self, spec, token)
 
 
+def _has_its_folder(job: Job) -> bool:
+    try:
+        if job.run is not None:
+            job.run.check()
+    except JobError as error:
+        log.error("%s", error)  # noqa: TRY400 - the sentence is the whole story
+        return False
+    return True
+
+
 class SlurmExecutor(Executor):
     """Submits every batch of jobs as a job array and waits for the result files.
 
     Beside each result stands a note with the cluster's job id. Started again, the executor takes results that exist,
-    waits for jobs that still run, and submits only the rest. SLURM's time limit or a preemption puts a job back into
-    the queue, where a training goes on from its last checkpoint; a job that ends without an answer is submitted again.
-    Whether it ended, sacct says; where there is no accounting, squeue.
+    waits for jobs that still run, and submits only the rest. What the cluster ends (the time limit, preemption, scancel,
+    a node that is drained or dies) is put back into the queue, where a training goes on from its last checkpoint; a job
+    that ends without an answer is submitted again. Whether it ended, squeue says: many clusters keep no accounts. Ctrl-C
+    and SIGTERM cancel what was submitted; a process that is killed leaves it to the next one.
 
     A job of several devices runs on one node, with one process per device.
 
@@ -100,7 +85,8 @@ class SlurmExecutor(Executor):
         poll_seconds: between two looks at the files and the queue.
         parallel: array tasks at a time.
         folder: for submitit's own files, on a disk that all nodes see; None: ``slurm/`` beside the results.
-        options: submitit's parameters as they are: timeout_min, slurm_partition, gpus_per_node, mem_gb, …
+        options: submitit's parameters as they are: timeout_min, slurm_partition, gpus_per_node, mem_gb, …; and
+            ``requeues``, how often a job that the cluster ended is put back into the queue.
 
     Raises:
         ConfigError: without submitit, for an unknown cluster, and (cluster="slurm") on a machine without sbatch.
@@ -149,70 +135,111 @@ class SlurmExecutor(Executor):
         self.poll_seconds = poll_seconds
         self.num_workers = parallel
         self.folder = folder
-        self.options = dict(options or {})
-        # when it was looked at, and what was in it
-        self._queue: tuple[float, frozenset[str] | None] = (-math.inf, None)
+        self.options = {k: v for k, v in (options or {}).items() if k != "requeues"}
+        self.requeues = at_least(0)((options or {}).get("requeues", _REQUEUES), "executor.options.requeues")
+        self._queue = open_queue(cluster, poll_seconds)
+        self._own: set[str] = set()  # what this process submitted; one that has answered may take a while to leave
 
     def _run(self, jobs: list[Job], progress: Progress) -> list[Failure]:
         waiting = [self._find(job) for job in jobs]
-        self._submit([s for s in waiting if not s.job_id])
+        self._end_strays({s.job_id for s in waiting})
+        try:
+            self._submit([s for s in waiting if not s.job_id])
+            return self._wait(waiting, progress)
+        except (KeyboardInterrupt, SystemExit, Interrupted):
+            self._stop(waiting)
+            raise
+
+    def _wait(self, waiting: list[Submitted], progress: Progress) -> list[Failure]:
+        """Wait for answers; ``waiting`` keeps those that have none yet."""
         failures: list[Failure] = []
         while waiting:
             progress.poll([s.job for s in waiting])
             outcomes = [(s, self._outcome(s)) for s in waiting]
-            again = [s for s, outcome in outcomes if outcome == "lost" and s.attempts <= self.retries]
-            waiting = [s for s, outcome in outcomes if outcome is None] + again
             for s, outcome in outcomes:
-                if outcome is None or s in again:
-                    continue
-                if isinstance(outcome, Failure):
-                    failures.append(outcome)
-                elif outcome == "lost":
-                    failures.append(_lost(s))
-                s.note.unlink(missing_ok=True)
-            for s in again:
-                log.warning(
-                    "job %s ended without an answer; submitting it again (%d of %d)",
-                    s.job.name,
-                    s.attempts,
-                    self.retries,
-                )
-            self._submit(again)
+                if outcome == "done" or isinstance(outcome, Failure):
+                    waiting.remove(s)
+                    failures += [outcome] if isinstance(outcome, Failure) else []
+                    for path in (s.note, s.interruption):
+                        path.unlink(missing_ok=True)
+            self._submit([s for s, outcome in outcomes if outcome == "again"])
             if waiting:
                 time.sleep(self.poll_seconds)
         return failures
 
-    def _find(self, job: Job) -> _Submitted:
-        """Return the submission an earlier process made of this job, or a fresh one; one of other arguments is cancelled."""
-        fresh = _Submitted(job)
-        try:
-            stored = json.loads(fresh.note.read_text())
-            found = _Submitted(job, stored["attempts"], stored["token"], stored["folder"], stored["job_id"])
-        except (OSError, ValueError, KeyError):
-            return fresh
-        if stored["job_hash"] == job.hash:
+    def _find(self, job: Job) -> Submitted:
+        """Return the submission an earlier process made of this job, or a fresh one; one of other arguments or another run is cancelled."""
+        earlier = Submitted.read(job)
+        if earlier is None:
+            return Submitted(job, cluster=self.cluster)
+        found, is_same = earlier
+        if is_same and found.cluster == self.cluster:
             log.info("job %s was submitted before (%s): waiting for that one", job.name, found.job_id)
             return found
-        if self._is_queued(found):
-            log.warning("job %s: an earlier one of other arguments (%s) still runs; cancelled", job.name, found.job_id)
-            self._cancel(found)
-        return fresh
+        queue = open_queue(found.cluster, self.poll_seconds)
+        if queue.state(found.job_id) == ALIVE:
+            log.warning("job %s: an earlier one (%s) still runs; cancelled", job.name, found.job_id)
+            queue.cancel([found.job_id])
+        return Submitted(job, cluster=self.cluster)
 
-    def _submit(self, submissions: list[_Submitted]) -> None:
+    def _end_strays(self, known: set[str]) -> None:
+        """End jobs of this run that no note names: the process that submitted them was killed before it wrote one."""
+        strays = set(self._queue.of_run(self.identity.id)) - known - self._own if self.identity else set()
+        if strays:
+            log.warning("ending jobs of this run that were submitted by a process that is gone: %s", " ".join(strays))
+            self._queue.cancel(strays)
+
+    def _stop(self, waiting: list[Submitted]) -> None:
+        """End what waits and runs; the next process of this run will find out, and submits it again."""
+        left = [s for s in waiting if s.job_id]
+        self._queue.cancel(s.job_id for s in left)
+        for s in left:
+            s.requeues -= 1  # this one is not the cluster's doing
+            s.write()
+        if left:
+            log.warning("cancelled %d submitted jobs: %s", len(left), " ".join(s.job_id for s in left))
+
+    def _is_put_back(self, submitted: Submitted, outcome: str) -> bool:
+        """Decide about a job that ended without an answer; what speaks for another try is said."""
+        name = submitted.job.name
+        if outcome == INTERRUPTED and submitted.requeues < self.requeues:
+            submitted.requeues += 1
+            log.warning(
+                "job %s (%s) was ended by the cluster (scancel, preemption or its node); it is put back into the queue "
+                "(%d of %d) and goes on from its last checkpoint; to end it for good stop this process, %d on %s, with "
+                "Ctrl-C or kill: it cancels its jobs",
+                name,
+                submitted.job_id,
+                submitted.requeues,
+                self.requeues,
+                os.getpid(),
+                socket.gethostname(),
+            )
+            return True
+        if outcome == ENDED and submitted.attempts <= self.retries:
+            again = (submitted.attempts, self.retries)
+            log.warning("job %s ended without an answer; submitting it again (%d of %d)", name, *again)
+            submitted.attempts += 1
+            return True
+        return False
+
+    def _submit(self, submissions: list[Submitted]) -> None:
         """Submit one array for each number of devices."""
         for devices in sorted({s.job.devices for s in submissions}):
             group = [s for s in submissions if s.job.devices == devices]
             folder = Path(self.folder) if self.folder else group[0].job.result.parent / "slurm"
             for s in group:
-                s.token, s.ended = uuid.uuid4().hex, None
-                s.refusal.unlink(missing_ok=True)
+                s.token, s.ended, s.attempts = uuid.uuid4().hex, None, max(1, s.attempts)
+                for path in (s.refusal, s.interruption):
+                    path.unlink(missing_ok=True)
             with _environment(worker_environment(self.threads) if self.cluster == "local" else {}):
                 handles = self._submitter(folder, devices).map_array(
                     SlurmTask(self.threads, self.retries), [s.job.to_json() for s in group], [s.token for s in group]
                 )
             for s, handle in zip(group, handles, strict=True):
-                s.attempts, s.folder, s.job_id = s.attempts + 1, str(folder.absolute()), str(handle.job_id)
+                s.folder, s.job_id = str(folder.absolute()), str(handle.job_id)
                 s.write()
+                self._own.add(s.job_id)
             log.info("submitted %d jobs (%s, first %s)", len(group), self.cluster, handles[0].job_id)
 
     def _submitter(self, folder: Path, devices: int) -> Any:
@@ -230,6 +257,7 @@ class SlurmExecutor(Executor):
             "cpus_per_task": self.threads * devices,
             **self.options,
         }
+        parameters["name"] = job_name(self.identity and self.identity.id, parameters.get("name") or "al_lab")
         if devices > 1 and parameters.get("gpus_per_node"):
             parameters["gpus_per_node"] = devices
         if self.cluster == "slurm":
@@ -253,78 +281,43 @@ class SlurmExecutor(Executor):
             ) from error
         return submitter
 
-    def _outcome(self, submitted: _Submitted) -> Failure | str | None:
-        """Return "done", "lost", a Failure, or None while the job waits or runs."""
-        alive = self._is_queued(submitted)  # before the files: a job may end between the two looks
+    def _outcome(self, submitted: Submitted) -> Failure | str | None:
+        """Return "done", "again", a Failure, or None while the job waits or runs."""
+        state = self._queue.state(submitted.job_id)  # before the files: a job may end between the two looks
         if read_result(submitted.job) is not None:
             return "done"
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            said = json.loads(submitted.refusal.read_text())
-            if said["token"] == submitted.token:
-                details = said["details"] if said["lab"] else f"{said['details']}{_last_words(submitted)}"
-                return Failure(submitted.job, submitted.attempts, said["reason"], details)
-        if alive:
+        said = submitted.says(submitted.refusal)
+        if said is not None:
+            details = said["details"] if said["lab"] else f"{said['details']}{_last_words(submitted)}"
+            return Failure(submitted.job, submitted.attempts, said["reason"], details)
+        if state == ALIVE:
             submitted.ended = None
             return None
+        if submitted.says(submitted.interruption) is not None:
+            state = INTERRUPTED
         submitted.ended = submitted.ended or time.monotonic()
-        patience = _NETWORK_DISK_S if self.cluster == "slurm" else 0.0
-        return "lost" if time.monotonic() - submitted.ended >= patience else None
-
-    def _is_queued(self, submitted: _Submitted) -> bool:
-        """Say whether the job waits or runs."""
-        if self.cluster == "slurm":
-            import submitit
-
-            job = submitit.SlurmJob(folder=submitted.folder, job_id=submitted.job_id)
-            if job.done():
-                return False
-            # Without accounting (common on small clusters) sacct never knows a job: one that was killed would be waited
-            # for forever.
-            queue = self._squeue() if job.state == "UNKNOWN" else None
-            return queue is None or submitted.job_id in queue
-        try:  # its own process, not a later one of the same number; of a zombie the command line is empty
-            return b"submitit" in Path(f"/proc/{submitted.job_id}/cmdline").read_bytes()
-        except OSError:
-            return False
-
-    def _squeue(self) -> frozenset[str] | None:
-        """Return the ids of this user's jobs that wait or run, asked once a poll for all of them; None: squeue does not answer."""
-        if time.monotonic() - self._queue[0] >= self.poll_seconds:
-            command = ["squeue", "--noheader", "--array", "--format=%i", f"--user={getpass.getuser()}"]
-            try:
-                listing = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
-                found = frozenset(listing.split())
-            except (OSError, subprocess.SubprocessError) as error:
-                log.debug("squeue does not answer: %s", error)
-                found = None
-            self._queue = time.monotonic(), found
-        return self._queue[1]
-
-    def _cancel(self, submitted: _Submitted) -> None:
-        if self.cluster == "slurm":
-            import submitit
-
-            submitit.SlurmJob(folder=submitted.folder, job_id=submitted.job_id).cancel(check=False)
-        else:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(submitted.job_id), signal.SIGTERM)
+        patience = _NETWORK_DISK_S if self.cluster == "slurm" and state != INTERRUPTED else 0.0
+        if time.monotonic() - submitted.ended < patience:
+            return None
+        return "again" if self._is_put_back(submitted, state) else _lost(submitted, state, self.requeues)
 
 
-def _refusal_path(job: Job) -> Path:
-    return job.result.with_name(job.result.name + ".failed.json")
-
-
-def _last_words(submitted: _Submitted) -> str:
+def _last_words(submitted: Submitted) -> str:
     return f"last lines of {submitted.job.log_path}:\n{log_tail(submitted.job.log_path)}"
 
 
-def _lost(submitted: _Submitted) -> Failure:
+def _lost(submitted: Submitted, state: str, requeues: int) -> Failure:
     logs = Path(submitted.folder)
+    where = f"(job {submitted.job_id}, files in {logs})"
+    reason = (
+        f"the cluster ended it {requeues + 1} times {where}; the same command begins to count anew and goes on from its "
+        "last checkpoint, executor.options.requeues=… allows for more"
+        if state == INTERRUPTED
+        else f"it ended without an answer {where}"
+    )
+    slurms = log_tail(logs / f"{submitted.job_id}_0_log.err")
     return Failure(
-        submitted.job,
-        submitted.attempts,
-        f"it ended without an answer (job {submitted.job_id}, files in {logs})",
-        f"{_last_words(submitted)}\nlast lines of SLURM's:\n{log_tail(logs / f'{submitted.job_id}_0_log.err')}",
+        submitted.job, submitted.attempts, reason, f"{_last_words(submitted)}\nlast lines of SLURM's:\n{slurms}"
     )
 
 

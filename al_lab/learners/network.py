@@ -19,6 +19,7 @@ from al_lab.core.types import DenseView, ImageView
 from al_lab.learners.base import FitTask, Learner
 from al_lab.learners.callbacks import CsvLog, KeepLast, Progress
 from al_lab.learners.checkpoint import load_checkpoint, load_weights, read_last, save_checkpoint
+from al_lab.learners.interrupt import SaveWhenAsked
 from al_lab.learners.module import FitModule
 from al_lab.learners.settings import Schedule, TrainSettings
 from al_lab.learners.trainer import Ranks, keep_freed_memory, limit_threads, run_steps, this_device
@@ -156,6 +157,7 @@ class NetworkLearner(Learner, Generic[LabelsT]):
         callbacks = [
             CsvLog(task.scratch_dir / "train_log.csv", stop),
             KeepLast(last_path, meta, self.checkpoint_minutes, self.checkpoint_steps),
+            SaveWhenAsked(last_path, meta),
         ]
         if task.progress is not None:
             callbacks.append(Progress(task.progress, stop))

@@ -194,6 +194,7 @@ def _quiet() -> Iterator[None]:
             "LeafSpec",
             "in eval mode at the start of training",
             "not set. Set as localhost",
+            "command is available on your system but is not used",  # of srun: the executor starts the processes
         ):
             warnings.filterwarnings("ignore", message=f".*{text}.*")
         try:

@@ -330,7 +330,7 @@ def run_id(run_dir: Path) -> str:
     """Return the id of a campaign's record.
 
     It is kept in the run folder, so a resumed campaign (or one whose folder was moved) goes on with its own record, and
-    one begun anew with restart=true at the same path doesn't.
+    one begun anew with restart at the same path doesn't.
     """
     path = Path(run_dir) / "wandb_id"
     if path.exists():

@@ -43,7 +43,7 @@ def read_labels(run_dir: Path, ids: Sequence[str]) -> dict[str, Annotation]:
                         expected="one annotated image a line",
                         got=f"line {number}: {error}",
                         where=str(path),
-                        do="restore the file, or start anew with restart=true",
+                        do="restore the file, or start anew with restart=again",
                     )
                 ) from error
     missing = [i for i in ids if i not in found]
@@ -53,7 +53,7 @@ def read_labels(run_dir: Path, ids: Sequence[str]) -> dict[str, Annotation]:
                 expected="the labels of every bought image",
                 got=f"none of {missing[0]!r} (and {len(missing) - 1} more)",
                 where=str(run_dir),
-                do="restore the labels.jsonl files, or start anew with restart=true",
+                do="restore the labels.jsonl files, or start anew with restart=again",
             )
         )
     return {i: found[i] for i in ids}

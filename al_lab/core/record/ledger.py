@@ -35,7 +35,7 @@ class Ledger:
                         expected="one JSON entry a line",
                         got=f"line {number}: {line[:60]!r}",
                         where=str(self.path),
-                        do="restore the file from a backup, or start anew with restart=true",
+                        do="restore the file from a backup, or start anew with restart=again",
                     )
                 ) from error
         if tail:
@@ -83,6 +83,6 @@ class Ledger:
                             expected=f"the file that {entry['key']} committed",
                             got="another" if path.is_file() else "none",
                             where=str(path),
-                            do="restore it from a backup, or start anew with restart=true",
+                            do="restore it from a backup, or start anew with restart=again",
                         )
                     )

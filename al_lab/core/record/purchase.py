@@ -88,7 +88,7 @@ def query_from_row(row: Mapping[str, Any], folder: Path) -> Query:
                     expected=f"the mask of {row['id']!r} as it was written",
                     got="another or none",
                     where=str(path),
-                    do="restore the file, or start anew with restart=true",
+                    do="restore the file, or start anew with restart=again",
                 )
             )
         region = load_region(path)

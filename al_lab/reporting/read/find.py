@@ -58,7 +58,7 @@ def read_run(path: Path, image_folders: Sequence[Path] = ()) -> Run:
 def find_runs(paths: Iterable[Path], image_folders: Sequence[Path] = ()) -> list[Run]:
     """Read the runs named, and every run below a folder that is none itself.
 
-    Folders that `restart=true` moved aside are only read when named themselves.
+    Folders that `restart` moved aside are only read when named themselves.
 
     Args:
         paths: run folders, or folders above them.

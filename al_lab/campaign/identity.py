@@ -1,0 +1,94 @@
+"""Which run a folder holds: a new one, one that goes on, or one that ``restart`` sets aside."""
+
+import logging
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import uuid
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from al_lab.config.load import config_difference, fingerprint, load_config
+from al_lab.core.errors import ResumeError
+from al_lab.core.files import folder_lock, write_json
+from al_lab.core.record.identity import ENVIRONMENT, RunIdentity, read_identity
+from al_lab.execution.cancel import cancel_submitted
+
+log = logging.getLogger(__name__)
+
+# What a run that was killed before its first stage may leave; nothing of it is worth keeping.
+_BOOKKEEPING = frozenset({".lock", "run.log", "config.yaml", "report.html", ENVIRONMENT})
+
+
+def begins_anew(config: Mapping[str, Any], run_dir: Path) -> bool:
+    """Say whether what is in the folder has to make way.
+
+    ``restart=again`` always asks for it; ``restart=true`` acts once: a run that was begun by a restart, and that this
+    configuration can go on with, goes on.
+    """
+    asked = config.get("restart")
+    if not asked or not run_dir.is_dir():
+        return False
+    begun = read_identity(run_dir)
+    if asked == "again" or begun is None or not begun.get("restart"):
+        return True
+    try:
+        if config_difference(load_config(run_dir), config):
+            return True
+    except ResumeError:
+        return True
+    log.info("restart=true: the run here was begun by it and goes on (restart=again would set it aside, too)")
+    return False
+
+
+def set_aside(run_dir: Path) -> None:
+    """End what the old run left in a queue and move its folder out of the way; nothing that was bought is deleted."""
+    with folder_lock(run_dir):
+        cancel_submitted(run_dir)
+        if all(path.name in _BOOKKEEPING for path in run_dir.iterdir()):
+            (run_dir / ENVIRONMENT).unlink(missing_ok=True)
+            return
+        number = 1
+        while (target := run_dir.with_name(f"{run_dir.name}.before-restart-{number}")).exists():
+            number += 1
+        run_dir.rename(target)
+    log.info("restart: the old run is now %s", target)
+
+
+def identify(config: Mapping[str, Any], run_dir: Path) -> RunIdentity:
+    """Return which run the folder holds; one that has no id yet, or was begun with other settings, gets one.
+
+    Jobs that were submitted under other settings are ended; what they wrote does not count.
+    """
+    begun, now = read_identity(run_dir), fingerprint(config)
+    if begun is None or begun["fingerprint"] != now:
+        if begun is not None:
+            cancel_submitted(run_dir)
+        restart = bool(config.get("restart") or (begun and begun.get("restart")))
+        begun = {"id": uuid.uuid4().hex[:16], "fingerprint": now, "restart": restart}
+        write_json(run_dir / ENVIRONMENT, {"run": begun, **_environment()})
+    return RunIdentity(str(run_dir), begun["id"], begun["fingerprint"])
+
+
+def _environment() -> dict[str, Any]:
+    """Describe the machine and the code, for whoever asks later where a number came from."""
+    try:
+        root = Path(__file__).resolve().parents[2]
+        git = ["git", "describe", "--always", "--dirty"]
+        commit = subprocess.run(git, cwd=root, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        commit = "unknown"
+    packages = {d.metadata["Name"]: d.version for d in metadata.distributions() if d.metadata["Name"]}
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "commit": commit,
+        "command": shlex.join(sys.argv),
+        "overrides": sys.argv[1:],
+        "packages": dict(sorted(packages.items())),
+    }

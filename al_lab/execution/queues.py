@@ -1,0 +1,122 @@
+"""Where submitted jobs wait and run: SLURM's queue, or processes of this machine that stand in for it."""
+
+import abc
+import contextlib
+import getpass
+import logging
+import math
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+ALIVE, ENDED, INTERRUPTED = "alive", "ended", "interrupted"
+# States of SLURM that are final; the second kind is the cluster's doing (scancel, preemption, a node that went down).
+_FINAL = frozenset({"COMPLETED", "DEADLINE", "FAILED", "OUT_OF_MEMORY", "TIMEOUT"})
+_INTERRUPTED = frozenset({"BOOT_FAIL", "CANCELLED", "NODE_FAIL", "PREEMPTED", "REVOKED"})
+_ANSWER_S = 30  # for a command of SLURM's
+
+
+class JobQueue(abc.ABC):
+    """What becomes of submitted jobs."""
+
+    @abc.abstractmethod
+    def state(self, job_id: str) -> str:
+        """Return ALIVE, ENDED or INTERRUPTED."""
+
+    @abc.abstractmethod
+    def cancel(self, job_ids: Iterable[str]) -> None:
+        """Ask jobs to end."""
+
+    def of_run(self, run_id: str) -> list[str]:
+        """Return the living jobs of a run, which the queue knows by their name."""
+        return []
+
+
+class SlurmQueue(JobQueue):
+    """This user's jobs, as squeue lists them: those that ended stay in its list for a few minutes, with their state.
+
+    Not sacct: many clusters keep no accounts.
+
+    Args:
+        seconds: how long a listing is good for.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._jobs: dict[str, tuple[str, str]] | None = None  # id -> state, name
+        self._looked_at = -math.inf
+
+    def state(self, job_id: str) -> str:
+        """See `JobQueue.state`; while squeue does not answer, nothing has ended."""
+        jobs = self._list()
+        if jobs is None:
+            return ALIVE
+        state, _ = jobs.get(job_id, ("COMPLETED", ""))
+        return INTERRUPTED if state in _INTERRUPTED else ENDED if state in _FINAL else ALIVE
+
+    def cancel(self, job_ids: Iterable[str]) -> None:
+        """See `JobQueue.cancel`."""
+        ids = list(job_ids)
+        self._looked_at = -math.inf
+        if ids and _answer(["scancel", *ids]) is None:
+            log.warning("scancel does not answer: end the jobs %s by hand", " ".join(ids))
+
+    def of_run(self, run_id: str) -> list[str]:
+        """See `JobQueue.of_run`."""
+        jobs = self._list() or {}
+        return [i for i, (_, name) in jobs.items() if name.endswith(f"-{run_id}") and self.state(i) == ALIVE]
+
+    def _list(self) -> dict[str, tuple[str, str]] | None:
+        if time.monotonic() - self._looked_at >= self.seconds:
+            command = ["squeue", "--noheader", "--array", "--states=all", "--format=%i|%T|%j"]
+            listing = _answer([*command, f"--user={getpass.getuser()}"])
+            self._jobs = None if listing is None else dict(map(_read, listing.splitlines()))
+            self._looked_at = time.monotonic()
+        return self._jobs
+
+
+class LocalQueue(JobQueue):
+    """Processes that submitit started on this machine; a job's id is a process' number."""
+
+    def state(self, job_id: str) -> str:
+        """See `JobQueue.state`."""
+        try:  # its own process, not a later one of the same number; of a zombie the command line is empty
+            return ALIVE if b"submitit" in Path(f"/proc/{job_id}/cmdline").read_bytes() else ENDED
+        except OSError:
+            return ENDED
+
+    def cancel(self, job_ids: Iterable[str]) -> None:
+        """See `JobQueue.cancel`."""
+        for job_id in job_ids:
+            if self.state(job_id) == ALIVE:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(job_id), signal.SIGTERM)
+
+
+def open_queue(cluster: str, seconds: float) -> JobQueue:
+    """Return the queue of ``slurm`` or ``local``."""
+    return SlurmQueue(seconds) if cluster == "slurm" else LocalQueue()
+
+
+def job_name(run_id: str | None, word: str = "al_lab") -> str:
+    """Return the name that a run's jobs have in the queue."""
+    return word if run_id is None else f"{word}-{run_id}"
+
+
+def _read(line: str) -> tuple[str, tuple[str, str]]:
+    job_id, _, rest = line.strip().partition("|")
+    state, _, name = rest.partition("|")
+    return job_id, (state or "RUNNING", name)
+
+
+def _answer(command: list[str]) -> str | None:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=_ANSWER_S, check=True).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        log.debug("%s does not answer: %s", command[0], error)
+        return None

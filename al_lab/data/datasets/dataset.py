@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 from al_lab.core.errors import DataError, explain
 from al_lab.core.fields import class_name, list_of, shown
 from al_lab.data.formats.images import load_rgb, read_size_hw
+from al_lab.data.near_copies import fingerprint, near_pairs
 
 Severity = Literal["error", "warning", "info"]
 
@@ -178,21 +180,39 @@ class Dataset(ABC):
         Returns:
             Findings of the dataset as a whole, then sample by sample in the order of `splits`.
         """
-        findings = self._verify_whole()
+        findings = [*self._verify_whole(), *_near_names(self.classes)]
         splits = {i: split for split, ids in self.splits().items() for i in ids}
         ids, first = tuple(splits), dict[bytes, str]()
+        prints: dict[str, np.ndarray] = {}
         for done, sample_id in enumerate(ids, 1):
-            findings += self._verify_sample(sample_id, decode)
+            findings += self._verify_sample(sample_id, decode, prints)
             path = self.image_path(sample_id)
             if decode and path.is_file():
                 digest = hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
                 twin = first.setdefault(digest, sample_id)
                 if twin != sample_id:
+                    prints.pop(sample_id, None)  # said already
                     message = f"{sample_id} ({splits[sample_id]}) is the same file as {twin} ({splits[twin]})"
                     remedy = "remove one of them: a copy is paid for twice, and one in the test set is a leak"
                     findings.append(Finding("warning", str(path), message, remedy))
             if progress:
                 progress(done, len(ids))
+        return findings + self._near_copies(prints, splits)
+
+    def _near_copies(self, prints: Mapping[str, np.ndarray], splits: Mapping[str, str]) -> list[Finding]:
+        """Name pairs that look the same on both sides of a split, and count those within the pool."""
+        findings, inside = [], 0
+        for a, b, bits in near_pairs(prints):
+            inside += splits[a] == splits[b] == "pool"
+            if splits[a] != splits[b]:
+                message = f"{a} ({splits[a]}) looks like {b} ({splits[b]}): {bits} of 256 bits differ"
+                remedy = "if it is the same scene, move one of them: what is measured on a copy is no test"
+                findings.append(Finding("warning", str(self.image_path(a)), message, remedy))
+        if inside:
+            message = f"{inside} pairs of pool images look the same (neighbouring frames, copies)"
+            findings.append(
+                Finding("info", "", message, "core_set, or another strategy that looks for variety, buys one of each")
+            )
         return findings
 
     def _verify_whole(self) -> list[Finding]:
@@ -224,12 +244,14 @@ class Dataset(ABC):
             )
         return findings
 
-    def _verify_sample(self, sample_id: str, decode: bool) -> list[Finding]:
+    def _verify_sample(self, sample_id: str, decode: bool, prints: dict[str, np.ndarray]) -> list[Finding]:
         path = self.image_path(sample_id)
         try:
             if decode:
-                height, width = self.load_image(sample_id).shape[:2]
-                self._sizes[sample_id] = (height, width)
+                image = self.load_image(sample_id)
+                self._sizes[sample_id] = (image.shape[0], image.shape[1])
+                if (found := fingerprint(image)) is not None:
+                    prints[sample_id] = found
             else:
                 self.size_hw(sample_id)
         except DataError as error:
@@ -243,6 +265,19 @@ class Dataset(ABC):
         except DataError as error:
             return [Finding("error", file, f"{sample_id}: {error}", "correct the annotation")]
         return [Finding("warning", file, f"{sample_id}: {note}", "correct the annotation") for note in notes]
+
+
+def _near_names(classes: Sequence[str]) -> list[Finding]:
+    """Name classes that differ in case, blanks or separators only: nearly always one class written in two ways."""
+    first: dict[str, str] = {}
+    findings = []
+    for name in classes:
+        twin = first.setdefault(re.sub(r"[\s_-]+", "", name.casefold()), name)
+        if twin != name:
+            message = f"classes {twin!r} and {name!r} differ only in case, blanks or separators"
+            remedy = "spell them alike in the annotations if they are one class"
+            findings.append(Finding("warning", "", message, remedy))
+    return findings
 
 
 def _sorted_ids(ids: Sequence[str], where: str) -> tuple[str, ...]:

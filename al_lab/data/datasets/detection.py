@@ -7,8 +7,11 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
+
+from al_lab.core.errors import DataError
 from al_lab.core.types import Annotation
-from al_lab.data.datasets.dataset import Dataset
+from al_lab.data.datasets.dataset import Dataset, Finding
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +58,43 @@ class DetectionDataset(Dataset):
                 log.warning("%s: %s: %s", self.annotation_file(sample_id), sample_id, note)
             self._truths[sample_id] = annotation
         return _copy(self._truths[sample_id])
+
+    def _verify_whole(self) -> list[Finding]:
+        findings = super()._verify_whole()
+        empty = self.objects_to_find()
+        return findings if empty is None else [*findings, empty]
+
+    def objects_to_find(self) -> Finding | None:
+        """Say so if no test image shows an object: nothing could be measured. Reads test annotations until one does."""
+        labeled = [i for i in self.test_ids if self.has_truth(i)]
+        for sample_id in labeled:
+            try:
+                annotation = self._parse(sample_id)[0]
+            except DataError:
+                return None  # named elsewhere, and what it holds can't be known
+            if (~annotation.crowd & ~annotation.difficult).any():
+                return None
+        if not labeled:
+            return None
+        return Finding(
+            "error",
+            str(self.annotation_file(labeled[0])),
+            f"expected at least one object in the test set, got none in {len(labeled)} images",
+            "choose another test set (dataset.test_split=…), or none: dataset.test_split=none",
+        )
+
+    def _verify_truth(self, sample_id: str, decode: bool) -> list[Finding]:
+        findings = super()._verify_truth(sample_id, decode)
+        if any(f.severity == "error" for f in findings):
+            return findings
+        annotation = self._parse(sample_id)[0]
+        rows = np.column_stack([annotation.labels, annotation.boxes_xyxy])
+        copies = len(rows) - len(np.unique(rows, axis=0))
+        if copies:
+            message = f"{sample_id}: {copies} objects are copies of another one (the same class, the same box)"
+            remedy = "remove the copies: a detector can find one of them only"
+            findings.append(Finding("warning", str(self.annotation_file(sample_id)), message, remedy))
+        return findings
 
 
 def _copy(annotation: Annotation) -> Annotation:

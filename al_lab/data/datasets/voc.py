@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
+import numpy as np
+
 from al_lab.core.errors import DataError, explain
 from al_lab.core.types import Annotation
 from al_lab.data.datasets.dataset import Finding
@@ -81,8 +83,8 @@ class VOCLayout(DetectionDataset):
         size_hw = self.size_hw(sample_id)
         return parse_voc(self.annotation_file(sample_id), self.classes, size_hw, self._one_based, self._outside)
 
-    def _verify_sample(self, sample_id: str, decode: bool) -> list[Finding]:
-        findings = super()._verify_sample(sample_id, decode)
+    def _verify_sample(self, sample_id: str, decode: bool, prints: dict[str, np.ndarray]) -> list[Finding]:
+        findings = super()._verify_sample(sample_id, decode, prints)
         if not self.has_truth(sample_id) or any(f.severity == "error" for f in findings):
             return findings
         file = self.annotation_file(sample_id)

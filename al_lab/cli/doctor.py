@@ -37,6 +37,8 @@ _OPTIONAL = {
 }
 _MM = ("onedl-mmengine", "onedl-mmcv", "onedl-mmdetection")
 _TESTED_PYTHON = ((3, 11), (3, 13))  # from, below
+# The first of each line whose tarfile keeps filter="data" (CVE-2025-4517).
+_SAFE_TARFILE = {(3, 11): (3, 11, 13), (3, 12): (3, 12, 11), (3, 13): (3, 13, 4)}
 _GIGABYTE = 1e9
 
 Severity = Literal["ok", "note", "problem"]
@@ -73,6 +75,7 @@ def diagnose(root: Path, outputs_dir: Path | None = None, data_dir: Path | None 
     data_dir = data_dir or Path(os.environ.get("AL_LAB_DATA") or root / "data")
     facts = [
         _python(),
+        _unpacking(),
         *_packages(),
         *_mm(),
         *_clashes(),
@@ -100,6 +103,18 @@ def _python() -> Fact:
             "note", "python", found, "newer than what was tested (3.11, 3.12); if something fails, use one of those"
         )
     return Fact("ok", "python", found)
+
+
+def _unpacking() -> Fact:
+    low = _SAFE_TARFILE.get(sys.version_info[:2])
+    if low is None or sys.version_info[:3] >= low:
+        return Fact("ok", "unpacking", "tarfile keeps archives in their folder")
+    return Fact(
+        "note",
+        "unpacking",
+        f"the tarfile of Python {platform.python_version()} lets an archive write outside of its folder (CVE-2025-4517)",
+        f"al_lab's own downloads do not use that code; unpack other archives with Python {'.'.join(map(str, low))} or newer",
+    )
 
 
 def _version(name: str) -> str | None:

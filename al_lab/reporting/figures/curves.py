@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 
 from al_lab.reporting.figures.theme import GRID, INK, MUTED, color_of, look, marker_of
 from al_lab.reporting.judge.stats import STANDARD_ERRORS, Band, Curve
@@ -104,6 +104,8 @@ def _labels_axis(axes: Axes, lines: Sequence[Line]) -> None:
     last = [line.band.spent[-1] for line in lines if len(line.band.spent) > 1]
     if last and max(last) > _FAR * min(last):
         axes.set_xscale("symlog", linthresh=min(x for line in lines for x in line.band.spent if x > 0))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
 

@@ -56,6 +56,8 @@ CLASS_COLORS = (
 )
 
 _RC = {
+    # Names of classes and strategies come from files: a dollar sign in one is a dollar sign.
+    "text.parse_math": False,
     "figure.dpi": 100,
     "savefig.dpi": 200,
     "figure.constrained_layout.use": True,

@@ -1,0 +1,36 @@
+"""Do the tests bite? Small mistakes are put into the code one by one, and the tests of the same room must notice.
+
+``python scripts/mutants.py`` goes on where it was stopped; docs/mutants.md says how to read the result.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests.mutants.campaign import Sample, judge, show  # noqa: E402 - works before the project is installed, too
+
+
+def main() -> int:
+    """Judge the sample, print the table; the exit status is 0 whatever survives."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sample", type=int, default=400, help="how many mutants (default: 400)")
+    parser.add_argument("--seed", type=int, default=0, help="which ones (default: 0)")
+    parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "mutants", help="where results are kept")
+    parser.add_argument("--survivors", action="store_true", help="judge the survivors again, with the tests of today")
+    parser.add_argument("--show", action="store_true", help="only print what is known")
+    arguments = parser.parse_args()
+    os.nice(10)
+    os.chdir(ROOT)
+    sample = Sample.draw(arguments.sample, arguments.seed)
+    if not arguments.show:
+        judge(sample, arguments.out, again=arguments.survivors)
+    print(show(sample, arguments.out))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -30,10 +30,13 @@ class KeepLast(pl.Callback):
         self._saved_at = time.monotonic()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: FitModule, *_: Any) -> None:  # type: ignore[override]
-        """Save if it is time; one device is enough, all hold the same weights."""
+        """Save if it is time; one device is enough, all hold the same weights.
+
+        It alone is here, so it can't raise: after a broken loss nothing is saved, and all stop before their next step.
+        """
         by_step = self.steps is not None and pl_module.next_step % self.steps == 0
         by_time = time.monotonic() - self._saved_at >= 60 * self.minutes
-        if (by_step or by_time) and trainer.is_global_zero:
+        if (by_step or by_time) and trainer.is_global_zero and pl_module.read_loss():
             save_checkpoint(self.path, pl_module.fit_state(self.meta))
             self._saved_at = time.monotonic()
 
@@ -62,9 +65,9 @@ class CsvLog(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: FitModule, *_: Any) -> None:  # type: ignore[override]
         """Write a row."""
         step = pl_module.next_step - 1
-        if not trainer.is_global_zero or not (step % self.every == 0 or step == self.stop - 1):
+        is_due = step % self.every == 0 or step == self.stop - 1
+        if not (is_due and trainer.is_global_zero and pl_module.read_loss()):
             return
-        pl_module.check_loss()
         row = {
             "step": step,
             "lr": f"{pl_module.schedule.lr_at(step):.6g}",

@@ -1,5 +1,6 @@
 """The LightningModule every training runs: a network, what is minimized, and an optimizer."""
 
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -49,7 +50,8 @@ class FitModule(pl.LightningModule):
         self.parts: dict[str, float] = {}
         self.lr_groups = _lr_groups(network, objective)
         self._resumed = resumed
-        self._unchecked: tuple[int, list[str], dict[str, Tensor]] | None = None
+        self._unread: tuple[int, list[str], dict[str, Tensor]] | None = None
+        self._broken: tuple[int, list[str]] | None = None
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Build the optimizer over every trainable parameter, in the groups a network asks for, and restore its state."""
@@ -85,27 +87,35 @@ class FitModule(pl.LightningModule):
         # Looking at the last step's loss, not at this one's, keeps a GPU busy: by now it is computed.
         self.check_loss()
         parts = self.objective(self.network, batch, self.next_step, self.schedule.total_steps)
-        self._unchecked = (self.next_step, list(batch.sample_ids), _agreed(parts))
+        self._unread = (self.next_step, list(batch.sample_ids), _agreed(parts))
         self.next_step += 1
         return parts["loss"]
 
+    def read_loss(self) -> bool:
+        """Read the last step's loss, once, and say whether it is one to go on from; no device waits for another here."""
+        if self._unread is not None:
+            step, ids, parts = self._unread
+            self._unread = None
+            self.parts = {name: float(value) for name, value in parts.items()}
+            if math.isfinite(self.parts["loss"]):
+                weight = max(_SMOOTHING, 1 / (step + 1))
+                self.mean_loss += weight * (self.parts["loss"] - self.mean_loss)
+            else:
+                self._broken = (step, ids)
+        return self._broken is None
+
     def check_loss(self) -> None:
-        """Read the last step's loss, once.
+        """Stop if the last step's loss was no number; all devices that share a training call this at the same point.
+
+        They know the same loss (`_agreed`), so either none of them stops here or all do, and tell each other their images.
 
         Raises:
-            DivergedError: if it is not finite, naming the step and its images.
+            DivergedError: naming the step and its images.
         """
-        if self._unchecked is None:
+        if self.read_loss() or self._broken is None:
             return
-        step, ids, parts = self._unchecked
-        self._unchecked = None
-        self.parts = {name: float(value) for name, value in parts.items()}
-        if not torch.isfinite(parts["loss"]):
-            raise DivergedError(
-                _diverged(step, self.schedule.total_steps, self.parts["loss"], _ids_of_all_devices(ids))
-            )
-        weight = max(_SMOOTHING, 1 / (step + 1))
-        self.mean_loss += weight * (self.parts["loss"] - self.mean_loss)
+        step, ids = self._broken
+        raise DivergedError(_diverged(step, self.schedule.total_steps, self.parts["loss"], _ids_of_all_devices(ids)))
 
     def fit_state(self, meta: dict[str, Any]) -> dict[str, Any]:
         """Return everything a later process needs to go on, in plain containers.

@@ -1,8 +1,12 @@
 """One rank of a shared training, as an executor starts it: ``python ranks.py RUN_DIR DEVICES MAX_ITERS OBJECTIVE``."""
 
 import functools
+import os
 import sys
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from al_lab.core.pool import INITIAL
 from al_lab.data.transforms.detection import SSDAugmentation
@@ -19,8 +23,27 @@ from al_lab.objectives.supervised import Supervised
 from tests.learners.conftest import Blocks
 from tests.patches import Patches, buy
 
+
+class BrokenAt(Supervised):
+    """Has a loss of NaN on the second device alone, at one step."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.step = step
+
+    def forward(self, network: Any, batch: Any, step: int, total_steps: int) -> dict[str, torch.Tensor]:
+        """Compute the loss, or nonsense."""
+        parts = super().forward(network, batch, step, total_steps)
+        is_broken = step == self.step and os.environ["RANK"] == "1"
+        if is_broken:
+            Path(sys.argv[1], "broken").touch()
+        return {**parts, "loss": parts["loss"] * (float("nan") if is_broken else 1)}
+
+
 OBJECTIVES = {
     "supervised": Supervised,
+    "broken_at_3": functools.partial(BrokenAt, 3),
+    "broken_at_5": functools.partial(BrokenAt, 5),
     "isd": functools.partial(ISD, ramp={"kind": "none"}, csd={"be_mask": "none"}),
     "sed": functools.partial(SED, ramp={"kind": "none"}),
 }
@@ -32,8 +55,9 @@ def fit(run_dir: str, devices: int, max_iters: int, objective: str = "supervised
         return adapt(run_dir, devices, max_iters)
     dataset = Blocks()
     network = functools.partial(TinyDetector, 2, input_px=32, widths=(8, 8, 16, 16, 16))
-    num = len(dataset.pool_ids) if objective == "supervised" else 6
-    batch_size = 6 if objective == "supervised" else 8
+    is_supervised = objective not in ("isd", "sed")
+    num = len(dataset.pool_ids) if is_supervised else 6
+    batch_size = 6 if is_supervised else 8
     settings = TrainSettings(
         batch_size=batch_size, max_iters=max_iters, lr=0.01, grad_clip=1.0, augmentation=SSDAugmentation()
     )
@@ -72,4 +96,7 @@ def adapt(run_dir: str, devices: int, max_iters: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    fit(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
+    try:
+        fit(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
+    finally:
+        Path(sys.argv[1], f"ended{os.environ['RANK']}").touch()

@@ -1,7 +1,9 @@
 """Several devices compute what one would; a trainer never starts processes and leaves the process as it was."""
 
 import csv
+import inspect
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from al_lab.core.errors import ConfigError
+from al_lab.core.errors import ConfigError, DivergedError
 from al_lab.learners.checkpoint import load_checkpoint
 from al_lab.learners.trainer import Ranks, limit_threads
 from al_lab.objectives.supervised import Supervised
@@ -28,15 +30,12 @@ def losses(log: Path) -> list[float]:
         return [float(row["loss"]) for row in csv.DictReader(stream)]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("objective", ["supervised", "isd", "sed", "adaptation"])
-def test_two_gloo_processes_train_like_one(run_dir: Path, objective: str) -> None:
-    steps = 6
-    fit(str(run_dir), 1, steps, objective)
+def two_ranks(run_dir: Path, steps: int, objective: str) -> list[subprocess.Popen[str]]:
+    """Start a training on two devices."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    ranks = [
+    return [
         subprocess.Popen(
             [sys.executable, "-m", "tests.learners.ranks", str(run_dir), "2", str(steps), objective],
             cwd=ROOT,
@@ -50,9 +49,19 @@ def test_two_gloo_processes_train_like_one(run_dir: Path, objective: str) -> Non
                 "MASTER_PORT": str(port),
                 "CUDA_VISIBLE_DEVICES": "",
             },
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for r in range(2)
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["supervised", "isd", "sed", "adaptation"])
+def test_two_gloo_processes_train_like_one(run_dir: Path, objective: str) -> None:
+    steps = 6
+    fit(str(run_dir), 1, steps, objective)
+    ranks = two_ranks(run_dir, steps, objective)
     assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
     one, two = (losses(run_dir / f"devices{n}" / "train_log.csv") for n in (1, 2))
     assert len(one) == steps
@@ -62,6 +71,47 @@ def test_two_gloo_processes_train_like_one(run_dir: Path, objective: str) -> Non
     for part in ("state_dict", "objective"):
         for name, value in states[0][part].items():
             torch.testing.assert_close(states[1][part][name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_what_the_first_device_does_alone_waits_for_no_other(
+    monkeypatch: pytest.MonkeyPatch, make_learner: Callable[..., Any], make_task: Callable[..., Any]
+) -> None:
+    class Broken(Supervised):
+        def forward(self, *args: Any) -> dict[str, torch.Tensor]:
+            parts = super().forward(*args)
+            return {**parts, "loss": parts["loss"] * float("nan")}
+
+    callers = []
+
+    def asks_all(ids: list[str]) -> list[str]:
+        callers.extend(frame.function for frame in inspect.stack())
+        return ids
+
+    monkeypatch.setattr("al_lab.learners.module._ids_of_all_devices", asks_all)
+    with pytest.raises(DivergedError, match="training step 0 of 8"):
+        make_learner(Broken, checkpoint_steps=1).fit(make_task())
+    assert "training_step" in callers
+    assert "on_train_batch_end" not in callers
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [3, 5])  # in the middle, and the last one
+def test_a_nan_on_one_of_two_devices_ends_both_with_the_sentence(run_dir: Path, step: int) -> None:
+    ranks = two_ranks(run_dir, 6, f"broken_at_{step}")
+    try:
+        errors = [rank.communicate(timeout=300)[1] for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
+    sentences = [error.strip().splitlines()[-1].partition("DivergedError: ")[2] for error in errors]
+    assert [rank.returncode for rank in ranks] == [1, 1]
+    assert sentences[0] == sentences[1]
+    named = rf"training step {step} of 6: expected a finite loss, got nan on the images (.*?);"
+    images = re.match(named, sentences[0])
+    assert images is not None
+    assert len(images[1].split(", ")) == 6  # of both devices
+    broken, *ended = ((run_dir / name).stat().st_mtime for name in ("broken", "ended0", "ended1"))
+    assert max(ended) - broken < 30
 
 
 def test_the_number_of_processes_must_be_the_tasks(monkeypatch: pytest.MonkeyPatch) -> None:

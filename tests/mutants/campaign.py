@@ -55,9 +55,7 @@ def judge(sample: Sample, folder: Path, *, again: bool = False) -> None:
     """Judge what has no verdict yet; with ``again``, also what survived earlier tests."""
     folder.mkdir(parents=True, exist_ok=True)
     known = results(folder)
-    left = [
-        m for m in sample.mutants if m.key not in known or (again and known[m.key]["verdict"] == "survived")
-    ]
+    left = [m for m in sample.mutants if m.key not in known or (again and known[m.key]["verdict"] == "survived")]
     rooms = {package: _baseline(package, folder) for package in sorted({m.package for m in left})}
     warm_up(list(dict.fromkeys(name for room in rooms.values() for name in room.modules)))
     with (folder / "results.jsonl").open("a") as stream:

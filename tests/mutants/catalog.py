@@ -170,9 +170,7 @@ def _silent(statement: ast.stmt, scope: tuple[ast.AST, ...]) -> bool:
     return not scope and name.isupper() and bool(_TUNING & set(name.split("_")))
 
 
-def _of_expression(
-    node: ast.AST, scope: tuple[ast.AST, ...], statement: ast.stmt, at_import: bool
-) -> Iterator[_Site]:
+def _of_expression(node: ast.AST, scope: tuple[ast.AST, ...], statement: ast.stmt, at_import: bool) -> Iterator[_Site]:
     where = (scope, statement, at_import)
     if isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Call) and _name(node.func) in _SILENT_CALLS):
         return
@@ -212,7 +210,8 @@ def _operators(
     old = getattr(node, field) if n is None else getattr(node, field)[n]
     for new in table.get(type(old), ()):
 
-        def apply(operator: ast.AST = new()) -> None:
+        def apply(new: type = new) -> None:
+            operator = new()
             if n is None:
                 setattr(node, field, operator)
             else:

@@ -57,7 +57,9 @@ def baseline(package: str, scratch: Path, timeout: float) -> Baseline:
     out = scratch / f"baseline_{package.replace('/', '_')}.json"
     with _child(lambda: _note(package, out), timeout) as code:
         if code is None or not out.is_file():
-            sys.exit(f"mutants: the tests of {package} did not end within {timeout:.0f} s: run them by themselves first")
+            sys.exit(
+                f"mutants: the tests of {package} did not end within {timeout:.0f} s: run them by themselves first"
+            )
     return Baseline(**json.loads(out.read_text()))
 
 

@@ -5,19 +5,52 @@ RUN    := $(VENV)/bin/python
 # On small CPUs several one-thread processes beat one process with many threads by far.
 ONE    := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
-.PHONY: help setup demo test test-all lint bench bench-full clean
+EXTRAS := mm,wandb,tensorboard,cluster,bench,docs,dev
+INSTALL = VIRTUAL_ENV=$(abspath $(VENV)) $(RUN) -m uv pip install --compile-bytecode $(if $(CPU),--torch-backend=cpu)
+TORCH   = $(shell sed -n 's/^torch==//p' constraints.txt)
+
+define VERSION
+import sys
+v = sys.version_info
+if not (3, 11) <= v < (3, 14):
+    why = "; 3.14 is too new: not every package in constraints.txt has wheels for it" if v >= (3, 14) else ""
+    sys.exit(f"make setup: expected Python 3.11, 3.12 or 3.13, got {v.major}.{v.minor} ({sys.executable}){why}; make setup PYTHON=python3.12")
+endef
+define OWNER
+import json, sys, urllib.parse as u
+from importlib import metadata
+try:
+    there = u.unquote(u.urlparse(json.loads(metadata.distribution("al_lab").read_text("direct_url.json"))["url"]).path)
+except (metadata.PackageNotFoundError, TypeError, KeyError):
+    sys.exit(0)
+if there.rstrip("/") != sys.argv[1]:
+    sys.exit(f"make: expected an environment of this checkout, got {sys.prefix}, which holds {there}; remove it and make setup, or VENV=another")
+endef
+export VERSION OWNER
+
+.PHONY: help own setup demo test test-all lint bench bench-full clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
-setup: $(VENV)/.installed  ## Build .venv from constraints.txt (minutes once, seconds when nothing changed)
+setup: own $(VENV)/.installed  ## Build .venv from constraints.txt (minutes once, seconds when nothing changed); CPU=1: without CUDA
+
+# A linked environment, or one that holds another checkout, belongs to somebody else: make would install this one into it.
+own:
+	@test ! -L $(VENV) || { echo "make: expected an environment of this checkout, got $(VENV), a link to $$(readlink $(VENV));" \
+	  "remove the link and make setup, or leave make out: PYTHONPATH=. $(RUN) -m pytest"; exit 1; }
+	@test ! -x $(RUN) || $(RUN) -c "$$OWNER" "$(CURDIR)"
 
 # Byte-compiling matters: without it every worker process starts in 22 s instead of 6 s.
 $(VENV)/.installed: pyproject.toml constraints.txt overrides.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"make setup: Python 3.11 or newer is expected, {sys.executable} is {v.major}.{v.minor}; try make setup PYTHON=python3.12")'
+	@$(PYTHON) -c "$$VERSION"
 	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	@$(RUN) -m uv --version >/dev/null 2>&1 || $(RUN) -m pip install --quiet uv
-	VIRTUAL_ENV=$(abspath $(VENV)) $(RUN) -m uv pip install --compile-bytecode --override overrides.txt -c constraints.txt -e '.[mm,wandb,tensorboard,cluster,bench,dev]'
+ifdef CPU
+	@$(INSTALL) --dry-run --quiet --no-deps --reinstall torch==$(TORCH) >/dev/null 2>&1 || { echo "make setup CPU=1: skipped," \
+	  "the index of CPU-only wheels of torch gave no answer; make setup installs the CUDA build, which runs on a CPU, too"; exit 1; }
+endif
+	$(INSTALL) --override overrides.txt -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
 demo: setup  ## MGRAL on generated images beside its random line (five to nine minutes), then the report
@@ -31,8 +64,8 @@ test-all: setup  ## Every test, the slow ones too
 	$(ONE) $(RUN) -m pytest -q -n 2
 
 lint: setup  ## ruff and mypy
-	$(RUN) -m ruff format --check al_lab scripts tests run.py
-	$(RUN) -m ruff check al_lab scripts tests run.py
+	$(RUN) -m ruff format --check al_lab scripts tests run.py setup.py
+	$(RUN) -m ruff check al_lab scripts tests run.py setup.py
 	$(RUN) -m mypy
 
 bench: setup  ## Speed against what one would use instead, side by side (minutes)

@@ -4,7 +4,6 @@ import dataclasses
 import importlib.util
 import logging
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +12,14 @@ import yaml
 from torch import Tensor
 
 from al_lab.benchmarks.measure import Row, best_of
+from al_lab.config.load import CONF_DIR
 from al_lab.core.types import Detections
 
 log = logging.getLogger(__name__)
 
 # (anchor, class) pairs above 0.01 in an image; a fresh head would have 170,000, a trained one has hundreds
 CANDIDATES = 1000
-_YAML = Path(__file__).parents[2] / "conf" / "detector" / "ssd300_voc.yaml"
+_YAML = CONF_DIR / "detector" / "ssd300_voc.yaml"
 
 
 def ssd300(images: Tensor) -> Any:

@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from al_lab import __version__
 from al_lab.config.load import config_difference, fingerprint, load_config
 from al_lab.core.errors import ResumeError
 from al_lab.core.files import folder_lock, write_json
@@ -76,12 +77,14 @@ def identify(config: Mapping[str, Any], run_dir: Path) -> RunIdentity:
 
 def _environment() -> dict[str, Any]:
     """Describe the machine and the code, for whoever asks later where a number came from."""
+    root = Path(__file__).resolve().parents[2]
     try:
-        root = Path(__file__).resolve().parents[2]
+        if not (root / ".git").exists():  # installed: the repository around it, if there is one, is somebody else's
+            raise FileNotFoundError
         git = ["git", "describe", "--always", "--dirty"]
         commit = subprocess.run(git, cwd=root, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
     except (OSError, subprocess.SubprocessError):
-        commit = "unknown"
+        commit = f"unknown, al_lab {__version__}"
     packages = {d.metadata["Name"]: d.version for d in metadata.distributions() if d.metadata["Name"]}
     return {
         "python": platform.python_version(),

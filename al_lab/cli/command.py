@@ -63,7 +63,8 @@ def help_page(conf_dir: Path = CONF_DIR) -> str:
         name = f"  {path.stem:<20} "
         recipes.append(name + textwrap.shorten(about, _WIDTH - len(name), placeholder=" …"))
     text = (conf_dir / "help.txt").read_text(encoding="utf-8")
-    return string.Template(text).substitute(groups="\n".join(groups), recipes="\n".join(recipes) or "  (none)")
+    page = string.Template(text).substitute(groups="\n".join(groups), recipes="\n".join(recipes) or "  (none)")
+    return page if Path(sys.argv[0]).name == "run.py" else page.replace("python run.py", "al-lab")
 
 
 def _leave(*_: Any) -> None:

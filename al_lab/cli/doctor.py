@@ -1,5 +1,6 @@
-"""What this machine offers and what is wrong with it, one line a fact and one line a problem."""
+"""What this machine offers and what is missing: one line a fact, one line a problem."""
 
+import argparse
 import importlib
 import importlib.util
 import os
@@ -63,11 +64,24 @@ class Fact:
         return f"{sign} {self.what:<20} {self.found}" + (f"\n        {'':<20} -> {self.remedy}" if self.remedy else "")
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print one line a fact; return 1 if something necessary is missing, else 0."""
+    parser = argparse.ArgumentParser(prog="al-lab doctor", description=__doc__)
+    parser.add_argument("--outputs-dir", type=Path, help="where runs go (default: outputs)")
+    parser.add_argument("--data-dir", type=Path, help="where datasets are (default: $AL_LAB_DATA or data)")
+    arguments = parser.parse_args(argv)
+    facts = diagnose(Path.cwd(), arguments.outputs_dir, arguments.data_dir)
+    problems = sum(fact.severity == "problem" for fact in facts)
+    end = f"{problems} problem(s): see above" if problems else "Everything necessary is here. Try: al-lab debug=smoke"
+    sys.stdout.write("\n".join([*map(str, facts), "", end, ""]))
+    return int(has_problem(facts))
+
+
 def diagnose(root: Path, outputs_dir: Path | None = None, data_dir: Path | None = None) -> list[Fact]:
     """Look at Python, packages, ops, GPU, threads, disk and data.
 
     Args:
-        root: the project's folder.
+        root: where commands are given.
         outputs_dir: where runs go; below ``root`` by default.
         data_dir: where datasets are; ``$AL_LAB_DATA`` or ``data`` by default.
     """
@@ -265,7 +279,7 @@ def _data(root: Path, data_dir: Path) -> list[Fact]:
                 "note",
                 f"dataset={name}",
                 f"not at {path}",
-                f"python scripts/data.py download {name} (or runtime.data_dir=…)",
+                f"al-lab data download {name} (or runtime.data_dir=…)",
             )
         )
     facts.append(Fact("ok", "dataset=shapes", "drawn on first use"))

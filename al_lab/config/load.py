@@ -40,7 +40,8 @@ __all__ = [
     "validate",
 ]
 
-CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
+_IN_WHEEL = Path(__file__).resolve().parents[1] / "conf"  # setup.py puts it there
+CONF_DIR = _IN_WHEEL if _IN_WHEEL.is_dir() else _IN_WHEEL.parents[1] / "conf"
 ABSENT = "-"  # what `choose` answers for "no option": there is no file of that name, and the entry is optional
 # Overrides that do not name a run: they are in its path already, describe the machine, or let it go on (more cycles).
 _NAMELESS = re.compile(

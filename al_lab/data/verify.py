@@ -1,4 +1,4 @@
-"""What scripts/data.py says about a dataset: findings with file and remedy, and statistics."""
+"""What al-lab data says about a dataset: findings with file and remedy, and statistics."""
 
 from __future__ import annotations
 

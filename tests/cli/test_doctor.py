@@ -71,3 +71,12 @@ def test_data_that_is_there_is_found(versions, tmp_path, monkeypatch):
     _, named = by_name(tmp_path)
     assert named["dataset=voc"].severity == "ok"
     assert "download coco" in named["dataset=coco"].remedy
+
+
+def test_the_command_counts_problems(versions, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert doctor.main([]) == 0
+    assert capsys.readouterr().out.endswith("Try: al-lab debug=smoke\n")
+    versions["hydra-core"] = None
+    assert doctor.main([]) == 1
+    assert capsys.readouterr().out.endswith("1 problem(s): see above\n")

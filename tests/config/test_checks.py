@@ -167,7 +167,7 @@ def test_a_dataset_folder_that_is_missing_is_named(config, tmp_path):
     change(
         config, dataset={"_target_": "al_lab.data.datasets.voc.VOC", "root": str(tmp_path / "VOCdevkit"), "name": "voc"}
     )
-    with pytest.raises(DataError, match=r"VOCdevkit/VOC2007.*no such file; run 'python scripts/data.py download voc'"):
+    with pytest.raises(DataError, match=r"VOCdevkit/VOC2007.*no such file; run 'al-lab data download voc'"):
         validate(config)
 
 

@@ -73,6 +73,6 @@ def _frames(base: Path, split: str, check_counts: bool) -> list[str]:
     if not found or (check_counts and count is not None and len(found) != count):
         raise DataError(explain(expected=f"the official {count} frames" if count else f"frames *{_IMAGE} in folders of cities",
                                 got=str(len(found)) if folder.is_dir() else "no such folder", where=str(folder),
-                                do="'python scripts/data.py download cityscapes' says how to get it; for a part of it, "
+                                do="'al-lab data download cityscapes' says how to get it; for a part of it, "
                                    "dataset.target.check_counts=false"))  # fmt: skip
     return found

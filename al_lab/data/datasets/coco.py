@@ -200,7 +200,7 @@ def _official(base: Path, split: str, check_counts: bool, cache_dir: Path | None
                 expected=f"the {len(index.file_names)} images of {split}",
                 got=f"{len(missing)} missing, first {missing[0]}" if present else "no such folder",
                 where=str(folder),
-                do="run 'python scripts/data.py download coco', or extract the archive again",
+                do="run 'al-lab data download coco', or extract the archive again",
             )
         )
     return COCOSplit.of(index, folder, split)

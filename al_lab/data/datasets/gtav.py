@@ -29,7 +29,7 @@ class GTAV(Domain):
         """
         base = Path(root).expanduser()
         names = paired_names(base / "images", base / "labels", list_file, _COUNT if check_counts else None,
-                             "run 'python scripts/data.py download gtav'")  # fmt: skip
+                             "run 'al-lab data download gtav'")  # fmt: skip
         images, labels = ({n: base / folder / f"{n}.png" for n in names} for folder in ("images", "labels"))
         super().__init__(tuple(CITYSCAPES_IDS), images, labels, {"pool": names})
 

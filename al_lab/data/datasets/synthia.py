@@ -41,7 +41,7 @@ class Synthia(Domain):
         """
         base = Path(root).expanduser()
         names = paired_names(base / "RGB", base / "GT" / "LABELS", list_file, _COUNT if check_counts else None,
-                             "'python scripts/data.py download synthia' says where it is")  # fmt: skip
+                             "'al-lab data download synthia' says where it is")  # fmt: skip
         images, labels = ({n: base / folder / f"{n}.png" for n in names} for folder in ("RGB", "GT/LABELS"))
         super().__init__(SHARED_16, images, labels, {"pool": names})
 

@@ -192,7 +192,7 @@ def _open_list(
                 expected=f"the list {entry!r} of the official VOCdevkit layout",
                 got="no such file",
                 where=str(list_path),
-                do="run 'python scripts/data.py download voc', or set dataset.root to the folder that holds VOC2007 and VOC2012",
+                do="run 'al-lab data download voc', or set dataset.root to the folder that holds VOC2007 and VOC2012",
             )
         )
     names = read_split(list_path)

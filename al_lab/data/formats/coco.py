@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 _CACHE_VERSION = 2
 _DO = "correct the annotation file, or export it again"
-_NO_FILE = "run 'python scripts/data.py download coco', or correct dataset.root"
+_NO_FILE = "run 'al-lab data download coco', or correct dataset.root"
 _SIZE = between(0, 2**31 - 1)  # 0: the file doesn't say
 _BOX = list_of(coordinate, length=4)
 

@@ -52,7 +52,7 @@ class BalancedSource:
                     expected="source labels with classes in them",
                     got="void everywhere",
                     where="source domain",
-                    do="run 'python scripts/data.py verify' on the dataset",
+                    do="run 'al-lab data verify' on the dataset",
                 )
             )
         self._rng = rng

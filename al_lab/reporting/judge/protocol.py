@@ -104,7 +104,7 @@ def check_one_protocol(runs: Sequence[Run], across: Sequence[str] = ()) -> None:
                 got=shown,
                 where=f"{reference.path} and {run.path}",
                 do="make one report per protocol, or rerun one of them with the "
-                "other's settings (protocol=… pins them for every strategy); scripts/report.py --across "
+                "other's settings (protocol=… pins them for every strategy); al-lab report --across "
                 f"{key} compares them on purpose",
             )
         )

@@ -6,47 +6,50 @@ from pathlib import Path
 
 from al_lab.reporting.read.run_folder import Run
 
+_PROGRAMS = ("run.py", "al-lab")
 # What the new line chooses itself.
 _NOT_SHARED = ("strategy", "seed", "name", "restart", "protocol")
 
 
 def reproduce(run: Run) -> str:
     """Return the command that made the run, or goes on with it."""
-    return _command(_overrides(run) or [f"strategy={run.strategy}", *_dataset(run), f"seed={run.seed}"])
+    return _command(run, _overrides(run) or [f"strategy={run.strategy}", *_dataset(run), f"seed={run.seed}"])
 
 
 def changed(run: Run, *overrides: str) -> str:
     """Return the run's command with other values: another setting makes another run folder."""
     left_out = {"name", "restart", *map(_key, overrides)}
     kept = _overrides(run) or [f"strategy={run.strategy}", *_dataset(run), f"seed={run.seed}"]
-    return _command([*(o for o in kept if _key(o) not in left_out), *overrides])
+    return _command(run, [*(o for o in kept if _key(o) not in left_out), *overrides])
 
 
 def random_line(run: Run, seeds: Sequence[int] = ()) -> str:
     """Return the command that makes the random line of the same protocol."""
-    return _command(["strategy=random", *_shared(run), _seeds(seeds or [run.seed])])
+    return _command(run, ["strategy=random", *_shared(run), _seeds(seeds or [run.seed])])
 
 
 def full_data_line(run: Run) -> str:
     """Return the command that trains once on the whole pool."""
     shared = [o for o in _shared(run) if _key(o) != "budget" and not _key(o).startswith("budget.")]
-    return _command(["strategy=random", "budget=full", *shared, f"seed={run.seed}"])
+    return _command(run, ["strategy=random", "budget=full", *shared, f"seed={run.seed}"])
 
 
 def more_seeds(run: Run, seeds: Sequence[int]) -> str:
     """Return the command that repeats a run's strategy and the random line with more seeds."""
     return _command(
+        run,
         [
             f"strategy={run.strategy},random" if run.strategy != "random" else "strategy=random",
             *_shared(run),
             _seeds(seeds),
-        ]
+        ],
     )
 
 
-def _command(overrides: Sequence[str]) -> str:
+def _command(run: Run, overrides: Sequence[str]) -> str:
     is_sweep = any("," in o.split("=", 1)[-1] and "=[" not in o and "={" not in o for o in overrides)
-    return " ".join(["python run.py", *(["-m"] if is_sweep else []), *map(shlex.quote, overrides)])
+    program = "al-lab" if _program(run) == "al-lab" else "python run.py"
+    return " ".join([program, *(["-m"] if is_sweep else []), *map(shlex.quote, overrides)])
 
 
 def _seeds(seeds: Sequence[int]) -> str:
@@ -70,17 +73,21 @@ def _dataset(run: Run) -> list[str]:
 
 
 def _overrides(run: Run) -> list[str]:
-    """Return the words after ``run.py`` as they were recorded; none where the run was not started from there."""
+    """Return the words after the program as they were recorded; none where the run was not started from there."""
     recorded = run.environment.get("overrides")
     if isinstance(recorded, list):
         return [str(o) for o in recorded]
     words = str(run.environment.get("command") or "").split()
-    if not words or Path(words[0]).name != "run.py":
+    if _program(run) not in _PROGRAMS:
         return []
     overrides = [w for w in words[1:] if "=" in w and not w.startswith("-")]
     # A sweep's command names several strategies and seeds: this run was one of them.
     own = {"strategy": run.strategy, "seed": str(run.seed)}
     return [f"{_key(o)}={own[_key(o)]}" if _key(o) in own and "," in o else o for o in overrides]
+
+
+def _program(run: Run) -> str:
+    return Path(str(run.environment.get("command") or "-").split()[0]).name
 
 
 def _key(override: str) -> str:

@@ -156,7 +156,7 @@ class RunFiles:
         self.note(
             "Images outside of the run folder are not shown, because a run folder can name any file of this computer "
             f"(the first is {shown(value)}). Name the folder that holds the dataset's images to see them: "
-            f"python scripts/report.py {self.path} --images FOLDER"
+            f"al-lab report {self.path} --images FOLDER"
         )
         return None
 

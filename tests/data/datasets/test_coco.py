@@ -179,5 +179,5 @@ def test_missing_official_images_are_named(coco_tree):
 
 
 def test_missing_annotations_say_how_to_get_them(tmp_path):
-    with pytest.raises(DataError, match=r"scripts/data\.py download coco"):
+    with pytest.raises(DataError, match=r"al-lab data download coco"):
         COCO(str(tmp_path))

@@ -58,7 +58,7 @@ def test_colors_are_no_ids(root, mode, message):
 def test_a_part_of_the_data_is_no_gtav(root):
     with pytest.raises(
         DataError,
-        match=r"the official 24966 images, got 3; complete the data \(run 'python scripts/data.py download gtav'\)",
+        match=r"the official 24966 images, got 3; complete the data \(run 'al-lab data download gtav'\)",
     ):
         GTAV(str(root))
     with pytest.raises(DataError, match="a folder of PNG files, got no such folder"):

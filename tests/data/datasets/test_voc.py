@@ -130,7 +130,7 @@ def test_a_missing_image_is_named(devkit):
 
 
 def test_a_missing_devkit_says_how_to_get_it(tmp_path):
-    with pytest.raises(DataError, match=r"scripts/data\.py download voc"):
+    with pytest.raises(DataError, match=r"al-lab data download voc"):
         VOC(str(tmp_path / "nowhere"))
 
 

@@ -37,6 +37,11 @@ def test_a_run_started_elsewhere_is_reproduced_from_its_choices(maker, command):
     assert commands.reproduce(made(maker, command)) == "python run.py strategy=entropy dataset=shapes seed=1"
 
 
+def test_an_installed_command_is_named_as_it_was_given(maker):
+    run = made(maker, "/opt/bin/al-lab strategy=entropy dataset=voc seed=1")
+    assert commands.reproduce(run) == "al-lab strategy=entropy dataset=voc seed=1"
+
+
 def test_what_the_shell_would_read_is_quoted(maker):
     run = made(maker, "run.py strategy=entropy budget.per_cycle=[1,2] dataset=shapes")
     assert "'budget.per_cycle=[1,2]'" in commands.random_line(run)

@@ -1,26 +1,21 @@
-"""scripts/data.py, called in this process."""
+"""``al-lab data``, called in this process."""
 
-import importlib.util
 import json
 import logging
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "data.py"
+from al_lab.cli.data import main
 
 
 @pytest.fixture
 def run(monkeypatch):
-    spec = importlib.util.spec_from_file_location("al_lab_data_script", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     handlers = logging.getLogger().handlers[:]
     monkeypatch.setattr("al_lab.cli.command.start_log", lambda: None)
-    yield module.main
+    yield main
     logging.getLogger().handlers[:] = handlers
 
 
@@ -81,15 +76,15 @@ def test_verify_and_stats_of_label_maps(run, capsys, tmp_path, write_image):
     ("argv", "message"),
     [
         (["verify", "dataset=voc_fodler"], "did you mean 'voc_folder'?"),
-        (["verify", "dataset=voc", "runtime.data_dir=/nowhere"], "scripts/data.py download voc"),
-        (["stats", "dataset=coco", "runtime.data_dir=/nowhere"], "scripts/data.py download coco"),
+        (["verify", "dataset=voc", "runtime.data_dir=/nowhere"], "al-lab data download voc"),
+        (["stats", "dataset=coco", "runtime.data_dir=/nowhere"], "al-lab data download coco"),
         (["verify", "dataset=voc_folder", "dataset.root=/nowhere"], "got no such folder"),
-        (["verify", "dataset=gtav_cityscapes", "runtime.data_dir=/nowhere"], "data.py download gtav"),
+        (["verify", "dataset=gtav_cityscapes", "runtime.data_dir=/nowhere"], "al-lab data download gtav"),
         (
             ["verify", "dataset=gtav_cityscapes", "dataset.source=null", "runtime.data_dir=/nowhere"],
-            "data.py download cityscapes",
+            "al-lab data download cityscapes",
         ),
-        (["verify", "dataset=synthia_cityscapes", "runtime.data_dir=/nowhere"], "data.py download synthia"),
+        (["verify", "dataset=synthia_cityscapes", "runtime.data_dir=/nowhere"], "al-lab data download synthia"),
         (
             ["download", "cityscapes", "--data-dir", "/nowhere"],
             "get it at https://www.cityscapes-dataset.com/downloads/ (an account",

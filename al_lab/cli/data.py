@@ -1,0 +1,146 @@
+"""Check, describe and download datasets."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+_EXAMPLES = """\
+examples:
+  al-lab data verify dataset=voc_folder dataset.root=photos
+  al-lab data verify dataset=coco --headers
+  al-lab data stats dataset=shapes --json
+  al-lab data verify dataset=segmentation_folder dataset.root=photos dataset.source=drawings
+  al-lab data download voc --data-dir data
+"""
+# What can be downloaded (or is asked for, where it needs an account), and the overrides under which it is checked.
+_GROUPS = {
+    "voc": "dataset=voc",
+    "coco": "dataset=coco",
+    "coco2014": "dataset=coco dataset.year=2014",
+    "gtav": "dataset=gtav_cityscapes",
+    "synthia": "dataset=synthia_cityscapes",
+    "cityscapes": "dataset=gtav_cityscapes",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; 0 = fine, 1 = `verify` found errors, 2 = the command can't run."""
+    args = _parser().parse_args(argv)
+    from al_lab.cli.command import start_log
+    from al_lab.cli.mistakes import readable
+
+    start_log()
+    try:
+        return args.run(args)
+    except KeyboardInterrupt:
+        sys.stderr.write("\ninterrupted: the same command goes on where this one stopped\n")
+        return 130
+    except Exception as error:
+        sentence = readable(error, getattr(args, "overrides", ()))
+        if sentence is None:
+            raise
+        sys.stderr.write(sentence + "\n")
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="al-lab data",
+        description=__doc__,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="{verify,stats,download}")
+
+    verify = commands.add_parser("verify", help="look at every image and annotation, name each problem and its remedy")
+    verify.add_argument(
+        "overrides", nargs="*", metavar="dataset=…", help="as for run.py; without any: the default dataset"
+    )
+    _own_configurations(verify)
+    verify.add_argument("--headers", action="store_true", help="read image headers only (fast; misses cut-off files)")
+    verify.add_argument("--limit", type=int, default=20, help="findings shown per severity (default 20)")
+    verify.add_argument("--json", action="store_true", help="all findings as JSON")
+    verify.set_defaults(run=_verify)
+
+    stats = commands.add_parser("stats", help="count images, boxes or pixels, and sizes per split and class")
+    stats.add_argument(
+        "overrides", nargs="*", metavar="dataset=…", help="as for run.py; without any: the default dataset"
+    )
+    _own_configurations(stats)
+    stats.add_argument("--json", action="store_true", help="as JSON")
+    stats.set_defaults(run=_stats)
+
+    download = commands.add_parser(
+        "download", help="fetch and unpack an official dataset (goes on where it stopped), or say where to get it"
+    )
+    download.add_argument("name", choices=tuple(_GROUPS))
+    download.add_argument("--data-dir", type=Path, default=None, help="default: runtime.data_dir")
+    download.add_argument("--keep-archives", action="store_true", help="keep the archives after unpacking")
+    download.set_defaults(run=_download)
+    return parser
+
+
+def _own_configurations(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--config-dir", "-cd", type=Path, help="your own yamls, as for a campaign")
+
+
+def _dataset(args: argparse.Namespace):  # noqa: ANN202
+    from al_lab.config.checks import check_targets
+    from al_lab.config.load import build, compose
+
+    own = [f"hydra.searchpath=[file://{args.config_dir.resolve()}]"] if args.config_dir else []
+    node = compose([*own, *args.overrides])["dataset"]
+    check_targets({"dataset": node})  # a wrong key is named as run.py names it
+    return build(node)
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from al_lab.data.verify import format_findings
+
+    dataset = _dataset(args)
+    findings = dataset.verify(decode=not args.headers, progress=_progress)
+    errors = sum(f.severity == "error" for f in findings)
+    if args.json:
+        print(json.dumps([vars(f) for f in findings], indent=1))
+    else:
+        if findings:
+            print(format_findings(findings, args.limit))
+        splits = {split: len(ids) for split, ids in dataset.splits().items()}
+        counts = ", ".join(f"{split} {count}" for split, count in splits.items())
+        print(f"{dataset.name}: {counts} images, {len(dataset.classes)} classes; {sum(splits.values())} looked at, "
+              f"{len(findings)} findings, {errors} errors")  # fmt: skip
+    return 1 if errors else 0
+
+
+def _stats(args: argparse.Namespace) -> int:
+    from al_lab.data.verify import format_statistics, statistics
+
+    dataset = _dataset(args)
+    stats = statistics(dataset, _progress)
+    print(json.dumps(stats, indent=1) if args.json else format_statistics(dataset, stats))
+    return 0
+
+
+def _download(args: argparse.Namespace) -> int:
+    from al_lab.config.load import compose
+    from al_lab.data.download import download
+
+    data_dir = args.data_dir or Path(compose()["runtime"]["data_dir"])
+    download(args.name, data_dir, args.keep_archives, _bytes)
+    print(f"done; check it: al-lab data verify {_GROUPS[args.name]} runtime.data_dir={data_dir}")
+    return 0
+
+
+def _progress(done: int, total: int) -> None:
+    if sys.stderr.isatty() and (done % 50 == 0 or done == total):
+        sys.stderr.write(f"\r{done}/{total}" + ("\n" if done == total else ""))
+
+
+def _bytes(file: str, done: int, total: int | None) -> None:
+    if sys.stderr.isatty():
+        of = f" of {total / 1e6:,.0f}" if total else ""
+        sys.stderr.write(f"\r{file}: {done / 1e6:,.0f}{of} MB" + ("\n" if done == total else ""))

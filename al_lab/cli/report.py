@@ -1,0 +1,92 @@
+"""Pages from run folders.
+
+  al-lab report outputs/shapes/entropy/default/seed0     renews that run's report.html
+  al-lab report outputs/shapes --out report-shapes       compares every run below: strategies, seeds, random, full data
+
+RUN is a run folder or a folder above several. With --out, figures (PNG, PDF) and tables (CSV, LaTeX) are written beside
+the page.
+
+Runs may differ in strategy, its options, objective and seed; each combination but the seed is a line of its own, named
+by what sets it apart, and the Settings list the differences. Of several random lines the supervised one (then the one
+with most seeds) is the baseline. Any other difference is refused, unless --across names it:
+
+  al-lab report outputs/voc --across trainer.batch_size
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from al_lab.core.disk import disk_error
+from al_lab.core.errors import LabError
+from al_lab.reporting.pages.compare import write_comparison
+from al_lab.reporting.pages.run import write_report
+from al_lab.reporting.read.find import find_runs
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the page and say where; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="al-lab report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder, or a folder above runs")
+    parser.add_argument(
+        "--out", type=Path, help="folder for page, figures/ and tables/ (several runs: report/ above them)"
+    )
+    parser.add_argument("--embedding", choices=("pca", "tsne"), default="pca", help="how the embedding is flattened")
+    parser.add_argument(
+        "--level",
+        type=float,
+        action="append",
+        default=[],
+        metavar="X",
+        help="labels needed to reach X, a fraction; repeatable",
+    )
+    parser.add_argument(
+        "--across",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="a setting (or a group of them) in which the runs may differ, e.g. trainer.batch_size; repeatable",
+    )
+    parser.add_argument(
+        "--images",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FOLDER",
+        help="show the images of this folder (the dataset's), of your own runs; without it a page shows none but those "
+        "in the run folders, because a run folder can name any file of this computer; repeatable",
+    )
+    arguments = parser.parse_args(argv)
+    try:
+        runs = find_runs(arguments.runs, arguments.images)
+        if arguments.across and len(runs) == 1:
+            parser.error("--across says in what several runs may differ, and this is one")
+        if len(runs) == 1:
+            path = write_report(
+                runs[0].path,
+                exports_dir=arguments.out,
+                method=arguments.embedding,
+                levels=arguments.level,
+                image_folders=arguments.images,
+            )
+            path = arguments.out / path.name if arguments.out else path
+        else:
+            out = arguments.out or Path(os.path.commonpath([run.path for run in runs])) / "report"
+            path = write_comparison(
+                [run.path for run in runs],
+                out,
+                method=arguments.embedding,
+                levels=arguments.level,
+                across=arguments.across,
+                image_folders=arguments.images,
+            )
+    except (LabError, OSError) as error:
+        sentence = disk_error(error) if isinstance(error, OSError) else error
+        print(f"error: {sentence}", file=sys.stderr)
+        return 2
+    print(path)
+    return 0

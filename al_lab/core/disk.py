@@ -104,16 +104,17 @@ def read_bytes(path: Path, max_bytes: int, what: str = "a file", error: type[Lab
         raise
     except (OSError, ValueError) as cause:  # ValueError: a NUL in the name
         raise _unreadable(cause, path, error) from cause
+    status = os.fstat(handle)
+    got, do = "", ""
+    if not stat.S_ISREG(status.st_mode):
+        got, do = kind_of(status.st_mode), "replace it by the file itself"
+    elif status.st_size > max_bytes:
+        got = f"one of {status.st_size / MEGABYTE:,.0f} MB, more than the {max_bytes / MEGABYTE:,.0f} MB that are read"
+        do = "it is no such file, or has to be split"
+    if got:
+        os.close(handle)
+        raise error(explain(expected=what, got=got, where=str(path), do=do))
     with os.fdopen(handle, "rb") as stream:
-        status = os.fstat(handle)
-        got, do = "", ""
-        if not stat.S_ISREG(status.st_mode):
-            got, do = kind_of(status.st_mode), "replace it by the file itself"
-        elif status.st_size > max_bytes:
-            got = f"one of {status.st_size / MEGABYTE:,.0f} MB, more than the {max_bytes / MEGABYTE:,.0f} MB that are read"
-            do = "it is no such file, or has to be split"
-        if got:
-            raise error(explain(expected=what, got=got, where=str(path), do=do))
         try:
             return stream.read()
         except (OSError, MemoryError) as cause:

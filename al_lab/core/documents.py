@@ -1,12 +1,12 @@
 """Reading JSON and text files that may hold anything: each problem is named with its file, its entry and its field."""
 
 import json
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from al_lab.core import disk
 from al_lab.core.errors import DataError, LabError, explain
 from al_lab.core.fields import Kind, WrongValueError, anything, list_of, shown
 
@@ -39,34 +39,31 @@ class Source:
         where = f"{self.path}: {place}" if place else str(self.path)
         return self.error(explain(expected=expected, got=got, where=where, do=do or self.do))
 
-    def check_regular(self, largest: int | None = None) -> None:
-        """Refuse what can't be read as a file: what is missing, a folder, a pipe (reading it never ends), a giant.
+    def missing(self) -> LabError:
+        """Return the error for a file that is not there."""
+        return self.wrong(self.what, "no such file")
+
+    def check_regular(self) -> None:
+        """Refuse what can't be read as a file: what is missing, a folder, a pipe.
 
         Raises:
             LabError: saying which of them it is.
         """
         try:
-            state = self.path.stat()
+            disk.check_regular(self.path, self.what, self.error)
         except FileNotFoundError:
-            raise self.wrong(self.what, "no such file") from None
-        except (OSError, ValueError) as error:  # ValueError: a path with a null character
-            raise self.wrong(self.what, str(getattr(error, "strerror", None) or error)) from error
-        if not stat.S_ISREG(state.st_mode):
-            raise self.wrong(self.what, "a folder" if stat.S_ISDIR(state.st_mode) else "something that is no file")
-        if largest is not None and state.st_size > largest:
-            raise self.wrong(f"{self.what} of at most {largest / 1e6:.0f} MB", f"{state.st_size / 1e6:.0f} MB")
+            raise self.missing() from None
 
     def read_bytes(self, largest: int = LARGEST_FILE) -> bytes:
         """Read the whole file.
 
         Raises:
-            LabError: see `check_regular`, and if it can't be read.
+            LabError: if it is missing, can't be read, is no regular file, or is larger.
         """
-        self.check_regular(largest)
         try:
-            return self.path.read_bytes()
-        except OSError as error:
-            raise self.wrong(self.what, str(error.strerror or error)) from error
+            return disk.read_bytes(self.path, largest, self.what, self.error)
+        except FileNotFoundError:
+            raise self.missing() from None
 
     def read_json(self) -> Any:
         """Read the file as JSON, whose numbers may be NaN or infinite: the kinds of `al_lab.core.fields` refuse them.

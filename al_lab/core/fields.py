@@ -17,6 +17,7 @@ import re
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any, Generic, TypeVar
 
 from al_lab.core.errors import ConfigError, LabError, did_you_mean, explain
@@ -27,6 +28,7 @@ CORRECT = "correct the value"
 LONGEST_TEXT = 4096  # characters; no path, class name or identifier comes near it
 _INT64 = 2**63
 _FARTHEST_PX = 1e9  # sums of coordinates stay finite, float32 holds them
+_LONGEST_NAME, _LONGEST_PATH = 255, 2048  # bytes; what file systems hold
 _LONGEST_NUMBER = 400  # characters
 _DIGITS = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 # What programs write where a name is missing.
@@ -187,6 +189,19 @@ def _read_text(value: Any, what: str = "text") -> str:
 
 
 text = Kind("text", _read_text)
+
+
+def _read_path_below(value: Any) -> str:
+    name = _read_text(value, "a file name").replace("\\", "/")
+    path = PurePosixPath(name)
+    if not path.parts or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+        raise WrongValueError("a file name below its folder", value)
+    if len(name.encode()) > _LONGEST_PATH or any(len(part.encode()) > _LONGEST_NAME for part in path.parts):
+        raise WrongValueError("a file name that disks can hold", value)
+    return path.as_posix()
+
+
+path_below = Kind("a file name below its folder", _read_path_below)
 
 
 def _read_class_name(value: Any) -> str:

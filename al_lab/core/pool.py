@@ -10,11 +10,15 @@ from urllib.parse import quote
 
 import numpy as np
 
-from al_lab.core.errors import DataError, did_you_mean, explain
+from al_lab.core.arrays import Column, load_arrays
+from al_lab.core.documents import Entry, Source
+from al_lab.core.errors import DataError, ResumeError, did_you_mean, explain
+from al_lab.core.fields import at_least, list_of, mapping_of, shown, text
 from al_lab.core.files import atomic_path
 from al_lab.core.types import Query, Region
 
 INITIAL = -1  # the "cycle" in which the initial set was bought, before cycle 0
+_CYCLE = at_least(INITIAL)
 
 
 def purchase_dir(run_dir: Path, cycle: int) -> Path:
@@ -35,12 +39,18 @@ def save_region(path: Path, region: Region) -> None:
 
 def load_mask(path: Path) -> np.ndarray:
     """Read what `save_region` wrote, as an (H, W) bool mask."""
-    with np.load(path, allow_pickle=False) as z:
-        height, width = (int(v) for v in z["size_hw"])
-        if not 0 < height * width <= 8 * len(z["bits"]):
-            got = f"{len(z['bits'])} bytes for {height} x {width} pixels"
-            raise DataError(explain(expected="one bit a pixel", got=got, where=str(path), do="restore the file"))
-        return np.unpackbits(z["bits"], count=height * width).view(bool).reshape(height, width)
+    z = load_arrays(path, {"bits": Column("u", (None,)), "size_hw": Column("iu", (2,))}, compressed=True)
+    bits, (height, width) = z["bits"], (int(v) for v in z["size_hw"])
+    if bits.dtype != np.uint8 or min(height, width) < 1 or len(bits) != -(-height * width // 8):
+        raise ResumeError(
+            explain(
+                expected="a bit for each pixel",
+                got=f"{bits.nbytes} bytes for {height} x {width} pixels",
+                where=str(path),
+                do="restore the file, or start anew with restart=again",
+            )
+        )
+    return np.unpackbits(bits, count=height * width).view(bool).reshape(height, width)
 
 
 def load_region(path: Path) -> Region:
@@ -158,17 +168,27 @@ class Pool:
 
         Raises:
             DataError: if the dataset's ids are no longer those the run began with.
+            ResumeError: if it makes no sense, naming the field.
         """
-        if value["ids_sha256"] != ids_hash(ids):
+        do = "restore the pool.json of this cycle, or start anew with restart=again"
+        entry = Entry(value, Source(run_dir, "a pool", do, ResumeError), "pool.json")
+        whole, parts = (
+            entry.read("whole", mapping_of(_CYCLE)),
+            entry.read("parts", mapping_of(list_of(_CYCLE, least=1))),
+        )
+        if entry.read("ids_sha256", text) != ids_hash(ids):
             raise DataError(
                 explain(
-                    expected=f"the {value['num_ids']} sample ids this run began with",
+                    expected=f"the {entry.read('num_ids', at_least(0))} sample ids this run began with",
                     got=f"{len(ids)} ids that differ",
                     where=f"dataset of {run_dir}",
                     do="restore the dataset's images and split files, or use name=… for a new run",
                 )
             )
-        return cls(tuple(ids), dict(value["whole"]), {k: tuple(v) for k, v in value["parts"].items()}, run_dir)
+        strangers = (whole.keys() | parts.keys()) - set(ids)
+        if strangers:
+            raise entry.wrong("", "samples of the dataset", shown(min(strangers)))
+        return cls(tuple(ids), whole, {k: tuple(v) for k, v in parts.items()}, run_dir)
 
 
 def ids_hash(ids: Iterable[str]) -> str:

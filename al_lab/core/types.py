@@ -11,8 +11,14 @@ from typing import Any, Literal
 
 import numpy as np
 
+from al_lab.core.arrays import Column, load_arrays
+from al_lab.core.documents import Entry
 from al_lab.core.errors import DataError, explain
+from al_lab.core.fields import at_least, coordinate, flag, list_of
 from al_lab.core.files import atomic_path
+
+_LABELS = list_of(at_least(0))
+_BOX = list_of(coordinate, length=4)
 
 
 def _require(condition: bool, where: str, expected: str, got: str) -> None:
@@ -61,9 +67,16 @@ class Annotation:
         return {name: getattr(self, name).tolist() for name in ("boxes_xyxy", "labels", "difficult", "crowd")}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, list]) -> "Annotation":
-        """Rebuild what `to_json` returned."""
-        return cls.make(value["boxes_xyxy"], value["labels"], value["difficult"], value["crowd"])
+    def from_json(cls, entry: Entry) -> "Annotation":
+        """Rebuild what `to_json` returned.
+
+        Raises:
+            LabError: of the entry's kind, naming the field that makes no sense.
+        """
+        labels = entry.read("labels", _LABELS)
+        boxes = entry.read("boxes_xyxy", list_of(_BOX, length=len(labels)))
+        flags = list_of(flag, length=len(labels))
+        return cls.make(boxes, labels, entry.read("difficult", flags), entry.read("crowd", flags))
 
 
 @dataclass(frozen=True)
@@ -331,14 +344,41 @@ class Candidates:
 
     @classmethod
     def load(cls, path: Path) -> "Candidates":
-        """Read what `save` wrote."""
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as z:  # closed even when it is no zip
-            return cls(
-                tuple(z["sample_ids"].tolist()),
-                z["sample"],
-                z["utility"],
-                z.get("center"),
-                int(z["radius_px"]),
-                z.get("size_hw"),
-                {k[5:]: z[k] for k in z.files if k.startswith("info_")},
-            )
+        """Read what `save` wrote.
+
+        Raises:
+            ResumeError: if it is no such file.
+            DataError: if its columns don't fit each other.
+        """
+        z = load_arrays(path, _CANDIDATES, rest=Column("biufU"))
+        found = cls(
+            tuple(z["sample_ids"].tolist()),
+            z["sample"],
+            z["utility"],
+            z.get("center"),
+            int(z["radius_px"]),
+            z.get("size_hw"),
+            {k[5:]: v for k, v in z.items() if k.startswith("info_")},
+        )
+        num = len(found.sample_ids)
+        ok = (
+            len(set(found.sample_ids)) == num
+            and bool(((found.sample >= 0) & (found.sample < num)).all())
+            and (found.center is None) == (found.size_hw is None)
+            and all(v.ndim and len(v) == num for v in found.info.values())
+        )
+        if ok and found.center is not None and found.size_hw is not None:
+            area = found.size_hw.astype(np.int64).prod(1)[found.sample]
+            ok = bool(((found.center >= 0) & (found.center < area)).all())
+        _require(ok, str(path), "candidates of the images that the file names", "columns that don't fit")
+        return found
+
+
+_CANDIDATES = {
+    "sample_ids": Column("U", ("M",)),
+    "sample": Column("i", ("N",)),
+    "utility": Column("f", ("N",)),
+    "radius_px": Column("i", ()),
+    "center": Column("i", ("N",), required=False),
+    "size_hw": Column("i", ("M", 2), required=False),
+}

@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from al_lab.core.errors import AwaitingLabels, ConfigError, ResumeError, explain
+from al_lab.core.errors import AwaitingLabels, ConfigError, explain
 from al_lab.core.files import write_text
 from al_lab.core.oracle import Oracle
 from al_lab.core.pool import INITIAL
+from al_lab.core.record.labels import read_annotations
 from al_lab.core.record.predictions import load_predictions
 from al_lab.core.record.purchase import Purchase
 from al_lab.core.types import Annotation, Query
@@ -145,18 +146,8 @@ def _read_accepted(purchase: Purchase) -> dict[str, Annotation]:
         ResumeError: if somebody changed the file into something else.
     """
     path = _accepted_path(purchase)
-    try:
-        rows = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
-        stored = {row["id"]: Annotation.from_json(row["annotation"]) for row in rows}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ResumeError(
-            explain(
-                expected="one annotated image a line",
-                got=str(error),
-                where=str(path),
-                do="restore the file, or remove it: labels that still lie in to_label/ are read again",
-            )
-        ) from error
+    do = "restore the file, or remove it: labels that still lie in to_label/ are read again"
+    stored = read_annotations(path, do=do) if path.is_file() else {}
     return {q.sample_id: stored[q.sample_id] for q in purchase.queries if q.sample_id in stored}
 
 

@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from al_lab.core.documents import Entry, Source
 from al_lab.core.errors import DataError
 from al_lab.core.record.predictions import load_predictions, save_predictions
 from al_lab.core.types import Annotation, Candidates, Detections
@@ -8,7 +11,7 @@ from al_lab.core.types import Annotation, Candidates, Detections
 
 def test_annotation_survives_json_to_the_bit():
     a = Annotation.make([[0.1, 1 / 3, 7, 9]], [2], [True])
-    b = Annotation.from_json(a.to_json())
+    b = Annotation.from_json(Entry(a.to_json(), Source(Path("a.jsonl"), "labels")))
     assert np.array_equal(a.boxes_xyxy, b.boxes_xyxy) and b.difficult.tolist() == [True] and b.crowd.tolist() == [False]
 
 

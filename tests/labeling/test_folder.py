@@ -387,7 +387,7 @@ def test_a_damaged_record_of_what_was_accepted_is_named(dataset: VOCFolder, purc
     order = purchase("three")
     order.folder.mkdir(parents=True)
     (order.folder / "accepted.jsonl").write_text('{"id": "three"')
-    with pytest.raises(ResumeError, match=r"accepted.jsonl: expected one annotated image a line"):
+    with pytest.raises(ResumeError, match=r"accepted.jsonl: line 1: expected one annotated image a line"):
         FolderOracle().reveal(dataset, order)
 
 

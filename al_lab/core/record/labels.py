@@ -1,16 +1,21 @@
 """The labels a run has bought. Training reads labels from here and nowhere else."""
 
 import hashlib
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from al_lab.core.errors import DataError, ResumeError, explain
+from al_lab.core.arrays import Column, load_arrays
+from al_lab.core.documents import Source
+from al_lab.core.errors import ResumeError, explain
+from al_lab.core.fields import text
 from al_lab.core.files import sha256
 from al_lab.core.pool import INITIAL, file_stem, load_mask, purchase_dir
 from al_lab.core.types import Annotation
+
+_DO = "restore the file, or start anew with restart=again"
+_PIXEL_LABELS = {"labels": Column("u", (None,))}
 
 
 def _purchases(run_dir: Path, before_cycle: int | None) -> Iterator[Path]:
@@ -29,23 +34,11 @@ def read_labels(run_dir: Path, ids: Sequence[str]) -> dict[str, Annotation]:
     Raises:
         ResumeError: if the labels of an image are missing or broken.
     """
-    wanted, found = set(ids), {}
+    wanted, found = set(ids), dict[str, Annotation]()
     for folder in _purchases(run_dir, None):
         path = folder / "labels.jsonl"
-        for number, line in enumerate(path.read_text().splitlines() if path.is_file() else [], start=1):
-            try:
-                row = json.loads(line)
-                if row["id"] in wanted:
-                    found[row["id"]] = Annotation.from_json(row["annotation"])
-            except (ValueError, KeyError, TypeError, DataError) as error:
-                raise ResumeError(
-                    explain(
-                        expected="one annotated image a line",
-                        got=f"line {number}: {error}",
-                        where=str(path),
-                        do="restore the file, or start anew with restart=again",
-                    )
-                ) from error
+        if path.is_file():
+            found |= read_annotations(path, wanted)
     missing = [i for i in ids if i not in found]
     if missing:
         raise ResumeError(
@@ -57,6 +50,25 @@ def read_labels(run_dir: Path, ids: Sequence[str]) -> dict[str, Annotation]:
             )
         )
     return {i: found[i] for i in ids}
+
+
+def read_annotations(path: Path, wanted: Collection[str] | None = None, do: str = _DO) -> dict[str, Annotation]:
+    """Read a file with one annotated image a line.
+
+    Args:
+        path: the file.
+        wanted: the images whose annotations are needed; None: all.
+        do: the remedy.
+
+    Raises:
+        ResumeError: naming the line and the field that makes no sense.
+    """
+    found = {}
+    for row in Source(path, "one annotated image a line", do, ResumeError).read_rows():
+        sample_id = row.read("id", text)
+        if wanted is None or sample_id in wanted:
+            found[sample_id] = Annotation.from_json(row.entry("annotation"))
+    return found
 
 
 def read_pixel_labels(run_dir: Path, sample_id: str, before_cycle: int, void: int = 255) -> np.ndarray:
@@ -75,8 +87,12 @@ def read_bought_pixels(
     for mask_path, labels_path in _pixel_files(run_dir, sample_id, before_cycle):
         mask = load_mask(mask_path)
         labels, bought = out = (np.full(mask.shape, void, np.uint8), np.zeros(mask.shape, bool)) if out is None else out
-        with np.load(labels_path, allow_pickle=False) as z:
-            labels[mask] = z["labels"]
+        if mask.shape != labels.shape:
+            raise _misfit(mask_path, f"a mask of {labels.shape}", f"one of {mask.shape}")
+        said = load_arrays(labels_path, _PIXEL_LABELS, compressed=True)["labels"]
+        if len(said) != mask.sum():
+            raise _misfit(labels_path, f"a class for each of {mask.sum()} bought pixels", str(len(said)))
+        labels[mask] = said
         bought |= mask
     if out is None:
         raise ResumeError(
@@ -88,6 +104,10 @@ def read_bought_pixels(
             )
         )
     return out
+
+
+def _misfit(path: Path, expected: str, got: str) -> ResumeError:
+    return ResumeError(explain(expected=expected, got=got, where=str(path), do=_DO))
 
 
 def pixel_labels_hash(run_dir: Path, ids: Sequence[str], before_cycle: int) -> str:

@@ -5,8 +5,18 @@ from pathlib import Path
 
 import numpy as np
 
+from al_lab.core.arrays import Column, load_arrays
+from al_lab.core.errors import ResumeError, explain
 from al_lab.core.files import atomic_path
 from al_lab.core.types import Detections
+
+_COLUMNS = {
+    "ids": Column("U", ("N",)),
+    "offsets": Column("i", (None,)),
+    "boxes_xyxy": Column("f", ("D", 4)),
+    "confidence": Column("f", ("D",)),
+    "labels": Column("i", ("D",)),
+}
 
 
 def save_predictions(path: Path, predictions: Mapping[str, Detections]) -> None:
@@ -27,9 +37,21 @@ def load_predictions(paths: Sequence[Path]) -> dict[str, Detections]:
     """Read one or more files that `save_predictions` wrote; ``probs`` is the confidence alone, (D, 1)."""
     out: dict[str, Detections] = {}
     for path in paths:
-        with np.load(path, allow_pickle=False) as z:
-            boxes, confidence, labels, offsets = z["boxes_xyxy"], z["confidence"], z["labels"], z["offsets"]
-            for n, sample_id in enumerate(z["ids"].tolist()):
-                s = slice(offsets[n], offsets[n + 1])
-                out[sample_id] = Detections(boxes[s], confidence[s], labels[s], confidence[s, None], "sigmoid")
+        z = load_arrays(path, _COLUMNS)
+        boxes, confidence, labels, offsets, ids = (
+            z[name] for name in ("boxes_xyxy", "confidence", "labels", "offsets", "ids")
+        )
+        rises = len(offsets) == len(ids) + 1 and offsets[0] == 0 and (np.diff(offsets) >= 0).all()
+        if not rises or offsets[-1] != len(labels) or (labels < 0).any() or len(set(ids.tolist())) < len(ids):
+            raise ResumeError(
+                explain(
+                    expected="the detections of each image, one after the other",
+                    got=f"{len(ids)} images, {len(labels)} detections and offsets or labels that don't fit",
+                    where=str(path),
+                    do="restore the file, or start anew with restart=again",
+                )
+            )
+        for n, sample_id in enumerate(ids.tolist()):
+            s = slice(offsets[n], offsets[n + 1])
+            out[sample_id] = Detections(boxes[s], confidence[s], labels[s], confidence[s, None], "sigmoid")
     return out

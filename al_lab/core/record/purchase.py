@@ -9,10 +9,14 @@ from typing import Any
 import numpy as np
 
 from al_lab.core.budget import Allowance
+from al_lab.core.documents import Entry, Source
 from al_lab.core.errors import ResumeError, explain
+from al_lab.core.fields import number, optional, path_below, shown, text
 from al_lab.core.files import atomic_path, read_json, sha256, write_json, write_text
 from al_lab.core.pool import INITIAL, file_stem, load_region, purchase_dir, save_region
 from al_lab.core.types import Annotation, Query
+
+_DO = "restore the file, or start anew with restart=again"
 
 
 @dataclass(frozen=True)
@@ -72,27 +76,70 @@ def read_queries(folder: Path) -> tuple[Query, ...]:
     """Read what `write_queries` wrote.
 
     Raises:
-        ResumeError: if a mask is missing or is not the one that was written.
+        ResumeError: if a row makes no sense, or a mask is missing or is not the one that was written.
     """
-    return tuple(query_from_row(row, folder) for row in read_json(folder / "queries.json")["queries"])
+    document = Source(folder / "queries.json", "the queries of a purchase", _DO, ResumeError).read_entry()
+    return tuple(row.query(folder) for row in read_rows(document))
 
 
-def query_from_row(row: Mapping[str, Any], folder: Path) -> Query:
-    """Rebuild one query; its mask's path is relative to ``folder``."""
-    region = None
-    if row.get("mask"):
-        path = folder / row["mask"]
-        if not path.is_file() or sha256(path) != row["sha256"]:
+@dataclass(frozen=True)
+class QueryRow:
+    """One query as ``queries.json`` and ``selections.json`` have it.
+
+    Attributes:
+        sample_id: the image.
+        utility: it had.
+        mask: the file of the pixels that were asked for, relative to the JSON file; None: the whole image.
+        digest: that file's sha256.
+    """
+
+    sample_id: str
+    utility: float
+    mask: str | None = None
+    digest: str | None = None
+
+    @classmethod
+    def of(cls, entry: Entry) -> "QueryRow":
+        """Read one row."""
+        mask = entry.read("mask", optional(path_below), None)
+        digest = entry.read("sha256", text) if mask else None
+        return cls(entry.read("id", text), entry.read("utility", number), mask, digest)
+
+    def query(self, folder: Path) -> Query:
+        """Return the query, with its mask read from below ``folder``.
+
+        Raises:
+            ResumeError: if the mask is missing or is not the one that was written.
+        """
+        if self.mask is None:
+            return Query(self.sample_id, None, self.utility)
+        path = folder / self.mask
+        if not path.is_file() or sha256(path) != self.digest:
             raise ResumeError(
                 explain(
-                    expected=f"the mask of {row['id']!r} as it was written",
+                    expected=f"the mask of {self.sample_id!r} as it was written",
                     got="another or none",
                     where=str(path),
-                    do="restore the file, or start anew with restart=again",
+                    do=_DO,
                 )
             )
-        region = load_region(path)
-    return Query(row["id"], region, float(row["utility"]))
+        return Query(self.sample_id, load_region(path), self.utility)
+
+
+def read_rows(document: Entry) -> list[QueryRow]:
+    """Read the queries of one purchase; the masks are not opened.
+
+    Raises:
+        LabError: of the document's kind, naming the row and the field that makes no sense.
+    """
+    rows, seen = [], set()
+    for entry in document.entries("queries"):
+        row = QueryRow.of(entry)
+        if row.sample_id in seen:
+            raise entry.wrong("id", "each sample once", f"{shown(row.sample_id)} twice")
+        seen.add(row.sample_id)
+        rows.append(row)
+    return rows
 
 
 def write_labels(folder: Path, annotations: Mapping[str, Annotation]) -> None:

@@ -12,8 +12,8 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from al_lab.core.documents import Source
-from al_lab.core.errors import DataError, explain
-from al_lab.core.fields import between, class_name, coordinate, flag, shown, written
+from al_lab.core.errors import DataError
+from al_lab.core.fields import between, class_name, coordinate, flag, path_below, shown, written
 from al_lab.core.files import write_bytes, write_text
 from al_lab.core.types import Annotation
 from al_lab.data.formats.boxes import Outside
@@ -21,7 +21,6 @@ from al_lab.data.formats.images import IMAGE_SUFFIXES
 from al_lab.data.formats.record import Record, losses
 
 _LARGEST_XML = 2**26  # bytes; an object takes 300
-_LONGEST_NAME, _LONGEST_PATH = 255, 2048  # bytes; what file systems hold
 _NUMBERED = re.compile(r"([0-9]{1,9})\s+(\S.*)")
 _SIZE = written(between(0, 2**31 - 1))
 _COORDINATE = written(coordinate)
@@ -222,18 +221,4 @@ def safe_name(name: str, where: str) -> str:
     Raises:
         DataError: if it is absolute or climbs out.
     """
-    path = PurePosixPath(name.replace("\\", "/"))
-    if len(name) > _LONGEST_PATH or any(len(part.encode(errors="replace")) > _LONGEST_NAME for part in path.parts):
-        raise DataError(
-            explain(expected="a file name", got=shown(name), where=where, do="no disk holds a name of this length")
-        )
-    if not path.parts or path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or "\0" in name:
-        raise DataError(
-            explain(
-                expected="a file name below the data set's root",
-                got=shown(name),
-                where=where,
-                do="names that leave the root are refused: correct the list",
-            )
-        )
-    return path.as_posix()
+    return path_below(name, where, "names that leave the root are refused: correct the list", DataError)

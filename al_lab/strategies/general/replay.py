@@ -1,14 +1,15 @@
 """Replay: buy a published list of selections again."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from al_lab.core.budget import Allowance
+from al_lab.core.documents import Source
 from al_lab.core.errors import ConfigError, explain
+from al_lab.core.fields import at_least
 from al_lab.core.pool import INITIAL, Pool
-from al_lab.core.record.purchase import query_from_row
+from al_lab.core.record.purchase import QueryRow, read_rows
 from al_lab.core.rng import Rng
 from al_lab.core.strategy import ProposeContext, Strategy
 from al_lab.core.types import Candidates, DenseView, ImageView, Query
@@ -21,6 +22,9 @@ class Replay(Strategy):
 
     Args:
         path: the published ``selections.json``.
+
+    Raises:
+        ConfigError: if it is none; naming the purchase, the row and the field that makes no sense.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
@@ -29,27 +33,14 @@ class Replay(Strategy):
 
     def __init__(self, path: str) -> None:
         self.path = Path(path)
-        try:
-            purchases = json.loads(self.path.read_text())["purchases"]
-            self._rows = {int(p["cycle"]): p["queries"] for p in purchases}
-        except OSError as error:
-            raise ConfigError(
-                explain(
-                    expected="a selections.json",
-                    got=str(error.strerror),
-                    where=f"strategy.path={path}",
-                    do="point it to the file in the folder of the run to replay",
-                )
-            ) from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(
-                explain(
-                    expected='{"purchases": [{"cycle", "queries"}]}',
-                    got=f"{type(error).__name__}: {error}",
-                    where=str(path),
-                    do="use the selections.json that a run wrote",
-                )
-            ) from error
+        do = f"point strategy.path={path} to the selections.json in the folder of the run to replay"
+        source = Source(self.path, 'a selections.json: {"purchases": [{"cycle", "queries"}]}', do, ConfigError)
+        self._rows: dict[int, list[QueryRow]] = {}
+        for purchase in source.read_entry().entries("purchases"):
+            cycle = purchase.read("cycle", at_least(INITIAL))
+            if cycle in self._rows:
+                raise purchase.wrong("cycle", "each cycle once", f"{cycle} twice")
+            self._rows[cycle] = read_rows(purchase)
         self._cycle = INITIAL
 
     def initial(self, pool: Pool, count: int, rng: Rng) -> Sequence[str]:
@@ -78,4 +69,4 @@ class Replay(Strategy):
                     do="lower budget.cycles to the number of published queries",
                 )
             )
-        return [query_from_row(row, self.path.parent) for row in self._rows[cycle]]
+        return [row.query(self.path.parent) for row in self._rows[cycle]]

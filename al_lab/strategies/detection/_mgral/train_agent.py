@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from al_lab.core.arrays import Column, load_arrays
 from al_lab.core.errors import ConfigError, did_you_mean, explain
 from al_lab.core.files import atomic_path, write_json, write_text
 from al_lab.core.pool import ids_hash
@@ -355,8 +356,8 @@ def load_scores(cycle_dir: Path) -> dict[str, float]:
     path = cycle_dir / "agent_scores.npz"
     if not path.is_file():
         return {}
-    with np.load(path, allow_pickle=False) as z:
-        return dict(zip(z["ids"].tolist(), z["scores"].tolist(), strict=True))
+    z = load_arrays(path, {"ids": Column("U", ("N",)), "scores": Column("f", ("N",))})
+    return dict(zip(z["ids"].tolist(), z["scores"].tolist(), strict=True))
 
 
 def _curves(records: Sequence[Iteration]) -> str:

@@ -27,8 +27,10 @@ def fingerprint(image: np.ndarray) -> np.ndarray | None:
         image: (H, W, 3) uint8.
 
     Returns:
-        None for a picture without structure, which would resemble every other such picture.
+        None for a picture without structure, or smaller than the grid, which would resemble every other such picture.
     """
+    if min(image.shape[:2]) <= _SIDE:
+        return None
     small = Image.fromarray(image).convert("L").resize((_SIDE + 1, _SIDE), Image.Resampling.BOX)
     gray = np.asarray(small, np.float32)
     if gray.std() < _FLAT:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from al_lab.core.errors import ConfigError, explain
+from al_lab.core.errors import ConfigError, DataError, explain
 from al_lab.metrics.result import MetricResult, unknown_metric
 
 IGNORE = 255  # a pixel without ground truth
@@ -60,6 +60,7 @@ def miou_from_confusion(
 
     Raises:
         ConfigError: for a metric that these classes don't have.
+        DataError: if no pixel has a class.
     """
     check_metrics(names, classes)
     hit, true, predicted = np.diag(confusion_CC), confusion_CC.sum(1), confusion_CC.sum(0)
@@ -68,6 +69,15 @@ def miou_from_confusion(
     results = []
     for name in names:
         kept = [k for k, label in enumerate(classes) if label not in _LEFT_OUT[name]]
+        if not true[kept].any():
+            raise DataError(
+                explain(
+                    expected="at least one test pixel with a class",
+                    got="none",
+                    where=name,
+                    do="a mean of nothing is no number: check the id of void, or choose other test images, or none",
+                )
+            )
         rows = [
             {
                 "class": classes[k],
@@ -78,7 +88,7 @@ def miou_from_confusion(
             }
             for k in kept
         ]
-        results.append(MetricResult({name: float(np.nanmean(iou[kept])) if true[kept].any() else 0.0}, rows))
+        results.append(MetricResult({name: float(np.nanmean(iou[kept]))}, rows))
     return results
 
 

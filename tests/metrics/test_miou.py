@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from al_lab.core.errors import ConfigError
+from al_lab.core.errors import ConfigError, DataError
 from al_lab.data.datasets.domains import SHARED_16
 from al_lab.metrics.miou import check_metrics, confusion_matrix, miou_from_confusion
 
@@ -49,3 +49,8 @@ def test_bad_input_is_named() -> None:
         confusion_matrix(np.array([0, 7]), np.array([0, 0]), 3)
     with pytest.raises(ValueError, match=r"prediction of shape \(2,\)"):
         confusion_matrix(np.array([0, 1]), np.array([0]), 3)
+
+
+def test_a_mean_of_nothing_is_no_number() -> None:
+    with pytest.raises(DataError, match="miou: expected at least one test pixel with a class, got none"):
+        miou_from_confusion(np.zeros((2, 2), np.int64), ["wall", "crack"])

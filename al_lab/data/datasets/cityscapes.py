@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from al_lab.core.errors import ConfigError, DataError, explain
-from al_lab.data.datasets.domains import CITYSCAPES_IDS, SHARED_16, Domain, read_ids, to_train_ids
+from al_lab.data.datasets.domains import CITYSCAPES_IDS, SHARED_16, Domain, to_train_ids
+from al_lab.data.formats.masks import read_ids
 
 _COUNTS = {"train": 2975, "val": 500}
 _IDS = (*range(34), 255)  # all there are (255: license plate, -1); those that no class has are void on purpose

@@ -161,6 +161,10 @@ class Dataset(ABC):
                 )
             )
 
+    def blockers(self) -> list[Finding]:
+        """Return what would stop a campaign later: said before its first training. Labels of the pool are not read."""
+        return []
+
     def describe(self) -> dict[str, Any]:
         """Return name, task, classes and the number of images in each split (JSON-able)."""
         counts = {f"num_{split}": len(ids) for split, ids in self.splits().items()}
@@ -180,7 +184,7 @@ class Dataset(ABC):
         Returns:
             Findings of the dataset as a whole, then sample by sample in the order of `splits`.
         """
-        findings = [*self._verify_whole(), *_near_names(self.classes)]
+        findings = [*self._verify_whole(), *self.blockers(), *_near_names(self.classes)]
         splits = {i: split for split, ids in self.splits().items() for i in ids}
         ids, first = tuple(splits), dict[bytes, str]()
         prints: dict[str, np.ndarray] = {}

@@ -59,29 +59,25 @@ class DetectionDataset(Dataset):
             self._truths[sample_id] = annotation
         return _copy(self._truths[sample_id])
 
-    def _verify_whole(self) -> list[Finding]:
-        findings = super()._verify_whole()
-        empty = self.objects_to_find()
-        return findings if empty is None else [*findings, empty]
-
-    def objects_to_find(self) -> Finding | None:
-        """Say so if no test image shows an object: nothing could be measured. Reads test annotations until one does."""
+    def blockers(self) -> list[Finding]:
+        """See `Dataset.blockers`: a test set in which no image shows an object. Read until one does."""
         labeled = [i for i in self.test_ids if self.has_truth(i)]
         for sample_id in labeled:
             try:
                 annotation = self._parse(sample_id)[0]
             except DataError:
-                return None  # named elsewhere, and what it holds can't be known
+                return []  # named elsewhere, and what it holds can't be known
             if (~annotation.crowd & ~annotation.difficult).any():
-                return None
+                return []
         if not labeled:
-            return None
-        return Finding(
+            return []
+        empty = Finding(
             "error",
             str(self.annotation_file(labeled[0])),
             f"expected at least one object in the test set, got none in {len(labeled)} images",
             "choose another test set (dataset.test_split=…), or none: dataset.test_split=none",
         )
+        return [empty]
 
     def _verify_truth(self, sample_id: str, decode: bool) -> list[Finding]:
         findings = super()._verify_truth(sample_id, decode)

@@ -10,7 +10,6 @@ import numpy as np
 
 from al_lab.core.errors import DataError, explain
 from al_lab.data.datasets.segmentation import SOURCE_PREFIX, SegmentationDataset
-from al_lab.data.formats.images import open_image
 from al_lab.data.formats.voc import read_split
 from al_lab.data.transforms.dense import VOID
 
@@ -159,26 +158,6 @@ class DomainPair(SegmentationDataset):
         return domain, inner
 
 
-def read_ids(path: Path) -> np.ndarray:
-    """Read a label image whose pixels are ids: gray, or a palette whose indices (not colors) count.
-
-    Returns:
-        (H, W) uint8.
-
-    Raises:
-        DataError: for a color picture, a lossy format, or ids above 255.
-    """
-    with open_image(path) as image:
-        if image.format == "JPEG":
-            raise _wrong_encoding(path, "a JPEG, which does not keep ids")
-        if image.mode not in ("L", "P") and not image.mode.startswith("I"):
-            raise _wrong_encoding(path, f"a {image.mode} picture (colors instead of ids)")
-        ids = np.array(image)
-    if ids.dtype != np.uint8 and (ids.min() < 0 or ids.max() > VOID):
-        raise _wrong_encoding(path, f"ids {ids.min()}..{ids.max()} (instances instead of classes?)")
-    return ids.astype(np.uint8, copy=False)
-
-
 def to_train_ids(
     raw_HW: np.ndarray, ids: Mapping[int, int], known: Sequence[int]
 ) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -202,17 +181,6 @@ def to_train_ids(
         else ()
     )
     return table[raw_HW], notes
-
-
-def _wrong_encoding(path: Path, got: str) -> DataError:
-    return DataError(
-        explain(
-            expected="a gray or palette image of class ids",
-            got=got,
-            where=str(path),
-            do="use the original label file; tools that show or convert it often lose the ids",
-        )
-    )
 
 
 def paired_names(

@@ -303,9 +303,16 @@ class Folder(DetectionDataset):
             found.append(Finding("warning", first, message, "restore the images, or remove the annotations"))
         return found
 
+    def blockers(self) -> list[Finding]:
+        """See `Dataset.blockers`: annotation files that can't be read, too."""
+        return [*super().blockers(), *self.problems]
+
+    def _verify_truth(self, sample_id: str, decode: bool) -> list[Finding]:
+        named = {p.file for p in self.problems}
+        return [] if str(self.annotation_file(sample_id)) in named else super()._verify_truth(sample_id, decode)
+
     def _verify_whole(self) -> list[Finding]:
-        again = {str(path) for path, _ in self._readers.values()}  # verify reads these itself
-        findings = [*super()._verify_whole(), *(p for p in self.problems if p.file not in again), *self._leftovers()]
+        findings = [*super()._verify_whole(), *self._leftovers()]
         if self._unused:
             message = f"{len(self._unused)} images are in no split that is used, first {self._unused[0]!r}"
             findings.append(Finding("info", "", message, "choose others with dataset.pool_split"))

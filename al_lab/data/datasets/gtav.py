@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from al_lab.data.datasets.domains import CITYSCAPES_IDS, Domain, paired_names, read_ids, to_train_ids
+from al_lab.data.datasets.domains import CITYSCAPES_IDS, Domain, paired_names, to_train_ids
+from al_lab.data.formats.masks import read_ids
 
 _COUNT = 24_966
 _TRAIN_IDS = {raw: k for k, raw in enumerate(CITYSCAPES_IDS.values())}

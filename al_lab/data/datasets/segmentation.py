@@ -186,6 +186,29 @@ class SegmentationDataset(Dataset):
             Finding("error", str(self.annotation_file(missing[0])), message, "restore the labels"),
         ]
 
+    def blockers(self) -> list[Finding]:
+        """See `Dataset.blockers`: test labels without a class, or with one of several. Read until two are seen."""
+        labeled = [i for i in self.test_ids if self.has_truth(i)]
+        seen: set[int] = set()
+        for sample_id in labeled:
+            try:
+                seen |= set(classes_in(self._parse(sample_id)[0]))
+            except DataError:
+                return []  # named elsewhere, and what it holds can't be known
+            if len(seen) > 1 or len(seen) == len(self.classes):
+                return []
+        if not labeled:
+            return []
+        if seen:
+            what = (
+                f"every labeled pixel of the {len(labeled)} test labels is {self.classes[seen.pop()]!r}: a mean over "
+            )
+            what += "one class measures nothing"
+        else:
+            what = f"no pixel of the {len(labeled)} test labels has a class (benchmarks hide their test labels)"
+        remedy = "check the labels' encoding and the id of void, or choose another test set (dataset.test_split=…)"
+        return [Finding("error", str(self.annotation_file(labeled[0])), what, remedy)]
+
     def _checked(self, sample_id: str) -> np.ndarray:
         label_HW, notes = self._parse(sample_id)
         if self._size_must_match(sample_id) and label_HW.shape != self.size_hw(sample_id):

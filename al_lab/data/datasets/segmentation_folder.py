@@ -9,32 +9,41 @@ from pathlib import Path
 import numpy as np
 
 from al_lab.core.errors import DataError, explain
+from al_lab.core.fields import between
 from al_lab.data.datasets.dataset import Finding
-from al_lab.data.datasets.domains import Domain, DomainPair, read_ids
+from al_lab.data.datasets.domains import Domain, DomainPair
 from al_lab.data.datasets.voc_folder import ABSENT, choose_splits, folder_name, in_test_share, index_images
-from al_lab.data.formats.images import IMAGE_SUFFIXES
-from al_lab.data.formats.voc import read_class_list
-from al_lab.data.transforms.dense import VOID
+from al_lab.data.formats.layout import SPLIT_WORDS
+from al_lab.data.formats.masks import (
+    VOID,
+    VOID_NAMES,
+    MapClasses,
+    MapFiles,
+    are_binary,
+    find_maps,
+    read_map_classes,
+    read_values,
+)  # fmt: skip
 
 log = logging.getLogger(__name__)
 
-_VOID_NAME = "void"
-
 
 class LabelFolder(Domain):
-    """``images/`` with photographs, ``labels/`` with maps of the same relative names, ``classes.txt``.
+    """``images/`` with photographs, ``labels/`` with maps of the same relative names, ``classes.txt``; or as they lie.
 
-    ``images/train``, ``images/val``, ``images/test`` are splits (see `choose_splits`). Without such folders every image
-    is in the pool, and ``test_fraction`` of the labeled ones become the test set. A map is a gray or palette image of
-    ids, such as PNG. ``classes.txt`` has a name a line, ids 0, 1, …, or "id name". The id of the line "void" means no
-    class, and 255 always does.
+    Other layouts that are found: VOC's (``JPEGImages``, ``SegmentationClass``), ``masks/`` folders, maps beside the
+    photographs with a suffix; see `find_maps`. Folders called train, val, test are splits (see `choose_splits`). Without
+    them every image is in the pool, and ``test_fraction`` of the labeled ones become the test set. A map is a gray or
+    palette image of ids, such as PNG, or holds colors that a table explains (see `read_map_classes`). ``classes.txt`` has
+    a name a line, ids 0, 1, …, or "id name". The id of the line "void" means no class, and so does 255 unless it is a
+    class's id. Maps of 0 and 255 alone are background and foreground.
     """
 
     def __init__(
         self,
         root: str | Path,
         classes: Sequence[str] | None = None,
-        void_id: int | None = None,
+        void_id: int | str | None = None,
         wanted: Mapping[str, str | None] | None = None,
         test_fraction: float = 0.0,
     ) -> None:
@@ -43,7 +52,8 @@ class LabelFolder(Domain):
         Args:
             root: the folder.
             classes: names in label order, to which ids are mapped by name; None: those of classes.txt.
-            void_id: the id of pixels without a class; None: that of the line "void" in classes.txt, if there is one.
+            void_id: the id of pixels without a class; None: that of the line "void" in classes.txt, if there is one;
+                "none": 255 isn't void either.
             wanted: names of the folders that are "pool", "val" and "test".
             test_fraction: of the labeled images, where there are no split folders.
 
@@ -51,27 +61,33 @@ class LabelFolder(Domain):
             DataError: if there are no images or no class names, or a split that was named is not there.
         """
         self.root = Path(root).expanduser()
-        images, self.label_files = (_index(self.root / part) for part in ("images", "labels"))
-        if not images:
+        self.files = _find(self.root)
+        found = read_map_classes(self.root, classes)
+        is_binary = self._is_binary(found)
+        if is_binary:
+            first, second = (found.names[0], found.names[1]) if found else ("background", "foreground")
+            found = MapClasses({0: first, VOID: second})
+            log.warning("%s: masks hold only 0 and 255: 0 is read as %r, 255 as %r", self.root, first, second)
+        if found is None:
             raise DataError(
                 explain(
-                    expected=f"images ({', '.join(IMAGE_SUFFIXES[:3])}, …)",
-                    got="none",
-                    where=f"{self.root}/images",
-                    do="put photographs into images/, and label maps of the same names into labels/",
+                    expected="class names",
+                    got="neither dataset.classes nor classes.txt",
+                    where=str(self.root),
+                    do="write classes.txt, one name a line in the order of the ids 0, 1, …",
                 )
             )
-        names = _read_classes(self.root, classes)
-        void = [raw for raw, name in names.items() if name.lower() == _VOID_NAME] if void_id is None else [void_id]
-        self._void = {*void, VOID}
-        names = {raw: name for raw, name in names.items() if raw not in self._void}
+        void = set[int]() if is_binary else _void_values(found, void_id, self.root)
+        self.binary_note = f"masks hold only 0 and 255: 255 is read as {found.names[VOID]!r}" if is_binary else None
+        self._void, self._colors = void, found.colors
+        names = {raw: name for raw, name in found.names.items() if raw not in void}
         kept = tuple(classes) if classes else tuple(names.values())
         self.unknown_names = sorted(set(names.values()) - set(kept))  # classes only this domain has: void
         self._table = {raw: kept.index(name) if name in kept else VOID for raw, name in names.items()}
-        labels = {i: self.label_files.get(i, self.root / "labels" / f"{i}.png") for i in images}
-        self.images = images
+        images, maps = self.files.images, self.files.maps
+        labels = {i: maps.get(i, self.root / "labels" / f"{i}.png") for i in images}
         super().__init__(
-            kept, images, labels, _splits(images, self.label_files, dict(wanted or {}), test_fraction, self.root)
+            kept, images, labels, _splits(images, self.files, dict(wanted or {}), test_fraction, self.root)
         )
         if not set(kept) & set(names.values()):
             raise DataError(
@@ -83,9 +99,14 @@ class LabelFolder(Domain):
                 )
             )
 
+    def _is_binary(self, found: MapClasses | None) -> bool:
+        """Say whether 255 is a foreground: maps of 0 and 255 alone, and two classes, or no word about classes."""
+        fits = found is None or (not found.colors and sorted(found.names) == [0, 1])
+        return fits and bool(self.files.maps) and are_binary(list(self.files.maps.values()), {})
+
     def read_label(self, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
         """Read a map of ids; an id that is neither a class nor void is refused."""
-        raw_HW = read_ids(path)
+        raw_HW = read_values(path, self._colors)
         counts = np.bincount(raw_HW.reshape(-1), minlength=VOID + 1)
         strange = [int(k) for k in np.flatnonzero(counts) if k not in self._table and k not in self._void]
         if strange:
@@ -102,6 +123,23 @@ class LabelFolder(Domain):
         return table[raw_HW], ()
 
 
+def _void_values(found: MapClasses, void_id: int | str | None, root: Path) -> set[int]:
+    """Return the raw values that mean no class: the one that was given, else those whose name says so, and 255.
+
+    255 is void unless it is a class's id, or nobody's (``void_id`` "none").
+    """
+    if void_id is not None and void_id != ABSENT:
+        value = between(0, VOID)(void_id, "dataset.void_id", f"give an id, null, or {ABSENT}", DataError)
+        if value != VOID and found.names.get(VOID, "void").lower() in VOID_NAMES:
+            return {value, VOID}
+        return {value}
+    named = {raw for raw, name in found.names.items() if name.lower() in VOID_NAMES}
+    if VOID in found.names and VOID not in named:
+        log.info("%s: 255 is the class %r, as classes.txt says, and not void", root, found.names[VOID])
+        return named
+    return named if void_id == ABSENT else {*named, VOID}
+
+
 class SegmentationFolder(DomainPair):
     """A target folder and, if wanted, a source folder, both as `LabelFolder` says; classes are matched by name."""
 
@@ -110,7 +148,7 @@ class SegmentationFolder(DomainPair):
         root: str,
         source: str | None = None,
         classes: Sequence[str] | None = None,
-        void_id: int | None = None,
+        void_id: int | str | None = None,
         pool_split: str | None = None,
         val_split: str | None = None,
         test_split: str | None = None,
@@ -129,7 +167,8 @@ class SegmentationFolder(DomainPair):
             root: the target domain.
             source: the source domain, whose labels are free; None: none.
             classes: names in label order; None reads the target's classes.txt.
-            void_id: the id of pixels without a class; None: that of the line "void" in classes.txt, if there is one.
+            void_id: the id of pixels without a class; None: that of the line "void" in classes.txt, if there is one;
+                "none": 255 isn't void either.
             pool_split: a folder of images/; None: train, else every image that is in no other split.
             val_split: the same for labeled images outside the pool; "none" for no such images.
             test_split: the same for the test set; "none" for no test set.
@@ -150,16 +189,29 @@ class SegmentationFolder(DomainPair):
         other = {"pool": source_split, "val": ABSENT, "test": ABSENT}
         self._folders = (target, LabelFolder(source, target.classes, void_id, other) if source is not None else None)
         super().__init__(*self._folders, source_hw, target_hw, cache_dir, metrics, flip_test, name or folder_name(root))
-        log.info("%s: pool %d, val %d, test %d, source %d", self.name, len(self.pool_ids), len(self.val_ids), len(self.test_ids),
-                 len(self.source_ids))  # fmt: skip
+        log.info(
+            "%s: read as %s; pool %d, val %d, test %d, source %d; %d classes: %s", self.name, target.files.how,
+            len(self.pool_ids), len(self.val_ids), len(self.test_ids), len(self.source_ids), len(self.classes),
+            ", ".join(self.classes[:8]) + (", …" if len(self.classes) > 8 else ""),  # noqa: PLR2004
+        )  # fmt: skip
 
     def _verify_whole(self) -> list[Finding]:
         findings = super()._verify_whole()
         for folder in self._folders:
             if folder is None:
                 continue
-            findings += [Finding("warning", str(folder.label_files[i]), f"{i}: a label without an image", "restore the image or remove the file")
-                         for i in sorted(set(folder.label_files) - set(folder.images))]  # fmt: skip
+            findings += [
+                Finding(
+                    "warning",
+                    str(path),
+                    f"{path.name}: a label without an image",
+                    "restore the image or remove the file",
+                )
+                for path in folder.files.strangers
+            ]
+            if folder.binary_note:
+                remedy = "none needed if that is so; else write the classes' ids into the masks"
+                findings.append(Finding("warning", str(folder.root), folder.binary_note, remedy))
             if folder.unknown_names:
                 findings.append(Finding("warning", str(folder.root / "classes.txt"),
                                         f"classes the target does not have are read as void: {', '.join(folder.unknown_names)}",
@@ -167,51 +219,40 @@ class SegmentationFolder(DomainPair):
         return findings
 
 
-def _index(folder: Path) -> dict[str, Path]:
-    return index_images(folder) if folder.is_dir() else {}
+def _find(root: Path) -> MapFiles:
+    """Find photographs and label maps: in ``images/`` and ``labels/`` under equal names, else wherever they lie.
+
+    Raises:
+        DataError: if there are no photographs.
+    """
+    if not all((root / part).is_dir() for part in ("images", "labels")):
+        return find_maps(root)
+    images, maps = (index_images(root / part) for part in ("images", "labels"))
+    if not images or not set(images) & set(maps):
+        return find_maps(root)
+    splits: dict[str, list[str]] = {}
+    for sample_id in images:
+        folder, _, rest = sample_id.partition("/")
+        if rest:
+            splits.setdefault(SPLIT_WORDS.get(folder.lower(), folder), []).append(sample_id)
+    strangers = [maps[i] for i in sorted(set(maps) - set(images))]
+    return MapFiles(images, {i: p for i, p in maps.items() if i in images}, strangers, splits, "label maps in labels")
 
 
 def _splits(
     images: Mapping[str, Path],
-    labels: Mapping[str, Path],
+    files: MapFiles,
     wanted: dict[str, str | None],
     test_fraction: float,
     root: Path,
 ) -> dict[str, list[str]]:
-    wanted = {split: wanted.get(split) for split in ("pool", "val", "test")}
-    present = {i.partition("/")[0] for i in images if "/" in i}
-    chosen = choose_splits(present, wanted, "a folder", f"{root}/images")
-    splits = {split: [i for i in images if i.startswith(f"{folder}/")] for split, folder in chosen.items()}
+    named = {split: wanted.get(split) for split in ("pool", "val", "test")}
+    named = {split: SPLIT_WORDS.get(word.lower(), word) if word else word for split, word in named.items()}
+    chosen = choose_splits(set(files.splits), named, "a split", str(root))
+    splits = {role: files.splits[split] for role, split in chosen.items()}
     if not chosen:
-        splits["test"] = [i for i in images if i in labels and in_test_share(i, test_fraction)]
+        splits["test"] = [i for i in images if i in files.maps and in_test_share(i, test_fraction)]
     if "pool" not in chosen:
         taken = {i for ids in splits.values() for i in ids}
         splits["pool"] = [i for i in images if i not in taken]
     return splits
-
-
-def _read_classes(root: Path, classes: Sequence[str] | None) -> dict[int, str]:
-    """Return raw id to name."""
-    path = root / "classes.txt"
-    if not path.is_file():
-        if classes:
-            return dict(enumerate(classes))
-        raise DataError(
-            explain(
-                expected="class names",
-                got="neither dataset.classes nor classes.txt",
-                where=str(root),
-                do="write classes.txt, one name a line in the order of the ids 0, 1, …",
-            )
-        )
-    names = read_class_list(path)
-    if not names or max(names) > VOID:
-        raise DataError(
-            explain(
-                expected=f"at least one name, and ids 0..{VOID}",
-                got=f"id {max(names)}" if names else "none",
-                where=str(path),
-                do="correct the file: one name a line, or 'id name'",
-            )
-        )
-    return names

@@ -3,8 +3,9 @@ import pytest
 from PIL import Image
 
 from al_lab.core.errors import DataError
-from al_lab.data.datasets.domains import Domain, DomainPair, read_ids
+from al_lab.data.datasets.domains import Domain, DomainPair
 from al_lab.data.datasets.segmentation import SegmentationDataset, classes_in
+from al_lab.data.formats.masks import read_ids
 from al_lab.data.transforms.dense import VOID
 from al_lab.data.verify import statistics
 

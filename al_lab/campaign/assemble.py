@@ -1,45 +1,41 @@
-"""Build what a campaign will need once, before it creates anything: some values only the objects themselves can judge."""
+"""What a campaign's objects say of each other, before it creates anything: some values only they can judge."""
 
 import importlib
 import inspect
-import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from al_lab.config.load import build
+from al_lab.config.checks import check_data
+from al_lab.config.parts import Parts
 from al_lab.core.errors import ConfigError, LabError, WeightsError, explain
 from al_lab.data.loading.dense_batch import domain_counts
 from al_lab.metrics.build import build_metrics
 from al_lab.metrics.miou import check_metrics
 
-_MANY = 10**6  # images: an epoch's part is then never less than a step
 _NUM_CLASSES = 2  # where the config names no classes; our networks take any number
 # Their trainings run with the packages and files of this machine; a cluster's nodes may have others.
 _HERE = ("al_lab.execution.inline.InlineExecutor", "al_lab.execution.local.LocalExecutor")
 
 
-def check_values(config: Mapping[str, Any]) -> None:
-    """Refuse values that would stop the campaign later: at its first training, in a worker, hours from now.
+def check_parts(parts: Parts, is_new: bool = True) -> None:
+    """Build a campaign's objects and refuse what would stop it later: at its first training, in a worker, hours from now.
 
     Nothing is downloaded, no pretrained weights are read, and torch's random state stays as it was.
 
+    Args:
+        parts: of the campaign; what is built here is what it runs with.
+        is_new: its first training is still to come.
+
     Raises:
-        LabError: for the first object that can't be built.
+        LabError: for the first object that can't be built, or does not fit the others.
     """
-    built = {
-        group: _try(group, config[group])
-        for group in ("strategy", "oracle", "executor", "objective", "trainer")
-        if config.get(group)
-    }
-    settings, cycles = built["trainer"], int(config["budget"]["cycles"])
-    _check_stops(settings, cycles)
-    built["strategy"].check_budget(build(config["budget"]))
-    if (
-        settings.init is not None
-        and config["executor"]["_target_"] in _HERE
-        and not Path(settings.init).expanduser().is_file()
-    ):
+    check_data(parts)
+    config, settings = parts.config, parts.settings
+    settings.check_stops(parts.budget.cycles)
+    parts.strategy.check_budget(parts.budget)
+    _ = parts.oracle, parts.objective, parts.executor
+    if is_new and settings.init is not None and _trains_here(config) and not Path(settings.init).expanduser().is_file():
         raise WeightsError(
             explain(
                 expected="a checkpoint of an earlier training",
@@ -50,35 +46,18 @@ def check_values(config: Mapping[str, Any]) -> None:
         )
     if config.get("detector"):
         build_metrics(config["dataset"].get("metrics") or ())
-        _check_network(config, "detector", len(config["dataset"].get("classes") or ()) or _NUM_CLASSES)
+        _check_network(parts, "detector", len(config["dataset"].get("classes") or ()) or _NUM_CLASSES)
     if config.get("segmenter"):
-        _check_segmentation(config, built)
+        _check_segmentation(parts)
 
 
-def _check_stops(settings: Any, cycles: int) -> None:
-    """Refuse stops at which a training could not end; a list of stops has one entry a cycle."""
-    horizon = settings.schedule(_MANY).total_steps
-    stops = [
-        horizon if stop is None else stop
-        for stop in (settings.stop_step(cycle, _MANY, cycles) for cycle in range(cycles + 1))
-    ]
-    goes_on = settings.start == "continue"
-    pairs = itertools.pairwise(stops) if goes_on else ()
-    if not all(a < b for a, b in pairs) or not all(0 <= stop <= horizon for stop in stops):
-        raise ConfigError(
-            explain(
-                expected=f"{'rising ' if goes_on else ''}numbers up to {settings.unit}={settings.length:g}, one for each of "
-                f"{cycles + 1} trainings",
-                got=str(settings.stop_at),
-                where=f"trainer.stop_at with start={settings.start}",
-                do="correct trainer.stop_at or lower budget.cycles",
-            )
-        )
+def _trains_here(config: Mapping[str, Any]) -> bool:
+    return config["executor"]["_target_"] in _HERE
 
 
-def _check_segmentation(config: Mapping[str, Any], built: Mapping[str, Any]) -> None:
+def _check_segmentation(parts: Parts) -> None:
     """Hold segmenter, objective, strategy and the first training against each other."""
-    dataset, settings, objective = build(config["dataset"]), built["trainer"], built.get("objective")
+    dataset, settings, objective, budget = parts.dataset, parts.settings, parts.objective, parts.budget
     check_metrics(dataset.metrics, dataset.classes)
     if settings.augmentation is not None:
         raise ConfigError(
@@ -89,15 +68,13 @@ def _check_segmentation(config: Mapping[str, Any], built: Mapping[str, Any]) -> 
                 do="augmentations move boxes; segmenters are trained on plainly resized images, as RIPU and Density Matters are",
             )
         )
-    if objective is not None and settings.stop_step(0, 1, int(config["budget"]["cycles"])) != 0:
-        has_target = build(config["budget"]).initial_images(len(dataset.pool_ids)) != 0 or getattr(
-            objective, "uses_unlabeled", True
-        )
+    if objective is not None and settings.stop_step(0, 1, budget.cycles) != 0:
+        has_target = budget.initial_images(len(dataset.pool_ids)) != 0 or getattr(objective, "uses_unlabeled", True)
         domain_counts(settings.batch_size, objective, has_source=bool(dataset.source_ids), has_target=has_target)
-    network = _check_network(config, "segmenter", len(dataset.classes))
+    network = _check_network(parts, "segmenter", len(dataset.classes))
     if network is None:
         return
-    lacking = [word for word in built["strategy"].needs_for(config["budget"]["unit"]) if word not in network.provides]
+    lacking = [word for word in parts.strategy.needs_for(budget.unit) if word not in network.provides]
     if lacking:
         raise ConfigError(
             explain(
@@ -111,24 +88,7 @@ def _check_segmentation(config: Mapping[str, Any], built: Mapping[str, Any]) -> 
         objective.attach(network)  # it refuses a network that lacks what it trains
 
 
-def _try(group: str, node: Mapping[str, Any], **runtime: Any) -> Any:
-    try:
-        return build(node, **runtime)
-    except LabError:
-        raise
-    except Exception as error:  # constructors of torch, mmdet and the user raise what they like
-        cause = error.__cause__ or error
-        raise ConfigError(
-            explain(
-                expected=f"arguments that {node['_target_']} can be built with",
-                got=f"{type(cause).__name__}: {cause}",
-                where=group,
-                do=f"correct {group}.… (HYDRA_FULL_ERROR=1 shows where it failed)",
-            )
-        ) from error
-
-
-def _check_network(config: Mapping[str, Any], kind: str, num_classes: int) -> Any:
+def _check_network(parts: Parts, kind: str, num_classes: int) -> Any:
     """Build the network from random weights; one from elsewhere may need its classes, its weights or a download, so it is left alone.
 
     Returns:
@@ -136,11 +96,11 @@ def _check_network(config: Mapping[str, Any], kind: str, num_classes: int) -> An
     """
     import torch  # noqa: PLC0415 - for what is refused above, it need not be imported
 
-    node = config[kind]
+    node = parts.config[kind]
     module, _, name = node["_target_"].rpartition(".")
     if not module.startswith("al_lab.models."):
         return None
-    trains_here = config["executor"]["_target_"] in _HERE
+    trains_here = _trains_here(parts.config)
     if trains_here:
         _check_file(node)
     bare = _without_weights(node)
@@ -148,7 +108,7 @@ def _check_network(config: Mapping[str, Any], kind: str, num_classes: int) -> An
         bare["weights"] = None  # its default may be a download
     try:
         with torch.random.fork_rng(devices=[]):
-            return _try(kind, bare, num_classes=num_classes)
+            return parts.build(kind, bare, num_classes=num_classes)
     except LabError as error:
         if trains_here or not isinstance(error.__cause__, ImportError):
             raise

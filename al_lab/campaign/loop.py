@@ -9,21 +9,23 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from al_lab.campaign.assemble import check_values
+from al_lab.campaign.assemble import check_parts
 from al_lab.campaign.identity import begins_anew, identify, set_aside
 from al_lab.campaign.progress import Eta
 from al_lab.campaign.publish import Publisher, renew_report
-from al_lab.config.load import build, config_difference, load_config, save_config
+from al_lab.config.load import config_difference, load_config, save_config
+from al_lab.config.parts import Parts
 from al_lab.core.errors import AwaitingLabels, ResumeError, explain
 from al_lab.core.files import folder_lock, read_json, sha256, write_text
 from al_lab.core.pool import INITIAL, purchase_dir
 from al_lab.core.record.csv_file import csv_text
 from al_lab.core.record.identity import RunIdentity
-from al_lab.core.record.ledger import Ledger
+from al_lab.core.record.ledger import Ledger, last_key
 from al_lab.core.stage import Stage, StageContext
 from al_lab.stages.analyze import Analyze
 from al_lab.stages.annotate import Annotate, Initialize, load_pool
 from al_lab.stages.evaluate import Evaluate
+from al_lab.stages.jobs import hold_open
 from al_lab.stages.score import Score
 from al_lab.stages.select import Select
 from al_lab.stages.train import Train
@@ -33,11 +35,11 @@ log = logging.getLogger(__name__)
 _STANDARD: dict[str, type[Stage]] = {s.name: s for s in (Initialize, Train, Evaluate, Score, Select, Annotate)}
 
 
-def run_campaign(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
+def run_campaign(parts: Parts | Mapping[str, Any], run_dir: Path) -> dict[str, Any]:
     """Run a campaign, or go on with it.
 
     Args:
-        config: resolved, as plain containers.
+        parts: what was built of the configuration so far; or the configuration, resolved and as plain containers.
         run_dir: the campaign's folder; it is the truth, and it alone decides what is left to do.
 
     Returns:
@@ -46,10 +48,12 @@ def run_campaign(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     Raises:
         LabError: for everything a user can mend; what is committed stays.
     """
-    run_dir = run_dir.absolute()
+    parts = parts if isinstance(parts, Parts) else Parts(parts)
+    config, run_dir = parts.config, run_dir.absolute()
     anew = begins_anew(config, run_dir)
-    if anew or not (run_dir / "ledger.jsonl").is_file():
-        check_values(config)
+    is_new = anew or not (run_dir / "ledger.jsonl").is_file()
+    if is_new:
+        check_parts(parts)
     if anew:
         set_aside(run_dir)
     with folder_lock(run_dir), _log_file(run_dir):
@@ -57,22 +61,25 @@ def run_campaign(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
         _adopt_config(config, run_dir, ledger)
         identity = identify(config, run_dir)
         _write_metrics(run_dir, ledger)  # a kill between a commit and this file leaves it one cycle behind
-        last = Ledger.key(int(config["budget"]["cycles"]), Analyze.name if Analyze.is_wanted(config) else "evaluate")
-        if last in ledger:
+        if last_key(config) in ledger:
             renew_report(run_dir, config)
             return _outcome("already finished", run_dir, ledger)
         ledger.verify(run_dir)
-        return _run(config, run_dir, ledger, identity)
+        if not is_new:
+            check_parts(parts, is_new=Ledger.key(0, "train") not in ledger)
+        return _run(parts, run_dir, ledger, identity)
 
 
-def _run(config: dict[str, Any], run_dir: Path, ledger: Ledger, identity: RunIdentity) -> dict[str, Any]:
-    context = _build(config, run_dir)
-    publisher = Publisher(run_dir, config, context.dataset)
-    eta = Eta(ledger, _plan(context))
+def _run(parts: Parts, run_dir: Path, ledger: Ledger, identity: RunIdentity) -> dict[str, Any]:
+    context = _context(parts, run_dir)
+    hold_open(run_dir, parts.dataset)  # for jobs that run in this process
+    publisher = Publisher(run_dir, parts.config, context.dataset)
+    plan = _plan(context)
+    eta = Eta(ledger, plan)
     try:
         with context.executor as executor:
             executor.on_progress, executor.identity = eta.on_job_progress, identity
-            for cycle, stage in _plan(context):
+            for cycle, stage in plan:
                 if Ledger.key(cycle, stage.name) in ledger:
                     continue
                 context.cycle = cycle
@@ -107,7 +114,8 @@ def _run_stage(stage: Stage, context: StageContext, ledger: Ledger, eta: Eta) ->
 
 def _plan(context: StageContext) -> list[tuple[int, Stage]]:
     """Return every (cycle, stage) in order: cycle 0 begins with `initialize`, the last cycle ends with `evaluate` (and `analyze`)."""
-    last = [(context.budget.cycles, Analyze())] if Analyze.is_wanted(context.config) else []
+    is_analyzed = last_key(context.config) == Ledger.key(context.budget.cycles, Analyze.name)
+    last = [(context.budget.cycles, Analyze())] if is_analyzed else []
     return [*_stages(context.strategy, context.budget.cycles), *last]
 
 
@@ -121,26 +129,22 @@ def _stages(strategy: Any, cycles: int) -> Iterator[tuple[int, Stage]]:
                 break
 
 
-def _build(config: dict[str, Any], run_dir: Path) -> StageContext:
-    """Build everything before the first stage, so that what is wrong is said now and not hours later."""
-    dataset = build(config["dataset"])
-    budget = build(config["budget"])
-    budget.check_against(len(dataset.pool_ids))
-    pool = load_pool(dataset.pool_ids, run_dir, 0)
+def _context(parts: Parts, run_dir: Path) -> StageContext:
     return StageContext(
         run_dir=run_dir,
         cycle=0,
-        pool=pool,
-        config=config,
-        dataset=dataset,
-        strategy=build(config["strategy"]),
-        budget=budget,
-        oracle=build(config["oracle"]),
-        executor=build(config["executor"]),
+        pool=load_pool(parts.dataset.pool_ids, run_dir, 0),
+        config=parts.config,
+        dataset=parts.dataset,
+        strategy=parts.strategy,
+        budget=parts.budget,
+        settings=parts.settings,
+        oracle=parts.oracle,
+        executor=parts.executor,
     )
 
 
-def _adopt_config(config: dict[str, Any], run_dir: Path, ledger: Ledger) -> None:
+def _adopt_config(config: Mapping[str, Any], run_dir: Path, ledger: Ledger) -> None:
     """Write the configuration of a new run; refuse to go on with a run that was begun under another one.
 
     Raises:

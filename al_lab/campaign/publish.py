@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from al_lab.config.load import build
+from al_lab.config.build import build
 from al_lab.core.pool import purchase_dir
 from al_lab.core.record.ledger import Ledger
 from al_lab.core.record.purchase import read_queries
@@ -19,7 +19,7 @@ _MAX_IMAGES = 50
 class Publisher:
     """Mirrors committed stages to the trackers and renews ``report.html`` after each cycle."""
 
-    def __init__(self, run_dir: Path, config: dict[str, Any], dataset: Any) -> None:
+    def __init__(self, run_dir: Path, config: Mapping[str, Any], dataset: Any) -> None:
         self.run_dir, self.config, self.dataset = run_dir, config, dataset
         self.tracker: Any = None
         _safely("tracker", self._start)

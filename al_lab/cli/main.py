@@ -23,11 +23,11 @@ def campaign(cfg: DictConfig) -> dict[str, Any]:
     """Run one campaign: compose the configuration, check it, run what is left to do; a sweep calls this once a job."""
     job = HydraConfig.get()
     start_log(f"{job.runtime.choices.strategy} seed{cfg.seed}" if job.mode.name == "MULTIRUN" else "")
-    config, run_dir = prepare(cfg)  # a configuration that can't run stops here, before anything is created
+    parts, run_dir = prepare(cfg)  # a configuration that can't run stops here, before anything is created
 
     from al_lab.campaign.loop import run_campaign  # noqa: PLC0415 - torch takes seconds to import
 
-    outcome = run_campaign(config, run_dir)
+    outcome = run_campaign(parts, run_dir)
     log.info("%s: %s", outcome["status"], outcome.get("message") or run_dir)
     return outcome
 

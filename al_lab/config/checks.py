@@ -1,8 +1,9 @@
 """What must hold between the parts of a configuration, checked before anything is created or torch is imported."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from al_lab.config.parts import Parts
 from al_lab.config.signatures import HYDRA_KEYS, check_call, defines, literal_of, signature_of
 from al_lab.core.errors import ConfigError, DataError, did_you_mean, explain
 
@@ -27,8 +28,6 @@ _RUNTIME = {
     "checkpoint_steps": None,
     "analyze_images": 0,
 }
-
-Build = Callable[..., Any]
 
 
 def check_root(config: Mapping[str, Any], known: Sequence[str]) -> None:
@@ -116,17 +115,13 @@ def accepted_keys(target: str) -> tuple[str, ...]:
     return () if signature is None else signature.names
 
 
-def check_fields(config: Mapping[str, Any], build: Build) -> None:
-    """Check what several parts must agree on.
-
-    Args:
-        config: resolved, with ``choices``; its targets were checked.
-        build: how a node becomes an object; only budget, training settings and the dataset's index are built.
+def check_fields(parts: Parts) -> None:
+    """Check what several groups must agree on; nothing is built but the budget and the training's numbers.
 
     Raises:
-        ConfigError: for parts that don't fit.
-        DataError: if the dataset is not where it should be.
+        ConfigError: for groups that don't fit.
     """
+    config = parts.config
     _check_runtime(config["runtime"])
     model = _check_model(config)
     brings_its_training = defines(config[model]["_target_"], "fit")  # a foreign framework, with its own losses
@@ -134,10 +129,12 @@ def check_fields(config: Mapping[str, Any], build: Build) -> None:
         if not config.get(key):
             _refuse_missing(config, key)
     _check_strategy(config, model)
-    budget = build(config["budget"])
-    # The augmentation is the one part of these settings that would import torch.
-    build({**config["trainer"], "augmentation": None} if "augmentation" in config["trainer"] else config["trainer"])
-    _check_pool(config, build, budget)
+    if _is_generated(config["dataset"]):  # its size is known before it is drawn
+        parts.budget.check_against(config["dataset"]["num_pool"])
+    if config["trainer"].get("augmentation"):  # it alone would import torch: the numbers are checked without it
+        parts.build("trainer", {**config["trainer"], "augmentation": None})
+    else:
+        _ = parts.settings
 
 
 def _check_runtime(runtime: Mapping[str, Any]) -> None:
@@ -262,21 +259,43 @@ def _check_strategy(config: Mapping[str, Any], model: str) -> None:
         )
 
 
-def _check_pool(config: Mapping[str, Any], build: Build, budget: Any) -> None:
-    node = config["dataset"]
-    if isinstance(node.get("num_pool"), int):  # generated data: its size is known before it exists
-        budget.check_against(node["num_pool"])
+def _is_generated(dataset: Mapping[str, Any]) -> bool:
+    return isinstance(dataset.get("num_pool"), int)
+
+
+def check_data(parts: Parts, opened: Parts | None = None) -> None:
+    """Hold the plan against the data's own files; data that are still to be drawn need no look.
+
+    Args:
+        parts: of the campaign.
+        opened: those of another campaign with the same dataset, which is taken from there.
+
+    Raises:
+        DataError: if the dataset is not where it should be, or has no labels to reveal.
+        ConfigError: if more would be bought than there is.
+    """
+    if _is_generated(parts.config["dataset"]):
         return
-    dataset = build(node)
-    budget.check_against(len(dataset.pool_ids))
-    if literal_of(config["oracle"]["_target_"], "needs_truth", True) and not any(
-        map(dataset.has_truth, dataset.pool_ids)
-    ):
+    if opened is not None:
+        parts.dataset = opened.dataset
+    dataset, oracle = parts.dataset, parts.config["oracle"]["_target_"]
+    parts.budget.check_against(len(dataset.pool_ids))
+    has_labels = any(map(dataset.has_truth, dataset.pool_ids))
+    if literal_of(oracle, "needs_truth", True) and not has_labels:
         raise DataError(
             explain(
                 expected="labels of the pool, for the simulated oracle to reveal",
                 got="no annotation at all",
                 where=f"dataset {dataset.name!r}",
                 do="use oracle=folder: it asks people for the labels of the images it wants",
+            )
+        )
+    if parts.budget.initial_images(len(dataset.pool_ids)) is None and not has_labels:
+        raise DataError(
+            explain(
+                expected="images of the pool that are annotated already",
+                got="none",
+                where=f"budget.initial={parts.budget.initial} on dataset {dataset.name!r}",
+                do="give a number of images to label first, such as budget.initial=50",
             )
         )

@@ -1,6 +1,7 @@
 """From a command line to one plain, checked configuration: schema, protocols, names, building objects."""
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,11 +18,14 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from al_lab.config import checks
+from al_lab.config.build import build
+from al_lab.config.parts import Parts
 from al_lab.config.signatures import literal_of
 from al_lab.core.errors import ConfigError, LabError, ResumeError, explain
 from al_lab.core.files import write_text
 from al_lab.core.record.config_file import read_config
 from al_lab.core.record.fingerprint import config_difference, fingerprint, run_folder, slug
+from al_lab.core.record.ledger import is_finished
 
 __all__ = [
     "RunConfig",
@@ -150,21 +154,26 @@ def compose(overrides: Sequence[str] = (), config_dir: Path = CONF_DIR) -> dict[
         return _completed(*_composed(overrides))
 
 
-def prepare(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
-    """Turn what ``hydra.main`` composed into a plain, checked, named configuration and its run folder (not created).
+def prepare(cfg: DictConfig) -> tuple[Parts, Path]:
+    """Turn what ``hydra.main`` composed into a campaign's checked parts and its run folder (not created).
+
+    Of a run that is finished, the data are not looked at.
 
     Raises:
         LabError: if the configuration can't run.
     """
     hydra = HydraConfig.get()
     config = _completed(_plain(cfg), hydra.runtime.choices)
-    validate(config)
+    parts = validate(config)
     is_shared = hydra.mode is not None and hydra.mode.name == "MULTIRUN" and "submitit" not in hydra.launcher._target_
     if is_shared and config["executor"].get("workers") == "auto":
         config["executor"]["workers"] = 1  # the sweep itself runs jobs side by side on this machine: one thread each
     if config["name"] is None:
         config["name"] = run_name(list(hydra.overrides.task))
-    return config, run_folder(config)
+    run_dir = run_folder(config)
+    if config["restart"] or not is_finished(run_dir, config):
+        checks.check_data(parts)
+    return parts, run_dir
 
 
 def run_name(overrides: Sequence[str]) -> str:
@@ -275,10 +284,13 @@ def check_sweep(overrides: Sequence[str], params: Mapping[str, str] | None = Non
         for job in batch
     ]
     protocols: dict[str, dict[str, str]] = {}  # dataset -> protocol -> one of its strategies
+    opened: dict[str, Parts] = {}  # by their dataset's node: one that all jobs share is indexed once
     for job in {tuple(o for o in job if not o.startswith("seed=")): job for job in jobs}.values():
         plain, choices = _composed(job)
         config = _completed(plain, choices)
-        validate(config)
+        parts = validate(config)
+        shared = opened.setdefault(json.dumps(config["dataset"], sort_keys=True, default=str), parts)
+        checks.check_data(parts, shared)
         if choices["protocol"] == "auto":
             protocols.setdefault(choices["dataset"], {}).setdefault(config["protocol"], choices["strategy"])
     for dataset, found in protocols.items():
@@ -295,42 +307,23 @@ def check_sweep(overrides: Sequence[str], params: Mapping[str, str] | None = Non
     return jobs
 
 
-# --- checking, building, saving --------------------------------------------------------------------------------------------
+# --- checking, saving ------------------------------------------------------------------------------------------------------
 
 
-def validate(config: Mapping[str, Any]) -> None:
-    """Refuse a configuration that can't run, before anything is created.
+def validate(config: Mapping[str, Any]) -> Parts:
+    """Refuse a configuration that can't run, before anything is created, and without torch or the data.
+
+    Returns:
+        The campaign's objects, of which the budget is built; `checks.check_data` looks at the data's own files.
 
     Raises:
         LabError: with the place, what was expected and what to do.
     """
+    parts = Parts(config)
     checks.check_root(config, [f.name for f in fields(RunConfig)])
     check_targets(config)
-    checks.check_fields(config, build)
-
-
-def build(node: Mapping[str, Any], **runtime: Any) -> Any:
-    """Build the object a config node describes.
-
-    Args:
-        node: a plain mapping with ``_target_``.
-        runtime: arguments that only the running program knows, such as ``num_classes``.
-
-    Raises:
-        LabError: what the constructor raised itself, without Hydra's wrapping.
-    """
-    from hydra.errors import InstantiationException  # noqa: PLC0415
-    from hydra.utils import instantiate  # noqa: PLC0415
-
-    try:
-        return instantiate(dict(node), _convert_="all", **runtime)
-    except InstantiationException as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, LabError | OSError):
-            cause = cause.__cause__
-        if cause is not None:
-            raise cause from cause.__cause__
-        raise
+    checks.check_fields(parts)
+    return parts
 
 
 def save_config(config: Mapping[str, Any], run_dir: Path) -> None:

@@ -21,7 +21,7 @@ class StageContext:
         cycle: 0-based.
         pool: at the start of the stage.
         config: the resolved configuration as plain containers.
-        dataset, strategy, budget, oracle, executor: built from it.
+        dataset, strategy, budget, settings, oracle, executor: built from it; the settings are the trainer's.
     """
 
     run_dir: Path
@@ -31,6 +31,7 @@ class StageContext:
     dataset: Any
     strategy: Any
     budget: Budget
+    settings: Any
     oracle: Oracle
     executor: Any
 

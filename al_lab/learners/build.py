@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from al_lab.config.load import build
+from al_lab.config.build import build
 from al_lab.core.errors import ConfigError, explain
 from al_lab.learners.base import Learner
 from al_lab.learners.detection import DetectionLearner

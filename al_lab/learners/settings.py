@@ -1,5 +1,6 @@
 """How a training goes: length, optimizer and schedule, as the papers state them."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from al_lab.core.errors import ConfigError, did_you_mean, explain
 
 OptimizerName = Literal["sgd", "adamw"]
 DecayName = Literal["multistep", "poly"]
+_MANY = 10**6  # images: an epoch's part is then never less than a step
 PRECISIONS = ("32", "16-mixed", "bf16-mixed")
 
 
@@ -153,6 +155,30 @@ class TrainSettings:
                 )
             )
         return self.steps(self.stop_at[cycle], num_images)
+
+    def check_stops(self, cycles: int) -> None:
+        """Refuse stops at which a training could not end; a list of stops has one entry a cycle.
+
+        Raises:
+            ConfigError: with the stops.
+        """
+        horizon = self.schedule(_MANY).total_steps
+        stops = [
+            horizon if stop is None else stop
+            for stop in (self.stop_step(cycle, _MANY, cycles) for cycle in range(cycles + 1))
+        ]
+        goes_on = self.start == "continue"
+        pairs = itertools.pairwise(stops) if goes_on else ()
+        if not all(a < b for a, b in pairs) or not all(0 <= stop <= horizon for stop in stops):
+            raise ConfigError(
+                explain(
+                    expected=f"{'rising ' if goes_on else ''}numbers up to {self.unit}={self.length:g}, one for each of "
+                    f"{cycles + 1} trainings",
+                    got=str(self.stop_at),
+                    where=f"trainer.stop_at with start={self.start}",
+                    do="correct trainer.stop_at or lower budget.cycles",
+                )
+            )
 
     def schedule(self, num_images: int) -> "Schedule":
         """Return the learning rate of every step of a training on ``num_images`` labeled images."""

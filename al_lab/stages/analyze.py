@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from al_lab.acquisition.source_filter import BETA, TAU, coverage_density
-from al_lab.config.load import build
+from al_lab.config.build import build
 from al_lab.core.files import atomic_path, read_json, write_json
 from al_lab.core.pool import INITIAL, purchase_dir
 from al_lab.core.record.labels import read_bought_pixels
@@ -36,11 +36,6 @@ class Analyze(Stage):
     """Last ``model.ckpt`` and all purchases -> ``analysis.json``, ``analysis.npz``; a stage of segmentation's last cycle."""
 
     name = "analyze"
-
-    @staticmethod
-    def is_wanted(config: Mapping[str, Any]) -> bool:
-        """Whether a campaign ends with this stage: ``runtime.analyze_images`` is how many images of the pool it looks at, 0 for none."""
-        return bool(config.get("segmenter")) and bool(config["runtime"].get("analyze_images"))
 
     def run(self, ctx: StageContext) -> dict[str, float]:
         """Look at some images of which pixels were bought; hidden labels come from the oracle, for the report alone.

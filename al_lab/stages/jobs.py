@@ -1,7 +1,6 @@
 """What a worker process is asked to do. Arguments are JSON; arrays travel as files."""
 
 import dataclasses
-import functools
 import shutil
 import time
 from collections.abc import Sequence
@@ -11,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from al_lab.acquisition.pseudo import pseudo_labels
-from al_lab.config.load import build, load_config
+from al_lab.config.build import build
+from al_lab.config.load import load_config
 from al_lab.core.budget import Budget
 from al_lab.core.files import atomic_path, read_json
 from al_lab.core.pool import Pool
@@ -25,18 +25,27 @@ from al_lab.learners.build import build_learner
 from al_lab.metrics.build import build_metrics
 from al_lab.metrics.miou import confusion_matrix
 
+_open: dict[Path, tuple[dict[str, Any], Any, int]] = {}  # run folder -> configuration, dataset, when it was written
 
-@functools.lru_cache(maxsize=1)
-def _world(run_dir: Path, config_mtime_ns: int) -> tuple[dict[str, Any], Any]:
-    """Build configuration and dataset once a worker: an index of 100,000 annotations takes a while."""
-    config = load_config(run_dir)
-    return config, build(config["dataset"])
+
+def hold_open(run_dir: Path, dataset: Any) -> None:
+    """Let jobs of this process use a dataset that is built already."""
+    _open.clear()
+    _open[run_dir] = (load_config(run_dir), dataset, _written(run_dir))
 
 
 def open_run(run_dir: str | Path) -> tuple[dict[str, Any], Any]:
-    """Return the configuration and the dataset of a run."""
+    """Return the configuration and the dataset of a run; both are built once a worker, an index of 100,000 annotations takes a while."""
     path = Path(run_dir)
-    return _world(path, (path / "config.yaml").stat().st_mtime_ns)
+    if path not in _open or _open[path][2] != _written(path):
+        config = load_config(path)
+        _open.clear()
+        _open[path] = (config, build(config["dataset"]), _written(path))
+    return _open[path][:2]
+
+
+def _written(run_dir: Path) -> int:
+    return (run_dir / "config.yaml").stat().st_mtime_ns
 
 
 def open_learner(run_dir: str, checkpoint: str) -> tuple[dict[str, Any], Any, Learner]:

@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from al_lab.config.load import build
 from al_lab.core.errors import ConfigError, explain
 from al_lab.core.files import atomic_path, read_json, sha256, write_json
 from al_lab.core.pool import purchase_dir
@@ -65,7 +64,7 @@ class Train(Stage):
     @staticmethod
     def task(ctx: StageContext) -> FitTask:
         """Describe this cycle's training."""
-        settings = build(ctx.config["trainer"])
+        settings = ctx.settings
         before = purchase_dir(ctx.run_dir, ctx.cycle - 1)
         labeled = ctx.pool.labeled()
         # a segmenter may learn from a source domain, or query before its first step

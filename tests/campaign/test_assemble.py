@@ -7,13 +7,15 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from al_lab.campaign.assemble import check_values
+from al_lab.campaign.assemble import check_parts
 from al_lab.campaign.loop import run_campaign
+from al_lab.config import parts as parts_module
 from al_lab.config.load import compose, validate
+from al_lab.config.parts import Parts
 from al_lab.config.signatures import literal_of
 from al_lab.core.errors import ConfigError, LabError, WeightsError
 from al_lab.core.strategy import Strategy
-from tests.stubs import stub_config
+from tests.stubs import StubDetection, stub_config
 
 INLINE = "executor=inline"
 ROOT = Path(__file__).parents[2]
@@ -22,6 +24,10 @@ ROOT = Path(__file__).parents[2]
 @functools.cache
 def composed(*overrides: str) -> dict:
     return compose(overrides)
+
+
+def check_values(config: dict) -> None:
+    check_parts(Parts(config))
 
 
 @pytest.mark.parametrize(
@@ -226,6 +232,23 @@ def test_the_number_of_classes_is_the_datasets(monkeypatch):
     check_values(config)
     check_values(config | {"dataset": {**config["dataset"], "classes": ["a", "b", "c"]}})
     assert seen == [2, 3]
+
+
+def test_nothing_is_built_twice_from_the_command_to_its_last_stage(tmp_path, monkeypatch):
+    """Counted over the checks, the campaign, and the jobs it runs in this process; when it goes on, too."""
+    built: list[str] = []
+    real = StubDetection.__init__
+    monkeypatch.setattr(StubDetection, "__init__", lambda self, **k: built.append("in all") or real(self, **k))
+    build = parts_module.build
+    monkeypatch.setattr(parts_module, "build", lambda node, **k: built.append(node["_target_"]) or build(node, **k))
+    config = stub_config({"_target_": "al_lab.strategies.general.margin.Margin"})
+    config["dataset"]["name"] = "stub"
+    targets = sorted(config[g]["_target_"] for g in ("dataset", "strategy", "budget", "trainer", "oracle", "executor"))
+    for cycles in (1, 2):
+        built.clear()
+        config["budget"]["cycles"] = cycles
+        run_campaign(validate(config), tmp_path / "run")
+        assert sorted(built) == sorted([*targets, "in all"])
 
 
 class Picky:

@@ -176,7 +176,7 @@ def test_finished_run_returns_at_once_and_more_cycles_continue_it(
     assert run_campaign(CONFIGS["images"](), run_dir)["status"] == "finished"
     ours, whole = contents(run_dir), uninterrupted["images"]
     assert ours == whole
-    monkeypatch.setattr("al_lab.campaign.loop._build", lambda *_: pytest.fail("a finished run builds nothing"))
+    monkeypatch.setattr("al_lab.config.parts.build", lambda *_, **__: pytest.fail("a finished run builds nothing"))
     assert run_campaign(CONFIGS["images"](), run_dir)["status"] == "already finished"
 
 

@@ -16,7 +16,8 @@ STAND_IN = """
 import os, sys, types
 from pathlib import Path
 
-def run_campaign(config, run_dir):
+def run_campaign(parts, run_dir):
+    config = parts.config
     from al_lab.config.load import save_config
     from al_lab.core.errors import JobError
     label = f"{config['choices']['strategy']} {config['seed']}"

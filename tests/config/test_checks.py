@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from al_lab.config.checks import check_data
 from al_lab.config.load import compose, validate
 from al_lab.core.errors import ConfigError, DataError, LabError
 from tests.stubs import stub_config
@@ -144,8 +145,8 @@ def test_a_pool_without_labels_needs_people(config, tmp_path):
         budget__cycles=1,
     )
     with pytest.raises(DataError, match="use oracle=folder"):
-        validate(config)
-    validate(change(config, oracle={"_target_": "al_lab.labeling.folder.FolderOracle"}))
+        check_data(validate(config))
+    check_data(validate(change(config, oracle={"_target_": "al_lab.labeling.folder.FolderOracle"})))
 
 
 def test_a_budget_is_held_against_a_real_pool(config, tmp_path):
@@ -160,7 +161,7 @@ def test_a_budget_is_held_against_a_real_pool(config, tmp_path):
         },
     )
     with pytest.raises(ConfigError, match="at most the pool's 3 images"):
-        validate(config)
+        check_data(validate(config))
 
 
 def test_a_dataset_folder_that_is_missing_is_named(config, tmp_path):
@@ -168,7 +169,7 @@ def test_a_dataset_folder_that_is_missing_is_named(config, tmp_path):
         config, dataset={"_target_": "al_lab.data.datasets.voc.VOC", "root": str(tmp_path / "VOCdevkit"), "name": "voc"}
     )
     with pytest.raises(DataError, match=r"VOCdevkit/VOC2007.*no such file; run 'al-lab data download voc'"):
-        validate(config)
+        check_data(validate(config))
 
 
 def photos(folder: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from al_lab.campaign.loop import run_campaign
-from al_lab.config.load import build
+from al_lab.config.build import build
 from al_lab.core.budget import Allowance
 from al_lab.core.pool import Pool
 from al_lab.core.rng import rng_for

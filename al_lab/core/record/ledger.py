@@ -86,3 +86,19 @@ class Ledger:
                             do="restore it from a backup, or start anew with restart=again",
                         )
                     )
+
+
+def last_key(config: Mapping[str, Any]) -> str:
+    """Return the key of a campaign's last stage: it ends with an evaluation or, of a segmenter, with an analysis.
+
+    ``runtime.analyze_images`` is how many images of the pool the analysis looks at, 0 for none.
+    """
+    is_analyzed = bool(config.get("segmenter")) and bool(config["runtime"].get("analyze_images"))
+    return Ledger.key(int(config["budget"]["cycles"]), "analyze" if is_analyzed else "evaluate")
+
+
+def is_finished(run_dir: Path, config: Mapping[str, Any]) -> bool:
+    """Say whether a run has done all that a configuration asks for; only looks, another process may be writing."""
+    path = run_dir / "ledger.jsonl"
+    lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
+    return any(f'"key": "{last_key(config)}"'.encode() in line for line in lines)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from al_lab.config.build import build
 from al_lab.config.checks import check_fields
-from al_lab.config.load import build
 from al_lab.core.budget import Budget
 from al_lab.core.errors import ConfigError
 from al_lab.core.pool import Pool

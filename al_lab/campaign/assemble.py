@@ -30,8 +30,10 @@ def check_parts(parts: Parts, is_new: bool = True) -> None:
     Raises:
         LabError: for the first object that can't be built, or does not fit the others.
     """
-    check_data(parts)
     config, settings = parts.config, parts.settings
+    if config.get("detector"):
+        build_metrics(config["dataset"].get("metrics") or ())
+    check_data(parts)
     settings.check_stops(parts.budget.cycles)
     parts.strategy.check_budget(parts.budget)
     _ = parts.oracle, parts.objective, parts.executor
@@ -45,7 +47,6 @@ def check_parts(parts: Parts, is_new: bool = True) -> None:
             )
         )
     if config.get("detector"):
-        build_metrics(config["dataset"].get("metrics") or ())
         _check_network(parts, "detector", len(config["dataset"].get("classes") or ()) or _NUM_CLASSES)
     if config.get("segmenter"):
         _check_segmentation(parts)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from al_lab.config.build import build
 from al_lab.config.checks import check_fields
+from al_lab.config.parts import Parts
 from al_lab.core.budget import Budget
 from al_lab.core.errors import ConfigError
 from al_lab.core.pool import Pool
@@ -138,13 +138,13 @@ def test_greedy_order_survives_a_smaller_budget() -> None:
 @pytest.mark.parametrize("strategy", ["segmentation.density.Density", "general.core_set.CoreSet"])
 def test_feature_space_is_covered_image_by_image(strategy: str) -> None:
     config = stub_config({"_target_": f"al_lab.strategies.{strategy}"}, dense=True)
-    check_fields(config, build)
+    check_fields(Parts(config))
     config["budget"]["scope"] = "pool"
     with pytest.raises(
         ConfigError,
         match=r"budget.scope: expected image, how strategy '\w+' counts pixels, got 'pool'; set budget.scope=image",
     ):
-        check_fields(config, build)
+        check_fields(Parts(config))
 
 
 def test_radii_are_whole_pixels() -> None:

@@ -192,10 +192,10 @@ class SlurmExecutor(Executor):
     def _stop(self, waiting: list[Submitted]) -> None:
         """End what waits and runs; the next process of this run will find out, and submits it again."""
         left = [s for s in waiting if s.job_id]
-        self._queue.cancel(s.job_id for s in left)
         for s in left:
             s.requeues -= 1  # this one is not the cluster's doing
             s.write()
+        self._queue.cancel(s.job_id for s in left)
         if left:
             log.warning("cancelled %d submitted jobs: %s", len(left), " ".join(s.job_id for s in left))
 

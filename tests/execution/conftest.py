@@ -27,6 +27,22 @@ def note(log, **rest):
         stream.write(f"{os.getpid()}\\n")
     return {}
 
+def loses_its_folder(environment, out):
+    from al_lab.core.files import write_text
+    write_text(Path(out), "before")
+    text = Path(environment).read_text()
+    Path(environment).write_text(text.replace('"mine"', '"theirs"'))
+    write_text(Path(out), "after")
+    return {}
+
+def is_asked_to_end(flag, times=1):
+    count = int(Path(flag).read_text()) if Path(flag).exists() else 0
+    Path(flag).write_text(str(count + 1))
+    if count < times:
+        from al_lab.core.errors import Interrupted
+        raise Interrupted("SIGTERM, at step 7, which is saved")
+    return {"asked": count + 1}
+
 def dies(flag, times=1, how=int(signal.SIGKILL)):
     count = int(Path(flag).read_text()) if Path(flag).exists() else 0
     Path(flag).write_text(str(count + 1))

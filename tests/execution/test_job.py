@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from al_lab.core.errors import JobError
+from al_lab.core.errors import Interrupted, JobError
+from al_lab.core.record.identity import ENVIRONMENT, RunIdentity
 from al_lab.execution.inline import InlineExecutor
 from al_lab.execution.job import Executor, Job
 from al_lab.execution.local import LocalExecutor
@@ -79,6 +80,60 @@ def test_a_result_in_which_a_digit_was_changed_does_not_count(make_job: MakeJob)
     InlineExecutor().run([job])
     job.result.write_text(job.result.read_text().replace("16", "17"))
     assert InlineExecutor().run([job])[0]["y"] == 16
+
+
+@pytest.fixture
+def identity(tmp_path: Path) -> RunIdentity:
+    """The run that the folder ``tmp_path`` holds."""
+    (tmp_path / ENVIRONMENT).write_text(json.dumps({"run": {"id": "mine", "fingerprint": "f"}}))
+    return RunIdentity(str(tmp_path), "mine", "f")
+
+
+def test_the_result_of_another_run_does_not_count(
+    make_job: MakeJob, identity: RunIdentity, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = make_job("note", log=str(tmp_path / "calls"))
+    for run in (
+        None,
+        identity,
+        dataclasses.replace(identity, folder="moved"),
+        dataclasses.replace(identity, id="theirs"),
+    ):
+        (tmp_path / ENVIRONMENT).write_text(json.dumps({"run": {"id": run.id if run else "", "fingerprint": "f"}}))
+        executor = InlineExecutor()
+        executor.identity = run and dataclasses.replace(run, folder=str(tmp_path))
+        executor.run([job])
+    assert len((tmp_path / "calls").read_text().split()) == 3
+    assert "belongs to another run" in caplog.text
+    assert json.loads(job.result.read_text())["run"] == {"id": "theirs", "fingerprint": "f"}
+
+
+def test_a_worker_refuses_the_folder_of_another_run_at_the_start_and_in_the_middle(
+    executor: Executor, make_job: MakeJob, identity: RunIdentity, tmp_path: Path
+) -> None:
+    executor.identity, executor.retries = identity, 0
+    environment, out = tmp_path / ENVIRONMENT, tmp_path / "out"
+    job = make_job("loses_its_folder", environment=str(environment), out=str(out))
+    for _ in range(2):
+        with pytest.raises(JobError, match="got that of run theirs|ended without an answer"):
+            executor.run([job])
+        assert out.read_text() == "before"
+        assert not job.result.exists()
+
+
+def test_a_job_travels_with_its_run(make_job: MakeJob, identity: RunIdentity) -> None:
+    job = dataclasses.replace(make_job("square", x=1), run=identity, outputs=(Path("a"),))
+    assert Job.from_json(json.loads(json.dumps(job.to_json()))) == job
+
+
+def test_a_job_that_was_asked_to_end_is_tried_again(make_job: MakeJob, tmp_path: Path) -> None:
+    """By whatever ends workers: an operator, a script, a container that shuts down."""
+    with LocalExecutor(workers=1, gpus=0, retries=1) as local:
+        assert local.run([make_job("is_asked_to_end", flag=str(tmp_path / "flag"))]) == [{"asked": 2}]
+        with pytest.raises(JobError, match="2 attempts.: it was interrupted: SIGTERM, at step 7"):
+            local.run([make_job("is_asked_to_end", flag=str(tmp_path / "other"), times=9)])
+    with pytest.raises(Interrupted):  # here the signal is meant for the whole process
+        InlineExecutor().run([make_job("is_asked_to_end", flag=str(tmp_path / "third"))])
 
 
 def test_a_failure_does_not_hide_the_others(make_job: MakeJob) -> None:

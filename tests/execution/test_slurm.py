@@ -1,6 +1,8 @@
 """SLURM's path through submitit's local mode: arrays, answers, lost jobs, and a driver that comes back."""
 
+import dataclasses
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -8,13 +10,16 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from al_lab.core.errors import ConfigError, JobError
+from al_lab.core.errors import ConfigError, Interrupted, JobError
+from al_lab.core.record.identity import ENVIRONMENT, RunIdentity
 from al_lab.execution import slurm
 from al_lab.execution.job import Job
 from al_lab.execution.slurm import SlurmExecutor
+from al_lab.execution.submitted import Submitted
 
 pytest.importorskip("submitit", reason="the extra 'cluster' is not installed")
 MakeJob = Callable[..., Job]
@@ -53,6 +58,7 @@ import sys
 from pathlib import Path
 from al_lab.execution.job import Job
 from al_lab.execution.slurm import SlurmExecutor
+from al_lab.execution.submitted import Submitted
 folder = Path(sys.argv[1])
 SlurmExecutor(cluster="local", poll_seconds=0.1).run(
     [Job("slow", "lab_jobs:waits", {"go": str(folder / "go"), "log": str(folder / "log")}, folder / "slow.json")])
@@ -140,12 +146,15 @@ echo "JobID|State|NodeList"
 SQUEUE = """#!/bin/sh
 cat "$FAKE_SLURM/queue"
 """
+SCANCEL = """#!/bin/sh
+echo "$@" >> "$FAKE_SLURM/cancelled"
+"""
 
 
 @pytest.fixture
 def fake_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a cluster without accounting, whose queue is what the file ``queue`` says."""
-    for name, text in (("sbatch", SBATCH), ("srun", SRUN), ("sacct", SACCT), ("squeue", SQUEUE)):
+    for name, text in (("sbatch", SBATCH), ("srun", SRUN), ("sacct", SACCT), ("squeue", SQUEUE), ("scancel", SCANCEL)):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
     (tmp_path / "queue").touch()
@@ -183,3 +192,86 @@ def test_a_queue_that_does_not_answer_loses_no_job(
     monkeypatch.setattr(slurm, "_NETWORK_DISK_S", 0.0)
     assert SlurmExecutor(poll_seconds=0.1).run([make_job("square", x=n) for n in range(2)])[1]["y"] == 1
     assert len((fake_slurm / "arrays").read_text()) == 1
+
+
+def test_what_the_cluster_ends_is_put_back_a_few_times_and_the_way_to_end_it_is_said(
+    make_job: MakeJob, fake_slurm: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The job was killed before it could say a word: only the queue's state tells."""
+    job = make_job("dies", flag=str(fake_slurm / "flag"), times=2)
+    (fake_slurm / "queue").write_text("71|CANCELLED|x\n72|PREEMPTED|x\n73|RUNNING|x\n")
+    assert SlurmExecutor(poll_seconds=0.1, retries=0, options={"requeues": 2}).run([job]) == [{"attempts": 3}]
+    (first, second) = [r.getMessage() for r in caplog.records if "put back" in r.getMessage()]
+    assert "(1 of 2)" in first and "(2 of 2)" in second
+    assert f"to end it for good stop this process, {os.getpid()} on " in first
+    assert not list(job.result.parent.glob("*.interrupted.json")) + list(job.result.parent.glob("*.submitted"))
+
+
+def test_a_job_that_says_it_was_asked_to_end_is_put_back_and_at_last_given_up(
+    make_job: MakeJob, fake_slurm: Path
+) -> None:
+    cluster = SlurmExecutor(poll_seconds=0.1, retries=0, options={"requeues": 1})
+    (fake_slurm / "queue").write_text("79|RUNNING|x\n")
+    assert cluster.run([make_job("is_asked_to_end", flag=str(fake_slurm / "flag"))]) == [{"asked": 2}]
+    with pytest.raises(JobError, match=r"the cluster ended it 2 times .*executor.options.requeues"):
+        cluster.run([make_job("is_asked_to_end", flag=str(fake_slurm / "other"), times=9)])
+
+
+def test_how_often_is_a_number(fake_slurm: Path) -> None:
+    with pytest.raises(ConfigError, match="executor.options.requeues"):
+        SlurmExecutor(options={"requeues": -1})
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, Interrupted])
+def test_stopping_cancels_and_the_next_process_submits_again_without_counting(
+    make_job: MakeJob, fake_slurm: Path, monkeypatch: pytest.MonkeyPatch, stop: type[BaseException]
+) -> None:
+    def stopped(seconds: float) -> None:
+        raise stop
+
+    job = make_job("waits", go=str(fake_slurm / "go"), log=str(fake_slurm / "log"))
+    (fake_slurm / "queue").write_text("71|RUNNING|x\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(slurm, "time", SimpleNamespace(sleep=stopped, monotonic=time.monotonic))
+        with pytest.raises(stop):
+            SlurmExecutor(poll_seconds=0.1, options={"requeues": 0}).run([job])
+    assert (fake_slurm / "cancelled").read_text() == "71\n"
+    (fake_slurm / "go").touch()
+    (fake_slurm / "queue").write_text("71|CANCELLED|x\n72|RUNNING|x\n")
+    assert SlurmExecutor(poll_seconds=0.1, options={"requeues": 0}).run([job]) == [{"waited": True}]
+
+
+def test_jobs_of_this_run_that_no_note_names_are_ended(make_job: MakeJob, fake_slurm: Path) -> None:
+    (fake_slurm / ENVIRONMENT).write_text('{"run": {"id": "mine", "fingerprint": "f"}}')
+    (fake_slurm / "queue").write_text("8|RUNNING|al_lab-mine\n9|RUNNING|al_lab-other\n10|COMPLETED|al_lab-mine\n")
+    cluster = SlurmExecutor(poll_seconds=0.1)
+    cluster.identity = RunIdentity(str(fake_slurm), "mine", "f")
+    assert cluster.run([make_job("square", x=2)])[0]["y"] == 4
+    assert (fake_slurm / "cancelled").read_text() == "8\n"
+    assert "#SBATCH --job-name=al_lab-mine" in (fake_slurm / "submitted.sh").read_text()
+
+
+def test_a_job_of_another_run_in_the_same_place_is_cancelled_not_waited_for(
+    make_job: MakeJob, fake_slurm: Path
+) -> None:
+    """Same function, same arguments: only the run tells them apart."""
+    (fake_slurm / ENVIRONMENT).write_text('{"run": {"id": "mine", "fingerprint": "f"}}')
+    job = make_job("square", x=2)
+    job.result.parent.mkdir()
+    theirs = RunIdentity(str(fake_slurm), "theirs", "f")
+    Submitted(dataclasses.replace(job, run=theirs), 1, 0, "token", str(fake_slurm), "8").write()
+    (fake_slurm / "queue").write_text("8|PENDING|al_lab-theirs\n")
+    cluster = SlurmExecutor(poll_seconds=0.1)
+    cluster.identity = RunIdentity(str(fake_slurm), "mine", "f")
+    assert cluster.run([job])[0]["y"] == 4
+    assert (fake_slurm / "cancelled").read_text() == "8\n"
+
+
+def test_a_cluster_without_accounts_is_not_complained_about(
+    make_job: MakeJob, fake_slurm: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (fake_slurm / "sacct").write_text("#!/bin/sh\necho Slurm accounting storage is disabled >&2\nexit 1\n")
+    (fake_slurm / "queue").write_text("71|RUNNING|x\n")
+    with caplog.at_level(logging.DEBUG):
+        SlurmExecutor(poll_seconds=0.1).run([make_job("square", x=2)])
+    assert "sacct" not in caplog.text and "accounting" not in capfd.readouterr().err

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import fill
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,8 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 
 from al_lab.reporting.figures.theme import GRID, INK, MUTED, color_of, look, marker_of
-from al_lab.reporting.judge.stats import STANDARD_ERRORS, Band, Curve
+from al_lab.reporting.judge.curves import Band, Curve
 
+MOST_BARS = 3  # lines with error bars in one panel; more of them get a panel each
+_TITLE_LENGTH = 30  # characters above a panel
+_DODGE = 0.012  # of the axis, between the error bars of two lines
 _FAR = 10  # as many labels more than the shortest line
 _STAGE_COLORS = (
     "#0077bb",
@@ -42,9 +46,8 @@ def learning_curve(
     """Draw metric against labels bought.
 
     Args:
-        lines: one per strategy; several seeds give a band of two standard errors.
-        levels: name of a training on all labels, or on none -> the metric of each of its runs: a broken line at their
-            mean (with its band).
+        lines: one per strategy; up to `MOST_BARS` of them have bars of one standard error, side by side.
+        levels: name of a training on all labels, or on none -> the metric of each of its runs: a broken line at their mean.
         metric_label: name of the metric; values are fractions and shown in percent.
         spent_label: what was bought, with its unit.
     """
@@ -55,8 +58,11 @@ def learning_curve(
         axes = figure.add_subplot()
         for k, (name, values) in enumerate(levels.items()):
             _level_line(axes, name, values, ((5, 3), (1.2, 2.2))[k % 2])
-        for line in sorted(lines, key=lambda item: item.strategy != "random"):  # random below the others
-            _draw_line(axes, line, labels)
+        width = max((float(np.ptp(line.band.spent)) for line in lines if len(line.band.spent)), default=0.0)
+        ordered = sorted(lines, key=lambda item: item.strategy != "random")  # random below the others
+        for k, line in enumerate(ordered):
+            shift = (k - (len(lines) - 1) / 2) * _DODGE * width if len(lines) <= MOST_BARS else None
+            _draw_line(axes, line, labels, shift)
         axes.set_xlabel(spent_label)
         axes.set_ylabel(f"{metric_label}, %")
         _labels_axis(axes, lines)
@@ -76,13 +82,11 @@ def learning_curve(
     return figure
 
 
-def _draw_line(axes: Axes, line: Line, labels: Sequence[str]) -> None:
+def _draw_line(axes: Axes, line: Line, labels: Sequence[str], shift: float | None) -> None:
+    """Draw a mean with bars at its points, moved by ``shift`` so that bars of two lines lie side by side; None: no bars."""
     color, marker = color_of(line.strategy, line.label, labels), marker_of(line.strategy, line.label, labels)
     seeds = f" ({line.band.num_seeds} seeds)" if line.band.num_seeds > 1 else ""
     x, mean = line.band.spent, 100 * line.band.mean
-    if line.band.num_seeds > 1:
-        half = 100 * STANDARD_ERRORS * line.band.standard_error
-        axes.fill_between(x, mean - half, mean + half, color=color, alpha=0.18, linewidth=0)
     # In boxes each seed has its own x: markers sit on the seeds' points, the line is their mean.
     own = len(line.curves) > 1 and any(len(c) != len(x) or not np.allclose(c.spent, x) for c in line.curves.values())
     axes.plot(x, mean, color=color, marker=None if own else marker, label=line.label + seeds, zorder=3)
@@ -97,6 +101,40 @@ def _draw_line(axes: Axes, line: Line, labels: Sequence[str]) -> None:
                 linestyle="none",
                 alpha=0.55,
             )
+    elif line.band.num_seeds > 1 and shift is not None:
+        error = 100 * line.band.standard_error
+        axes.errorbar(x + shift, mean, error, fmt="none", color=color, capsize=2.5, elinewidth=1.2, zorder=2)
+
+
+def panels(lines: Sequence[Line], levels: Mapping[str, Sequence[float]], metric_label: str, spent_label: str) -> Figure:
+    """Draw one panel per line, each beside random in gray, with bands of one standard error; for more lines than one panel can hold."""
+    labels = [line.label for line in lines]
+    random = next((line for line in lines if line.strategy == "random"), None)
+    others = [line for line in lines if line is not random]
+    columns = min(3, len(others))
+    rows = -(-len(others) // columns)
+    with look():
+        figure = Figure(figsize=(3.0 * columns, 2.35 * rows + 0.3))
+        first: Axes | None = None
+        for k, line in enumerate(others):
+            axes = figure.add_subplot(rows, columns, k + 1, sharex=first, sharey=first)
+            first = first or axes
+            for j, values in enumerate(levels.values()):
+                axes.axhline(
+                    100 * float(np.nanmean(values)), color=INK, linestyle=(0, ((5, 3), (1.2, 2.2))[j % 2]), linewidth=1
+                )
+            for drawn in [random, line] if random is not None else [line]:
+                color = color_of(drawn.strategy, drawn.label, labels)
+                x, mean, error = drawn.band.spent, 100 * drawn.band.mean, 100 * np.nan_to_num(drawn.band.standard_error)
+                axes.fill_between(x, mean - error, mean + error, color=color, alpha=0.2, linewidth=0)
+                axes.plot(x, mean, color=color, marker=marker_of(drawn.strategy, drawn.label, labels), markersize=4)
+            axes.set_title(fill(line.label, _TITLE_LENGTH), fontsize=10)
+            _labels_axis(axes, lines)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
+            axes.label_outer()
+        figure.supxlabel(spent_label, fontsize=10)
+        figure.supylabel(f"{metric_label}, %", fontsize=10)
+    return figure
 
 
 def _labels_axis(axes: Axes, lines: Sequence[Line]) -> None:
@@ -114,9 +152,6 @@ def _level_line(axes: Axes, name: str, of_runs: Sequence[float], dashes: tuple[f
     values = 100 * np.asarray([v for v in of_runs if np.isfinite(v)], float)
     if len(values) == 0:
         return
-    if len(values) > 1:
-        half = STANDARD_ERRORS * values.std(ddof=1) / np.sqrt(len(values))
-        axes.axhspan(values.mean() - half, values.mean() + half, color=MUTED, alpha=0.12, linewidth=0)
     seeds = f" ({len(values)} seeds)" if len(values) > 1 else ""
     axes.axhline(values.mean(), color=INK, linestyle=(0, dashes), linewidth=1.4, label=name + seeds)
 

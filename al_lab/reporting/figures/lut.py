@@ -10,7 +10,6 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from al_lab.reporting.figures.theme import INK, MUTED, color_of, look
-from al_lab.reporting.judge.stats import STANDARD_ERRORS
 
 _RANDOM, _SHUFFLED = color_of("random"), "#ee7733"
 _CYCLE_COLORS = (color_of("mgral"), "#0077bb", "#009988", "#aa4499")
@@ -159,9 +158,9 @@ def _curve(axes: Axes, curves: Mapping[str, np.ndarray], name: str, color: objec
 
 
 def controls(
-    rows_M: np.ndarray, random: np.ndarray, shuffled: float, agent: float, reference: float, noise: float, spread: float
+    rows_M: np.ndarray, random: np.ndarray, shuffled: float, agent: float, reference: float, noise: float, half: float
 ) -> Figure:
-    """Draw what batches gave that were trained for real, from the table's rows to the agent's.
+    """Draw what batches gave that were measured by a training, from the table's rows to the agent's.
 
     Args:
         rows_M: of the table.
@@ -170,7 +169,7 @@ def controls(
         agent: its own batch.
         reference: without any unlabeled image.
         noise: standard deviation over seeds, without what a seed does to all batches; NaN if unknown.
-        spread: standard deviation of random batches.
+        half: how far a random batch falls from the mean of the random ones by chance.
     """
     lines = (
         ("table's rows", rows_M, _RANDOM, "o"),
@@ -181,7 +180,6 @@ def controls(
     with look():
         figure = Figure(figsize=(6.4, 2.6))
         axes = figure.add_subplot()
-        half = STANDARD_ERRORS * spread * np.sqrt(1 + 1 / len(random))
         axes.axvspan(random.mean() - half, random.mean() + half, color=MUTED, alpha=0.14, linewidth=0)
         axes.axvline(random.mean(), color=MUTED, linewidth=1)
         axes.axvline(reference, color=INK, linewidth=1, linestyle=(0, (1, 2)))

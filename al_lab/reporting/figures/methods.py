@@ -9,7 +9,6 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from al_lab.reporting.figures.theme import GRID, INK, MUTED, look
-from al_lab.reporting.judge.stats import STANDARD_ERRORS
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ def cycle_lines(panels: Mapping[str, Sequence[CycleLine]], zoomed: Container[str
         for k, (title, drawn) in enumerate(panels.items()):
             axes = figure.add_subplot(rows, columns, k + 1)
             for line in drawn:
-                half = STANDARD_ERRORS * np.nan_to_num(line.standard_error)
+                half = np.nan_to_num(line.standard_error)
                 axes.errorbar(
                     line.cycles,
                     line.mean,
@@ -47,9 +46,7 @@ def cycle_lines(panels: Mapping[str, Sequence[CycleLine]], zoomed: Container[str
             axes.set_title(title)
             axes.margins(x=0.08, y=0.12)
             if title not in zoomed:
-                tops = np.concatenate(
-                    [line.mean + STANDARD_ERRORS * np.nan_to_num(line.standard_error) for line in drawn]
-                )
+                tops = np.concatenate([line.mean + np.nan_to_num(line.standard_error) for line in drawn])
                 axes.set_ylim(0, 1.12 * float(np.nanmax(tops)) or 1)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
             axes.yaxis.set_major_locator(MaxNLocator(nbins=5))

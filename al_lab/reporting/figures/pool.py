@@ -179,3 +179,18 @@ def flip_scatter(panels: Sequence[FlipPanel]) -> Figure:
         ]
         figure.legend(handles=handles, loc="outside upper right", ncols=2)
     return figure
+
+
+def principal_axes(points: np.ndarray, max_rows: int = 4000) -> np.ndarray:
+    """Project (N, E) rows onto their first two principal axes, signs fixed so that a redraw looks the same.
+
+    The axes are fitted on at most ``max_rows`` evenly spaced rows: a picture doesn't need more.
+    """
+    points = np.nan_to_num(np.asarray(points, np.float32))
+    sample = points[:: max(1, -(-len(points) // max_rows))]
+    mean = sample.mean(axis=0)
+    _, vectors = np.linalg.eigh(np.cov(sample - mean, rowvar=False).reshape(points.shape[1], points.shape[1]))
+    axes = vectors[:, ::-1][:, :2]
+    axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])] < 0, -1.0, 1.0)
+    flat = (points - mean) @ axes
+    return flat if flat.shape[1] == 2 else np.pad(flat, ((0, 0), (0, 2 - flat.shape[1])))

@@ -1,34 +1,68 @@
-"""By what the lines of a page are compared: their curves, or their last points."""
+"""By what the lines of a page are compared (their curves, or their last points), and what may be said of each difference."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 
-from al_lab.reporting.judge.protocol import Series
-from al_lab.reporting.judge.stats import Curve, Paired, paired_difference, paired_last
+import numpy as np
+
+from al_lab.core.verdict import (
+    POWER,
+    Contrast,
+    Spread,
+    Values,
+    believed,
+    chance_to_see,
+    contrasts,
+    pooled_spread,
+    smallest_visible,
+)
+from al_lab.reporting.judge.curves import Curve, paired_areas, paired_last
+from al_lab.reporting.judge.protocol import Series, reference
+
+
+@dataclass(frozen=True)
+class Line:
+    """What a verdict needs to know of a line.
+
+    Attributes:
+        curves: seed -> learning curve; where last points decide, of finished runs only.
+        references: the lines it is measured against on purpose: the random line, and that trained alike if it is another.
+    """
+
+    label: str
+    curves: Mapping[int, Curve]
+    references: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two lines and their difference, first minus second, in the metric's own unit (a fraction)."""
+
+    ours: str
+    theirs: str
+    contrast: Contrast
+    values: Values = field(default_factory=dict)  # seed -> difference
 
 
 @dataclass(frozen=True)
 class Judge:
-    """The quantity that says which line is better.
+    """All verdicts of a page.
 
     A campaign that trains anew in every cycle is judged by its whole curve. Where all cycles are one training only the
     last model is a finished one: points before are of models a few steps after a purchase, and papers on such campaigns
     report the last.
 
+    Differences from random were planned before anybody looked, so they are one family (Holm). All other pairs are
+    explored: another family, and a larger one.
+
     Attributes:
-        metric: its name in the rows.
-        column: of what was spent.
         by_last: last points decide; else areas under the curve.
     """
 
-    metric: str
-    column: str
-    by_last: bool
-
-    @classmethod
-    def of(cls, lines: Sequence[Series], metric: str, column: str) -> "Judge":
-        """Return the judge of a page; curves decide as soon as one line has finished models before its last point."""
-        return cls(metric, column, all(run.is_one_training for series in lines for run in series.runs))
+    lines: tuple[Line, ...]
+    by_last: bool = False
 
     @property
     def name(self) -> str:
@@ -47,16 +81,135 @@ class Judge:
             return "Differences are of last points, since each run is one training and only its last model is a finished one; paired by seed."
         return "Differences are of areas, paired by seed, over the range both cover."
 
-    def pair(self, ours: Series, theirs: Series | None) -> Paired:
-        """Return the paired difference, ours minus theirs; of last points only where both runs are complete."""
-        if theirs is None:
-            return Paired((), float("nan"), float("nan"))
-        return (paired_last if self.by_last else paired_difference)(self._curves(ours), self._curves(theirs))
+    @cached_property
+    def planned(self) -> tuple[Pair, ...]:
+        """Every line against its references."""
+        wanted = [(line.label, other) for line in self.lines for other in line.references]
+        return self._judged(wanted)
 
-    def _curves(self, series: Series) -> dict[int, Curve]:
-        curves = series.curves(self.metric, self.column)
-        return {
-            run.seed: curves[run.seed]
-            for run in series.runs
-            if run.seed in curves and (run.is_complete or not self.by_last)
-        }
+    @cached_property
+    def explored(self) -> tuple[Pair, ...]:
+        """All pairs that were not planned."""
+        planned = {frozenset((p.ours, p.theirs)) for p in self.planned}
+        labels = [line.label for line in self.lines]
+        wanted = [(a, b) for k, a in enumerate(labels) for b in labels[k + 1 :] if frozenset((a, b)) not in planned]
+        return self._judged(wanted)
+
+    def against(self, ours: str, theirs: str | None) -> Contrast:
+        """Return a planned contrast; an empty one where there is none."""
+        found = (p.contrast for p in self.planned if (p.ours, p.theirs) == (ours, theirs))
+        return next(found, Contrast((), math.nan))
+
+    def difference(self, ours: str, theirs: str) -> Values:
+        """Return seed -> difference."""
+        curves = {line.label: line.curves for line in self.lines}
+        if ours not in curves or theirs not in curves:
+            return {}
+        return (paired_last if self.by_last else paired_areas)(curves[ours], curves[theirs])
+
+    def _judged(self, wanted: Sequence[tuple[str, str]]) -> tuple[Pair, ...]:
+        values = [self.difference(a, b) for a, b in wanted]
+        judged = contrasts(values, [self._spread_of(a, b) for a, b in wanted])
+        return tuple(Pair(a, b, c, v) for (a, b), c, v in zip(wanted, judged, values, strict=True))
+
+    def _spread_of(self, ours: str, theirs: str) -> Spread | None:
+        """Return the pooled spread of the block that holds both lines, if it may be believed."""
+        for random, spread in self._blocks.items():
+            if {ours, theirs} <= {random, *self._block(random)}:
+                return believed(spread)
+        return None
+
+    def _block(self, random: str) -> list[str]:
+        return [line.label for line in self.lines if random in line.references]
+
+    @cached_property
+    def _blocks(self) -> dict[str, Spread | None]:
+        """Reference -> spread pooled over it and the lines measured against it."""
+        blocks = {}
+        for random in dict.fromkeys(r for line in self.lines for r in line.references):
+            own = dict.fromkeys(next((line.curves for line in self.lines if line.label == random), {}), 0.0)
+            blocks[random] = pooled_spread([own, *(self.difference(a, random) for a in self._block(random))])
+        return blocks
+
+    @cached_property
+    def error_note(self) -> str:
+        """Where the error of the planned contrasts comes from."""
+        blocks = [spread for spread in self._blocks.values() if spread is not None]
+        pooled = [s for s in blocks if believed(s) is not None]
+        if pooled and len(pooled) == len(blocks):
+            return (
+                f"The error is pooled over the lines (what a line plus a seed does not explain; {pooled[0].freedom} degrees of freedom): "
+                f"all of them vary alike as far as a test can tell (p = {min(s.equal_p for s in pooled):.2f})."
+            )
+        if blocks:
+            return (
+                "The lines do not vary alike from seed to seed "
+                f"(p = {min(s.equal_p for s in blocks):.2f}), so each difference is judged by its own seeds alone."
+            )
+        return "Each difference is judged by its own seeds."
+
+    @cached_property
+    def resolution(self) -> "Resolution | None":
+        """What could be seen here; None with one seed, or nothing to compare."""
+        judged = [p for p in self.planned if np.isfinite(p.contrast.standard_error) and p.contrast.standard_error > 0]
+        if not judged:
+            return None
+        squares = [p.contrast.standard_error**2 * len(p.contrast.seeds) for p in judged]
+        first = judged[0].contrast
+        seeds = min(len(p.contrast.seeds) for p in judged)
+        lines = len(judged) + 1 if first.is_pooled else 2
+        return Resolution(math.sqrt(float(np.mean(squares))), seeds, len(judged), lines)
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """How small a difference from random a page could tell.
+
+    Attributes:
+        deviation: standard deviation of one seed's difference.
+        seeds: the fewest that a contrast has.
+        family: planned contrasts.
+        lines: over which the error is pooled.
+    """
+
+    deviation: float
+    seeds: int
+    family: int
+    lines: int
+
+    def visible(self, seeds: int | None = None) -> float:
+        """Return the difference that is called clear eight times in ten."""
+        n = seeds or self.seeds
+        return smallest_visible(self.deviation, n, (self.lines - 1) * (n - 1), self.family, POWER)
+
+    def chance(self, difference: float, seeds: int | None = None) -> float:
+        """Return the chance that this difference is called clear."""
+        n = seeds or self.seeds
+        return chance_to_see(difference, self.deviation, n, (self.lines - 1) * (n - 1), self.family)
+
+
+def judge_of(lines: Sequence[Series], metric: str, column: str) -> Judge:
+    """Return the judge of a page's lines; curves decide as soon as one line has finished models before its last point.
+
+    Args:
+        lines: of the page.
+        metric: its name in the rows.
+        column: what was spent.
+    """
+    by_last = all(run.is_one_training for series in lines for run in series.runs)
+    return Judge(tuple(_line(series, lines, metric, column, by_last) for series in lines), by_last)
+
+
+def alike(series: Series, lines: Sequence[Series]) -> Series | None:
+    """Return the random line trained as this one, None if there is no other."""
+    return next(
+        (s for s in lines if s.strategy == "random" and s is not series and s.training == series.training), None
+    )
+
+
+def _line(series: Series, lines: Sequence[Series], metric: str, column: str, by_last: bool) -> Line:
+    curves = series.curves(metric, column)
+    kept = {r.seed: curves[r.seed] for r in series.runs if r.seed in curves and (r.is_complete or not by_last)}
+    first = reference(series, lines)
+    wanted = () if first is series else (first, alike(series, lines))
+    return Line(series.label, kept, tuple(dict.fromkeys(s.label for s in wanted if s is not None)))

@@ -8,7 +8,7 @@ from typing import Any
 
 from al_lab.core.errors import DataError, explain
 from al_lab.core.record.fingerprint import frozen
-from al_lab.reporting.judge.stats import Band, Curve, band
+from al_lab.reporting.judge.curves import Band, Curve, band
 from al_lab.reporting.read.line_names import FULL_DATA, GROUPS, LEVELS, NO_LABELS, is_below, is_supervised, line_labels
 from al_lab.reporting.read.run_folder import Run
 

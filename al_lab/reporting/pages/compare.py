@@ -1,5 +1,6 @@
 """The report over many runs: strategies against each other, over seeds."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,18 +9,18 @@ from al_lab.core.errors import DataError, explain
 from al_lab.reporting.document.page import Headline, Page, Picture, Section, part, sections_of, slug
 from al_lab.reporting.document.tables import Table
 from al_lab.reporting.figures.pool import embedding, utility_histograms
+from al_lab.reporting.judge.curves import mean_and_error, shared_areas
+from al_lab.reporting.judge.judge import Judge, Pair
 from al_lab.reporting.judge.protocol import (
     COMPARED,
     Series,
     baseline,
     check_one_protocol,
-    fingerprint,
     full_data,
     group_runs,
     no_labels,
     reference,
 )
-from al_lab.reporting.judge.stats import STANDARD_ERRORS, Paired, mean_and_error, shared_areas
 from al_lab.reporting.read import commands
 from al_lab.reporting.read.find import find_runs
 from al_lab.reporting.read.line_names import FULL_DATA, LEVELS, differing
@@ -42,9 +43,9 @@ from al_lab.reporting.sections.results import (
     metric_label,
     pick_metric,
     spent_columns,
-    summary_table,
 )
 from al_lab.reporting.sections.segmentation import pixel_sections
+from al_lab.reporting.sections.verdicts import points, verdict_section, what_can_be_seen
 
 _IMAGES_PER_STRATEGY = 8
 _MAX_SHOWN = 8  # strategies whose images, utilities and embedding are drawn
@@ -96,13 +97,14 @@ def build_comparison(
     full = full_data(groups)
     lines = [s for s in groups if s.strategy not in LEVELS] or list(groups)
     levels_drawn = [s for s in (full, no_labels(groups)) if s is not None and s not in lines]
-    compared, is_mixed = (*COMPARED, *across), len({s.training for s in groups}) > 1
+    compared = (*COMPARED, *across)
     metric = pick_metric(runs)
     notes: list[str] = []
     sections = sections_of(
         notes.append,
         [
             ("Learning curve", lambda: _curves(lines, levels_drawn, groups, full, metric)),
+            ("Who is better", lambda: verdict_section(lines, levels_drawn, metric)),
             ("Labels needed", lambda: levels_section(lines, full, metric, levels)),
             ("Classes", lambda: classes_section(lines, metric)),
             ("Gain per class", lambda: gain_section(lines, metric)),
@@ -123,10 +125,7 @@ def build_comparison(
         if all(r.is_complete for r in runs)
         else f"{sum(r.is_complete for r in runs)} of {len(runs)} runs complete"
     )
-    names = ", ".join(s.label for s in lines)
-    typical = next((r for r in runs if not r.is_level), runs[0])
-    shared = fingerprint(typical, across=compared if is_mixed else ())
-    subtitle = f"{names} · protocol {typical.config.get('protocol', '?')} · fingerprint {shared}"
+    subtitle = f"{', '.join(s.label for s in lines)} · {_how_many([len(s.runs) for s in lines])}"
     verdict = part(notes.append, "The verdict", lambda: _verdict(lines, metric), "")
     numbers = part(notes.append, "The list of numbers", lambda: _numbers(lines, full, metric), [])
     notes += [f"{run.strategy}, seed {run.seed}: {note}" for run in runs for note in run.notes]
@@ -148,15 +147,13 @@ def _curves(
     groups: Sequence[Series],
     full: Series | None,
     metric: str | None,
-) -> list[Section]:
+) -> Section:
     curve = curve_section(lines, levels_drawn, metric)
     curve.missing += _missing(lines, full)
-    if metric is None:
-        return [curve]
-    curve.text += _caution(lines, groups, full, metric)
-    curve.files.append(curve_table([*lines, *levels_drawn], metric))
-    tables = [summary_table(lines, levels_drawn, metric), _pairs(lines, metric)]
-    return [curve, Section("summary", "Who is better", tables=[table for table in tables if table.rows])]
+    if metric is not None:
+        curve.text += _caution(lines, groups, full, metric)
+        curve.files.append(curve_table([*lines, *levels_drawn], metric))
+    return curve
 
 
 def _caution(lines: Sequence[Series], groups: Sequence[Series], full: Series | None, metric: str) -> str:
@@ -208,28 +205,6 @@ def _missing(lines: Sequence[Series], full: Series | None) -> list[tuple[str, st
             ("One seed has no error bar. Three are the least to believe in:", commands.more_seeds(first, (0, 1, 2)))
         )
     return missing
-
-
-def _pairs(lines: Sequence[Series], metric: str) -> Table:
-    """Every strategy against every other."""
-    judge, rows = judge_of(lines, metric), []
-    for k, a in enumerate(lines):
-        for b in lines[k + 1 :]:
-            pair = judge.pair(a, b)
-            if pair.seeds:
-                rows.append(
-                    [a.label, b.label, 100 * pair.mean, 100 * pair.standard_error, len(pair.seeds), pair.verdict]
-                )
-    if len(lines) < 3:
-        rows = []  # two strategies: the summary has said it
-    what = "last points" if judge.by_last else "areas under the curve"
-    return Table(
-        "pairs",
-        f"Every pair: difference of the {what}, in points",
-        ["strategy", "against", "difference", "± SE", "paired seeds", "verdict"],
-        rows,
-        digits=2,
-    )
 
 
 def _bought(lines: Sequence[Series]) -> list[Section]:
@@ -323,6 +298,8 @@ def _settings(runs: Sequence[Run], lines: Sequence[Series], methods: Table) -> S
     typical = next((r for r in runs if not r.is_level), runs[0])
     section.blocks = parts.settings_section(typical).blocks
     section.blocks = [(f"{title} of {typical.strategy}, seed {typical.seed}", text) for title, text in section.blocks]
+    protocol = str(typical.config.get("protocol", "not named"))
+    section.text = f"Budget, detector and training are those of the protocol {protocol}; every setting is below."
     section.blocks.append(
         ("Run folders", "\n".join(f"{'full data' if r.is_full else r.strategy}, seed {r.seed}: {r.path}" for r in runs))
     )
@@ -330,28 +307,55 @@ def _settings(runs: Sequence[Run], lines: Sequence[Series], methods: Table) -> S
 
 
 def _verdict(lines: Sequence[Series], metric: str | None) -> str:
+    """Say in plain words what came out: what is clear, or that nothing is and what could have been seen."""
     if metric is None:
         return "No evaluation has been written yet."
-    if baseline(lines) is None or len(lines) < 2:
+    judge = judge_of(lines, metric)
+    pairs = [p for p in judge.planned if p.contrast.seeds]
+    if not pairs:
         return ""
-    judge, said = judge_of(lines, metric), []
-    for random in dict.fromkeys(r.label for s in lines if (r := reference(s, lines)) is not None):
-        pairs = [
-            (judge.pair(s, r), s.label)
-            for s in lines
-            if (r := reference(s, lines)) is not None and r.label == random and s is not r
-        ]
-        listed = "; ".join(
-            _difference(pair, label) for pair, label in sorted(pairs, key=lambda item: -item[0].mean) if pair.seeds
-        )
-        said += [f"{judge.name[0].upper()}{judge.name[1:]} against {random}: {listed}."] if listed else []
-    return " ".join([*said, f"Errors are {STANDARD_ERRORS:g} standard errors."]) if said else ""
+    said = []
+    for random in dict.fromkeys(p.theirs for p in pairs):
+        family = sorted((p for p in pairs if p.theirs == random), key=lambda p: -p.contrast.difference)
+        said.append(_clear(family, random, judge, metric))
+    tail = what_can_be_seen(judge.resolution) if any(not p.contrast.is_clear for p in pairs) else ""
+    return " ".join([*said, *([tail] if tail else [])])
 
 
-def _difference(pair: Paired, label: str) -> str:
-    value = f"{100 * pair.mean:+.1f}".replace("-", "−")
-    error = f" ± {100 * STANDARD_ERRORS * pair.standard_error:.1f}" if len(pair.seeds) > 1 else ""
-    return f"{label} {value}{error} points ({pair.verdict})"
+def _clear(pairs: Sequence[Pair], random: str, judge: Judge, metric: str) -> str:
+    """Return what is clear of the lines against one random line, then the others with what was seen."""
+    what = f"{metric_label(metric)}, {'at the last point' if judge.by_last else 'averaged over the learning curve'}"
+    if all(p.contrast.freedom < 1 for p in pairs):
+        seen = _listed(pairs)
+        return f"One seed proves nothing: on it, {seen} against {random} ({what}). Run three seeds or more."
+    better, worse = (
+        [p for p in pairs if p.contrast.is_clear and (p.contrast.difference > 0) == is_up] for is_up in (True, False)
+    )
+    unclear = [p for p in pairs if not p.contrast.is_clear]
+    sentences = [
+        f"{' and '.join(p.ours for p in group)} {'is' if len(group) == 1 else 'are'} clearly {word} than {random}: "
+        + _listed(group, named=len(group) > 1)
+        for word, group in (("better", better), ("worse", worse))
+        if group
+    ]
+    if unclear and not sentences:
+        sentences = [f"No clear difference from {random} was seen: {_listed(unclear)}"]
+    elif unclear:
+        sentences.append(f"no clear difference for {_listed(unclear)}")
+    text = "; ".join(sentences)
+    return f"{text[0].upper() if text.startswith('n') else text[0]}{text[1:]} ({what})."
+
+
+def _listed(pairs: Sequence[Pair], named: bool = True) -> str:
+    """Return ``entropy +1.2 ± 0.8 points, core_set …``."""
+    return ", ".join(f"{p.ours + ' ' if named else ''}{_difference(p)}" for p in pairs)
+
+
+def _difference(pair: Pair) -> str:
+    value = points(pair.contrast.difference)
+    half = f" ± {100 * pair.contrast.half:.1f}" if math.isfinite(pair.contrast.half) else ""
+    number, unit = value.split(" ")
+    return f"{number if number.startswith('−') else '+' + number}{half} {unit if not half else 'points'}"
 
 
 def _numbers(lines: Sequence[Series], full: Series | None, metric: str | None) -> list[Headline]:
@@ -375,13 +379,13 @@ def _numbers(lines: Sequence[Series], full: Series | None, metric: str | None) -
             numbers.append(
                 Headline(f"{100 * value / whole:.0f} %", "of what full data gives", f"full data: {100 * whole:.1f} %")
             )
-    numbers.append(
-        Headline(
-            str(len(lines)),
-            "strategies",
-            f"{min(len(s.runs) for s in lines)} to {max(len(s.runs) for s in lines)} seeds each"
-            if len({len(s.runs) for s in lines}) > 1
-            else f"{len(lines[0].runs)} seed{'s' if len(lines[0].runs) > 1 else ''} each",
-        )
-    )
+    resolution = judge_of(lines, metric).resolution
+    if resolution is not None and math.isfinite(resolution.visible()):
+        numbers.append(Headline(points(resolution.visible()), "smallest difference to be seen", "eight times in ten"))
+    numbers.append(Headline(str(len(lines)), "strategies", _how_many([len(s.runs) for s in lines])))
     return numbers
+
+
+def _how_many(seeds: Sequence[int]) -> str:
+    low, high = min(seeds), max(seeds)
+    return f"{low} to {high} seeds each" if low < high else f"{low} seed{'s' if low > 1 else ''} each"

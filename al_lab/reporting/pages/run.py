@@ -8,7 +8,8 @@ from pathlib import Path
 
 from al_lab.core.errors import DataError
 from al_lab.reporting.document.page import Headline, Page, Section, part, sections_of
-from al_lab.reporting.judge.judge import Judge
+from al_lab.reporting.judge.curves import area_under_curve, labels_to_reach, mean_and_error
+from al_lab.reporting.judge.judge import Judge, alike
 from al_lab.reporting.judge.protocol import (
     COMPARED,
     Series,
@@ -20,7 +21,6 @@ from al_lab.reporting.judge.protocol import (
     same_protocol,
     training_of,
 )
-from al_lab.reporting.judge.stats import STANDARD_ERRORS, area_under_curve, labels_to_reach, mean_and_error
 from al_lab.reporting.read import commands
 from al_lab.reporting.read.find import read_run
 from al_lab.reporting.read.line_names import LEVELS, is_supervised
@@ -44,6 +44,7 @@ from al_lab.reporting.sections.results import (
     spent_columns,
 )
 from al_lab.reporting.sections.segmentation import pixel_sections
+from al_lab.reporting.sections.verdicts import few_objects, what_can_be_seen
 
 log = logging.getLogger(__name__)
 
@@ -119,9 +120,7 @@ def build_page(run: Run, family: Sequence[Run], method: parts.Method = "pca", le
             ("Settings", lambda: parts.settings_section(run)),
         ],
     )
-    subtitle = f"{run.dataset} · {run.name} · seed {run.seed}" + (
-        f" · protocol {run.config['protocol']}" if run.config.get("protocol") else ""
-    )
+    subtitle = f"{run.dataset} · {run.name} · seed {run.seed}"
     title = f"{'Full data' if run.is_full else 'No target label' if run.is_bare else run.strategy} on {run.dataset}"
     return Page(
         title,
@@ -241,12 +240,14 @@ def _verdict(run: Run, own: Series, lines: Sequence[Series], full: Series | None
         return sentence
     judge = judge_of(lines, metric)
     sentence += _against(own, random, judge)
-    alike = next((s for s in lines if s.strategy == "random" and s is not own and s.training == own.training), None)
-    if alike is not None and alike is not random:
+    twin = alike(own, lines)
+    if twin is not None and twin is not random:
         sentence += (
-            _against(own, alike, judge) + " The first counts the training too, the second the choice of images alone."
+            _against(own, twin, judge) + " The first counts the training too, the second the choice of images alone."
         )
-    return sentence
+    contrast = judge.against(own.label, random.label)
+    unseen = what_can_be_seen(judge.resolution) if contrast.freedom > 0 and not contrast.is_clear else ""
+    return " ".join(t for t in (sentence, unseen, few_objects([run])) if t)
 
 
 def _who(run: Run) -> str:
@@ -256,18 +257,18 @@ def _who(run: Run) -> str:
 
 
 def _against(own: Series, random: Series, judge: Judge) -> str:
-    pair = judge.pair(own, random)
+    pair = judge.against(own.label, random.label)
     if not pair.seeds:
         return f" {random.label[0].upper()}{random.label[1:]} has no seed in common with it yet, so there is no paired comparison."
-    if len(pair.seeds) == 1:
+    if pair.freedom < 1:
         return (
-            f" Against {random.label}, its {judge.name} differs by {_signed(pair.mean)} points on one seed, "
+            f" Against {random.label}, its {judge.name} differs by {_signed(pair.difference)} points on one seed, "
             "which proves nothing: run more seeds."
         )
-    half = 100 * STANDARD_ERRORS * pair.standard_error
+    half = f" ± {100 * pair.half:.1f}" if math.isfinite(pair.half) else ""
     return (
-        f" Against {random.label}, its {judge.name} differs by {_signed(pair.mean)} ± {half:.1f} points "
-        f"(two standard errors, {len(pair.seeds)} paired seeds): {pair.verdict}."
+        f" Against {random.label}, its {judge.name} differs by {_signed(pair.difference)}{half} points "
+        f"({len(pair.seeds)} paired seeds): {pair.verdict}."
     )
 
 

@@ -11,8 +11,8 @@ from al_lab.reporting.document.page import Picture, Section
 from al_lab.reporting.document.tables import Table
 from al_lab.reporting.figures.methods import gain_bars, win_matrix
 from al_lab.reporting.figures.theme import color_of
+from al_lab.reporting.judge.curves import mean_and_error
 from al_lab.reporting.judge.protocol import Series, baseline
-from al_lab.reporting.judge.stats import mean_and_error
 from al_lab.reporting.sections.results import metric_label
 
 _MAX_CLASSES = 30  # beyond, the figure shows the best and the worst

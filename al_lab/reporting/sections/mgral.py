@@ -2,16 +2,18 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import stdtrit
 
+from al_lab.core.verdict import ALPHA, Contrast, contrasts, holm, plain, two_sided
 from al_lab.reporting.document.page import Picture, Section
 from al_lab.reporting.document.tables import Table
 from al_lab.reporting.figures import lut as lut_figures
 from al_lab.reporting.figures.lut import RowsPanel, Training
+from al_lab.reporting.judge.curves import mean_and_error
 from al_lab.reporting.judge.protocol import Series
-from al_lab.reporting.judge.stats import STANDARD_ERRORS, mean_and_error
 from al_lab.reporting.read import commands
 from al_lab.reporting.read.lut import LutCycle, lut_cycles
 from al_lab.reporting.read.run_folder import Run
@@ -82,7 +84,7 @@ def mgral_sections(run: Run) -> list[Section]:
 
 
 def _chance_section(run: Run, cycles: Sequence[LutCycle]) -> Section:
-    """Say whether the agent's batch beat random ones and that of an agent with shuffled rewards, where they were trained for real."""
+    """Say whether the agent's batch beat random ones and that of an agent with shuffled rewards, where such batches were trained."""
     section = Section("chance", "Agent against chance")
     controlled = [c for c in cycles if len(c.random)]
     if not controlled:
@@ -99,13 +101,11 @@ def _chance_section(run: Run, cycles: Sequence[LutCycle]) -> Section:
     section.text = f"{_plainly(cycle)} {_of_the_query(cycle)}"
     noise = cycle.number("signal", "own_noise")
     caption = (
-        "Each point is one training. Gray band: where a random batch falls by chance, the mean of the random ones ± two standard errors. "
+        "Each point is one training, without the batch's labels. Gray band: where 95 % of random batches fall. "
         + ("Bars: luck of one training, a standard deviation. " if math.isfinite(noise) else "")
         + "Dotted: training without any unlabeled image. The table's rows were trained with another seed, which moves all of them alike."
     )
-    figure = lut_figures.controls(
-        cycle.rewards_M, cycle.random, shuffled, agent, cycle.reference, noise, cycle.number("controls", "spread")
-    )
+    figure = lut_figures.controls(cycle.rewards_M, cycle.random, shuffled, agent, cycle.reference, noise, _reach(cycle))
     section.pictures.append(
         Picture(
             "mgral_controls",
@@ -131,17 +131,18 @@ def _chance_section(run: Run, cycles: Sequence[LutCycle]) -> Section:
     section.tables.append(
         Table(
             "mgral_controls",
-            f"Trained for real at the query of cycle {cycle.cycle}",
+            f"Measured by a training at the query of cycle {cycle.cycle}",
             ["batch", "reward", "agent's minus this", "± SE", "verdict"],
             rows,
             digits=2,
-            note="Points. The standard error (SE) is by how much random batches differ, those of the table included; clear is beyond two of them.",
+            note="Points. The standard error (SE) is by how much random batches differ, those of the table included. Clear: Student's t, "
+            f"p below {ALPHA:g} after Holm's correction for two comparisons.",
         )
     )
     section.files.append(
         Table(
             "mgral_random",
-            "Random batches trained for real",
+            "Random batches measured by a training",
             ["batch", "reward"],
             [[k, float(v)] for k, v in enumerate(cycle.random)],
             digits=2,
@@ -150,14 +151,31 @@ def _chance_section(run: Run, cycles: Sequence[LutCycle]) -> Section:
     return section
 
 
+def _freedom(cycle: LutCycle) -> int:
+    """Return the degrees of freedom of the spread of random batches, those of the table included."""
+    return len(cycle.random) + len(cycle.rewards_M) - 2
+
+
+def _reach(cycle: LutCycle) -> float:
+    """Return how far 95 % of random batches fall from the mean of those that were trained."""
+    return _bound(cycle) * cycle.number("controls", "spread") * math.sqrt(1 + 1 / len(cycle.random))
+
+
+def _bound(cycle: LutCycle) -> float:
+    return float(stdtrit(_freedom(cycle), 1 - ALPHA / 2)) if _freedom(cycle) > 0 else math.nan
+
+
 def _verdict(cycle: LutCycle, name: str) -> str:
-    node = cycle.facts["controls"].get(name)
-    return str(node.get("verdict", "")) if isinstance(node, Mapping) else ""
+    """Return the word for a difference, from the numbers: a run's own word may be of an older rule."""
+    names = ("against_random", "against_shuffled")
+    pairs = [tuple(cycle.number("controls", n, k) for k in ("difference", "standard_error")) for n in names]
+    corrected = holm([two_sided(d, e, _freedom(cycle)) for d, e in pairs])[names.index(name)]
+    return plain(pairs[names.index(name)][0], corrected if math.isfinite(corrected) else 1.0)
 
 
 def _plainly(cycle: LutCycle) -> str:
     """Say it in the first sentence."""
-    words = {"clearly better": "beat", "clearly worse": "clearly lost to"}
+    words = {"clearly better": "clearly beat", "clearly worse": "clearly lost to"}
     found = [
         words.get(_verdict(cycle, name), "did not clearly beat") for name in ("against_random", "against_shuffled")
     ]
@@ -181,14 +199,15 @@ def _of_the_query(cycle: LutCycle) -> str:
         else f" In training, the agent's own estimate moved by {_signed(gain)} points, that of the agent with shuffled rewards by {_signed(other)}."
     )
     return (
-        f"At the query of cycle {cycle.cycle}, trained for real on the same labels, its batch is above {above} of {n} random "
+        f"At the query of cycle {cycle.cycle}, measured by a training on the same labels and the batch without labels, "
+        f"it is above {above} of {n} random "
         f"{'batch' if n == 1 else 'batches'}: {_against(cycle, 'against_random')} points against their mean, "
-        f"{_against(cycle, 'against_shuffled')} against the batch of the agent with shuffled rewards (± two standard errors). {seeds}.{learned}"
+        f"{_against(cycle, 'against_shuffled')} against the batch of the agent with shuffled rewards (95 % intervals). {seeds}.{learned}"
     )
 
 
 def _against(cycle: LutCycle, name: str) -> str:
-    half = STANDARD_ERRORS * cycle.number("controls", name, "standard_error")
+    half = _bound(cycle) * cycle.number("controls", name, "standard_error")
     return f"{_signed(cycle.number('controls', name, 'difference'))} ± {half:.2f}"
 
 
@@ -344,7 +363,7 @@ def _training_section(cycles: Sequence[LutCycle]) -> Section:
             _LEARNING_COLUMNS,
             rows,
             digits=2,
-            note="Rewards and gains in points, entropies in nats a pick. Fall-backs: batches trained for real as no record was "
+            note="Rewards and gains in points, entropies in nats a pick. Fall-backs: batches trained as rows of their own as no record was "
             "near; when these are used up, the nearest record's worth counts.",
         )
     )
@@ -392,7 +411,7 @@ def compared_mgral_section(lines: Sequence[Series]) -> Section:
         section.tables.append(
             Table(
                 "mgral_controls_mean",
-                "Batches trained for real at the first query, over seeds",
+                "Batches measured by a training at the first query, over seeds",
                 [
                     "strategy",
                     "seeds",
@@ -405,7 +424,7 @@ def compared_mgral_section(lines: Sequence[Series]) -> Section:
                 ],
                 controls,
                 digits=2,
-                note=f"Points; SE: standard error over seeds. Clear is beyond {STANDARD_ERRORS:g} of them.",
+                note=f"Points; SE: standard error over seeds. Clear: Student's t over seeds, p below {ALPHA:g} after Holm's correction.",
             )
         )
     else:
@@ -439,19 +458,15 @@ def _mean_and_deviation(values: Sequence[float]) -> str | None:
 def _controls_over_seeds(label: str, cycles: Sequence[LutCycle]) -> list[list]:
     if not cycles:
         return []
-    row: list = [label, len(cycles)]
-    for name in ("against_random", "against_shuffled"):
-        mean, error = mean_and_error([c.number("controls", name, "difference") for c in cycles])
-        is_clear = abs(mean) > STANDARD_ERRORS * error
-        row += [
-            mean,
-            error,
-            "one seed: no verdict"
-            if len(cycles) < 2
-            else ("clearly better" if mean > 0 else "clearly worse")
-            if is_clear
-            else "no clear difference",
+    judged: list[Contrast] = contrasts(
+        [
+            dict(enumerate(c.number("controls", name, "difference") for c in cycles))
+            for name in ("against_random", "against_shuffled")
         ]
+    )
+    row: list = [label, len(cycles)]
+    for contrast in judged:
+        row += [contrast.difference, contrast.standard_error, contrast.verdict]
     return [row]
 
 

@@ -11,8 +11,8 @@ from al_lab.reporting.document.page import Picture, Section
 from al_lab.reporting.document.tables import Table
 from al_lab.reporting.figures.methods import CycleLine, cycle_lines, gain_by_ratio
 from al_lab.reporting.figures.theme import color_of, marker_of
+from al_lab.reporting.judge.curves import mean_and_error
 from al_lab.reporting.judge.protocol import Series
-from al_lab.reporting.judge.stats import mean_and_error
 from al_lab.reporting.read.line_names import differing, is_supervised
 from al_lab.reporting.read.run_folder import Run
 
@@ -106,7 +106,7 @@ def pseudo_section(lines: Sequence[Series], metric: str | None = None) -> Sectio
         if any(np.isfinite(line.mean).any() for line in drawn):
             panels[title] = drawn
     caption = "By the cycle whose training used them" + (
-        "; means over seeds, bars are two standard errors." if any(len(s.runs) > 1 for s in having) else "."
+        "; means over seeds, bars are one standard error." if any(len(s.runs) > 1 for s in having) else "."
     )
     section.text = _TEXT
     alt = f"pseudo-labels by cycle: {', '.join(panels)}"

@@ -7,8 +7,8 @@ from importlib.resources import files
 
 from al_lab.reporting.document.page import Section
 from al_lab.reporting.document.tables import Table
+from al_lab.reporting.judge.curves import mean_and_error
 from al_lab.reporting.judge.protocol import Series
-from al_lab.reporting.judge.stats import mean_and_error
 from al_lab.reporting.sections.results import last_values, metric_label
 
 

@@ -9,13 +9,19 @@ from al_lab.reporting.document.page import Picture, Section
 from al_lab.reporting.document.tables import Table
 from al_lab.reporting.figures import curves as figures
 from al_lab.reporting.figures.theme import INK, color_of
-from al_lab.reporting.judge.judge import Judge
-from al_lab.reporting.judge.protocol import Series, baseline, reference
-from al_lab.reporting.judge.stats import STANDARD_ERRORS, labels_to_reach, mean_and_error, shared_areas
+from al_lab.reporting.judge import judge
+from al_lab.reporting.judge.curves import labels_to_reach, mean_and_error
+from al_lab.reporting.judge.protocol import Series, baseline
 from al_lab.reporting.read.run_folder import METRIC_LABELS, Run
 from al_lab.reporting.sections.bought_pixels import bought_share
 
-SPENT_LABELS = {"spent_images": "labeled images", "spent_boxes": "labeled boxes", "spent_pixels": "labeled pixels"}
+SPENT_LABELS = {
+    "spent_images": "labeled images",
+    "spent_boxes": "labeled boxes",
+    "spent_pixels": "labeled pixels",
+    "spent_hours": "hours of labeling",
+}
+_COUNTED = ("spent_images", "spent_boxes", "spent_pixels")
 NO_METRICS = (
     "No metric has been written yet. A dataset without a test set is trained and queried all the same, but has no curve: "
     "give it test images with labels to get one."
@@ -35,7 +41,7 @@ def pick_metric(runs: Sequence[Run]) -> str | None:
 
 def spent_columns(runs: Sequence[Run]) -> list[str]:
     """Return the units in which labels were counted, the budget's own first."""
-    present = [c for c in SPENT_LABELS if any(np.nansum(run.column(c)) > 0 for run in runs)]
+    present = [c for c in _COUNTED if any(np.nansum(run.column(c)) > 0 for run in runs)]
     unit = (runs[0].config.get("budget") or {}).get("unit", "image") if runs else "image"
     own = {"box": "spent_boxes", "pixel": "spent_pixels", "region": "spent_pixels"}.get(str(unit), "spent_images")
     return sorted(present, key=lambda c: c != own) or ["spent_images"]
@@ -46,9 +52,9 @@ def last_values(series: Series, metric: str) -> list[float]:
     return [float(curve.metric[-1]) for curve in series.curves(metric).values()]
 
 
-def judge_of(lines: Sequence[Series], metric: str) -> Judge:
-    """Return by what the lines of a page are compared."""
-    return Judge.of(lines, metric, spent_columns([run for s in lines for run in s.runs])[0])
+def judge_of(lines: Sequence[Series], metric: str) -> judge.Judge:
+    """Return who judges the lines of a page: by what the budget counts."""
+    return judge.judge_of(lines, metric, spent_columns([run for s in lines for run in s.runs])[0])
 
 
 def curve_section(lines: Sequence[Series], levels: Sequence[Series], metric: str | None) -> Section:
@@ -59,8 +65,8 @@ def curve_section(lines: Sequence[Series], levels: Sequence[Series], metric: str
         return section
     runs = [run for series in lines for run in series.runs]
     section.text = (
-        f"{metric_label(metric)} on the test images against the labels bought. Lines are means over seeds; bands are "
-        f"{STANDARD_ERRORS:g} standard errors of that mean, drawn where two seeds or more exist."
+        f"{metric_label(metric)} on the test images against the labels bought. Lines are means over seeds, bars and bands one standard "
+        "error of that mean; whether lines differ is said below, not by whether bars overlap."
     )
     values = {s.label: last_values(s, metric) for s in levels}
     for column in spent_columns(runs)[:2]:
@@ -78,12 +84,15 @@ def curve_section(lines: Sequence[Series], levels: Sequence[Series], metric: str
         figure = figures.learning_curve(drawn, values, metric_label(metric), spent_label)
         alt = f"{metric_label(metric)} against {SPENT_LABELS[column]} for {', '.join(s.label for s in lines)}"
         section.pictures.append(Picture(f"learning_curve_{column.removeprefix('spent_')}", figure, alt))
+        if column == spent_columns(runs)[0] and len(drawn) > figures.MOST_BARS:
+            each = figures.panels(drawn, values, metric_label(metric), spent_label)
+            section.pictures.append(Picture("learning_curve_each", each, f"{alt}, a panel each", is_wide=True))
     return section
 
 
 def curve_table(lines: Sequence[Series], metric: str) -> Table:
     """Return every point of every run: the file behind the curve."""
-    others = [n for n in SPENT_LABELS if any(np.nansum(run.column(n)) > 0 for s in lines for run in s.runs)]
+    others = [n for n in _COUNTED if any(np.nansum(run.column(n)) > 0 for s in lines for run in s.runs)]
     rows = []
     for series in lines:
         for run in series.runs:
@@ -170,74 +179,6 @@ def levels_section(
         )
     )
     return section
-
-
-def summary_table(lines: Sequence[Series], levels: Sequence[Series], metric: str) -> Table:
-    """Return one row per strategy: last point, area under the curve, and the verdict against random; levels have a last point only."""
-    judge, mine = judge_of(lines, metric), {s.label: reference(s, lines) for s in lines}
-    alike = {
-        s.label: next((r for r in lines if r.strategy == "random" and r is not s and r.training == s.training), None)
-        for s in lines
-    }
-    has_alike = any(r is not None and r is not mine[label] for label, r in alike.items())
-    rows: list[list] = []
-    areas = shared_areas([s.curves(metric, judge.column) for s in lines])
-    for series, own in zip(lines, areas, strict=True):
-        row = [
-            series.label,
-            len(last_values(series, metric)),
-            *(100 * v for v in mean_and_error(last_values(series, metric))),
-            *(100 * v for v in mean_and_error(own)),
-        ]
-        row += (
-            [math.nan, math.nan, "baseline"]
-            if series is mine[series.label]
-            else _against(series, mine[series.label], judge)
-        )
-        rows.append(row + (_against(series, alike[series.label], judge)[:2] if has_alike else []))
-    for level in levels:
-        rows.append(
-            [
-                level.label,
-                len(level.runs),
-                *(100 * v for v in mean_and_error(last_values(level, metric))),
-                *[math.nan] * 4,
-                "",
-                *([math.nan, math.nan] if has_alike else []),
-            ]
-        )
-    randoms = {r.label for r in mine.values() if r is not None}
-    random = next(iter(randoms)) if len(randoms) == 1 else "random of the same budget" if randoms else "random"
-    columns = [
-        "strategy",
-        "seeds",
-        "last point",
-        "± SE",
-        "area under curve",
-        "± SE of area",
-        f"{judge.short} minus {random}",
-        "± SE of difference",
-        "verdict",
-        *([f"{judge.short} minus random trained alike", "± SE of that"] if has_alike else []),
-    ]
-    return Table(
-        "summary",
-        f"{metric_label(metric)}, in percent",
-        columns,
-        rows,
-        digits=2,
-        note=f"Area under the curve is its mean height over the range of labels that all lines cover. {judge.note} "
-        f"Clearly better (or worse): the mean difference is more than {STANDARD_ERRORS:g} of its standard errors (SE).",
-    )
-
-
-def _against(series: Series, random: Series | None, judge: Judge) -> list:
-    """Return difference, standard error and verdict."""
-    if random is None:
-        return [math.nan, math.nan, ""]
-    pair = judge.pair(series, random)
-    seeds = f" ({len(pair.seeds)} seeds)" if len(pair.seeds) > 1 else ""
-    return [100 * pair.mean, 100 * pair.standard_error, pair.verdict + seeds]
 
 
 def classes_section(lines: Sequence[Series], metric: str | None) -> Section:

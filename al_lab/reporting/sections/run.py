@@ -15,7 +15,6 @@ from al_lab.reporting.figures import curves as figures
 from al_lab.reporting.figures import pool as pool_figures
 from al_lab.reporting.figures.mosaic import MAX_PER_CYCLE, class_colors, tiles
 from al_lab.reporting.figures.theme import color_of
-from al_lab.reporting.judge.stats import principal_axes
 from al_lab.reporting.read import commands
 from al_lab.reporting.read.lut import agent_scores
 from al_lab.reporting.read.run_folder import Run
@@ -151,7 +150,7 @@ def embedding_panel(run: Run, cycle: int, method: Method, title: str = "") -> po
             )
         )
         return pool_figures.EmbeddingPanel(title, _tsne(features[keep]), kind[keep])
-    return pool_figures.EmbeddingPanel(title, principal_axes(features), kind)
+    return pool_figures.EmbeddingPanel(title, pool_figures.principal_axes(features), kind)
 
 
 def _tsne(features: np.ndarray) -> np.ndarray:

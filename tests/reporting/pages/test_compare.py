@@ -54,10 +54,38 @@ def test_page_figures_and_tables_are_written(family, tmp_path):
 
 def test_the_summary_says_who_is_better(built):
     rows = {r["strategy"]: r for r in table(built, "summary")}
-    assert rows["entropy"]["verdict"] == "clearly better (3 seeds)"
-    assert float(rows["entropy"]["area minus random"]) > 2 * float(rows["entropy"]["± SE of difference"])
-    assert rows["random"]["verdict"] == "baseline"
+    assert rows["entropy"]["against random"] == "clearly better (3 seeds)"
+    assert float(rows["entropy"]["area difference"]) > float(rows["entropy"]["± interval"])
+    assert float(rows["entropy"]["p"]) < 0.05
+    assert rows["random"]["against random"] == "baseline"
     assert rows["full data"]["seeds"] == "3"
+    assert {"area over labeled images", "area over labeled boxes", "area over hours of labeling"} <= set(rows["random"])
+    assert "entropy" in built.verdict and "better than random" in built.verdict
+    assert [(r["strategy"], r["against"]) for r in table(built, "pairs")] == [("core_set", "entropy")]
+    wins = {r["row"]: r for r in table(built, "wins")}
+    assert wins["entropy"]["random"] == "3 of 3" and wins["random"]["entropy"] == "0 of 3"
+
+
+def test_what_could_be_seen_is_said(built):
+    power = {r["seeds"].split(" ")[0]: float(r["visible difference, points"]) for r in table(built, "power")}
+    assert list(power) == ["3", "5", "8"] and power["3"] > power["5"] > power["8"] > 0
+    assert "3 (here)" in {r["seeds"] for r in table(built, "power")}
+    assert "With these 3 seeds a true difference" in section(built, "summary").text
+
+
+def test_the_first_screen_has_no_jargon(built):
+    assert built.subtitle == "core_set, entropy, random · 3 seeds each"
+
+
+def test_one_seed_is_no_verdict_and_nothing_could_be_seen(maker):
+    page = build_comparison([read_run(maker.run("entropy")), read_run(maker.run("random"))])
+    assert page.verdict.startswith("One seed proves nothing: on it, entropy +")
+    assert not any("seen" in number.label for number in page.numbers)
+    assert [r["against random"] for r in table(page, "summary")] == ["one seed: no verdict", "baseline"]
+
+
+def test_a_tiny_test_set_is_warned_of(built):
+    assert "The test set is tiny: 140 objects." in section(built, "summary").text
 
 
 def test_every_point_is_in_a_file(built):
@@ -115,7 +143,7 @@ def objectives(maker):
 
 def test_training_methods_are_compared_with_their_difference_shown(maker):
     page = build_comparison(find_runs([objectives(maker)]))
-    assert page.verdict.startswith("Area under the curve against random (supervised): entropy (csd) +")
+    assert "random (supervised)" in page.verdict.split(". ")[0]
     text = section(page, "curve").text
     assert "only two lines trained alike tell" in text
     assert "The baseline of every comparison below is random (supervised)" in text
@@ -128,11 +156,10 @@ def test_training_methods_are_compared_with_their_difference_shown(maker):
         ("full data (csd)", "csd"),
     ]
     rows = {r["strategy"]: r for r in table(page, "summary")}
-    assert rows["random (supervised)"]["verdict"] == "baseline"
-    alike = float(rows["entropy (csd)"]["area minus random trained alike"])
-    both = float(rows["entropy (csd)"]["area minus random (supervised)"])
-    assert alike == pytest.approx(both - float(rows["random (csd)"]["area minus random (supervised)"]))
-    assert rows["random (csd)"]["area minus random trained alike"] == ""
+    assert rows["random (supervised)"]["against random (supervised)"] == "baseline"
+    alike, both = (float(rows["entropy (csd)"][name]) for name in ("difference", "area difference"))
+    assert alike == pytest.approx(both - float(rows["random (csd)"]["area difference"]))
+    assert rows["random (csd)"]["difference"] == ""
 
 
 def test_one_way_to_train_needs_no_words_about_it(built):
@@ -147,13 +174,9 @@ def test_one_training_is_judged_by_its_last_model(maker):
         maker.run("random", seed, 0, name="source_only", initial=0, trainer__start="continue")
         maker.run("margin", seed, done=2, trainer__start="continue")
     page = build_comparison(find_runs([maker.root / "outputs"]))
-    assert (
-        page.verdict.startswith("Last point against random: entropy +")
-        and "margin" not in page.verdict
-        and section(page, "levels").is_empty
-    )
+    assert "at the last point" in page.verdict and "margin" not in page.verdict and section(page, "levels").is_empty
     rows = {r["strategy"]: r for r in table(page, "summary")}
     entropy, random = (float(rows[name]["last point"]) for name in ("entropy", "random"))
-    assert float(rows["entropy"]["last point minus random"]) == pytest.approx(entropy - random, abs=0.011)
-    assert rows["margin"]["verdict"] == "no common seed" and rows["no target label"]["seeds"] == "2"
+    assert float(rows["entropy"]["last point difference"]) == pytest.approx(entropy - random, abs=0.011)
+    assert rows["margin"]["against random"] == "no common seed" and rows["no target label"]["seeds"] == "2"
     assert "no target label (2 seeds)" in section(page, "curve").pictures[0].svg

@@ -105,7 +105,7 @@ def test_the_verdict_compares_with_random_and_full_data(written):
     assert re.search(
         r"core_set reaches [\d.]+ % VOC07 AP50 with 80 images labeled, \d+ % of what full data gives\. "
         r"Against random, its area under the curve differs by \+[\d.]+ ± [\d.]+ points "
-        r"\(two standard errors, 3 paired seeds\): clearly better\.",
+        r"\(3 paired seeds\): (clearly better|no clear difference)\.",
         page_of(written.parent).verdict,
     )
 

@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from scipy.stats import f as f_distribution
 
+from al_lab.core.verdict import holm, plain, two_sided
 from al_lab.strategies.detection._mgral.reinforce import Reinforce
 
-_ERRORS = 2.0  # standard errors from which on a difference is clear
+_DEVIATIONS = 2.0  # from a mean, within which what chance does mostly falls
 LUCK = 0.05  # a spread that luck makes more often than this proves nothing
 _LARGEST = float(np.finfo(np.float32).max)  # stands for infinity, which JSON lacks
 
@@ -94,7 +95,7 @@ def leave_one_out_sentence(found: Mapping[str, Any], regressor: Mapping[str, Any
     )
     return (
         f"the table predicts its own rows {words} than their mean does (error {found['rmse']:.2f} against {found['rmse_of_mean']:.2f} points, "
-        f"rank correlation {found['rank_correlation']:.2f}, where chance alone gives up to about ±{_ERRORS / np.sqrt(num_rows - 1):.2f}); "
+        f"rank correlation {found['rank_correlation']:.2f}, where chance alone gives up to about ±{_DEVIATIONS / np.sqrt(num_rows - 1):.2f}); "
         f"ridge regression on batch features: {ridge}"
     )
 
@@ -180,7 +181,9 @@ def likeness(
 
     own, random = nearest(batch_B), [nearest(generator.choice(num, size, replace=False)) for _ in range(draws)]
     mean, deviation = float(np.mean(random)), float(np.std(random, ddof=1))
-    verdict = "more" if own < mean - _ERRORS * deviation else "less" if own > mean + _ERRORS * deviation else "same"
+    verdict = (
+        "more" if own < mean - _DEVIATIONS * deviation else "less" if own > mean + _DEVIATIONS * deviation else "same"
+    )
     words = "as much alike as by chance" if verdict == "same" else f"{verdict} alike than chance makes them"
     return {
         "nearest": own,
@@ -195,11 +198,14 @@ def likeness(
 def against_chance(
     agent: float, shuffled: float, random: Sequence[float], rewards_M: np.ndarray, noise: float | None
 ) -> dict[str, Any]:
-    """Weigh the agent's batch, trained for real, against random batches and against that of an agent that learned from shuffled rewards.
+    """Weigh the agent's batch against random batches and against that of an agent that learned from shuffled rewards.
+
+    All of them were measured as rows are, by a training with their images, without labels.
 
     The yardstick is how much random batches differ, s: of the random ones here and of the table's rows, which are
     random, too, pooled. By chance the agent's batch is one more of them, so its difference from the mean of n has the
-    standard error s sqrt(1 + 1/n), and that from another agent's batch s sqrt(2). It holds the luck of a training;
+    standard error s sqrt(1 + 1/n), and that from another agent's batch s sqrt(2): Student's t, the two corrected for
+    being two (Holm). It holds the luck of a training;
     ``noise`` says how much of s that is. All have one seed, which is not the table's.
 
     Args:
@@ -218,16 +224,29 @@ def against_chance(
         "random": list(random),
         "better_than_random": float(np.mean(agent > np.array(random))),
         "spread": spread,
-        "against_random": _difference(agent - float(np.mean(random)), spread * np.sqrt(1 + 1 / n)),
-        "against_shuffled": _difference(agent - shuffled, spread * np.sqrt(2)),
+        **_judged(
+            {
+                "against_random": (agent - float(np.mean(random)), spread * np.sqrt(1 + 1 / n)),
+                "against_shuffled": (agent - shuffled, spread * np.sqrt(2)),
+            },
+            n + m - 2,
+        ),
     }
     return facts | {"sentence": _chance_sentence(facts, noise)}
 
 
-def _difference(value: float, standard_error: float) -> dict[str, Any]:
-    is_clear = abs(value) > _ERRORS * standard_error > 0
-    verdict = ("clearly better" if value > 0 else "clearly worse") if is_clear else "no clear difference"
-    return {"difference": value, "standard_error": float(standard_error), "verdict": verdict}
+def _judged(differences: Mapping[str, tuple[float, float]], freedom: int) -> dict[str, dict[str, Any]]:
+    """Judge differences, name -> (value, standard error), together; without any spread nothing is clear."""
+    p = dict(zip(differences, holm([two_sided(*d, freedom) for d in differences.values()]), strict=True))
+    return {
+        name: {
+            "difference": value,
+            "standard_error": float(error),
+            "p": p[name] if np.isfinite(p[name]) else None,
+            "verdict": plain(value, p[name]) if np.isfinite(p[name]) else plain(value, 1.0),
+        }
+        for name, (value, error) in differences.items()
+    }
 
 
 def _chance_sentence(facts: Mapping[str, Any], luck: float | None) -> str:
@@ -238,7 +257,8 @@ def _chance_sentence(facts: Mapping[str, Any], luck: float | None) -> str:
         else f"another seed alone moves one of these against the others by {luck:.2f}"
     )
     return (
-        f"trained for real, the agent's batch gives {facts['agent']:.2f} points: {random['difference']:+.2f} ± {random['standard_error']:.2f} "
+        f"measured by a training without its labels, the agent's batch gives {facts['agent']:.2f} points: "
+        f"{random['difference']:+.2f} ± {random['standard_error']:.2f} "
         f"against the mean of {n} random {'batch' if n == 1 else 'batches'} ({random['verdict']}; it is above "
         f"{round(n * facts['better_than_random'])} of {n}), {other['difference']:+.2f} ± {other['standard_error']:.2f} against the batch of an "
         f"agent that learned from shuffled rewards ({other['verdict']}); ± is a standard error by how much random batches differ, and {noise}"

@@ -177,7 +177,7 @@ class Reinforce:
 
         Args:
             estimate: the worth of a batch (B,) of positions; None, or an `Estimate` without value, if it can't tell.
-            fall_back: trains for real; also appends to the table.
+            fall_back: trains a row; also appends to the table.
 
         Raises:
             DivergedError: if scores or gradients are no longer finite.

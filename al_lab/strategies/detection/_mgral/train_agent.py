@@ -105,7 +105,7 @@ class AgentSettings:
 
 @dataclass(frozen=True)
 class _World:
-    """What one cycle's agent works with: candidates in reading order, the table, and how to train a row for real."""
+    """What one cycle's agent works with: candidates in reading order, the table, and how to train a row."""
 
     ids: tuple[str, ...]
     features_ND: np.ndarray
@@ -249,7 +249,7 @@ class TrainAgent(Stage):
     def _measure(
         self, ctx: StageContext, world: _World, batches: Sequence[np.ndarray], what: str, seed: int = 0
     ) -> list[float]:
-        """Train rows for real and return their rewards in points; equal batches are trained once."""
+        """Train rows and return their rewards in points; equal batches are trained once."""
         jobs: dict[str, Job] = {}
         names: list[str] = []
         for batch in batches:

@@ -1,14 +1,13 @@
 import numpy as np
 import pytest
 
-from al_lab.reporting.judge.stats import (
+from al_lab.reporting.judge.curves import (
     Curve,
     area_under_curve,
     band,
     labels_to_reach,
-    paired_difference,
+    paired_areas,
     paired_last,
-    principal_axes,
     shared_areas,
 )
 
@@ -64,42 +63,23 @@ def runs(*heights):
 
 
 def test_last_points_are_compared_whatever_they_cost():
-    pair = paired_last(
+    found = paired_last(
         {0: curve((0, 0.9), (10, 0.5)), 1: curve((10, 0.6)), 2: curve((5, 1.0))},
         {0: curve((0, 0.1), (999, 0.4)), 1: curve((7, 0.4))},
     )
-    assert pair.seeds == (0, 1) and pair.mean == pytest.approx(0.15) and pair.standard_error == pytest.approx(0.05)
+    assert found == {0: pytest.approx(0.1), 1: pytest.approx(0.2)}
 
 
-def test_clearly_better_needs_two_standard_errors():
-    # differences .1 .1 .4: mean .2, standard error .1 -> exactly two, which is not more than two
-    pair = paired_difference(runs(0.5, 0.5, 0.75), runs(0.4, 0.4, 0.35))
-    assert (pair.mean, pair.standard_error) == (pytest.approx(0.2), pytest.approx(0.1))
-    assert paired_difference(runs(0.5, 0.5, 0.7), runs(0.4, 0.4, 0.35)).verdict == "clearly better"
-    assert paired_difference(runs(0.4, 0.4, 0.35), runs(0.5, 0.5, 0.7)).verdict == "clearly worse"
-    assert paired_difference(runs(0.5, 0.3), runs(0.4, 0.4)).verdict == "no clear difference"
-
-
-def test_pairs_are_by_seed_and_one_seed_is_no_verdict():
-    pair = paired_difference({0: curve((10, 0.5), (20, 0.5)), 7: curve((10, 0.9), (20, 0.9))}, runs(0.4, 0.4))
-    assert pair.seeds == (0,)
-    assert pair.mean == pytest.approx(0.1)
-    assert pair.verdict == "one seed: no verdict"
-    assert paired_difference({5: curve((10, 0.5))}, runs(0.4)).verdict == "no common seed"
+def test_pairs_are_by_seed():
+    found = paired_areas({0: curve((10, 0.5), (20, 0.5)), 7: curve((10, 0.9), (20, 0.9))}, runs(0.4, 0.4))
+    assert found == {0: pytest.approx(0.1)}
+    assert paired_areas({5: curve((10, 0.5))}, runs(0.4)) == {}
 
 
 def test_pairs_use_the_range_both_runs_cover():
     short = {s: curve((10, 0.2), (20, 0.4)) for s in range(2)}
     long = {s: curve((10, 0.2), (20, 0.4), (90, 1.0)) for s in range(2)}
-    assert paired_difference(short, long).mean == pytest.approx(0.0)
-
-
-def test_principal_axes_find_the_direction_of_most_variance():
-    t = np.linspace(-1, 1, 50)
-    flat = principal_axes(np.stack([3 * t, 0.1 * t**2, 4 * t], 1))
-    assert np.abs(flat[:, 0]).max() == pytest.approx(5.0, rel=1e-3)
-    assert np.ptp(flat[:, 1]) < 0.2
-    assert principal_axes(np.arange(5.0)[:, None]).shape == (5, 2)
+    assert paired_areas(short, long) == {0: pytest.approx(0.0), 1: pytest.approx(0.0)}
 
 
 def test_areas_are_ranked_over_the_range_all_curves_cover():

@@ -1,11 +1,9 @@
-"""The few numbers a comparison rests on: area under the curve, its paired difference, labels needed to reach a level."""
+"""Learning curves and the few numbers taken from them: area under the curve, its paired difference, labels needed to reach a level."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
-STANDARD_ERRORS = 2.0  # DESIGN decision: "clearly better" and every band mean two standard errors
 
 
 @dataclass(frozen=True)
@@ -40,26 +38,6 @@ class Band:
     mean: np.ndarray
     standard_error: np.ndarray
     num_seeds: int
-
-
-@dataclass(frozen=True)
-class Paired:
-    """The difference of the areas under two strategies' curves, or of their last points, paired by seed."""
-
-    seeds: tuple[int, ...]
-    mean: float
-    standard_error: float
-
-    @property
-    def verdict(self) -> str:
-        """Return the plain word for it: better and worse need two standard errors, and two seeds at least."""
-        if not self.seeds:
-            return "no common seed"
-        if len(self.seeds) < 2:
-            return "one seed: no verdict"
-        if abs(self.mean) > STANDARD_ERRORS * self.standard_error:
-            return "clearly better" if self.mean > 0 else "clearly worse"
-        return "no clear difference"
 
 
 def area_under_curve(curve: Curve, low: float | None = None, high: float | None = None) -> float:
@@ -123,8 +101,8 @@ def labels_to_reach(spent: np.ndarray, metric: np.ndarray, level: float) -> floa
     return float(x0 + (level - y0) / (y1 - y0) * (x1 - x0))
 
 
-def paired_difference(ours: Mapping[int, Curve], theirs: Mapping[int, Curve]) -> Paired:
-    """Difference of areas, ours minus theirs, over the seeds both have and the range both curves of a seed cover."""
+def paired_areas(ours: Mapping[int, Curve], theirs: Mapping[int, Curve]) -> dict[int, float]:
+    """Return seed -> difference of areas, ours minus theirs, over the range both curves of the seed cover."""
     differences = {}
     for seed in sorted(set(ours) & set(theirs)):
         a, b = ours[seed], theirs[seed]
@@ -133,24 +111,16 @@ def paired_difference(ours: Mapping[int, Curve], theirs: Mapping[int, Curve]) ->
         low, high = max(a.spent[0], b.spent[0]), min(a.spent[-1], b.spent[-1])
         if high >= low:
             differences[seed] = area_under_curve(a, low, high) - area_under_curve(b, low, high)
-    return _paired(differences)
+    return differences
 
 
-def paired_last(ours: Mapping[int, Curve], theirs: Mapping[int, Curve]) -> Paired:
-    """Difference of last points, ours minus theirs, over the seeds both have, however many labels each bought."""
-    return _paired(
-        {
-            seed: float(ours[seed].metric[-1] - theirs[seed].metric[-1])
-            for seed in sorted(set(ours) & set(theirs))
-            if len(ours[seed]) and len(theirs[seed])
-        }
-    )
-
-
-def _paired(differences: Mapping[int, float]) -> Paired:
-    if not differences:
-        return Paired((), float("nan"), float("nan"))
-    return Paired(tuple(differences), *mean_and_error(list(differences.values())))
+def paired_last(ours: Mapping[int, Curve], theirs: Mapping[int, Curve]) -> dict[int, float]:
+    """Return seed -> difference of last points, ours minus theirs, however many labels each bought."""
+    return {
+        seed: float(ours[seed].metric[-1] - theirs[seed].metric[-1])
+        for seed in sorted(set(ours) & set(theirs))
+        if len(ours[seed]) and len(theirs[seed])
+    }
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
@@ -159,18 +129,3 @@ def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
     if len(array) == 0:
         return float("nan"), float("nan")
     return float(array.mean()), float(array.std(ddof=1) / np.sqrt(len(array))) if len(array) > 1 else float("nan")
-
-
-def principal_axes(points: np.ndarray, max_rows: int = 4000) -> np.ndarray:
-    """Project (N, E) rows onto their first two principal axes, signs fixed so that a redraw looks the same.
-
-    The axes are fitted on at most ``max_rows`` evenly spaced rows: a picture doesn't need more.
-    """
-    points = np.nan_to_num(np.asarray(points, np.float32))
-    sample = points[:: max(1, -(-len(points) // max_rows))]
-    mean = sample.mean(axis=0)
-    _, vectors = np.linalg.eigh(np.cov(sample - mean, rowvar=False).reshape(points.shape[1], points.shape[1]))
-    axes = vectors[:, ::-1][:, :2]
-    axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])] < 0, -1.0, 1.0)
-    flat = (points - mean) @ axes
-    return flat if flat.shape[1] == 2 else np.pad(flat, ((0, 0), (0, 2 - flat.shape[1])))

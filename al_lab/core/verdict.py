@@ -1,0 +1,226 @@
+"""What may be said of a difference over seeds: Student's t, Holm's correction, an error pooled over lines, and what could be seen at all.
+
+Every "clearly better" of a page, a log or a text comes from here. The numbers behind it: docs/statistics.md.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from scipy.special import nctdtr, nctdtrinc, stdtr, stdtrit
+
+ALPHA = 0.05  # false alarms of a whole family of contrasts
+POWER = 0.8  # chance with which a "visible" difference is called clear
+_UNEQUAL = 0.2  # level of the test for equal variances: liberal, as it sees little at two or three seeds
+_DRAWS = 4000  # of its null distribution
+
+# One line: seed -> its value, in any unit.
+Values = Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """The difference of two lines over the seeds both have.
+
+    Attributes:
+        seeds: the common seeds.
+        difference: its mean.
+        standard_error: of that mean; NaN for one seed.
+        freedom: degrees of freedom of the error.
+        p: two-sided, of this contrast alone.
+        p_holm: corrected for the family it belongs to.
+        half: half the width of the interval that leaves out zero exactly if the difference is clear.
+        is_pooled: whether the error was pooled over lines.
+    """
+
+    seeds: tuple[int, ...]
+    difference: float
+    standard_error: float = float("nan")
+    freedom: int = 0
+    p: float = float("nan")
+    p_holm: float = float("nan")
+    half: float = float("nan")
+    is_pooled: bool = False
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether chance alone would hardly do this."""
+        return self.p_holm < ALPHA
+
+    @property
+    def verdict(self) -> str:
+        """The plain word for it."""
+        if not self.seeds:
+            return "no common seed"
+        if self.freedom < 1:
+            return "one seed: no verdict"
+        if not np.isfinite(self.p_holm):
+            return "seeds don't differ: no verdict"
+        return plain(self.difference, self.p_holm)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How much the difference of two lines varies from seed to seed.
+
+    Attributes:
+        deviation: standard deviation of one seed's difference.
+        freedom: degrees of freedom of this estimate.
+        equal_p: of the test that all lines vary alike; NaN where it can't be made.
+        is_pooled: whether it is the same for all pairs of lines.
+    """
+
+    deviation: float
+    freedom: int
+    equal_p: float = float("nan")
+    is_pooled: bool = True
+
+
+def plain(difference: float, p: float) -> str:
+    """Return the word for a difference whose (corrected) p is known."""
+    if p >= ALPHA:
+        return "no clear difference"
+    return "clearly better" if difference > 0 else "clearly worse"
+
+
+def two_sided(difference: float, standard_error: float, freedom: float) -> float:
+    """Return Student's two-sided p; NaN without an error, as an error of zero is none to believe in."""
+    if not (freedom >= 1 and standard_error > 0):
+        return float("nan")
+    return float(2 * stdtr(freedom, -abs(difference) / standard_error))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Return p values corrected for their number (Holm, 1979); NaN stays NaN and does not count."""
+    values = np.asarray(p, float)
+    order = [k for k in np.argsort(values, kind="stable") if np.isfinite(values[k])]
+    corrected, largest = np.full(len(values), np.nan), 0.0
+    for place, k in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - place) * values[k]))
+        corrected[k] = largest
+    return [float(v) for v in corrected]
+
+
+def contrasts(differences: Sequence[Values], spreads: Sequence[Spread | None] = ()) -> list[Contrast]:
+    """Judge a family of differences together.
+
+    Args:
+        differences: for each contrast, seed -> ours minus theirs.
+        spreads: the pooled spread for each contrast; None, or none given: the contrast's own seeds.
+    """
+    raw = [_raw(d, s) for d, s in zip(differences, spreads or [None] * len(differences), strict=True)]
+    corrected = holm([c.p for c in raw])
+    half = _half_widths(raw, corrected)
+    return [
+        Contrast(c.seeds, c.difference, c.standard_error, c.freedom, c.p, p, h, c.is_pooled)
+        for c, p, h in zip(raw, corrected, half, strict=True)
+    ]
+
+
+def _raw(differences: Values, spread: Spread | None) -> Contrast:
+    seeds, values = tuple(sorted(differences)), np.asarray([differences[s] for s in sorted(differences)], float)
+    if len(values) == 0:
+        return Contrast((), float("nan"))
+    mean = float(values.mean())
+    if len(values) < 2:  # noqa: PLR2004 - whatever other lines do, one seed of this one is an anecdote
+        return Contrast(seeds, mean)
+    own = Spread(float(values.std(ddof=1)), len(values) - 1, is_pooled=False) if spread is None else spread
+    deviation = 0.0 if own.deviation < 1e-12 * max(1.0, float(np.abs(values).max())) else own.deviation
+    error = deviation / np.sqrt(len(values))
+    p = two_sided(mean, error, own.freedom)
+    return Contrast(seeds, mean, float(error), own.freedom, p, is_pooled=own.is_pooled)
+
+
+def _half_widths(raw: Sequence[Contrast], corrected: Sequence[float]) -> list[float]:
+    """Return half widths at the level of each contrast's step in Holm's procedure; after the step that stops it, at that one's."""
+    order = sorted((k for k, c in enumerate(raw) if np.isfinite(c.p)), key=lambda k: raw[k].p)
+    half, steps, has_stopped = [float("nan")] * len(raw), len(order), False
+    for place, k in enumerate(order):
+        steps = steps if has_stopped else len(order) - place
+        has_stopped = has_stopped or corrected[k] >= ALPHA
+        half[k] = float(stdtrit(raw[k].freedom, 1 - ALPHA / (2 * steps)) * raw[k].standard_error)
+    return half
+
+
+def pooled_spread(lines: Sequence[Values]) -> Spread | None:
+    """Estimate the spread from all lines at once: what a line plus a seed do not explain is the error.
+
+    The additive model of a randomized block design, with seeds as blocks. A constant per seed may be taken from all
+    lines first (so differences from one line serve as well, that line itself being zero).
+
+    Returns:
+        None if there are fewer than three lines of two seeds, which tell no more than the seeds of one pair.
+    """
+    lines = [line for line in lines if len(line) > 1]
+    seeds = sorted({seed for line in lines for seed in line})
+    if len(lines) < 3:  # noqa: PLR2004
+        return None
+    cells = tuple((k, seeds.index(seed)) for k, line in enumerate(lines) for seed in sorted(line))
+    residual_maker, freedom = _residuals(cells)
+    pair_freedom = min(len(line) for line in lines) - 1
+    values = np.asarray([line[seed] for line in lines for seed in sorted(line)], float)
+    residuals = residual_maker @ (values - values.mean())
+    square = float(residuals @ residuals)
+    if freedom <= pair_freedom or square <= 0:
+        return None
+    own, null = _unequal(cells, residuals[None])[0], _null(cells)
+    return Spread(float(np.sqrt(2 * square / freedom)), freedom, float((1 + (null >= own).sum()) / (1 + len(null))))
+
+
+def believed(spread: Spread | None) -> Spread | None:
+    """Return the pooled spread if its assumption holds, that all lines vary alike; else None: every pair by its own seeds."""
+    return spread if spread is not None and spread.equal_p >= _UNEQUAL else None
+
+
+@lru_cache(maxsize=64)
+def _residuals(cells: tuple[tuple[int, int], ...]) -> tuple[np.ndarray, int]:
+    """Return the matrix that leaves the residuals of line + seed, and their degrees of freedom."""
+    lines, seeds = (1 + max(c[k] for c in cells) for k in (0, 1))
+    design = np.zeros((len(cells), lines + seeds))
+    for row, (line, seed) in enumerate(cells):
+        design[row, line] = design[row, lines + seed] = 1
+    hat = design @ np.linalg.pinv(design)
+    return np.eye(len(cells)) - hat, len(cells) - int(np.linalg.matrix_rank(design))
+
+
+def _unequal(cells: tuple[tuple[int, int], ...], residuals_DN: np.ndarray) -> np.ndarray:
+    """Return Bartlett's statistic (without its constant factor) of the lines' residual variances, one a draw."""
+    line = np.asarray([c[0] for c in cells])
+    weights = np.bincount(line) - 1.0
+    variance_DL = np.stack([(residuals_DN[:, line == k] ** 2).sum(1) / w for k, w in enumerate(weights)], 1)
+    pooled = (variance_DL * weights).sum(1) / weights.sum()
+    statistic: np.ndarray = weights.sum() * np.log(pooled) - (weights * np.log(np.maximum(variance_DL, 1e-300))).sum(1)
+    return statistic
+
+
+@lru_cache(maxsize=64)
+def _null(cells: tuple[tuple[int, int], ...]) -> np.ndarray:
+    """Return that statistic where all lines do vary alike: it depends on nothing but which cells there are."""
+    residual_maker, _ = _residuals(cells)
+    return _unequal(cells, np.random.default_rng(0).normal(size=(_DRAWS, len(cells))) @ residual_maker)
+
+
+def chance_to_see(difference: float, deviation: float, seeds: int, freedom: int, family: int = 1) -> float:
+    """Return the chance that a true difference is called clear.
+
+    Args:
+        difference: the true one.
+        deviation: standard deviation of one seed's difference.
+        seeds: common seeds.
+        freedom: degrees of freedom of the error.
+        family: contrasts judged together; the smallest p has to pass ALPHA / family.
+    """
+    if seeds < 2 or freedom < 1 or not deviation > 0:  # noqa: PLR2004
+        return float("nan")
+    bound = stdtrit(freedom, 1 - ALPHA / (2 * family))
+    away = abs(difference) * np.sqrt(seeds) / deviation
+    return float(1 - nctdtr(freedom, away, bound) + nctdtr(freedom, away, -bound))
+
+
+def smallest_visible(deviation: float, seeds: int, freedom: int, family: int = 1, power: float = POWER) -> float:
+    """Return the true difference that is called clear with a chance of ``power``; NaN where no verdict is possible."""
+    if seeds < 2 or freedom < 1 or not deviation > 0:  # noqa: PLR2004
+        return float("nan")
+    bound = stdtrit(freedom, 1 - ALPHA / (2 * family))
+    return float(nctdtrinc(freedom, 1 - power, bound) * deviation / np.sqrt(seeds))

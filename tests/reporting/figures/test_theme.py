@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from al_lab.reporting.judge.curves import Curve, band
 
 from al_lab.reporting.figures.curves import Line, learning_curve
 from al_lab.reporting.figures.segmentation import Shares, log_shares
 from al_lab.reporting.figures.theme import color_of, marker_of, to_svg
+from al_lab.reporting.judge.curves import Curve, band
 
 
 def test_the_first_variant_keeps_its_strategys_color_and_the_others_differ():

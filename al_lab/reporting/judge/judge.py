@@ -7,16 +7,14 @@ from functools import cached_property
 
 import numpy as np
 
-from al_lab.core.verdict import (
-    POWER,
+from al_lab.core.statistics.power import POWER, chance_to_see, smallest_visible
+from al_lab.core.statistics.verdict import (
     Contrast,
     Spread,
     Values,
     believed,
-    chance_to_see,
     contrasts,
     pooled_spread,
-    smallest_visible,
 )
 from al_lab.reporting.judge.curves import Curve, paired_areas, paired_last
 from al_lab.reporting.judge.protocol import Series, reference

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import stdtrit
 
-from al_lab.core.verdict import ALPHA, Contrast, contrasts, holm, plain, two_sided
+from al_lab.core.statistics.verdict import ALPHA, Contrast, contrasts, holm, plain, two_sided
 from al_lab.reporting.document.page import Picture, Section
 from al_lab.reporting.document.tables import Table
 from al_lab.reporting.figures import lut as lut_figures

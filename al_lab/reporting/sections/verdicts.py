@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from al_lab.core.verdict import ALPHA, Contrast
+from al_lab.core.statistics.verdict import ALPHA, Contrast
 from al_lab.reporting.document.page import Picture, Section
 from al_lab.reporting.document.tables import Table
 from al_lab.reporting.figures.verdicts import Difference, differences

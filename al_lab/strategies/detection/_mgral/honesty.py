@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from scipy.stats import f as f_distribution
 
-from al_lab.core.verdict import holm, plain, two_sided
+from al_lab.core.statistics.verdict import holm, plain, two_sided
 from al_lab.strategies.detection._mgral.reinforce import Reinforce
 
 _DEVIATIONS = 2.0  # from a mean, within which what chance does mostly falls

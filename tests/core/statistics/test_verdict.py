@@ -4,15 +4,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from al_lab.core.verdict import (
+from al_lab.core.statistics.verdict import (
     ALPHA,
     Contrast,
     believed,
-    chance_to_see,
     contrasts,
     holm,
     pooled_spread,
-    smallest_visible,
 )
 
 
@@ -110,18 +108,6 @@ def test_intervals_leave_out_zero_exactly_where_the_verdict_is_clear():
 def test_words(values, verdict):
     found: Contrast = contrasts([by_seed(values)])[0]
     assert found.verdict == verdict
-
-
-def test_power_is_that_of_the_noncentral_t():
-    deviation, seeds, freedom, family = 1.3, 5, 16, 4
-    bound = stats.t.ppf(1 - ALPHA / (2 * family), freedom)
-    away = 2.0 * np.sqrt(seeds) / deviation
-    chance = stats.nct.sf(bound, freedom, away) + stats.nct.cdf(-bound, freedom, away)
-    assert chance_to_see(2.0, deviation, seeds, freedom, family) == pytest.approx(chance)
-    visible = smallest_visible(deviation, seeds, freedom, family)
-    assert chance_to_see(visible, deviation, seeds, freedom, family) == pytest.approx(0.8, abs=1e-6)
-    power = pytest.importorskip("statsmodels.stats.power")
-    assert chance_to_see(2.0, 1.3, 6, 5) == pytest.approx(power.TTestPower().power(2.0 / 1.3, 6, ALPHA), abs=1e-9)
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])

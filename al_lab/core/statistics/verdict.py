@@ -1,4 +1,4 @@
-"""What may be said of a difference over seeds: Student's t, Holm's correction, an error pooled over lines, and what could be seen at all.
+"""What may be said of a difference over seeds: Student's t, Holm's correction, an error pooled over lines.
 
 Every "clearly better" of a page, a log or a text comes from here. The numbers behind it: docs/statistics.md.
 """
@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.special import nctdtr, nctdtrinc, stdtr, stdtrit
+from scipy.special import stdtr, stdtrit
 
 ALPHA = 0.05  # false alarms of a whole family of contrasts
-POWER = 0.8  # chance with which a "visible" difference is called clear
 _UNEQUAL = 0.2  # level of the test for equal variances: liberal, as it sees little at two or three seeds
 _DRAWS = 4000  # of its null distribution
 
@@ -199,28 +198,3 @@ def _null(cells: tuple[tuple[int, int], ...]) -> np.ndarray:
     """Return that statistic where all lines do vary alike: it depends on nothing but which cells there are."""
     residual_maker, _ = _residuals(cells)
     return _unequal(cells, np.random.default_rng(0).normal(size=(_DRAWS, len(cells))) @ residual_maker)
-
-
-def chance_to_see(difference: float, deviation: float, seeds: int, freedom: int, family: int = 1) -> float:
-    """Return the chance that a true difference is called clear.
-
-    Args:
-        difference: the true one.
-        deviation: standard deviation of one seed's difference.
-        seeds: common seeds.
-        freedom: degrees of freedom of the error.
-        family: contrasts judged together; the smallest p has to pass ALPHA / family.
-    """
-    if seeds < 2 or freedom < 1 or not deviation > 0:  # noqa: PLR2004
-        return float("nan")
-    bound = stdtrit(freedom, 1 - ALPHA / (2 * family))
-    away = abs(difference) * np.sqrt(seeds) / deviation
-    return float(1 - nctdtr(freedom, away, bound) + nctdtr(freedom, away, -bound))
-
-
-def smallest_visible(deviation: float, seeds: int, freedom: int, family: int = 1, power: float = POWER) -> float:
-    """Return the true difference that is called clear with a chance of ``power``; NaN where no verdict is possible."""
-    if seeds < 2 or freedom < 1 or not deviation > 0:  # noqa: PLR2004
-        return float("nan")
-    bound = stdtrit(freedom, 1 - ALPHA / (2 * family))
-    return float(nctdtrinc(freedom, 1 - power, bound) * deviation / np.sqrt(seeds))

@@ -1,0 +1,1 @@
+"""What numbers over seeds allow to say."""

@@ -1,0 +1,33 @@
+"""How small a true difference some seeds can tell: the power of the tests in `verdict`."""
+
+import numpy as np
+from scipy.special import nctdtr, nctdtrinc, stdtrit
+
+from al_lab.core.statistics.verdict import ALPHA
+
+POWER = 0.8  # chance with which a "visible" difference is called clear
+
+
+def chance_to_see(difference: float, deviation: float, seeds: int, freedom: int, family: int = 1) -> float:
+    """Return the chance that a true difference is called clear.
+
+    Args:
+        difference: the true one.
+        deviation: standard deviation of one seed's difference.
+        seeds: common seeds.
+        freedom: degrees of freedom of the error.
+        family: contrasts judged together; the smallest p has to pass ALPHA / family.
+    """
+    if seeds < 2 or freedom < 1 or not deviation > 0:  # noqa: PLR2004
+        return float("nan")
+    bound = stdtrit(freedom, 1 - ALPHA / (2 * family))
+    away = abs(difference) * np.sqrt(seeds) / deviation
+    return float(1 - nctdtr(freedom, away, bound) + nctdtr(freedom, away, -bound))
+
+
+def smallest_visible(deviation: float, seeds: int, freedom: int, family: int = 1, power: float = POWER) -> float:
+    """Return the true difference that is called clear with a chance of ``power``; NaN where no verdict is possible."""
+    if seeds < 2 or freedom < 1 or not deviation > 0:  # noqa: PLR2004
+        return float("nan")
+    bound = stdtrit(freedom, 1 - ALPHA / (2 * family))
+    return float(nctdtrinc(freedom, 1 - power, bound) * deviation / np.sqrt(seeds))

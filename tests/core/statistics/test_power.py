@@ -1,0 +1,18 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from al_lab.core.statistics.power import chance_to_see, smallest_visible
+from al_lab.core.statistics.verdict import ALPHA
+
+
+def test_power_is_that_of_the_noncentral_t():
+    deviation, seeds, freedom, family = 1.3, 5, 16, 4
+    bound = stats.t.ppf(1 - ALPHA / (2 * family), freedom)
+    away = 2.0 * np.sqrt(seeds) / deviation
+    chance = stats.nct.sf(bound, freedom, away) + stats.nct.cdf(-bound, freedom, away)
+    assert chance_to_see(2.0, deviation, seeds, freedom, family) == pytest.approx(chance)
+    visible = smallest_visible(deviation, seeds, freedom, family)
+    assert chance_to_see(visible, deviation, seeds, freedom, family) == pytest.approx(0.8, abs=1e-6)
+    power = pytest.importorskip("statsmodels.stats.power")
+    assert chance_to_see(2.0, 1.3, 6, 5) == pytest.approx(power.TTestPower().power(2.0 / 1.3, 6, ALPHA), abs=1e-9)

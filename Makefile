@@ -63,6 +63,9 @@ test: setup  ## Fast tests
 test-all: setup  ## Every test, the slow ones too
 	$(ONE) $(RUN) -m pytest -q -n 2
 
+fuzz: setup  ## 10,000 damaged or invented files for every reader; prints how they ended (an hour)
+	$(ONE) AL_LAB_FUZZ_INPUTS=10000 $(RUN) -m pytest -q -s tests/fuzz
+
 lint: setup  ## ruff and mypy
 	$(RUN) -m ruff format --check al_lab scripts tests run.py setup.py
 	$(RUN) -m ruff check al_lab scripts tests run.py setup.py

@@ -6,10 +6,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from al_lab.core.documents import Entry, Source
 from al_lab.core.errors import ResumeError, explain
+from al_lab.core.fields import Kind, at_least, mapping_of, not_negative, number, shown, text
 from al_lab.core.files import append_line, sha256
+from al_lab.core.pool import INITIAL
 
 log = logging.getLogger(__name__)
+
+_DO = "restore the file from a backup, or start anew with restart=again"
+_SCALAR = Kind("a number", lambda v: v if isinstance(v, float) else number.read(v))  # a metric may be NaN
+
+
+def _checked(value: Any, source: Source, line: int) -> dict[str, Any]:
+    """Return an entry in which the campaign can trust key, cycle, stage, seconds, scalars and files."""
+    entry = Entry(value, source, f"line {line}")
+    cycle, stage = entry.read("cycle", at_least(INITIAL)), entry.read("stage", text)
+    if entry.read("key", text) != Ledger.key(cycle, stage):
+        raise entry.wrong("key", repr(Ledger.key(cycle, stage)), shown(value["key"]))
+    entry.read("seconds", not_negative)
+    entry.read("scalars", mapping_of(_SCALAR))
+    entry.read("files", mapping_of(text))
+    return dict(value)
 
 
 class Ledger:
@@ -25,17 +43,18 @@ class Ledger:
         raw = self.path.read_bytes()
         lines = raw.split(b"\n")
         whole, tail = lines[:-1], lines[-1]
-        for number, line in enumerate(whole, start=1):
+        source = Source(self.path, "one JSON entry a line", _DO, ResumeError)
+        for place, line in enumerate(whole, start=1):
             try:
-                entry = json.loads(line)
+                entry = _checked(json.loads(line), source, place)
                 self.entries[entry["key"]] = entry
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, RecursionError) as error:
                 raise ResumeError(
                     explain(
                         expected="one JSON entry a line",
-                        got=f"line {number}: {line[:60]!r}",
+                        got=f"line {place}: {line[:60]!r}",
                         where=str(self.path),
-                        do="restore the file from a backup, or start anew with restart=again",
+                        do=_DO,
                     )
                 ) from error
         if tail:

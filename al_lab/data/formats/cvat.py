@@ -13,11 +13,15 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 import numpy as np
 
 from al_lab.core.errors import DataError, explain
+from al_lab.core.fields import between, class_name, coordinate, flag, list_of, written
 from al_lab.core.files import write_bytes
 from al_lab.data.formats.record import Record, losses
 from al_lab.data.formats.voc import read_xml
 
 _SHAPES = ("box", "polygon", "polyline", "points", "ellipse", "mask", "cuboid", "skeleton")
+_CORRECT = "correct the shape in CVAT and export again"
+_COORDINATE, _SIZE = written(coordinate), written(between(0, 2**31 - 1))
+_POINTS = list_of(list_of(_COORDINATE, length=2), least=1)
 _DIFFICULT, _CROWD = "difficult", "iscrowd"
 
 
@@ -40,24 +44,22 @@ def _record(image: Element, name: str, where: str) -> Record:
     boxes, names, flags, around = [], [], [], 0
     for number, shape in enumerate((s for s in image if s.tag in _SHAPES), 1):
         place = f"{where}: object {number}"
-        label = (shape.get("label") or "").strip()
-        if not label:
-            raise DataError(
-                explain(expected="a 'label'", got="none", where=place, do="name the object's class in CVAT")
-            )
+        label = class_name((shape.get("label") or "").strip(), f"{place}: label", "name the class in CVAT", DataError)
         boxes.append(_box(shape, place))
         names.append(label)
         around += shape.tag != "box"
         said = {a.get("name"): (a.text or "").strip().lower() for a in shape.findall("attribute")}
-        flags.append((said.get(_DIFFICULT) == "true", said.get(_CROWD) == "true"))
-    size = (_whole(image.get("height")), _whole(image.get("width")))
+        flags.append([flag(said.get(k, "0"), f"{place}: {k}", _CORRECT, DataError) for k in (_DIFFICULT, _CROWD)])
+    size = tuple(
+        _SIZE(image.get(k, "0"), f"{where}: {k}", "export the task again", DataError) for k in ("height", "width")
+    )
     table = np.array(flags, bool).reshape(-1, 2)
     return Record(
         name,
         np.array(boxes, np.float64).reshape(-1, 4),
         tuple(names),
         where,
-        size if min(size) > 0 else None,
+        (size[0], size[1]) if min(size) > 0 else None,
         difficult=table[:, 0],
         crowd=table[:, 1],
         notes=(f"{around} polygons or other shapes were read as the boxes around them",) if around else (),
@@ -75,20 +77,8 @@ def _box(shape: Element, where: str) -> list[float]:
     if shape.tag == "mask":
         left, top, width, height = (_number(shape, key, where) for key in ("left", "top", "width", "height"))
         return [left, top, left + width, top + height]
-    try:
-        points = np.array([[float(v) for v in p.split(",")] for p in (shape.get("points") or "").split(";")])
-        points = points.reshape(-1, 2)
-    except ValueError:
-        points = np.full((1, 2), math.nan)
-    if not len(points) or not np.isfinite(points).all():
-        raise DataError(
-            explain(
-                expected="'points', x,y;x,y;…",
-                got=repr((shape.get("points") or "")[:60]),
-                where=where,
-                do="correct the shape in CVAT and export again",
-            )
-        )
+    said = [point.split(",") for point in (shape.get("points") or "").split(";")]
+    points = np.array(_POINTS(said, f"{where}: points", _CORRECT, DataError))
     return [*points.min(0), *points.max(0)]
 
 
@@ -103,19 +93,7 @@ def _turned(shape: Element, where: str) -> list[float]:
 
 
 def _number(shape: Element, key: str, where: str) -> float:
-    try:
-        value = float(shape.get(key, "nan"))
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise DataError(
-            explain(expected=f"a number in '{key}'", got=repr(shape.get(key)), where=where, do="correct the coordinate")
-        )
-    return value
-
-
-def _whole(text: str | None) -> int:
-    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 10 else 0
+    return _COORDINATE(shape.get(key), f"{where}: {key}", _CORRECT, DataError)
 
 
 def write(folder: Path, records: Sequence[Record], classes: Sequence[str]) -> list[str]:

@@ -7,7 +7,6 @@ a segment of four corners; likewise). https://docs.ultralytics.com/datasets/dete
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,12 @@ import yaml
 
 from al_lab.core.documents import Entry, Source
 from al_lab.core.errors import DataError
-from al_lab.core.fields import anything, class_name, list_of, optional, shown, text
+from al_lab.core.fields import WrongValueError, anything, class_name, list_of, number, optional, shown, text, written
 from al_lab.core.files import write_text
 from al_lab.data.formats.record import Record, losses
 
 _LARGEST_FRACTION = 2  # of the image; a box may leave it by rounding, not by this
+_NUMBER = written(number)
 _MAX_BYTES = 50_000_000
 
 
@@ -40,12 +40,12 @@ def read_labels(path: Path, file_name: str, classes: Sequence[str], size_hw: tup
     source = Source(path, "a YOLO label file", "export the labels again as YOLO, or correct the line")
     boxes, names, polygons = [], [], 0
     height, width = size_hw
-    for number, line in source.read_lines():
-        label, *values = _numbers(line, source, f"line {number}")
+    for n, line in source.read_lines():
+        label, *values = _numbers(line, source, f"line {n}")
         if not label.is_integer() or not 0 <= label < len(classes):
             do = "correct the line, or the names in data.yaml or classes.txt"
-            raise source.wrong(f"a class number from 0 to {len(classes) - 1}", f"{label:g}", f"line {number}", do)
-        box, is_polygon = _box(values, source, f"line {number}")
+            raise source.wrong(f"a class number from 0 to {len(classes) - 1}", f"{label:g}", f"line {n}", do)
+        box, is_polygon = _box(values, source, f"line {n}")
         polygons += is_polygon
         boxes.append(np.array(box) * (width, height, width, height))
         names.append(classes[int(label)])
@@ -55,12 +55,9 @@ def read_labels(path: Path, file_name: str, classes: Sequence[str], size_hw: tup
 
 def _numbers(line: str, source: Source, place: str) -> list[float]:
     try:
-        values = [float(word) for word in line.split()]
-    except ValueError:
-        values = [math.nan]
-    if not all(map(math.isfinite, values)):
-        raise source.wrong("numbers: class cx cy w h", shown(line), place)
-    return values
+        return [_NUMBER.read(word) for word in line.split()]
+    except WrongValueError:
+        raise source.wrong("numbers: class cx cy w h", shown(line), place) from None
 
 
 def _box(values: Sequence[float], source: Source, place: str) -> tuple[tuple[float, float, float, float], bool]:

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from al_lab.core.budget import Allowance
 from al_lab.core.documents import Source
-from al_lab.core.errors import ConfigError, explain
-from al_lab.core.fields import at_least
+from al_lab.core.errors import ConfigError, did_you_mean, explain
+from al_lab.core.fields import at_least, shown
 from al_lab.core.pool import INITIAL, Pool
 from al_lab.core.record.purchase import QueryRow, read_rows
 from al_lab.core.rng import Rng
@@ -45,7 +45,7 @@ class Replay(Strategy):
 
     def initial(self, pool: Pool, count: int, rng: Rng) -> Sequence[str]:
         """Return the published initial set."""
-        return [q.sample_id for q in self._queries(INITIAL)]
+        return [q.sample_id for q in self._queries(INITIAL, pool)]
 
     def propose(self, view: ImageView | DenseView, ctx: ProposeContext) -> Candidates:
         """Value every image alike: the list decides."""
@@ -57,9 +57,9 @@ class Replay(Strategy):
 
     def select(self, candidates: Candidates, pool: Pool, budget: Allowance, rng: Rng) -> list[Query]:
         """Return the published queries of this cycle."""
-        return self._queries(self._cycle)
+        return self._queries(self._cycle, pool)
 
-    def _queries(self, cycle: int) -> list[Query]:
+    def _queries(self, cycle: int, pool: Pool) -> list[Query]:
         if cycle not in self._rows:
             raise ConfigError(
                 explain(
@@ -69,4 +69,16 @@ class Replay(Strategy):
                     do="lower budget.cycles to the number of published queries",
                 )
             )
+        ids = set(pool.ids)
+        for row in self._rows[cycle]:
+            if row.sample_id not in ids or row.sample_id in pool.whole:
+                known = did_you_mean(row.sample_id, pool.ids[:2000]) if row.sample_id not in ids else ""
+                raise ConfigError(
+                    explain(
+                        expected="unlabeled samples of the pool",
+                        got=f"{shown(row.sample_id)}, {'bought before' if row.sample_id in ids else 'which is not in it'}",
+                        where=f"{self.path}: cycle {cycle}",
+                        do=f"{known} Replay a list of this dataset's samples".strip(),
+                    )
+                )
         return [row.query(self.path.parent) for row in self._rows[cycle]]

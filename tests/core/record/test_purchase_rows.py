@@ -5,8 +5,11 @@ import json
 import pytest
 
 from al_lab.core.errors import ConfigError
+from al_lab.core.pool import Pool
 from al_lab.core.types import Query
 from al_lab.strategies.general.replay import Replay
+
+POOL = Pool(("a", "b", "c"))
 
 
 def selections(**change):
@@ -20,8 +23,8 @@ def replay(tmp_path, content):
 
 
 def test_rows_become_queries(tmp_path):
-    assert replay(tmp_path, selections())._queries(-1) == [Query("a", None, 0.5), Query("b", None, 1.0)]
-    assert replay(tmp_path, selections(mask=None))._queries(-1)[0] == Query("a", None, 0.5)
+    assert replay(tmp_path, selections())._queries(-1, POOL) == [Query("a", None, 0.5), Query("b", None, 1.0)]
+    assert replay(tmp_path, selections(mask=None))._queries(-1, POOL)[0] == Query("a", None, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -52,3 +55,13 @@ def test_rows_become_queries(tmp_path):
 def test_what_makes_no_sense_is_named(tmp_path, content, message):
     with pytest.raises(ConfigError, match=rf"selections\.json.*{message}"):
         replay(tmp_path, content)
+
+
+def test_strangers_and_samples_bought_before_are_named_with_the_file(tmp_path):
+    found = replay(tmp_path, selections())
+    with pytest.raises(
+        ConfigError, match=r"selections\.json: cycle -1: expected .*, got 'a', which is not in it; did you"
+    ):
+        found.initial(Pool(("aa", "b")), 2, None)
+    with pytest.raises(ConfigError, match=r"selections\.json: cycle -1: expected .*, got 'b', bought before"):
+        found.initial(POOL.acquire([Query("b")], -1), 2, None)

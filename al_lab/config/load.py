@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ from al_lab.core.files import write_text
 from al_lab.core.record.config_file import read_config
 from al_lab.core.record.fingerprint import config_difference, fingerprint, run_folder, slug
 from al_lab.core.record.ledger import is_finished
+from al_lab.core.record.moved import present_path, with_targets
 
 __all__ = [
     "RunConfig",
@@ -45,6 +47,8 @@ __all__ = [
 ]
 
 _IN_WHEEL = Path(__file__).resolve().parents[1] / "conf"  # setup.py puts it there
+log = logging.getLogger(__name__)
+
 CONF_DIR = _IN_WHEEL if _IN_WHEEL.is_dir() else _IN_WHEEL.parents[1] / "conf"
 ABSENT = "-"  # what `choose` answers for "no option": there is no file of that name, and the entry is optional
 # Overrides that do not name a run: they are in its path already, describe the machine, or let it go on (more cycles).
@@ -127,7 +131,7 @@ def _option(group: str, name: str) -> dict[str, Any]:
 
 @cache
 def _read_yaml(path: Path) -> dict[str, Any]:
-    return _as_dict(OmegaConf.load(path))
+    return dict(with_targets(_as_dict(OmegaConf.load(path)), present_path))
 
 
 def _as_dict(node: Any) -> dict[str, Any]:
@@ -224,6 +228,7 @@ def _engine(config_dir: Path) -> Iterator[None]:
 
 def _completed(config: dict[str, Any], choices: Mapping[str, Any]) -> dict[str, Any]:
     """Add the chosen options as ``choices``, and the name of a dataset that is a user's folder."""
+    config = dict(with_targets(config, _present_path))
     known = {f.name for f in fields(RunConfig)} | {"experiment", "debug"}
     config["choices"] = {k: None if choices[k] == ABSENT else choices[k] for k in sorted(choices) if k in known}
     config["choices"]["protocol"] = config["protocol"]
@@ -233,6 +238,14 @@ def _completed(config: dict[str, Any], choices: Mapping[str, Any]) -> dict[str, 
     if dataset.get("name") is None and dataset.get("root"):
         dataset["name"] = _folder_name(Path(dataset["root"]))
     return config
+
+
+@cache
+def _present_path(target: str) -> str:
+    present = present_path(target)
+    if present != target:
+        log.warning("%s has moved: write _target_: %s", target, present)
+    return present
 
 
 def _folder_name(root: Path) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from al_lab.config.build import build
 from al_lab.core.errors import ConfigError, explain
+from al_lab.core.record.moved import first_path, with_targets
 from al_lab.learners.base import Learner
 from al_lab.learners.detection import DetectionLearner
 from al_lab.learners.segmentation import SegmentationLearner
@@ -75,7 +76,8 @@ def build_learner(config: Mapping[str, Any], dataset: Any) -> Learner:
         functools.partial(build, config["objective"]),
         build(config["trainer"]),
         provides=getattr(target, "provides", None),
-        identity={key: config.get(key) for key in (kind, "objective", "trainer")} | {"dataset": dataset.name},
+        identity=with_targets({key: config.get(key) for key in (kind, "objective", "trainer")}, first_path)
+        | {"dataset": dataset.name},
         **options,
     )
 

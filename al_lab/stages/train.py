@@ -12,6 +12,7 @@ from al_lab.core.errors import ConfigError, explain
 from al_lab.core.files import atomic_path, read_json, sha256, write_json
 from al_lab.core.pool import purchase_dir
 from al_lab.core.record.labels import pixel_labels_hash, read_labels
+from al_lab.core.record.moved import first_path, with_targets
 from al_lab.core.rng import rng_for
 from al_lab.core.stage import Stage, StageContext
 from al_lab.execution.job import Job
@@ -116,7 +117,7 @@ class _Cache:
         # nothing.
         config["objective"] = {k: v for k, v in (config["objective"] or {}).items() if k != "tau"}
         content = {
-            "config": config,
+            "config": with_targets(config, first_path),
             "seed": task.seed,
             "start": task.start,
             "stop_at": task.stop_at,

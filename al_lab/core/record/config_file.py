@@ -7,6 +7,7 @@ import yaml
 
 from al_lab.core.disk import read_text
 from al_lab.core.errors import LabError, explain
+from al_lab.core.record.moved import present_path, with_targets
 
 _MAX_BYTES = 4_000_000
 _MAX_DEPTH = 60
@@ -18,7 +19,8 @@ def read_config(run_dir: Path, error: type[LabError], do: str) -> dict[str, Any]
     """Read the configuration of a run; nothing in it is resolved, built or repeated.
 
     Our own writer resolves everything and repeats nothing by reference, so text such as ``${oc.env:HOME}`` stays text,
-    and aliases, of which a few lines can stand for gigabytes, are refused.
+    and aliases, of which a few lines can stand for gigabytes, are refused. Classes that have moved since are named where
+    they are now.
 
     Args:
         run_dir: the run's folder.
@@ -40,7 +42,7 @@ def read_config(run_dir: Path, error: type[LabError], do: str) -> dict[str, Any]
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         got = "keys that are no names" if isinstance(value, dict) else type(value).__name__
         raise error(explain(expected="a mapping of settings", got=got, where=str(path), do=do))
-    return value
+    return dict(with_targets(value, present_path))
 
 
 def _check_events(text: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from al_lab.core.files import sha256
+from al_lab.core.record.moved import first_path, present_path, with_targets
 
 # What describes the machine, or how a command was called, but not the experiment.
 FREE_KEYS = frozenset({"runtime", "executor", "tracker", "name", "restart", "choices", "run_dir", "command"})
@@ -42,10 +43,13 @@ def _identity(key: str, value: Any) -> Any:
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:
-    """Return a hash of everything that must stay as it is while a run goes on (16 hex digits)."""
+    """Return a hash of everything that must stay as it is while a run goes on (16 hex digits).
+
+    A class counts by the path it had first, so that an experiment is the same one when its class has moved.
+    """
     fixed = {
         k: v
-        for k, v in frozen(config).items()
+        for k, v in frozen(with_targets(config, first_path)).items()
         if k != "budget.cycles" and not (k == "budget.per_cycle" and isinstance(v, list))
     }
     return hashlib.sha256(json.dumps(fixed, sort_keys=True, default=str).encode()).hexdigest()[:16]
@@ -53,7 +57,7 @@ def fingerprint(config: Mapping[str, Any]) -> str:
 
 def config_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Return what keeps ``new`` from going on with a run started as ``old``, readable; empty: it may go on."""
-    before, after = frozen(old), frozen(new)
+    before, after = (frozen(with_targets(config, present_path)) for config in (old, new))
     return [
         f"{key}: was {_show(before.get(key, _ABSENT))}, now {_show(after.get(key, _ABSENT))}"
         for key in sorted({*before, *after})

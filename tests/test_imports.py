@@ -163,7 +163,14 @@ def test_there_is_no_junk_drawer():
 
 # Who may call ``dataset.truth``: the oracle (pool), evaluation (test images only), and the checks of a dataset by its
 # owner.
-TRUTH = {"core/oracle.py", "stages/evaluate.py", "stages/jobs.py", "data/verify.py", "labeling/folder.py"}
+TRUTH = {
+    "core/oracle.py",
+    "stages/evaluate.py",
+    "stages/jobs.py",
+    "data/verify.py",
+    "data/convert.py",
+    "labeling/folder.py",
+}
 
 
 def test_only_the_oracle_reads_the_truth():

@@ -1,4 +1,4 @@
-"""Check, describe and download datasets."""
+"""Check, describe, download and convert datasets."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ examples:
   al-lab data stats dataset=shapes --json
   al-lab data verify dataset=segmentation_folder dataset.root=photos dataset.source=drawings
   al-lab data download voc --data-dir data
+  al-lab data convert dataset=folder dataset.root=photos --to yolo --out photos_yolo
 """
 # What can be downloaded (or is asked for, where it needs an account), and the overrides under which it is checked.
 _GROUPS = {
@@ -54,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(required=True, metavar="{verify,stats,download}")
+    commands = parser.add_subparsers(required=True, metavar="{verify,stats,download,convert}")
 
     verify = commands.add_parser("verify", help="look at every image and annotation, name each problem and its remedy")
     verify.add_argument(
@@ -81,6 +82,19 @@ def _parser() -> argparse.ArgumentParser:
     download.add_argument("--data-dir", type=Path, default=None, help="default: runtime.data_dir")
     download.add_argument("--keep-archives", action="store_true", help="keep the archives after unpacking")
     download.set_defaults(run=_download)
+
+    convert = commands.add_parser("convert", help="write the labeled images in another format, a folder a split")
+    convert.add_argument("overrides", nargs="*", metavar="dataset=…", help="what to read, as for run.py")
+    _own_configurations(convert)
+    convert.add_argument(
+        "--to",
+        required=True,
+        metavar="FORMAT",
+        help="voc, coco, yolo, cvat, label_studio, labelme; masks for label maps",
+    )
+    convert.add_argument("--out", type=Path, required=True, help="a new folder")
+    convert.add_argument("--images", choices=("link", "copy", "none"), default="link", help="default: link")
+    convert.set_defaults(run=_convert)
     return parser
 
 
@@ -132,6 +146,14 @@ def _download(args: argparse.Namespace) -> int:
     data_dir = args.data_dir or Path(compose()["runtime"]["data_dir"])
     download(args.name, data_dir, args.keep_archives, _bytes)
     print(f"done; check it: al-lab data verify {_GROUPS[args.name]} runtime.data_dir={data_dir}")
+    return 0
+
+
+def _convert(args: argparse.Namespace) -> int:
+    from al_lab.data.convert import convert, sentences
+
+    written, notes = convert(_dataset(args), args.to, args.out, args.images, _progress)
+    print("\n".join(sentences(written, notes, args.to, args.out)))
     return 0
 
 

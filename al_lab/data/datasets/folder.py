@@ -204,7 +204,9 @@ class Folder(DetectionDataset):
     def _yolo(self, labels: _Labels, files: Mapping[str, Path], root: Path, one_based: bool) -> None:
         del one_based
         described = [p for p in layout.walk_files(root) if p.name in ("data.yaml", "data.yml", "dataset.yaml")]
+        # Several describe parts, whose folders tell the splits.
         content = yolo.read_data_yaml(described[0]) if described else {}
+        content = content if len(described) < 2 else {"names": content["names"]}  # noqa: PLR2004
         labels.names = content.get("names") or _listed_classes(root)
         if files and not labels.names:
             labels.problems.append(

@@ -114,7 +114,7 @@ def read_data_yaml(path: Path) -> dict[str, Any]:
 
 
 def write(folder: Path, records: Sequence[Record], classes: Sequence[str]) -> list[str]:
-    """Write ``labels/<name>.txt`` for each image, ``classes.txt`` and ``data.yaml``.
+    """Write ``labels/<name>.txt`` for each image, and ``classes.txt``.
 
     Returns:
         What the format can't hold of these records.
@@ -128,11 +128,13 @@ def write(folder: Path, records: Sequence[Record], classes: Sequence[str]) -> li
             lines.append(f"{number[name]} " + " ".join(f"{v:.8g}" for v in values) + "\n")
         write_text(folder / "labels" / Path(record.file_name).with_suffix(".txt"), "".join(lines))
     write_text(folder / "classes.txt", "".join(f"{name}\n" for name in classes))
-    write_text(
-        folder / "data.yaml",
-        yaml.safe_dump({"path": ".", "train": "images", "names": dict(enumerate(classes))}, sort_keys=False),
-    )
     return losses(records, difficult=False, crowd=False)
+
+
+def write_data_yaml(folder: Path, classes: Sequence[str], splits: Mapping[str, str]) -> None:
+    """Write ``data.yaml``, from which trainers start: class names by number, and where each split's images lie."""
+    content = {"path": ".", **splits, "names": dict(enumerate(classes))}
+    write_text(folder / "data.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
 def _size(record: Record) -> tuple[int, int]:

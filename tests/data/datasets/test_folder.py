@@ -133,7 +133,6 @@ def yolo_split(folder: Path, names, seeds=range(1, 99)) -> list[Record]:
     for item in items:
         draw(folder / "images" / item.file_name)
     yolo.write(folder, items, CLASSES)
-    (folder / "data.yaml").unlink()
     (folder / "classes.txt").unlink()
     return items
 
@@ -157,7 +156,6 @@ def test_yolo_with_images_and_labels_side_by_side_in_splits(tmp_path):
         draw(tmp_path / "images" / split / item.file_name)
         yolo.write(tmp_path, [item], CLASSES)
         move(tmp_path / "labels" / f"{item.file_name[0]}.txt", tmp_path / "labels" / split / f"{item.file_name[0]}.txt")
-    (tmp_path / "data.yaml").unlink()
     dataset = Folder(str(tmp_path))
     assert (dataset.pool_ids, dataset.test_ids) == (("train/a", "train/b"), ("val/c",))
     check(dataset, expected)
@@ -170,7 +168,6 @@ def test_darknet_lists_and_labels_beside_the_images(tmp_path):
         draw(tmp_path / "obj_train_data" / item.file_name)
         stem = item.file_name[0]
         move(tmp_path / "labels" / f"{stem}.txt", tmp_path / "obj_train_data" / f"{stem}.txt")
-    (tmp_path / "data.yaml").unlink()
     move(tmp_path / "classes.txt", tmp_path / "obj.names")
     (tmp_path / "train.txt").write_text("data/obj_train_data/a.jpg\ndata/obj_train_data/c.jpg\n")
     (tmp_path / "val.txt").write_text("data/obj_train_data/b.jpg\n")

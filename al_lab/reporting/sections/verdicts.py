@@ -18,6 +18,7 @@ from al_lab.reporting.sections.results import SPENT_LABELS, judge_of, last_value
 _SEEDS = (3, 5, 8)  # of the power table
 _FEW_OBJECTS = 20  # of a class in the test set: one object more or less moves its AP by five points
 _FEW_IN_ALL = 200
+_MAX_ROWS = 20  # of a table; longer ones are files (--out)
 
 
 def verdict_section(lines: Sequence[Series], levels: Sequence[Series], metric: str | None) -> Section:
@@ -42,7 +43,8 @@ def verdict_section(lines: Sequence[Series], levels: Sequence[Series], metric: s
         pairs_table(judge),
         wins_table(judge),
     ]
-    section.tables += [table for table in tables if table.rows]
+    for table in tables:
+        (section.tables if len(table.rows) <= _MAX_ROWS else section.files).extend([table] if table.rows else [])
     return section
 
 

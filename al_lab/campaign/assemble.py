@@ -37,7 +37,7 @@ def check_parts(parts: Parts, is_new: bool = True) -> None:
     settings.check_stops(parts.budget.cycles)
     parts.strategy.check_budget(parts.budget)
     _ = parts.oracle, parts.objective, parts.executor
-    if is_new and settings.init is not None and _trains_here(config) and not Path(settings.init).expanduser().is_file():
+    if is_new and settings.init is not None and trains_here(config) and not Path(settings.init).expanduser().is_file():
         raise WeightsError(
             explain(
                 expected="a checkpoint of an earlier training",
@@ -52,7 +52,8 @@ def check_parts(parts: Parts, is_new: bool = True) -> None:
         _check_segmentation(parts)
 
 
-def _trains_here(config: Mapping[str, Any]) -> bool:
+def trains_here(config: Mapping[str, Any]) -> bool:
+    """Whether trainings run on this machine; those of a cluster may have other packages and files."""
     return config["executor"]["_target_"] in _HERE
 
 
@@ -101,8 +102,8 @@ def _check_network(parts: Parts, kind: str, num_classes: int) -> Any:
     module, _, name = node["_target_"].rpartition(".")
     if not module.startswith("al_lab.models."):
         return None
-    trains_here = _trains_here(parts.config)
-    if trains_here:
+    is_here = trains_here(parts.config)
+    if is_here:
         _check_file(node)
     bare = _without_weights(node)
     if "weights" in inspect.signature(getattr(importlib.import_module(module), name)).parameters:
@@ -111,7 +112,7 @@ def _check_network(parts: Parts, kind: str, num_classes: int) -> Any:
         with torch.random.fork_rng(devices=[]):
             return parts.build(kind, bare, num_classes=num_classes)
     except LabError as error:
-        if trains_here or not isinstance(error.__cause__, ImportError):
+        if is_here or not isinstance(error.__cause__, ImportError):
             raise
         return None
 

@@ -9,18 +9,21 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from al_lab.campaign.assemble import check_parts
+from al_lab.campaign.assemble import check_parts, trains_here
+from al_lab.campaign.ending import foreign_ledger, is_at_its_end, last_cycle, other_settings, sentence, with_cycles_of
 from al_lab.campaign.identity import begins_anew, identify, set_aside
 from al_lab.campaign.progress import Eta
 from al_lab.campaign.publish import Publisher, renew_report
-from al_lab.config.load import config_difference, load_config, save_config
+from al_lab.campaign.repair import Repair
+from al_lab.config.load import config_difference, fingerprint, load_config, save_config
 from al_lab.config.parts import Parts
-from al_lab.core.errors import AwaitingLabels, ResumeError, explain
-from al_lab.core.files import folder_lock, read_json, sha256, write_text
+from al_lab.core.errors import AwaitingLabels, ResumeError
+from al_lab.core.files import folder_lock, is_read_only, read_json, remove_temporaries, sha256, write_text
 from al_lab.core.pool import INITIAL, purchase_dir
 from al_lab.core.record.csv_file import csv_text
 from al_lab.core.record.identity import RunIdentity
 from al_lab.core.record.ledger import Ledger, last_key
+from al_lab.core.record.purchase import publish_selections
 from al_lab.core.stage import Stage, StageContext
 from al_lab.stages.analyze import Analyze
 from al_lab.stages.annotate import Annotate, Initialize, load_pool
@@ -31,6 +34,8 @@ from al_lab.stages.select import Select
 from al_lab.stages.train import Train
 
 log = logging.getLogger(__name__)
+
+_LONG_S = 3600.0  # nobody takes so long to write a file
 
 _STANDARD: dict[str, type[Stage]] = {s.name: s for s in (Initialize, Train, Evaluate, Score, Select, Annotate)}
 
@@ -56,18 +61,35 @@ def run_campaign(parts: Parts | Mapping[str, Any], run_dir: Path) -> dict[str, A
         check_parts(parts)
     if anew:
         set_aside(run_dir)
+    if is_read_only(run_dir) and is_at_its_end(config, run_dir, ledger := Ledger(run_dir / "ledger.jsonl")):
+        _check_config(config, run_dir, ledger)
+        lost = [f"{run_dir / name} is not what {key} committed" for key, name in ledger.harmed(run_dir)]
+        return _outcome("already finished", run_dir, ledger, "; ".join(lost[:5]))
     with folder_lock(run_dir), _log_file(run_dir):
+        remove_temporaries(run_dir, older_than_s=0.0 if trains_here(config) else _LONG_S)
         ledger = Ledger(run_dir / "ledger.jsonl")
         _adopt_config(config, run_dir, ledger)
         identity = identify(config, run_dir)
-        _write_metrics(run_dir, ledger)  # a kill between a commit and this file leaves it one cycle behind
-        if last_key(config) in ledger:
+        if is_at_its_end(config, run_dir, ledger):
+            message = _mend(parts, run_dir, ledger, identity) if ledger.harmed(run_dir) else ""
+            _bring_up_to_date(run_dir, ledger)
             renew_report(run_dir, config)
-            return _outcome("already finished", run_dir, ledger)
-        ledger.verify(run_dir)
+            return _outcome("already finished", run_dir, ledger, message)
         if not is_new:
             check_parts(parts, is_new=Ledger.key(0, "train") not in ledger)
         return _run(parts, run_dir, ledger, identity)
+
+
+def _mend(parts: Parts, run_dir: Path, ledger: Ledger, identity: RunIdentity) -> str:
+    """Make again what a finished run has lost, and say what can't be."""
+    context = _context(parts, run_dir)
+    hold_open(run_dir, parts.dataset)
+    with context.executor as executor:
+        executor.identity = identity
+        repair = Repair(context, ledger, _plan(context))
+        repair.everything()
+    lost = [f"{run_dir / name} can't be made again: {why}" for name, why in repair.given_up.items()]
+    return "; ".join(lost[:5])
 
 
 def _run(parts: Parts, run_dir: Path, ledger: Ledger, identity: RunIdentity) -> dict[str, Any]:
@@ -75,13 +97,17 @@ def _run(parts: Parts, run_dir: Path, ledger: Ledger, identity: RunIdentity) -> 
     hold_open(run_dir, parts.dataset)  # for jobs that run in this process
     publisher = Publisher(run_dir, parts.config, context.dataset)
     plan = _plan(context)
-    eta = Eta(ledger, plan)
+    repair, eta = Repair(context, ledger, plan), Eta(ledger, plan)
     try:
         with context.executor as executor:
             executor.on_progress, executor.identity = eta.on_job_progress, identity
-            for cycle, stage in plan:
-                if Ledger.key(cycle, stage.name) in ledger:
-                    continue
+            repair.everything()
+            _bring_up_to_date(run_dir, ledger)  # a kill between a commit and these files leaves them behind
+            while (step := _next(context, ledger)) is not None:
+                cycle, stage = step
+                repair.before(cycle, stage)
+                if _key(_next(context, ledger)) != _key(step):
+                    continue  # stages before it are to be done again
                 context.cycle = cycle
                 # A killed `initialize` may have left its pool behind: it begins again with nothing labeled.
                 context.pool = load_pool(
@@ -94,7 +120,18 @@ def _run(parts: Parts, run_dir: Path, ledger: Ledger, identity: RunIdentity) -> 
         return _outcome("awaiting", run_dir, ledger, str(waiting))
     finally:
         publisher.finish()
-    return _outcome("finished", run_dir, ledger)
+    last, asked = last_cycle(context.budget.cycles, run_dir, ledger), context.budget.cycles
+    return _outcome("finished", run_dir, ledger, sentence(last, asked) if last < asked else "")
+
+
+def _next(context: StageContext, ledger: Ledger) -> tuple[int, Stage] | None:
+    """Return the first (cycle, stage) that is not done; None: the campaign is at its end."""
+    plan = _plan(context, last_cycle(context.budget.cycles, context.run_dir, ledger))
+    return next(((c, stage) for c, stage in plan if Ledger.key(c, stage.name) not in ledger), None)
+
+
+def _key(step: tuple[int, Stage] | None) -> str:
+    return "" if step is None else Ledger.key(step[0], step[1].name)
 
 
 def _run_stage(stage: Stage, context: StageContext, ledger: Ledger, eta: Eta) -> None:
@@ -107,16 +144,18 @@ def _run_stage(stage: Stage, context: StageContext, ledger: Ledger, eta: Eta) ->
     scalars = stage.run(context)
     seconds = time.monotonic() - start
     files = {str(p.relative_to(context.run_dir)): sha256(p) for p in stage.files(context)}
-    ledger.commit(context.cycle, stage.name, seconds=seconds, scalars=scalars, files=files)
+    # With what the run was begun; says whose ledger this is, and stands in for a lost config.yaml.
+    facts = {"fingerprint": fingerprint(context.config)} if stage.name == "initialize" else {}
+    ledger.commit(context.cycle, stage.name, seconds=seconds, scalars=scalars, files=files, **facts)
     shown = " ".join(f"{k}={v:.4g}" for k, v in list(scalars.items())[:6])
     log.info("%s | done in %.1f s | %s", head, seconds, shown)
 
 
-def _plan(context: StageContext) -> list[tuple[int, Stage]]:
+def _plan(context: StageContext, last: int | None = None) -> list[tuple[int, Stage]]:
     """Return every (cycle, stage) in order: cycle 0 begins with `initialize`, the last cycle ends with `evaluate` (and `analyze`)."""
-    is_analyzed = last_key(context.config) == Ledger.key(context.budget.cycles, Analyze.name)
-    last = [(context.budget.cycles, Analyze())] if is_analyzed else []
-    return [*_stages(context.strategy, context.budget.cycles), *last]
+    last = context.budget.cycles if last is None else last
+    is_analyzed = last_key(context.config, last) == Ledger.key(last, Analyze.name)
+    return [*_stages(context.strategy, last), *([(last, Analyze())] if is_analyzed else [])]
 
 
 def _stages(strategy: Any, cycles: int) -> Iterator[tuple[int, Stage]]:
@@ -133,7 +172,7 @@ def _context(parts: Parts, run_dir: Path) -> StageContext:
     return StageContext(
         run_dir=run_dir,
         cycle=0,
-        pool=load_pool(parts.dataset.pool_ids, run_dir, 0),
+        pool=load_pool(parts.dataset.pool_ids, run_dir, INITIAL),
         config=parts.config,
         dataset=parts.dataset,
         strategy=parts.strategy,
@@ -145,25 +184,41 @@ def _context(parts: Parts, run_dir: Path) -> StageContext:
 
 
 def _adopt_config(config: Mapping[str, Any], run_dir: Path, ledger: Ledger) -> None:
-    """Write the configuration of a new run; refuse to go on with a run that was begun under another one.
+    """Write the configuration of a new run; see `_check_config` for one that goes on.
 
     Raises:
         ResumeError: with the differences.
     """
-    path = run_dir / "config.yaml"
-    if path.is_file() and ledger.entries:
-        differences = config_difference(load_config(run_dir), config)
-        if differences:
-            raise ResumeError(
-                explain(
-                    expected="the configuration this run was started with",
-                    got="; ".join(differences[:8]),
-                    where=str(run_dir),
-                    do="revert the change, give the new run a name=…, or use restart=true (it moves the old folder aside, once)",
-                )
-            )
-    if not path.is_file() or load_config(run_dir) != config:
+    stored = _check_config(config, run_dir, ledger)
+    if stored != config:
         save_config(config, run_dir)
+
+
+def _check_config(config: dict[str, Any], run_dir: Path, ledger: Ledger) -> dict[str, Any] | None:
+    """Refuse to go on with a run that was begun under another configuration, and return that; None if it can't be read.
+
+    Raises:
+        ResumeError: with the differences.
+    """
+    try:
+        stored = load_config(run_dir) or None
+    except ResumeError:
+        stored = None
+    if not ledger.entries:
+        return stored
+    begun = ledger.entries.get(Ledger.key(0, "initialize"), {}).get("fingerprint")
+    if stored is None:
+        if begun is not None and begun != fingerprint(config):
+            load_config(run_dir)  # says what is wrong with the file
+            raise other_settings(run_dir, ["config.yaml is empty, and the run was begun with other settings"])
+        log.warning("%s is lost or damaged and written anew", run_dir / "config.yaml")
+        return None
+    if begun not in (None, fingerprint(stored)) and ledger.harmed(run_dir):
+        raise foreign_ledger(ledger.path)
+    differences = config_difference(with_cycles_of(stored, config, ledger), config)
+    if differences:
+        raise other_settings(run_dir, differences)
+    return stored
 
 
 def _write_metrics(run_dir: Path, ledger: Ledger) -> None:
@@ -187,6 +242,13 @@ def _write_metrics(run_dir: Path, ledger: Ledger) -> None:
         write_text(run_dir / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
         columns = list(rows[0])
         write_text(run_dir / "metrics.csv", csv_text(columns, ([row.get(c) for c in columns] for row in rows)))
+
+
+def _bring_up_to_date(run_dir: Path, ledger: Ledger) -> None:
+    """Rewrite what follows from the ledger and the purchases, where it doesn't."""
+    _write_metrics(run_dir, ledger)
+    if Ledger.key(0, "initialize") in ledger:
+        publish_selections(run_dir, range(ledger.queries_bought))
 
 
 def _outcome(status: str, run_dir: Path, ledger: Ledger, message: str = "") -> dict[str, Any]:

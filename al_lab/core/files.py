@@ -5,6 +5,8 @@ import fcntl
 import hashlib
 import json
 import os
+import re
+import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
@@ -136,6 +138,38 @@ def sha256(path: Path) -> str:
     """Return the hex digest of a file's content."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def remove_temporaries(folder: Path, older_than_s: float = 0.0) -> None:
+    """Delete what killed processes left of files they were writing.
+
+    Args:
+        folder: whole tree.
+        older_than_s: leave younger ones alone: where other machines write into the folder, too, a process can't be asked
+            whether it lives.
+    """
+    for path in folder.rglob(".tmp-*"):
+        owner = re.match(r"\.tmp-(\d+)-", path.name)
+        if owner is None or _is_alive(int(owner[1])):
+            continue
+        with contextlib.suppress(OSError):  # gone by now
+            if time.time() - path.stat().st_mtime >= older_than_s:
+                path.unlink()
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def is_read_only(folder: Path) -> bool:
+    """Whether a folder is there and can't be written to."""
+    return folder.is_dir() and not os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def set_aside(path: Path) -> Path:

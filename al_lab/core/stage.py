@@ -55,5 +55,12 @@ class Stage(ABC):
         """Do the work, write files, return scalars for the ledger and the trackers."""
 
     def files(self, ctx: StageContext) -> list[Path]:
-        """Return the files whose hashes the ledger keeps."""
+        """Return the files whose hashes the ledger keeps: all that somebody reads later, models included."""
         return []
+
+    def inputs(self, ctx: StageContext) -> list[Path]:
+        """Return the files of the run folder without which it can't run; a lost one is made again before it does.
+
+        What was bought, and all of this cycle but its models, is looked after anyway. By default this cycle's model.
+        """
+        return [ctx.cycle_dir / "model.ckpt"]

@@ -19,6 +19,7 @@ from typing import Any, Self
 from al_lab.core.errors import Interrupted, JobError, LabError, explain
 from al_lab.core.files import checked_writes, set_aside, sha256, write_json
 from al_lab.core.record.identity import RunIdentity
+from al_lab.core.record.seal import is_whole, seal
 
 log = logging.getLogger(__name__)
 
@@ -186,7 +187,7 @@ def read_result(job: Job) -> dict[str, Any] | None:
         stored = json.loads(text)
         found, mark, result = str(stored["job_hash"]), stored.get("run"), stored["result"]
         digests = stored.get("outputs")
-        if "digest" in stored and stored.pop("digest") != _digest(stored):  # those of older versions have none
+        if not is_whole(stored):
             found = "damaged"
     except (ValueError, KeyError, TypeError, AttributeError):
         found, mark, result, digests = "unreadable", None, None, None
@@ -212,10 +213,6 @@ def read_result(job: Job) -> dict[str, Any] | None:
             )
             return None
     return result
-
-
-def _digest(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def execute(job: Job) -> dict[str, Any]:
@@ -267,7 +264,7 @@ def _execute(job: Job) -> dict[str, Any]:
             "result": result,
             "outputs": [sha256(path) for path in job.outputs],
         }
-        write_json(job.result, content | {"digest": _digest(content)})
+        write_json(job.result, seal(content))
     return result
 
 

@@ -8,7 +8,7 @@ from al_lab.core.files import read_json, write_json
 from al_lab.core.oracle import Oracle, SimulatedOracle
 from al_lab.core.pool import INITIAL, Pool, purchase_dir
 from al_lab.core.record.predictions import load_predictions, save_predictions
-from al_lab.core.record.purchase import Purchase, publish_selections, read_queries, write_queries
+from al_lab.core.record.purchase import Purchase, pixel_files, publish_selections, read_queries, write_queries
 from al_lab.core.rng import Rng
 from al_lab.core.stage import Stage, StageContext
 from al_lab.core.types import Query
@@ -27,7 +27,8 @@ def _buy(ctx: StageContext, oracle: Oracle, purchase: Purchase) -> dict[str, flo
                 expected="at least one image within the budget",
                 got=got,
                 where=f"purchase of cycle {purchase.cycle}",
-                do="raise budget.per_cycle",
+                do=f"budget.cycles={purchase.cycle} ends the run here, with all that it has bought; a larger budget.per_cycle "
+                "needs a new run (name=…)",
             )
         )
     pool = ctx.pool.acquire(bought, purchase.cycle)
@@ -70,8 +71,14 @@ class Initialize(Stage):
         return _buy(ctx, oracle, Purchase(ctx.run_dir, INITIAL, read_queries(folder), allowance))
 
     def files(self, ctx: StageContext) -> list[Path]:
-        """Return the queries, and the labels where there are boxes."""
-        return _purchase_files(purchase_dir(ctx.run_dir, INITIAL), ctx.run_dir / "cycle_00")
+        """Return queries, labels, cost and the first pool."""
+        folder = purchase_dir(ctx.run_dir, INITIAL)
+        shared = ctx.run_dir / "pool_stats.json"
+        return [*_purchase_files(folder, ctx.cycle_dir), *([shared] if shared.is_file() else [])]
+
+    def inputs(self, ctx: StageContext) -> list[Path]:
+        """Return nothing: it is the first."""
+        return []
 
 
 class Annotate(Stage):
@@ -114,16 +121,19 @@ class Annotate(Stage):
         return {"pseudo_precision": stats["precision"]} if stats["precision"] is not None else {}
 
     def files(self, ctx: StageContext) -> list[Path]:
-        """Return the labels and the new pool."""
+        """Return labels, cost and the next pool."""
         return _purchase_files(ctx.cycle_dir, purchase_dir(ctx.run_dir, ctx.cycle + 1))
+
+    def inputs(self, ctx: StageContext) -> list[Path]:
+        """Return the model where people get its boxes to correct."""
+        asks = ctx.oracle.wants_predictions and ctx.dataset.task == "detection"
+        return super().inputs(ctx) if asks and not (ctx.cycle_dir / "prelabels.npz").is_file() else []
 
 
 def _purchase_files(folder: Path, next_cycle: Path) -> list[Path]:
-    return [
-        p
-        for p in (folder / "queries.json", folder / "labels.jsonl", folder / "cost.json", next_cycle / "pool.json")
-        if p.is_file()
-    ]
+    names = ("queries.json", "labels.jsonl", "cost.json", "oracle_stats.json", "pseudo_stats.json")
+    paths = [*(folder / name for name in names), *pixel_files(folder), next_cycle / "pool.json"]
+    return [path for path in paths if path.is_file()]
 
 
 def load_pool(ids: tuple[str, ...], run_dir: Path, cycle: int) -> Pool:

@@ -39,7 +39,12 @@ class Evaluate(Stage):
 
     def files(self, ctx: StageContext) -> list[Path]:
         """Return what the report reads."""
-        return [ctx.cycle_dir / "metrics.json", ctx.cycle_dir / "per_class.csv"]
+        paths = [ctx.cycle_dir / name for name in ("metrics.json", "per_class.csv", "predictions.npz")]
+        return [path for path in paths if path.is_file()]
+
+    def inputs(self, ctx: StageContext) -> list[Path]:
+        """Return the model, if there is something to test it on."""
+        return super().inputs(ctx) if ctx.dataset.test_ids else []
 
     @staticmethod
     def _detection(ctx: StageContext, ids: tuple[str, ...]) -> list[MetricResult]:

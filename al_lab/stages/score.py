@@ -52,6 +52,11 @@ class Score(Stage):
             *([ctx.cycle_dir / "pseudo.npz"] if pseudo_tau(ctx) is not None else []),
         ]
 
+    def inputs(self, ctx: StageContext) -> list[Path]:
+        """Return the model, if the strategy looks through it."""
+        looks = ctx.strategy.needs_for(ctx.budget.unit) or pseudo_tau(ctx) is not None
+        return super().inputs(ctx) if looks else []
+
     @staticmethod
     def _bare_view(ctx: StageContext, sample_id: str) -> ImageView | DenseView:
         if ctx.budget.unit in ("image", "box"):

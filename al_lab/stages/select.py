@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from al_lab.core.errors import ConfigError, explain
-from al_lab.core.record.purchase import write_queries
+from al_lab.core.record.purchase import pixel_files, write_queries
 from al_lab.core.stage import Stage, StageContext
 from al_lab.core.types import Candidates
 
@@ -28,7 +28,8 @@ class Select(Stage):
                     expected="at least one query",
                     got=f"none from {len(candidates)} candidates",
                     where=where,
-                    do="lower budget.cycles: there is nothing left to buy, or the allowance is 0",
+                    do=f"there is nothing left to buy, or the allowance is 0: budget.cycles={ctx.cycle} ends the run here, "
+                    "with all that it has bought",
                 )
             )
         allowance.check(queries, where)
@@ -44,5 +45,9 @@ class Select(Stage):
         }
 
     def files(self, ctx: StageContext) -> list[Path]:
-        """Return the queries; they hold the hashes of their masks."""
-        return [ctx.cycle_dir / "queries.json"]
+        """Return the queries and, of pixels, their masks."""
+        return [ctx.cycle_dir / "queries.json", *pixel_files(ctx.cycle_dir)]
+
+    def inputs(self, ctx: StageContext) -> list[Path]:
+        """Return what was scored."""
+        return [ctx.cycle_dir / "candidates.npz"]

@@ -8,11 +8,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from al_lab.core.errors import ConfigError, explain
+from al_lab.core.errors import ConfigError, ResumeError, explain
 from al_lab.core.files import atomic_path, read_json, sha256, write_json
 from al_lab.core.pool import purchase_dir
 from al_lab.core.record.labels import pixel_labels_hash, read_labels
+from al_lab.core.record.ledger import is_as
 from al_lab.core.record.moved import first_path, with_targets
+from al_lab.core.record.seal import is_whole, seal
 from al_lab.core.rng import rng_for
 from al_lab.core.stage import Stage, StageContext
 from al_lab.execution.job import Job
@@ -61,6 +63,11 @@ class Train(Stage):
     def files(self, ctx: StageContext) -> list[Path]:
         """Return the checkpoint."""
         return [ctx.cycle_dir / "model.ckpt"]
+
+    def inputs(self, ctx: StageContext) -> list[Path]:
+        """Return the model it goes on from and the pseudo-labels it trains on."""
+        task = self.task(ctx)
+        return [p for p in (task.pseudo, task.init_checkpoint) if p is not None and p.is_relative_to(ctx.run_dir)]
 
     @staticmethod
     def task(ctx: StageContext) -> FitTask:
@@ -130,13 +137,26 @@ class _Cache:
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
     def fetch(self, checkpoint: Path) -> dict[str, float] | None:
-        """Copy a finished model here, if there is one."""
-        if self.folder is None or not (self.folder / "scalars.json").is_file():
+        """Copy a finished model here, if there is one and it is what was stored."""
+        path = None if self.folder is None else self.folder / "scalars.json"
+        if self.folder is None or path is None or not path.is_file():
+            return None
+        try:
+            stored = read_json(path)
+            entry = {k: stored[k] for k in ("scalars", "sha256", "digest")}
+        except (ResumeError, KeyError, TypeError):
+            entry = None
+        model = self.folder / "model.ckpt"
+        if entry is None or not is_whole(entry) or not is_as(model, entry["sha256"]):
+            log.warning(
+                "%s: the model there is damaged or has no digest; it is trained again and replaced", self.folder
+            )
             return None
         with atomic_path(checkpoint) as temporary:
-            shutil.copyfile(self.folder / "model.ckpt", temporary)
+            shutil.copyfile(model, temporary)
         log.info("the same training is in %s: reused", self.folder)
-        return read_json(self.folder / "scalars.json")
+        scalars: dict[str, float] = entry["scalars"]
+        return scalars
 
     def store(self, checkpoint: Path, scalars: dict[str, float]) -> None:
         """Keep a finished model; ``scalars.json`` comes last and makes it count."""
@@ -147,7 +167,7 @@ class _Cache:
                 os.link(checkpoint, temporary)
             except OSError:  # another file system
                 shutil.copyfile(checkpoint, temporary)
-        write_json(self.folder / "scalars.json", scalars)
+        write_json(self.folder / "scalars.json", seal({"scalars": scalars, "sha256": sha256(checkpoint)}))
 
 
 def _labels(ctx: StageContext, task: FitTask) -> Any:

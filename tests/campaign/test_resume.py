@@ -221,16 +221,6 @@ def test_broken_ledger_is_named_and_kept(tmp_path: Path) -> None:
     assert "garbage" in ledger.read_text()
 
 
-def test_a_committed_file_that_was_changed_is_named(tmp_path: Path) -> None:
-    run_dir = tmp_path / "run"
-    run_campaign(stub_config(DETECTION, cycles=1), run_dir)
-    labels = run_dir / "initial" / "labels.jsonl"
-    labels.write_text(labels.read_text().replace('"labels": [0', '"labels": [1'))
-    (run_dir / "cycle_00" / "model.ckpt").unlink()  # deleted to save room: nobody needs it any more
-    with pytest.raises(ResumeError, match=r"00/initialize committed, got another"):
-        run_campaign(CONFIGS["images"](), run_dir)
-
-
 def test_two_processes_never_share_a_folder(tmp_path: Path) -> None:
     from al_lab.core.files import folder_lock
 

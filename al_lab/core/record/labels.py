@@ -1,5 +1,6 @@
 """The labels a run has bought. Training reads labels from here and nowhere else."""
 
+import functools
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from al_lab.core.arrays import Column, load_arrays
 from al_lab.core.documents import Source
 from al_lab.core.errors import ResumeError, explain
 from al_lab.core.fields import text
-from al_lab.core.files import sha256
+from al_lab.core.files import read_json, sha256
 from al_lab.core.pool import INITIAL, file_stem, load_mask, purchase_dir
 from al_lab.core.types import Annotation
 
@@ -120,8 +121,33 @@ def pixel_labels_hash(run_dir: Path, ids: Sequence[str], before_cycle: int) -> s
 
 
 def _pixel_files(run_dir: Path, sample_id: str, before_cycle: int) -> Iterator[tuple[Path, Path]]:
-    """Yield mask and labels of each purchase that had pixels of an image, oldest first."""
+    """Yield mask and labels of each purchase that had pixels of an image, oldest first.
+
+    Raises:
+        ResumeError: naming a file that is missing.
+    """
     name = f"{file_stem(sample_id)}.npz"
     for folder in _purchases(run_dir, before_cycle):
-        if (folder / "pixel_labels" / name).is_file():
-            yield folder / "masks" / name, folder / "pixel_labels" / name
+        pair = folder / "masks" / name, folder / "pixel_labels" / name
+        missing = [path for path in pair if not path.is_file()]
+        if not missing:
+            yield pair
+        elif len(missing) == 1 or sample_id in _bought(folder / "queries.json"):
+            raise ResumeError(
+                explain(
+                    expected=f"the pixels of {sample_id!r} that were bought",
+                    got="no such file",
+                    where=str(missing[0]),
+                    do="run the same command again: it is made again where the labels are known, else restore it",
+                )
+            )
+
+
+def _bought(queries: Path) -> frozenset[str]:
+    """Return the ids that a purchase asked for."""
+    return _read_bought(queries, queries.stat().st_mtime_ns) if queries.is_file() else frozenset()
+
+
+@functools.lru_cache(maxsize=64)  # asked for every image that a training draws
+def _read_bought(queries: Path, mtime_ns: int) -> frozenset[str]:
+    return frozenset(row["id"] for row in read_json(queries)["queries"])

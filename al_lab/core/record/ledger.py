@@ -2,20 +2,22 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from al_lab.core.documents import Entry, Source
 from al_lab.core.errors import ResumeError, explain
 from al_lab.core.fields import Kind, at_least, mapping_of, not_negative, number, shown, text
-from al_lab.core.files import append_line, sha256
+from al_lab.core.files import append_line, sha256, write_text
 from al_lab.core.pool import INITIAL
+from al_lab.core.record.seal import is_whole, seal
 
 log = logging.getLogger(__name__)
 
 _DO = "restore the file from a backup, or start anew with restart=again"
 _SCALAR = Kind("a number", lambda v: v if isinstance(v, float) else number.read(v))  # a metric may be NaN
+_TIMES = ("seconds",)  # equal runs have equal digests
 
 
 def _checked(value: Any, source: Source, line: int) -> dict[str, Any]:
@@ -36,6 +38,7 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.entries: dict[str, dict[str, Any]] = {}
+        self._torn = 0  # bytes of a half-written last line
         if path.exists():
             self._read()
 
@@ -48,6 +51,8 @@ class Ledger:
             try:
                 entry = _checked(json.loads(line), source, place)
                 self.entries[entry["key"]] = entry
+                if not is_whole(entry, _TIMES):
+                    raise ValueError("another digest")
             except (ValueError, RecursionError) as error:
                 raise ResumeError(
                     explain(
@@ -59,11 +64,15 @@ class Ledger:
                 ) from error
         if tail:
             log.warning("%s: dropping a half-written last line (the process died while writing it)", self.path)
-            with self.path.open("r+b") as stream:
-                stream.truncate(len(raw) - len(tail))
+            self._torn = len(tail)
 
     def __contains__(self, key: str) -> bool:
         return key in self.entries
+
+    @property
+    def queries_bought(self) -> int:
+        """The number of queries whose labels are there; the initial set is not one."""
+        return sum(entry["stage"] == "annotate" for entry in self.entries.values())
 
     @staticmethod
     def key(cycle: int, stage: str) -> str:
@@ -71,9 +80,25 @@ class Ledger:
         return f"{cycle:02d}/{stage}"
 
     def commit(
-        self, cycle: int, stage: str, *, seconds: float, scalars: Mapping[str, float], files: Mapping[str, str]
+        self,
+        cycle: int,
+        stage: str,
+        *,
+        seconds: float,
+        scalars: Mapping[str, float],
+        files: Mapping[str, str],
+        **facts: Any,
     ) -> None:
-        """Append an entry; when this returns, the stage is done whatever happens next."""
+        """Append an entry; when this returns, the stage is done whatever happens next.
+
+        Args:
+            cycle: of the stage.
+            stage: its name.
+            seconds: it took.
+            scalars: for trackers and report.
+            files: path in the run folder -> sha256.
+            facts: what else is worth keeping; JSON.
+        """
         entry: dict[str, Any] = {
             "key": self.key(cycle, stage),
             "cycle": cycle,
@@ -81,39 +106,66 @@ class Ledger:
             "seconds": round(seconds, 3),
             "scalars": dict(scalars),
             "files": dict(files),
+            **facts,
         }
+        entry = seal(entry, _TIMES)
+        if self._torn:
+            with self.path.open("r+b") as stream:
+                stream.truncate(self.path.stat().st_size - self._torn)
+            self._torn = 0
         append_line(self.path, json.dumps(entry).encode())
         self.entries[entry["key"]] = entry
 
-    def verify(self, run_dir: Path) -> None:
-        """Check that what was committed is still what it was; checkpoints may have been deleted to save room.
+    def amend(self, key: str, **changes: Any) -> None:
+        """Replace parts of an entry."""
+        self.entries[key] = seal(self.entries[key] | changes, _TIMES)
+        self._rewrite()
 
-        Raises:
-            ResumeError: naming the first file that is missing or was changed.
+    def undo(self, keys: Collection[str]) -> None:
+        """Take stages back; they are to be run again."""
+        self.entries = {k: v for k, v in self.entries.items() if k not in keys}
+        self._rewrite()
+
+    def _rewrite(self) -> None:
+        write_text(self.path, "".join(json.dumps(entry) + "\n" for entry in self.entries.values()))
+        self._torn = 0
+
+    def harmed(self, run_dir: Path, keys: Collection[str] | None = None) -> list[tuple[str, str]]:
+        """Return (key, file) for each committed file that is missing or is not what it was, in the order of the commits.
+
+        A checkpoint that is missing may have been deleted to save room, and is not among them.
+
+        Args:
+            run_dir: the run's folder.
+            keys: stages to look at; None: all.
         """
-        for entry in self.entries.values():
-            for name, digest in entry["files"].items():
+        found, seen = [], set()
+        for key, entry in self.entries.items():
+            for name, digest in entry["files"].items() if keys is None or key in keys else ():
                 path = run_dir / name
-                if path.suffix == ".ckpt" and not path.is_file():
-                    continue
-                if not path.is_file() or sha256(path) != digest:
-                    raise ResumeError(
-                        explain(
-                            expected=f"the file that {entry['key']} committed",
-                            got="another" if path.is_file() else "none",
-                            where=str(path),
-                            do="restore it from a backup, or start anew with restart=again",
-                        )
-                    )
+                if name not in seen and not (path.suffix == ".ckpt" and not path.exists()) and not is_as(path, digest):
+                    found.append((key, name))
+                seen.add(name)
+        return found
 
 
-def last_key(config: Mapping[str, Any]) -> str:
+def is_as(path: Path, digest: str) -> bool:
+    """Whether a file is there and has this digest."""
+    return path.is_file() and sha256(path) == digest
+
+
+def last_key(config: Mapping[str, Any], cycle: int | None = None) -> str:
     """Return the key of a campaign's last stage: it ends with an evaluation or, of a segmenter, with an analysis.
 
     ``runtime.analyze_images`` is how many images of the pool the analysis looks at, 0 for none.
+
+    Args:
+        config: resolved.
+        cycle: the last one; None: the one that the configuration asks for.
     """
     is_analyzed = bool(config.get("segmenter")) and bool(config["runtime"].get("analyze_images"))
-    return Ledger.key(int(config["budget"]["cycles"]), "analyze" if is_analyzed else "evaluate")
+    last = int(config["budget"]["cycles"]) if cycle is None else cycle
+    return Ledger.key(last, "analyze" if is_analyzed else "evaluate")
 
 
 def is_finished(run_dir: Path, config: Mapping[str, Any]) -> bool:

@@ -157,6 +157,12 @@ def write_pixel_labels(folder: Path, sample_id: str, labels: np.ndarray) -> None
         np.savez_compressed(stream, labels=labels.astype(np.uint8))
 
 
+def pixel_files(folder: Path) -> list[Path]:
+    """Return the masks, then the label files, that a purchase of pixels has, in the order of its queries."""
+    names = [f"{file_stem(row['id'])}.npz" for row in read_json(folder / "queries.json")["queries"]]
+    return [path for kind in ("masks", "pixel_labels") for n in names if (path := folder / kind / n).is_file()]
+
+
 def publish_selections(run_dir: Path, cycles: Iterable[int]) -> None:
     """Write ``selections.json``, the list `strategy=replay` buys again: everything asked for so far, in order."""
     purchases = []
@@ -169,4 +175,6 @@ def publish_selections(run_dir: Path, cycles: Iterable[int]) -> None:
                 if "mask" in row:
                     row["mask"] = f"{folder.name}/{row['mask']}"
             purchases.append({"cycle": cycle, "queries": rows})
-    write_json(run_dir / "selections.json", {"purchases": purchases})
+    path, text = run_dir / "selections.json", json.dumps({"purchases": purchases}, indent=1) + "\n"
+    if not path.is_file() or path.read_bytes() != text.encode():
+        write_text(path, text)

@@ -152,8 +152,8 @@ class BuildLut(Stage):
         }
 
     def files(self, ctx: StageContext) -> list[Path]:
-        """Return the table."""
-        return [self.path(ctx)]
+        """Return the table, and the models that rows of the next stage start from."""
+        return [self.path(ctx), *sorted(self.path(ctx).parent.glob("base_*.ckpt"))]
 
     @staticmethod
     def path(ctx: StageContext) -> Path:
@@ -209,6 +209,13 @@ class BuildLut(Stage):
             jobs.append(self._measured(ctx, task, {}, fold, f"base_{n}", keep=True))
         results: list[dict[str, Any]] = ctx.executor.run(jobs)
         return results
+
+    def bases_of(self, ctx: StageContext) -> list[Path]:
+        """Return the models that the rows start from; none if they start from scratch."""
+        if self.settings.mode != "finetune":
+            return []
+        plan = self.plan(ctx)
+        return [self._base(ctx, plan, n) for n in range(len(plan.folds))]
 
     def _base(self, ctx: StageContext, plan: Plan, fold: int) -> Path:
         is_whole = set(plan.folds[fold].train) == set(ctx.pool.labeled())

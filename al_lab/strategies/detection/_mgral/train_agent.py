@@ -182,8 +182,14 @@ class TrainAgent(Stage):
             log.info(sentence)
 
     def files(self, ctx: StageContext) -> list[Path]:
-        """Return what `select` and the report read."""
-        return [ctx.cycle_dir / name for name in ("agent_scores.npz", "rl_curves.csv", "agent.json")]
+        """Return what `select` and the report read, and the trained agents."""
+        names = ("agent_scores.npz", "rl_curves.csv", "agent.json", "lut/shuffled_curves.csv")
+        agents = (f"lut/{name}_state.ckpt" for name in ("agent", "shuffled"))
+        return [path for name in (*names, *agents) if (path := ctx.cycle_dir / name).is_file()]
+
+    def inputs(self, ctx: StageContext) -> list[Path]:
+        """Return the models that a row trained for real starts from."""
+        return [ctx.cycle_dir / "model.ckpt", *self.lut.bases_of(ctx)]
 
     def _world(self, ctx: StageContext) -> _World:
         candidates = Candidates.load(ctx.cycle_dir / "candidates.npz")

@@ -19,7 +19,7 @@ BOX = {"_target_": "al_lab.core.budget.Budget", "unit": "box", "initial": 6, "pe
 @pytest.fixture(scope="module", autouse=True)
 def quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("al_lab.campaign.publish._write_report", lambda run_dir: None)
+        patch.setattr("al_lab.campaign.publish._write_report", lambda run_dir, folders: None)
         patch.setattr("os.fsync", lambda fd: None)
         yield
 

@@ -87,11 +87,11 @@ class StubLearner(Learner):
             boxes = np.concatenate([corner, corner + rng.uniform(5, 20, (n, 2))], 1).astype(np.float32)
             detections = Detections(boxes[order], confidence[order], labels[order].astype(np.int64), probs[order])
             embedding = rng.normal(size=8).astype(np.float32)
-            mirrored = (
+            flipped = (
                 rng.dirichlet(np.ones(self.num_classes + 1), n).astype(np.float32).reshape(n, self.num_classes + 1)
             )
             yield ImageView(
-                i, (60, 80), detections, embedding, flip_detections=dataclasses.replace(detections, flip_probs=mirrored)
+                i, (60, 80), detections, embedding, flip_detections=dataclasses.replace(detections, flip_probs=flipped)
             )
 
 

@@ -112,9 +112,9 @@ def _peer(network: Any, heads: list[tuple[Any, Any]], num: int) -> list[tuple[fl
     return [(h, _one_scorer(network, *pair)[1]) for h, pair in zip(entropies, heads[num:], strict=True)]
 
 
-def _one_scorer(network: Any, head: Any, mirrored: Any) -> tuple[float, float]:
+def _one_scorer(network: Any, head: Any, flipped: Any) -> tuple[float, float]:
     p = head.logits[0].softmax(-1)
-    q = mirrored.logits[0].softmax(-1)[network.mirror(head).anchor]
+    q = flipped.logits[0].softmax(-1)[network.flip_anchors(head).anchor]
     h_all = -(p * p.log()).sum(-1) / torch.log(torch.tensor(float(p.shape[1])))
     j_all = 0.5 * (p * (p / q).log()).sum(-1) + 0.5 * (q * (q / p).log()).sum(-1)
     boxes = network.code.decode(head.deltas[0], head.priors)
@@ -153,11 +153,11 @@ def _training_step(network: Any, images: Tensor, repeats: int) -> Row:
         return float((classes + boxes).detach())
 
     def peer() -> float:
-        head, mirrored = network(images), network(images.flip(-1))
-        order = network.mirror(head).anchor
-        p, q = head.logits.softmax(-1).clone(), mirrored.logits.softmax(-1)[:, order].clone()
+        head, flipped = network(images), network(images.flip(-1))
+        order = network.flip_anchors(head).anchor
+        p, q = head.logits.softmax(-1).clone(), flipped.logits.softmax(-1)[:, order].clone()
         mask = p[..., 1:].amax(-1) > p[..., 0]
-        deltas, other = head.deltas.clone(), mirrored.deltas[:, order].clone()
+        deltas, other = head.deltas.clone(), flipped.deltas[:, order].clone()
         p, q = p + 1e-7, q + 1e-7
         kl = (p.detach() * (p.detach().log() - q.log())).sum(-1) + (q.detach() * (q.detach().log() - p.log())).sum(-1)
         sign = torch.tensor([1.0, -1.0, -1.0, -1.0])
@@ -169,7 +169,7 @@ def _training_step(network: Any, images: Tensor, repeats: int) -> Row:
     peer_s, expected = best_of(peer, repeats)
     same = abs(value - expected) < 1e-4 * max(1.0, abs(expected))
     return Row(
-        f"CSD step, SSD300, batch {len(images)} + mirrors",
+        f"CSD step, SSD300, batch {len(images)} + flipped",
         "two forwards, whole tensors",
         ours_s,
         peer_s,

@@ -17,7 +17,7 @@ _MAX_IMAGES = 50
 
 
 class Publisher:
-    """Mirrors committed stages to the trackers and renews ``report.html`` after each cycle."""
+    """Sends committed stages to the trackers and renews ``report.html`` after each cycle."""
 
     def __init__(self, run_dir: Path, config: Mapping[str, Any], dataset: Any) -> None:
         self.run_dir, self.config, self.dataset = run_dir, config, dataset

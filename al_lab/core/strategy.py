@@ -206,5 +206,5 @@ def _warn_of_ties(utility: np.ndarray) -> None:
     most = int(np.unique(utility, return_counts=True)[1].max())
     if most > len(utility) / 5 and most > 1:
         log.warning(
-            "%d of %d utilities are equal: among those the choice is a (reproducible) lottery", most, len(utility)
+            "%d of %d utilities are equal: among those the choice is arbitrary, but reproducible", most, len(utility)
         )

@@ -90,7 +90,7 @@ class Detections:
         probs: (D, K) float32, the whole class distribution of each box. With ``softmax`` K = C + 1 and column 0 is
             background, so label l is column l + 1; with ``sigmoid`` K = C.
         activation: which of the two.
-        flip_probs: (D, K) float32, the class distributions of the same boxes in the mirror image, NaN where it has no
+        flip_probs: (D, K) float32, the class distributions of the same boxes in the flipped image, NaN where it has no
             such box; None if nobody looked.
     """
 
@@ -143,7 +143,7 @@ class ImageView:
 
     Attributes:
         detections: None if the strategy doesn't need them.
-        flip_detections: the boxes by which the image is compared with its mirror image, with ``flip_probs``; None if
+        flip_detections: the boxes by which the image is compared with its flipped image, with ``flip_probs``; None if
             not needed.
         embedding: (E,) float32 or None.
         extras: other arrays a strategy declared in ``needs``.

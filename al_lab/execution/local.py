@@ -14,7 +14,7 @@ from typing import Any
 from al_lab.core.errors import ConfigError, Interrupted, explain
 from al_lab.execution.job import Executor, Failure, Job, Progress, attempt, log_tail, output_to, read_result
 from al_lab.execution.machine import cpu_count, visible_gpus, worker_environment
-from al_lab.execution.process_group import GRACE_S, Attempt, Gang
+from al_lab.execution.process_group import GRACE_S, Attempt, WorkerGroup
 
 log = logging.getLogger(__name__)
 
@@ -68,31 +68,31 @@ class LocalExecutor(Executor):
         self.num_workers = workers if isinstance(workers, int) else len(self.gpus) or max(1, cpu_count() // threads)
         self.retries = retries
         self.is_interrupted = False
-        self._gangs: list[Gang] = []
+        self._groups: list[WorkerGroup] = []
         self._selector = selectors.DefaultSelector()
         # Also when nobody calls close(): at garbage collection and at exit.
-        self._finalizer = weakref.finalize(self, _stop_all, self._gangs)
+        self._finalizer = weakref.finalize(self, _stop_all, self._groups)
 
     def close(self) -> None:
         """End the workers; the next `run` starts new ones."""
-        _stop_all(self._gangs)
+        _stop_all(self._groups)
 
     def interrupt(self) -> None:
         """Ask the workers to end, and try no job again."""
         self.is_interrupted = True
-        for gang in self._gangs:
-            gang.interrupt()
+        for group in self._groups:
+            group.interrupt()
 
     def _run(self, jobs: list[Job], progress: Progress) -> list[Failure]:
         failures: list[Failure] = []
         try:
-            # All gangs of a batch are of one size, so that GPUs can be dealt out without planning.
+            # All groups of a batch are of one size, so that GPUs can be dealt out without planning.
             for size in sorted({job.devices for job in jobs}):
                 failures += self._run_batch([job for job in jobs if job.devices == size], size, progress)
         except BaseException:
-            for gang in self._gangs:
-                gang.kill()
-            self._gangs.clear()
+            for group in self._groups:
+                group.kill()
+            self._groups.clear()
             raise
         return failures
 
@@ -100,18 +100,18 @@ class LocalExecutor(Executor):
         if self.gpus and size > len(self.gpus):
             return [Failure(job, 0, f"it needs {size} devices and executor.gpus has {len(self.gpus)}") for job in jobs]
         queue = collections.deque(Attempt(job) for job in jobs)
-        gangs = self._take_gangs(size, len(jobs))
+        groups = self._take_groups(size, len(jobs))
         failures: list[Failure] = []
-        while queue or any(gang.attempt for gang in gangs):
-            for gang in gangs:
-                if queue and gang.attempt is None:
-                    gang.start(queue.popleft(), self._selector)
+        while queue or any(group.attempt for group in groups):
+            for group in groups:
+                if queue and group.attempt is None:
+                    group.start(queue.popleft(), self._selector)
             for key, _ in self._selector.select(timeout=_POLL_S):
                 key.data.read()
-            progress.poll([gang.attempt.job for gang in gangs if gang.attempt])
-            for gang in gangs:
-                ended = gang.attempt
-                outcome = gang.outcome() if ended else None
+            progress.poll([group.attempt.job for group in groups if group.attempt])
+            for group in groups:
+                ended = group.attempt
+                outcome = group.outcome() if ended else None
                 if ended is None or outcome is None:
                     continue
                 failure = self._judge(ended, outcome)
@@ -121,18 +121,18 @@ class LocalExecutor(Executor):
                     queue.appendleft(ended)
         return failures
 
-    def _take_gangs(self, size: int, jobs: int) -> list[Gang]:
-        """Keep warm gangs of this size, end the others (their memory is needed), add empty ones up to the limit."""
-        for gang in [gang for gang in self._gangs if gang.size != size]:
-            gang.kill()
-            self._gangs.remove(gang)
+    def _take_groups(self, size: int, jobs: int) -> list[WorkerGroup]:
+        """Keep warm groups of this size, end the others (their memory is needed), add empty ones up to the limit."""
+        for group in [group for group in self._groups if group.size != size]:
+            group.kill()
+            self._groups.remove(group)
         limit = max(1, self.num_workers // size)
         if self.gpus and size > 1:
             limit = min(limit, len(self.gpus) // size)
-        for index in range(len(self._gangs), min(limit, jobs)):
+        for index in range(len(self._groups), min(limit, jobs)):
             gpus = [self.gpus[(index * size + rank) % len(self.gpus)] for rank in range(size)] if self.gpus else []
-            self._gangs.append(Gang(size, worker_environment(self.threads, gpus)))
-        return self._gangs[: min(limit, jobs)]
+            self._groups.append(WorkerGroup(size, worker_environment(self.threads, gpus)))
+        return self._groups[: min(limit, jobs)]
 
     def _judge(self, ended: Attempt, outcome: dict[str, Any]) -> Failure | None:
         """Decide about an attempt that ended: done, failed for good, or (None and not ok) to be tried again."""
@@ -171,13 +171,13 @@ def _choose_gpus(gpus: int | str | Sequence[int | str]) -> list[str]:
     return [str(name) for name in ([gpus] if isinstance(gpus, str) else gpus)]
 
 
-def _stop_all(gangs: list[Gang]) -> None:
-    for gang in gangs:
-        gang.release()
+def _stop_all(groups: list[WorkerGroup]) -> None:
+    for group in groups:
+        group.release()
     deadline = time.monotonic() + GRACE_S
-    for gang in gangs:
-        gang.kill(after=deadline)
-    gangs.clear()
+    for group in groups:
+        group.kill(after=deadline)
+    groups.clear()
 
 
 def run_on_this_machine(job: Job, threads: int, retries: int) -> dict[str, Any]:

@@ -97,7 +97,7 @@ class Worker:
         return code
 
 
-class Gang:
+class WorkerGroup:
     """The processes (one per device) that run one job at a time together; one process in the usual case."""
 
     def __init__(self, size: int, environment: dict[str, str]) -> None:

@@ -31,7 +31,7 @@ class SegmentationLearner(NetworkLearner[BoughtPixels]):
 
     Views have class probabilities at the image's own size, one image at a time; a branch's features and errors stay at
     their own resolution, un-normalized. Everything but the embedding stays on the device. Option of `views`: ``flip``,
-    the mean of the probabilities of an image and of its mirror image, turned back.
+    the mean of the probabilities of an image and of its flipped image, turned back.
     """
 
     provides = SegmenterNetwork.provides
@@ -102,13 +102,13 @@ class SegmentationLearner(NetworkLearner[BoughtPixels]):
     ) -> Iterator[DenseView]:
         device = this_device()
         wants_probs = bool(needs & {"dense_probs", "class_probs"})
-        features = errors = embeddings = mirrored = None
+        features = errors = embeddings = flipped = None
         # Not around the yield: what the caller does with tensors is its own affair.
         with torch.inference_mode(), autocast(self.settings, device):
             images = batch.target_images.to(device, non_blocking=True)  # type: ignore[union-attr]
             output = network(images)
             if wants_probs and flip:
-                mirrored = network(images.flip(-1)).logits
+                flipped = network(images.flip(-1)).logits
             if needs & {"pixel_features", "pixel_error"}:
                 features, errors = _branch_maps(network, output.backbone, needs)
             if "image_embedding" in needs:
@@ -116,9 +116,7 @@ class SegmentationLearner(NetworkLearner[BoughtPixels]):
         for row, sample_id in enumerate(batch.sample_ids):
             size_hw, probs = self.dataset.size_hw(sample_id), None
             if wants_probs:
-                probs = _probs(
-                    output.logits[row], None if mirrored is None else mirrored[row], images.shape[2:], size_hw
-                )
+                probs = _probs(output.logits[row], None if flipped is None else flipped[row], images.shape[2:], size_hw)
             yield DenseView(
                 sample_id,
                 size_hw,
@@ -130,22 +128,22 @@ class SegmentationLearner(NetworkLearner[BoughtPixels]):
 
 
 @torch.inference_mode()
-def _probs(logits: Tensor, mirrored: Tensor | None, input_hw: Sequence[int], size_hw: tuple[int, int]) -> Tensor:
+def _probs(logits: Tensor, flipped: Tensor | None, input_hw: Sequence[int], size_hw: tuple[int, int]) -> Tensor:
     """Return class probabilities at the image's own size, (C, H, W) float32.
 
-    As RIPU's released code has it: for selection by way of the input's size, with a mirror image (evaluation) straight
+    As RIPU's released code has it: for selection by way of the input's size, with a flipped image (evaluation) straight
     away; corners aligned throughout.
 
     Args:
         logits: (C, h, w) of the image.
-        mirrored: (C, h, w) of its mirror image; None: it was not looked at.
+        flipped: (C, h, w) of its flipped image; None: it was not looked at.
         input_hw: size of the network's input.
         size_hw: (H, W).
     """
-    if mirrored is None:
+    if flipped is None:
         return upsample(upsample(logits[None], (input_hw[0], input_hw[1])), size_hw)[0].softmax(0)
     probs = upsample(logits[None], size_hw)[0].softmax(0)
-    return probs.add_(upsample(mirrored[None], size_hw)[0].softmax(0).flip(-1)).mul_(0.5)
+    return probs.add_(upsample(flipped[None], size_hw)[0].softmax(0).flip(-1)).mul_(0.5)
 
 
 def _branch_maps(

@@ -1,4 +1,4 @@
-"""Comparing an image's predictions with those of its mirror image (or of a mixture), anchor by anchor.
+"""Comparing an image's predictions with those of its flipped image (or of a mixture), anchor by anchor.
 
 Shapes: B images, P anchors, K logits, S selected anchors of the whole batch. Nothing here copies a (B, P, K) tensor:
 the anchors that count are chosen first and only their rows enter the graph.
@@ -38,17 +38,17 @@ def class_distance(p: Tensor, q: Tensor, kind: Distance, detach: bool) -> Tensor
     return symmetric_kl(p, q, EPS, detach) if kind == "symkl" else jensen_shannon(p, q, EPS)
 
 
-def mirror_residual(deltas: Tensor, mirrored: Tensor, offset: Tensor | None = None) -> Tensor:
+def flip_residual(deltas: Tensor, flipped: Tensor, offset: Tensor | None = None) -> Tensor:
     """Return (S,): 1/4 [(dx + dx')^2 + (dy - dy')^2 + (dw - dw')^2 + (dh - dh')^2] of encoded boxes.
 
     Args:
         deltas: (S, 4), the image's.
-        mirrored: (S, 4), the mirror image's as its own head gives them, dx not negated.
+        flipped: (S, 4), the flipped image's as its own head gives them, dx not negated.
         offset: (S,), what dx + dx' is for two perfect predictions; None: 0, as in every published result.
     """
-    deltas, mirrored = deltas.float(), mirrored.float()
-    dx = deltas[:, 0] + mirrored[:, 0] - (0 if offset is None else offset)
-    return (dx.square() + (deltas[:, 1:] - mirrored[:, 1:]).square().sum(-1)) / 4
+    deltas, flipped = deltas.float(), flipped.float()
+    dx = deltas[:, 0] + flipped[:, 0] - (0 if offset is None else offset)
+    return (dx.square() + (deltas[:, 1:] - flipped[:, 1:]).square().sum(-1)) / 4
 
 
 def mean_over_batch(values: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""CSD: an image and its mirror image should be seen alike, labeled or not."""
+"""CSD: an image and its flipped image should be seen alike, labeled or not."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
@@ -14,9 +14,9 @@ from al_lab.objectives.consistency import (
     BoxResidual,
     Distance,
     class_distance,
+    flip_residual,
     foreground,
     mean_over_batch,
-    mirror_residual,
     rows_of,
 )
 from al_lab.objectives.ramp import Ramp
@@ -30,7 +30,7 @@ class CSD(Supervised):
     """Consistency-based semi-supervised detection.
 
     Jeong et al., NeurIPS 2019; the training of AL-SSL (Elezi et al., CVPR 2022, Eq. 8-11). With p, l the prediction of
-    anchor i for the image and q, l' that of the corresponding anchor for its mirror image:
+    anchor i for the image and q, l' that of the corresponding anchor for its flipped image:
 
         J_i    = 1/2 [KL(p || q) + KL(q || p)]
         R_i    = 1/4 [(dx + dx')^2 + (dy - dy')^2 + (dw - dw')^2 + (dh - dh')^2]
@@ -58,7 +58,7 @@ class CSD(Supervised):
         ramp: arguments of `Ramp`.
         cons_cls: ``symkl`` | ``js``.
         cons_detach: each direction's first distribution is a fixed target (``symkl`` only).
-        be_mask: anchors that count by the image (``orig``), by it and its mirror (``both``), or all (``none``).
+        be_mask: anchors that count by the image (``orig``), by it and its flip (``both``), or all (``none``).
         cons_loc: ``legacy`` | ``geom_corrected``.
         labeled_ratio: part of a batch that is labeled.
         tau: train on boxes that the previous cycle's model finds in unlabeled images with at least this confidence;
@@ -97,9 +97,9 @@ class CSD(Supervised):
         """Return ``loss`` and its parts for one `Batch`."""
         if self.weight == 0:
             return super().forward(network, batch, step, total_steps)
-        head, mirrored = together(network, batch.images, batch.images.flip(-1))
+        head, flipped = together(network, batch.images, batch.images.flip(-1))
         parts = self.of_head(network, head, batch)
-        classes, boxes, count = self.consistency(network, head, mirrored)
+        classes, boxes, count = self.consistency(network, head, flipped)
         w = self.weight * self.ramp(step, total_steps)
         return parts | {
             "loss": parts["loss"] + w * (classes + boxes),
@@ -110,26 +110,26 @@ class CSD(Supervised):
         }
 
     def consistency(
-        self, network: DetectorNetwork, head: HeadOutput, mirrored: HeadOutput
+        self, network: DetectorNetwork, head: HeadOutput, flipped: HeadOutput
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the two means of L_con and the number of anchors they are taken over.
 
         Args:
             network: gives activation and the symmetry of its anchors.
             head: of the images.
-            mirrored: of the mirror images, as the network gives it.
+            flipped: of the flipped images, as the network gives it.
         """
-        mirror = network.mirror(head)
+        pairs = network.flip_anchors(head)
         selected = torch.ones(head.logits.shape[:2], dtype=torch.bool, device=head.logits.device)
         if self.be_mask != "none":
             selected = foreground(head.logits, network.activation)
         if self.be_mask == "both":
-            selected = selected & foreground(mirrored.logits, network.activation)[:, mirror.anchor]
+            selected = selected & foreground(flipped.logits, network.activation)[:, pairs.anchor]
         image, anchor = selected.nonzero(as_tuple=True)
-        partner = mirror.anchor[anchor]
-        p, q = rows_of(network, head.logits, image, anchor), rows_of(network, mirrored.logits, image, partner)
-        offset = mirror.offset[anchor] if self.cons_loc == "geom_corrected" else None
-        residual = mirror_residual(head.deltas[image, anchor], mirrored.deltas[image, partner], offset)
+        partner = pairs.anchor[anchor]
+        p, q = rows_of(network, head.logits, image, anchor), rows_of(network, flipped.logits, image, partner)
+        offset = pairs.offset[anchor] if self.cons_loc == "geom_corrected" else None
+        residual = flip_residual(head.deltas[image, anchor], flipped.deltas[image, partner], offset)
         classes = mean_over_batch(class_distance(p, q, self.cons_cls, self.cons_detach))
         return classes, mean_over_batch(residual), torch.tensor(float(len(image)))
 

@@ -1,4 +1,4 @@
-"""ISD: besides mirror images, mixtures of two images should be seen as the mixture of what is seen in each."""
+"""ISD: besides flipped images, mixtures of two images should be seen as the mixture of what is seen in each."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,12 +18,12 @@ from al_lab.objectives.csd import CSD, PseudoLoss, check_range
 class ISD(CSD):
     """Interpolation-based semi-supervised detection.
 
-    Jeong et al., CVPR 2021 (arXiv 2006.02158), built from the released code. Image i is mixed with the mirror image of
+    Jeong et al., CVPR 2021 (arXiv 2006.02158), built from the released code. Image i is mixed with the flipped image of
     its partner, the image half a batch away, with one ratio lambda a step:
 
-        m_i = lambda x_i + (1 - lambda) mirror(x_{i + B/2})
+        m_i = lambda x_i + (1 - lambda) flip(x_{i + B/2})
 
-    Three predictions are compared anchor by anchor, none flipped back: L = f(x_i), R = f(mirror(x_{i + B/2})), M =
+    Three predictions are compared anchor by anchor, none flipped back: L = f(x_i), R = f(flip(x_{i + B/2})), M =
     f(m_i). An anchor is foreground of L (or R) as in CSD.
 
         Type I     L and R      mean 1/2 [KL(M* || mu) + KL(mu* || M)],   mu = lambda L + (1 - lambda) R        (* = fixed target)
@@ -93,14 +93,14 @@ class ISD(CSD):
                     do="change trainer.batch_size",
                 )
             )
-        flipped = batch.images.flip(-1)
+        flipped_images = batch.images.flip(-1)
         ratio = self.draw_ratio(batch.images)
-        left, mirrored, mixed = together(
-            network, batch.images, flipped, ratio * batch.images + (1 - ratio) * partners(flipped)
+        left, flipped, mixed = together(
+            network, batch.images, flipped_images, ratio * batch.images + (1 - ratio) * partners(flipped_images)
         )
         parts = self.of_head(network, left, batch)
-        classes, boxes, count = self.consistency(network, left, mirrored)
-        right = mirrored._replace(logits=partners(mirrored.logits), deltas=partners(mirrored.deltas))
+        classes, boxes, count = self.consistency(network, left, flipped)
+        right = flipped._replace(logits=partners(flipped.logits), deltas=partners(flipped.deltas))
         type_1, type_2a, type_2b = self.interpolation(network, left, right, mixed, ratio)
         w = self.weight * self.ramp(step, total_steps)
         return parts | {
@@ -125,7 +125,7 @@ class ISD(CSD):
     def interpolation(
         network: DetectorNetwork, left: HeadOutput, right: HeadOutput, mixed: HeadOutput, ratio: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return L_I, L_IIA and L_IIB; ``right`` is the partner's mirror image, in its own geometry."""
+        """Return L_I, L_IIA and L_IIB; ``right`` is the partner's flipped image, in its own geometry."""
         in_left, in_right = (foreground(head.logits, network.activation) for head in (left, right))
         image, anchor = (in_left & in_right).nonzero(as_tuple=True)
         p_left, p_right, p_mixed = (rows_of(network, head.logits, image, anchor) for head in (left, right, mixed))

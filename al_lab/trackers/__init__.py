@@ -1,1 +1,1 @@
-"""Dashboards that mirror a run folder."""
+"""dashboards that show a run folder."""

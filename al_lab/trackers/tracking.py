@@ -1,4 +1,4 @@
-"""Trackers mirror the run folder to dashboards. The folder is the truth; a dashboard that fails costs a warning, never a campaign."""
+"""Trackers copy the run folder to dashboards. The folder is the truth; a dashboard that fails costs a warning, never a campaign."""
 
 import hashlib
 import io

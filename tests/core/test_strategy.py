@@ -20,7 +20,7 @@ def test_highest_utility_first_and_labeled_images_never():
     assert ids(take_best(Candidates.images("abcd", [1, 9, 3, 2]), pool, Allowance("image", 2), RNG)) == ["c", "d"]
 
 
-def test_ties_are_a_lottery_that_the_order_of_the_pool_does_not_decide(caplog):
+def test_ties_are_arbitrary_but_the_order_of_the_pool_does_not_decide(caplog):
     names = [f"{k:02d}" for k in range(30)]
     with caplog.at_level(logging.WARNING):
         forward = ids(take_best(Candidates.images(names, np.zeros(30)), Pool(tuple(names)), Allowance("image", 8), RNG))
@@ -96,5 +96,5 @@ def test_equal_pixels_of_an_image_keep_their_order():
         chosen = take_best(both, Pool(("a", "b")), budget, RNG)
         assert [q.region.pixels.tolist() for q in chosen] == [sorted(center[:num])] * 2
     some = {q.sample_id: q.region.pixels for q in take_best(both, Pool(("a", "b")), Allowance("pixel", 40), RNG)}
-    # between images it is a lottery
+    # between images it is arbitrary
     assert all(0 < len(p) < 40 and p.tolist() == sorted(center[: len(p)]) for p in some.values())

@@ -37,7 +37,7 @@ def test_workers_are_warm_and_carry_their_threads_and_gpus(make_job: MakeJob) ->
     with LocalExecutor(workers=2, threads=3, gpus=["7", "8"]) as executor:
         seen = executor.run([make_job("who", x=n) for n in range(8)])
         again = executor.run([make_job("who", x=9)])
-        assert len(executor._gangs) == 2
+        assert len(executor._groups) == 2
     assert {s["pid"] for s in seen} >= {again[0]["pid"]}
     assert len({s["pid"] for s in seen}) <= 2
     assert {s["gpus"] for s in seen} <= {"7", "8"}
@@ -46,9 +46,9 @@ def test_workers_are_warm_and_carry_their_threads_and_gpus(make_job: MakeJob) ->
 
 def test_no_more_workers_than_jobs_and_none_at_construction(make_job: MakeJob) -> None:
     with LocalExecutor(workers=5) as executor:
-        assert executor._gangs == []
+        assert executor._groups == []
         executor.run([make_job("who")])
-        assert len(executor._gangs) == 1
+        assert len(executor._groups) == 1
 
 
 def test_a_worker_that_dies_is_replaced_and_its_job_tried_again(make_job: MakeJob, tmp_path: Path) -> None:

@@ -349,7 +349,7 @@ def test_views_do_not_depend_on_how_ids_are_sharded(trained: Make, dataset: Bloc
         assert np.array_equal(a.detections.probs, b.detections.probs)
 
 
-def test_flip_views_are_the_mirror_images_own_predictions(trained: Make, dataset: Blocks) -> None:
+def test_flip_views_are_the_flipped_images_own_predictions(trained: Make, dataset: Blocks) -> None:
     """One pass over both views, the boxes that count chosen before suppression: as two passes and full suppression give them."""
     ids, rule = dataset.test_ids, {"count_thresh": 0.4, "nms_acq": 0.5}
     learner = trained(predict_batch=4)
@@ -359,11 +359,11 @@ def test_flip_views_are_the_mirror_images_own_predictions(trained: Make, dataset
     for view in views:
         pixels, *_ = plain(dataset.load_image(view.sample_id), np.zeros((0, 4)), np.zeros(0), InputSpec.of(network))
         with torch.no_grad():
-            head, mirrored = network(pixels[None]), network(pixels.flip(-1)[None])
-        expected = decode_batch(head, network, [view.size_hw], settings, mirrored=mirrored)[0].above(0.4)
+            head, flipped = network(pixels[None]), network(pixels.flip(-1)[None])
+        expected = decode_batch(head, network, [view.size_hw], settings, flipped=flipped)[0].above(0.4)
         assert np.allclose(view.flip_detections.boxes_xyxy, expected.boxes_xyxy, atol=1e-3)
         assert np.allclose(view.flip_detections.flip_probs, expected.flip_probs, atol=1e-5)
-        q = network.probs(mirrored.logits[0])[network.mirror(head).anchor]
+        q = network.probs(flipped.logits[0])[network.flip_anchors(head).anchor]
         for row in view.flip_detections.flip_probs:
             assert np.abs(q.numpy() - row).max(1).min() < 1e-5
         count += len(expected)

@@ -237,10 +237,10 @@ def trained(learner: Make, task: Make) -> Make:
     return make
 
 
-def raw(one: SegmentationLearner, sample_id: str, *, mirrored: bool = False) -> Any:
+def raw(one: SegmentationLearner, sample_id: str, *, flipped: bool = False) -> Any:
     batch = next(iter(dense_predict_batches(one.dataset, (sample_id,), network=one._network, batch_size=1)))
     with torch.no_grad():
-        return one._network(batch.target_images.flip(-1) if mirrored else batch.target_images)
+        return one._network(batch.target_images.flip(-1) if flipped else batch.target_images)
 
 
 def test_views_are_one_an_id_in_order_with_what_was_asked(trained: Make, patches: Patches) -> None:
@@ -263,11 +263,11 @@ def test_views_are_one_an_id_in_order_with_what_was_asked(trained: Make, patches
         )
 
 
-def test_a_mirror_image_is_averaged_after_turning_it_back(trained: Make) -> None:
+def test_a_flipped_image_is_averaged_after_turning_it_back(trained: Make) -> None:
     one = trained()
     view = next(one.views(("t/0",), ("dense_probs",), {"flip": True}))
-    plain, mirrored = (upsample(raw(one, "t/0", mirrored=m).logits, (24, 32))[0].softmax(0) for m in (False, True))
-    torch.testing.assert_close(view.probs, (plain + mirrored.flip(-1)) / 2, atol=1e-5, rtol=1e-4)
+    plain, flipped = (upsample(raw(one, "t/0", flipped=m).logits, (24, 32))[0].softmax(0) for m in (False, True))
+    torch.testing.assert_close(view.probs, (plain + flipped.flip(-1)) / 2, atol=1e-5, rtol=1e-4)
 
 
 def test_what_is_not_asked_for_is_not_computed(trained: Make) -> None:

@@ -8,7 +8,7 @@ from al_lab.models.detectors.network import DetectorNetwork
 
 
 class Row(DetectorNetwork):
-    """W anchors side by side; its mirror image reverses their order."""
+    """W anchors side by side; its flipped image reverses their order."""
 
     def __init__(self, num_classes: int, width: int, activation: str = "softmax") -> None:
         super().__init__(num_classes, (10, 10 * width), activation=activation)

@@ -1,4 +1,4 @@
-"""CSD: vectors L-1..L-6 and B-1, the control, and what a mirror-symmetric detector must cost: nothing."""
+"""CSD: vectors L-1..L-6 and B-1, the control, and what a flip-symmetric detector must cost: nothing."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from al_lab.models.detectors.head import HeadOutput
 from al_lab.models.detectors.network import DetectorNetwork, flatten_maps
 from al_lab.models.detectors.priors import even_priors
 from al_lab.models.detectors.tiny import TinyDetector
-from al_lab.objectives.consistency import foreground, mirror_residual
+from al_lab.objectives.consistency import flip_residual, foreground
 from al_lab.objectives.csd import CSD
 from al_lab.objectives.supervised import Supervised, Terms
 from al_lab.strategies.detection.al_ssl import image_facts
@@ -22,7 +22,7 @@ L4 = [1, 0.5, -0.5, 0.2], [-0.8, 0.5, -0.3, 0.1]
 
 
 @pytest.mark.parametrize(
-    ("name", "deltas", "mirrored", "value"),
+    ("name", "deltas", "flipped", "value"),
     [
         ("L-1", *L1, 0.0075),
         ("L-2", [0.3, 0.4, -0.1, 0.2], [-0.3, 0.4, -0.1, 0.2], 0.0),
@@ -30,39 +30,39 @@ L4 = [1, 0.5, -0.5, 0.2], [-0.8, 0.5, -0.3, 0.1]
         ("L-4", *L4, 0.0225),
     ],
 )
-def test_the_residual_of_a_mirrored_box(name, deltas, mirrored, value):
-    assert mirror_residual(torch.tensor([deltas]), torch.tensor([mirrored])).item() == pytest.approx(value, abs=1e-7)
+def test_the_residual_of_a_flipped_box(name, deltas, flipped, value):
+    assert flip_residual(torch.tensor([deltas]), torch.tensor([flipped])).item() == pytest.approx(value, abs=1e-7)
 
 
 def test_l6_both_branches_learn():
-    deltas, mirrored = (torch.tensor([v], requires_grad=True) for v in L1)
-    mirror_residual(deltas, mirrored).sum().backward()
+    deltas, flipped = (torch.tensor([v], requires_grad=True) for v in L1)
+    flip_residual(deltas, flipped).sum().backward()
     assert torch.allclose(deltas.grad, torch.tensor([[0.05, -0.05, -0.05, 0]]), atol=1e-7)
-    assert torch.allclose(mirrored.grad, torch.tensor([[0.05, 0.05, 0.05, 0]]), atol=1e-7)
+    assert torch.allclose(flipped.grad, torch.tensor([[0.05, 0.05, 0.05, 0]]), atol=1e-7)
 
 
 def test_the_known_offset_is_subtracted():
-    deltas, mirrored = torch.tensor([[2.0, 0, 0, 0]]), torch.tensor([[-10 / 3, 0, 0, 0]])
-    assert mirror_residual(deltas, mirrored).item() == pytest.approx(0.44444, abs=1e-5)  # L-7
-    assert mirror_residual(deltas, mirrored, torch.tensor([-4 / 3])).item() == pytest.approx(0, abs=1e-12)
+    deltas, flipped = torch.tensor([[2.0, 0, 0, 0]]), torch.tensor([[-10 / 3, 0, 0, 0]])
+    assert flip_residual(deltas, flipped).item() == pytest.approx(0.44444, abs=1e-5)  # L-7
+    assert flip_residual(deltas, flipped, torch.tensor([-4 / 3])).item() == pytest.approx(0, abs=1e-12)
 
 
 def _b1(**grad):
-    """Vector B-1 with the boxes of L-4 at its two anchors that count; the mirror image's anchors are in reverse order."""
+    """Vector B-1 with the boxes of L-4 at its two anchors that count; the flipped image's anchors are in reverse order."""
     network = Row(2, 4)
     p = torch.tensor([[[0.2, 0.7, 0.1], [0.8, 0.1, 0.1], [0.3, 0.3, 0.4], [0.4, 0.35, 0.25]]])
     q = torch.tensor([[[0.3, 0.6, 0.1], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6], [0.4, 0.35, 0.25]]])
     nothing = [9.0, 9, 9, 9]
     deltas = torch.tensor([[L1[0], nothing, L4[0], nothing]])
-    mirrored = torch.tensor([[L1[1], [0.0] * 4, L4[1], [0.0] * 4]])
-    return network, network.head(p, deltas, **grad), network.head(q.flip(1), mirrored.flip(1), **grad)
+    flipped = torch.tensor([[L1[1], [0.0] * 4, L4[1], [0.0] * 4]])
+    return network, network.head(p, deltas, **grad), network.head(q.flip(1), flipped.flip(1), **grad)
 
 
 def test_b1_the_batch_of_the_fact_sheet():
-    network, head, mirrored = _b1()
+    network, head, flipped = _b1()
     assert foreground(head.logits, "softmax").tolist() == [[True, False, True, False]]
-    assert foreground(mirrored.logits.flip(1), "softmax").tolist() == [[True, True, True, False]]
-    classes, boxes, count = CSD().consistency(network, head, mirrored)
+    assert foreground(flipped.logits.flip(1), "softmax").tolist() == [[True, True, True, False]]
+    classes, boxes, count = CSD().consistency(network, head, flipped)
     assert (classes.item(), boxes.item(), count.item()) == pytest.approx((0.05453691, 0.015, 2), abs=1e-6)
     assert (classes + boxes).item() == pytest.approx(0.06953691, abs=1e-6)
 
@@ -72,10 +72,10 @@ def test_which_anchors_count(mask, count):
     assert CSD(be_mask=mask).consistency(*_b1())[2].item() == count
 
 
-def test_an_anchor_that_only_the_mirror_image_calls_foreground_does_not_count():
-    network, head, mirrored = _b1()
-    assert CSD(be_mask="both").consistency(network, mirrored, head)[2].item() == 2
-    assert CSD(be_mask="orig").consistency(network, mirrored, head)[2].item() == 3
+def test_an_anchor_that_only_the_flipped_image_calls_foreground_does_not_count():
+    network, head, flipped = _b1()
+    assert CSD(be_mask="both").consistency(network, flipped, head)[2].item() == 2
+    assert CSD(be_mask="orig").consistency(network, flipped, head)[2].item() == 3
 
 
 def test_l5_nothing_selected_costs_nothing_and_moves_nothing():
@@ -89,26 +89,26 @@ def test_l5_nothing_selected_costs_nothing_and_moves_nothing():
 
 
 def test_the_gradient_reaches_both_branches_as_k8_says():
-    network, head, mirrored = _b1(requires_grad=True)
-    CSD().consistency(network, head, mirrored)[0].backward()
+    network, head, flipped = _b1(requires_grad=True)
+    CSD().consistency(network, head, flipped)[0].backward()
     assert torch.allclose(head.logits.grad[0, 0], torch.tensor([-0.1, 0.1, 0]) / 4, atol=1e-6)  # (p - q) / 2 / n
-    assert torch.allclose(mirrored.logits.grad[0, 3], torch.tensor([0.1, -0.1, 0]) / 4, atol=1e-6)
+    assert torch.allclose(flipped.logits.grad[0, 3], torch.tensor([0.1, -0.1, 0]) / 4, atol=1e-6)
     assert head.logits.grad[0, 1].abs().max() == 0
 
 
 def test_sigmoid_heads_are_yes_no_questions():
     network = Row(2, 2, "sigmoid")
     head = network.head(torch.tensor([[[0.6, 0.1], [0.4, 0.45]]]))
-    mirrored = network.head(torch.tensor([[[0.5, 0.5], [0.7, 0.2]]]))
+    flipped = network.head(torch.tensor([[[0.5, 0.5], [0.7, 0.2]]]))
     assert foreground(head.logits, "sigmoid").tolist() == [[True, False]]
-    classes, _, count = CSD().consistency(network, head, mirrored)
+    classes, _, count = CSD().consistency(network, head, flipped)
     logit = [torch.tensor(v).logit().item() for v in (0.6, 0.7, 0.1, 0.2)]
     assert classes.item() == pytest.approx(0.5 * (-0.1 * (logit[0] - logit[1]) - 0.1 * (logit[2] - logit[3])), abs=1e-6)
     assert count.item() == 1
 
 
 class Symmetric(DetectorNetwork):
-    """Commutes with mirroring: what it says of an image's mirror image is the mirror image of what it says, dx negated."""
+    """Commutes with flipping: what it says of an image's flipped image is the flipped image of what it says, dx negated."""
 
     def __init__(self, activation: str = "softmax") -> None:
         super().__init__(3, (32, 32), activation=activation)
@@ -153,7 +153,7 @@ def batch(kinds, size=32, seed=0):
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 @pytest.mark.parametrize("residual", ["legacy", "geom_corrected"])
-def test_a_detector_that_commutes_with_mirroring_costs_nothing(activation, residual):
+def test_a_detector_that_commutes_with_flipping_costs_nothing(activation, residual):
     torch.manual_seed(0)
     parts = CSD(ramp={"kind": "none"}, be_mask="none", cons_loc=residual)(Symmetric(activation), batch([1, 0]), 5, 10)
     assert parts["num_consistent"] == 64
@@ -162,7 +162,7 @@ def test_a_detector_that_commutes_with_mirroring_costs_nothing(activation, resid
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
-def test_a_detector_that_commutes_with_mirroring_is_not_inconsistent(activation):
+def test_a_detector_that_commutes_with_flipping_is_not_inconsistent(activation):
     torch.manual_seed(0)
     network, pixels = Symmetric(activation), 3 * torch.randn(2, 3, 32, 32)
     with torch.no_grad():

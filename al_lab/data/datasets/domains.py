@@ -80,7 +80,7 @@ class DomainPair(SegmentationDataset):
             target_hw: (h, w) of target images; None: as they are.
             cache_dir: keeps which classes each source label holds.
             metrics: what evaluation computes, the main one first.
-            flip_test: evaluation averages image and mirror image.
+            flip_test: evaluation averages image and flipped image.
             name: of the dataset.
 
         Raises:

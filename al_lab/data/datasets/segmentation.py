@@ -39,7 +39,7 @@ class SegmentationDataset(Dataset):
         source_ids: sorted; empty without a source domain.
         source_hw: (h, w) to which source images and labels are resized for training; None: each stays as it is.
         target_hw: the same for target images, in training, selection and test.
-        flip_test: evaluation averages the probabilities of each image and of its mirror image.
+        flip_test: evaluation averages the probabilities of each image and of its flipped image.
     """
 
     task: Literal["detection", "segmentation"] = "segmentation"
@@ -77,7 +77,7 @@ class SegmentationDataset(Dataset):
             target_hw: size of target images.
             metrics: what evaluation computes, the main one first.
             cache_dir: keeps which classes each source label holds; None: counted again in each process.
-            flip_test: evaluation averages image and mirror image.
+            flip_test: evaluation averages image and flipped image.
 
         Raises:
             DataError: if ids are wrong, see `Dataset`, or a size is none.

@@ -57,7 +57,7 @@ class Streets(SegmentationFolder):
             size_hw: height and width of all images.
             data_seed: of the generator; another number is another dataset.
             metrics: what evaluation computes, the main one first.
-            flip_test: evaluation averages image and mirror image.
+            flip_test: evaluation averages image and flipped image.
             name: of the dataset.
 
         Raises:

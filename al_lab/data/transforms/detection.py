@@ -129,26 +129,26 @@ class Augmentation(ABC):
 
 
 class FlipAugmentation(Augmentation):
-    """Mirror half of the images: the recipe of RetinaNet (1x/2x schedules) and of MI-AOD and PPAL."""
+    """Flip half of the images horizontally: the recipe of RetinaNet (1x/2x schedules) and of MI-AOD and PPAL."""
 
     def __init__(self, flip: float = 0.5) -> None:
-        """Take the probability of a mirror image."""
+        """Take the probability of a horizontal flip."""
         _check(flip=flip)
         self.flip = flip
 
     def augment(self, sample: Sample, rng: np.random.Generator, spec: InputSpec) -> Sample:
         """See the base class."""
-        return mirror(sample) if rng.random() < self.flip else sample
+        return flip_horizontally(sample) if rng.random() < self.flip else sample
 
 
 class LightAugmentation(Augmentation):
-    """Mirror, a slight zoom and a little light: what a small detector can use in a few hundred steps."""
+    """AnchorPairs, a slight zoom and a little light: what a small detector can use in a few hundred steps."""
 
     def __init__(self, flip: float = 0.5, zoom: float = 0.5, min_scale: float = 0.7, brightness: float = 0.15) -> None:
         """Take the recipe's numbers.
 
         Args:
-            flip: probability of a mirror image.
+            flip: probability of a horizontal flip.
             zoom: probability of cropping to a part of the image.
             min_scale: smallest side of that part, as a fraction.
             brightness: pixels are multiplied by U(1 - b, 1 + b).
@@ -166,14 +166,14 @@ class LightAugmentation(Augmentation):
             if not len(sample.labels) or bool(kept_in(sample.boxes.numpy(), rect).any()):
                 sample = cropped(sample, rect)
         if rng.random() < self.flip:
-            sample = mirror(sample)
+            sample = flip_horizontally(sample)
         factor = float(rng.uniform(1 - self.brightness, 1 + self.brightness))
         image = tv_tensors.Image((sample.image.to(torch.float32) * factor).clamp_(0, 255))
         return Sample(image, sample.boxes, sample.labels)
 
 
 class SSDAugmentation(Augmentation):
-    """SSD's recipe, in its order: photometric distortion, expansion, IoU-guided crop, mirror.
+    """SSD's recipe, in its order: photometric distortion, expansion, IoU-guided crop, horizontal flip.
 
     Liu et al., ECCV 2016 (arXiv 1512.02325), Sec. 2.2 and 3.6; numbers of amdegroot/ssd.pytorch @ 5b0b77f, on which
     CSD, ISD-SSD and AL-SSL are built. Pixels are never clamped in between.
@@ -206,7 +206,7 @@ class SSDAugmentation(Augmentation):
             photometric: probability of drawing the distortions at all (each has its own after that).
             expand_prob: probability of placing the image on a larger canvas.
             max_expand: largest ratio of canvas to image.
-            flip: probability of a mirror image.
+            flip: probability of a horizontal flip.
             unlabeled_crop: "free" or "legacy_dummy", as said above.
 
         Raises:
@@ -258,7 +258,7 @@ class SSDAugmentation(Augmentation):
             sample = cropped(sample, rect)
         if has_dummy:
             sample = Sample(sample.image, _boxes(torch.zeros(0, 4), sample.size_hw), sample.labels[:0])
-        return mirror(sample) if rng.random() < self.flip else sample
+        return flip_horizontally(sample) if rng.random() < self.flip else sample
 
 
 def _check(**fractions: float) -> None:
@@ -275,7 +275,7 @@ def _check(**fractions: float) -> None:
             )
 
 
-def mirror(sample: Sample) -> Sample:
+def flip_horizontally(sample: Sample) -> Sample:
     """Reflect left and right."""
     return Sample(F.horizontal_flip(sample.image), F.horizontal_flip(sample.boxes), sample.labels)
 

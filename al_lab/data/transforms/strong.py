@@ -130,5 +130,5 @@ class StrongView:
 
 
 def _blur(image: Tensor, sigma: float) -> Tensor:
-    reach = min(math.ceil(3 * sigma), min(image.shape[1:]) - 1)  # the border is mirrored
+    reach = min(math.ceil(3 * sigma), min(image.shape[1:]) - 1)  # the border is reflected
     return F.gaussian_blur(image, [2 * reach + 1] * 2, [sigma] * 2)

@@ -1,4 +1,4 @@
-"""An image and its mirror image: one forward for both, and the boxes by which they are compared."""
+"""An image and its flipped image: one forward for both, and the boxes by which they are compared."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ def together(network: DetectorNetwork, *views: Tensor) -> list[HeadOutput]:
 
 @dataclass(frozen=True)
 class FlipRule:
-    """Which boxes of an image are compared with its mirror image, and with what there.
+    """Which boxes of an image are compared with its flipped image, and with what there.
 
     Elezi et al., CVPR 2022, Eq. 1-2, and the released code.
 
@@ -40,8 +40,8 @@ class FlipRule:
         count_thresh: boxes of an image count from this confidence on. It is applied before suppression, which gives the
             same boxes: an outcome depends on more confident boxes only.
         nms_acq: suppression within a class (the code's acquisition: .5, where its detector has .45).
-        matching: ``index``: the mirror image's prediction at the anchor that corresponds to the box's own; ``iou``: for
-            every box found in the mirror image, the box of the image it overlaps most, if by at least one half; boxes
+        matching: ``index``: the flipped image's prediction at the anchor that corresponds to the box's own; ``iou``: for
+            every box found in the flipped image, the box of the image it overlaps most, if by at least one half; boxes
             without a partner have NaN ``flip_probs``, and of several partners the most different one is taken.
     """
 
@@ -64,45 +64,45 @@ class FlipRule:
         self,
         network: DetectorNetwork,
         head: HeadOutput,
-        mirrored: HeadOutput,
+        flipped: HeadOutput,
         sizes_hw: Sequence[tuple[int, int]],
         valid_hw: Tensor,
     ) -> list[Detections]:
         """Return the boxes that count, with both class distributions; one `Detections` an image."""
         settings = at_least(Postprocess(conf_min=0.0, nms_iou=self.nms_acq, max_per_class=200), self.count_thresh)
         if self.matching == "index":
-            return decode_batch(head, network, sizes_hw, settings, valid_hw, mirrored)
+            return decode_batch(head, network, sizes_hw, settings, valid_hw, flipped)
         found = decode_batch(head, network, sizes_hw, settings, valid_hw)
-        found_mirrored = decode_batch(mirrored, network, sizes_hw, settings, valid_hw)
-        # A padded input is mirrored with its padding, so the axis of symmetry is the input's, not the image's.
+        found_flipped = decode_batch(flipped, network, sizes_hw, settings, valid_hw)
+        # A padded input is flipped with its padding, so the axis of symmetry is the input's, not the image's.
         widths = [hw[1] * head.input_hw[1] / float(valid[1]) for hw, valid in zip(sizes_hw, valid_hw, strict=True)]
-        return [match_mirrored(*pair) for pair in zip(found, found_mirrored, widths, strict=True)]
+        return [match_flipped(*pair) for pair in zip(found, found_flipped, widths, strict=True)]
 
 
 def reflect(boxes_xyxy: np.ndarray, width: float) -> np.ndarray:
-    """Mirror boxes (N, 4) left and right in an image of this width: (x1, x2) -> (width - x2, width - x1)."""
+    """Flip boxes (N, 4) horizontally in an image of this width: (x1, x2) -> (width - x2, width - x1)."""
     out = boxes_xyxy.copy()
     out[:, 0], out[:, 2] = width - boxes_xyxy[:, 2], width - boxes_xyxy[:, 0]
     return out
 
 
-def match_mirrored(found: Detections, mirrored: Detections, width: float) -> Detections:
-    """Give each box the class distribution of the mirror image's box that matches it (AL-SSL, Eq. 1), else NaN.
+def match_flipped(found: Detections, flipped: Detections, width: float) -> Detections:
+    """Give each box the class distribution of the flipped image's box that matches it (AL-SSL, Eq. 1), else NaN.
 
     Args:
         found: of the image.
-        mirrored: of its mirror image, in the mirror image's coordinates.
+        flipped: of its flipped image, in the flipped image's coordinates.
         width: of the image, in the unit of the boxes.
     """
     flip_probs = np.full_like(found.probs, np.nan)
-    if len(found) and len(mirrored):
+    if len(found) and len(flipped):
         overlap = torchvision.ops.box_iou(
-            torch.from_numpy(reflect(mirrored.boxes_xyxy, width)), torch.from_numpy(found.boxes_xyxy)
+            torch.from_numpy(reflect(flipped.boxes_xyxy, width)), torch.from_numpy(found.boxes_xyxy)
         )
         best, partner = overlap.max(1)
-        p, q = (distribution(torch.from_numpy(d.probs), found.activation) for d in (found, mirrored))
+        p, q = (distribution(torch.from_numpy(d.probs), found.activation) for d in (found, flipped))
         difference = symmetric_kl(p[partner], q)
         for row in torch.argsort(difference).tolist():  # the most different one is written last
             if best[row] >= _MIN_OVERLAP:
-                flip_probs[int(partner[row])] = mirrored.probs[row]
+                flip_probs[int(partner[row])] = flipped.probs[row]
     return Detections(found.boxes_xyxy, found.confidence, found.labels, found.probs, found.activation, flip_probs)

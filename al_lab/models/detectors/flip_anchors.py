@@ -1,4 +1,4 @@
-"""Which anchor of a mirrored image sees what an anchor of the image sees; by index, no overlap is ever computed."""
+"""Which anchor of a flipped image sees what an anchor of the image sees; by index, no overlap is ever computed."""
 
 from dataclasses import dataclass
 
@@ -13,13 +13,13 @@ _SAME = 1e-6  # of the input: priors are float32 fractions
 
 
 @dataclass(frozen=True)
-class Mirror:
+class AnchorPairs:
     """The left-right symmetry of a set of anchors.
 
     Attributes:
         anchor: (P,) int64, an involution: anchor (level, row y, column x, shape a) -> (level, y, W - 1 - x, a).
-        offset: (P,) float32, dx + dx_mirrored of a detector that finds every box exactly. Not 0 where the grid of
-            anchors is no mirror image of itself, as on four of SSD300's six levels (step x width is not the input's
+        offset: (P,) float32, dx + dx_flipped of a detector that finds every box exactly. Not 0 where the grid of
+            anchors is not symmetric, as on four of SSD300's six levels (step x width is not the input's
             width).
     """
 
@@ -27,7 +27,7 @@ class Mirror:
     offset: Tensor
 
 
-def mirror_of(head: HeadOutput, coder: BoxCoder) -> Mirror:
+def corresponding_anchors(head: HeadOutput, coder: BoxCoder) -> AnchorPairs:
     """Find the symmetry of a network's anchors.
 
     Raises:
@@ -52,7 +52,7 @@ def mirror_of(head: HeadOutput, coder: BoxCoder) -> Mirror:
     # Ideal deltas: dx = (g - cx) / (v w) and dx' = (1 - g - cx') / (v w).
     offset = (1 - priors[:, 0] - priors[index][:, 0]) / (coder.variances[0] * priors[:, 2])
     device = head.logits.device
-    return Mirror(index.to(device), offset.float().to(device))
+    return AnchorPairs(index.to(device), offset.float().to(device))
 
 
 def _leading(values: Tensor) -> int:
@@ -62,12 +62,12 @@ def _leading(values: Tensor) -> int:
 
 
 def _no_grid(got: str) -> ConfigError:
-    do = "choose a detector with such anchors (SSD, RetinaNet, squeeze, tiny), or a method that doesn't compare mirror images"
+    do = "choose a detector with such anchors (SSD, RetinaNet, squeeze, tiny), or a method that doesn't compare flipped images"
     return ConfigError(
         explain(
             expected="anchors on a regular grid, level by level, row by row",
             got=got,
-            where="comparing an image with its mirror image",
+            where="comparing an image with its flipped image",
             do=do,
         )
     )

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from al_lab.core.errors import ConfigError, explain
 from al_lab.models.detectors.boxes import BoxCoder, Matching
-from al_lab.models.detectors.flip_anchors import Mirror, mirror_of
+from al_lab.models.detectors.flip_anchors import AnchorPairs, corresponding_anchors
 from al_lab.models.detectors.head import HeadOutput
 from al_lab.models.imagenet import IMAGENET_MEAN, IMAGENET_STD
 
@@ -102,7 +102,7 @@ class DetectorNetwork(nn.Module):
         self.code = code or BoxCoder()
         self.matching = matching or Matching()
         self.postprocess = postprocess or Postprocess()
-        self._mirrors: dict[tuple, Mirror] = {}
+        self._flip_anchors: dict[tuple, AnchorPairs] = {}
         # Travels with the weights, so that a checkpoint made for other classes is named as such.
         self.register_buffer("class_count", torch.tensor(self.num_classes))
 
@@ -119,12 +119,12 @@ class DetectorNetwork(nn.Module):
         """Return one (B, E) float32 vector per image."""
         raise NotImplementedError
 
-    def mirror(self, head: HeadOutput) -> Mirror:
-        """Return how the anchors of a prediction correspond to those of the mirrored image; found once an input size."""
+    def flip_anchors(self, head: HeadOutput) -> AnchorPairs:
+        """Return how the anchors of a prediction correspond to those of the flipped image; found once an input size."""
         key = (head.input_hw, head.level_sizes, head.logits.device)
-        if key not in self._mirrors:
-            self._mirrors[key] = mirror_of(head, self.code)
-        return self._mirrors[key]
+        if key not in self._flip_anchors:
+            self._flip_anchors[key] = corresponding_anchors(head, self.code)
+        return self._flip_anchors[key]
 
     def probs(self, logits: Tensor) -> Tensor:
         """Return the class distribution of each anchor, in float32."""

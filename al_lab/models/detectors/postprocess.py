@@ -28,7 +28,7 @@ def decode_batch(
     sizes_hw: Tensor | Sequence[tuple[int, int]],
     settings: Postprocess | None = None,
     valid_hw: Tensor | Sequence[tuple[int, int]] | None = None,
-    mirrored: HeadOutput | None = None,
+    flipped: HeadOutput | None = None,
 ) -> list[Detections]:
     """Decode, suppress and hand over the detections of a batch.
 
@@ -39,7 +39,7 @@ def decode_batch(
         settings: instead of the network's own.
         valid_hw: (height, width) of the part of each input that is image and not padding; by default what the network's
             resize rule makes of ``sizes_hw``.
-        mirrored: predictions for the mirror images; each box then also gets the class distribution of the anchor that
+        flipped: predictions for the flipped images; each box then also gets the class distribution of the anchor that
             corresponds to its own (``flip_probs``).
 
     Returns:
@@ -73,8 +73,8 @@ def decode_batch(
     boxes = boxes[keep] * scale[image[keep]]
     image, anchor, label, confidence = (v[keep] for v in (image, anchor, label, confidence))
     probs = [probs_BPK[image, anchor]]
-    if mirrored is not None:
-        probs.append(network.probs(mirrored.logits[image, network.mirror(head).anchor[anchor]]))
+    if flipped is not None:
+        probs.append(network.probs(flipped.logits[image, network.flip_anchors(head).anchor[anchor]]))
     return _hand_over(boxes, image, label, confidence, torch.cat(probs, dim=1), network, len(sizes_hw))
 
 

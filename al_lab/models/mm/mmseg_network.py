@@ -1,6 +1,6 @@
 """Any encoder-decoder of mmsegmentation, named by its model dict, as a `SegmenterNetwork`.
 
-mmsegmentation gives backbone, neck and decode head; loss, upsampling to pixels and the mean over a mirror image are
+mmsegmentation gives backbone, neck and decode head; loss, upsampling to pixels and the mean over a flipped image are
 ours.
 """
 

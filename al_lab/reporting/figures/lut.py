@@ -46,7 +46,7 @@ class Training:
     is_shuffled: bool = False
 
 
-def rows_and_luck(panels: Sequence[RowsPanel]) -> Figure:
+def rows_and_noise(panels: Sequence[RowsPanel]) -> Figure:
     """Draw each table's rows in the order of their rewards; rings are the same row with another seed."""
     with look():
         figure, grid = _grid(len(panels), 3.5, 2.7)

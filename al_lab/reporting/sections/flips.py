@@ -1,4 +1,4 @@
-"""What a detector says of an image and of its mirror image: entropy against inconsistency, and the pairs it disagrees most about."""
+"""What a detector says of an image and of its flipped image: entropy against inconsistency, and the pairs it disagrees most about."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _GAP_PX = 6
 _SHOWN = 2  # classes named on each side, besides that of the box
 _BACKGROUND = "background"
 _TEXT = (
-    "Each point is an image that could have been bought: its largest class entropy and its largest disagreement J with its mirror image, "
+    "Each point is an image that could have been bought: its largest class entropy and its largest disagreement J with its flipped image, "
     "over the boxes that count."
 )
 
@@ -128,7 +128,7 @@ def candidates_name(cycle: int) -> str:
 
 
 def _sheet(run: Run, cycle: int, flips: _Flips | None, name: str, limit: int = _MAX_PAIRS) -> Sheet | None:
-    """Return the bought images with the largest inconsistency, each beside its mirror image; None if no box was kept."""
+    """Return the bought images with the largest inconsistency, each beside its flipped image; None if no box was kept."""
     if flips is None or "box" not in flips.candidates.info:
         return None
     order = np.argsort(-flips.inconsistency, kind="stable")
@@ -136,12 +136,12 @@ def _sheet(run: Run, cycle: int, flips: _Flips | None, name: str, limit: int = _
     choices = {c.sample_id: c for c in run.bought(cycle)}
     tiles = [_pair(run, choices[flips.candidates.sample_ids[k]], flips, k) for k in rows]
     total = int((flips.is_bought & (flips.count > 0)).sum())
-    title = f"Largest disagreement with the mirror image, of what was bought after cycle {cycle}"
+    title = f"Largest disagreement with the flipped image, of what was bought after cycle {cycle}"
     return Sheet(name, title, tiles, total, is_wide=True) if tiles else None
 
 
 def _pair(run: Run, choice: Choice, flips: _Flips, row: int) -> Tile:
-    """Draw an image and its mirror image, each with its most inconsistent box, and say what the detector saw there."""
+    """Draw an image and its flipped image, each with its most inconsistent box, and say what the detector saw there."""
     info = flips.candidates.info
     label = int(info["box_label"][row]) if "box_label" in info else -1
     sides = [
@@ -149,7 +149,7 @@ def _pair(run: Run, choice: Choice, flips: _Flips, row: int) -> Tile:
     ]
     lines = [
         f"{side}: {_words(probs, run.class_name(label))}"
-        for side, probs in zip(("image", "mirrored"), sides, strict=True)
+        for side, probs in zip(("image", "flipped"), sides, strict=True)
         if probs
     ]
     words = "\n".join([f"J = {flips.inconsistency[row]:.3g} nats, entropy {flips.entropy[row]:.2f}", *lines])
@@ -159,15 +159,15 @@ def _pair(run: Run, choice: Choice, flips: _Flips, row: int) -> Tile:
         picture, scale = small_rgb(choice.image, _PAIR_PX)
     except DataError as error:
         return Tile(choice, None, str(error), words)
-    mirrored = ImageOps.mirror(picture)
+    flipped = ImageOps.mirror(picture)
     x1, y1, x2, y2 = np.asarray(info["box"][row], float) * scale
     colors = class_colors(run.classes)
     draw_box(picture, np.asarray([x1, y1, x2, y2]), colors.get(run.class_name(label), CLASS_COLORS[0]))
     seen = max(sides[1], key=lambda name: sides[1][name], default=run.class_name(label))
-    draw_box(mirrored, np.asarray([picture.width - x2, y1, picture.width - x1, y2]), colors.get(seen, "#ffffff"))
+    draw_box(flipped, np.asarray([picture.width - x2, y1, picture.width - x1, y2]), colors.get(seen, "#ffffff"))
     both = Image.new("RGB", (2 * picture.width + _GAP_PX, picture.height), "#ffffff")
     both.paste(picture, (0, 0))
-    both.paste(mirrored, (picture.width + _GAP_PX, 0))
+    both.paste(flipped, (picture.width + _GAP_PX, 0))
     return Tile(choice, both, words=words)
 
 

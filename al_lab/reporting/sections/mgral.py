@@ -22,7 +22,7 @@ from al_lab.reporting.sections.results import metric_label
 from al_lab.reporting.sections.run import MAX_PANELS, spread
 
 _CONTROLS = "strategy.agent.controls=10"
-_LUCK = 0.05  # the stage's own threshold: a spread that luck makes more often than this proves nothing
+_SIGNIFICANCE = 0.05  # the stage's own threshold: a spread that noise makes more often than this proves nothing
 _WHAT_A_ROW_IS = (
     "A row is one training: the labeled images plus one random batch without labels, from the pool. Its reward is what that "
     "training reaches, in points of {metric}, measured on {where}."
@@ -35,7 +35,7 @@ _SPLITS = {
 }
 _ROWS_NOTE = (
     "Errors and spreads in points. Seed noise: the same row with other seeds, and the part of it that a seed does not do to all rows "
-    "alike, by which the spread is divided. Luck: how often luck alone makes so large a ratio (F test). The error of the mean is what "
+    "alike, by which the spread is divided. p: how often noise alone makes so large a ratio (F test). The error of the mean is what "
     "predicting every row by the mean of the others gives; none can be expected below that part of the noise. Ridge: a regression on "
     "batch features that learned from the same rows. Leaving out a good row lowers the others' mean, so a useless estimator has a rank "
     "correlation below 0, and the mean itself one of −1. Distance: rank correlation of the distance of two rows with their difference."
@@ -47,7 +47,7 @@ _ROWS_COLUMNS = (
     "seed noise",
     "not alike for all",
     "spread / noise",
-    "luck, %",
+    "p, %",
     "error of the table",
     "of the mean of all rows",
     "of ridge",
@@ -102,7 +102,7 @@ def _chance_section(run: Run, cycles: Sequence[LutCycle]) -> Section:
     noise = cycle.number("signal", "own_noise")
     caption = (
         "Each point is one training, without the batch's labels. Gray band: where 95 % of random batches fall. "
-        + ("Bars: luck of one training, a standard deviation. " if math.isfinite(noise) else "")
+        + ("Bars: noise of one training, a standard deviation. " if math.isfinite(noise) else "")
         + "Dotted: training without any unlabeled image. The table's rows were trained with another seed, which moves all of them alike."
     )
     figure = lut_figures.controls(cycle.rewards_M, cycle.random, shuffled, agent, cycle.reference, noise, _reach(cycle))
@@ -215,11 +215,17 @@ def _signed(value: float) -> str:
     return f"{value:+.2f}".replace("-", "−")
 
 
+def _p_value(cycle: LutCycle) -> float:
+    """How often noise alone makes so large a spread; older runs call it luck."""
+    found = cycle.number("signal", "p_value")
+    return found if math.isfinite(found) else cycle.number("signal", "luck")
+
+
 def _table_section(cycles: Sequence[LutCycle]) -> Section:
-    """Say whether rows differ by more than luck, and whether they predict each other."""
+    """Say whether rows differ by more than noise, and whether they predict each other."""
     section = Section("lut", "Look-up table")
     last = cycles[-1]
-    judged = [c for c in cycles if math.isfinite(c.number("signal", "luck"))]
+    judged = [c for c in cycles if math.isfinite(_p_value(c))]
     where = _SPLITS.get(str(last.table.get("split")), "images nobody named").format(
         n=last.table.get("num_measured", "?")
     )
@@ -228,8 +234,8 @@ def _table_section(cycles: Sequence[LutCycle]) -> Section:
         f" {_sentence(f'in cycle {last.cycle}, ' + last.sentence('signal'))}" if last.sentence("signal") else ""
     )
     if len(judged) > 1:
-        above = sum(c.number("signal", "luck") <= _LUCK for c in judged)
-        section.text += f" In {above} of {len(judged)} cycles the rows differ by more than luck explains."
+        above = sum(_p_value(c) <= _SIGNIFICANCE for c in judged)
+        section.text += f" In {above} of {len(judged)} cycles the rows differ by more than noise explains."
     section.text += f" {_sentence(last.sentence('leave_one_out'))}" if last.sentence("leave_one_out") else ""
     if "predictor" in last.facts and not len(last.estimates_M):
         section.text += " Fewer than three different rows can't be judged by leaving one out."
@@ -241,10 +247,10 @@ def _table_section(cycles: Sequence[LutCycle]) -> Section:
     section.pictures.append(
         Picture(
             "mgral_rows",
-            lut_figures.rows_and_luck(panels),
+            lut_figures.rows_and_noise(panels),
             "rewards of the rows, and of the same rows with other seeds",
             "What a seed does to all rows alike is harmless, as all rows share one; that rings lie higher or lower by "
-            "different amounts is luck, and rows that differ by no more than that teach luck.",
+            "different amounts is noise, and rows that differ by no more than that teach noise.",
             is_wide=len(panels) > 1,
         )
     )
@@ -286,7 +292,7 @@ def _row(c: LutCycle) -> list:
         c.number("signal", "seed_noise"),
         c.number("signal", "own_noise"),
         c.signal_to_noise,
-        100 * c.number("signal", "luck"),
+        100 * _p_value(c),
         c.number("leave_one_out", "rmse"),
         c.number("leave_one_out", "rmse_of_mean"),
         c.number("regressor", "rmse"),

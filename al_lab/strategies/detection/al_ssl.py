@@ -20,7 +20,7 @@ class AlSsl(Strategy):
     """Inconsistency x entropy.
 
     Elezi et al., "Not All Labels Are Equal: Rationalizing the Labeling Costs for Training Object Detection", CVPR 2022.
-    With p_i the class distribution of box i and q_i that of the corresponding box of the mirror image:
+    With p_i the class distribution of box i and q_i that of the corresponding box of the flipped image:
 
         h_i = -sum_c p_ic ln p_ic / ln(C + 1)                                       Eq. 4, background included
         j_i = 1/2 [KL(p_i || q_i) + KL(q_i || p_i)]                                 Eq. 2, in nats
@@ -32,7 +32,7 @@ class AlSsl(Strategy):
     | A | score | product | Eq. 5; the released code has no product, see ``prefilter`` |
     | theta | count_thresh | 0.5 | released code |
     | suppression | nms_acq | 0.5 | released code (its detector has .45) |
-    | i <-> mirror | matching | index | released code; Eq. 1 says by overlap (``iou``) |
+    | i <-> flip | matching | index | released code; Eq. 1 says by overlap (``iou``) |
     | M | prefilter_m | 3000 | released code |
 
     Sigmoid heads are C yes/no questions: h_i = sum_c Hb(p_ic) / (C ln 2), j_i the sum of the C divergences; the paper

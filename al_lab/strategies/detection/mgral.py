@@ -66,7 +66,7 @@ class Mgral(Strategy):
         if self.agent.gate == "random" and (self.lut.repeats < 1 or self.lut.seeds < 2):  # noqa: PLR2004
             raise ConfigError(
                 explain(
-                    expected="rows that are trained again, to know what luck does",
+                    expected="rows that are trained again, to know what noise does",
                     got=f"strategy.lut.repeats={self.lut.repeats} and strategy.lut.seeds={self.lut.seeds}",
                     where="strategy.agent.gate=random",
                     do="e.g. set strategy.lut.repeats=4 strategy.lut.seeds=2",

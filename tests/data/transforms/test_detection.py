@@ -13,7 +13,7 @@ from al_lab.data.transforms.detection import (
     SSDAugmentation,
     cropped,
     expanded,
-    mirror,
+    flip_horizontally,
     plain,
 )
 
@@ -65,9 +65,9 @@ def test_a_crop_takes_pixels_boxes_and_labels_along():
     assert sample.labels.tolist() == [0]
 
 
-def test_mirroring_twice_changes_nothing():
+def test_flipping_twice_changes_nothing():
     sample = Sample.of(IMAGE, BOXES, LABELS)
-    once, twice = mirror(sample), mirror(mirror(sample))
+    once, twice = flip_horizontally(sample), flip_horizontally(flip_horizontally(sample))
     assert once.boxes.tolist() == [[50, 20, 90, 60], [1, 5, 40, 70]]
     assert torch.equal(twice.image, sample.image)
     assert torch.equal(twice.boxes, sample.boxes)

@@ -7,8 +7,8 @@ import torch
 from al_lab.core.errors import ConfigError
 from al_lab.core.types import Detections
 from al_lab.models.detectors.boxes import BoxCoder
-from al_lab.models.detectors.flip import match_mirrored, reflect
-from al_lab.models.detectors.flip_anchors import mirror_of
+from al_lab.models.detectors.flip import match_flipped, reflect
+from al_lab.models.detectors.flip_anchors import corresponding_anchors
 from al_lab.models.detectors.head import HeadOutput
 from al_lab.models.detectors.priors import SSD300_VOC, ssd_priors
 from al_lab.models.detectors.tiny import TinyDetector
@@ -25,47 +25,47 @@ def head(priors, level_sizes=LEVELS):
 @pytest.fixture(scope="module")
 def ssd():
     priors = ssd_priors(SSD300_VOC)
-    return priors, mirror_of(head(priors), BoxCoder())
+    return priors, corresponding_anchors(head(priors), BoxCoder())
 
 
 def test_the_permutation_of_ssd300(ssd):
-    _, mirror = ssd
+    _, pairs = ssd
     expected = {0: 148, 3: 151, 4: 144, 148: 0, 5776: 5884, 8692: 8700, 8693: 8701, 8728: 8728, 8731: 8731}
-    assert {k: int(mirror.anchor[k]) for k in expected} == expected
-    assert torch.equal(mirror.anchor[mirror.anchor], torch.arange(8732))
-    assert int((mirror.anchor == torch.arange(8732)).sum()) == 160
+    assert {k: int(pairs.anchor[k]) for k in expected} == expected
+    assert torch.equal(pairs.anchor[pairs.anchor], torch.arange(8732))
+    assert int((pairs.anchor == torch.arange(8732)).sum()) == 160
 
 
 def _sum_of_dx(ssd, center, width, anchor):
     """dx + dx' of two perfect predictions of one box."""
-    priors, mirror = ssd
+    priors, pairs = ssd
     boxes = torch.tensor(
         [[center - width / 2, 0.4, center + width / 2, 0.6], [1 - center - width / 2, 0.4, 1 - center + width / 2, 0.6]]
     )
-    pair = torch.tensor([anchor, int(mirror.anchor[anchor])])
-    return BoxCoder().encode(boxes.double(), priors[pair].double())[:, 0].tolist(), float(mirror.offset[anchor])
+    pair = torch.tensor([anchor, int(pairs.anchor[anchor])])
+    return BoxCoder().encode(boxes.double(), priors[pair].double())[:, 0].tolist(), float(pairs.offset[anchor])
 
 
 def test_l7_and_l8_the_offset_of_an_asymmetric_grid(ssd):
-    (dx, dx_mirrored), offset = _sum_of_dx(ssd, 0.30, 0.2, 40)  # map 0, column 10, anchor 0
-    assert (dx, dx_mirrored) == pytest.approx((2.0, -3.33333), abs=1e-5)
+    (dx, dx_flipped), offset = _sum_of_dx(ssd, 0.30, 0.2, 40)  # map 0, column 10, anchor 0
+    assert (dx, dx_flipped) == pytest.approx((2.0, -3.33333), abs=1e-5)
     assert offset == pytest.approx(-1.33333, abs=1e-5)
-    (dx, dx_mirrored), offset = _sum_of_dx(ssd, 0.45, 0.2, 7942 + 4 * 6 + 3)  # map 2, column 4, anchor 3
-    assert (dx, dx_mirrored) == pytest.approx((-1.14665965, -1.40147290), abs=1e-5)
+    (dx, dx_flipped), offset = _sum_of_dx(ssd, 0.45, 0.2, 7942 + 4 * 6 + 3)  # map 2, column 4, anchor 3
+    assert (dx, dx_flipped) == pytest.approx((-1.14665965, -1.40147290), abs=1e-5)
     assert offset == pytest.approx(-2.54813254, abs=1e-5)
     assert ssd[1].offset[8692:].abs().max() < 1e-5  # maps 4 and 5 are symmetric
 
 
 def test_a_grid_that_tiles_the_input_has_no_offset():
     network = TinyDetector(2, input_px=64)
-    mirror = network.mirror(network(torch.zeros(1, 3, 64, 64)))
-    assert mirror.offset.abs().max() < 1e-5
-    assert network.mirror(network(torch.zeros(2, 3, 64, 64))) is mirror
+    pairs = network.flip_anchors(network(torch.zeros(1, 3, 64, 64)))
+    assert pairs.offset.abs().max() < 1e-5
+    assert network.flip_anchors(network(torch.zeros(2, 3, 64, 64))) is pairs
 
 
 def test_anchors_without_a_grid_are_refused():
     with pytest.raises(ConfigError, match="expected anchors on a regular grid"):
-        mirror_of(head(torch.rand(12, 4), (12,)), BoxCoder())
+        corresponding_anchors(head(torch.rand(12, 4), (12,)), BoxCoder())
 
 
 def test_l9_boxes_are_reflected():
@@ -75,11 +75,11 @@ def test_l9_boxes_are_reflected():
 
 def test_m2_boxes_are_matched_by_overlap():
     boxes = np.array([[0.1, 0.2, 0.4, 0.6], [0.12, 0.22, 0.42, 0.62], [0.55, 0.5, 0.95, 0.9]], np.float32)
-    mirrored = np.array([[0.6, 0.2, 0.9, 0.6], [0.05, 0.52, 0.44, 0.88], [0.4, 0.05, 0.6, 0.15]], np.float32)
+    flipped = np.array([[0.6, 0.2, 0.9, 0.6], [0.05, 0.52, 0.44, 0.88], [0.4, 0.05, 0.6, 0.15]], np.float32)
     probs = np.array([[0.1, 0.9], [0.2, 0.8], [0.3, 0.7]], np.float32)
     confidence, labels = probs[:, 1], np.zeros(3, np.int64)
-    pairs = match_mirrored(
-        Detections(boxes, confidence, labels, probs), Detections(mirrored, confidence, labels, probs), 1.0
+    pairs = match_flipped(
+        Detections(boxes, confidence, labels, probs), Detections(flipped, confidence, labels, probs), 1.0
     )
     assert pairs.flip_probs[0].tolist() == probs[0].tolist()
     assert np.isnan(pairs.flip_probs[1]).all()
@@ -90,5 +90,5 @@ def test_of_several_partners_the_most_different_counts():
     box = np.array([[0, 0, 10, 10]], np.float32)
     found = Detections(box, np.array([0.9], np.float32), np.zeros(1, np.int64), np.array([[0.1, 0.9]], np.float32))
     probs = np.array([[0.5, 0.5], [0.2, 0.8]], np.float32)
-    mirrored = Detections(np.repeat(reflect(box, 20), 2, 0), probs[:, 1], np.zeros(2, np.int64), probs)
-    assert match_mirrored(found, mirrored, 20).flip_probs.tolist() == [probs[0].tolist()]
+    flipped = Detections(np.repeat(reflect(box, 20), 2, 0), probs[:, 1], np.zeros(2, np.int64), probs)
+    assert match_flipped(found, flipped, 20).flip_probs.tolist() == [probs[0].tolist()]

@@ -323,24 +323,24 @@ def test_soft_nms_is_refused(retina_r18: dict) -> None:
 
 
 @pytest.mark.parametrize("kind", ["ssd_lite", "retina_r18"])
-def test_an_image_is_compared_with_its_mirror_image_by_softmax_and_sigmoid_heads(
+def test_an_image_is_compared_with_its_flipped_image_by_softmax_and_sigmoid_heads(
     kind: str, request: pytest.FixtureRequest
 ) -> None:
-    """The objective's gradient reaches the network, and the acquisition's boxes come with the mirror image's distribution."""
+    """The objective's gradient reaches the network, and the acquisition's boxes come with the flipped image's distribution."""
     hw = (96, 96) if kind == "ssd_lite" else (96, 160)
     network = build(request.getfixturevalue(kind), hw)
     pixels = images(2, 3, *hw)
-    head, mirrored = together(network, pixels, pixels.flip(-1))
-    mirror = network.mirror(head)
-    assert torch.equal(mirror.anchor[mirror.anchor], torch.arange(head.logits.shape[1]))
-    classes, boxes, count = CSD(be_mask="none").consistency(network, head, mirrored)
+    head, flipped = together(network, pixels, pixels.flip(-1))
+    pairs = network.flip_anchors(head)
+    assert torch.equal(pairs.anchor[pairs.anchor], torch.arange(head.logits.shape[1]))
+    classes, boxes, count = CSD(be_mask="none").consistency(network, head, flipped)
     (classes + boxes).backward()
     assert count == head.logits.shape[0] * head.logits.shape[1]
     assert any(p.grad is not None and p.grad.abs().max() > 0 for p in network.parameters())
     size = torch.tensor([hw, hw])
     found = FlipRule(
         count_thresh=float(network.probs(head.logits.detach())[..., -network.num_classes :].max()) * 0.9
-    ).compare(network, head, mirrored, [hw, hw], size)
+    ).compare(network, head, flipped, [hw, hw], size)
     assert sum(len(d) for d in found) > 0
     for detections in found:
         facts = image_facts(detections)

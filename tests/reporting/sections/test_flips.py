@@ -61,17 +61,17 @@ def test_the_bought_pairs_disagree_most_and_say_how(folder):
     assert tile.detail.splitlines()[0].startswith("J = 8 nats")
     assert tile.detail.splitlines()[1:] == [
         "image: square 0.85, background 0.10",
-        "mirrored: background 0.60, circle 0.30, square 0.08",
+        "flipped: background 0.60, circle 0.30, square 0.08",
     ]
     array = np.asarray(tile.picture)
     width = (array.shape[1] - 6) // 2
     square = np.argwhere((array[:, :width] == (0xEE, 0x77, 0x33)).all(-1))
-    white = np.argwhere((array[:, width + 6 :] == 255).all(-1))  # the mirror image's best class is background
+    white = np.argwhere((array[:, width + 6 :] == 255).all(-1))  # the flipped image's best class is background
     assert (square.min(0).tolist(), square.max(0).tolist()) == ([20, 10], [50, 40])
     assert (white.min(0).tolist(), white.max(0).tolist()) == ([20, width - 40], [50, width - 10])
 
 
-def test_sigmoid_detectors_have_no_background_and_a_mirror_image_may_lack_the_box(folder):
+def test_sigmoid_detectors_have_no_background_and_a_flipped_image_may_lack_the_box(folder):
     old = Candidates.load(folder / "cycle_00" / "candidates.npz")
     probs = np.tile([0.1, 0.9, 0.2, 0.3], (len(old), 1))
     change(folder, box_probs=probs, box_flip_probs=np.full_like(probs, np.nan), box_label=np.ones(len(old), int))

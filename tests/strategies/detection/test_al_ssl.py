@@ -74,7 +74,7 @@ def context():
             True,
             True,
         ),
-        ("AQ-5 found in the mirror image only", [[0.97, 0.01, 0.01, 0.01]] * 4, [P[1]] * 4, False, False),
+        ("AQ-5 found in the flipped image only", [[0.97, 0.01, 0.01, 0.01]] * 4, [P[1]] * 4, False, False),
     ],
 )
 def test_aq2_to_aq5(name, p, q, h, j):
@@ -119,7 +119,7 @@ def test_aq7_the_scale_of_the_entropy_changes_nothing():
 def test_boxes_may_correspond_by_overlap():
     by_overlap = look(matching="iou")
     assert len(by_overlap) == 2
-    # The mirror image shows its own boxes, sure ones only; here none of them lies where a reflected box should.
+    # The flipped image shows its own boxes, sure ones only; here none of them lies where a reflected box should.
     assert np.isnan(by_overlap.flip_probs).any(1).tolist() in ([True, True], [True, False], [False, True])
 
 

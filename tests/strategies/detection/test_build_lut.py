@@ -195,7 +195,7 @@ def test_the_difference_between_folds_is_taken_out_of_rewards() -> None:
     assert np.allclose(found, [0.35, 0.35, 0.36])
 
 
-@pytest.mark.parametrize(("second", "verdict"), [(0.301, "matters more than luck"), (0.36, "learns noise")])
+@pytest.mark.parametrize(("second", "verdict"), [(0.301, "matters more than noise"), (0.36, "learns noise")])
 def test_the_sentence_about_signal_and_noise(second: float, verdict: str) -> None:
     facts = signal_and_noise(table({(0, 0, 0): 0.30, (1, 0, 0): 0.32, (2, 0, 0): 0.34, (0, 1, 0): second}, [0.3]))
     assert verdict in facts["sentence"]
@@ -205,7 +205,7 @@ def test_the_sentence_about_signal_and_noise(second: float, verdict: str) -> Non
 
 def test_without_repetitions_nothing_is_claimed() -> None:
     assert (
-        "how much of it is luck is unknown"
+        "how much of it is noise is unknown"
         in signal_and_noise(table({(0, 0, 0): 0.3, (1, 0, 0): 0.4}, [0.3]))["sentence"]
     )
 

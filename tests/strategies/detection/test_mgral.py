@@ -10,7 +10,7 @@ import pytest
 from al_lab.campaign.loop import run_campaign
 from al_lab.core.errors import ConfigError
 from al_lab.strategies.detection._mgral.build_lut import scaled
-from al_lab.strategies.detection._mgral.honesty import LUCK
+from al_lab.strategies.detection._mgral.honesty import SIGNIFICANCE
 from al_lab.strategies.detection._mgral.reinforce import Iteration
 from al_lab.strategies.detection._mgral.train_agent import AgentSettings, load_scores
 from al_lab.strategies.detection.mgral import Mgral
@@ -90,17 +90,17 @@ def test_a_query_of_all_that_is_left_compares_a_batch_with_itself(
     assert {facts[name]["sentence"] for name in ("signal", "learning", "controls")} <= set(caplog.messages)
 
 
-def test_the_gate_leaves_a_table_of_luck_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_gate_leaves_a_table_of_noise_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bought = []
-    for luck in (0.5, 0.01):
+    for p_value in (0.5, 0.01):
         monkeypatch.setattr(
             "al_lab.strategies.detection._mgral.train_agent.signal_and_noise",
-            lambda facts, p=luck: {"luck": p, "sentence": f"luck {p}"},
+            lambda facts, p=p_value: {"p_value": p, "sentence": f"p {p}"},
         )
-        run_campaign(config(1, agent={"gate": "random"}), tmp_path / str(luck) / "run")
-        folder = tmp_path / str(luck) / "run" / "cycle_00"
+        run_campaign(config(1, agent={"gate": "random"}), tmp_path / str(p_value) / "run")
+        folder = tmp_path / str(p_value) / "run" / "cycle_00"
         is_closed = "gate" in json.loads((folder / "agent.json").read_text())
-        assert is_closed == (luck > LUCK)
+        assert is_closed == (p_value > SIGNIFICANCE)
         assert len(list(csv.DictReader((folder / "rl_curves.csv").open()))) == (0 if is_closed else 12)
         assert bool(list((folder / "lut").glob("control_*"))) != is_closed
         scores = load_scores(folder)

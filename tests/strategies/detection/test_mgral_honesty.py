@@ -1,4 +1,4 @@
-"""What MGRAL's stages say of themselves: luck, chance, and what the agent's training came to."""
+"""What MGRAL's stages say of themselves: noise, chance, and what the agent's training came to."""
 
 import json
 
@@ -15,8 +15,9 @@ from al_lab.strategies.detection._mgral.honesty import (
     learning,
     leave_one_out_sentence,
     likeness,
+    p_value,
     sentences,
-    spread_against_luck,
+    spread_against_noise,
 )
 from al_lab.strategies.detection._mgral.reinforce import Reinforce, ReinforceSettings
 from al_lab.strategies.detection._mgral.table import Estimate
@@ -24,22 +25,22 @@ from al_lab.strategies.detection._mgral.table import Estimate
 
 def test_a_ratio_that_luck_often_makes_is_no_signal() -> None:
     rewards = np.array([30.0, 32, 34])
-    luck = spread_against_luck(rewards, {0: [30.0, 31.5]})
-    assert luck["signal_to_noise"] == pytest.approx(2 / (1.5 / np.sqrt(2)))
-    assert "may learn noise" in luck["sentence"]
-    assert f"{100 * luck['luck']:.0f} % of tables" in luck["sentence"]
-    draws = np.random.default_rng(0).normal(size=(20_000, 5))  # rows and seeds that differ by nothing but luck
+    noise = spread_against_noise(rewards, {0: [30.0, 31.5]})
+    assert noise["signal_to_noise"] == pytest.approx(2 / (1.5 / np.sqrt(2)))
+    assert "may learn noise" in noise["sentence"]
+    assert f"{100 * noise['p_value']:.0f} % of tables" in noise["sentence"]
+    draws = np.random.default_rng(0).normal(size=(20_000, 5))  # rows and seeds that differ by nothing but noise
     ratios = draws[:, :3].std(1, ddof=1) / draws[:, 3:].std(1, ddof=1)
-    assert luck["luck"] == pytest.approx((ratios > luck["signal_to_noise"]).mean(), abs=0.01)
+    assert noise["p_value"] == pytest.approx((ratios > noise["signal_to_noise"]).mean(), abs=0.01)
 
 
 def test_what_a_seed_does_to_all_rows_alike_blurs_no_comparison() -> None:
-    facts = spread_against_luck(np.array([30.0, 32, 34]), {0: [30.0, 35.0], 1: [32.0, 37.2]})
+    facts = spread_against_noise(np.array([30.0, 32, 34]), {0: [30.0, 35.0], 1: [32.0, 37.2]})
     assert facts["seed_noise"] == pytest.approx(np.sqrt((5**2 + 5.2**2) / 4))
     assert facts["own_noise"] == pytest.approx(0.2 / 2)
     assert facts["signal_to_noise"] == pytest.approx(2 / 0.1)
     draws = np.random.default_rng(0).normal(size=(4000, 3, 3)) + 5 * np.random.default_rng(1).normal(size=(4000, 1, 3))
-    noise = [spread_against_luck(np.zeros(3), dict(enumerate(d)))["own_noise"] ** 2 for d in draws]
+    noise = [spread_against_noise(np.zeros(3), dict(enumerate(d)))["own_noise"] ** 2 for d in draws]
     assert np.mean(noise) == pytest.approx(1, abs=0.05)
 
 
@@ -47,7 +48,7 @@ def test_what_a_seed_does_to_all_rows_alike_blurs_no_comparison() -> None:
     ("rewards", "repeated", "ratio"), [([1.0, 1, 1], {0: [1.0, 1]}, 0.0), ([1.0, 2, 3], {0: [1.0, 1]}, 3.4e38)]
 )
 def test_rows_without_any_luck(rewards: list[float], repeated: dict, ratio: float) -> None:
-    facts = spread_against_luck(np.array(rewards), repeated)
+    facts = spread_against_noise(np.array(rewards), repeated)
     assert facts["signal_to_noise"] == pytest.approx(ratio, rel=1e-2)
     json.dumps(facts, allow_nan=False)
 
@@ -169,3 +170,7 @@ def test_every_finding_is_a_sentence() -> None:
     told = leave_one_out_sentence(found, {"rmse": 0.9, "rank_correlation": -1.0}, 17)
     assert told.endswith("ridge regression on batch features: error 0.90, no better than the mean")
     assert sentences({"signal": {"sentence": "a"}, "leave_one_out": None, "learning": {"sentence": "b"}}) == ["a", "b"]
+
+
+def test_a_table_of_an_older_run_is_read() -> None:
+    assert p_value({"luck": 0.3}) == p_value({"p_value": 0.3}) == 0.3

@@ -66,7 +66,7 @@ def test_the_paper_uncertainty_of_pixels_is_the_windows(context) -> None:
     assert smoothed.utility[0] / np.log(19) == pytest.approx(0.194212 * np.log(19), abs=1e-5)
 
 
-def test_equal_windows_are_a_lottery_by_seed(context) -> None:
+def test_equal_windows_are_chosen_by_seed(context) -> None:
     flat = DenseView("d", (40, 40), torch.full((3, 40, 40), 1 / 3))
     drawn = [Ripu().propose(flat, context(5, seed=s, unit="region")).center.tolist() for s in (0, 1)]
     assert drawn[0] != drawn[1]

@@ -18,7 +18,7 @@ from al_lab.core.stage import Stage, StageContext
 from al_lab.execution.job import Job
 from al_lab.learners.base import FitTask
 from al_lab.learners.settings import TrainSettings
-from al_lab.strategies.detection._mgral.honesty import LUCK, against_base, spread_against_luck
+from al_lab.strategies.detection._mgral.honesty import SIGNIFICANCE, against_base, spread_against_noise
 from al_lab.strategies.detection._mgral.reward_split import Fold, reward_folds
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class LutSettings:
         split: what rows are measured on, see `reward_folds`.
         fraction, minimum, folds: of that split.
         metric: the reward; None: the dataset's first metric.
-        repeats: rows that are trained again with other seeds, to see how much of the spread is luck.
+        repeats: rows that are trained again with other seeds, to see how much of the spread is noise.
         seeds: trainings of each of these, the first included.
         early_stop: rows stop after this fraction of their schedule (beyond the paper); None: at its end.
     """
@@ -143,7 +143,7 @@ class BuildLut(Stage):
             table["seconds"] / len(rows),
             table["seconds"] / 3600,
         )
-        log.log(logging.INFO if noise.get("luck", 1.0) <= LUCK else logging.WARNING, noise["sentence"])
+        log.log(logging.INFO if noise.get("p_value", 1.0) <= SIGNIFICANCE else logging.WARNING, noise["sentence"])
         return {
             "rows": len(plan.batches),
             "reference": float(np.mean(references)),
@@ -322,14 +322,14 @@ def load_table(path: Path, pool: Pool, split: str) -> dict[str, Any]:
 
 
 def signal_and_noise(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Compare the spread between rows with the spread between seeds of the same row, in points; see `spread_against_luck`."""
+    """Compare the spread between rows with the spread between seeds of the same row, in points; see `spread_against_noise`."""
     repeated: dict[int, list[float]] = {}
     for row in table["rows"]:
         repeated.setdefault(row["number"], []).append(100 * row["value"])
     return against_base(
         100 * rewards(table),
         100 * float(np.mean(table["references"])),
-        spread_against_luck(100 * rewards(table), repeated),
+        spread_against_noise(100 * rewards(table), repeated),
     )
 
 

@@ -11,12 +11,12 @@ from al_lab.core.statistics.verdict import holm, plain, two_sided
 from al_lab.strategies.detection._mgral.reinforce import Reinforce
 
 _DEVIATIONS = 2.0  # from a mean, within which what chance does mostly falls
-LUCK = 0.05  # a spread that luck makes more often than this proves nothing
+SIGNIFICANCE = 0.05  # a spread that noise makes more often than this proves nothing
 _LARGEST = float(np.finfo(np.float32).max)  # stands for infinity, which JSON lacks
 
 
-def spread_against_luck(rewards_M: np.ndarray, repeated: Mapping[int, Sequence[float]]) -> dict[str, Any]:
-    """Compare the spread between rows with what is left to luck.
+def spread_against_noise(rewards_M: np.ndarray, repeated: Mapping[int, Sequence[float]]) -> dict[str, Any]:
+    """Compare the spread between rows with what is left to noise.
 
     All rows share one seed, and a seed moves all of them alike to some extent: that part blurs no comparison. What is
     left of the repetitions when each seed's mean is taken out does, so the spread is measured by it (with one repeated
@@ -28,7 +28,7 @@ def spread_against_luck(rewards_M: np.ndarray, repeated: Mapping[int, Sequence[f
 
     Returns:
         ``row_spread``, ``seed_noise`` (standard deviation over seeds of the same row), ``own_noise`` (the part of it
-        that differs from row to row; None: can't be told), ``signal_to_noise``, ``luck`` (how often luck alone makes so
+        that differs from row to row; None: can't be told), ``signal_to_noise``, ``p_value`` (how often noise alone makes so
         large a ratio, an F test); the last four only if rows were repeated; ``sentence``.
     """
     spread = float(np.std(rewards_M, ddof=1))
@@ -36,7 +36,7 @@ def spread_against_luck(rewards_M: np.ndarray, repeated: Mapping[int, Sequence[f
     if not len(values_RS):
         return {
             "row_spread": spread,
-            "sentence": f"rows differ by {spread:.2f} points; no row was repeated, so how much of it is luck is unknown",
+            "sentence": f"rows differ by {spread:.2f} points; no row was repeated, so how much of it is noise is unknown",
         }
     r, s = values_RS.shape
     apart_RS = values_RS - values_RS.mean(1, keepdims=True)
@@ -45,22 +45,27 @@ def spread_against_luck(rewards_M: np.ndarray, repeated: Mapping[int, Sequence[f
     own_noise = float(np.sqrt(((apart_RS - apart_RS.mean(0)) ** 2).sum() / freedom)) if r > 1 else None
     noise = seed_noise if own_noise is None else own_noise
     ratio = spread / noise if noise else _LARGEST if spread else 0.0
-    luck = float(f_distribution.sf(min(ratio, 1e9) ** 2, len(rewards_M) - 1, freedom))
+    chance = float(f_distribution.sf(min(ratio, 1e9) ** 2, len(rewards_M) - 1, freedom))
     if ratio <= 1:
-        words = "which batch it is matters no more than luck: an agent that learns from this table learns noise"
-    elif luck > LUCK:
-        words = f"that may be luck, which alone does so in {100 * luck:.0f} % of tables: an agent that learns from this table may learn noise"
+        words = "which batch it is matters no more than noise: an agent that learns from this table learns noise"
+    elif chance > SIGNIFICANCE:
+        words = f"that may be noise, which alone does so in {100 * chance:.0f} % of tables: an agent that learns from this table may learn noise"
     else:
-        words = "which batch it is matters more than luck"
+        words = "which batch it is matters more than noise"
     part = "" if own_noise is None else f" ({own_noise:.2f} of that not alike for all rows)"
     return {
         "row_spread": spread,
         "seed_noise": seed_noise,
         "own_noise": own_noise,
         "signal_to_noise": ratio,
-        "luck": luck,
+        "p_value": chance,
         "sentence": f"rows differ by {spread:.2f} points, the same row with other seeds by {seed_noise:.2f}{part}: {words}",
     }
+
+
+def p_value(signal: Mapping[str, Any]) -> float:
+    """Return how often noise alone makes the ratio that `spread_against_noise` found; its key was ``luck`` once."""
+    return float(signal["p_value"] if "p_value" in signal else signal["luck"])
 
 
 def against_base(rewards_M: np.ndarray, reference: float, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,7 +74,7 @@ def against_base(rewards_M: np.ndarray, reference: float, facts: Mapping[str, An
     Args:
         rewards_M: of the rows, points.
         reference: of the base, which saw no unlabeled image, points.
-        facts: what `spread_against_luck` found.
+        facts: what `spread_against_noise` found.
 
     Returns:
         ``facts`` with ``above_base``, and its ``sentence`` longer if that is negative.
@@ -205,7 +210,7 @@ def against_chance(
     The yardstick is how much random batches differ, s: of the random ones here and of the table's rows, which are
     random, too, pooled. By chance the agent's batch is one more of them, so its difference from the mean of n has the
     standard error s sqrt(1 + 1/n), and that from another agent's batch s sqrt(2): Student's t, the two corrected for
-    being two (Holm). It holds the luck of a training;
+    being two (Holm). It holds the noise of a training;
     ``noise`` says how much of s that is. All have one seed, which is not the table's.
 
     Args:
@@ -249,12 +254,12 @@ def _judged(differences: Mapping[str, tuple[float, float]], freedom: int) -> dic
     }
 
 
-def _chance_sentence(facts: Mapping[str, Any], luck: float | None) -> str:
+def _chance_sentence(facts: Mapping[str, Any], apart: float | None) -> str:
     random, other, n = facts["against_random"], facts["against_shuffled"], len(facts["random"])
     noise = (
         "how much a seed alone moves one against the others is unknown, as too few rows were repeated"
-        if luck is None
-        else f"another seed alone moves one of these against the others by {luck:.2f}"
+        if apart is None
+        else f"another seed alone moves one of these against the others by {apart:.2f}"
     )
     return (
         f"measured by a training without its labels, the agent's batch gives {facts['agent']:.2f} points: "

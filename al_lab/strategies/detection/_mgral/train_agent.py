@@ -26,11 +26,12 @@ from al_lab.strategies.detection._mgral.agent import Agent, Order, sequence_orde
 from al_lab.strategies.detection._mgral.build_lut import BuildLut, Plan, load_table, rewards, signal_and_noise
 from al_lab.strategies.detection._mgral.clusters import Clustered
 from al_lab.strategies.detection._mgral.honesty import (
-    LUCK,
+    SIGNIFICANCE,
     against_chance,
     learning,
     leave_one_out_sentence,
     likeness,
+    p_value,
     sentences,
 )
 from al_lab.strategies.detection._mgral.recurrence import Feedback
@@ -57,7 +58,7 @@ class AgentSettings:
         ref0: mAP_ref,0: of the cycle's row base (``base``), or the first reward (``first``).
         controls: random batches that are trained for comparison with the agent's at the first query (with its own batch
             and that of an agent whose rewards were shuffled, this many + 2 trainings); 0: no control.
-        gate: what a table does whose rows differ by no more than luck: ``warn``, and the agent learns from it all the
+        gate: what a table does whose rows differ by no more than noise: ``warn``, and the agent learns from it all the
             same (the paper), or ``random``: no agent is trained, and the batch is a random one (beyond the paper). An
             agent that follows noise does worse than chance where the pool repeats itself: images alike rise and fall
             together, and its best batch is one kind of them.
@@ -144,7 +145,7 @@ class TrainAgent(Stage):
             "predictor": self.reading.predictor,
             **_leave_one_out(table),
         }
-        if self.settings.gate == "random" and honesty["signal"]["luck"] > LUCK:
+        if self.settings.gate == "random" and p_value(honesty["signal"]) > SIGNIFICANCE:
             return self._closed(ctx, world, honesty)
         agent, pace = self._train(
             ctx, world, self._estimator(table), ctx.cycle_dir / "lut" / "agent_state.ckpt", ctx.rng(self.name)
@@ -163,7 +164,7 @@ class TrainAgent(Stage):
     def _closed(self, ctx: StageContext, world: _World, honesty: dict[str, Any]) -> dict[str, float]:
         """Leave the agent untrained and score at random."""
         honesty["gate"] = {
-            "sentence": "no agent was trained and the batch is a random one, as the table tells batches apart no better than luck "
+            "sentence": "no agent was trained and the batch is a random one, as the table tells batches apart no better than noise "
             "(strategy.agent.gate=random)"
         }
         keys = ctx.rng("gate").tie_keys(world.ids) / 2.0**64

@@ -28,7 +28,7 @@ if there.rstrip("/") != sys.argv[1]:
 endef
 export VERSION OWNER
 
-.PHONY: help own setup demo test test-all lint bench bench-full clean
+.PHONY: help own setup demo test test-all fuzz lint bench bench-full clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'

@@ -22,10 +22,10 @@ from al_lab.core.record.ledger import Ledger
 from al_lab.core.record.predictions import load_predictions, save_predictions
 from al_lab.core.record.purchase import read_queries, write_queries
 from al_lab.core.types import Annotation, Candidates, Detections, Query, Region
-from al_lab.data.datasets.domains import read_ids
 from al_lab.data.formats import cvat, label_studio, labelme, yolo
 from al_lab.data.formats.coco import load_coco
 from al_lab.data.formats.images import load_rgb, read_size_hw
+from al_lab.data.formats.masks import read_ids
 from al_lab.data.formats.voc import parse_voc, read_class_list, read_split
 from al_lab.labeling.answers import read_answers
 from al_lab.labeling.request import Item

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from al_lab.core.disk import check_regular, read_text
 from al_lab.core.errors import DataError
-from al_lab.core.fields import shown
+from al_lab.core.fields import LONGEST_TEXT, shown
 from al_lab.core.record.csv_file import cell_of
 
 T = TypeVar("T")
@@ -144,7 +144,7 @@ class RunFiles:
 
     def image(self, value: Any) -> Path | None:
         """Return the image that a file of the run names, if it may be shown; else None, and a note says why."""
-        if not isinstance(value, str) or not value or "\0" in value:
+        if not isinstance(value, str) or not value or "\0" in value or len(value) > LONGEST_TEXT:
             self.note("Some images to show have no path in the run's files.")
             return None
         if self.is_inside(self.path / value):

@@ -28,10 +28,10 @@ if there.rstrip("/") != sys.argv[1]:
 endef
 export VERSION OWNER
 
-.PHONY: help own setup demo test test-all fuzz lint bench bench-full clean
+.PHONY: help own setup demo test test-all test-cluster fuzz lint bench bench-full clean
 
 help:  ## Show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: own $(VENV)/.installed  ## Build .venv from constraints.txt (minutes once, seconds when nothing changed); CPU=1: without CUDA
 
@@ -58,13 +58,16 @@ demo: setup  ## MGRAL on generated images beside its random line (five to nine m
 	$(ONE) $(RUN) scripts/report.py outputs/shapes --images data --out outputs/shapes/report
 
 test: setup  ## Fast tests
-	$(ONE) $(RUN) -m pytest -q -n 2 -m 'not slow and not gpu'
+	$(ONE) $(RUN) -m pytest -q -n 2 -m 'not slow and not gpu and not cluster'
 
 test-all: setup  ## Every test, the slow ones too
 	$(ONE) $(RUN) -m pytest -q -n 2
 
 fuzz: setup  ## 10,000 damaged or invented files for every reader; prints how they ended (an hour)
 	$(ONE) AL_LAB_FUZZ_INPUTS=10000 $(RUN) -m pytest -q -s tests/fuzz
+
+test-cluster: setup  ## Campaigns on a SLURM that runs here, and on three nodes of Ray (many minutes)
+	$(ONE) $(RUN) -m pytest -q -m cluster -rs tests/cluster
 
 lint: setup  ## ruff and mypy
 	$(RUN) -m ruff format --check al_lab scripts tests run.py setup.py

@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from al_lab.core.errors import ConfigError, Interrupted, explain
+from al_lab.core.errors import ConfigError, Interrupted, JobError, explain
 from al_lab.execution.job import Executor, Failure, Job, Progress, attempt, log_tail, output_to, read_result
 from al_lab.execution.machine import cpu_count, visible_gpus, worker_environment
 from al_lab.execution.process_group import GRACE_S, Attempt, WorkerGroup
@@ -183,8 +183,14 @@ def _stop_all(groups: list[WorkerGroup]) -> None:
 def run_on_this_machine(job: Job, threads: int, retries: int) -> dict[str, Any]:
     """Run one job that a cluster has brought to this machine; return what `attempt` returns.
 
-    The calling process does the work of a job of one device; for several there is one process each.
+    The calling process does the work of a job of one device; for several there is one process each. A job whose run is no
+    longer in its folder writes nothing there, no log either.
     """
+    try:
+        if job.run is not None:
+            job.run.check()
+    except JobError as error:
+        return {"ok": False, "lab": True, "reason": f"JobError: {error}", "details": ""}
     if job.devices == 1:
         with output_to(job.log_path), on_sigterm(_leave):
             return attempt(job)

@@ -1,9 +1,11 @@
 """What this machine offers: CPU cores and GPUs, found without importing torch."""
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 # What a process started by a launcher carries; a worker that inherited it would join somebody else's group.
@@ -71,3 +73,15 @@ def worker_environment(threads: int, gpus: list[str] | None = None) -> dict[str,
     if gpus is not None:
         env["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     return env
+
+
+@contextlib.contextmanager
+def changed_environment(changes: Mapping[str, str]) -> Iterator[None]:
+    """Let processes that start in the block inherit these variables."""
+    before = dict(os.environ)
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

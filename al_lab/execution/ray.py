@@ -1,17 +1,22 @@
 """Jobs on a Ray cluster (or on this machine through Ray): fractions of GPUs, many machines."""
 
+import contextlib
 import importlib.util
+import ipaddress
 import logging
+import os
+from collections.abc import Iterator
 from typing import Any
 
 from al_lab.core.errors import ConfigError, JobError, explain
 from al_lab.execution.job import Executor, Failure, Job, Progress, log_tail, read_result
 from al_lab.execution.local import run_on_this_machine
-from al_lab.execution.machine import THREAD_VARIABLES, worker_environment
+from al_lab.execution.machine import THREAD_VARIABLES, changed_environment, worker_environment
 
 log = logging.getLogger(__name__)
 
 _POLL_S = 0.5
+_NO_OTHER_MACHINES = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
 class RayExecutor(Executor):
@@ -21,7 +26,8 @@ class RayExecutor(Executor):
     per device, so it stays on one machine.
 
     Args:
-        address: of a running cluster ("auto", "ray://host:10001"); None starts Ray on this machine.
+        address: of a running cluster ("auto", "ray://host:10001"); None starts Ray on this machine, where nobody else
+            can reach it.
         cpus: per device; also the threads of each process.
         gpus: per device; a fraction lets several jobs share one.
         retries: how often a job whose worker died is tried again.
@@ -81,7 +87,7 @@ class RayExecutor(Executor):
 
     def _run(self, jobs: list[Job], progress: Progress) -> list[Failure]:
         ray = self._connect()
-        run = ray.remote(run_on_this_machine)
+        run = ray.remote(run_on_node)
         waiting: dict[Any, Job] = {}
         failures: list[Failure] = []
         for job in jobs:
@@ -96,7 +102,7 @@ class RayExecutor(Executor):
                 max_retries=self.retries,
                 retry_exceptions=False,
             )
-            waiting[task.remote(job, self.cpus, 0)] = job
+            waiting[task.remote(job, self.cpus)] = job
         try:
             while waiting:
                 done, _ = ray.wait(list(waiting), timeout=_POLL_S)
@@ -135,32 +141,81 @@ class RayExecutor(Executor):
         """Start or join Ray once.
 
         Raises:
-            JobError: if there is no cluster at ``address``.
+            JobError: if there is no cluster at ``address``, or Ray does not come up here.
         """
-        import ray
+        with _on_loopback() if self.address is None else contextlib.nullcontext({}) as place:
+            import ray
 
-        if ray.is_initialized():
-            return ray
-        environment = worker_environment(self.cpus)
-        variables = {name: environment[name] for name in ("PYTHONPATH", *THREAD_VARIABLES)}
-        size = {"num_cpus": self.num_cpus} if self.address is None else {}
-        try:
-            ray.init(
-                address=self.address or "local",
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                runtime_env={"env_vars": variables},
-                **size,
-            )
-        except (ConnectionError, ValueError, RuntimeError) as error:
+            if ray.is_initialized():
+                return ray
+            environment = worker_environment(self.cpus)
+            variables = {name: environment[name] for name in ("PYTHONPATH", *THREAD_VARIABLES)}
+            size = {"num_cpus": self.num_cpus, "include_dashboard": False, **place} if self.address is None else {}
+            try:
+                ray.init(
+                    address=self.address or "local",
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    runtime_env={"env_vars": variables},
+                    **size,
+                )
+            except Exception as error:  # a node that does not come up in time is a bare Exception
+                ray.shutdown()
+                raise _no_ray(self.address, error) from error
+        self._started = True
+        if self.address is None and not _is_loopback(ray.util.get_node_ip_address()):
+            self.close()
             raise JobError(
                 explain(
-                    expected="a Ray cluster",
-                    got=f"{type(error).__name__}: {error}",
-                    where=f"executor.address={self.address}",
-                    do="start one with 'ray start --head', or leave executor.address empty",
+                    expected="a Ray that only this machine can reach",
+                    got=f"one on {ray.util.get_node_ip_address()}",
+                    where="executor=ray without an address",
+                    do="install ray 2.60 or newer, or start a cluster of your own and give its executor.address",
                 )
-            ) from error
-        self._started = True
+            )
         return ray
+
+
+def run_on_node(job: Job, threads: int) -> dict[str, Any]:
+    """Run one job where Ray has brought it; see `run_on_this_machine`."""
+    outcome = run_on_this_machine(job, threads, retries=0)
+    if outcome.get("interrupted"):
+        os._exit(1)  # Ray tries a task again when its worker is gone
+    return outcome
+
+
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[dict[str, Any]]:
+    """Let a Ray that starts in this block listen on 127.0.0.1 alone; yields what `ray.init` has to be told.
+
+    Whoever reaches its ports can run code as this user. Ray takes a loopback address for a mistake and replaces it, unless
+    it was told that there are no other machines.
+    """
+    with changed_environment(_NO_OTHER_MACHINES):
+        from ray._private import ray_constants
+
+        before = ray_constants.ENABLE_RAY_CLUSTER  # read from the environment at import, which may be long past
+        ray_constants.ENABLE_RAY_CLUSTER = False
+        try:
+            yield {"_node_ip_address": "127.0.0.1"}
+        finally:
+            ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def _is_loopback(host: str) -> bool:
+    return ipaddress.ip_address(host).is_loopback
+
+
+def _no_ray(address: str | None, error: BaseException) -> JobError:
+    first = next(iter(str(error).strip().splitlines()), "")
+    return JobError(
+        explain(
+            expected="a Ray cluster" if address else "Ray to start on this machine",
+            got=f"{type(error).__name__}: {first}",
+            where=f"executor.address={address}" if address else "executor=ray without an address",
+            do="start one with 'ray start --head', correct the address, or leave executor.address empty"
+            if address
+            else "look into /tmp/ray/session_latest/logs and at the machine's load and memory, try the same command again, "
+            "or use executor=local",
+        )
+    )

@@ -1,6 +1,5 @@
 """Jobs on a SLURM cluster, through submitit; they outlive the process that submitted them."""
 
-import contextlib
 import importlib.util
 import logging
 import os
@@ -9,7 +8,7 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from al_lab.core.fields import at_least
 from al_lab.core.files import write_json
 from al_lab.execution.job import Executor, Failure, Job, Progress, log_tail, read_result
 from al_lab.execution.local import run_on_this_machine
-from al_lab.execution.machine import THREAD_VARIABLES, worker_environment
+from al_lab.execution.machine import THREAD_VARIABLES, changed_environment, worker_environment
 from al_lab.execution.queues import ALIVE, ENDED, INTERRUPTED, job_name, open_queue
 from al_lab.execution.submitted import Submitted
 
@@ -232,7 +231,7 @@ class SlurmExecutor(Executor):
                 s.token, s.ended, s.attempts = uuid.uuid4().hex, None, max(1, s.attempts)
                 for path in (s.refusal, s.interruption):
                     path.unlink(missing_ok=True)
-            with _environment(worker_environment(self.threads) if self.cluster == "local" else {}):
+            with changed_environment(worker_environment(self.threads) if self.cluster == "local" else {}):
                 handles = self._submitter(folder, devices).map_array(
                     SlurmTask(self.threads, self.retries), [s.job.to_json() for s in group], [s.token for s in group]
                 )
@@ -319,15 +318,3 @@ def _lost(submitted: Submitted, state: str, requeues: int) -> Failure:
     return Failure(
         submitted.job, submitted.attempts, reason, f"{_last_words(submitted)}\nlast lines of SLURM's:\n{slurms}"
     )
-
-
-@contextlib.contextmanager
-def _environment(changes: Mapping[str, str]) -> Iterator[None]:
-    """Let processes that start in the block inherit these variables."""
-    before = dict(os.environ)
-    os.environ.update(changes)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)

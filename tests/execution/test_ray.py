@@ -40,6 +40,8 @@ def test_a_killed_worker_costs_nothing_and_an_error_comes_whole(
     assert who["threads"] == "1"
     assert ranks["world"] == 2
     assert executor.num_workers == 2
+    assert {ip for name, ip in listening() if name in ("gcs_server", "raylet", "python")} == {"127.0.0.1"}
+    assert {ip for _, ip in listening()} == {"127.0.0.1"}
 
     wishes = [
         make_job("refuses"),
@@ -55,6 +57,48 @@ def test_a_killed_worker_costs_nothing_and_an_error_comes_whole(
     assert "says goodbye" in message
     assert "it needs 3 CPUs and the Ray cluster has 2" in message
     assert wishes[3].result.exists()
+
+
+def listening() -> set[tuple[str, str]]:
+    """Return name and address of whatever this process and its children listen with."""
+    import psutil  # it comes with ray
+
+    me = psutil.Process()
+    return {
+        (process.name(), socket.laddr.ip.removeprefix("::ffff:"))
+        for process in (me, *me.children(recursive=True))
+        for socket in process.net_connections("inet")
+        if socket.status == "LISTEN"
+    }
+
+
+def test_a_start_that_times_out_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray", reason="the extra 'cluster' is not installed")
+    told = {}
+
+    def init(**options: object) -> None:
+        told.update(options)
+        raise Exception("The current node timed out during startup. This could happen because …\nmore")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(
+        JobError, match="without an address: expected Ray to start on this machine, got Exception: The cur"
+    ) as caught:
+        _ = RayExecutor().num_workers
+    assert "more" not in str(caught.value)
+    assert told["_node_ip_address"] == "127.0.0.1" and told["include_dashboard"] is False
+    with pytest.raises(
+        JobError, match=r"executor.address=ray://here:1: expected a Ray cluster, got .*; start one with"
+    ):
+        _ = RayExecutor(address="ray://here:1").num_workers
+
+
+def test_a_ray_that_others_can_reach_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray", reason="the extra 'cluster' is not installed")
+    monkeypatch.setattr(ray, "init", lambda **_: None)
+    monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "192.0.2.7")
+    with pytest.raises(JobError, match="only this machine can reach, got one on 192.0.2.7"):
+        _ = RayExecutor().num_workers
 
 
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

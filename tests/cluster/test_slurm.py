@@ -1,0 +1,150 @@
+"""A SLURM that runs here: whatever ends a job or the campaign, the same command ends in the selections of an undisturbed run.
+
+A SLURM is taken as it is found. Where none runs, AL_LAB_TEST_SLURM may name a script that is called with ``start`` and, at
+the end, with ``stop``; AL_LAB_TEST_SLURM_OPTIONS adds options of the executor ("slurm_partition=test slurm_account=me").
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.conftest import Campaign, assert_same
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
+MakeCampaign = Callable[..., Campaign]
+
+
+def answers(*command: str) -> str | None:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def slurm() -> Iterator[None]:
+    """SLURM, found or started."""
+    script = os.environ.get("AL_LAB_TEST_SLURM")
+    started = not answers("sinfo", "--noheader") and script is not None
+    if started:
+        subprocess.run([script, "start"], check=True, timeout=120)
+    if not answers("sinfo", "--noheader"):
+        have = "slurmctld does not answer" if shutil.which("sinfo") else "no SLURM is installed"
+        pytest.skip(f"{have}: start one, or name a script that does in AL_LAB_TEST_SLURM")
+    yield
+    if started:
+        subprocess.run([script, "stop"], check=True, timeout=120)
+
+
+@pytest.fixture
+def campaign(tmp_path: Path, data: Path) -> Iterator[Campaign]:
+    """A campaign whose jobs run on SLURM; nothing of it is left in the queue."""
+    extra = [f"+executor.options.{word}" for word in os.environ.get("AL_LAB_TEST_SLURM_OPTIONS", "").split()]
+    made = Campaign(
+        tmp_path / "out", data, "executor=slurm", "executor.parallel=1", "executor.poll_seconds=1",
+        "executor.options.gpus_per_node=0", "executor.options.timeout_min=30", *extra,
+    )  # fmt: skip
+    yield made
+    for path in (tmp_path / "out").rglob("environment.json"):
+        name = f"al_lab-{json.loads(path.read_text())['run']['id']}"
+        assert not answers("squeue", "--noheader", f"--name={name}"), "jobs are left"
+
+
+def training_job(campaign: Campaign) -> str:
+    """Return the id of the job that trains."""
+    return json.loads((campaign.run_dir / "cycle_00" / "train.json.submitted").read_text())["job_id"]
+
+
+def states(campaign: Campaign) -> list[str]:
+    """Return how the run's jobs ended, in the order of their submission."""
+    run_id = json.loads((campaign.run_dir / "environment.json").read_text())["run"]["id"]
+    listing = answers("squeue", "--noheader", "--states=all", "--sort=i", "--format=%T", f"--name=al_lab-{run_id}")
+    return (listing or "").split()
+
+
+def test_a_whole_campaign(campaign: Campaign, whole: Path) -> None:
+    assert_same(campaign.finish(), whole)
+    assert "sacct" not in campaign.said()
+    assert set(states(campaign)) <= {"COMPLETED", "COMPLETING"}
+
+
+def test_a_training_that_is_cancelled_is_put_back_and_goes_on_where_it_was(campaign: Campaign, whole: Path) -> None:
+    process = campaign.start()
+    campaign.wait_for_training(process)
+    subprocess.run(["scancel", training_job(campaign)], check=True)
+    assert process.wait(timeout=900) == 0, campaign.said()[-4000:]
+    assert_same(campaign.run_dir, whole)
+    assert "put back into the queue (1 of 10)" in campaign.said()
+    assert "CANCELLED" in states(campaign)
+    assert begins_of_training(campaign)[-1] > 0
+
+
+def begins_of_training(campaign: Campaign) -> list[int]:
+    """Return the step at which each attempt of the first training began, as its log has it."""
+    log = (campaign.run_dir / "cycle_00" / "train.json.log").read_text()
+    return [int(line.split("steps ")[1].split()[0]) for line in log.splitlines() if "training on" in line]
+
+
+def test_a_training_that_is_requeued_goes_on(campaign: Campaign, whole: Path) -> None:
+    process = campaign.start()
+    campaign.wait_for_training(process)
+    job_id = training_job(campaign)
+    subprocess.run(["scontrol", "requeue", job_id], check=True)
+    campaign.wait_until(
+        lambda: "PENDING" in (answers("squeue", "-h", "--format=%T", f"--jobs={job_id}") or ""), process
+    )
+    subprocess.run(["scontrol", "update", f"JobId={job_id}", "StartTime=now"], check=False)  # else it waits two minutes
+    assert process.wait(timeout=900) == 0, campaign.said()[-4000:]
+    assert_same(campaign.run_dir, whole)
+    assert begins_of_training(campaign)[-1] > 0
+
+
+def test_a_driver_that_is_killed_leaves_its_job_to_the_next(campaign: Campaign, whole: Path) -> None:
+    process = campaign.start()
+    campaign.wait_for_training(process)
+    job_id = training_job(campaign)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert_same(campaign.finish(), whole)
+    assert f"was submitted before ({job_id}): waiting for that one" in campaign.said()
+    assert set(states(campaign)) <= {"COMPLETED", "COMPLETING"}
+
+
+def test_a_driver_that_is_stopped_cancels_its_job_and_the_next_goes_on(campaign: Campaign, whole: Path) -> None:
+    process = campaign.start()
+    campaign.wait_for_training(process)
+    job_id = training_job(campaign)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 143
+    assert f"cancelled 1 submitted jobs: {job_id}" in campaign.said()
+    deadline = time.monotonic() + 60
+    while answers("squeue", "--noheader", f"--jobs={job_id}"):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    assert_same(campaign.finish(), whole)
+    assert begins_of_training(campaign)[-1] > 0
+
+
+def test_restart_after_a_killed_driver_ends_the_old_job_and_nothing_of_it_counts(
+    campaign: Campaign, whole: Path
+) -> None:
+    """The old run trains with another learning rate, in the same place and under the same names."""
+    process = campaign.start("trainer.lr=0.0001", "name=here")
+    campaign.wait_for_training(process)
+    job_id = training_job(campaign)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert_same(campaign.finish("name=here", "restart=true"), whole)
+    assert "CANCELLED" in (answers("scontrol", "show", "job", job_id) or "")
+    assert len(list(campaign.folder.rglob("*before-restart-1"))) == 1
+    ids = states(campaign)
+    campaign.finish("name=here", "restart=true")  # acts once: it is finished
+    assert "already finished" in campaign.said()
+    assert states(campaign) == ids

@@ -36,6 +36,9 @@ class StubDetection:
     def size_hw(self, sample_id: str) -> tuple[int, int]:
         return (60, 80)
 
+    def blockers(self) -> list:
+        return []
+
     def has_truth(self, sample_id: str) -> bool:
         return True
 
@@ -117,6 +120,9 @@ class StubDense:
 
     def size_hw(self, sample_id: str) -> tuple[int, int]:
         return (24, 32)
+
+    def blockers(self) -> list:
+        return []
 
     def has_truth(self, sample_id: str) -> bool:
         return True

@@ -280,6 +280,9 @@ def check_data(parts: Parts, opened: Parts | None = None) -> None:
         parts.dataset = opened.dataset
     dataset, oracle = parts.dataset, parts.config["oracle"]["_target_"]
     parts.budget.check_against(len(dataset.pool_ids))
+    if opened is None and (found := dataset.blockers()):
+        rest = f" (and {len(found) - 1} more; al-lab data verify names all)" if len(found) > 1 else ""
+        raise DataError(f"{found[0].file}: {found[0].message}{rest}; {found[0].remedy}")
     has_labels = any(map(dataset.has_truth, dataset.pool_ids))
     if literal_of(oracle, "needs_truth", True) and not has_labels:
         raise DataError(

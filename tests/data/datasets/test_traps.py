@@ -4,6 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from al_lab.config.checks import check_data
+from al_lab.config.load import compose
+from al_lab.config.parts import Parts
+from al_lab.core.errors import DataError
 from al_lab.data.datasets.voc_folder import VOCFolder
 
 BOX = (5, 5, 20, 20)
@@ -44,3 +48,19 @@ def test_near_copies_across_a_split_are_named_and_within_the_pool_counted(voc_tr
     named = messages(dataset, "warning")
     assert len(named) == 2 and all("looks like" in m and "(test)" in m for m in named)
     assert "1 pairs of pool images look the same (neighbouring frames, copies)" in messages(dataset, "info")
+
+
+@pytest.mark.parametrize("lists", [{"train": "ab", "test": "c"}, None])
+def test_what_would_stop_a_campaign_later_is_said_before_anything_is_created(voc_tree, tmp_path, lists):
+    objects = {"a": [("cat", *BOX)], "b": [("dog", *BOX)], "c": []}
+    root = voc_tree(objects, {k: list(v) for k, v in lists.items()} if lists else None)
+    if lists is None:
+        (root / "Annotations" / "b.xml").write_text("<annotation>")
+        (root / "Annotations" / "c.xml").write_text("<annotation")
+    command = ["dataset=folder", f"dataset.root={root}", "strategy=random", "debug=smoke", "budget.initial=1"]
+    parts = Parts(compose([*command, "budget.per_cycle=1", "budget.cycles=1", "dataset.test_fraction=0"]))
+    sentence = (
+        r"got none in 1 images; choose another test set" if lists else r"b\.xml: b: .*and 1 more; al-lab data verify"
+    )
+    with pytest.raises(DataError, match=sentence):
+        check_data(parts)

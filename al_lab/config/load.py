@@ -53,7 +53,7 @@ CONF_DIR = _IN_WHEEL if _IN_WHEEL.is_dir() else _IN_WHEEL.parents[1] / "conf"
 ABSENT = "-"  # what `choose` answers for "no option": there is no file of that name, and the entry is optional
 # Overrides that do not name a run: they are in its path already, describe the machine, or let it go on (more cycles).
 _NAMELESS = re.compile(
-    r"(dataset|dataset\.(root|name)|strategy|seed|name|restart|budget\.cycles|oracle\..*"
+    r"(dataset|dataset\.(root|name)|strategy|seed|name|restart|budget\.cycles|oracle\..*|.*\.on_divergence(\..*)?"
     r"|(runtime|executor|tracker|hydra)([./].*)?)"
 )
 check_targets = checks.check_targets

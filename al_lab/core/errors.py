@@ -29,7 +29,15 @@ class JobError(LabError):
 
 
 class DivergedError(LabError):
-    """Training produced a loss that is not finite."""
+    """Training produced a loss that is not finite, or too large.
+
+    Attributes:
+        step: at which.
+    """
+
+    def __init__(self, message: str, step: int = -1) -> None:
+        super().__init__(message)
+        self.step = step
 
 
 class Interrupted(BaseException):  # noqa: N818 - not an error: as KeyboardInterrupt, for SIGTERM

@@ -70,13 +70,15 @@ def build_learner(config: Mapping[str, Any], dataset: Any) -> Learner:
         for key in ("predict_batch", "num_workers", "checkpoint_minutes", "checkpoint_steps")
         if runtime.get(key) is not None
     }
+    # How a diverged training begins again may change while a run goes on; an attempt's seed and rate tell it from others.
+    recipe = {key: value for key, value in config["trainer"].items() if key != "on_divergence"}
     return learner(
         dataset,
         functools.partial(build, node, num_classes=num_classes),
         functools.partial(build, config["objective"]),
         build(config["trainer"]),
         provides=getattr(target, "provides", None),
-        identity=with_targets({key: config.get(key) for key in (kind, "objective", "trainer")}, first_path)
+        identity=with_targets({key: config.get(key) for key in (kind, "objective")} | {"trainer": recipe}, first_path)
         | {"dataset": dataset.name},
         **options,
     )

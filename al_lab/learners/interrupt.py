@@ -41,5 +41,8 @@ class SaveWhenAsked(pl.Callback):
             Interrupted: if SIGTERM came.
         """
         if self._is_asked and trainer.is_global_zero:
-            save_checkpoint(self.path, pl_module.fit_state(self.meta))
-            raise Interrupted(f"SIGTERM, at step {pl_module.next_step}, which is saved")
+            # A broken loss is found again by whoever goes on from the last save.
+            if is_sound := pl_module.read_loss():
+                save_checkpoint(self.path, pl_module.fit_state(self.meta))
+            what = "which is saved" if is_sound else "whose loss is broken: what was saved before is kept"
+            raise Interrupted(f"SIGTERM, at step {pl_module.next_step}, {what}")

@@ -97,7 +97,8 @@ class FitModule(pl.LightningModule):
             step, ids, parts = self._unread
             self._unread = None
             self.parts = {name: float(value) for name, value in parts.items()}
-            if math.isfinite(self.parts["loss"]):
+            limit = self.settings.on_divergence.max_loss
+            if math.isfinite(self.parts["loss"]) and (limit is None or self.parts["loss"] <= limit):
                 weight = max(_SMOOTHING, 1 / (step + 1))
                 self.mean_loss += weight * (self.parts["loss"] - self.mean_loss)
             else:
@@ -105,7 +106,7 @@ class FitModule(pl.LightningModule):
         return self._broken is None
 
     def check_loss(self) -> None:
-        """Stop if the last step's loss was no number; all devices that share a training call this at the same point.
+        """Stop if the last step's loss was no number, or too large; all devices that share a training call this at the same point.
 
         They know the same loss (`_agreed`), so either none of them stops here or all do, and tell each other their images.
 
@@ -115,7 +116,8 @@ class FitModule(pl.LightningModule):
         if self.read_loss() or self._broken is None:
             return
         step, ids = self._broken
-        raise DivergedError(_diverged(step, self.schedule.total_steps, self.parts["loss"], _ids_of_all_devices(ids)))
+        limit, shown = self.settings.on_divergence.max_loss, _ids_of_all_devices(ids)
+        raise DivergedError(_diverged(step, self.schedule.total_steps, self.parts["loss"], limit, shown), step)
 
     def fit_state(self, meta: dict[str, Any]) -> dict[str, Any]:
         """Return everything a later process needs to go on, in plain containers.
@@ -168,12 +170,11 @@ def _ids_of_all_devices(ids: list[str]) -> list[str]:
     return [i for part in gathered for i in part]
 
 
-def _diverged(step: int, total: int, loss: float, ids: list[str]) -> str:
+def _diverged(step: int, total: int, loss: float, limit: float | None, ids: list[str]) -> str:
     shown = ", ".join(ids[:64]) + (", …" if len(ids) > 64 else "")
     return explain(
-        expected="a finite loss",
-        got=f"{loss} on the images {shown}",
+        expected="a finite loss" if limit is None else f"a loss of at most trainer.on_divergence.max_loss={limit:g}",
+        got=f"{loss:.6g} on the images {shown}",
         where=f"training step {step} of {total}",
-        do="look at these images and their boxes; if they are sound lower trainer.lr, raise trainer.warmup_iters, "
-        "set trainer.grad_clip or use trainer.precision=32",
+        do="look at these images and their boxes",
     )

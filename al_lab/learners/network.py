@@ -5,6 +5,7 @@ import json
 import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -12,13 +13,14 @@ import torch
 from torch import nn
 
 from al_lab import __version__
-from al_lab.core.errors import ConfigError, did_you_mean, explain
+from al_lab.core.errors import ConfigError, DivergedError, did_you_mean, explain
 from al_lab.core.files import sha256
 from al_lab.core.rng import Rng
 from al_lab.core.types import DenseView, ImageView
 from al_lab.learners.base import FitTask, Learner
 from al_lab.learners.callbacks import CsvLog, KeepLast, Progress
 from al_lab.learners.checkpoint import load_checkpoint, load_weights, read_last, save_checkpoint
+from al_lab.learners.divergence import Attempt, Attempts
 from al_lab.learners.interrupt import SaveWhenAsked
 from al_lab.learners.module import FitModule
 from al_lab.learners.settings import Schedule, TrainSettings
@@ -103,30 +105,61 @@ class NetworkLearner(Learner, Generic[LabelsT]):
 
         Raises:
             DataError: without images to train on, or naming one that can't be read.
-            DivergedError: at a loss that is not finite, naming step and images.
+            DivergedError: if no attempt of `OnDivergence` ended with finite losses, naming step and images.
             WeightsError: if ``init_checkpoint`` can't be read or doesn't fit.
             ConfigError: if nothing is left to train.
         """
         ranks = Ranks.of_this_process(task.devices)
         labels = self._labels(task)
-        fingerprint = self._fingerprint(task, labels)
-        finished = self._finished(task, fingerprint)
-        if finished is None:
-            meta = {
-                "fingerprint": fingerprint,
-                "seed": task.seed,
-                "num_labeled": len(task.labeled),
-                "classes": list(self.dataset.classes),
-                "al_lab": __version__,
-                "counts": self._counts(labels),
-            }
-            finished = self._train(task, labels, meta, ranks)
+        finished = self._attempts(task, labels, ranks)
         self._network = None  # the next `views` wants `load` first: what was trained is what was written
         return {
             "train_loss": finished["meta"]["loss"],
             "steps": finished["step"],
             "num_labeled": len(task.labeled),
             **finished["meta"].get("counts", {}),
+            **finished["meta"].get("diverged", {}),
+        }
+
+    def _attempts(self, task: FitTask, labels: LabelsT, ranks: Ranks) -> dict[str, Any]:
+        """Return the result of the first attempt that does not diverge; those known to diverge are not made again."""
+        rule, known = self.settings.on_divergence, Attempts(task.scratch_dir / "diverged.json")
+        failed: Attempt | None = None
+        for number in range(rule.retries + 1):
+            tried, factor = replace(task, seed=rule.seed(task.seed, number)), rule.lr_factor(number)
+            fingerprint = self._fingerprint(tried, labels, factor)
+            if (before := known.find(fingerprint, rule.max_loss)) is not None:
+                failed = before
+                continue
+            finished = self._finished(task, fingerprint)
+            if finished is not None:
+                return finished
+            if failed is not None:
+                log.warning("%s. Attempt %d of %d begins.", failed.reason, number + 1, rule.retries + 1)
+            try:
+                return self._train(tried, labels, self._meta(tried, labels, fingerprint, number, factor, failed), ranks)
+            except DivergedError as error:
+                failed = Attempt(fingerprint, rule.max_loss, tried.seed, factor, error.step, str(error))
+                known.add(failed, write=ranks.rank == 0)
+                if ranks.rank == 0:
+                    (task.scratch_dir / "last.ckpt").unlink(missing_ok=True)
+        assert failed is not None
+        raise rule.given_up(failed.reason)
+
+    def _meta(
+        self, task: FitTask, labels: LabelsT, fingerprint: str, number: int, factor: float, failed: Attempt | None
+    ) -> dict[str, Any]:
+        """Return what a checkpoint says of its training; ``diverged`` are the attempts before this one."""
+        diverged = {"diverged": number, "diverged_step": failed.step, "lr_factor": factor} if failed else {}
+        return {
+            "fingerprint": fingerprint,
+            "lr_factor": factor,
+            "seed": task.seed,
+            "num_labeled": len(task.labeled),
+            "classes": list(self.dataset.classes),
+            "al_lab": __version__,
+            "counts": self._counts(labels),
+            "diverged": diverged,
         }
 
     def _train(self, task: FitTask, labels: LabelsT, meta: dict[str, Any], ranks: Ranks) -> dict[str, Any]:
@@ -136,6 +169,8 @@ class NetworkLearner(Learner, Generic[LabelsT]):
         if last is None and task.start == "continue":
             resumed = load_checkpoint(task.init_checkpoint)  # type: ignore[arg-type]
         schedule = Schedule(**resumed["schedule"]) if resumed else self.settings.schedule(len(task.labeled))
+        if last is None:
+            schedule = replace(schedule, lr=schedule.lr * meta["lr_factor"])
         first, stop = resumed["step"] if resumed else 0, schedule.total_steps if task.stop_at is None else task.stop_at
         if last is not None and first == stop:
             return self._commit(task, last, ranks)
@@ -197,7 +232,7 @@ class NetworkLearner(Learner, Generic[LabelsT]):
             return None
         return state
 
-    def _fingerprint(self, task: FitTask, labels: LabelsT) -> str:
+    def _fingerprint(self, task: FitTask, labels: LabelsT, lr_factor: float = 1.0) -> str:
         """Identify what this training computes; machine, paths and number of devices are no part of it."""
         digest = hashlib.sha256(
             json.dumps(
@@ -209,6 +244,7 @@ class NetworkLearner(Learner, Generic[LabelsT]):
                     task.seed,
                     task.start,
                     task.stop_at,
+                    lr_factor,
                 ],
                 sort_keys=True,
                 default=str,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from al_lab.core.errors import ConfigError, did_you_mean, explain
+from al_lab.learners.divergence import OnDivergence
 
 OptimizerName = Literal["sgd", "adamw"]
 DecayName = Literal["multistep", "poly"]
@@ -56,6 +57,7 @@ class TrainSettings:
         precision: 32 | 16-mixed | bf16-mixed.
         grad_clip: largest 2-norm of all gradients together; None: no clipping.
         augmentation: a transform of al_lab.data.transforms.detection; None: the plain resize.
+        on_divergence: arguments of `OnDivergence`: how a training that diverged is begun again.
     """
 
     batch_size: int
@@ -77,8 +79,10 @@ class TrainSettings:
     precision: int | str = 32
     grad_clip: float | None = None
     augmentation: Any = None
+    on_divergence: Any = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "on_divergence", OnDivergence.read(self.on_divergence))
         if (self.max_epochs is None) == (self.max_iters is None):
             got = "both" if self.max_epochs is not None else "neither"
             raise ConfigError(

@@ -84,7 +84,8 @@ def fit_and_measure(
         progress: where the executor looks for news.
 
     Returns:
-        ``metrics`` (name to value), ``per_class`` (class to AP of the first metric), ``seconds``.
+        ``metrics`` (name to value), ``per_class`` (class to AP of the first metric), ``seconds``; ``diverged``, the
+        number of attempts that did, if there were any.
     """
     start = time.monotonic()
     config, dataset = open_run(run_dir)
@@ -94,12 +95,13 @@ def fit_and_measure(
     if early_stop is not None:
         total = build(config["trainer"]).schedule(len(fit_task.labeled)).total_steps
         fit_task = dataclasses.replace(fit_task, stop_at=max(1, round(early_stop * total)))
-    learner.fit(fit_task)
+    scalars = learner.fit(fit_task)
     measured = _measure(learner, fit_task.checkpoint, run_dir, dataset, ids)
     if not keep:
         fit_task.checkpoint.unlink(missing_ok=True)
     shutil.rmtree(fit_task.scratch_dir, ignore_errors=True)
-    return measured | {"seconds": time.monotonic() - start}
+    diverged = {"diverged": scalars["diverged"]} if "diverged" in scalars else {}
+    return measured | {"seconds": time.monotonic() - start} | diverged
 
 
 def measure(run_dir: str, checkpoint: str, ids: Sequence[str]) -> dict[str, Any]:

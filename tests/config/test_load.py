@@ -582,6 +582,10 @@ def folder_of(*overrides: str) -> str:
             ("strategy=entropy", "seed=2", "executor=inline", "restart=true", "budget.cycles=9"),
             "outputs/shapes/entropy/default/seed2",
         ),
+        (
+            ("trainer.on_divergence.retries=4", "trainer.on_divergence.lr_scale=0.5"),
+            "outputs/shapes/mgral/default/seed0",
+        ),
         (("trainer.max_iters=7", "detector=tiny"), "outputs/shapes/mgral/trainer.max_iters=7/seed0"),
         (("name=mine", "trainer.max_iters=7", "runtime.outputs_dir=o"), "o/shapes/mgral/mine/seed0"),
         (("oracle=folder",), "outputs/shapes/mgral/oracle=folder/seed0"),  # its labels are not the simulated ones

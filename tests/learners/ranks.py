@@ -9,9 +9,11 @@ from typing import Any
 import torch
 
 from al_lab.core.pool import INITIAL
+from al_lab.core.rng import Rng
 from al_lab.data.transforms.detection import SSDAugmentation
 from al_lab.learners.base import FitTask
 from al_lab.learners.detection import DetectionLearner
+from al_lab.learners.divergence import OnDivergence
 from al_lab.learners.segmentation import SegmentationLearner
 from al_lab.learners.settings import TrainSettings
 from al_lab.models.detectors.tiny import TinyDetector
@@ -24,17 +26,24 @@ from tests.learners.conftest import Blocks
 from tests.patches import Patches, buy
 
 
-class BrokenAt(Supervised):
-    """Has a loss of NaN on the second device alone, at one step."""
+def attempt_of(step: int, seed: int = 0, rank: int = 0) -> int:
+    """Return which attempt of a training an objective is called in, from torch's generator; 0 is the first."""
+    rule = OnDivergence()
+    return next(n for n in range(9) if torch.initial_seed() == Rng(rule.seed(seed, n), "step").seed(step, rank))
 
-    def __init__(self, step: int) -> None:
+
+class BrokenAt(Supervised):
+    """Has a loss of NaN on the second device alone, at one step of so many attempts."""
+
+    def __init__(self, step: int, attempts: int = 9) -> None:
         super().__init__()
-        self.step = step
+        self.step, self.attempts = step, attempts
 
     def forward(self, network: Any, batch: Any, step: int, total_steps: int) -> dict[str, torch.Tensor]:
         """Compute the loss, or nonsense."""
         parts = super().forward(network, batch, step, total_steps)
-        is_broken = step == self.step and os.environ["RANK"] == "1"
+        rank = int(os.environ["RANK"])
+        is_broken = step == self.step and rank == 1 and attempt_of(step, rank=rank) < self.attempts
         if is_broken:
             Path(sys.argv[1], "broken").touch()
         return {**parts, "loss": parts["loss"] * (float("nan") if is_broken else 1)}
@@ -44,6 +53,7 @@ OBJECTIVES = {
     "supervised": Supervised,
     "broken_at_3": functools.partial(BrokenAt, 3),
     "broken_at_5": functools.partial(BrokenAt, 5),
+    "broken_once": functools.partial(BrokenAt, 3, 1),
     "isd": functools.partial(ISD, ramp={"kind": "none"}, csd={"be_mask": "none"}),
     "sed": functools.partial(SED, ramp={"kind": "none"}),
 }
@@ -59,7 +69,12 @@ def fit(run_dir: str, devices: int, max_iters: int, objective: str = "supervised
     num = len(dataset.pool_ids) if is_supervised else 6
     batch_size = 6 if is_supervised else 8
     settings = TrainSettings(
-        batch_size=batch_size, max_iters=max_iters, lr=0.01, grad_clip=1.0, augmentation=SSDAugmentation()
+        batch_size=batch_size,
+        max_iters=max_iters,
+        lr=0.01,
+        grad_clip=1.0,
+        augmentation=SSDAugmentation(),
+        on_divergence={"retries": 1 if objective == "broken_once" else 0},
     )
     out = Path(run_dir) / f"{name}devices{devices}"
     return DetectionLearner(dataset, network, OBJECTIVES[objective], settings).fit(

@@ -224,11 +224,11 @@ def test_a_loss_that_is_not_finite_names_step_and_images(make_learner: Make, mak
     task = make_task()
     with pytest.raises(
         DivergedError,
-        match=r"training step 5 of 8: expected a finite loss, got nan on the images .*block\d\d.*; .*lower trainer.lr",
+        match=r"training step 5 of 8: expected a finite loss, got nan on the images .*block\d\d.*; look at these images",
     ):
         make_learner(NaNAt, checkpoint_steps=2).fit(task)
     assert not task.checkpoint.exists()
-    assert load_checkpoint(task.scratch_dir / "last.ckpt")["step"] == 4  # and not the poisoned step 6
+    assert not (task.scratch_dir / "last.ckpt").exists()
 
 
 def test_a_nan_in_the_very_last_step_is_found(make_learner: Make, make_task: Make) -> None:

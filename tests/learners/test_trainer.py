@@ -89,7 +89,7 @@ def test_what_the_first_device_does_alone_waits_for_no_other(
 
     monkeypatch.setattr("al_lab.learners.module._ids_of_all_devices", asks_all)
     with pytest.raises(DivergedError, match="training step 0 of 8"):
-        make_learner(Broken, checkpoint_steps=1).fit(make_task())
+        make_learner(Broken, checkpoint_steps=1, recipe={"on_divergence": {"retries": 0}}).fit(make_task())
     assert "training_step" in callers
     assert "on_train_batch_end" not in callers
 
@@ -112,6 +112,20 @@ def test_a_nan_on_one_of_two_devices_ends_both_with_the_sentence(run_dir: Path, 
     assert len(images[1].split(", ")) == 6  # of both devices
     broken, *ended = ((run_dir / name).stat().st_mtime for name in ("broken", "ended0", "ended1"))
     assert max(ended) - broken < 30
+
+
+@pytest.mark.slow
+def test_two_devices_begin_again_together(run_dir: Path) -> None:
+    ranks = two_ranks(run_dir, 6, "broken_once")
+    try:
+        errors = [rank.communicate(timeout=300)[1] for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
+    assert [rank.returncode for rank in ranks] == [0, 0], errors
+    meta = load_checkpoint(run_dir / "devices2" / "model.ckpt")["meta"]
+    assert meta["diverged"] == {"diverged": 1, "diverged_step": 3, "lr_factor": 1.0}
+    assert len(losses(run_dir / "devices2" / "train_log.csv")) == 6
 
 
 def test_the_number_of_processes_must_be_the_tasks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ FREE_KEYS = frozenset({"runtime", "executor", "tracker", "name", "restart", "cho
 _MACHINE_KEYS = frozenset({"threads", "root", "data_dir", "cache_dir", "outputs_dir", "folder", "path", "download"})
 _BY_CONTENT = ("strategy.path", "trainer.init")
 _GROWING = ("cycles", "per_cycle")  # of the budget: more cycles continue a run
+_RETRIES = ".on_divergence."  # decides nothing in trainings that are done; the next ones may be begun again differently
 _NAME_LENGTH = 80
 _ABSENT = "(absent)"
 
@@ -32,7 +33,8 @@ def frozen(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: _identity(key, value)
         for key, value in flat
-        if (value is not None if key in _BY_CONTENT else key.rsplit(".", 1)[-1] not in _MACHINE_KEYS)
+        if _RETRIES not in key
+        and (value is not None if key in _BY_CONTENT else key.rsplit(".", 1)[-1] not in _MACHINE_KEYS)
     }
 
 

@@ -196,6 +196,7 @@ def cost_section(run: Run) -> Section:
 def times_section(run: Run) -> Section:
     """Show where the time went."""
     section = Section("times", "Time")
+    note_divergence(run)
     entries = [(e.get("cycle"), str(e.get("stage")), e.get("seconds")) for e in run.ledger]
     entries = [
         (c, s, float(t))
@@ -223,6 +224,23 @@ def times_section(run: Run) -> Section:
     table = Table("stage_times", "Seconds by stage", ["cycle", *seconds], rows)
     section.tables.append(table)
     return section
+
+
+def note_divergence(run: Run) -> None:
+    """Note which trainings diverged and were begun again: such a model has another seed, perhaps another learning rate."""
+    for entry in run.ledger:
+        scalars = entry.get("scalars") or {}
+        where = f"cycle {entry.get('cycle')}"
+        if scalars.get("diverged"):
+            run.note(
+                f"{where}: training diverged {scalars['diverged']:g} time(s), the last time at step "
+                f"{scalars.get('diverged_step', math.nan):g}; the model is of a further attempt, with another seed and "
+                f"{scalars.get('lr_factor', math.nan):g} times the learning rate."
+            )
+        if scalars.get("diverged_rows"):
+            run.note(
+                f"{where}: {scalars['diverged_rows']:g} rows of the table diverged and were begun again with other seeds."
+            )
 
 
 def settings_section(run: Run) -> Section:

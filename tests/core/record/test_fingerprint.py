@@ -12,7 +12,7 @@ CONFIG = {
     "seed": 0,
     "name": "x",
     "restart": False,
-    "trainer": {"lr": 0.1, "milestones": [1, 2]},
+    "trainer": {"lr": 0.1, "milestones": [1, 2], "on_divergence": {"retries": 2}},
     "budget": {"cycles": 3, "per_cycle": [5, 5, 5]},
     "oracle": {"_target_": "O", "folder": None},
     "runtime": {"outputs_dir": "outputs"},
@@ -44,6 +44,8 @@ def changed(path: str, value: object) -> dict:
         ("detector.weights", "/b/vgg.pth"),
         ("name", "y"),
         ("restart", True),
+        ("trainer.on_divergence.retries", 3),
+        ("trainer.on_divergence.lr_scale", 0.5),
         ("choices.executor", "slurm"),
     ],
 )

@@ -61,6 +61,22 @@ def test_every_figure_is_filled(written):
     assert page.notes == []
 
 
+def test_trainings_that_began_again_are_noted(tmp_path, written):
+    folder = tmp_path / "run"
+    shutil.copytree(written.parent, folder)
+    lines = [json.loads(line) for line in (folder / "ledger.jsonl").read_text().splitlines()]
+    train = next(entry for entry in lines if entry["stage"] == "train")
+    train["scalars"] |= {"diverged": 2, "diverged_step": 120, "lr_factor": 0.25}
+    lines.append(
+        {"key": "00/build_lut", "cycle": 0, "stage": "build_lut", "seconds": 1, "scalars": {"diverged_rows": 3}}
+    )
+    (folder / "ledger.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    notes = " ".join(page_of(folder).notes)
+    assert "cycle 0: training diverged 2 time(s), the last time at step 120" in notes
+    assert "0.25 times the learning rate" in notes
+    assert "cycle 0: 3 rows of the table diverged" in notes
+
+
 def test_the_page_is_complete_in_itself(written):
     text = written.read_text()
     assert not re.search(r'(src|href)="(?!data:|#)', text)

@@ -76,6 +76,22 @@ def test_rows_train_on_the_labeled_rest_and_a_random_batch_from_the_base(tmp_pat
     assert len({tuple(r["ids"]) for r in table["rows"]}) == 4
 
 
+def test_rows_that_began_again_are_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = StubLearner.fit
+
+    def fit(self: StubLearner, task: FitTask) -> dict[str, float]:
+        diverged = (
+            {"diverged": 1, "diverged_step": 3, "lr_factor": 1.0} if "row_001_seed0" in str(task.checkpoint) else {}
+        )
+        return real(self, task) | diverged
+
+    monkeypatch.setattr(StubLearner, "fit", fit)
+    table = run(tmp_path / "run")
+    assert [row.get("diverged") for row in table["rows"]] == [None, 1, None, None, None, None]
+    ledger = [json.loads(line) for line in (tmp_path / "run" / "ledger.jsonl").read_text().splitlines()]
+    assert next(e for e in ledger if e["stage"] == "build_lut")["scalars"]["diverged_rows"] == 1
+
+
 def test_scratch_trains_from_scratch_and_early_stop_stops_early(tmp_path: Path, tasks: list[FitTask]) -> None:
     run(tmp_path / "run", mode="scratch", early_stop=0.25)
     assert [(t.start, t.stop_at) for t in tasks[2:-1]] == [("scratch", 25)] * 6

@@ -135,6 +135,14 @@ class BuildLut(Stage):
             "rows": [row | {"reward": _reward(row, references)} for row in rows],
             "seconds": sum(r["seconds"] for r in results),
         }
+        diverged = sum("diverged" in row for row in rows)
+        if diverged:
+            log.warning(
+                "%d of %d rows and repetitions diverged and were begun again with a seed of their own; "
+                "the difference a seed makes is part of their rewards",
+                diverged,
+                len(rows),
+            )
         noise = signal_and_noise(table)
         write_json(self.path(ctx), table | {"signal": noise})
         log.info(
@@ -149,6 +157,7 @@ class BuildLut(Stage):
             "reference": float(np.mean(references)),
             **{k: v for k, v in noise.items() if isinstance(v, float)},
             "training_seconds": table["seconds"],
+            **({"diverged_rows": diverged} if diverged else {}),
         }
 
     def files(self, ctx: StageContext) -> list[Path]:
@@ -289,6 +298,7 @@ def _row(
         "value": float(result["metrics"][metric]),
         "per_class": result["per_class"],
         "seconds": result["seconds"],
+        **({"diverged": result["diverged"]} if "diverged" in result else {}),
     }
 
 

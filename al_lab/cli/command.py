@@ -2,7 +2,6 @@
 
 import logging
 import os
-import signal
 import string
 import sys
 import textwrap
@@ -12,6 +11,7 @@ from typing import Any
 
 from al_lab.cli import sweep
 from al_lab.cli.mistakes import readable
+from al_lab.cli.stop import end_on_sigterm
 from al_lab.config.load import CONF_DIR
 from al_lab.core.errors import ConfigError, DataError, Interrupted, LabError, ResumeError, WeightsError
 
@@ -67,10 +67,6 @@ def help_page(conf_dir: Path = CONF_DIR) -> str:
     return page if Path(sys.argv[0]).name == "run.py" else page.replace("python run.py", "al-lab")
 
 
-def _leave(*_: Any) -> None:
-    raise Interrupted("SIGTERM")
-
-
 def run_command(main: Callable[[], Any]) -> int:
     """Run a ``hydra.main`` function and return the exit status: 0, 1 for a failure, 2 for a command that can't run.
 
@@ -83,7 +79,7 @@ def run_command(main: Callable[[], Any]) -> int:
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra would print and exit by itself
     status = 0
-    signal.signal(signal.SIGTERM, _leave)
+    end_on_sigterm()
     try:
         main()
     except (KeyboardInterrupt, Interrupted) as stop:

@@ -5,7 +5,6 @@ import os
 import shutil
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,11 +13,11 @@ from typing import Any
 from hydra.core.utils import JobReturn
 
 from al_lab.cli.mistakes import readable
+from al_lab.cli.stop import end_on_sigterm, end_with
 from al_lab.config.load import check_sweep
 from al_lab.core.files import write_json
 
 _MAX_METRICS = 4
-_LOOK_S = 0.5  # between two looks of a job whether its sweep is still there
 _NOT_METRICS = ("status", "run_dir", "message")
 _current: "Sweep | None" = None  # of this process, for `finish`
 
@@ -57,7 +56,8 @@ class Sweep:
     def on_job_start(self, **_: Any) -> None:
         """Let a job in a process of its own end when the sweep is killed: its campaign would keep the run folder locked for hours."""
         if self.results is not None and _current is None:
-            threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+            end_on_sigterm()
+            threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
 
     def on_job_end(self, config: Any, job_return: Any, **_: Any) -> None:
         """Write down how a job of the sweep ended (in the job's own process)."""
@@ -80,12 +80,6 @@ class Sweep:
         if name.startswith("on_"):
             return lambda **_: None
         raise AttributeError(name)
-
-
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(_LOOK_S)
-    os._exit(1)  # workers end by themselves then, and files are only ever renamed into place
 
 
 def finish() -> int:

@@ -33,6 +33,7 @@ class SlurmTask:
     def __init__(self, threads: int, retries: int) -> None:
         self.threads = threads
         self.retries = retries
+        self.is_put_back = False
 
     def __call__(self, spec: dict[str, Any], token: str) -> str:
         """Run the job; what it has to say goes to files, which are there even when the submitting process is gone."""
@@ -43,6 +44,8 @@ class SlurmTask:
         outcome = run_on_this_machine(submitted.job, self.threads, self.retries)
         if outcome["ok"]:
             return "done"
+        if self.is_put_back:  # submitit left the job with a SystemExit, which says nothing about it
+            return "put back"
         if not _has_its_folder(submitted.job):
             return "of another run"
         was_asked = bool(outcome.get("interrupted"))
@@ -53,7 +56,8 @@ class SlurmTask:
         """Called by submitit before the time limit or a preemption: the same again; training resumes by itself."""
         import submitit
 
-        return submitit.helpers.DelayedSubmission(self, spec, token)
+        self.is_put_back = True
+        return submitit.helpers.DelayedSubmission(SlurmTask(self.threads, self.retries), spec, token)
 
 
 def _has_its_folder(job: Job) -> bool:

@@ -62,6 +62,7 @@ class Analyze(Stage):
                 )
             ]
         )
+        (ctx.cycle_dir / "analyze.json").unlink()  # the ledger has the scalars, and results name their run
         return scalars
 
     def files(self, ctx: StageContext) -> list[Path]:

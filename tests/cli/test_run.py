@@ -143,7 +143,8 @@ def test_flags_that_exclude_each_other_are_a_sentence(command, flags, sentence):
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_ctrl_c_says_how_to_go_on(command, tmp_path):
+@pytest.mark.parametrize(("how", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_command_that_is_stopped_says_how_to_go_on(command, tmp_path, how, status):
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "run.py")],
         cwd=command.work,
@@ -156,9 +157,9 @@ def test_ctrl_c_says_how_to_go_on(command, tmp_path):
     deadline = time.monotonic() + 60
     while not (command.work / "started").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(how)
     _, said = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode == status
     assert "the same command goes on" in said
 
 

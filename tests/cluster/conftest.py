@@ -53,9 +53,14 @@ class Campaign:
             assert time.monotonic() < deadline, f"waited in vain\n{self.said()[-4000:]}"
             time.sleep(0.2)
 
-    def wait_for_training(self, process: subprocess.Popen) -> None:
-        """Wait until the first training is in the middle of its steps."""
-        self.wait_until(lambda: "| step " in self.said(), process)
+    def wait_for_training(self, process: subprocess.Popen, cycle: int = 0) -> None:
+        """Wait until the training of a cycle is in the middle of its steps."""
+        self.wait_until(lambda: list(self.folder.rglob(f"seed0/cycle_{cycle:02d}/training/progress.json")), process)
+
+    def begins(self, cycle: int = 0) -> list[int]:
+        """Return the step at which each attempt of a training began, as its log has it."""
+        log = (self.run_dir / f"cycle_{cycle:02d}" / "train.json.log").read_text(errors="replace")
+        return [int(line.split("steps ")[1].split()[0]) for line in log.splitlines() if "training on" in line]
 
 
 def assert_same(ours: Path, theirs: Path) -> None:

@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -57,9 +56,10 @@ def campaign(tmp_path: Path, data: Path) -> Iterator[Campaign]:
         assert not answers("squeue", "--noheader", f"--name={name}"), "jobs are left"
 
 
-def training_job(campaign: Campaign) -> str:
+def training_job(campaign: Campaign, cycle: int = 0) -> str:
     """Return the id of the job that trains."""
-    return json.loads((campaign.run_dir / "cycle_00" / "train.json.submitted").read_text())["job_id"]
+    note = campaign.run_dir / f"cycle_{cycle:02d}" / "train.json.submitted"
+    return json.loads(note.read_text())["job_id"]
 
 
 def states(campaign: Campaign) -> list[str]:
@@ -75,61 +75,44 @@ def test_a_whole_campaign(campaign: Campaign, whole: Path) -> None:
     assert set(states(campaign)) <= {"COMPLETED", "COMPLETING"}
 
 
-def test_a_training_that_is_cancelled_is_put_back_and_goes_on_where_it_was(campaign: Campaign, whole: Path) -> None:
+def test_a_training_that_is_cancelled_or_requeued_goes_on_where_it_was(campaign: Campaign, whole: Path) -> None:
     process = campaign.start()
     campaign.wait_for_training(process)
     subprocess.run(["scancel", training_job(campaign)], check=True)
+    campaign.wait_for_training(process, cycle=1)
+    requeued = training_job(campaign, cycle=1)
+    subprocess.run(["scontrol", "requeue", requeued], check=True)
+    state = ("squeue", "--noheader", "--format=%T", f"--jobs={requeued}")
+    campaign.wait_until(lambda: "PENDING" in (answers(*state) or ""), process)
+    subprocess.run(
+        ["scontrol", "update", f"JobId={requeued}", "StartTime=now"], check=False
+    )  # else it waits two minutes
     assert process.wait(timeout=900) == 0, campaign.said()[-4000:]
     assert_same(campaign.run_dir, whole)
-    assert "put back into the queue (1 of 10)" in campaign.said()
-    assert "CANCELLED" in states(campaign)
-    assert begins_of_training(campaign)[-1] > 0
+    assert campaign.said().count("put back into the queue") == 1  # SLURM itself does it with what was requeued
+    assert states(campaign).count("CANCELLED") == 1
+    assert all(campaign.begins(cycle)[-1] > 0 for cycle in (0, 1)), "a training began anew"
 
 
-def begins_of_training(campaign: Campaign) -> list[int]:
-    """Return the step at which each attempt of the first training began, as its log has it."""
-    log = (campaign.run_dir / "cycle_00" / "train.json.log").read_text()
-    return [int(line.split("steps ")[1].split()[0]) for line in log.splitlines() if "training on" in line]
-
-
-def test_a_training_that_is_requeued_goes_on(campaign: Campaign, whole: Path) -> None:
+def test_a_driver_that_is_killed_leaves_its_job_and_one_that_is_stopped_cancels_it(
+    campaign: Campaign, whole: Path
+) -> None:
     process = campaign.start()
     campaign.wait_for_training(process)
-    job_id = training_job(campaign)
-    subprocess.run(["scontrol", "requeue", job_id], check=True)
-    campaign.wait_until(
-        lambda: "PENDING" in (answers("squeue", "-h", "--format=%T", f"--jobs={job_id}") or ""), process
-    )
-    subprocess.run(["scontrol", "update", f"JobId={job_id}", "StartTime=now"], check=False)  # else it waits two minutes
-    assert process.wait(timeout=900) == 0, campaign.said()[-4000:]
-    assert_same(campaign.run_dir, whole)
-    assert begins_of_training(campaign)[-1] > 0
-
-
-def test_a_driver_that_is_killed_leaves_its_job_to_the_next(campaign: Campaign, whole: Path) -> None:
-    process = campaign.start()
-    campaign.wait_for_training(process)
-    job_id = training_job(campaign)
+    left = training_job(campaign)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert_same(campaign.finish(), whole)
-    assert f"was submitted before ({job_id}): waiting for that one" in campaign.said()
-    assert set(states(campaign)) <= {"COMPLETED", "COMPLETING"}
-
-
-def test_a_driver_that_is_stopped_cancels_its_job_and_the_next_goes_on(campaign: Campaign, whole: Path) -> None:
     process = campaign.start()
-    campaign.wait_for_training(process)
-    job_id = training_job(campaign)
+    campaign.wait_for_training(process, cycle=1)
+    assert f"was submitted before ({left}): waiting for that one" in campaign.said()
+    assert len(campaign.begins()) == 1
+    cancelled = training_job(campaign, cycle=1)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 143
-    assert f"cancelled 1 submitted jobs: {job_id}" in campaign.said()
-    deadline = time.monotonic() + 60
-    while answers("squeue", "--noheader", f"--jobs={job_id}"):
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
+    assert f"cancelled 1 submitted jobs: {cancelled}" in campaign.said()
     assert_same(campaign.finish(), whole)
-    assert begins_of_training(campaign)[-1] > 0
+    assert campaign.begins(1)[-1] > 0
+    assert states(campaign).count("CANCELLED") == 1
 
 
 def test_restart_after_a_killed_driver_ends_the_old_job_and_nothing_of_it_counts(

@@ -18,7 +18,7 @@ from al_lab.core.errors import ConfigError, Interrupted, JobError
 from al_lab.core.record.identity import ENVIRONMENT, RunIdentity
 from al_lab.execution import slurm
 from al_lab.execution.job import Job
-from al_lab.execution.slurm import SlurmExecutor
+from al_lab.execution.slurm import SlurmExecutor, SlurmTask
 from al_lab.execution.submitted import Submitted
 
 pytest.importorskip("submitit", reason="the extra 'cluster' is not installed")
@@ -57,7 +57,7 @@ DRIVER = """
 import sys
 from pathlib import Path
 from al_lab.execution.job import Job
-from al_lab.execution.slurm import SlurmExecutor
+from al_lab.execution.slurm import SlurmExecutor, SlurmTask
 from al_lab.execution.submitted import Submitted
 folder = Path(sys.argv[1])
 SlurmExecutor(cluster="local", poll_seconds=0.1).run(
@@ -215,6 +215,22 @@ def test_a_job_that_says_it_was_asked_to_end_is_put_back_and_at_last_given_up(
     assert cluster.run([make_job("is_asked_to_end", flag=str(fake_slurm / "flag"))]) == [{"asked": 2}]
     with pytest.raises(JobError, match=r"the cluster ended it 2 times .*executor.options.requeues"):
         cluster.run([make_job("is_asked_to_end", flag=str(fake_slurm / "other"), times=9)])
+
+
+def test_the_time_limit_is_no_error_of_the_job(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    """submitit puts the job back from within a signal handler, and leaves it with a SystemExit in the middle of its work."""
+    task, job = SlurmTask(threads=1, retries=0), make_job("leaves", code=-1)
+    spec = job.to_json()
+
+    def run(*args: object) -> dict:
+        again = task.checkpoint(spec, "token")
+        assert (again.args, again.function.is_put_back) == ((spec, "token"), False)
+        return real(*args)
+
+    real = slurm.run_on_this_machine
+    monkeypatch.setattr(slurm, "run_on_this_machine", run)
+    assert task(spec, "token") == "put back"
+    assert [path.suffix for path in job.result.parent.iterdir()] == [".log"]
 
 
 def test_how_often_is_a_number(fake_slurm: Path) -> None:

@@ -85,7 +85,9 @@ def _free(where: str) -> str:
     return ""
 
 
-def read_bytes(path: Path, max_bytes: int, what: str = "a file", error: type[LabError] = DataError) -> bytes:
+def read_bytes(
+    path: Path, max_bytes: int, what: str = "a file", error: type[LabError] = DataError, do: str = ""
+) -> bytes:
     """Read a regular file whole; a pipe or a device, which could block for ever, is never opened for reading.
 
     Args:
@@ -93,6 +95,7 @@ def read_bytes(path: Path, max_bytes: int, what: str = "a file", error: type[Lab
         max_bytes: more is refused unread.
         what: the file should be, for messages.
         error: what is raised for all but a missing file.
+        do: the remedy, if there is a better one than replacing or splitting the file.
 
     Raises:
         FileNotFoundError: if there is none; every reader has a remedy of its own for that.
@@ -105,15 +108,16 @@ def read_bytes(path: Path, max_bytes: int, what: str = "a file", error: type[Lab
     except (OSError, ValueError) as cause:  # ValueError: a NUL in the name
         raise _unreadable(cause, path, error) from cause
     status = os.fstat(handle)
-    got, do = "", ""
+    wrong = None
     if not stat.S_ISREG(status.st_mode):
-        got, do = kind_of(status.st_mode), "replace it by the file itself"
+        wrong = _irregular(status.st_mode, path, what, error, do)
     elif status.st_size > max_bytes:
-        got = f"one of {status.st_size / MEGABYTE:,.0f} MB, more than the {max_bytes / MEGABYTE:,.0f} MB that are read"
-        do = "it is no such file, or has to be split"
-    if got:
+        size, most = (f"{n / MEGABYTE:,.0f} MB" for n in (status.st_size, max_bytes))
+        got = f"one of {size}, more than the {most} that are read"
+        wrong = error(explain(expected=what, got=got, where=str(path), do=do or "split it, if it is what it should be"))
+    if wrong is not None:
         os.close(handle)
-        raise error(explain(expected=what, got=got, where=str(path), do=do))
+        raise wrong
     with os.fdopen(handle, "rb") as stream:
         try:
             return stream.read()
@@ -135,7 +139,7 @@ def read_text(path: Path, max_bytes: int, what: str = "a text file", error: type
         raise error(explain(expected=f"{what} in UTF-8", got=got, where=str(path), do=do)) from cause
 
 
-def check_regular(path: Path, what: str = "a file", error: type[LabError] = DataError) -> None:
+def check_regular(path: Path, what: str = "a file", error: type[LabError] = DataError, do: str = "") -> None:
     """Refuse what must not be handed to a library that would open it: a pipe blocks, a device may do anything.
 
     Raises:
@@ -149,13 +153,13 @@ def check_regular(path: Path, what: str = "a file", error: type[LabError] = Data
     except (OSError, ValueError) as cause:
         raise _unreadable(cause, path, error) from cause
     if not stat.S_ISREG(mode):
-        raise error(explain(expected=what, got=kind_of(mode), where=str(path), do="replace it by the file itself"))
+        raise _irregular(mode, path, what, error, do)
 
 
-def kind_of(mode: int) -> str:
-    """Name what is no regular file."""
+def _irregular(mode: int, path: Path, what: str, error: type[LabError], do: str) -> LabError:
     kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"))
-    return next((name for test, name in kinds if test(mode)), "a device")
+    got = next((name for test, name in kinds if test(mode)), "a device")
+    return error(explain(expected=what, got=got, where=str(path), do=do or "replace it by the file itself"))
 
 
 def _unreadable(cause: Exception, path: Path, error: type[LabError]) -> LabError:

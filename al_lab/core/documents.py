@@ -44,26 +44,26 @@ class Source:
         return self.wrong(self.what, "no such file")
 
     def check_regular(self) -> None:
-        """Refuse what can't be read as a file: what is missing, a folder, a pipe.
+        """Refuse what a library must not open: see `al_lab.core.disk.check_regular`.
 
         Raises:
-            LabError: saying which of them it is.
+            LabError: saying what it is instead of a file.
         """
         try:
-            disk.check_regular(self.path, self.what, self.error)
+            disk.check_regular(self.path, self.what, self.error, self.do)
         except FileNotFoundError:
-            raise self.missing() from None
+            raise self.wrong(self.what, "no such file") from None
 
     def read_bytes(self, largest: int = LARGEST_FILE) -> bytes:
         """Read the whole file.
 
         Raises:
-            LabError: if it is missing, can't be read, is no regular file, or is larger.
+            LabError: if it is missing, no regular file, larger, or can't be read.
         """
         try:
-            return disk.read_bytes(self.path, largest, self.what, self.error)
+            return disk.read_bytes(self.path, largest, self.what, self.error, self.do)
         except FileNotFoundError:
-            raise self.missing() from None
+            raise self.wrong(self.what, "no such file") from None
 
     def read_json(self) -> Any:
         """Read the file as JSON, whose numbers may be NaN or infinite: the kinds of `al_lab.core.fields` refuse them.

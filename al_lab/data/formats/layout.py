@@ -154,6 +154,8 @@ def find_annotations(root: Path, images: Mapping[str, Path]) -> AnnotationFiles:
 
 
 def _head(path: Path) -> str:
+    if not path.is_file():
+        return ""  # opening a pipe never ends
     try:
         with path.open("rb") as stream:
             return stream.read(_HEAD_BYTES).decode("utf-8", "replace").lstrip("\ufeff")
@@ -162,11 +164,7 @@ def _head(path: Path) -> str:
 
 
 def _xml_kind(path: Path) -> str | None:
-    head = (
-        re.sub(r"<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*>", "", _head(path), flags=re.S).lstrip()
-        if path.is_file()
-        else ""
-    )
+    head = re.sub(r"<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*>", "", _head(path), flags=re.S).lstrip()
     tag = re.match(r"<([A-Za-z_][\w.-]*)", head)
     if not tag:
         return "voc"  # a file that is cut, or no XML at all, is named when it is read as what its folder holds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -42,7 +43,7 @@ class Domain(ABC):
     ) -> None:
         """Keep the index; label files are read when somebody asks for them."""
         self.classes, self.images, self.labels, self.splits = tuple(classes), images, labels, splits
-        self._labeled = frozenset(i for ids in splits.values() for i in ids if labels[i].is_file())
+        self._labeled = frozenset(i for ids in splits.values() for i in ids if os.path.lexists(labels[i]))
 
     @abstractmethod
     def read_label(self, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -372,6 +373,6 @@ def _yolo_list(base: Path, content: Mapping[str, object], place: str) -> list[st
 def _listed_classes(root: Path) -> tuple[str, ...]:
     for name in ("classes.txt", "labels.txt", "obj.names"):
         for path in (root / name, root / "labels" / name):
-            if path.is_file():
+            if os.path.lexists(path):
                 return tuple(layout.read_list(path))
     return ()

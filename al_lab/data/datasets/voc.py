@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element
@@ -64,8 +65,9 @@ class VOCLayout(DetectionDataset):
         self._one_based = one_based
         self._outside = outside
         ids = (*self.pool_ids, *self.val_ids, *self.test_ids)
-        # One look at a file per id, once: has_truth is asked for every image many times.
-        self._annotated = frozenset(i for i in ids if annotations[i].is_file())
+        # One look at a file per id, once: has_truth is asked for every image many times. What is there and no file (a
+        # pipe, a broken link) counts: who reads it says so, where an image "without annotation" would hide it.
+        self._annotated = frozenset(i for i in ids if os.path.lexists(annotations[i]))
 
     def image_path(self, sample_id: str) -> Path:
         """Return the image's file."""

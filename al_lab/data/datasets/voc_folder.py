@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -104,7 +105,7 @@ class VOCFolder(VOCLayout):
             splits, how = folders, "splits by folder"
         else:
             how = f"no lists; test_fraction {test_fraction:g} of the annotated"
-            annotated = {i for i, file in annotations.items() if file.is_file()}
+            annotated = {i for i, file in annotations.items() if os.path.lexists(file)}
             test = [] if test_split == ABSENT else [i for i in annotated if in_test_share(i, test_fraction)]
             splits = {"pool": sorted(set(images) - set(test)), "test": test}
         self._unlisted = sorted(set(images) - {i for ids in splits.values() for i in ids})
@@ -256,7 +257,7 @@ def _listed(list_path: Path, images: dict[str, Path]) -> list[str]:
 
 def _read_classes(base: Path, annotation_dir: Path) -> tuple[str, ...]:
     listed = base / "classes.txt"
-    if listed.is_file():
+    if os.path.lexists(listed):
         return tuple(name for _, name in sorted(read_class_list(listed).items()))
     names = {
         read_name(item, f"{path}: object {number}")

@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.mutants.campaign import Sample, judge, show  # noqa: E402 - works before the project is installed, too
+from tests.mutants.campaign import Sample, judge, judge_survivors, show  # noqa: E402 - works before the project is installed, too
 
 
 def main() -> int:
@@ -20,14 +20,18 @@ def main() -> int:
     parser.add_argument("--sample", type=int, default=400, help="how many mutants (default: 400)")
     parser.add_argument("--seed", type=int, default=0, help="which ones (default: 0)")
     parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "mutants", help="where results are kept")
-    parser.add_argument("--survivors", action="store_true", help="judge the survivors again, with the tests of today")
+    parser.add_argument(
+        "--survivors",
+        action="store_true",
+        help="only judge survivors again, by the tests that are new or changed since",
+    )
     parser.add_argument("--show", action="store_true", help="only print what is known")
     arguments = parser.parse_args()
     os.nice(10)
     os.chdir(ROOT)
     sample = Sample.draw(arguments.sample, arguments.seed)
     if not arguments.show:
-        judge(sample, arguments.out, again=arguments.survivors)
+        (judge_survivors if arguments.survivors else judge)(sample, arguments.out)
     print(show(sample, arguments.out))
     return 0
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.mutants.catalog import PACKAGES, ROOT, Mutant, catalog
 from tests.mutants.report import table
-from tests.mutants.room import Baseline, baseline, killed_by, warm_up
+from tests.mutants.room import Baseline, baseline, digests, killed_by, warm_up
 
 _BASELINE_SECONDS = 1800.0
 
@@ -51,23 +51,38 @@ class Sample:
         return cls(tuple(sorted(drawn, key=luck)), totals)
 
 
-def judge(sample: Sample, folder: Path, *, again: bool = False) -> None:
-    """Judge what has no verdict yet; with ``again``, also what survived earlier tests."""
+def judge(sample: Sample, folder: Path) -> None:
+    """Judge what has no verdict yet."""
     folder.mkdir(parents=True, exist_ok=True)
     known = results(folder)
-    left = [m for m in sample.mutants if m.key not in known or (again and known[m.key]["verdict"] == "survived")]
+    left = [m for m in sample.mutants if m.key not in known]
     rooms = {package: _baseline(package, folder) for package in sorted({m.package for m in left})}
     warm_up(list(dict.fromkeys(name for room in rooms.values() for name in room.modules)))
+    for mutant in left:
+        room = rooms[mutant.package]
+        tests = room.tests_for(mutant)
+        # A mutant that loops for ever is noticed, too; the slack is for a machine that others use.
+        _judge_one(mutant, tests, 60 + 6 * sum(room.seconds[t] for t in tests), folder)
+
+
+def judge_survivors(sample: Sample, folder: Path) -> None:
+    """Judge the survivors again, by the test files that are new or changed since they survived."""
+    known = results(folder)
+    left = [m for m in sample.mutants if known.get(m.key, {}).get("verdict") == "survived"]
+    rooms = {p: Baseline(**json.loads(_kept(p, folder).read_text())) for p in sorted({m.package for m in left})}
+    warm_up(list(dict.fromkeys(name for room in rooms.values() for name in room.modules)))
+    for mutant in left:
+        tests = rooms[mutant.package].changed_files(mutant.package)
+        if tests:
+            _judge_one(mutant, tests, 60 + 6 * sum(rooms[mutant.package].seconds.values()), folder)
+
+
+def _judge_one(mutant: Mutant, tests: list[str], limit: float, folder: Path) -> None:
+    start = time.monotonic()
+    verdict, by = killed_by(mutant, tests, limit)
+    row = asdict(mutant) | {"verdict": verdict, "by": by, "tests": len(tests)}
     with (folder / "results.jsonl").open("a") as stream:
-        for mutant in left:
-            tests = rooms[mutant.package].tests_for(mutant)
-            start = time.monotonic()
-            # A mutant that loops for ever is noticed, too; the slack is for a machine that others use.
-            limit = 60 + 6 * sum(rooms[mutant.package].seconds[t] for t in tests)
-            verdict, by = killed_by(mutant, tests, limit)
-            row = asdict(mutant) | {"verdict": verdict, "by": by, "tests": len(tests)}
-            stream.write(json.dumps(row | {"seconds": round(time.monotonic() - start, 2)}) + "\n")
-            stream.flush()
+        stream.write(json.dumps(row | {"seconds": round(time.monotonic() - start, 2)}) + "\n")
 
 
 def results(folder: Path) -> dict[str, dict[str, Any]]:
@@ -88,14 +103,23 @@ def show(sample: Sample, folder: Path) -> str:
     return table(sample.mutants, results(folder), sample.totals)
 
 
+def _kept(package: str, folder: Path) -> Path:
+    return folder / f"baseline_{package.replace('/', '_')}.json"
+
+
 def _baseline(package: str, folder: Path) -> Baseline:
     """Return what a room's tests execute, remembered as long as neither they nor the package change."""
-    digest = hashlib.sha256()
-    for top in (ROOT / "al_lab" / package, ROOT / "tests" / package):
-        for path in sorted(top.rglob("*.py")):
-            digest.update(path.read_bytes())
-    kept = folder / f"baseline_{package.replace('/', '_')}_{digest.hexdigest()[:12]}.json"
-    if not kept.is_file():
-        found = baseline(package, folder, _BASELINE_SECONDS)
-        kept.write_text(json.dumps(asdict(found)))
-    return Baseline(**json.loads(kept.read_text()))
+    source = hashlib.sha256()
+    for path in sorted((ROOT / "al_lab" / package).rglob("*.py")):
+        source.update(path.read_bytes())
+    kept = _kept(package, folder)
+    if kept.is_file():
+        found = Baseline(**json.loads(kept.read_text()))
+        if (found.source, found.digests) == (source.hexdigest(), digests(package)):
+            return found
+    found = baseline(package, _BASELINE_SECONDS)
+    found.source = source.hexdigest()
+    fresh = kept.with_suffix(".new")
+    fresh.write_text(json.dumps(asdict(found)))
+    fresh.replace(kept)
+    return found

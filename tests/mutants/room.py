@@ -1,6 +1,7 @@
 """Runs of a room's tests in a child of one warm process: once with notes of what each test executes, then mutant by mutant."""
 
 import contextlib
+import hashlib
 import importlib
 import importlib.machinery
 import json
@@ -30,26 +31,45 @@ class Baseline:
 
     Attributes:
         seconds: test to duration, of those that pass.
-        lines: file to test to the lines it executes; never those of an import.
+        lines: file to test to the lines of the functions it enters; never those of an import.
+        digests: file of tests to the hash of its content.
+        source: hash of the package.
         modules: what else was imported, for the warm process to have it already.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
     lines: dict[str, dict[str, list[int]]] = field(default_factory=dict)
     modules: list[str] = field(default_factory=list)
+    digests: dict[str, str] = field(default_factory=dict)
+    source: str = ""
 
     def tests_for(self, mutant: Mutant) -> list[str]:
-        """Return the tests that can notice a mutant: the mirrored file's first, then the quickest."""
+        """Return the tests that can notice a mutant: the mirrored file's first, then the quickest.
+
+        These are all tests of the files in which one enters the function: a fixture or a cache may have done it for another.
+        """
         touched = self.lines.get(mutant.path, {})
         first, last = mutant.lines
-        able = [t for t, lines in touched.items() if any(first <= n <= last for n in lines)]
+        files = {_file(t) for t, lines in touched.items() if any(first <= n <= last for n in lines)}
+        able = [t for t in self.seconds if _file(t) in files]
         if mutant.at_import or not able:
             able = list(self.seconds)  # a constant may be imported from elsewhere; compiled code leaves no trace
         stem = Path(mutant.path).stem.strip("_")
-        return sorted(
-            (t for t in able if t in self.seconds),
-            key=lambda t: (stem not in Path(t.partition("::")[0]).stem, t not in touched, self.seconds[t]),
-        )
+        return sorted(able, key=lambda t: (stem not in Path(_file(t)).stem, t not in touched, self.seconds[t]))
+
+    def changed_files(self, package: str) -> list[str]:
+        """Return the room's test files that are new or were changed since this baseline."""
+        return [path for path, digest in digests(package).items() if self.digests.get(path) != digest]
+
+
+def digests(package: str) -> dict[str, str]:
+    """Return the hash of each test file of a room."""
+    files = sorted((ROOT / "tests" / package).rglob("test_*.py"))
+    return {str(f.relative_to(ROOT)): hashlib.sha256(f.read_bytes()).hexdigest()[:16] for f in files}
+
+
+def _file(test: str) -> str:
+    return test.partition("::")[0]
 
 
 def baseline(package: str, scratch: Path, timeout: float) -> Baseline:
@@ -94,18 +114,16 @@ class _Notes:
     """A pytest plugin: which lines of al_lab does each test execute, and how long does it take."""
 
     def __init__(self, package: str) -> None:
-        self.prefix, self.test = str(ROOT / "al_lab" / package), ""
-        self.baseline, self.seen = Baseline(), set[tuple[str, int]]()
+        self.prefix = str(ROOT / "al_lab" / package)
+        self.baseline, self.seen = Baseline(digests=digests(package)), set[types.CodeType]()
 
-    def _trace(self, frame: types.FrameType, event: str, _: Any) -> Any:
-        if frame.f_code.co_filename.startswith(self.prefix) and self.test:
-            self.seen.add((frame.f_code.co_filename, frame.f_lineno))
-            return self._trace
-        return None
+    def _trace(self, frame: types.FrameType, *_: Any) -> None:
+        if frame.f_code.co_filename.startswith(self.prefix):
+            self.seen.add(frame.f_code)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        self.test, self.seen, start = item.nodeid, set(), time.monotonic()
+        self.seen, start = set(), time.monotonic()
         threading.settrace(self._trace)
         sys.settrace(self._trace)
         try:
@@ -115,10 +133,10 @@ class _Notes:
             threading.settrace(None)  # type: ignore[arg-type]
             if item.nodeid in self.baseline.seconds:
                 self.baseline.seconds[item.nodeid] = round(time.monotonic() - start, 3)
-                for path, line in sorted(self.seen):
-                    tests = self.baseline.lines.setdefault(str(Path(path).relative_to(ROOT)), {})
-                    tests.setdefault(item.nodeid, []).append(line)
-            self.test = ""
+                for code in self.seen:
+                    tests = self.baseline.lines.setdefault(str(Path(code.co_filename).relative_to(ROOT)), {})
+                    entered = {line for *_, line in code.co_lines() if line is not None}
+                    tests[item.nodeid] = sorted({*tests.get(item.nodeid, ()), *entered})
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call" and report.passed:
@@ -128,14 +146,15 @@ class _Notes:
 
 
 class _Selection:
-    """A pytest plugin: only these tests, in this order, and the first that fails."""
+    """A pytest plugin: only these tests (or files), in this order, and the first that fails."""
 
     def __init__(self, tests: list[str], note: Path) -> None:
         self.order, self.note = {test: n for n, test in enumerate(tests)}, note
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        items[:] = sorted((i for i in items if i.nodeid in self.order), key=lambda i: self.order[i.nodeid])
+        place = {i: self.order.get(i.nodeid, self.order.get(_file(i.nodeid))) for i in items}
+        items[:] = sorted((i for i in items if place[i] is not None), key=lambda i: place[i] or 0)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
@@ -170,7 +189,7 @@ def _attempt(mutant: Mutant, tests: list[str], note: Path, folder: Path) -> int:
         # numba's cache knows a function by its bytecode, in which a changed constant doesn't show.
         dispatcher = importlib.import_module("numba.core.dispatcher").Dispatcher
         dispatcher.enable_caching = lambda self: None
-    files = list(dict.fromkeys(test.partition("::")[0] for test in tests))
+    files = list(dict.fromkeys(map(_file, tests)))
     options = [*_OPTIONS, "-x", "--tb=no", f"--basetemp={folder / 'tests'}"]
     return int(pytest.main([*options, *files], plugins=[_Selection(tests, note)]))
 

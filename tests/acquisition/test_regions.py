@@ -60,6 +60,15 @@ def test_t3_maps():
     np.testing.assert_allclose(regions.prediction_uncertainty(H_OVER_LOG, 1), UNCERTAINTY, atol=1e-6)
 
 
+def test_eps_is_added_inside_the_logarithm():
+    sure = torch.tensor([1.0, 0.0], dtype=torch.float64).reshape(2, 1, 1)
+    assert float(regions.pixel_entropy(sure)) == pytest.approx(-np.log1p(1e-6), rel=1e-6)
+    assert float(regions.pixel_entropy(sure, eps=0.01)) == pytest.approx(-np.log(1.01), rel=1e-9)
+    assert float(regions.pixel_entropy(sure, eps=0)) == 0
+    halves = torch.tensor([[0, 1]])
+    assert regions.region_impurity(halves, 2, 1, eps=0.01)[0].tolist() == pytest.approx([-np.log(0.51)] * 2, rel=1e-9)
+
+
 @pytest.mark.parametrize("compiled", [True, False])
 def test_t3_region_picks(compiled):
     utility = (regions.region_impurity(LABELS, 19, 1) / LOG * regions.prediction_uncertainty(H_OVER_LOG, 1)).numpy()

@@ -54,3 +54,9 @@ def test_bad_input_is_named() -> None:
 def test_a_mean_of_nothing_is_no_number() -> None:
     with pytest.raises(DataError, match="miou: expected at least one test pixel with a class, got none"):
         miou_from_confusion(np.zeros((2, 2), np.int64), ["wall", "crack"])
+    with pytest.raises(ValueError, match=r"labels in 0\.\.2 or 255 in the truth, got 0\.\.3"):
+        confusion_matrix(np.array([0, 3]), np.array([0, 0]), 3)
+    for wrong in (3, -1):
+        with pytest.raises(ValueError, match="prediction"):
+            confusion_matrix(np.array([0, 1]), np.array([0, wrong]), 3)
+    assert confusion_matrix(np.array([2, 255]), np.array([2, 0]), 3).tolist() == [[0, 0, 0], [0, 0, 0], [0, 0, 1]]

@@ -72,15 +72,16 @@ def _file(test: str) -> str:
     return test.partition("::")[0]
 
 
-def baseline(package: str, scratch: Path, timeout: float) -> Baseline:
+def baseline(package: str, timeout: float) -> Baseline:
     """Run the tests of a package once and note what they execute."""
-    out = scratch / f"baseline_{package.replace('/', '_')}.json"
-    with _child(lambda: _note(package, out), timeout) as code:
-        if code is None or not out.is_file():
-            sys.exit(
-                f"mutants: the tests of {package} did not end within {timeout:.0f} s: run them by themselves first"
-            )
-    return Baseline(**json.loads(out.read_text()))
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "baseline.json"
+        with _child(lambda: _note(package, out), timeout) as code:
+            if code is None or not out.is_file():
+                sys.exit(
+                    f"mutants: the tests of {package} did not end in {timeout:.0f} s: run them by themselves first"
+                )
+        return Baseline(**json.loads(out.read_text()))
 
 
 def warm_up(modules: list[str]) -> None:

@@ -227,3 +227,14 @@ def test_what_a_pseudo_label_does_not_name_is_not_pushed_down():
 def test_wrong_values_are_named(arguments, message):
     with pytest.raises(ConfigError, match=message):
         CSD(**arguments)
+
+
+def test_the_loss_is_the_supervised_one_plus_w_times_both_means():
+    torch.manual_seed(0)
+    network, data = TinyDetector(3, input_px=32), batch([1, 0])
+    parts = CSD(weight=2.0, ramp={"kind": "none"}, be_mask="none")(network, data, 5, 10)
+    of_labels = Supervised()(network, data, 5, 10)
+    means = parts["consistency_class"] + parts["consistency_box"]
+    assert means > 1e-4
+    assert parts["weight"] == 2
+    torch.testing.assert_close(parts["loss"] - of_labels["loss"], 2 * means, rtol=1e-3, atol=1e-5)

@@ -129,3 +129,15 @@ def test_unusable_anchors_learn_nothing() -> None:
 def test_thresholds_in_the_wrong_order_are_refused() -> None:
     with pytest.raises(ConfigError, match="neg_iou <= pos_iou"):
         Matching(pos_iou=0.4, neg_iou=0.5)
+
+
+def test_boxes_without_width_or_without_height_are_left_out() -> None:
+    boxes = [[0.3, 0.3, 0.3, 0.6], [0.3, 0.3, 0.6, 0.3], [0.3, 0.3, 0.3, 0.3], [0.6, 0.6, 0.3, 0.9], [0, 0, 0.1, 0.1]]
+    padded, labels, valid = pad_boxes([torch.tensor(boxes), torch.zeros(0, 4)], [torch.arange(5), torch.zeros(0)])
+    assert valid.tolist() == [[False, False, False, False, True], [False] * 5]
+    torch.testing.assert_close(padded[0], torch.tensor(boxes))
+    assert labels.tolist() == [[0, 1, 2, 3, 4], [0] * 5]
+
+
+def test_the_two_marks_are_no_index_and_not_the_same() -> None:
+    assert (BACKGROUND, IGNORED) == (-1, -2)

@@ -63,3 +63,21 @@ def test_more_frozen_modules_than_there_are_is_refused() -> None:
 def test_a_detector_without_classes_is_refused() -> None:
     with pytest.raises(ConfigError, match="at least one foreground class"):
         TinyDetector(0)
+
+
+@pytest.mark.parametrize(
+    ("make", "sizes", "widest", "maps"),
+    [
+        (squeeze, (0.1, 0.25, 0.45, 0.7, 0.95), (2, 3, 3, 2), (11, 5, 3, 2)),
+        (TinyDetector, (0.12, 0.27, 0.5, 0.85), (2, 2, 2), (12, 6, 3)),
+    ],
+)
+def test_maps_and_sides_of_the_default_anchors(make, sizes, widest, maps) -> None:
+    network = make(2)
+    per_cell = [2 * ratio for ratio in widest]
+    assert network.level_sizes == tuple(side * side * n for side, n in zip(maps, per_cell, strict=True))
+    levels = network.priors[:, 2:].double().split(network.level_sizes)
+    for sides, small, large, ratio in zip(levels, sizes, sizes[1:], widest, strict=False):
+        assert sides[0].tolist() == pytest.approx([small, small])
+        assert sides[1].tolist() == pytest.approx([(small * large) ** 0.5] * 2)
+        assert (sides[:, 0] / sides[:, 1]).max().item() == pytest.approx(ratio, rel=1e-5)

@@ -235,6 +235,16 @@ def test_every_policy_draws_the_budget(policy):
     assert found.log_prob.item() <= 0
 
 
+def test_independent_draws_take_what_scores_high():
+    scores = torch.tensor([-40.0] * 20 + [40.0] * 3 + [-40.0] * 20)
+    found = draw("bernoulli", scores, 3, np.random.default_rng(0))
+    assert sorted(found.batch.tolist()) == [20, 21, 22]
+    assert found.log_prob.item() == pytest.approx(0, abs=1e-6)
+    # too few are taken: the best of the others follow
+    few = draw("bernoulli", torch.linspace(-50, -40, 30), 2, np.random.default_rng(0))
+    assert few.batch.tolist() == [29, 28]
+
+
 def test_budget_beyond_the_pool_takes_everything():
     training = loop(num=3, budget=9, iterations=1)
     training.run(lambda batch: float(len(batch)))

@@ -7,7 +7,7 @@ import pytest
 
 from al_lab.core.errors import ConfigError
 from al_lab.core.rng import Rng
-from al_lab.strategies.detection._mgral.table import Table, TableSettings, estimate, leave_one_out
+from al_lab.strategies.detection._mgral.table import Table, TableSettings, estimate, leave_one_out, pairwise_threshold
 
 TV13 = np.array([0.10, 0.20, 0.60, 0.70, 0.80, 0.75]), np.array([62.0, 60, 58, 57, 59, 61])
 PAPER = TableSettings()
@@ -106,6 +106,28 @@ def test_leave_one_out_by_hand():
     assert found.estimates.tolist() == pytest.approx([12, 10, 22, 20])
     assert found.rmse == pytest.approx(2)
     assert found.rmse_of_mean == pytest.approx(np.sqrt(np.mean([8**2, (16 / 3) ** 2, (16 / 3) ** 2, 8**2])))
+
+
+def test_the_fixed_threshold_is_mean_minus_std_of_the_distances_between_different_records():
+    distance = np.array([[0, 1, 5, 6], [1, 0, 5, 6], [5, 5, 0, 1.0], [6, 6, 1, 0]])
+    pairs = np.array([1, 5, 6, 5, 6, 1.0])
+    assert pairwise_threshold(distance) == pytest.approx(pairs.mean() - pairs.std())
+    assert pairwise_threshold(np.zeros((1, 1))) == 0
+
+
+def test_left_out_records_are_read_under_the_settings_threshold():
+    # 1.74 from all pairs, 1.53 and less from a record's own distances, which no neighbor reaches but the first two's
+    distance = np.array([[0, 1.7, 5, 6], [1.7, 0, 5, 6], [5, 5, 0, 1.0], [6, 6, 1, 0]])
+    rewards = np.array([10.0, 12, 20, 22])
+    fixed = leave_one_out(distance, rewards, TableSettings(threshold="pairwise_std"))
+    threshold = pairwise_threshold(distance)
+    expected = [
+        estimate(np.delete(distance[k], k), np.delete(rewards, k), TableSettings(), threshold) for k in range(4)
+    ]
+    own = [estimate(np.delete(distance[k], k), np.delete(rewards, k), TableSettings()) for k in range(4)]
+    assert fixed.estimates.tolist() == [e.nearest if e.value is None else e.value for e in expected]
+    assert fixed.num_without_neighbors == sum(e.value is None for e in expected)
+    assert [e.threshold for e in own] != [e.threshold for e in expected]
 
 
 def test_repeated_trainings_of_a_batch_do_not_predict_each_other():

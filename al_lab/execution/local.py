@@ -183,14 +183,8 @@ def _stop_all(groups: list[WorkerGroup]) -> None:
 def run_on_this_machine(job: Job, threads: int, retries: int) -> dict[str, Any]:
     """Run one job that a cluster has brought to this machine; return what `attempt` returns.
 
-    The calling process does the work of a job of one device; for several there is one process each. A job whose run is no
-    longer in its folder writes nothing there, no log either.
+    The calling process does the work of a job of one device; for several there is one process each.
     """
-    try:
-        if job.run is not None:
-            job.run.check()
-    except JobError as error:
-        return {"ok": False, "lab": True, "reason": f"JobError: {error}", "details": ""}
     if job.devices == 1:
         with output_to(job.log_path), on_sigterm(_leave):
             return attempt(job)
@@ -200,6 +194,26 @@ def run_on_this_machine(job: Job, threads: int, retries: int) -> dict[str, Any]:
         says = {"reason": failures[0].reason, "details": failures[0].details}
         return {"ok": False, "interrupted": pool.is_interrupted, "lab": True, **says}
     return {"ok": True, "result": read_result(job)}
+
+
+def stranger_in(job: Job, patience_s: float = 0.0) -> str | None:
+    """Return why a job may not even log here: its folder holds another run; None if it is its own.
+
+    Args:
+        job: that a cluster has brought to this machine.
+        patience_s: how long a network disk may show what was there before.
+    """
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            if job.run is not None:
+                job.run.check()
+        except JobError as error:
+            if time.monotonic() < deadline:
+                time.sleep(_POLL_S)
+                continue
+            return str(error)
+        return None
 
 
 def _leave() -> None:

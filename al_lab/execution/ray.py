@@ -10,12 +10,13 @@ from typing import Any
 
 from al_lab.core.errors import ConfigError, JobError, explain
 from al_lab.execution.job import Executor, Failure, Job, Progress, log_tail, read_result
-from al_lab.execution.local import run_on_this_machine
+from al_lab.execution.local import run_on_this_machine, stranger_in
 from al_lab.execution.machine import THREAD_VARIABLES, changed_environment, worker_environment
 
 log = logging.getLogger(__name__)
 
 _POLL_S = 0.5
+_NETWORK_DISK_S = 30.0  # a disk may show a node what was there before
 _NO_OTHER_MACHINES = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
@@ -178,6 +179,9 @@ class RayExecutor(Executor):
 
 def run_on_node(job: Job, threads: int) -> dict[str, Any]:
     """Run one job where Ray has brought it; see `run_on_this_machine`."""
+    stranger = stranger_in(job, _NETWORK_DISK_S)
+    if stranger is not None:
+        return {"ok": False, "lab": True, "reason": f"JobError: {stranger}", "details": ""}
     outcome = run_on_this_machine(job, threads, retries=0)
     if outcome.get("interrupted"):
         os._exit(1)  # Ray tries a task again when its worker is gone

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from al_lab.core.errors import ConfigError, Interrupted, JobError, explain
+from al_lab.core.errors import ConfigError, Interrupted, explain
 from al_lab.core.fields import at_least
 from al_lab.core.files import write_json
 from al_lab.execution.job import Executor, Failure, Job, Progress, log_tail, read_result
-from al_lab.execution.local import run_on_this_machine
+from al_lab.execution.local import run_on_this_machine, stranger_in
 from al_lab.execution.machine import THREAD_VARIABLES, changed_environment, worker_environment
 from al_lab.execution.queues import ALIVE, ENDED, INTERRUPTED, job_name, open_queue
 from al_lab.execution.submitted import Submitted
@@ -38,7 +38,9 @@ class SlurmTask:
     def __call__(self, spec: dict[str, Any], token: str) -> str:
         """Run the job; what it has to say goes to files, which are there even when the submitting process is gone."""
         submitted = Submitted(Job.from_json(spec), token=token)
-        if not _has_its_folder(submitted.job):  # not even a log is written there
+        stranger = stranger_in(submitted.job, _NETWORK_DISK_S if "SLURM_JOB_ID" in os.environ else 0.0)
+        if stranger is not None:
+            log.error("%s", stranger)  # into SLURM's own log
             return "of another run"
         submitted.interruption.unlink(missing_ok=True)
         outcome = run_on_this_machine(submitted.job, self.threads, self.retries)
@@ -46,7 +48,7 @@ class SlurmTask:
             return "done"
         if self.is_put_back:  # submitit left the job with a SystemExit, which says nothing about it
             return "put back"
-        if not _has_its_folder(submitted.job):
+        if stranger_in(submitted.job) is not None:
             return "of another run"
         was_asked = bool(outcome.get("interrupted"))
         write_json(submitted.interruption if was_asked else submitted.refusal, {"token": token, **outcome})
@@ -58,16 +60,6 @@ class SlurmTask:
 
         self.is_put_back = True
         return submitit.helpers.DelayedSubmission(SlurmTask(self.threads, self.retries), spec, token)
-
-
-def _has_its_folder(job: Job) -> bool:
-    try:
-        if job.run is not None:
-            job.run.check()
-    except JobError as error:
-        log.error("%s", error)  # noqa: TRY400 - the sentence is the whole story
-        return False
-    return True
 
 
 class SlurmExecutor(Executor):

@@ -233,6 +233,36 @@ def test_the_time_limit_is_no_error_of_the_job(make_job: MakeJob, monkeypatch: p
     assert [path.suffix for path in job.result.parent.iterdir()] == [".log"]
 
 
+def test_a_job_of_another_run_leaves_not_even_a_log(
+    make_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On a cluster's node it looks for a while: a network disk may show what was there before."""
+    looks = []
+    monkeypatch.setattr("al_lab.execution.local._POLL_S", 0.0)
+    monkeypatch.setattr(slurm, "_NETWORK_DISK_S", 30.0)
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+
+    def check(self: RunIdentity) -> None:
+        looks.append(self.id)
+        if len(looks) < 3:
+            real(self)
+
+    environment = tmp_path / ENVIRONMENT
+    environment.write_text('{"run": {"id": "theirs", "fingerprint": "f"}}')
+    job = dataclasses.replace(make_job("square", x=2), run=RunIdentity(str(tmp_path), "mine", "f"))
+    real = RunIdentity.check
+    with monkeypatch.context() as patch:
+        patch.setattr(RunIdentity, "check", check)
+        assert SlurmTask(1, 0)(job.to_json(), "token") == "done"
+    assert looks[:3] == ["mine"] * 3
+    job.result.unlink()
+    job.log_path.unlink()
+    monkeypatch.setattr(slurm, "_NETWORK_DISK_S", 0.0)
+    assert SlurmTask(1, 0)(job.to_json(), "token") == "of another run"
+    assert "got that of run theirs" in caplog.text
+    assert not list(job.result.parent.iterdir())
+
+
 def test_how_often_is_a_number(fake_slurm: Path) -> None:
     with pytest.raises(ConfigError, match="executor.options.requeues"):
         SlurmExecutor(options={"requeues": -1})

@@ -245,7 +245,11 @@ def _write_metrics(run_dir: Path, ledger: Ledger) -> None:
 
 
 def _bring_up_to_date(run_dir: Path, ledger: Ledger) -> None:
-    """Rewrite what follows from the ledger and the purchases, where it doesn't."""
+    """Rewrite what follows from the ledger and the purchases, where it doesn't, and say which models are gone."""
+    files = {name for entry in ledger.entries.values() for name in entry["files"] if name.endswith(".ckpt")}
+    gone = sorted(name for name in files if not (run_dir / name).is_file())
+    if gone:
+        log.warning("no longer there: %s; made again only when a stage needs it", ", ".join(gone))
     _write_metrics(run_dir, ledger)
     if Ledger.key(0, "initialize") in ledger:
         publish_selections(run_dir, range(ledger.queries_bought))

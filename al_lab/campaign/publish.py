@@ -10,6 +10,7 @@ from al_lab.config.build import build
 from al_lab.core.pool import purchase_dir
 from al_lab.core.record.ledger import Ledger
 from al_lab.core.record.purchase import read_queries
+from al_lab.reporting.document.stamp import is_up_to_date
 
 log = logging.getLogger(__name__)
 
@@ -76,9 +77,9 @@ class Publisher:
 
 
 def renew_report(run_dir: Path, config: Mapping[str, Any]) -> None:
-    """Write ``report.html`` unless it is newer than everything that is committed."""
-    report, ledger = run_dir / "report.html", run_dir / "ledger.jsonl"
-    if ledger.is_file() and not (report.is_file() and report.stat().st_mtime_ns > ledger.stat().st_mtime_ns):
+    """Write ``report.html`` unless it tells of all that is committed, and is what was written."""
+    ledger = run_dir / "ledger.jsonl"
+    if ledger.is_file() and not is_up_to_date(run_dir / "report.html", ledger):
         _safely("report", lambda: _write_report(run_dir, image_folders(config)))
 
 

@@ -46,7 +46,7 @@ class Select(Stage):
 
     def files(self, ctx: StageContext) -> list[Path]:
         """Return the queries and, of pixels, their masks."""
-        return [ctx.cycle_dir / "queries.json", *pixel_files(ctx.cycle_dir)]
+        return [ctx.cycle_dir / "queries.json", *pixel_files(ctx.cycle_dir, ("masks",))]
 
     def inputs(self, ctx: StageContext) -> list[Path]:
         """Return what was scored."""

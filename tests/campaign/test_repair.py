@@ -1,6 +1,8 @@
 """What a run folder has lost is made again as it was, or named; nothing else changes, and nothing silently."""
 
 import json
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -187,6 +189,39 @@ def test_what_killed_processes_left_is_swept(tmp_path: Path) -> None:
     left.write_text("half")
     run_campaign(CONFIGS["images"](), run_dir)
     assert not left.exists()
+
+
+def test_a_finished_run_without_permission_to_write_can_be_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are closed to other users
+        run_dir = Path(folder) / "run"
+        run_campaign(CONFIGS["images"](), run_dir)
+        before = {p: p.read_bytes() for p in run_dir.rglob("*") if p.is_file()}
+        for path in (Path(folder), run_dir, *run_dir.rglob("*")):
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        reader, writer = os.pipe()
+        if (pid := os.fork()) == 0:
+            if os.getuid() == 0:
+                os.setuid(65534)  # root may write anywhere
+            os.write(writer, json.dumps(run_campaign(CONFIGS["images"](), run_dir)).encode())
+            os._exit(0)
+        os.close(writer)
+        with os.fdopen(reader) as stream:
+            outcome = json.loads(stream.read())
+        os.waitpid(pid, 0)
+        for path in (Path(folder), run_dir, *(p for p in run_dir.rglob("*") if p.is_dir())):
+            path.chmod(0o755)
+        assert outcome["status"] == "already finished"
+        assert "voc07_ap50" in outcome
+        assert {p: p.read_bytes() for p in run_dir.rglob("*") if p.is_file()} == before
+
+
+def test_deleted_selections_are_written_again(tmp_path: Path) -> None:
+    run_campaign(CONFIGS["images"](), tmp_path / "run")
+    before = contents(tmp_path / "run")
+    for name in ("selections.json", "metrics.jsonl", "metrics.csv"):
+        (tmp_path / "run" / name).unlink()
+    run_campaign(CONFIGS["images"](), tmp_path / "run")
+    assert contents(tmp_path / "run") == before
 
 
 def test_a_run_of_an_older_version_goes_on(tmp_path: Path) -> None:

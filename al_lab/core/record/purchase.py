@@ -157,10 +157,10 @@ def write_pixel_labels(folder: Path, sample_id: str, labels: np.ndarray) -> None
         np.savez_compressed(stream, labels=labels.astype(np.uint8))
 
 
-def pixel_files(folder: Path) -> list[Path]:
+def pixel_files(folder: Path, kinds: Sequence[str] = ("masks", "pixel_labels")) -> list[Path]:
     """Return the masks, then the label files, that a purchase of pixels has, in the order of its queries."""
     names = [f"{file_stem(row['id'])}.npz" for row in read_json(folder / "queries.json")["queries"]]
-    return [path for kind in ("masks", "pixel_labels") for n in names if (path := folder / kind / n).is_file()]
+    return [path for kind in kinds for n in names if (path := folder / kind / n).is_file()]
 
 
 def publish_selections(run_dir: Path, cycles: Iterable[int]) -> None:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from al_lab.core.errors import DataError
+from al_lab.core.files import sha256
 from al_lab.reporting.document.page import Headline, Page, Section, part, sections_of
+from al_lab.reporting.document.stamp import stamp
 from al_lab.reporting.judge.curves import area_under_curve, labels_to_reach, mean_and_error
 from al_lab.reporting.judge.judge import Judge, alike
 from al_lab.reporting.judge.protocol import (
@@ -78,6 +80,8 @@ def write_report(
     Raises:
         DataError: if the folder is no run, or ``others`` mix protocols.
     """
+    ledger = Path(run_dir) / "ledger.jsonl"
+    made_of = sha256(ledger) if ledger.is_file() else "none"
     run = read_run(Path(run_dir), image_folders)
     named = [read_run(Path(p)) for p in others]
     check_one_protocol([run, *named])
@@ -85,6 +89,7 @@ def write_report(
     page = build_page(run, family, method, levels)
     path = run.path / "report.html"
     page.write(path, *([Path(exports_dir) / path.name] if exports_dir is not None else []))
+    stamp(path, made_of)
     if exports_dir is not None:
         page.export(Path(exports_dir))
     return path

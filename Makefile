@@ -28,7 +28,7 @@ if there.rstrip("/") != sys.argv[1]:
 endef
 export VERSION OWNER
 
-.PHONY: help own setup demo test test-all test-cluster fuzz lint bench bench-full clean
+.PHONY: help own setup demo test test-all test-cluster fuzz lint docs tutorials bench bench-full clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -74,6 +74,13 @@ lint: setup  ## ruff and mypy
 	$(RUN) -m ruff check al_lab scripts tests run.py setup.py
 	$(RUN) -m mypy
 
+docs: setup  ## The documentation site, into site/: strict, without a network
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
+	@echo "open site/index.html"
+
+tutorials: setup  ## Run the tutorials as they stand in the documentation (minutes)
+	$(ONE) $(RUN) -m pytest -q -n 2 -m slow tests/docs
+
 bench: setup  ## Speed against what one would use instead, side by side (minutes)
 	$(RUN) scripts/bench.py
 
@@ -81,5 +88,5 @@ bench-full: setup  ## The same with every peer run to its end (hours)
 	$(RUN) scripts/bench.py --full
 
 clean:  ## Remove build and test litter (not outputs/, not data/)
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf build dist site *.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

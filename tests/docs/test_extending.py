@@ -11,7 +11,7 @@ from al_lab.config.load import compose, validate
 from al_lab.core.types import Annotation
 from al_lab.data.generated.shapes import Shapes
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(r"```(python|yaml)\n# (\S+)\n(.*?)```", (ROOT / "docs" / "extending.md").read_text(), flags=re.S)
 MODULES = {name.removesuffix(".py"): (name, body) for kind, name, body in BLOCKS if kind == "python"}
 YAMLS = [(name, body) for kind, name, body in BLOCKS if kind == "yaml"]

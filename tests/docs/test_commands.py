@@ -113,7 +113,9 @@ def test_key_exists(page, word):
     if "." not in key:
         own = re.findall(rf"# conf/{key}/(\w+)\.yaml", EXTENDING)
         options = {str(p.relative_to(CONF_DIR / key).with_suffix("")) for p in (CONF_DIR / key).rglob("*.yaml")}
-        assert all(v in options | {"", "X", "Y", "null", "…", "OPTION", *own} for v in value.split(",")), f"{page}: {word}"
+        assert all(v in options | {"", "X", "Y", "null", "…", "OPTION", *own} for v in value.split(",")), (
+            f"{page}: {word}"
+        )
         return
     group, _, rest = key.partition(".")
     prefixes = {k.rsplit(".", n)[0] for k in KEYS[group] for n in range(k.count(".") + 1)} | KEYS[group]

@@ -25,7 +25,7 @@ from al_lab.core.types import Annotation, Candidates, Detections, Query, Region
 from al_lab.data.formats import cvat, label_studio, labelme, yolo
 from al_lab.data.formats.coco import load_coco
 from al_lab.data.formats.images import load_rgb, read_size_hw
-from al_lab.data.formats.masks import read_ids
+from al_lab.data.formats.masks import VOID_NAMES, MapClasses, read_ids, read_map_classes, read_values
 from al_lab.data.formats.voc import parse_voc, read_class_list, read_split
 from al_lab.labeling.answers import read_answers
 from al_lab.labeling.request import Item
@@ -368,7 +368,7 @@ PICTURES = [
 
 def _look(path: Path) -> list[Any]:
     found, errors = [], []
-    for read in (read_ids, load_rgb, read_size_hw):
+    for read in (read_ids, load_rgb, read_size_hw, lambda p: read_values(p, {(0, 0, 0): 0, (9, 9, 9): 1})):
         try:
             found.append(read(path))
         except LabError as error:
@@ -381,7 +381,8 @@ def _look(path: Path) -> list[Any]:
 
 
 def _pictures_hold(found: list[Any]) -> None:
-    ids, rgb, size_hw = found
+    ids, rgb, size_hw, values = found
+    assert values is None or (values.dtype == np.uint8 and values.ndim == 2)
     assert ids is None or (ids.dtype == np.uint8 and ids.ndim == 2)
     assert rgb is None or (rgb.dtype == np.uint8 and rgb.shape == (*size_hw, 3))
 
@@ -396,6 +397,19 @@ def _classes_hold(found: dict[int, str]) -> None:
     for key, name in found.items():
         assert key >= 0
         _name_holds(name)
+
+
+def _table_holds(found: MapClasses | None) -> None:
+    if found is None:
+        return
+    real = [name for name in found.names.values() if name.lower() not in VOID_NAMES]
+    assert len(set(real)) == len(real)
+    for raw, name in found.names.items():
+        assert 0 <= raw <= 255
+        _name_holds(name)
+    for color, raw in found.colors.items():
+        assert all(0 <= c <= 255 for c in color)
+        assert raw in found.names
 
 
 def _yolo_yaml_holds(found: dict[str, Any]) -> None:
@@ -430,6 +444,17 @@ TARGETS = {
         read_class_list,
         _classes_hold,
     ),
+    **{
+        f"class tables ({name})": Target(
+            name, texts(template, values), lambda p: read_map_classes(p.parent, None), _table_holds
+        )
+        for name, template, values in (
+            ("labelmap.txt", "# label:color_rgb:parts:actions\n{}:{},{},{}::\ndog:0,0,7::\n", ("cat", "1", "2", "3")),
+            ("class_dict.csv", "name,r,g,b\n{},{},{},{}\ndog,0,0,7\n", ("cat", "1", "2", "3")),
+            ("_classes.csv", "Pixel Value, Class\n{}, {}\n7, dog\n", ("0", "cat")),
+            ("classes.txt", "0 {} {} {} {}\n{} dog 0 0 7\n", ("cat", "1", "2", "3", "1")),
+        )
+    },
     "split lists": Target("train.txt", damaged(_SPLIT), read_split, _lists_hold),
     "answers (VOC)": Target("img__1.xml", VOC_FILES, _read_answers, _answers_hold),
     "answers (COCO)": Target("a.json", json_files(ANSWER), _read_answers, _answers_hold),

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -139,62 +138,75 @@ def read_map_classes(root: Path, classes: Sequence[str] | None) -> MapClasses | 
     return MapClasses(dict(enumerate(classes))) if classes else None
 
 
+def _keep(table: MapClasses, raw: int, name: str, color: Color | None, where: str) -> None:
+    """Add a class to a table in which every value, name and color may stand once."""
+    name = class_name(name, where, error=DataError)
+    is_void = name.lower() in VOID_NAMES  # several values may mean no class
+    if raw in table.names or (name in table.names.values() and not is_void) or color in table.colors:
+        got = f"{shown(name)} (value {raw}{f', color {color}' if color else ''}) again"
+        raise DataError(
+            explain(expected="every value, name and color once", got=got, where=where, do="correct the file")
+        )
+    table.names[raw] = name
+    if color is not None:
+        table.colors[color] = raw
+
+
 def _numbered_colors(path: Path) -> MapClasses:
-    names, colors = {}, {}
+    table = MapClasses({})
     for number, line in Source(path, "lines 'id name r g b'").read_lines():
         raw, *name, r, g, b = line.split()
         where = f"{path}: line {number}"
-        key = _COLOR(raw, where, error=DataError)
-        names[key] = class_name(" ".join(name), where, error=DataError)
-        colors[_color((r, g, b), where)] = key
-    return MapClasses(names, colors)
+        _keep(table, _COLOR(raw, where, error=DataError), " ".join(name), _color((r, g, b), where), where)
+    return table
 
 
 def _labelmap(path: Path) -> MapClasses:
-    names, colors = {}, {}
+    table = MapClasses({})
     for number, line in Source(path, "CVAT's labelmap.txt: 'name:r,g,b:parts:actions'").read_lines():
         name, _, rest = line.partition(":")
         rgb = rest.partition(":")[0].split(",")
         where = f"{path}: line {number}"
-        color, raw = _color(rgb, where), len(names)
-        names[raw] = class_name(name.strip(), where, error=DataError)
-        colors[color] = raw
-    return MapClasses(names, colors)
+        _keep(table, len(table.names), name.strip(), _color(rgb, where), where)
+    return table
 
 
 def _class_dict(path: Path) -> MapClasses:
-    names, colors = {}, {}
-    rows = list(csv.reader(io.StringIO(_text(path))))
-    for number, row in enumerate(rows, 1):
-        if not row or (number == 1 and row[0].strip().lower() in ("name", "class", "class_name")):
+    table = MapClasses({})
+    for number, row in _rows(path):
+        if number == 1 and row[0].lower() in ("name", "class", "class_name"):
             continue
         where = f"{path}: line {number}"
-        raw = len(names)
-        names[raw] = class_name(row[0].strip(), where, error=DataError)
-        colors[_color([v.strip() for v in row[1:4]], where)] = raw
-    return MapClasses(names, colors)
+        _keep(table, len(table.names), row[0], _color(row[1:4], where), where)
+    return table
 
 
 def _roboflow(path: Path) -> MapClasses:
-    names = {}
-    for number, row in enumerate(csv.reader(io.StringIO(_text(path))), 1):
-        if number == 1 or not row:
+    table = MapClasses({})
+    for number, row in _rows(path):
+        if number == 1:
             continue
         where = f"{path}: line {number}"
         if len(row) < 2:  # noqa: PLR2004
             raise DataError(explain(expected="'value, name'", got=shown(row), where=where, do="correct the file"))
-        names[_COLOR(row[0].strip(), where, error=DataError)] = class_name(row[1].strip(), where, error=DataError)
-    return MapClasses(names)
+        _keep(table, _COLOR(row[0], where, error=DataError), row[1], None, where)
+    return table
 
 
-def _text(path: Path) -> str:
-    return "\n".join(line for _, line in Source(path, "a CSV file").read_lines())
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield number and cells of each line of a CSV file; a cell never holds a line break here."""
+    source = Source(path, "a CSV file")
+    for number, line in source.read_lines():
+        try:
+            yield number, [cell.strip() for cell in next(csv.reader([line]))]
+        except csv.Error as error:
+            raise source.wrong("cells with commas between them", str(error), f"line {number}") from error
 
 
 def _color(values: Sequence[str], where: str) -> Color:
     if len(values) != 3:  # noqa: PLR2004
         raise DataError(explain(expected="a color r,g,b", got=shown(list(values)), where=where, do="correct the file"))
-    r, g, b = (_COLOR(v.strip(), where, "a color has three numbers 0..255", DataError) for v in values)
+    r, g, b = (_COLOR(v, where, "a color has three numbers 0..255", DataError) for v in values)
     return r, g, b
 
 

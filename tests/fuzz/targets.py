@@ -25,6 +25,7 @@ from al_lab.core.types import Annotation, Candidates, Detections, Query, Region
 from al_lab.data.formats import cvat, label_studio, labelme, yolo
 from al_lab.data.formats.coco import load_coco
 from al_lab.data.formats.images import load_rgb, read_size_hw
+from al_lab.data.formats.layout import AnnotationFiles, find_annotations
 from al_lab.data.formats.masks import VOID_NAMES, MapClasses, read_ids, read_map_classes, read_values
 from al_lab.data.formats.voc import parse_voc, read_class_list, read_split
 from al_lab.labeling.answers import read_answers
@@ -412,6 +413,10 @@ def _table_holds(found: MapClasses | None) -> None:
         assert raw in found.names
 
 
+def _kinds_hold(found: AnnotationFiles) -> None:
+    assert all(files is not None for files in found.by_format.values())
+
+
 def _yolo_yaml_holds(found: dict[str, Any]) -> None:
     for name in found["names"]:
         _name_holds(name)
@@ -453,6 +458,16 @@ TARGETS = {
             ("class_dict.csv", "name,r,g,b\n{},{},{},{}\ndog,0,0,7\n", ("cat", "1", "2", "3")),
             ("_classes.csv", "Pixel Value, Class\n{}, {}\n7, dog\n", ("0", "cat")),
             ("classes.txt", "0 {} {} {} {}\n{} dog 0 0 7\n", ("cat", "1", "2", "3", "1")),
+        )
+    },
+    **{
+        f"what a file is ({name})": Target(
+            name, inputs, lambda p: find_annotations(p.parent, {"a": p.with_suffix(".jpg")}), _kinds_hold
+        )
+        for name, inputs in (
+            ("a.json", st.one_of(*map(json_files, (COCO, LABELME, LABEL_STUDIO)))),
+            ("a.xml", VOC_FILES),
+            ("a.txt", damaged(b"0 0.5 0.5 1 1\n")),
         )
     },
     "split lists": Target("train.txt", damaged(_SPLIT), read_split, _lists_hold),

@@ -182,8 +182,11 @@ def _json_kind(path: Path) -> str | None:
         if "shapes" in content and "imagePath" in content:
             return "labelme"
         if "images" in content and ("annotations" in content or "categories" in content):
-            has_boxes = any(isinstance(a, dict) and "bbox" in a for a in content.get("annotations") or ())
-            return "coco" if has_boxes or not content.get("annotations") else "COCO annotations without boxes"
+            entries = content.get("annotations")
+            if not isinstance(entries, list) or not entries:
+                return "coco"  # what is no list is named by its reader
+            has_boxes = any(isinstance(a, dict) and "bbox" in a for a in entries)
+            return "coco" if has_boxes else "COCO annotations without boxes"
     if isinstance(content, list) and content and isinstance(content[0], dict):
         first = content[0]
         if isinstance(first.get("data"), dict):

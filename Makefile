@@ -69,6 +69,9 @@ fuzz: setup  ## 10,000 damaged or invented files for every reader; prints how th
 test-cluster: setup  ## Campaigns on a SLURM that runs here, and on three nodes of Ray (many minutes)
 	$(ONE) $(RUN) -m pytest -q -m cluster -rs tests/cluster
 
+mutants: setup  ## Do the tests bite? 400 small mistakes, one by one (an hour or more, in the background; resumable)
+	$(ONE) $(RUN) scripts/mutants.py
+
 lint: setup  ## ruff and mypy
 	$(RUN) -m ruff format --check al_lab scripts tests run.py setup.py
 	$(RUN) -m ruff check al_lab scripts tests run.py setup.py

@@ -95,3 +95,16 @@ def test_the_share_of_all_cycles():
     assert [Budget("pixel", 0, step, 5, "image").share_of(native) for step in (0.0044, 0.01)] == [0.022, 0.05]
     assert Budget("pixel", 0, 21, 5, "image").share_of(native) == pytest.approx(105 / 2**21, abs=1e-6)
     assert Budget("pixel", 0, [0.1, 50, 0.9], 2, "image").share_of((10, 10)) == 0.6
+
+
+def test_shares_of_images_that_are_not_square():
+    assert Budget("pixel", 0, [0.1, 50, 0.9], 2, "image").share_of((4, 25)) == 0.6
+    regions = Budget("region", 0, 0.5, 1, "image").allowance(0, 1)
+    assert (regions.in_image((4, 25)), regions.in_image((4, 25), 1)) == (50, 6)
+
+
+def test_what_a_query_costs():
+    some, whole = Query("a", Region(np.arange(5), (2, 4))), Query("a")
+    assert [Allowance("image", 1).cost(q) for q in (whole, some)] == [1, 1]
+    assert [Allowance("pixel", 1).cost(q) for q in (whole, some)] == [None, 5]
+    assert [Allowance(unit, 1).cost(some) for unit in ("box", "region")] == [None, None]

@@ -98,3 +98,17 @@ def test_equal_pixels_of_an_image_keep_their_order():
     some = {q.sample_id: q.region.pixels for q in take_best(both, Pool(("a", "b")), Allowance("pixel", 40), RNG)}
     # between images it is arbitrary
     assert all(0 < len(p) < 40 and p.tolist() == sorted(center[: len(p)]) for p in some.values())
+
+
+def test_a_few_equal_utilities_are_warned_of(caplog):
+    names = [f"{k:02d}" for k in range(10)]
+
+    def said(equal):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            utility = np.r_[np.zeros(equal), np.arange(10 - equal) + 1.0]
+            take_best(Candidates.images(names, utility), Pool(tuple(names)), Allowance("image", 8), RNG)
+        return caplog.text
+
+    assert "3 of 10 utilities are equal" in said(3)
+    assert said(2) == ""

@@ -43,3 +43,14 @@ def test_the_other_kinds():
 def test_a_wrong_ramp_is_refused(arguments, message):
     with pytest.raises(ConfigError, match=message):
         Ramp(**arguments)
+
+
+@pytest.mark.parametrize("arguments", [{"up": 0.0}, {"up": -0.1}, {"down": 1.1}])
+def test_parts_of_a_ramp_lie_in_the_training(arguments):
+    with pytest.raises(ConfigError, match="0 < up <= down <= 1"):
+        Ramp(**arguments)
+
+
+def test_a_ramp_may_go_down_as_soon_as_it_is_up():
+    assert [Ramp(up=0.5, down=0.5)(step, 10) for step in (5, 10)] == pytest.approx([1, 3.7267e-6], rel=1e-4)
+    assert Ramp(up=1.0, down=1.0)(10, 10) == 1

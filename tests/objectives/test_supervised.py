@@ -10,6 +10,8 @@ from torch import Tensor
 from al_lab.core.errors import ConfigError
 from al_lab.data.loading.batch import Batch
 from al_lab.models.detectors.boxes import BACKGROUND, IGNORED
+from al_lab.models.detectors.head import HeadOutput
+from al_lab.models.detectors.network import DetectorNetwork
 from al_lab.models.detectors.tiny import TinyDetector
 from al_lab.objectives.supervised import (
     Supervised,
@@ -205,3 +207,23 @@ def test_a_loss_for_the_other_kind_of_head_is_refused(batch: Batch, network: Tin
 def test_an_unknown_loss_is_refused() -> None:
     with pytest.raises(ConfigError, match="one of auto, multibox, focal"):
         Supervised(loss="hinge")  # type: ignore[arg-type]
+
+
+def test_anchors_beyond_the_padded_image_are_ignored() -> None:
+    """An image of 40 x 90 in a batch of 64 x 128 padded to multiples of 32: it ends at 64 of 64 and at 96 of 128."""
+    network = DetectorNetwork(2, (64, 128), resize="keep_ratio", pad_divisor=32)
+    centers = torch.tensor([[0.1, 0.1], [0.74, 0.9], [0.76, 0.1], [0.9, 0.99]])
+    head = HeadOutput(
+        torch.zeros(1, 4, 3),
+        torch.zeros(1, 4, 4),
+        (),
+        torch.cat([centers, torch.full((4, 2), 0.05)], 1),
+        (64, 128),
+        (4,),
+    )
+    boxes, labels = [torch.zeros(0, 4)], [torch.zeros(0, dtype=torch.long)]
+    found = targets_of(network, head, boxes, labels, torch.tensor([[40, 90]]))
+    assert found.assigned.tolist() == [[BACKGROUND, BACKGROUND, IGNORED, IGNORED]]
+    narrow = targets_of(network, head, boxes, labels, torch.tensor([[32, 128]]))
+    assert narrow.assigned.tolist() == [[BACKGROUND, IGNORED, BACKGROUND, IGNORED]]
+    assert targets_of(network, head, boxes, labels).assigned.tolist() == [[BACKGROUND] * 4]

@@ -1,5 +1,6 @@
 """From what a wrong command made Hydra raise to the one sentence its user can act on."""
 
+import errno
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -29,6 +30,8 @@ def readable(error: BaseException, arguments: Sequence[str] = ()) -> str | None:
         return str(error)
     if isinstance(error, OSError) and error.errno is not None:
         return str(disk_error(error))
+    if isinstance(error, RuntimeError) and (loop := re.match(r"Symlink loop from '(.*)'", str(error))):
+        return str(disk_error(OSError(errno.ELOOP, "", loop[1])))  # what Python says of it before 3.13
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
         options = [o for o in error.options or _options(group) if not o.startswith("_")]

@@ -126,6 +126,13 @@ def test_a_link_to_the_outputs_and_a_clock_that_goes_back_change_nothing(tmp_pat
     assert read_json(tmp_path / "disk" / "run" / "a.json") == [1]
 
 
+def test_links_that_lead_in_a_circle_are_named_at_the_commands_edge(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises((OSError, RuntimeError)) as error:
+        (tmp_path / "loop").resolve(strict=True)
+    check_sentence(readable(error.value), tmp_path / "loop")
+
+
 def test_an_error_that_is_not_the_disks_keeps_its_traceback(tmp_path):
     assert readable(ValueError("a bug")) is None
     assert readable(OSError("cannot write mode F as PNG")) is None

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from al_lab.cli.tool import dataset_of, own_configurations, run
+
 _EXAMPLES = """\
 examples:
   al-lab data verify dataset=voc_folder dataset.root=photos
@@ -30,22 +32,7 @@ _GROUPS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 = fine, 1 = `verify` found errors, 2 = the command can't run."""
-    args = _parser().parse_args(argv)
-    from al_lab.cli.command import start_log
-    from al_lab.cli.mistakes import readable
-
-    start_log()
-    try:
-        return args.run(args)
-    except KeyboardInterrupt:
-        sys.stderr.write("\ninterrupted: the same command goes on where this one stopped\n")
-        return 130
-    except Exception as error:
-        sentence = readable(error, getattr(args, "overrides", ()))
-        if sentence is None:
-            raise
-        sys.stderr.write(sentence + "\n")
-        return 2
+    return run(_parser().parse_args(argv))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -61,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument(
         "overrides", nargs="*", metavar="dataset=…", help="as for run.py; without any: the default dataset"
     )
-    _own_configurations(verify)
+    own_configurations(verify)
     verify.add_argument("--headers", action="store_true", help="read image headers only (fast; misses cut-off files)")
     verify.add_argument("--limit", type=int, default=20, help="findings shown per severity (default 20)")
     verify.add_argument("--json", action="store_true", help="all findings as JSON")
@@ -71,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     stats.add_argument(
         "overrides", nargs="*", metavar="dataset=…", help="as for run.py; without any: the default dataset"
     )
-    _own_configurations(stats)
+    own_configurations(stats)
     stats.add_argument("--json", action="store_true", help="as JSON")
     stats.set_defaults(run=_stats)
 
@@ -85,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 
     convert = commands.add_parser("convert", help="write the labeled images in another format, a folder a split")
     convert.add_argument("overrides", nargs="*", metavar="dataset=…", help="what to read, as for run.py")
-    _own_configurations(convert)
+    own_configurations(convert)
     convert.add_argument(
         "--to",
         required=True,
@@ -98,24 +85,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _own_configurations(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--config-dir", "-cd", type=Path, help="your own yamls, as for a campaign")
-
-
-def _dataset(args: argparse.Namespace):  # noqa: ANN202
-    from al_lab.config.checks import check_targets
-    from al_lab.config.load import build, compose
-
-    own = [f"hydra.searchpath=[file://{args.config_dir.resolve()}]"] if args.config_dir else []
-    node = compose([*own, *args.overrides])["dataset"]
-    check_targets({"dataset": node})  # a wrong key is named as run.py names it
-    return build(node)
-
-
 def _verify(args: argparse.Namespace) -> int:
     from al_lab.data.verify import format_findings
 
-    dataset = _dataset(args)
+    dataset = dataset_of(args)
     findings = dataset.verify(decode=not args.headers, progress=_progress)
     errors = sum(f.severity == "error" for f in findings)
     if args.json:
@@ -133,7 +106,7 @@ def _verify(args: argparse.Namespace) -> int:
 def _stats(args: argparse.Namespace) -> int:
     from al_lab.data.verify import format_statistics, statistics
 
-    dataset = _dataset(args)
+    dataset = dataset_of(args)
     stats = statistics(dataset, _progress)
     print(json.dumps(stats, indent=1) if args.json else format_statistics(dataset, stats))
     return 0
@@ -152,7 +125,7 @@ def _download(args: argparse.Namespace) -> int:
 def _convert(args: argparse.Namespace) -> int:
     from al_lab.data.convert import convert, sentences
 
-    written, notes = convert(_dataset(args), args.to, args.out, args.images, _progress)
+    written, notes = convert(dataset_of(args), args.to, args.out, args.images, _progress)
     print("\n".join(sentences(written, notes, args.to, args.out)))
     return 0
 

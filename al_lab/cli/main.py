@@ -15,7 +15,7 @@ from al_lab.config.load import CONF_DIR, prepare
 
 log = logging.getLogger("al_lab")
 # The first word of a command that runs no campaign -> where its ``main(arguments)`` is.
-_BESIDE = {"report": "al_lab.cli.report", "data": "al_lab.cli.data", "doctor": "al_lab.cli.doctor"}
+_BESIDE = {word: f"al_lab.cli.{word}" for word in ("report", "data", "doctor", "labels")}
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")

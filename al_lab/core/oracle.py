@@ -41,8 +41,22 @@ class Oracle(ABC):
             AwaitingLabels: if people have to label something first; the same command goes on afterwards.
         """
 
-    def deliver(self, dataset: Any, purchase: Purchase, annotations: Mapping[str, Annotation]) -> tuple[Query, ...]:
-        """Write whole-image labels, their cost and their statistics; stop before the first image a box budget can't pay."""
+    def deliver(
+        self,
+        dataset: Any,
+        purchase: Purchase,
+        annotations: Mapping[str, Annotation],
+        asked: Mapping[str, float | None] | None = None,
+    ) -> tuple[Query, ...]:
+        """Write whole-image labels, their cost and their statistics; stop before the first image a box budget can't pay.
+
+        Args:
+            dataset: of the images.
+            purchase: what was ordered.
+            annotations: sample id to objects.
+            asked: sample ids that a person labeled for this purchase, with the seconds spent where the tool knew;
+                others were labeled before. None: nobody keeps that account.
+        """
         bought: list[Query] = []
         boxes = 0
         for query in purchase.queries:
@@ -54,15 +68,37 @@ class Oracle(ABC):
         kept = {q.sample_id: annotations[q.sample_id] for q in bought}
         write_labels(purchase.folder, kept)
         histogram = class_histogram(kept.values(), len(dataset.classes))
-        self._account(dataset, purchase, images=len(bought), boxes=boxes, pixels=0, histogram=histogram)
+        work = {} if asked is None else self._work({i: a for i, a in kept.items() if i in asked}, asked)
+        self._account(dataset, purchase, images=len(bought), boxes=boxes, pixels=0, histogram=histogram, **work)
         return tuple(bought)
 
+    def _work(self, labeled: Mapping[str, Annotation], seconds: Mapping[str, float | None]) -> dict[str, float]:
+        """Return what people did for this purchase: real seconds where they are known, assumed ones elsewhere."""
+        assumed = {i: self.seconds_per_image + len(a.labels) * self.seconds_per_box for i, a in labeled.items()}
+        known = {i: s for i in labeled if (s := seconds[i]) is not None}
+        return {
+            "asked_images": len(labeled),
+            "asked_boxes": sum(len(a.labels) for a in labeled.values()),
+            "asked_hours": sum((assumed | known).values()) / 3600,
+            "timed_images": len(known),
+            "timed_hours": sum(known.values()) / 3600,
+        }
+
     def _account(
-        self, dataset: Any, purchase: Purchase, *, images: int, boxes: int, pixels: int, histogram: np.ndarray
+        self,
+        dataset: Any,
+        purchase: Purchase,
+        *,
+        images: int,
+        boxes: int,
+        pixels: int,
+        histogram: np.ndarray,
+        **work: float,
     ) -> None:
         seconds = images * self.seconds_per_image + boxes * self.seconds_per_box + pixels * self.seconds_per_pixel
         write_json(
-            purchase.folder / "cost.json", {"images": images, "boxes": boxes, "pixels": pixels, "hours": seconds / 3600}
+            purchase.folder / "cost.json",
+            {"images": images, "boxes": boxes, "pixels": pixels, "hours": seconds / 3600} | work,
         )
         write_json(
             purchase.folder / "oracle_stats.json",

@@ -7,14 +7,13 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from PIL import Image
 
 from al_lab.core.errors import ConfigError, DataError, did_you_mean, explain
 from al_lab.core.files import atomic_path, write_text
-from al_lab.data.datasets.dataset import Dataset
 from al_lab.data.formats import coco, cvat, label_studio, labelme, voc, yolo
 from al_lab.data.formats.record import Record
 
@@ -28,8 +27,21 @@ _IMAGES_IN = {"voc": "JPEGImages"}
 Images = Literal["link", "copy", "none"]
 
 
+class Labeled(Protocol):
+    """What is asked of whatever has images and labels; a `Dataset` has it."""
+
+    task: Literal["detection", "segmentation"]
+    classes: tuple[str, ...]
+
+    def splits(self) -> Mapping[str, tuple[str, ...]]: ...  # noqa: D102
+    def has_truth(self, sample_id: str) -> bool: ...  # noqa: D102
+    def truth(self, sample_id: str) -> Any: ...  # noqa: D102
+    def image_path(self, sample_id: str) -> Path: ...  # noqa: D102
+    def size_hw(self, sample_id: str) -> tuple[int, int]: ...  # noqa: D102
+
+
 def convert(
-    dataset: Dataset,
+    dataset: Labeled,
     to: str,
     out: Path,
     images: Images = "link",
@@ -86,7 +98,7 @@ def convert(
     return written, notes
 
 
-def _write_one(dataset: Dataset, sample_id: str, folder: Path, name: str) -> Any:
+def _write_one(dataset: Labeled, sample_id: str, folder: Path, name: str) -> Any:
     truth = dataset.truth(sample_id)
     if dataset.task == "detection":
         return Record.of(name, truth, dataset.classes, dataset.size_hw(sample_id), key=sample_id)

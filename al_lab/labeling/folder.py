@@ -2,25 +2,29 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from al_lab.core.errors import AwaitingLabels, ConfigError, explain
-from al_lab.core.files import write_text
+from al_lab.core.documents import Source
+from al_lab.core.errors import AwaitingLabels, ConfigError, ResumeError, explain
+from al_lab.core.fields import flag, fraction, not_negative, one_of, optional, text
+from al_lab.core.files import sha256, write_text
 from al_lab.core.oracle import Oracle
 from al_lab.core.pool import INITIAL
 from al_lab.core.record.labels import read_annotations
 from al_lab.core.record.predictions import load_predictions
 from al_lab.core.record.purchase import Purchase
 from al_lab.core.types import Annotation, Query
-from al_lab.labeling.answers import read_answers
-from al_lab.labeling.request import Item, make_items, write_request
+from al_lab.labeling.answers import Answers, read_answers
+from al_lab.labeling.request import TOOLS, Item, make_items, write_request
+from al_lab.labeling.store import LabelStore, stored_labels
 
 log = logging.getLogger(__name__)
 
 _PROBLEMS_SHOWN = 10
+_DO = "restore the file, or remove it: labels that still lie in to_label/ are read again"
 
 
 class FolderOracle(Oracle):
@@ -34,8 +38,11 @@ class FolderOracle(Oracle):
         folder: where to exchange files; None: ``to_label/`` in the run folder.
         min_confidence: of the model's detections that are offered as pre-labels.
         one_based: whether VOC files count pixels from 1.
-        empty_is_answer: an annotation file without objects means that there are none. False for tools that also export
-            images nobody has looked at; images without objects then have to be listed in ``no_objects.txt``.
+        empty_is_answer: an image without objects in a file means that there are none. None: only where the file was
+            made for this image alone or its tool says that the image is done; False: never, such images have to be
+            listed in ``no_objects.txt``.
+        tool: of `TOOLS`, for which files are written beside COCO and VOC.
+        store: folder of what people labeled (see `LabelStore`); None: this run asks for everything itself.
         seconds_per_image, seconds_per_box, seconds_per_pixel: see `Oracle`.
     """
 
@@ -47,25 +54,20 @@ class FolderOracle(Oracle):
         folder: str | None = None,
         min_confidence: float = 0.3,
         one_based: bool = True,
-        empty_is_answer: bool = True,
+        empty_is_answer: bool | None = None,
+        tool: str | None = None,
+        store: str | None = None,
         seconds_per_image: float = 2.0,
         seconds_per_box: float = 7.0,
         seconds_per_pixel: float = 2.0,
     ) -> None:
         super().__init__(seconds_per_image, seconds_per_box, seconds_per_pixel)
-        if not 0.0 <= min_confidence <= 1.0:
-            raise ConfigError(
-                explain(
-                    expected="a number between 0 and 1",
-                    got=repr(min_confidence),
-                    where="oracle.min_confidence",
-                    do="try 0.3",
-                )
-            )
         self.folder = Path(folder) if folder else None
-        self.min_confidence = min_confidence
+        self.min_confidence = fraction(min_confidence, "oracle.min_confidence", "try 0.3")
         self.one_based = one_based
         self.empty_is_answer = empty_is_answer
+        self.tool = optional(one_of(*TOOLS))(tool, "oracle.tool")
+        self.store = LabelStore(Path(store).expanduser()) if store else None
 
     def reveal(self, dataset: Any, purchase: Purchase) -> tuple[Query, ...]:
         """Ask, or take back what was asked for.
@@ -86,14 +88,18 @@ class FolderOracle(Oracle):
         folder = self.exchange_folder(purchase)
         items = make_items(dataset, purchase.queries)
         accepted = _read_accepted(purchase)
-        problems = self._collect(folder, items, dataset.classes, purchase, accepted)
+        asked = _read_asked(purchase)
+        accepted = self._from_store(dataset, purchase, set(accepted)) | accepted
+        problems = self._collect(folder, items, dataset, purchase, accepted, asked)
         wanted = _wanted(purchase, accepted)
         if all(q.sample_id in accepted for q in wanted):
             log.info("%s: all labels are there", folder)
-            return self.deliver(dataset, replace(purchase, queries=wanted), accepted)
+            return self.deliver(dataset, replace(purchase, queries=wanted), accepted, asked)
         predictions = load_predictions([purchase.predictions]) if purchase.predictions else None
         stop = purchase.allowance.amount if purchase.allowance.unit == "box" else None
-        write_request(folder, dataset, items, accepted, predictions, self.one_based, self.min_confidence, stop)
+        write_request(
+            folder, dataset, items, accepted, predictions, self.one_based, self.min_confidence, stop, self.tool
+        )
         raise AwaitingLabels(_message(folder, items, accepted, problems, stop))
 
     def exchange_folder(self, purchase: Purchase) -> Path:
@@ -105,22 +111,47 @@ class FolderOracle(Oracle):
         )
         return root / ("initial" if purchase.cycle == INITIAL else f"cycle_{purchase.cycle:02d}")
 
+    def _from_store(self, dataset: Any, purchase: Purchase, known: Set[str]) -> dict[str, Annotation]:
+        """Return what people labeled before, for any run, of images this purchase still lacks; it is kept at once."""
+        lacking = [q.sample_id for q in purchase.queries if q.sample_id not in known]
+        if self.store is None or not lacking:
+            return {}
+        found = {
+            i: label for i, stored in stored_labels(self.store, dataset, lacking).items()
+            if (label := stored.seen_by(dataset.classes)) is not None
+        }  # fmt: skip
+        if found:
+            log.info(
+                "%d of %d images were labeled before (%s): nobody is asked for them again",
+                len(found), len(purchase.queries), self.store.folder,
+            )  # fmt: skip
+        return found
+
     def _collect(
         self,
         folder: Path,
         items: Sequence[Item],
-        classes: Sequence[str],
+        dataset: Any,
         purchase: Purchase,
         accepted: dict[str, Annotation],
+        asked: dict[str, float | None],
     ) -> list[str]:
-        """Take over what is correct, extending ``accepted``; return what is wrong."""
-        if not (folder / "labels").is_dir():
-            return []
-        answers = read_answers(folder / "labels", items, classes, self.one_based, self.empty_is_answer)
-        if answers.annotations:
-            accepted |= answers.annotations
-            lines = (json.dumps({"id": i, "annotation": a.to_json()}) for i, a in accepted.items())
-            write_text(_accepted_path(purchase), "".join(f"{line}\n" for line in lines))
+        """Take over what is correct, extending ``accepted`` and ``asked``; return what is wrong."""
+        answers = Answers()
+        if (folder / "labels").is_dir():
+            answers = read_answers(folder / "labels", items, dataset.classes, self.one_based, self.empty_is_answer)
+        accepted |= answers.annotations
+        for sample_id, annotation in answers.annotations.items():
+            asked[sample_id] = answers.seconds.get(sample_id)
+            if self.store is not None:
+                digest = sha256(dataset.image_path(sample_id))
+                self.store.add(digest, dataset.classes, annotation, asked[sample_id], answers.sources[sample_id])
+        if accepted:
+            rows = ({"id": i, "annotation": a.to_json()} for i, a in accepted.items())
+            rows = (
+                r | ({"asked": True, "seconds": asked[r["id"]]} if r["id"] in asked else {"asked": False}) for r in rows
+            )
+            write_text(_accepted_path(purchase), "".join(f"{json.dumps(row)}\n" for row in rows))
         empty = sum(len(a.labels) == 0 for a in answers.annotations.values())
         if empty:
             log.info("%s: %d images are said to show no object", folder / "labels", empty)
@@ -135,6 +166,21 @@ class FolderOracle(Oracle):
         return answers.problems
 
 
+def _read_asked(purchase: Purchase) -> dict[str, float | None]:
+    """Return who was labeled for this purchase, and in what time where that is known.
+
+    Raises:
+        ResumeError: if somebody changed the file into something else.
+    """
+    path = _accepted_path(purchase)
+    if not path.is_file():
+        return {}
+    rows = Source(path, "labels that were taken over", _DO, ResumeError).read_rows()
+    seconds = optional(not_negative)
+    # Rows without the field are of a version that knew no store: all were asked for.
+    return {r.read("id", text): r.read("seconds", seconds, None) for r in rows if r.read("asked", flag, True)}
+
+
 def _accepted_path(purchase: Purchase) -> Path:
     return purchase.folder / "accepted.jsonl"
 
@@ -146,8 +192,7 @@ def _read_accepted(purchase: Purchase) -> dict[str, Annotation]:
         ResumeError: if somebody changed the file into something else.
     """
     path = _accepted_path(purchase)
-    do = "restore the file, or remove it: labels that still lie in to_label/ are read again"
-    stored = read_annotations(path, do=do) if path.is_file() else {}
+    stored = read_annotations(path, do=_DO) if path.is_file() else {}
     return {q.sample_id: stored[q.sample_id] for q in purchase.queries if q.sample_id in stored}
 
 
@@ -172,7 +217,7 @@ def _message(
     missing = sum(item.sample_id not in accepted for item in items)
     lines = [
         f"{missing} of {len(items)} images wait for labels: images, lists and instructions are in {folder}",
-        f"put Pascal VOC files (one an image) or a COCO file into {folder / 'labels'}, then run the same command again",
+        f"put what your tool exports into {folder / 'labels'}, then run the same command again",
     ]
     if stop is not None:
         lines.append(f"label in the order of list.txt; {stop} boxes are enough")

@@ -1,23 +1,29 @@
 """The folder in which people find what to label: images, lists, instructions, and the model's own guesses to start from."""
 
+import hashlib
+import re
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape
 
 import numpy as np
 from PIL import Image
 
 from al_lab.core.files import atomic_path, write_json, write_text
-from al_lab.core.pool import file_stem
 from al_lab.core.record.csv_file import csv_text
-from al_lab.core.types import Detections, Query
+from al_lab.core.types import Annotation, Detections, Query
+from al_lab.data.formats import coco, cvat, label_studio, labelme, voc, yolo
 from al_lab.data.formats.images import _orientation, open_image
+from al_lab.data.formats.layout import uploaded_name
+from al_lab.data.formats.record import Record
+from al_lab.labeling.guide import write_guide
 
 ACCEPTED, OPEN = "accepted", "open"
+_SURVIVES = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_.]*")  # what web frameworks leave as it is
+_LONGEST_NAME = 80
 
 
 @dataclass(frozen=True)
@@ -44,13 +50,19 @@ class Item:
         return self.query.sample_id
 
     @property
+    def known_as(self) -> set[str]:
+        """Names, without suffix, under which an answer may speak of the image: also those that tools made of them."""
+        plain = self.sample_id.replace("/", "__").replace("\\", "__")
+        return {name for stem in (self.stem, plain) for name in (stem, uploaded_name(stem)) if name}
+
+    @property
     def file_name(self) -> str:
         """The name of the image in the folder; a turned image is written upright, without loss."""
         return f"{self.stem}.png" if self.is_turned else f"{self.stem}{self.image.suffix}"
 
 
 def make_items(dataset: Any, queries: Sequence[Query]) -> list[Item]:
-    """Give each queried image a name that is unique within the folder and close to its id."""
+    """Give each queried image a name that is unique, close to its id, and that no tool changes on upload."""
     plain = {q.sample_id: q.sample_id.replace("/", "__").replace("\\", "__") for q in queries}
     times = Counter(name.lower() for name in plain.values())  # lower: some disks don't tell A.jpg from a.jpg
     items = []
@@ -60,10 +72,15 @@ def make_items(dataset: Any, queries: Sequence[Query]) -> list[Item]:
         size_hw = dataset.size_hw(query.sample_id)
         with open_image(path) as image:
             is_turned = _orientation(image) != 1
-        items.append(
-            Item(query, name if times[name.lower()] == 1 else file_stem(query.sample_id), path, size_hw, is_turned)
-        )
+        survives = _SURVIVES.fullmatch(name) is not None and times[name.lower()] == 1
+        items.append(Item(query, name if survives else _new_name(query.sample_id), path, size_hw, is_turned))
     return items
+
+
+def _new_name(sample_id: str) -> str:
+    """Return a name that no upload changes and no other image has."""
+    plain = re.sub(r"[^-A-Za-z0-9_.]+", "_", sample_id.replace("/", "__")).strip("._-")[:_LONGEST_NAME]
+    return f"{plain or 'image'}_{hashlib.sha256(sample_id.encode()).hexdigest()[:8]}"
 
 
 def write_request(
@@ -75,6 +92,7 @@ def write_request(
     one_based: bool,
     min_confidence: float,
     stop_at_boxes: int | None,
+    tool: str | None = None,
 ) -> None:
     """Write (or bring up to date) everything people need; what they have put into ``labels/`` is never touched.
 
@@ -87,6 +105,7 @@ def write_request(
         one_based: whether VOC files count pixels from 1.
         min_confidence: weaker detections are no help to anybody.
         stop_at_boxes: with a budget of boxes: how many are enough.
+        tool: of `TOOLS`: its own files are written, too.
     """
     (folder / "labels").mkdir(parents=True, exist_ok=True)
     for item in items:
@@ -96,7 +115,12 @@ def write_request(
     write_text(folder / "list.csv", _table(items, accepted))
     write_text(folder / "classes.txt", "".join(f"{name}\n" for name in dataset.classes))
     if predictions is not None:
-        write_prelabels(folder / "prelabels", dataset.classes, items, predictions, one_based, min_confidence)
+        write_prelabels(folder / "prelabels", dataset.classes, items, predictions, one_based, min_confidence, tool)
+    if tool == "label_studio":
+        bare = [Record.of(i.file_name, Annotation.make([], []), (), i.size_hw, key=i.sample_id) for i in open_items]
+        write_json(folder / "label_studio_tasks.json", label_studio.tasks(bare, dataset.classes))
+        write_text(folder / "label_studio_config.xml", label_studio.labeling_config(dataset.classes))
+    write_guide(folder, dataset.classes, items, {i.sample_id for i in open_items}, predictions, min_confidence)
     write_text(
         folder / "README.txt", _instructions(dataset.classes, items, predictions is not None, one_based, stop_at_boxes)
     )
@@ -109,51 +133,39 @@ def write_prelabels(
     predictions: Mapping[str, Detections],
     one_based: bool,
     min_confidence: float,
+    tool: str | None,
 ) -> None:
-    """Write detections as one COCO file and as one VOC file an image."""
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for number, item in enumerate(items, 1):
-        height, width = item.size_hw
-        images.append({"id": number, "file_name": item.file_name, "height": height, "width": width})
+    """Write detections as one COCO file and as one VOC file an image, and in the tool's own format."""
+    records, confidence = [], []
+    for item in items:
         found = predictions.get(item.sample_id)
         found = found.above(min_confidence) if found is not None else Detections.none(1, "sigmoid")
-        for box, label, confidence in zip(
-            found.boxes_xyxy.tolist(), found.labels.tolist(), found.confidence.tolist(), strict=True
-        ):
-            x1, y1, x2, y2 = (round(v, 2) for v in box)
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": number,
-                    "category_id": label + 1,
-                    "iscrowd": 0,
-                    "bbox": [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)],
-                    "area": round((x2 - x1) * (y2 - y1), 2),
-                    "score": round(confidence, 4),
-                }
-            )
-        write_text(folder / "voc" / f"{item.stem}.xml", _voc(item, classes, found, one_based))
-    categories = [{"id": n, "name": name} for n, name in enumerate(classes, 1)]
-    write_json(folder / "coco.json", {"images": images, "annotations": annotations, "categories": categories})
+        record = Record.of(
+            item.file_name, Annotation.make(found.boxes_xyxy, found.labels), classes, item.size_hw, key=item.sample_id
+        )
+        records.append(replace(record, boxes_xyxy=record.boxes_xyxy.round(2)))
+        confidence.append(found.confidence.tolist())
+        voc.write_record(folder / "voc" / f"{item.stem}.xml", _whole_pixels(records[-1]), one_based)
+    write_json(folder / "coco.json", coco.document(records, classes, confidence))
+    if tool == "label_studio":
+        write_json(folder / "label_studio.json", label_studio.tasks(records, classes, confidence))
+    elif tool in _TOOLS:
+        _TOOLS[tool].write(folder / tool, records, classes)
 
 
-def _voc(item: Item, classes: Sequence[str], found: Detections, one_based: bool) -> str:
-    height, width = item.size_hw
-    shift = 1 if one_based else 0
-    # Whole pixels: the common tools read VOC coordinates as integers.
-    limits = np.array([width, height, width, height]) - 1
-    boxes = np.clip(np.rint(found.boxes_xyxy), 0, limits).astype(int) + shift
-    objects = "".join(
-        f"  <object>\n    <name>{escape(classes[label])}</name>\n    <difficult>0</difficult>\n    <bndbox><xmin>{x1}</xmin>"
-        f"<ymin>{y1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox>\n  </object>\n"
-        for label, (x1, y1, x2, y2) in zip(found.labels.tolist(), boxes.tolist(), strict=True)
-        if x2 > x1 and y2 > y1
-    )
-    return (
-        f"<annotation>\n  <folder>images</folder>\n  <filename>{escape(item.file_name)}</filename>\n"
-        f"  <size><width>{width}</width><height>{height}</height><depth>3</depth></size>\n{objects}</annotation>\n"
-    )
+# Tools whose own format is neither COCO nor VOC, which are written anyway.
+_TOOLS = {"cvat": cvat, "yolo": yolo, "labelme": labelme}
+TOOLS = ("label_studio", "cvat", "yolo", "coco", "voc", "labelme")
+
+
+def _whole_pixels(record: Record) -> Record:
+    """Round a record's boxes: the common tools read VOC coordinates as integers."""
+    assert record.size_hw is not None
+    height, width = record.size_hw
+    boxes = np.clip(np.rint(record.boxes_xyxy), 0, np.array([width, height, width, height]) - 1)
+    kept = (boxes[:, 2:] > boxes[:, :2]).all(1)
+    names = tuple(name for name, is_kept in zip(record.names, kept.tolist(), strict=True) if is_kept)
+    return replace(record, boxes_xyxy=boxes[kept], names=names, difficult=None, crowd=None)
 
 
 def _write_image(path: Path, dataset: Any, item: Item) -> None:
@@ -190,13 +202,16 @@ def _instructions(
     parts = [
         f"Please draw a box around every object of these classes: {', '.join(classes)}.",
         f"The images are in images/ ({len(items)} of them); list.txt names those still open, the most wanted first.",
-        "Put the result into labels/ as one of these (Label Studio, CVAT, LabelImg and others export both):\n"
+        "guide.html shows them with what the model thinks it sees.",
+        "Put the result into labels/, as your tool exports it: Pascal VOC, COCO, YOLO, CVAT for images, Label Studio's "
+        "JSON or labelme. Two examples:\n"
         f"  - Pascal VOC: one XML file an image, named like the image ({example.stem}.xml for {example.file_name}), "
         f"pixels counted from {1 if one_based else 0};\n"
         "  - COCO: one JSON file with 'images', 'annotations' and 'categories'.",
         "Spell the classes as in classes.txt. Do not crop, rotate or resize the images.",
-        "An image without any such object: an XML file without <object>, an entry among the COCO 'images' without annotations, "
-        "or a line with its name in labels/no_objects.txt.",
+        "An image without any such object: an XML file without <object>, a finished task of Label Studio's JSON, or a line "
+        "with its name in labels/no_objects.txt. In COCO, CVAT and YOLO exports an image without boxes may just be "
+        "unfinished: it counts as open, unless no_objects.txt names it (or the run says oracle.empty_is_answer=true).",
         "You may hand in a part: what is correct is taken over, and problems.txt says what is wrong with the rest.",
     ]
     if has_prelabels:

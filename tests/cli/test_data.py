@@ -29,7 +29,8 @@ def test_help_shows_commands_and_examples(run, capsys):
 
 def test_verify_and_stats_of_a_folder(run, capsys, voc_tree):
     root = voc_tree(
-        {"a": [("dog", 1, 1, 9, 9)], "b": [("dog", 5, 5, 5, 9)], "c": []}, {"train": ["a", "b"], "test": ["c"]}
+        {"a": [("dog", 1, 1, 9, 9)], "b": [("dog", 5, 5, 5, 9)], "c": [("dog", 1, 1, 9, 9)]},
+        {"train": ["a", "b"], "test": ["c"]},
     )
     overrides = ["dataset=voc_folder", f"dataset.root={root}"]
     assert run(["verify", *overrides]) == 0
@@ -67,7 +68,7 @@ def test_verify_and_stats_of_label_maps(run, capsys, tmp_path, write_image):
         "33.33 % in 1",
         "75.00 % in 1",
     ]
-    Image.new("RGB", (4, 1)).save(tmp_path / "drawn" / "labels" / "train" / "a.png")
+    Image.new("RGB", (4, 1), (10, 20, 30)).save(tmp_path / "drawn" / "labels" / "train" / "a.png")
     assert run(["verify", *overrides]) == 1
     assert "source/train/a: " in capsys.readouterr().out
 

@@ -4,7 +4,9 @@ import csv
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -19,8 +21,13 @@ from al_lab.core.record.predictions import save_predictions
 from al_lab.core.record.purchase import Purchase
 from al_lab.core.types import Detections, Query, Region
 from al_lab.data.datasets.voc_folder import VOCFolder
+from al_lab.data.formats import coco as coco_format
+from al_lab.data.formats import cvat, label_studio, labelme, voc, yolo
+from al_lab.data.formats.layout import uploaded_name
+from al_lab.data.formats.record import Record
 from al_lab.data.formats.voc import parse_voc
 from al_lab.labeling.folder import FolderOracle
+from al_lab.labeling.request import make_items
 
 CLASSES = ("cat", "dog")
 HEIGHT, WIDTH = 40, 60
@@ -131,7 +138,10 @@ def test_a_complete_return_becomes_labels_and_costs(dataset: VOCFolder, purchase
     assert bought["three"].labels.tolist() == [1, 0]
     np.testing.assert_array_equal(bought["three"].boxes_xyxy, [[0, 0, 59, 39], [10, 5, 30, 25]])
     assert [len(a.labels) for a in bought.values()] == [2, 1, 0, 0]
-    assert json.loads((order.folder / "cost.json").read_text()) == {"images": 4, "boxes": 3, "pixels": 0, "hours": 3.0}
+    assert json.loads((order.folder / "cost.json").read_text()) == {
+        "images": 4, "boxes": 3, "pixels": 0, "hours": 3.0,
+        "asked_images": 4, "asked_boxes": 3, "asked_hours": 3.0, "timed_images": 0, "timed_hours": 0.0,
+    }  # fmt: skip
 
 
 def test_a_partial_return_is_kept_and_the_rest_is_asked_for_again(
@@ -190,7 +200,7 @@ BROKEN = {
     "renamed": ("image1.xml", xml(("cat", 1, 1, 9, 9), filename="three.jpg"), "rename it to three.xml"),
     "resized": ("three.xml", xml(("cat", 1, 1, 9, 9), size_hw=(80, 120)), "height x width 40 x 60, got 80 x 120"),
     "rotated": ("three.xml", xml(("cat", 1, 1, 9, 9), size_hw=(WIDTH, HEIGHT)), "got 60 x 40 (turned by a quarter)"),
-    "other format": ("three.txt", "0 0.5 0.5 0.1 0.1", "got a .txt file; export as Pascal VOC or COCO"),
+    "other format": ("three.csv", "0 0.5 0.5 0.1 0.1", "got a .csv file; export as Pascal VOC or COCO"),
     "archive": ("export.zip", "PK", "got an archive"),
     "unknown name": (
         "no_objects.txt",
@@ -274,11 +284,13 @@ def test_a_coco_file_answers_image_by_image(dataset: VOCFolder, purchase: Callab
         )
     )
     message = wait(oracle, dataset, order)
-    assert "2 of 4 images wait" in message
-    assert "image four.jpg: expected one of 2 known classes, got 'cow'" in message
+    assert "3 of 4 images wait" in message  # an image without boxes among others may just be unfinished
+    assert "image four.jpg: object 1: expected one of 2 known classes, got 'cow'" in message
     assert "image five.jpg: expected a box inside the image" in message
     (folder / "labels" / "export.json").unlink()
     (folder / "labels" / "again.json").write_text(coco([("four.jpg", [("cat", [1, 2, 3, 4])]), ("five.jpg", [])]))
+    assert "2 of 4 images wait" in wait(oracle, dataset, order)
+    (folder / "labels" / "no_objects.txt").write_text("a__one.jpg\nfive.jpg\n")
     oracle.reveal(dataset, order)
     bought = read_labels(order.run_dir, ["three", "a/one", "four", "five"])
     assert bought["three"].labels.tolist() == [1, 0]
@@ -413,3 +425,78 @@ def test_blood_cells_labeled_by_their_true_files(shared_data: Path, tmp_path: Pa
     full = VOCFolder(str(shared_data / "bccd"))
     bought = read_labels(tmp_path / "run", ids)
     assert all(bought[i].to_json() == full.truth(i).to_json() for i in ids)
+
+
+# --- any tool, and what was labeled before ----------------------------------------------------------------------------
+
+RECORD = Record("three.jpg", np.array([[1.0, 2, 11, 22]]), ("dog",), "three", (HEIGHT, WIDTH), key="three")
+
+
+@pytest.mark.parametrize("module", [voc, coco_format, yolo, cvat, label_studio, labelme])
+def test_what_a_tool_exports_is_taken_over(dataset: VOCFolder, purchase: Callable[..., Purchase], module: Any) -> None:
+    oracle, order = FolderOracle(), purchase("three")
+    wait(oracle, dataset, order)
+    module.write(order.run_dir / "to_label" / "initial" / "labels", [RECORD], CLASSES)
+    oracle.reveal(dataset, order)
+    bought = read_labels(order.run_dir, ["three"])["three"]
+    np.testing.assert_allclose(bought.boxes_xyxy, RECORD.boxes_xyxy, atol=1e-4)
+    assert bought.labels.tolist() == [CLASSES.index("dog")]
+
+
+def test_label_studios_open_and_skipped_tasks_are_asked_for_again(
+    dataset: VOCFolder, purchase: Callable[..., Purchase]
+) -> None:
+    oracle, order = FolderOracle(tool="label_studio"), purchase("three", "a/one", "four")
+    wait(oracle, dataset, order)
+    folder = order.run_dir / "to_label" / "initial"
+    assert "RectangleLabels" in (folder / "label_studio_config.xml").read_text()
+    tasks = json.loads((folder / "label_studio_tasks.json").read_text())
+    assert [t["data"]["al_lab_id"] for t in tasks] == ["three", "a/one", "four"]
+    tasks[0]["annotations"] = [{"result": [], "was_cancelled": False, "lead_time": 36.0}]
+    tasks[1]["annotations"] = []
+    tasks[2]["annotations"] = [{"result": [], "was_cancelled": True}]
+    for n, task in enumerate(tasks):  # whatever a server makes of names, the id comes back
+        task["data"]["image"] = f"/data/upload/1/{n}.jpg"
+    (folder / "labels" / "export.json").write_text(json.dumps(tasks))
+    assert "2 of 3 images wait" in wait(oracle, dataset, order)
+    (folder / "labels" / "no_objects.txt").write_text("a__one\nfour\n")
+    oracle.reveal(dataset, order)
+    cost = json.loads((order.folder / "cost.json").read_text())
+    assert (cost["timed_images"], cost["timed_hours"]) == (1, 0.01)
+
+
+def test_names_survive_an_upload(tmp_path: Path, write_image: Callable[..., Path]) -> None:
+    names = ("IMG (1)", "IMG_1", "süd/ost, 5%", "..hidden", "CON")
+    root = tmp_path / "photos"
+    for name in names:
+        write_image(root / f"x{name}.jpg" if name.startswith(".") else root / f"{name}.jpg")
+    data = VOCFolder(str(root), classes=CLASSES)
+    items = make_items(data, [Query(i) for i in data.pool_ids])
+    stems = [item.stem for item in items]
+    assert len({s.lower() for s in stems}) == len(names)
+    assert all(uploaded_name(s) == s.lower() and s.isascii() for s in stems)
+    assert "IMG_1" in stems
+
+
+def test_nobody_is_asked_twice_for_the_same_image(
+    dataset: VOCFolder, purchase: Callable[..., Purchase], tmp_path: Path
+) -> None:
+    store = str(tmp_path / "labels")
+    first = purchase("three", "four")
+    oracle = FolderOracle(store=store)
+    wait(oracle, dataset, first)
+    (first.run_dir / "to_label" / "initial" / "labels" / "three.xml").write_text(GOOD)
+    (first.run_dir / "to_label" / "initial" / "labels" / "four.xml").write_text(xml())
+    oracle.reveal(dataset, first)
+    second = replace(purchase("three", "four", "five"), run_dir=tmp_path / "another")
+    assert "1 of 3 images wait" in wait(FolderOracle(store=store), dataset, second)
+    assert (second.run_dir / "to_label" / "initial" / "list.txt").read_text() == "five.jpg\n"
+    (second.run_dir / "to_label" / "initial" / "labels" / "no_objects.txt").write_text("five.jpg")
+    FolderOracle(store=store).reveal(dataset, second)
+    cost = json.loads((second.folder / "cost.json").read_text())
+    assert (cost["images"], cost["boxes"], cost["asked_images"], cost["asked_boxes"]) == (3, 1, 1, 0)
+    third = replace(purchase("five", "three"), run_dir=tmp_path / "third")
+    FolderOracle(store=store).reveal(dataset, third)
+    assert json.loads((third.folder / "cost.json").read_text())["asked_images"] == 0
+    fourth = replace(purchase("five"), run_dir=tmp_path / "fourth")
+    assert "1 of 1 images wait" in wait(FolderOracle(), dataset, fourth)

@@ -14,7 +14,9 @@ from al_lab.core.record.moved import first_path, present_path, with_targets
 FREE_KEYS = frozenset({"runtime", "executor", "tracker", "name", "restart", "choices", "run_dir", "command"})
 # Where files lie on this machine and how many hands it has. Not a dataset's image_dir: it says which images, below its
 # root.
-_MACHINE_KEYS = frozenset({"threads", "root", "data_dir", "cache_dir", "outputs_dir", "folder", "path", "download"})
+_MACHINE_KEYS = frozenset(
+    {"threads", "root", "data_dir", "cache_dir", "outputs_dir", "folder", "path", "download", "store"}
+)
 _BY_CONTENT = ("strategy.path", "trainer.init")
 _GROWING = ("cycles", "per_cycle")  # of the budget: more cycles continue a run
 _RETRIES = ".on_divergence."  # decides nothing in trainings that are done; the next ones may be begun again differently

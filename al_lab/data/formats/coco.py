@@ -113,8 +113,8 @@ def document(
                 "image_id": n,
                 "category_id": number[name],
                 "iscrowd": int(crowd[k]),
-                "bbox": [x1, y1, x2 - x1, y2 - y1],
-                "area": (x2 - x1) * (y2 - y1),
+                "bbox": [x1, y1, round(x2 - x1, 6), round(y2 - y1, 6)],
+                "area": round((x2 - x1) * (y2 - y1), 6),
             }
             annotations.append(
                 entry if confidence is None else entry | {"score": round(float(confidence[n - 1][k]), 4)}

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
@@ -44,8 +44,8 @@ def read(path: Path, content: Any = None) -> Iterator[Record]:
         DataError: naming file and task.
     """
     source = Source(path, "Label Studio's tasks", _DO)
-    tasks = list_of(anything)(source.read_json() if content is None else content, str(path), _DO, DataError)
-    for n, task in enumerate(tasks):
+    content = list_of(anything)(source.read_json() if content is None else content, str(path), _DO, DataError)
+    for n, task in enumerate(content):
         yield read_task(Entry(task, source, f"[{n}]"))
 
 
@@ -160,13 +160,42 @@ def labeling_config(classes: Sequence[str]) -> str:
     )
 
 
+def tasks(
+    records: Sequence[Record], classes: Sequence[str], confidence: Sequence[Sequence[float]] | None = None
+) -> list[dict[str, Any]]:
+    """Return tasks to import: images that lie in the folder which the server serves, with predictions to start from.
+
+    Args:
+        records: with sizes; ``file_name`` is relative to the served folder's ``images/``.
+        classes: names (the interface is `labeling_config`).
+        confidence: of each box of each record; None: tasks without predictions.
+    """
+    del classes
+    found = []
+    for n, record in enumerate(records):
+        assert record.size_hw is not None
+        data = {"image": f"/data/local-files/?d=images/{quote(record.file_name)}"}
+        task: dict[str, Any] = {"data": data | ({KEY: record.key} if record.key else {})}
+        if confidence is not None:
+            regions = [
+                region(box, name, record.size_hw, f"p{k}") | {"score": round(float(score), 4)}
+                for k, (box, name, score) in enumerate(
+                    zip(record.boxes_xyxy.tolist(), record.names, confidence[n], strict=True)
+                )
+            ]
+            score = float(np.mean(confidence[n])) if len(confidence[n]) else 0.0
+            task["predictions"] = [{"model_version": "al_lab", "score": round(score, 4), "result": regions}]
+        found.append(task)
+    return found
+
+
 def write(folder: Path, records: Sequence[Record], classes: Sequence[str]) -> list[str]:
     """Write ``tasks.json`` with finished annotations, and ``config.xml``, the project's interface.
 
     Returns:
         What the format can't hold of these records.
     """
-    tasks = []
+    done = []
     for n, record in enumerate(records, 1):
         assert record.size_hw is not None
         regions = [
@@ -174,7 +203,7 @@ def write(folder: Path, records: Sequence[Record], classes: Sequence[str]) -> li
             for k, (box, name) in enumerate(zip(record.boxes_xyxy.tolist(), record.names, strict=True))
         ]
         data = {"image": record.file_name} | ({KEY: record.key} if record.key else {})
-        tasks.append({"id": n, "data": data, "annotations": [{"id": n, "was_cancelled": False, "result": regions}]})
-    write_json(folder / "tasks.json", tasks)
+        done.append({"id": n, "data": data, "annotations": [{"id": n, "was_cancelled": False, "result": regions}]})
+    write_json(folder / "tasks.json", done)
     write_text(folder / "config.xml", labeling_config(classes))
     return losses(records, difficult=False, crowd=False)

@@ -27,7 +27,8 @@ _IMAGE_FOLDERS = ("JPEGImages", "images", "Images", "img", "imgs", "photos", "da
 _MAP_FOLDERS = re.compile(r"^(segmentation(class|object).*|.*masks?.*|annots?|.*label_?maps?.*|gt.*|labels?)$", re.I)
 _HEAD_BYTES = 4096
 _NO_LABELS = "an interface's description"
-_LIST_NAMES = ("classes.txt", "labels.txt", "obj.names", "class_names.txt", "notes.json")
+#: Files that tools lay beside labels: no labels themselves.
+LISTS = ("classes.txt", "labels.txt", "obj.names", "class_names.txt", "notes.json")
 # A JSON document this large is read when it is needed, not to see what it is.
 _PEEK_BYTES = 64 * 2**20
 
@@ -130,12 +131,12 @@ def find_annotations(root: Path, images: Mapping[str, Path]) -> AnnotationFiles:
     stems = {path.stem for path in images.values()}
     for path in walk_files(root):
         suffix = path.suffix.lower()
-        if path.name.lower() in _LIST_NAMES or "ImageSets" in path.parts:
+        if path.name.lower() in LISTS or "ImageSets" in path.parts:
             continue
         if suffix == ".xml":
-            kind = _xml_kind(path)
+            kind = xml_format(path)
         elif suffix == ".json":
-            kind = _json_kind(path)
+            kind = json_format(path)
         elif suffix == ".txt":
             kind = "yolo" if path.stem in stems and _is_yolo(path) else None
             if kind is None and path.stem not in stems:
@@ -163,7 +164,8 @@ def _head(path: Path) -> str:
         return ""
 
 
-def _xml_kind(path: Path) -> str | None:
+def xml_format(path: Path) -> str | None:
+    """Return which format an XML file is of, by its root; None if of none that is known here."""
     head = re.sub(r"<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*>", "", _head(path), flags=re.S).lstrip()
     tag = re.match(r"<([A-Za-z_][\w.-]*)", head)
     if not tag:
@@ -171,7 +173,8 @@ def _xml_kind(path: Path) -> str | None:
     return {"annotations": "cvat", "annotation": "voc", "View": _NO_LABELS}.get(tag[1])
 
 
-def _json_kind(path: Path) -> str | None:
+def json_format(path: Path) -> str | None:
+    """Return which format a JSON file is of, or what else it is in words; None if nobody knows."""
     if not path.is_file() or path.stat().st_size > _PEEK_BYTES:
         return "coco"  # only COCO's files are that large
     try:

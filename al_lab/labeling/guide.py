@@ -1,0 +1,80 @@
+"""A page for whoever labels: what is asked for, in which order, and what the model thinks it sees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from html import escape
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from al_lab.core.files import write_text
+from al_lab.core.types import Detections
+
+_SHOWN = 4  # boxes of which a row says what they may be
+_UNSURE = 0.25  # of a second class, to be named beside the first
+
+_HEAD = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Images to label</title><style>
+body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}
+table{border-collapse:collapse;width:100%}td,th{padding:.5rem;border-bottom:1px solid #8884;text-align:left;vertical-align:top}
+img{max-width:200px;max-height:150px;border-radius:4px}.done{opacity:.5}code{overflow-wrap:anywhere}
+@media(max-width:40rem){td{display:block;border:0;padding:.2rem}tr{display:block;border-bottom:1px solid #8884;padding:.7rem 0}th{display:none}}
+</style>"""
+
+
+def write_guide(
+    folder: Path,
+    classes: Sequence[str],
+    items: Sequence[Any],
+    open_ids: Set[str],
+    predictions: Mapping[str, Detections] | None,
+    min_confidence: float,
+) -> None:
+    """Write ``guide.html`` beside the images it shows.
+
+    Args:
+        folder: of the request.
+        classes: names in label order.
+        items: what is asked for, the most wanted first.
+        open_ids: of those still to be labeled.
+        predictions: what the current model finds; None before the first training.
+        min_confidence: weaker detections are not spoken of.
+    """
+    rows = []
+    for rank, item in enumerate(items, 1):
+        state = "to label" if item.sample_id in open_ids else "done"
+        found = predictions.get(item.sample_id) if predictions is not None else None
+        why = _why(item, found.above(min_confidence) if found is not None else None, classes)
+        rows.append(
+            f'<tr class="{"" if state == "to label" else "done"}"><td>{rank}</td>'
+            f'<td><a href="images/{quote(item.file_name)}"><img loading="lazy" alt="" src="images/{quote(item.file_name)}"></a></td>'
+            f"<td><code>{escape(item.file_name)}</code><br>{state}</td><td>{why}</td></tr>"
+        )
+    named = ", ".join(f"<b>{escape(name)}</b>" for name in classes)
+    body = (
+        f"<h1>{len(open_ids)} of {len(items)} images to label</h1><p>Draw a box around every object of these classes: {named}. "
+        "The most wanted image stands first. README.txt says where the result goes.</p>"
+        "<table><tr><th>Rank<th>Image<th>File<th>Why this one</tr>" + "".join(rows) + "</table></html>"
+    )
+    write_text(folder / "guide.html", _HEAD + body)
+
+
+def _why(item: Any, found: Detections | None, classes: Sequence[str]) -> str:
+    """Say what is known of the choice: its utility, and what the model sees and is unsure of."""
+    if found is None:
+        return "drawn for the first training, before any model looked at it"
+    utility = f"utility {item.query.utility:.3g}"
+    if not len(found.labels):
+        return f"{utility}; the model finds nothing in it: mind what it misses"
+    words = []
+    first = 1 if found.activation == "softmax" else 0
+    for label, confidence, probs in zip(found.labels[:_SHOWN], found.confidence, found.probs, strict=False):
+        order = np.argsort(-probs[first:], kind="stable")
+        second = next((int(k) for k in order if k != label), None)
+        rival = f" or {escape(classes[second])}" if second is not None and probs[first + second] > _UNSURE else ""
+        words.append(f"{escape(classes[int(label)])}{rival} {confidence:.2f}")
+    more = f" and {len(found.labels) - _SHOWN} more" if len(found.labels) > _SHOWN else ""
+    return f"{utility}; the model finds {', '.join(words)}{more}"

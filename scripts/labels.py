@@ -1,0 +1,11 @@
+"""``al-lab labels`` from a checkout, before the project is installed, too: what people labeled, kept with the images."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from al_lab.cli.labels import main  # noqa: E402
+
+if __name__ == "__main__":
+    sys.exit(main())

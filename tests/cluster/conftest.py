@@ -1,8 +1,11 @@
 """A small campaign, and what an undisturbed run of it ends in."""
 
+import contextlib
+import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +21,7 @@ class Campaign:
 
     def __init__(self, folder: Path, data: Path, *words: str) -> None:
         self.folder, self.log = folder, folder.with_suffix(".log")
+        self.steps: dict[int, list[int]] = {}  # of each cycle's training, as its progress showed them
         self.command = [
             sys.executable, str(ROOT / "run.py"), "strategy=entropy", "dataset=shapes", "debug=smoke", "budget.cycles=1",
             "dataset.num_pool=40", "dataset.num_val=4", "dataset.num_test=10", "trainer.max_iters=300",
@@ -27,7 +31,21 @@ class Campaign:
     def start(self, *words: str) -> subprocess.Popen:
         """Start it, or go on with it."""
         with self.log.open("ab") as stream:
-            return subprocess.Popen([*self.command, *words], stdout=stream, stderr=stream)
+            process = subprocess.Popen([*self.command, *words], stdout=stream, stderr=stream)
+        threading.Thread(target=self._watch, args=(process,), daemon=True).start()
+        return process
+
+    def _watch(self, process: subprocess.Popen) -> None:
+        """Note the steps: an attempt shows the first one it makes at once, and then one every few seconds."""
+        while process.poll() is None:
+            for path in self.folder.rglob("seed0/cycle_*/training/progress.json"):
+                with contextlib.suppress(OSError, ValueError):
+                    step, seen = (
+                        json.loads(path.read_text())["step"],
+                        self.steps.setdefault(int(path.parts[-3][-2:]), []),
+                    )
+                    seen += [step] if not seen or seen[-1] != step else []
+            time.sleep(0.2)
 
     def finish(self, *words: str) -> Path:
         """Run it to its end and return the run's folder."""
@@ -55,12 +73,7 @@ class Campaign:
 
     def wait_for_training(self, process: subprocess.Popen, cycle: int = 0) -> None:
         """Wait until the training of a cycle is in the middle of its steps."""
-        self.wait_until(lambda: list(self.folder.rglob(f"seed0/cycle_{cycle:02d}/training/progress.json")), process)
-
-    def begins(self, cycle: int = 0) -> list[int]:
-        """Return the step at which each attempt of a training began, as its log has it."""
-        log = (self.run_dir / f"cycle_{cycle:02d}" / "train.json.log").read_text(errors="replace")
-        return [int(line.split("steps ")[1].split()[0]) for line in log.splitlines() if "training on" in line]
+        self.wait_until(lambda: len(self.steps.get(cycle, ())) > 1, process)
 
 
 def assert_same(ours: Path, theirs: Path) -> None:

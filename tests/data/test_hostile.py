@@ -278,7 +278,7 @@ def test_a_hostile_file_ends_in_a_sentence(root, name):
         signal.alarm(20 * _SECONDS)
     act(root)
     own = (lambda: COCOFolder(str(root), image_dir="JPEGImages")) if name in COCO else (lambda: VOCFolder(str(root)))
-    for make in (lambda: Folder(str(root)), own):
+    for make in (own,) if name in LARGE else (lambda: Folder(str(root)), own):
         found = sentences(make)
         assert _SECRET not in str(found) and not any(len(text) > 2_000 for text in found)
         assert not any("\x1b" in text or "Traceback" in text for text in found)

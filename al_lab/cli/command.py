@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from al_lab.cli import sweep
+from al_lab.cli.arguments import arranged
 from al_lab.cli.mistakes import readable
 from al_lab.cli.stop import end_on_sigterm
 from al_lab.config.load import CONF_DIR
@@ -81,6 +82,7 @@ def run_command(main: Callable[[], Any]) -> int:
     status = 0
     end_on_sigterm()
     try:
+        sys.argv[1:] = arranged(sys.argv[1:])
         main()
     except (KeyboardInterrupt, Interrupted) as stop:
         sys.stderr.write("\ninterrupted: the same command goes on where this one stopped\n")

@@ -10,12 +10,16 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
 from al_lab.config import checks
-from al_lab.config.load import CONF_DIR, RunConfig, compose
+from al_lab.config.load import RunConfig, compose
+from al_lab.config.options import options
 from al_lab.core.disk import disk_error
 from al_lab.core.errors import LabError, did_you_mean, explain
 
 # Hydra's flags that each say what a command does; it runs, or looks, once.
 _DEEDS = ("-m", "--multirun", "-r", "--run", "-c", "--cfg", "-i", "--info", "-sc", "--shell-completion")
+
+# What OmegaConf calls a type, in words, and an example.
+_KINDS = {"Integer": ("a whole number", "0"), "Boolean": ("true or false", "true"), "Float": ("a number", "0.5")}
 
 
 def readable(error: BaseException, arguments: Sequence[str] = ()) -> str | None:
@@ -34,12 +38,12 @@ def readable(error: BaseException, arguments: Sequence[str] = ()) -> str | None:
         return str(disk_error(OSError(errno.ELOOP, "", loop[1])))  # what Python says of it before 3.13
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        options = [o for o in error.options or _options(group) if not o.startswith("_")]
+        found = [o for o in error.options or options(group) if not o.startswith("_")]
         return explain(
             expected=f"an option of {group}",
             got=repr(option),
             where=f"{group}={option}",
-            do=did_you_mean(option, options),
+            do=did_you_mean(option, found),
         )
     if isinstance(error, ValueError) and "Config group override must be" in str(error):
         key = next((o.partition("=")[0] for o in overrides if o.endswith("=null")), "group")
@@ -60,7 +64,17 @@ def readable(error: BaseException, arguments: Sequence[str] = ()) -> str | None:
             where="command line or recipe",
             do=_meant(key, overrides),
         )
-    return text.strip()
+    return _wrong_type(text) or text.strip()
+
+
+def _wrong_type(text: str) -> str | None:
+    """Return the sentence for a value that the schema of the root refuses."""
+    found = re.search(r"Value '(.*)' of type '\w+' could not be converted to (\w+)[\s\S]*full_key: (\S+)", text)
+    if found is None:
+        return None
+    value, kind, key = found.groups()
+    expected, example = _KINDS.get(kind, (f"a value of type {kind}", "…"))
+    return explain(expected=expected, got=repr(value), where=key, do=f"e.g. {key}={example}")
 
 
 def _meant(key: str, overrides: Sequence[str]) -> str:
@@ -83,10 +97,6 @@ def _meant(key: str, overrides: Sequence[str]) -> str:
     if last in accepted:
         return f"it is an argument of {target} that the yaml does not list: write +{key}=…"
     return did_you_mean(last, [k for k in {*tree, *accepted} if not k.startswith("_")])
-
-
-def _options(group: str) -> list[str]:
-    return sorted(p.stem for p in (CONF_DIR / group).glob("*.yaml"))
 
 
 def _clash(error: BaseException, arguments: Sequence[str]) -> str | None:

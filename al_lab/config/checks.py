@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from al_lab.config.options import datasets_for
 from al_lab.config.parts import Parts
 from al_lab.config.signatures import HYDRA_KEYS, check_call, defines, literal_of, signature_of
 from al_lab.core.errors import ConfigError, DataError, did_you_mean, explain
@@ -13,7 +14,7 @@ RUNTIME_KEYS: dict[str, tuple[str, ...]] = {
     "segmenter": ("num_classes", "dataset"),
 }
 # Keys of a resolved config that no schema holds, because the program adds them.
-_ADDED = ("choices",)
+_ADDED = ("choices", "overrides")
 _TASK_OF_MODEL = {"detector": "detection", "segmenter": "segmentation"}
 _SEEDS = ("seed", "split_seed")
 # What the program reads of `runtime`: the least each number may be; None for what is no number or may be absent.
@@ -123,6 +124,7 @@ def check_fields(parts: Parts) -> None:
     """
     config = parts.config
     _check_runtime(config["runtime"])
+    _check_task(config)
     model = _check_model(config)
     brings_its_training = defines(config[model]["_target_"], "fit")  # a foreign framework, with its own losses
     for key in ("budget", "trainer") if brings_its_training else ("objective", "budget", "trainer"):
@@ -166,15 +168,37 @@ def _refuse_missing(config: Mapping[str, Any], key: str) -> None:
             expected=f"an option of {key}",
             got="none",
             where=f"protocol {chosen['protocol']!r} on dataset {chosen['dataset']!r}",
-            do=f"choose one with {key}=… (python run.py --help lists them), or another protocol=…",
+            do=f"choose one with {key}=… (--help lists them), or another protocol=…",
         )
     )
+
+
+def _check_task(config: Mapping[str, Any]) -> None:
+    """Refuse a strategy that is not for the dataset's task; it is said first, as it decides what all else should be."""
+    chosen, tasks = config["choices"], literal_of(config["strategy"]["_target_"], "tasks", ("detection",))
+    task = _task_of(config)
+    if task in tasks:
+        return
+    fitting = datasets_for(tuple(tasks))
+    advice = f"use dataset={fitting[0]} (or {', '.join(fitting[1:])})" if fitting else "use another dataset=…"
+    raise ConfigError(
+        explain(
+            expected=f"a strategy for {task}, as dataset {chosen['dataset']!r} is a {task} dataset",
+            got=f"{chosen['strategy']!r}, for {' and '.join(tasks)}",
+            where="strategy",
+            do=f"{advice}, or choose another strategy=…",
+        )
+    )
+
+
+def _task_of(config: Mapping[str, Any]) -> str:
+    return str(literal_of(config["dataset"]["_target_"], "task", "detection"))
 
 
 def _check_model(config: Mapping[str, Any]) -> str:
     """Return which of detector and segmenter the run has: exactly one, and it fits the dataset."""
     given = [key for key in _TASK_OF_MODEL if config.get(key)]
-    task = str(literal_of(config["dataset"]["_target_"], "task", "detection"))
+    task = _task_of(config)
     fitting = next(key for key, solves in _TASK_OF_MODEL.items() if solves == task)
     if not given:
         _refuse_missing(config, fitting)
@@ -204,16 +228,6 @@ def _check_model(config: Mapping[str, Any]) -> str:
 def _check_strategy(config: Mapping[str, Any], model: str) -> None:
     target, chosen = config["strategy"]["_target_"], config["choices"]
     name, task, unit = chosen["strategy"], _TASK_OF_MODEL[model], config["budget"].get("unit", "image")
-    tasks = literal_of(target, "tasks", ("detection",))
-    if task not in tasks:
-        raise ConfigError(
-            explain(
-                expected=f"a strategy for {task}",
-                got=f"{name!r}, for {' and '.join(tasks)}",
-                where="strategy",
-                do="choose another strategy=… or dataset=…",
-            )
-        )
     if task == "detection" and unit in ("pixel", "region"):
         raise ConfigError(
             explain(

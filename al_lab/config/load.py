@@ -20,14 +20,17 @@ from omegaconf.errors import OmegaConfBaseException
 
 from al_lab.config import checks
 from al_lab.config.build import build
+from al_lab.config.options import CONF_DIR, option, options, task_of
 from al_lab.config.parts import Parts
-from al_lab.config.signatures import literal_of
-from al_lab.core.errors import ConfigError, LabError, ResumeError, explain
+from al_lab.core.budget import UNITS
+from al_lab.core.errors import ConfigError, LabError, ResumeError, did_you_mean, explain
 from al_lab.core.files import write_text
 from al_lab.core.record.config_file import read_config
-from al_lab.core.record.fingerprint import config_difference, fingerprint, run_folder, slug
+from al_lab.core.record.fingerprint import config_difference, fingerprint
 from al_lab.core.record.ledger import is_finished
 from al_lab.core.record.moved import present_path, with_targets
+from al_lab.core.record.run_name import first_run_name, run_folder
+from al_lab.core.record.run_name import run_name as name_of
 
 __all__ = [
     "RunConfig",
@@ -41,21 +44,21 @@ __all__ = [
     "load_config",
     "prepare",
     "run_folder",
-    "run_name",
+    "name_run",
     "save_config",
     "validate",
 ]
 
-_IN_WHEEL = Path(__file__).resolve().parents[1] / "conf"  # setup.py puts it there
 log = logging.getLogger(__name__)
 
-CONF_DIR = _IN_WHEEL if _IN_WHEEL.is_dir() else _IN_WHEEL.parents[1] / "conf"
 ABSENT = "-"  # what `choose` answers for "no option": there is no file of that name, and the entry is optional
 # Overrides that do not name a run: they are in its path already, describe the machine, or let it go on (more cycles).
 _NAMELESS = re.compile(
     r"(dataset|dataset\.(root|name)|strategy|seed|name|restart|budget\.cycles|oracle\..*|.*\.on_divergence(\..*)?"
     r"|(runtime|executor|tracker|hydra)([./].*)?)"
 )
+# Groups that may be absent, so that Hydra does not say when an option of them does not exist.
+_CHOSEN = ("detector", "segmenter", "objective", "budget", "trainer")
 check_targets = checks.check_targets
 
 
@@ -98,45 +101,13 @@ def choose(kind: str, protocol: str, strategy: str, dataset: str) -> str:
     """
     name = protocol
     if protocol == "auto":
-        paper = _option("protocol", "auto")
-        name = str(paper.get(strategy) or paper.get(_task_of(dataset)) or "none")
+        paper = option("protocol", "auto")
+        name = str(paper.get(strategy) or paper.get(task_of(dataset)) or "none")
     if kind == "protocol":
         return name
-    table = _option("protocol", name)
+    table = option("protocol", name)
     row = table.get(dataset) or table.get("default") or {}
     return str(row.get(kind) or ABSENT)
-
-
-def _task_of(dataset: str) -> str:
-    target = _option("dataset", dataset).get("_target_")
-    try:
-        return str(literal_of(target, "task", "detection")) if isinstance(target, str) else "detection"
-    except ConfigError:  # a wrong path is reported by check_targets, with the place it stands in
-        return "detection"
-
-
-def _option(group: str, name: str) -> dict[str, Any]:
-    """Return one yaml of a group as it stands, from Hydra's search path (``--config-dir`` included)."""
-    from hydra.core.global_hydra import GlobalHydra  # noqa: PLC0415
-
-    engine = GlobalHydra.instance().hydra
-    sources = (
-        [CONF_DIR]
-        if engine is None
-        else [Path(source.path) for source in engine.config_loader.get_sources() if source.scheme() == "file"]
-    )
-    path = next((p for p in (source / group / f"{name}.yaml" for source in sources) if p.is_file()), None)
-    return {} if path is None else _read_yaml(path)
-
-
-@cache
-def _read_yaml(path: Path) -> dict[str, Any]:
-    return dict(with_targets(_as_dict(OmegaConf.load(path)), present_path))
-
-
-def _as_dict(node: Any) -> dict[str, Any]:
-    value = OmegaConf.to_container(node)
-    return {str(k): v for k, v in value.items()} if isinstance(value, dict) else {}
 
 
 ConfigStore.instance().store(name="schema", node=RunConfig, provider="al_lab")
@@ -172,18 +143,26 @@ def prepare(cfg: DictConfig) -> tuple[Parts, Path]:
     is_shared = hydra.mode is not None and hydra.mode.name == "MULTIRUN" and "submitit" not in hydra.launcher._target_
     if is_shared and config["executor"].get("workers") == "auto":
         config["executor"]["workers"] = 1  # the sweep itself runs jobs side by side on this machine: one thread each
-    if config["name"] is None:
-        config["name"] = run_name(list(hydra.overrides.task))
-    run_dir = run_folder(config)
+    config["overrides"] = list(hydra.overrides.task)
+    run_dir = name_run(config)
     if config["restart"] or not is_finished(run_dir, config):
         checks.check_data(parts)
     return parts, run_dir
 
 
-def run_name(overrides: Sequence[str]) -> str:
-    """Name a run by those overrides that change the configuration; see `slug`."""
-    with _engine(CONF_DIR):
-        return slug(_telling(overrides))
+def name_run(config: dict[str, Any]) -> Path:
+    """Name a run by those of its ``overrides`` that change the configuration, unless it has a name, and return its folder.
+
+    A folder that an earlier version named otherwise is gone on with.
+    """
+    if config["name"] is None:
+        with _engine(CONF_DIR):
+            deciding = _deciding(config["overrides"])
+        config["name"] = name_of(deciding)
+        first = run_folder(config | {"name": first_run_name(deciding)})
+        if first.is_dir() and not run_folder(config).exists():
+            config["name"] = first.parent.name
+    return run_folder(config)
 
 
 def _composed(overrides: Sequence[str]) -> tuple[dict[str, Any], Mapping[str, Any]]:
@@ -232,12 +211,38 @@ def _completed(config: dict[str, Any], choices: Mapping[str, Any]) -> dict[str, 
     known = {f.name for f in fields(RunConfig)} | {"experiment", "debug"}
     config["choices"] = {k: None if choices[k] == ABSENT else choices[k] for k in sorted(choices) if k in known}
     config["choices"]["protocol"] = config["protocol"]
+    for group in _CHOSEN:
+        name = config["choices"].get(group)
+        if name is not None and config.get(group) is None and name not in options(group):  # Hydra just leaves it out
+            raise ConfigError(
+                explain(
+                    expected=f"an option of {group}",
+                    got=repr(name),
+                    where=f"{group}={name}",
+                    do=f"write budget.unit={name}" if name in UNITS else did_you_mean(name, options(group)),
+                )
+            )
+    _count_milestones(config.get("trainer"))
     dataset = config["dataset"]
     if isinstance(dataset.get("root"), str):
         dataset["root"] = os.path.expanduser(dataset["root"])  # a shell leaves the ~ of key=~/photos alone
     if dataset.get("name") is None and dataset.get("root"):
         dataset["name"] = _folder_name(Path(dataset["root"]))
     return config
+
+
+def _count_milestones(trainer: dict[str, Any] | None) -> None:
+    """Turn milestones that are fractions of a training's length into its unit, which run folders have always named."""
+    marks = (trainer or {}).get("milestones")
+    if not trainer or not isinstance(marks, list) or not any(isinstance(m, float) and 0 < m < 1 for m in marks):
+        return
+    iters, epochs = trainer.get("max_iters"), trainer.get("max_epochs")
+    length = iters if epochs is None else epochs
+    if isinstance(length, int | float) and not isinstance(length, bool):
+        is_whole = epochs is None or float(length).is_integer()
+        counted = [m * length if isinstance(m, float) and 0 < m < 1 else m for m in marks]
+        counted = [round(m) if is_whole and m >= 1 else m for m in counted]
+        trainer["milestones"] = sorted({m for m in counted if 0 < m < length and (m >= 1 or epochs is not None)})
 
 
 @cache
@@ -255,15 +260,15 @@ def _folder_name(root: Path) -> str:
     return f"{word}-{hashlib.sha256(str(path).encode()).hexdigest()[:4]}"
 
 
-def _telling(overrides: Sequence[str]) -> dict[str, Any]:
+def _deciding(overrides: Sequence[str]) -> dict[str, Any]:
     """Return those overrides that change the composed configuration, key to value."""
     from hydra.core.override_parser.overrides_parser import OverridesParser  # noqa: PLC0415
 
     parsed = {o.get_key_element().lstrip("+"): o for o in OverridesParser.create().parse_overrides(list(overrides))}
     kept = dict(parsed)
-    telling = [k for k in parsed if not _NAMELESS.fullmatch(k.split("@")[0])]
-    whole = _composed(overrides)[0] if telling else {}
-    for key in telling:
+    named = [k for k in parsed if not _NAMELESS.fullmatch(k.split("@")[0])]
+    whole = _composed(overrides)[0] if named else {}
+    for key in named:
         rest = [str(o.input_line) for k, o in kept.items() if k != key]
         try:
             is_default = _composed(rest)[0] == whole
@@ -271,7 +276,7 @@ def _telling(overrides: Sequence[str]) -> dict[str, Any]:
             is_default = False
         if is_default:
             del kept[key]
-    return {k: kept[k].value() for k in telling if k in kept}
+    return {k: kept[k].value() for k in named if k in kept}
 
 
 def check_sweep(overrides: Sequence[str], params: Mapping[str, str] | None = None) -> list[list[str]]:

@@ -3,14 +3,37 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from al_lab.core.errors import ConfigError, explain
+from al_lab.core.fields import Kind, WrongValueError, at_least, fraction, list_of, one_of
 from al_lab.core.types import Query
 
 Unit = Literal["image", "pixel", "region", "box"]
 UNITS = ("image", "pixel", "region", "box")
 _OF_PIXELS = ("pixel", "region")
+
+
+def _read_amount(value: Any) -> int | float:
+    try:
+        return fraction.read(value) if isinstance(value, float) else at_least(0).read(value)
+    except WrongValueError:
+        raise WrongValueError("a count, or a fraction between 0 and 1", value) from None
+
+
+_amount: Kind[int | float] = Kind("a count, or a fraction between 0 and 1", _read_amount)
+
+
+def _read_initial(value: Any) -> int | float | str:
+    if value == "annotated":
+        return "annotated"
+    try:
+        return _read_amount(value)
+    except WrongValueError:
+        raise WrongValueError("a count, a fraction between 0 and 1, or annotated", value) from None
+
+
+_initial: Kind[int | float | str] = Kind("a count, a fraction between 0 and 1, or annotated", _read_initial)
 
 
 @dataclass(frozen=True)
@@ -97,43 +120,23 @@ class Budget:
     scope: Literal["pool", "image"] = "pool"
 
     def __post_init__(self) -> None:
-        def refuse(key: str, expected: str, got: object, do: str) -> None:
-            raise ConfigError(explain(expected=expected, got=repr(got), where=f"budget.{key}", do=do))
-
-        if self.unit not in UNITS:
-            refuse("unit", f"one of {', '.join(UNITS)}", self.unit, "images are budget.unit=image")
-        if self.scope not in ("pool", "image") or (self.scope == "image" and self.unit in ("image", "box")):
-            refuse("scope", "pool, or image with pixels and regions", self.scope, "use budget.scope=pool")
-        if isinstance(self.initial, str) and self.initial != "annotated":
-            refuse("initial", "a count, a fraction or 'annotated'", self.initial, "e.g. budget.initial=1000 or 0.02")
-        steps = self.per_cycle if isinstance(self.per_cycle, list) else [self.per_cycle]
-        for key, values in (("initial", [self.initial]), ("per_cycle", steps), ("cycles", [self.cycles])):
-            for value in values:
-                if not isinstance(value, str) and (
-                    isinstance(value, bool) or value < 0 or (isinstance(value, float) and value > 1)
-                ):
-                    refuse(key, "a count, or a fraction between 0 and 1", value, "2 % is 0.02")
-        if self.unit == "box" and any(isinstance(step, float) for step in steps):
-            refuse(
-                "per_cycle",
-                "a number of boxes",
-                self.per_cycle,
-                "how many boxes the pool holds is hidden, so a fraction of them means nothing",
-            )
-        if self.unit in _OF_PIXELS and self.scope == "pool" and any(isinstance(step, float) for step in steps):
-            refuse(
-                "per_cycle",
-                f"a number of {self.unit}s",
-                self.per_cycle,
-                "a share is one of each image's pixels: set budget.scope=image",
-            )
-        if isinstance(self.per_cycle, list) and len(self.per_cycle) < self.cycles:
-            refuse(
-                "per_cycle",
-                f"{self.cycles} amounts, one for each query",
-                self.per_cycle,
-                "add amounts or lower budget.cycles",
-            )
+        one_of(*UNITS)(self.unit, "budget.unit")
+        scopes = ("pool", "image") if self.unit in _OF_PIXELS else ("pool",)
+        one_of(*scopes)(
+            self.scope, "budget.scope", do="budgets are counted image by image with pixels and regions only"
+        )
+        at_least(0)(self.cycles, "budget.cycles", do="e.g. budget.cycles=5")
+        _initial(self.initial, "budget.initial", do="e.g. budget.initial=1000, or 0.02 for 2 %")
+        amounts = list_of(_amount, least=self.cycles) if isinstance(self.per_cycle, list) else _amount
+        amounts(self.per_cycle, "budget.per_cycle", do="2 % is 0.02; a list has one amount for each query")
+        if not any(isinstance(step, float) for step in _listed(self.per_cycle)):
+            return
+        if self.unit == "box":
+            do = "how many boxes the pool holds is hidden, so a fraction of them means nothing"
+            _refuse_share("a number of boxes", self.per_cycle, do)
+        if self.unit in _OF_PIXELS and self.scope == "pool":
+            do = "a share is one of each image's pixels: set budget.scope=image"
+            _refuse_share(f"a number of {self.unit}s", self.per_cycle, do)
 
     def allowance(self, cycle: int, pool_size: int) -> Allowance:
         """Return what may be bought at the end of ``cycle``."""
@@ -178,6 +181,14 @@ class Budget:
                     do="lower budget.cycles, budget.per_cycle or budget.initial",
                 )
             )
+
+
+def _listed(amounts: int | float | list[int | float]) -> list[int | float]:
+    return amounts if isinstance(amounts, list) else [amounts]
+
+
+def _refuse_share(expected: str, got: object, do: str) -> None:
+    raise ConfigError(explain(expected=expected, got=repr(got), where="budget.per_cycle", do=do))
 
 
 def _count(amount: int | float, pool_size: int) -> int:

@@ -6,30 +6,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from al_lab.core.errors import ConfigError, did_you_mean, explain
+from al_lab.core.errors import ConfigError, explain
+from al_lab.core.fields import Kind, at_least, fraction, list_of, not_negative, one_of, optional, positive
 from al_lab.learners.divergence import OnDivergence
 
 OptimizerName = Literal["sgd", "adamw"]
 DecayName = Literal["multistep", "poly"]
 _MANY = 10**6  # images: an epoch's part is then never less than a step
 PRECISIONS = ("32", "16-mixed", "bf16-mixed")
-
-
-def _choice(name: str, value: object, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise ConfigError(
-            explain(
-                expected=" | ".join(choices),
-                got=repr(value),
-                where=f"trainer.{name}",
-                do=did_you_mean(str(value), choices),
-            )
-        )
-
-
-def _number(name: str, value: Any, expected: str, ok: bool) -> None:
-    if not ok:
-        raise ConfigError(explain(expected=expected, got=repr(value), where=f"trainer.{name}", do="correct the value"))
+_KINDS: dict[str, Kind[Any]] = {
+    "batch_size": at_least(1),
+    "max_iters": optional(at_least(1)),
+    "max_epochs": optional(positive),
+    "optimizer": one_of(*get_args(OptimizerName)),
+    "lr": positive,
+    "momentum": fraction,
+    "weight_decay": not_negative,
+    "decay": one_of(*get_args(DecayName)),
+    "milestones": list_of(positive),
+    "gamma": positive,
+    "poly_power": positive,
+    "warmup_iters": at_least(0),
+    "warmup_ratio": fraction,
+    "start": one_of("scratch", "weights", "continue"),
+    "grad_clip": optional(positive),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,7 @@ class TrainSettings:
     Lengths are in images seen, whatever the batch: an epoch is one pass over the labeled images, turned into
     ceil(epochs * images / batch) steps of an endless stream. An objective that fills part of the batch with unlabeled
     images gets as many steps as one that doesn't. ``milestones`` and ``stop_at`` are in the unit of the length (epochs
-    or iterations).
+    or iterations); a configuration may give milestones as fractions of the length, which are counted when it is composed.
 
     Attributes:
         batch_size: images a step, labeled and unlabeled (the objective's ``labeled_ratio``), over all devices together.
@@ -93,26 +94,10 @@ class TrainSettings:
                     do="set one and the other to null",
                 )
             )
-        _choice("optimizer", self.optimizer, get_args(OptimizerName))
-        _choice("decay", self.decay, get_args(DecayName))
-        _choice("start", self.start, ("scratch", "weights", "continue"))
-        _choice("precision", str(self.precision), PRECISIONS)
-        _number(
-            "batch_size",
-            self.batch_size,
-            "a whole number >= 1",
-            isinstance(self.batch_size, int) and self.batch_size >= 1,
-        )
-        _number(self.unit, self.length, "a number > 0", self.length > 0)
-        for name in ("lr", "gamma", "poly_power"):
-            value = getattr(self, name)
-            _number(
-                name,
-                value,
-                "a finite number > 0",
-                isinstance(value, int | float) and math.isfinite(value) and value > 0,
-            )
-        _number("grad_clip", self.grad_clip, "a number > 0 or null", self.grad_clip is None or self.grad_clip > 0)
+        for name, kind in _KINDS.items():
+            kind(getattr(self, name), f"trainer.{name}")
+        one_of(*PRECISIONS)(str(self.precision), "trainer.precision")
+        positive(self.length, f"trainer.{self.unit}")
         marks = list(self.milestones)
         if not all(a < b for a, b in zip([0, *marks], [*marks, self.length], strict=True)):
             raise ConfigError(
@@ -120,7 +105,8 @@ class TrainSettings:
                     expected=f"rising numbers below {self.unit}={self.length:g}",
                     got=str(marks),
                     where="trainer.milestones",
-                    do="change them together with the length; [] keeps the rate constant",
+                    do=f"change them together with {self.unit}, e.g. to fractions of it: trainer.milestones=[0.7,0.9]; "
+                    "[] keeps the rate constant",
                 )
             )
 

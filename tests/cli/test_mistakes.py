@@ -5,12 +5,13 @@ import shutil
 import pytest
 
 from al_lab.cli.mistakes import readable
+from al_lab.config.checks import check_data
 from al_lab.config.load import CONF_DIR, compose, validate
 
 
 def said(*overrides: str) -> str:
     try:
-        validate(compose(overrides))
+        check_data(validate(compose(overrides)))
     except Exception as error:
         return readable(error, overrides) or f"unreadable {error!r}"
     return "nothing"
@@ -25,7 +26,33 @@ def said(*overrides: str) -> str:
         (["+sede=1"], "got 'sede'; did you mean 'seed'?"),
         (["trainer.max_itres=5"], "did you mean 'max_iters'?"),
         (["+trainer.max_itres=5"], "did you mean 'max_iters'?"),
-        (["seed=abc"], "Value 'abc' of type 'str' could not be converted to Integer"),
+        (["seed=abc"], "seed: expected a whole number, got 'abc'; e.g. seed=0"),
+        (["restart=perhaps"], "restart"),
+        (["strategy=entrpy"], "expected an option of strategy, got 'entrpy'; did you mean 'entropy'?"),
+        (["strategy.foo=1"], "got 'strategy.foo'; choose one of: agent, learning, lut"),
+        (["budget.cycels=3"], "got 'budget.cycels'; did you mean 'cycles'?"),
+        (["dataset=voc_folder", "dataset.root=/nope"], "dataset.root=/nope: expected images"),
+        (["dataset=voc", "dataset.root=/nope"], "/nope/VOC2007/ImageSets/Main/trainval.txt: expected the list"),
+        (["budget.cycles=-1"], "budget.cycles: expected a whole number >= 0, got -1; e.g. budget.cycles=5"),
+        (["budget.cycles=ten"], "budget.cycles: expected a whole number >= 0, got 'ten'"),
+        (["budget.initial=1000000"], "budget: expected a budget of at most the pool's 1200 images, got 1000000 + 3"),
+        (["budget.initial=some"], "budget.initial: expected a count, a fraction between 0 and 1, or annotated"),
+        (["trainer.max_iters=ten"], "trainer.max_iters: expected a whole number >= 1, or null, got 'ten'"),
+        (["trainer.max_iters=25"], "nothing"),
+        (["trainer=ssd_120k", "trainer.max_iters=25"], "e.g. to fractions of it: trainer.milestones=[0.7,0.9]"),
+        (["detector=yolo"], "detector=yolo: expected an option of detector, got 'yolo'; choose one of: retinanet_r50"),
+        (["experiment=nope"], "experiment=nope: expected an option of experiment, got 'nope'; choose one of"),
+        (["budget=image"], "budget=image: expected an option of budget, got 'image'; write budget.unit=image"),
+        (["budget=shape"], "did you mean 'shapes'?"),
+        (["strategy=density"], "got 'density', for segmentation; use dataset=streets (or "),
+        (["strategy=mgral", "dataset=streets"], "got 'mgral', for detection; use dataset=shapes (or "),
+        (["runtime.device=cuda"], "got 'runtime.device'; did you mean 'devices'?"),
+        (["budget.unit=foo"], "budget.unit: expected one of image, which strategy 'mgral' can spend, got 'foo'"),
+        (
+            ["tracker=mlflow"],
+            "expected an option of tracker, got 'mlflow'; choose one of: all, csv, tensorboard, wandb",
+        ),
+        (["Strategy=random"], "got 'Strategy'; did you mean 'strategy'?"),
         (["detector=null"], "write ~detector to have no detector at all"),
         (["dataset=voc_folder"], "expected a value for dataset.root, got none; add dataset.root=… to the command"),
         (["strategy=random", "seed"], "seed"),

@@ -180,9 +180,9 @@ def test_a_failed_job_hides_no_other(command):
     assert done.made == [
         f"outputs/shapes/{run}/config.yaml"
         for run in (
-            "entropy/trainer.max_iters=900/seed1",
-            "random/trainer.max_iters=900/seed0",
-            "random/trainer.max_iters=900/seed1",
+            "entropy/trainer.max_iters-900/seed1",
+            "random/trainer.max_iters-900/seed0",
+            "random/trainer.max_iters-900/seed1",
         )
     ]
     assert yaml.safe_load((command.work / done.made[0]).read_text())["executor"]["workers"] == 1

@@ -17,8 +17,7 @@ from al_lab.config.load import (
     choose,
     compose,
     load_config,
-    run_folder,
-    run_name,
+    name_run,
     save_config,
     validate,
 )
@@ -409,7 +408,7 @@ def test_options_are_picked_and_values_never_merged():
     """What is chosen on the command line comes out exactly as its file has it, whatever the protocol would have picked."""
     config = composed("dataset=voc", "detector=tiny", "trainer=tiny", "budget=shapes")
     assert config["detector"] == leaf("detector", "tiny")
-    assert config["trainer"] == leaf("trainer", "tiny")
+    assert config["trainer"] == leaf("trainer", "tiny") | {"milestones": [210, 270]}
     assert config["budget"] == leaf("budget", "shapes")
 
 
@@ -566,13 +565,36 @@ def test_one_wrong_job_stops_the_sweep_before_it_starts(conf):
         sweep(conf, "budget.initial=10,999999")
 
 
+# --- milestones ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("overrides", "milestones"),
+    [
+        ((), [210, 270]),  # as run folders have always named them
+        (("trainer.max_iters=25",), [18, 22]),
+        (("trainer.max_iters=2",), [1]),
+        (("trainer.max_iters=1",), []),
+        (("trainer.milestones=[10,0.5]",), [10, 150]),
+        (("trainer.milestones=[120]",), [120]),
+        (("trainer=ssd_300ep",), [240]),
+        (("trainer=ssd_120k",), [80000, 100000]),
+        (("trainer=ssd_300ep", "trainer.max_epochs=3", "trainer.milestones=[0.5]"), [2]),
+        (("trainer=ssd_300ep", "trainer.max_epochs=0.5", "trainer.milestones=[0.5]"), [0.25]),
+        (("trainer=ssd_300ep", "trainer.max_epochs=null", "trainer.max_iters=ten", "trainer.milestones=[0.5]"), [0.5]),
+    ],
+)
+def test_milestones_may_be_fractions_of_the_length(overrides, milestones):
+    assert composed(*overrides)["trainer"]["milestones"] == milestones
+
+
 # --- names and folders -----------------------------------------------------------------------------------------------------
 
 
 def folder_of(*overrides: str) -> str:
     config = compose(overrides)
-    config["name"] = config["name"] or run_name(overrides)
-    return str(run_folder(config))
+    config["overrides"] = list(overrides)
+    return str(name_run(config))
 
 
 @pytest.mark.parametrize(
@@ -586,15 +608,27 @@ def folder_of(*overrides: str) -> str:
             ("trainer.on_divergence.retries=4", "trainer.on_divergence.lr_scale=0.5"),
             "outputs/shapes/mgral/default/seed0",
         ),
-        (("trainer.max_iters=7", "detector=tiny"), "outputs/shapes/mgral/trainer.max_iters=7/seed0"),
+        (("trainer.max_iters=7", "detector=tiny"), "outputs/shapes/mgral/trainer.max_iters-7/seed0"),
         (("name=mine", "trainer.max_iters=7", "runtime.outputs_dir=o"), "o/shapes/mgral/mine/seed0"),
-        (("oracle=folder",), "outputs/shapes/mgral/oracle=folder/seed0"),  # its labels are not the simulated ones
+        (("oracle=folder",), "outputs/shapes/mgral/oracle-folder/seed0"),  # its labels are not the simulated ones
         (("oracle=simulated", "oracle.seconds_per_box=3"), "outputs/shapes/mgral/default/seed0"),
-        (("debug=smoke",), "outputs/debug/shapes/mgral/debug=smoke/seed0"),
+        (("debug=smoke",), "outputs/debug/shapes/mgral/debug-smoke/seed0"),
     ],
 )
 def test_the_run_folder_says_what_is_not_default(overrides, folder):
     assert folder_of(*overrides) == folder
+
+
+def test_a_folder_named_by_the_first_version_is_gone_on_with(tmp_path):
+    overrides = ("strategy=entropy", "trainer.max_iters=7", "trainer.lr=0.5", f"runtime.outputs_dir={tmp_path}")
+    new = Path(folder_of(*overrides))
+    assert new.parts[-2] == "trainer.lr-0.5-trainer.max_iters-7"
+    old = new.parents[1] / "trainer.lr=0.5,trainer.max_iters=7" / "seed0"
+    old.mkdir(parents=True)
+    assert folder_of(*overrides) == str(old)
+    assert folder_of(*overrides, "seed=1") == str(new.with_name("seed1"))
+    new.mkdir(parents=True)
+    assert folder_of(*overrides) == str(new)
 
 
 def test_two_folders_of_one_name_are_two_datasets(tmp_path):

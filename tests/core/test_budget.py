@@ -27,7 +27,7 @@ def test_amounts_may_differ_by_cycle():
         ({"initial": "all"}, "annotated"),
         ({"unit": "box", "per_cycle": 0.1}, "a number of boxes"),
         ({"unit": "pixel", "per_cycle": 0.1}, "set budget.scope=image"),
-        ({"per_cycle": [1], "cycles": 2}, "2 amounts"),
+        ({"per_cycle": [1], "cycles": 2}, "a list of at least 2"),
         ({"scope": "image"}, "scope"),
     ],
 )

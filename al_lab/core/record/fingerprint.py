@@ -1,8 +1,7 @@
-"""What may not change when a run goes on, and where a run's folder is."""
+"""What may not change when a run goes on."""
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,9 @@ from al_lab.core.files import sha256
 from al_lab.core.record.moved import first_path, present_path, with_targets
 
 # What describes the machine, or how a command was called, but not the experiment.
-FREE_KEYS = frozenset({"runtime", "executor", "tracker", "name", "restart", "choices", "run_dir", "command"})
+FREE_KEYS = frozenset(
+    {"runtime", "executor", "tracker", "name", "restart", "choices", "run_dir", "command", "overrides"}
+)
 # Where files lie on this machine and how many hands it has. Not a dataset's image_dir: it says which images, below its
 # root.
 _MACHINE_KEYS = frozenset(
@@ -20,7 +21,7 @@ _MACHINE_KEYS = frozenset(
 _BY_CONTENT = ("strategy.path", "trainer.init")
 _GROWING = ("cycles", "per_cycle")  # of the budget: more cycles continue a run
 _RETRIES = ".on_divergence."  # decides nothing in trainings that are done; the next ones may be begun again differently
-_NAME_LENGTH = 80
+_SHOWN = 80
 _ABSENT = "(absent)"
 
 
@@ -88,56 +89,4 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 def _show(value: Any) -> str:
     text = value if value == _ABSENT else repr(value)
-    return text if len(text) <= _NAME_LENGTH else text[: _NAME_LENGTH - 1] + "…"
-
-
-def slug(overrides: Mapping[str, Any]) -> str:
-    """Name a run by its overrides; two different sets never share a name.
-
-    Args:
-        overrides: key to parsed value; an experiment stands first, by its bare name.
-
-    Returns:
-        ``default`` for none; else ``recipe,key=value,…``. Where characters had to be replaced, or the name is long, a
-        hash of the exact overrides follows a ``~``.
-    """
-    if not overrides:
-        return "default"
-    words = {k: v if isinstance(v, str) else json.dumps(v, sort_keys=True, default=str) for k, v in overrides.items()}
-    exact = [
-        w if k == "experiment" else f"{k}={w}"
-        for k, w in sorted(words.items(), key=lambda kv: (kv[0] != "experiment", kv[0]))
-    ]
-    text = ",".join(exact)
-    name = re.sub(r"[^\w.=,+-]+", "-", text, flags=re.ASCII)
-    # A comma or an equals sign inside a value could imitate another set of overrides, the word 1 the number.
-    is_ambiguous = (
-        name != text
-        or text == "default"
-        or name.startswith(".")
-        or any(set(",=~") & set(w) for w in words.values())
-        or any(isinstance(v, str) and _is_json(v) for v in overrides.values())
-    )
-    if is_ambiguous or len(name) > _NAME_LENGTH:
-        digest = hashlib.sha256(json.dumps(overrides, sort_keys=True, default=str).encode()).hexdigest()[:8]
-        name = f"{name.lstrip('.')[: _NAME_LENGTH - 9].rstrip('.,-')}~{digest}"
-    return name
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
-
-
-def run_folder(config: Mapping[str, Any]) -> Path:
-    """Return ``<outputs_dir>/<dataset.name>/<strategy>/<name>/seed<k>`` of a resolved config."""
-    return Path(
-        config["runtime"]["outputs_dir"],
-        config["dataset"]["name"],
-        config["choices"]["strategy"],
-        config["name"],
-        f"seed{config['seed']}",
-    )
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"

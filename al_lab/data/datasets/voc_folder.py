@@ -14,7 +14,7 @@ from al_lab.data.datasets.dataset import Finding
 from al_lab.data.datasets.voc import VOCLayout
 from al_lab.data.formats.boxes import Outside
 from al_lab.data.formats.images import IMAGE_SUFFIXES
-from al_lab.data.formats.layout import SPLIT_WORDS, by_id, match_by_path, split_of, walk_files
+from al_lab.data.formats.layout import SPLIT_WORDS, by_id, find_pictures, match_by_path, split_of, walk_files
 from al_lab.data.formats.voc import read_class_list, read_name, read_split, read_xml
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ def index_images(folder: Path) -> dict[str, Path]:
     Raises:
         DataError: if two files would get one id.
     """
-    return by_id(folder, [p for p in walk_files(folder) if p.suffix.lower() in IMAGE_SUFFIXES])
+    return by_id(folder, find_pictures(folder))
 
 
 def in_test_share(sample_id: str, fraction: float) -> bool:

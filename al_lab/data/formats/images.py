@@ -14,6 +14,8 @@ from PIL import Image, UnidentifiedImageError
 from al_lab.core.disk import check_regular
 from al_lab.core.errors import DataError, explain
 
+# What telephones and cameras write and nothing here reads.
+OTHER_PHOTOGRAPHS = (".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 # Pillow's names of the formats of these suffixes: each is decoded inside Pillow, none by another program. JPEG includes
 # MPO, the JPEGs of cameras that add a second picture.

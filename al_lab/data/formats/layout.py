@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from al_lab.core.documents import Source
 from al_lab.core.errors import DataError, explain
-from al_lab.data.formats.images import IMAGE_SUFFIXES
+from al_lab.data.formats.images import IMAGE_SUFFIXES, OTHER_PHOTOGRAPHS
+
+log = logging.getLogger(__name__)
 
 Format = Literal["voc", "coco", "yolo", "cvat", "label_studio", "labelme"]
 FORMATS: tuple[Format, ...] = ("voc", "coco", "yolo", "cvat", "label_studio", "labelme")
@@ -64,6 +68,30 @@ def walk_files(folder: Path) -> Iterator[Path]:
         yield from (Path(parent, file) for file in sorted(files) if not file.startswith("."))
 
 
+def find_pictures(folder: Path) -> list[Path]:
+    """Return the image files below a folder; photographs in a format that is not read are left out with a warning."""
+    found, other = [], []
+    for path in walk_files(folder):
+        suffix = path.suffix.lower()
+        if suffix in IMAGE_SUFFIXES:
+            found.append(path)
+        elif suffix in OTHER_PHOTOGRAPHS:
+            other.append(path)
+    if other:
+        _warn_of_others(folder, len(other), other[0].name)
+    return found
+
+
+@cache
+def _warn_of_others(folder: Path, count: int, first: str) -> None:
+    log.warning(
+        "%s: %d photographs are in a format that is not read (first %s) and are left out; convert them to .jpg",
+        folder,
+        count,
+        first,
+    )
+
+
 def find_images(root: Path, image_dir: str | None = None) -> tuple[Path, dict[str, Path]]:
     """Find the photographs of a folder, and the folder below which their ids are their paths.
 
@@ -78,7 +106,7 @@ def find_images(root: Path, image_dir: str | None = None) -> tuple[Path, dict[st
     for base in bases:
         if not base.is_dir():
             continue
-        paths = [p for p in walk_files(base) if p.suffix.lower() in IMAGE_SUFFIXES]
+        paths = find_pictures(base)
         plain = [p for p in paths if not any(_MAP_FOLDERS.match(part) for part in p.relative_to(base).parts[:-1])]
         if base != root and plain and _lies_elsewhere(root, base):
             continue  # images/ holds a part only: train/images, valid/images lie beside it

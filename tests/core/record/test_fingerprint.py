@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from al_lab.core.record.fingerprint import config_difference, fingerprint, slug
+from al_lab.core.record.fingerprint import config_difference, fingerprint
 
 CONFIG = {
     "dataset": {"_target_": "D", "root": "/a", "cache_dir": None, "image_dir": "JPEGImages"},
@@ -95,41 +95,3 @@ def test_a_run_may_grow_but_not_shrink():
     assert config_difference(CONFIG, changed("budget.per_cycle", [5, 6, 5, 9])) == [
         "budget.per_cycle: was [5, 5, 5], now [5, 6, 5, 9]"
     ]
-
-
-@pytest.mark.parametrize(
-    ("overrides", "name"),
-    [
-        ({}, "default"),
-        ({"trainer.lr": 0.001}, "trainer.lr=0.001"),
-        ({"trainer.lr": 0.001, "detector": "tiny", "experiment": "bccd"}, "bccd,detector=tiny,trainer.lr=0.001"),
-        ({"objective.tau": None, "protocol": "none"}, "objective.tau=null,protocol=none"),
-    ],
-)
-def test_slug_is_readable(overrides, name):
-    assert slug(overrides) == name
-
-
-def test_slug_never_collides_and_stays_a_short_folder_name():
-    sets = [
-        {"a": "x/y"},
-        {"a": "x-y"},
-        {"a": "x y"},
-        {"a": "1,b=2"},
-        {"a": 1, "b": 2},
-        {"a": "1", "b": "2,c"},
-        {"experiment": "default"},
-        {},
-        {"experiment": "../up"},
-        {"a": "x" * 200},
-        {"a": "x" * 199 + "y"},
-        {"a": [1, 2]},
-        {"a": {"b": 1}},
-        {"experiment": "a=1"},
-        {"a": "1"},
-        {"a": 1},
-        {"a": 1.0},
-    ]
-    names = [slug(s) for s in sets]
-    assert len(set(names)) == len(names)
-    assert all("/" not in n and not n.startswith(".") and len(n) <= 80 for n in names)

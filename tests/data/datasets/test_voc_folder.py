@@ -155,6 +155,18 @@ def test_verify_finds_copies_across_splits(voc_tree):
     assert not [f for f in dataset.verify(decode=False) if f.severity == "warning"]
 
 
+def test_photographs_that_nobody_reads_are_not_passed_over_in_silence(voc_tree, caplog):
+    root = voc_tree(SIX)
+    for name in ("IMG_1.HEIC", "IMG_2.heic", "raw.CR2"):
+        (root / "JPEGImages" / name).write_bytes(b"x")
+    VOCFolder(str(root))
+    said = [r.getMessage() for r in caplog.records if "not read" in r.getMessage()]
+    assert said == [
+        f"{root / 'JPEGImages'}: 3 photographs are in a format that is not read (first IMG_1.HEIC) and are left out; "
+        "convert them to .jpg"
+    ]
+
+
 def test_names_of_folders():
     assert folder_name("/data/My Photos (2)") == "my-photos-2"
     assert folder_name("/data/voc5_320/") == "voc5_320"

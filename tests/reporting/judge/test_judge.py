@@ -25,7 +25,7 @@ def test_planned_contrasts_are_one_family_and_explored_ones_another():
 
 
 def test_many_lines_can_be_told_apart_at_two_seeds():
-    judge = page(10, 2, last=0.06)
+    judge = page(10, 2, last=0.04)
     assert judge.against("s9", "random").verdict == "clearly better"
     assert judge.against("s9", "random").is_pooled and judge.against("s9", "random").freedom == 9
     assert Judge((judge.lines[0], judge.lines[-1])).against("s9", "random").verdict == "no clear difference"

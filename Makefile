@@ -28,7 +28,7 @@ if there.rstrip("/") != sys.argv[1]:
 endef
 export VERSION OWNER
 
-.PHONY: help own setup demo test test-all test-cluster fuzz lint docs tutorials bench bench-full clean
+.PHONY: help own setup demo demo-mgral test test-all test-cluster fuzz lint docs tutorials bench bench-full clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -53,8 +53,13 @@ endif
 	$(INSTALL) --override overrides.txt -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
-demo: setup  ## MGRAL on generated images beside its random line (five to nine minutes), then the report
+demo: setup  ## Two strategies beside random on generated images, three seeds (about three minutes), then the report
+	@echo "nine campaigns, two at a time, about three minutes on two idle cores; then open outputs/shapes_demo/report/report.html"
 	$(ONE) $(RUN) run.py -m experiment=shapes_demo
+	$(ONE) $(RUN) scripts/report.py outputs/shapes_demo --images data --out outputs/shapes_demo/report
+
+demo-mgral: setup  ## MGRAL on generated images beside its random line (five to nine minutes), then the report
+	$(ONE) $(RUN) run.py -m experiment=shapes_mgral
 	$(ONE) $(RUN) scripts/report.py outputs/shapes --images data --out outputs/shapes/report
 
 test: setup  ## Fast tests

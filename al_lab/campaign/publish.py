@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,16 @@ from al_lab.reporting.document.stamp import is_up_to_date
 log = logging.getLogger(__name__)
 
 _MAX_IMAGES = 50
+_SECONDS_BETWEEN_REPORTS = 60  # a page takes seconds: cycles as short as that wait for the next one
 
 
 class Publisher:
-    """Sends committed stages to the trackers and renews ``report.html`` after each cycle."""
+    """Sends committed stages to the trackers and renews ``report.html`` after a cycle, at most once a minute."""
 
     def __init__(self, run_dir: Path, config: Mapping[str, Any], dataset: Any) -> None:
         self.run_dir, self.config, self.dataset = run_dir, config, dataset
         self.tracker: Any = None
+        self._reported = time.monotonic()
         _safely("tracker", self._start)
 
     def _start(self) -> None:
@@ -36,8 +39,9 @@ class Publisher:
         entry = ledger.entries[Ledger.key(cycle, stage)]
         if self.tracker is not None:
             _safely("tracker", lambda: self._track(cycle, stage, entry))
-        if stage == "evaluate":
+        if stage == "evaluate" and time.monotonic() - self._reported > _SECONDS_BETWEEN_REPORTS:
             renew_report(self.run_dir, self.config)
+            self._reported = time.monotonic()
 
     def finish(self) -> None:
         """Write the report a last time and close the trackers."""

@@ -48,6 +48,8 @@ class Sweep:
             sys.stderr.write(sentence + "\n" if sentence else traceback.format_exc())
             # Hydra turns an exception in a callback into a warning, and goes on.
             raise SystemExit(2 if sentence else 1) from None
+        side = config.hydra.launcher.get("n_jobs", 1)
+        sys.stderr.write(f"{time.strftime('%H:%M:%S')} al-lab: {len(self.jobs)} campaigns to run, {side} at a time\n")
         self.folder = Path(config.hydra.sweep.dir).absolute()
         self.results = self.folder / f"results-{os.getpid()}"
         shutil.rmtree(self.results, ignore_errors=True)

@@ -6,6 +6,7 @@ from scipy.special import nctdtr, nctdtrinc, stdtrit
 from al_lab.core.statistics.verdict import ALPHA
 
 POWER = 0.8  # chance with which a "visible" difference is called clear
+_FAR = 8.0  # beyond its bound by so much, t passes for certain (and scipy gives up farther out)
 
 
 def chance_to_see(difference: float, deviation: float, seeds: int, freedom: int, family: int = 1) -> float:
@@ -22,6 +23,8 @@ def chance_to_see(difference: float, deviation: float, seeds: int, freedom: int,
         return float("nan")
     bound = stdtrit(freedom, 1 - ALPHA / (2 * family))
     away = abs(difference) * np.sqrt(seeds) / deviation
+    if away > bound + _FAR:
+        return 1.0
     return float(1 - nctdtr(freedom, away, bound) + nctdtr(freedom, away, -bound))
 
 

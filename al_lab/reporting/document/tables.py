@@ -96,3 +96,16 @@ class Table:
 def latex(text: str) -> str:
     """Escape what LaTeX would read as a command."""
     return "".join(_LATEX.get(character, character) for character in text)
+
+
+def unit_of(seconds: Sequence[float]) -> tuple[str, float]:
+    """Return the unit in which durations are best read, and how many seconds it has."""
+    longest = max((s for s in seconds if math.isfinite(s)), default=0.0)
+    return ("hours", 3600.0) if longest >= 2 * 3600 else ("minutes", 60.0) if longest >= 120 else ("seconds", 1.0)
+
+
+def duration(seconds: float) -> str:
+    """Return ``1 h 05 min``, ``3 min 20 s`` or ``12 s``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -52,7 +52,8 @@ def learning_curve(
         spent_label: what was bought, with its unit.
     """
     labels = [line.label for line in lines]
-    is_long = any(line.label != line.strategy for line in lines)  # names of variants would cover the lines
+    # names of variants, or of many lines, would cover the lines
+    is_long = len(lines) > MOST_BARS or any(line.label != line.strategy for line in lines)
     with look():
         figure = Figure(figsize=(5.5, 3.6 + (0.2 * len(lines) if is_long else 0)))
         axes = figure.add_subplot()
@@ -78,6 +79,7 @@ def learning_curve(
                 [handles[i] for i in order],
                 [names[i] for i in order],
                 loc="outside upper center" if is_long else "lower right",
+                ncols=1 if not is_long or max(map(len, names)) > _TITLE_LENGTH else 2,
             )
     return figure
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from al_lab.core.errors import DataError, explain
 from al_lab.reporting.document.page import Headline, Page, Picture, Section, part, sections_of, slug
-from al_lab.reporting.document.tables import Table
+from al_lab.reporting.document.tables import Table, unit_of
 from al_lab.reporting.figures.pool import embedding, utility_histograms
 from al_lab.reporting.judge.curves import mean_and_error, shared_areas
 from al_lab.reporting.judge.judge import Judge, Pair
@@ -196,6 +196,8 @@ def _methods(series: Sequence[Series], compared: Sequence[str]) -> Table:
 
 def _missing(lines: Sequence[Series], full: Series | None) -> list[tuple[str, str]]:
     first, missing = lines[0].runs[0], []
+    if commands.asks_people(first):
+        return [(commands.NO_LINES_OF_PEOPLE, "")] if baseline(lines) is None else []
     if baseline(lines) is None and not first.is_level:
         missing.append(("There is no random line. This makes it:", commands.random_line(first, lines[0].seeds)))
     if full is None:
@@ -272,21 +274,27 @@ def _embeddings(lines: Sequence[Series], method: parts.Method) -> Section:
 
 
 def _costs(lines: Sequence[Series]) -> Section:
-    rows: list[list] = []
     has_pixels = any(buys_pixels(run) for s in lines for run in s.runs)
+    made: list[tuple[str, int, list[int], float, float]] = []
     for series in lines:
         for run in series.runs:
             costs = [run.cost(c) for c in run.purchases]
             images, boxes, pixels, hours = (
                 sum(c.get(k, 0.0) for c in costs) for k in ("images", "boxes", "pixels", "hours")
             )
-            seconds = [float(e["seconds"]) for e in run.ledger if isinstance(e.get("seconds"), int | float)]
-            spent = [int(pixels)] if has_pixels else [int(images), int(boxes)]
-            rows.append([series.label, run.seed, *spent, float(hours), sum(seconds) / 60])
+            seconds = sum(float(e["seconds"]) for e in run.ledger if isinstance(e.get("seconds"), int | float))
+            made.append(
+                (series.label, run.seed, [int(pixels)] if has_pixels else [int(images), int(boxes)], hours, seconds)
+            )
+    labeling, people = unit_of([3600 * row[3] for row in made])
+    computing, machine = unit_of([row[4] for row in made])
+    rows = [
+        [label, seed, *spent, 3600 * hours / people, seconds / machine] for label, seed, spent, hours, seconds in made
+    ]
     units = ["pixels labeled"] if has_pixels else ["images labeled", "boxes labeled"]
-    columns = ["strategy", "seed", *units, "hours of labeling", "minutes of computing"]
+    columns = ["strategy", "seed", *units, f"{labeling} of labeling", f"{computing} of computing"]
     text = f"What was spent on people (an estimate from the oracle's seconds per {'pixel' if has_pixels else 'image and per box'}) and on machines."
-    return Section("cost", "Cost", text, tables=[Table("cost", "Cost of each run", columns, rows, digits=2)])
+    return Section("cost", "Cost", text, tables=[Table("cost", "Cost of each run", columns, rows, digits=1)])
 
 
 def _settings(runs: Sequence[Run], lines: Sequence[Series], methods: Table) -> Section:
@@ -333,8 +341,7 @@ def _clear(pairs: Sequence[Pair], random: str, judge: Judge, metric: str) -> str
     )
     unclear = [p for p in pairs if not p.contrast.is_clear]
     sentences = [
-        f"{' and '.join(p.ours for p in group)} {'is' if len(group) == 1 else 'are'} clearly {word} than {random}: "
-        + _listed(group, named=len(group) > 1)
+        f"{_named(group)} clearly {word} than {random}: {_listed(group, named=len(group) > 1)}"
         for word, group in (("better", better), ("worse", worse))
         if group
     ]
@@ -346,6 +353,13 @@ def _clear(pairs: Sequence[Pair], random: str, judge: Judge, metric: str) -> str
     return f"{text[0].upper() if text.startswith('n') else text[0]}{text[1:]} ({what})."
 
 
+def _named(pairs: Sequence[Pair]) -> str:
+    """Return ``entropy is``, ``entropy and margin are``, ``3 strategies are``."""
+    if len(pairs) == 1:
+        return f"{pairs[0].ours} is"
+    return f"{pairs[0].ours} and {pairs[1].ours} are" if len(pairs) == 2 else f"{len(pairs)} strategies are"  # noqa: PLR2004
+
+
 def _listed(pairs: Sequence[Pair], named: bool = True) -> str:
     """Return ``entropy +1.2 ± 0.8 points, core_set …``."""
     return ", ".join(f"{p.ours + ' ' if named else ''}{_difference(p)}" for p in pairs)
@@ -355,7 +369,8 @@ def _difference(pair: Pair) -> str:
     value = points(pair.contrast.difference)
     half = f" ± {100 * pair.contrast.half:.1f}" if math.isfinite(pair.contrast.half) else ""
     number, unit = value.split(" ")
-    return f"{number if number.startswith('−') else '+' + number}{half} {unit if not half else 'points'}"
+    text = f"{number if number.startswith('−') else '+' + number}{half} {unit if not half else 'points'}"
+    return text.replace(" ", "\u00a0")  # a number and its interval stay on one line
 
 
 def _numbers(lines: Sequence[Series], full: Series | None, metric: str | None) -> list[Headline]:
@@ -381,7 +396,9 @@ def _numbers(lines: Sequence[Series], full: Series | None, metric: str | None) -
             )
     resolution = judge_of(lines, metric).resolution
     if resolution is not None and math.isfinite(resolution.visible()):
-        numbers.append(Headline(points(resolution.visible()), "smallest difference to be seen", "eight times in ten"))
+        numbers.append(
+            Headline(points(resolution.visible()), "visible difference", "would be called clear eight times in ten")
+        )
     numbers.append(Headline(str(len(lines)), "strategies", _how_many([len(s.runs) for s in lines])))
     return numbers
 

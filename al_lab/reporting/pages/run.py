@@ -10,6 +10,7 @@ from al_lab.core.errors import DataError
 from al_lab.core.files import sha256
 from al_lab.reporting.document.page import Headline, Page, Section, part, sections_of
 from al_lab.reporting.document.stamp import stamp
+from al_lab.reporting.document.tables import duration
 from al_lab.reporting.judge.curves import area_under_curve, labels_to_reach, mean_and_error
 from al_lab.reporting.judge.judge import Judge, alike
 from al_lab.reporting.judge.protocol import (
@@ -132,7 +133,7 @@ def build_page(run: Run, family: Sequence[Run], method: parts.Method = "pca", le
         subtitle,
         _status(run),
         run.is_complete,
-        part(run.note, "The verdict", lambda: _verdict(run, own, lines, full, metric), ""),
+        _waits(run) + part(run.note, "The verdict", lambda: _verdict(run, own, lines, full, metric), ""),
         part(run.note, "The list of numbers", lambda: _numbers(run, own, random, full, metric), []),
         sections,
         list(dict.fromkeys(run.notes)),
@@ -208,7 +209,7 @@ def _status(run: Run) -> str:
     if run.is_complete:
         return "complete"
     if run.awaited:
-        return f"waiting for the labels of {run.awaited} images"
+        return "waiting for labels"
     done = 0 if run.last_cycle is None else run.last_cycle + 1
     return (
         f"in progress: {done} of {run.planned_cycles} cycles evaluated"
@@ -217,8 +218,21 @@ def _status(run: Run) -> str:
     )
 
 
+def _waits(run: Run) -> str:
+    """Say for what a run waits and where; "" if it does not."""
+    if not run.awaited:
+        return ""
+    images = "image" if run.awaited == 1 else "images"
+    return (
+        f"This run waits for people: {run.awaited} {images} in {run.asks_in} {'has' if run.awaited == 1 else 'have'} no labels yet. "
+        "When they are there, the same command goes on. "
+    )
+
+
 def _missing(run: Run, own: Series, random: Series | None, full: Series | None) -> list[tuple[str, str]]:
     missing = []
+    if commands.asks_people(run):
+        return [(commands.NO_LINES_OF_PEOPLE, "")] if random is None else []
     if random is None and run.strategy != "random":
         missing.append(("There is no random line yet. This makes it:", commands.random_line(run, own.seeds)))
     if full is None:
@@ -312,12 +326,14 @@ def _numbers(run: Run, own: Series, random: Series | None, full: Series | None, 
             )
         )
     if boxes:
-        numbers.append(Headline(f"{boxes:,.0f}", "boxes labeled", f"about {hours:,.1f} hours of work"))
+        numbers.append(
+            Headline(f"{boxes:,.0f}", "boxes labeled", f"about {duration(3600 * hours)} of labeling" if hours else "")
+        )
     if metric is not None and random is not None and own is not random and not run.is_level and not run.is_one_training:
         numbers += _saving(run, own, random, metric)
     seconds = sum(float(e["seconds"]) for e in run.ledger if isinstance(e.get("seconds"), int | float))
     if seconds:
-        numbers.append(Headline(parts.duration(seconds), "computing time"))
+        numbers.append(Headline(duration(seconds), "computing time"))
     return numbers
 
 

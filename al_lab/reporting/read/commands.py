@@ -10,6 +10,16 @@ _PROGRAMS = ("run.py", "al-lab")
 # What the new line chooses itself.
 _NOT_SHARED = ("strategy", "seed", "name", "restart", "protocol")
 
+NO_LINES_OF_PEOPLE = (
+    "No command is given for a random line, a full-data line or more seeds: each of them is a run of its own and would ask people to label "
+    "images again. On a dataset that has its labels (oracle=simulated) they cost nothing."
+)
+
+
+def asks_people(run: Run) -> bool:
+    """Whether another run like this one would have people label images."""
+    return run.choices.get("oracle") == "folder"
+
 
 def reproduce(run: Run) -> str:
     """Return the command that made the run, or goes on with it."""
@@ -17,7 +27,9 @@ def reproduce(run: Run) -> str:
 
 
 def changed(run: Run, *overrides: str) -> str:
-    """Return the run's command with other values: another setting makes another run folder."""
+    """Return the run's command with other values: another setting makes another run folder; nothing where people would have to label again."""
+    if asks_people(run):
+        return ""
     left_out = {"name", "restart", *map(_key, overrides)}
     kept = _overrides(run) or [f"strategy={run.strategy}", *_dataset(run), f"seed={run.seed}"]
     return _command(run, [*(o for o in kept if _key(o) not in left_out), *overrides])

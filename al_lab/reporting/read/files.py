@@ -18,6 +18,7 @@ from al_lab.core.record.csv_file import cell_of
 T = TypeVar("T")
 
 _MAX_TEXT_BYTES = 500_000_000  # the labels of all of COCO are a third of that
+_OUTSIDE = "Images outside of the run folder are not shown"
 _MAX_ARRAY_BYTES = 4_000_000_000  # of one file, unpacked
 LONGEST_NAME = 120  # of what a page shows as a name
 
@@ -153,11 +154,12 @@ class RunFiles:
         path = Path(os.path.abspath(value))
         if any(path.is_relative_to(root) for own in self.image_folders for root in (own.absolute(), own.resolve())):
             return path
-        self.note(
-            "Images outside of the run folder are not shown, because a run folder can name any file of this computer "
-            f"(the first is {shown(value)}). Name the folder that holds the dataset's images to see them: "
-            f"al-lab report {self.path} --images FOLDER"
-        )
+        if not any(note.startswith(_OUTSIDE) for note in self.notes):
+            self.note(
+                f"{_OUTSIDE}, because a run folder can name any file of this computer "
+                f"(the first is {shown(value)}). Name the folder that holds the dataset's images to see them: "
+                f"al-lab report {self.path} --images FOLDER"
+            )
         return None
 
 

@@ -205,7 +205,16 @@ class Run(RunFiles):
         last = self.purchases[-1]
         if self._purchase_path(last, "labels.jsonl").exists():
             return 0
-        return len(self._queries(last))
+        accepted = self._labels(self._purchase_path(last, "accepted.jsonl")) or {}
+        return max(0, len(self._queries(last)) - len(accepted))
+
+    @property
+    def asks_in(self) -> Path:
+        """The folder in which people find what the last purchase asks for."""
+        shared = _node(self.config, "oracle").get("folder")
+        root = Path(str(shared)) / "-".join(self.path.parts[-4:]) if shared else self.path / "to_label"
+        last = self.purchases[-1] if self.purchases else INITIAL
+        return root / ("initial" if last == INITIAL else f"cycle_{last:02d}")
 
     @cached_property
     def classes(self) -> tuple[str, ...]:

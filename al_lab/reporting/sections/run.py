@@ -10,7 +10,7 @@ import yaml
 
 from al_lab.core.pool import INITIAL
 from al_lab.reporting.document.page import Picture, Section, Sheet
-from al_lab.reporting.document.tables import Table
+from al_lab.reporting.document.tables import Table, duration, unit_of
 from al_lab.reporting.figures import curves as figures
 from al_lab.reporting.figures import pool as pool_figures
 from al_lab.reporting.figures.mosaic import MAX_PER_CYCLE, class_colors, tiles
@@ -172,24 +172,28 @@ def cost_section(run: Run) -> Section:
         return section
     units = [u for u in ("images", "boxes", "pixels", "hours") if any(cost.get(u, 0) > 0 for cost in costs.values())]
     names = ["initial" if c == INITIAL else str(c) for c in costs]
-    panels = {u: [cost.get(u, 0.0) for cost in costs.values()] for u in units}
+    time_unit, size = unit_of([3600 * sum(cost.get("hours", 0.0) for cost in costs.values())])
+    panels = {u: [cost.get(u, 0.0) * (3600 / size if u == "hours" else 1) for cost in costs.values()] for u in units}
     rates = (
         "pixel (oracle.seconds_per_pixel"
         if "pixels" in units
         else "image and per box (oracle.seconds_per_image, oracle.seconds_per_box"
     )
     section.text = (
-        f"What each purchase cost. Hours are an estimate from the oracle's seconds per {rates}): put your own in."
+        f"What each purchase cost. Time is an estimate from the oracle's seconds per {rates}): put your own in."
     )
     figure = figures.bars_per_purchase(
-        names, {("hours of labeling" if u == "hours" else u): v for u, v in panels.items()}, color_of(run.strategy)
+        names,
+        {(f"{time_unit} of labeling" if u == "hours" else u): v for u, v in panels.items()},
+        color_of(run.strategy),
     )
     section.pictures.append(Picture("cost", figure, f"cost of each purchase in {', '.join(units)}"))
     rows = [
         [name, *(float(v[k]) if u == "hours" else int(v[k]) for u, v in panels.items())] for k, name in enumerate(names)
     ]
     rows.append(["sum", *(float(np.sum(v)) if u == "hours" else int(np.sum(v)) for u, v in panels.items())])
-    section.tables.append(Table("cost", "Cost of each purchase", ["bought after cycle", *units], rows, digits=2))
+    columns = ["bought after cycle", *(time_unit if u == "hours" else u for u in units)]
+    section.tables.append(Table("cost", "Cost of each purchase", columns, rows, digits=1))
     return section
 
 
@@ -267,10 +271,3 @@ def _without_secrets(value: object) -> object:
             for k, v in value.items()
         }
     return [_without_secrets(v) for v in value] if isinstance(value, list) else value
-
-
-def duration(seconds: float) -> str:
-    """Return ``1 h 05 min``, ``3 min 20 s`` or ``12 s``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

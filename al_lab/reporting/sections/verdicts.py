@@ -154,7 +154,7 @@ def summary_table(lines: Sequence[Series], levels: Sequence[Series], metric: str
         + f"{judge.note} Clearly better (or worse): Student's t, p below {ALPHA:g} after Holm's correction for all comparisons with random "
         f"on this page; the interval is that of the figure. {judge.error_note} SE: standard error of a mean over seeds."
     )
-    digits = [2 if not c.endswith("p") else 3 for c in columns]
+    digits = [4 if c in ("p", "its p") else 2 for c in columns]
     return Table("summary", f"{metric_label(metric)}, in percent", columns, rows, digits=digits, note=note)
 
 
@@ -210,9 +210,8 @@ def pairs_table(judge: Judge) -> Table:
         f"Explored: other pairs by {judge.name}, in points",
         ["strategy", "against", "difference", "± interval", "p", "paired seeds", "verdict"],
         rows,
-        digits=[0, 0, 2, 2, 3, 0, 0],
-        note=f"Nobody planned these {len(rows)} comparisons, so they are corrected (Holm) among themselves: take what is clear here as a "
-        "question for new seeds.",
+        digits=[0, 0, 2, 2, 4, 0, 0],
+        note=f"Not planned ({len(rows)} in all), so corrected (Holm) among themselves: take what is clear here as a question for new seeds.",
     )
 
 

@@ -159,13 +159,35 @@ def test_a_run_in_progress(maker, done):
 
 def test_a_run_that_waits_for_people(maker):
     folder = maker.run("entropy", done=2, choices__oracle="folder")
+    labels = (folder / "cycle_01" / "labels.jsonl").read_text().splitlines(keepends=True)
     (folder / "cycle_01" / "labels.jsonl").unlink()
     page = page_of(folder)
-    assert page.status == "waiting for the labels of 20 images"
+    assert page.status == "waiting for labels"
+    assert page.verdict.startswith(
+        f"This run waits for people: 20 images in {folder / 'to_label' / 'cycle_01'} have no"
+    )
     assert [s.title for s in section(page, "images").sheets] == [
         "Bought first, as the initial set",
         "Bought after cycle 0",
     ]
+    (folder / "cycle_01" / "accepted.jsonl").write_text("".join(labels[:5]))
+    assert "15 images" in page_of(folder).verdict
+
+
+def test_no_command_asks_people_to_label_again(maker):
+    page = page_of(maker.run("entropy", choices__oracle="folder"))
+    assert [c for s in page.sections for _, c in s.missing] == [""]
+    assert "would ask people to label images again" in section(page, "curve").missing[0][0]
+
+
+def test_time_is_in_units_that_suit_it(maker):
+    columns = section(page_of(maker.run("entropy")), "cost").tables[0].columns
+    assert columns[-1] == "minutes"
+    assert "minutes of labeling" in names_of_axes(page_of(maker.run("margin")))
+
+
+def names_of_axes(page):
+    return section(page, "cost").pictures[0].svg
 
 
 def test_a_single_cycle_without_queries(maker):

@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -62,35 +62,33 @@ def training_job(campaign: Campaign, cycle: int = 0) -> str:
     return json.loads(note.read_text())["job_id"]
 
 
-def states(campaign: Campaign) -> list[str]:
-    """Return how the run's jobs ended, in the order of their submission."""
-    run_id = json.loads((campaign.run_dir / "environment.json").read_text())["run"]["id"]
-    listing = answers("squeue", "--noheader", "--states=all", "--sort=i", "--format=%T", f"--name=al_lab-{run_id}")
-    return (listing or "").split()
+def state(job_id: str) -> str:
+    """Return what SLURM says of a job; it forgets one a few minutes after its end."""
+    return (answers("squeue", "--noheader", "--states=all", "--format=%T", f"--jobs={job_id}") or "forgotten").strip()
 
 
 def test_a_whole_campaign(campaign: Campaign, whole: Path) -> None:
     assert_same(campaign.finish(), whole)
     assert "sacct" not in campaign.said()
-    assert set(states(campaign)) <= {"COMPLETED", "COMPLETING"}
+    assert "again" not in campaign.said() and "cancelled" not in campaign.said()
 
 
 def test_a_training_that_is_cancelled_or_requeued_goes_on_where_it_was(campaign: Campaign, whole: Path) -> None:
     process = campaign.start()
     campaign.wait_for_training(process)
-    subprocess.run(["scancel", training_job(campaign)], check=True)
+    cancelled = training_job(campaign)
+    subprocess.run(["scancel", cancelled], check=True)
+    campaign.wait_until(lambda: state(cancelled) == "CANCELLED", process)
     campaign.wait_for_training(process, cycle=1)
     requeued = training_job(campaign, cycle=1)
     subprocess.run(["scontrol", "requeue", requeued], check=True)
-    state = ("squeue", "--noheader", "--format=%T", f"--jobs={requeued}")
-    campaign.wait_until(lambda: "PENDING" in (answers(*state) or ""), process)
+    campaign.wait_until(lambda: state(requeued) == "PENDING", process)
     subprocess.run(
         ["scontrol", "update", f"JobId={requeued}", "StartTime=now"], check=False
     )  # else it waits two minutes
     assert process.wait(timeout=900) == 0, campaign.said()[-4000:]
     assert_same(campaign.run_dir, whole)
     assert campaign.said().count("put back into the queue") == 1  # SLURM itself does it with what was requeued
-    assert states(campaign).count("CANCELLED") == 1
     assert all(steps == sorted(steps) for steps in campaign.steps.values()), "a step was made twice"
 
 
@@ -111,7 +109,6 @@ def test_a_driver_that_is_killed_leaves_its_job_and_one_that_is_stopped_cancels_
     assert f"cancelled 1 submitted jobs: {cancelled}" in campaign.said()
     assert_same(campaign.finish(), whole)
     assert all(steps == sorted(steps) for steps in campaign.steps.values()), "a step was made twice"
-    assert states(campaign).count("CANCELLED") == 1
 
 
 def test_restart_after_a_killed_driver_ends_the_old_job_and_nothing_of_it_counts(
@@ -124,9 +121,9 @@ def test_restart_after_a_killed_driver_ends_the_old_job_and_nothing_of_it_counts
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert_same(campaign.finish("name=here", "restart=true"), whole)
-    assert "CANCELLED" in (answers("scontrol", "show", "job", job_id) or "")
+    assert f"ending 1 jobs of the earlier run: {job_id}" in campaign.said()
     assert len(list(campaign.folder.rglob("*before-restart-1"))) == 1
-    ids = states(campaign)
+    submitted = campaign.said().count("submitted ")
     campaign.finish("name=here", "restart=true")  # acts once: it is finished
     assert "already finished" in campaign.said()
-    assert states(campaign) == ids
+    assert campaign.said().count("submitted ") == submitted

@@ -16,6 +16,7 @@ from al_lab.core.pool import INITIAL
 from al_lab.core.record.labels import read_annotations
 from al_lab.core.record.predictions import load_predictions
 from al_lab.core.record.purchase import Purchase
+from al_lab.core.record.seal import seal
 from al_lab.core.types import Annotation, Query
 from al_lab.labeling.answers import Answers, read_answers
 from al_lab.labeling.request import TOOLS, Item, make_items, write_request
@@ -147,7 +148,7 @@ class FolderOracle(Oracle):
                 digest = sha256(dataset.image_path(sample_id))
                 self.store.add(digest, dataset.classes, annotation, asked[sample_id], answers.sources[sample_id])
         if accepted:
-            rows = ({"id": i, "annotation": a.to_json()} for i, a in accepted.items())
+            rows = (seal({"id": i, "annotation": a.to_json()}) for i, a in accepted.items())
             rows = (
                 r | ({"asked": True, "seconds": asked[r["id"]]} if r["id"] in asked else {"asked": False}) for r in rows
             )

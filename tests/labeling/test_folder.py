@@ -16,10 +16,11 @@ from PIL import Image
 from al_lab.core.budget import Allowance
 from al_lab.core.errors import AwaitingLabels, ConfigError, ResumeError
 from al_lab.core.pool import INITIAL
-from al_lab.core.record.labels import read_labels
+from al_lab.core.record.labels import read_annotations, read_labels
 from al_lab.core.record.predictions import save_predictions
 from al_lab.core.record.purchase import Purchase
-from al_lab.core.types import Detections, Query, Region
+from al_lab.core.record.seal import seal
+from al_lab.core.types import Annotation, Detections, Query, Region
 from al_lab.data.datasets.voc_folder import VOCFolder
 from al_lab.data.formats import coco as coco_format
 from al_lab.data.formats import cvat, label_studio, labelme, voc, yolo
@@ -393,6 +394,17 @@ def test_pixels_are_refused(dataset: VOCFolder, purchase: Callable[..., Purchase
 def test_an_impossible_confidence_is_refused() -> None:
     with pytest.raises(ConfigError, match="oracle.min_confidence"):
         FolderOracle(min_confidence=30)
+
+
+def test_a_digit_changed_in_what_was_accepted_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "accepted.jsonl"
+    annotation = Annotation.make([[1.0, 2.0, 30.0, 40.0]], [0])
+    line = json.dumps(seal({"id": "three", "annotation": annotation.to_json()}))
+    path.write_text(f"{line}\n")
+    assert read_annotations(path)["three"].to_json() == annotation.to_json()
+    path.write_text(f"{line}\n".replace("30.0", "31.0"))
+    with pytest.raises(ResumeError, match=r"accepted.jsonl.*annotation"):
+        read_annotations(path)
 
 
 def test_a_damaged_record_of_what_was_accepted_is_named(dataset: VOCFolder, purchase: Callable[..., Purchase]) -> None:

@@ -13,6 +13,7 @@ from al_lab.core.errors import ResumeError, explain
 from al_lab.core.fields import text
 from al_lab.core.files import read_json, sha256
 from al_lab.core.pool import INITIAL, file_stem, load_mask, purchase_dir
+from al_lab.core.record.seal import seal
 from al_lab.core.types import Annotation
 
 _DO = "restore the file, or start anew with restart=again"
@@ -69,6 +70,9 @@ def read_annotations(path: Path, wanted: Collection[str] | None = None, do: str 
         sample_id = row.read("id", text)
         if wanted is None or sample_id in wanted:
             found[sample_id] = Annotation.from_json(row.entry("annotation"))
+            record = {"id": sample_id, "annotation": found[sample_id].to_json()}
+            if row.read("digest", text, None) not in (None, seal(record)["digest"]):
+                raise row.wrong("annotation", "what was taken over", "another: a letter or a digit was changed")
     return found
 
 

@@ -90,6 +90,23 @@ def test_a_query_of_all_that_is_left_compares_a_batch_with_itself(
     assert {facts[name]["sentence"] for name in ("signal", "learning", "controls")} <= set(caplog.messages)
 
 
+@pytest.mark.parametrize("harm", ["of another cycle", "a flipped bit"])
+def test_a_state_that_is_not_this_agents_is_not_gone_on_with(tmp_path: Path, harm: str) -> None:
+    run_dir = tmp_path / "run"
+    run_campaign(config(agent={"controls": 0}), run_dir)
+    whole = (run_dir / "cycle_01" / "agent_scores.npz").read_bytes()
+    lines = (run_dir / "ledger.jsonl").read_text().splitlines()
+    count = [json.loads(line)["key"] for line in lines].index("01/train_agent")
+    (run_dir / "ledger.jsonl").write_text("".join(f"{line}\n" for line in lines[:count]))
+    state = run_dir / "cycle_01" / "lut" / "agent_state.ckpt"
+    other = (run_dir / "cycle_00" / "lut" / "agent_state.ckpt").read_bytes()
+    flipped = bytearray(state.read_bytes())
+    flipped[len(flipped) // 2] ^= 1
+    state.write_bytes(other if harm == "of another cycle" else flipped)
+    run_campaign(config(agent={"controls": 0}), run_dir)
+    assert (run_dir / "cycle_01" / "agent_scores.npz").read_bytes() == whole
+
+
 def test_the_gate_leaves_a_table_of_noise_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bought = []
     for p_value in (0.5, 0.01):

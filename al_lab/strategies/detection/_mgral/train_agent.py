@@ -1,5 +1,7 @@
 """The stage ``train_agent``: the agent learns from the table which batch is worth most, and says how much that is to be believed."""
 
+import hashlib
+import json
 import logging
 import time
 from collections.abc import Sequence
@@ -12,7 +14,7 @@ import torch
 from torch import nn
 
 from al_lab.core.arrays import Column, load_arrays
-from al_lab.core.errors import ConfigError, did_you_mean, explain
+from al_lab.core.errors import ConfigError, WeightsError, did_you_mean, explain
 from al_lab.core.files import atomic_path, write_json, write_text
 from al_lab.core.pool import ids_hash
 from al_lab.core.record.csv_file import csv_text
@@ -230,11 +232,10 @@ class TrainAgent(Stage):
         training = Reinforce(
             agent, torch.from_numpy(world.features_ND), world.budget, self.learning, rng.child("train"), reference
         )
-        if path.is_file():
-            training.load_state_dict(load_checkpoint(path, ("agent", "optimizer", "iteration")))
-            for known in training.fall_backs:
-                estimator.append(np.array(known.batch), known.reward)
-        saver = _Saver(training, path, float(ctx.config["runtime"].get("checkpoint_minutes") or 10))
+        saver = _Saver(training, path, _whose(world, rng), float(ctx.config["runtime"].get("checkpoint_minutes") or 10))
+        saver.restore()
+        for known in training.fall_backs:
+            estimator.append(np.array(known.batch), known.reward)
 
         first, start, trained = training.iteration, time.monotonic(), 0.0
 
@@ -250,7 +251,7 @@ class TrainAgent(Stage):
         pace = {"agent_parameters": float(sum(p.numel() for p in agent.parameters()))}
         if training.iteration > first:
             pace["seconds_per_iteration"] = (time.monotonic() - start - trained) / (training.iteration - first)
-        save_checkpoint(path, training.state_dict())
+        saver.save()
         return training, pace
 
     def _measure(
@@ -308,16 +309,16 @@ class TrainAgent(Stage):
 
 
 class _Saver:
-    """Keep the agent's state on disk, and say how far it is."""
+    """Keep the agent's state on disk, and say how far it is; ``whose`` tells this training from others."""
 
-    def __init__(self, training: Reinforce, path: Path, minutes: float) -> None:
-        self.training, self.path, self.minutes = training, path, minutes
+    def __init__(self, training: Reinforce, path: Path, whose: str, minutes: float) -> None:
+        self.training, self.path, self.whose, self.minutes = training, path, whose, minutes
         self.saved = self.told = time.monotonic()
 
     def __call__(self, record: Iteration) -> None:
         now = time.monotonic()
         if now - self.saved > 60 * self.minutes:
-            save_checkpoint(self.path, self.training.state_dict())
+            self.save()
             self.saved = now
         if now - self.told > 15:  # noqa: PLR2004 - seconds between two lines of the log
             log.info(
@@ -333,6 +334,30 @@ class _Saver:
                 record.fall_backs,
             )
             self.told = now
+
+    def save(self) -> None:
+        """Write the state."""
+        save_checkpoint(self.path, self.training.state_dict() | {"whose": self.whose})
+
+    def restore(self) -> None:
+        """Go on from a state of this very training; a damaged one is named, and only the time it took is lost."""
+        if not self.path.is_file():
+            return
+        try:
+            state = load_checkpoint(self.path, ("agent", "optimizer", "iteration"))
+        except WeightsError as error:
+            log.warning("%s. The agent's training starts over.", error)
+            return
+        if state.get("whose", self.whose) != self.whose:  # those of older versions say nothing
+            log.warning("%s belongs to another agent (other table or images). Its training starts over.", self.path)
+            return
+        self.training.load_state_dict(state)
+
+
+def _whose(world: _World, rng: Rng) -> str:
+    """Identify what an agent's training computes."""
+    content = [world.ids, world.facts["references"], [[r["ids"], r["value"]] for r in world.facts["rows"]], rng.seed()]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _leave_one_out(table: Table) -> dict[str, Any]:

@@ -36,7 +36,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_content(content: str, **_: Any) -> str:
-    r"""Turn \(…\) and \[…\] into MathML, which browsers draw themselves."""
+    r"""Turn \(…\) and \[…\] into MathML, which browsers draw themselves, and keep a number and its ± on one line."""
+    content = re.sub(r"(\d) ± (?=\d)", "\\1\u00a0±\u00a0", content)
     content = re.sub(
         r'<span class="arithmatex">\\\((.*?)\\\)</span>', lambda m: _mathml(m[1], "inline"), content, flags=re.S
     )

@@ -47,14 +47,16 @@ def own_conf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def jobs(overrides: list[str]) -> list[list[str]]:
-    """The first and the last job of a sweep, which between them have every value that is not in the middle."""
+    """The first and the last job of a sweep, and what Hydra composes before it looks at the sweep: all without its choices."""
     parsed = OverridesParser.create().parse_overrides(overrides)
     choices = [
         [f"{o.get_key_element()}={v}" for v in o.sweep_string_iterator()] if o.is_sweep_override() else [o.input_line]
         for o in parsed
     ]
     every = list(itertools.product(*choices))
-    return [list(every[0])] if len(every) == 1 else [list(every[0]), list(every[-1])]
+    if len(every) == 1:
+        return [list(every[0])]
+    return [list(every[0]), list(every[-1]), [o.input_line for o in parsed if not o.is_sweep_override()]]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda c: c[:80])

@@ -1,7 +1,9 @@
 """Shows a campaign to the world while it runs: trackers and report. Nothing here can stop a campaign."""
 
+import csv
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -54,6 +56,10 @@ class Publisher:
         if stage == "evaluate":
             rows = [json.loads(line) for line in (self.run_dir / "metrics.jsonl").read_text().splitlines()]
             self.tracker.log_cycle(cycle, rows[cycle])
+            classes = _classes(purchase_dir(self.run_dir, cycle) / "per_class.csv")
+            self.tracker.log_classes(cycle, rows[cycle], classes)
+        if stage == "train":
+            self.tracker.log_steps(cycle, _steps(purchase_dir(self.run_dir, cycle) / "train_log.csv"))
         if stage == "annotate":
             self.tracker.log_selection(cycle, self._selection(purchase_dir(self.run_dir, cycle)))
 
@@ -78,6 +84,34 @@ class Publisher:
                 }
             )
         return rows
+
+
+def _steps(path: Path) -> dict[str, list[float]]:
+    """Return the columns of a training's log; empty if there is none."""
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = [{k: _number(v) for k, v in row.items()} for row in csv.DictReader(stream)]
+    return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
+
+
+def _classes(path: Path) -> dict[str, dict[str, float]]:
+    """Return metric -> class -> value of an evaluation; empty if there is none."""
+    found: dict[str, dict[str, float]] = {}
+    if path.is_file():
+        with path.open(newline="", encoding="utf-8") as stream:
+            for row in csv.DictReader(stream):
+                value = _number(row.get("ap") or row.get(row.get("metric") or ""))
+                if math.isfinite(value):
+                    found.setdefault(row.get("metric") or "metric", {})[str(row.get("class"))] = value
+    return found
+
+
+def _number(text: Any) -> float:
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def renew_report(run_dir: Path, config: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlparse
 
+import yaml
 from PIL import Image
 
 from al_lab.core.errors import ConfigError, explain
@@ -21,6 +22,10 @@ from al_lab.trackers.selection import MAX_IMAGES, Row, class_counts, class_name,
 log = logging.getLogger(__name__)
 
 _SPENT_OF_UNIT = {"image": "spent_images", "box": "spent_boxes", "pixel": "spent_pixels", "region": "spent_pixels"}
+
+MAX_STEPS = 1000  # of one training
+Steps = Mapping[str, Sequence[float]]  # ``step`` and what was logged at each
+Classes = Mapping[str, Mapping[str, float]]  # metric -> class -> value
 
 
 class Tracker:
@@ -52,9 +57,21 @@ class Tracker:
     def log_cycle(self, cycle: int, metrics: Mapping[str, float]) -> None:
         """Log a row of metrics.jsonl against the labels bought so far, in the budget's own unit."""
         values = {k: float(v) for k, v in metrics.items() if isinstance(v, int | float) and math.isfinite(v)}
-        unit = (self.config.get("budget") or {}).get("unit", "image")
-        values["spent"] = values.get(_SPENT_OF_UNIT.get(unit, "spent_images"), values.get("num_labeled", float(cycle)))
+        values["spent"] = self._spent(cycle, values)
         self._when_on("log_cycle", lambda: self._on_cycle(cycle, values))
+
+    def log_steps(self, cycle: int, steps: Steps) -> None:
+        """Log a cycle's training step by step, at most `MAX_STEPS` of them, evenly spread."""
+        self._when_on("log_steps", lambda: self._on_steps(cycle, thinned(steps)))
+
+    def log_classes(self, cycle: int, metrics: Mapping[str, float], classes: Classes) -> None:
+        """Log the metrics of each class against what was spent; ``metrics`` as for `log_cycle`."""
+        self._when_on("log_classes", lambda: self._on_classes(self._spent(cycle, metrics), classes))
+
+    def _spent(self, cycle: int, metrics: Mapping[str, float]) -> float:
+        """Return what was spent, in the budget's own unit."""
+        unit = (self.config.get("budget") or {}).get("unit", "image")
+        return metrics.get(_SPENT_OF_UNIT.get(unit, "spent_images"), metrics.get("num_labeled", float(cycle)))
 
     def log_selection(self, cycle: int, rows: Sequence[Row]) -> None:
         """Log the images bought at the end of a cycle, the first `MAX_IMAGES` of them in rank order."""
@@ -99,6 +116,12 @@ class Tracker:
     def _on_cycle(self, cycle: int, metrics: Mapping[str, float]) -> None:
         """Record a cycle."""
 
+    def _on_steps(self, cycle: int, steps: Steps) -> None:
+        """Record a training."""
+
+    def _on_classes(self, spent: float, classes: Classes) -> None:
+        """Record the classes of an evaluation."""
+
     def _on_selection(self, cycle: int, rows: Sequence[Row]) -> None:
         """Record a selection."""
 
@@ -127,6 +150,16 @@ class Several(Tracker):
         """See `Tracker.log_cycle`."""
         for tracker in self.trackers:
             tracker.log_cycle(cycle, metrics)
+
+    def log_steps(self, cycle: int, steps: Steps) -> None:
+        """See `Tracker.log_steps`."""
+        for tracker in self.trackers:
+            tracker.log_steps(cycle, steps)
+
+    def log_classes(self, cycle: int, metrics: Mapping[str, float], classes: Classes) -> None:
+        """See `Tracker.log_classes`."""
+        for tracker in self.trackers:
+            tracker.log_classes(cycle, metrics, classes)
 
     def log_selection(self, cycle: int, rows: Sequence[Row]) -> None:
         """See `Tracker.log_selection`."""
@@ -197,6 +230,7 @@ class WandbTracker(Tracker):
         # Every chart of a cycle is drawn against what was paid, not against wandb's own counter.
         self.run.define_metric("cycle/spent", hidden=True)
         self.run.define_metric("cycle/*", step_metric="cycle/spent")
+        self.run.define_metric("class/*", step_metric="cycle/spent")
 
     def _mode(self) -> Literal["online", "offline", "disabled"]:
         if self.mode in ("offline", "disabled"):
@@ -224,6 +258,26 @@ class WandbTracker(Tracker):
         self.run.log(
             {f"cycle/{k}": v for k, v in metrics.items() if k != "cycle"} | {"cycle/number": cycle}, step=self.step
         )
+
+    def _on_steps(self, cycle: int, steps: Steps) -> None:
+        import wandb  # noqa: PLC0415
+
+        # A chart, not thousands of steps: W&B's own step is the number of committed stages, which a resume goes on with.
+        names = [n for n in steps if n != "step"]
+        number = steps.get("step", ())
+        table = wandb.Table(
+            columns=["step", *names], data=[list(row) for row in zip(number, *(steps[n] for n in names), strict=True)]
+        )
+        charts = {
+            f"train/cycle_{cycle:02d}/{n}": wandb.plot.line(table, "step", n, title=f"cycle {cycle}: {n}")
+            for n in names
+            if "loss" in n
+        }
+        self.run.log(charts, step=self.step)
+
+    def _on_classes(self, spent: float, classes: Classes) -> None:
+        values = {f"class/{metric}/{name}": v for metric, found in classes.items() for name, v in found.items()}
+        self.run.log(values | {"cycle/spent": spent}, step=self.step)
 
     def _on_selection(self, cycle: int, rows: Sequence[Row]) -> None:
         import wandb  # noqa: PLC0415
@@ -277,6 +331,7 @@ class TensorBoardTracker(Tracker):
         from tensorboard.summary.writer.event_file_writer import EventFileWriter  # noqa: PLC0415
 
         self._writer = EventFileWriter(str(self.run_dir / "tensorboard"))
+        self._text("configuration", yaml.safe_dump(dict(self.config), sort_keys=False, allow_unicode=True))
 
     def _on_stage(self, key: str, scalars: Mapping[str, float], seconds: float) -> None:
         cycle, _, name = key.partition("/")
@@ -287,6 +342,14 @@ class TensorBoardTracker(Tracker):
     def _on_cycle(self, cycle: int, metrics: Mapping[str, float]) -> None:
         # The step of a cycle's charts is what was paid, as in W&B.
         self._scalars({f"cycle/{k}": v for k, v in metrics.items() if k != "cycle"}, int(metrics["spent"]))
+
+    def _on_steps(self, cycle: int, steps: Steps) -> None:
+        for k, step in enumerate(steps.get("step", ())):
+            self._scalars({f"train/cycle_{cycle:02d}/{n}": v[k] for n, v in steps.items() if n != "step"}, int(step))
+
+    def _on_classes(self, spent: float, classes: Classes) -> None:
+        values = {f"class/{metric}/{name}": v for metric, found in classes.items() for name, v in found.items()}
+        self._scalars(values, int(spent))
 
     def _on_selection(self, cycle: int, rows: Sequence[Row]) -> None:
         utilities = utilities_of(rows)
@@ -316,6 +379,16 @@ class TensorBoardTracker(Tracker):
         )
         self._add(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
 
+    def _text(self, tag: str, text: str) -> None:
+        from tensorboard.compat.proto.summary_pb2 import Summary  # noqa: PLC0415
+        from tensorboard.compat.proto.tensor_pb2 import TensorProto  # noqa: PLC0415
+        from tensorboard.plugins.text.metadata import create_summary_metadata  # noqa: PLC0415
+
+        indented = "".join(f"    {line}\n" for line in text.splitlines())  # markdown's way to say: as it stands
+        tensor = TensorProto(dtype="DT_STRING", string_val=[indented.encode()])
+        metadata = create_summary_metadata(display_name=tag, description="")
+        self._add(Summary(value=[Summary.Value(tag=tag, metadata=metadata, tensor=tensor)]), 0)
+
     def _add(self, summary: Any, step: int) -> None:
         from tensorboard.compat.proto.event_pb2 import Event  # noqa: PLC0415
 
@@ -324,6 +397,14 @@ class TensorBoardTracker(Tracker):
 
     def _on_finish(self) -> None:
         self._writer.close()
+
+
+def thinned(steps: Steps) -> dict[str, list[float]]:
+    """Return at most `MAX_STEPS` steps, evenly spread, the first and the last among them."""
+    length = min((len(v) for v in steps.values()), default=0)
+    count = min(length, MAX_STEPS)
+    keep = [round(k * (length - 1) / max(1, count - 1)) for k in range(count)]
+    return {name: [float(values[k]) for k in keep] for name, values in steps.items()}
 
 
 def run_id(run_dir: Path) -> str:

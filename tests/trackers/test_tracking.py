@@ -6,6 +6,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from al_lab.campaign import publish
 from al_lab.core.errors import ConfigError
 from al_lab.trackers import tracking
 from al_lab.trackers.tracking import MAX_IMAGES, Several, TensorBoardTracker, Tracker, WandbTracker, run_id
@@ -45,6 +46,8 @@ def tell(tracker, run_dir, config=None, cycle=0, rows=()):
     tracker.log_cycle(
         cycle, {"cycle": cycle, "spent_images": 20, "spent_boxes": 55, "num_labeled": 20, "voc07_ap50": 0.4}
     )
+    tracker.log_steps(cycle, {"step": [0, 1, 2], "loss": [3.0, 2.0, 1.5], "lr": [0.1, 0.1, 0.1]})
+    tracker.log_classes(cycle, {"spent_images": 20, "num_labeled": 20}, {"voc07_ap50": {"cat": 0.5, "dog": 0.3}})
     tracker.log_selection(cycle, rows)
     tracker.finish()
 
@@ -170,11 +173,33 @@ def test_tensorboard_goes_on_in_the_same_folder(maker, rows):
     run = maker.run("entropy")
     rows[0]["image"] = "gone.jpg"  # one picture less, nothing else
     for cycle in range(2):
-        tell(TensorBoardTracker(), run, cycle=cycle, rows=rows[:3])
+        tell(TensorBoardTracker(), run, {"trainer": {"lr": 0.1}}, cycle=cycle, rows=rows[:3])
     events = EventAccumulator(str(run / "tensorboard")).Reload()
     assert [(e.step, round(e.value, 3)) for e in events.Scalars("cycle/voc07_ap50")] == [(20, 0.4), (20, 0.4)]
     assert [e.step for e in events.Scalars("stage/train/seconds")] == [0, 1]
     assert sorted(events.Tags()["images"]) == ["select/01", "select/02"]
+    assert [(e.step, e.value) for e in events.Scalars("train/cycle_01/loss")] == [(0, 3.0), (1, 2.0), (2, 1.5)]
+    assert [(e.step, round(e.value, 3)) for e in events.Scalars("class/voc07_ap50/dog")] == [(20, 0.3), (20, 0.3)]
+    assert b"lr: 0.1" in events.Tensors("configuration")[0].tensor_proto.string_val[0]
+
+
+def test_long_trainings_are_thinned():
+    steps = tracking.thinned({"step": range(2 * tracking.MAX_STEPS), "loss": range(2 * tracking.MAX_STEPS)})
+    assert len(steps["step"]) == tracking.MAX_STEPS
+    assert steps["step"] == steps["loss"]
+    assert (steps["step"][0], steps["step"][-1]) == (0, 2 * tracking.MAX_STEPS - 1)
+    assert tracking.thinned({}) == {} and tracking.thinned({"step": [4], "loss": [1]}) == {"step": [4.0], "loss": [1.0]}
+
+
+def test_the_campaign_hands_over_what_lies_in_its_folder(tmp_path):
+    (tmp_path / "train_log.csv").write_text("step,loss\n0,2.5\n1,\n")
+    (tmp_path / "per_class.csv").write_text(
+        "class,ap,num_gt,num_det,metric\ncat,0.5,9,9,coco_ap\ndog,nan,0,0,coco_ap\n"
+    )
+    steps = publish._steps(tmp_path / "train_log.csv")
+    assert steps["step"] == [0.0, 1.0] and steps["loss"][0] == 2.5
+    assert publish._classes(tmp_path / "per_class.csv") == {"coco_ap": {"cat": 0.5}}
+    assert publish._steps(tmp_path / "gone.csv") == publish._classes(tmp_path / "gone.csv") == {}
 
 
 @pytest.mark.slow
@@ -196,10 +221,12 @@ def test_wandb_offline_continues_one_run_with_fifty_images(maker, rows, no_key, 
         b"cycle/spent",
         b"cycle/voc07_ap50",
         b"stage/train/seconds",
+        b"class/voc07_ap50/dog",
+        b"train/cycle_00/loss",
     ):
         assert word in content
     tables = [json.loads(p.read_text()) for p in run.glob("wandb/**/*.table.json")]
-    assert [len(t["data"]) for t in tables] == [MAX_IMAGES] * len(tables)
+    assert {len(t["data"]) for t in tables} == {MAX_IMAGES, 3}  # selections, and the steps of the trainings
     assert tables
     assert b"media/images/" in content
     # the images themselves, beside the run and not in the home folder

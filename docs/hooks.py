@@ -9,6 +9,7 @@ from typing import Any
 import latex2mathml.converter
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
@@ -35,6 +36,22 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
+    """Let links to files of the repository that are no pages be plain text: a site has no such files."""
+    folder = (ROOT / "docs" / page.file.src_uri).parent
+
+    def plain(match: re.Match[str]) -> str:
+        target = (folder / match[2]).resolve()
+        is_beside = not target.is_relative_to(ROOT / "docs") and target.is_relative_to(ROOT)
+        return (
+            match[1]
+            if is_beside and target.exists() or page.file.src_uri in _BESIDE and (ROOT / match[2]).exists()
+            else match[0]
+        )
+
+    return re.sub(r"(?<!!)\[([^\]]+)\]\(([\w./-]+)(?:#[\w-]*)?\)", plain, markdown)
+
+
 def on_page_content(content: str, **_: Any) -> str:
     r"""Turn \(…\) and \[…\] into MathML, which browsers draw themselves, and keep a number and its ± on one line."""
     content = re.sub(r"(\d) ± (?=\d)", "\\1\u00a0±\u00a0", content)
@@ -59,7 +76,8 @@ def generated() -> dict[str, str]:
             pages[f"tutorials/{path.stem}.ipynb"] = notebook(path)
     for uri, name in _BESIDE.items():
         if (ROOT / name).is_file():
-            pages[uri] = (ROOT / name).read_text(encoding="utf-8")
+            text = (ROOT / name).read_text(encoding="utf-8")
+            pages[uri] = text.replace("](docs/", "](")  # as seen from docs/
     return pages
 
 

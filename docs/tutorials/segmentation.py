@@ -25,8 +25,8 @@ def sh(command: str) -> None:
 # %%
 sh(
     "al-lab -m strategy=random,density protocol=density dataset=streets seed=0 trainer.max_iters=40 trainer.stop_at=[6,8,10] trainer.warmup_iters=0 "
-    "objective.stop_gradient_step=6 budget.cycles=2 dataset.num_source=12 dataset.num_pool=12 dataset.num_test=4 "
-    "runtime.analyze_images=2 name=small"
+    "objective.stop_gradient_step=6 budget.cycles=2 dataset.num_source=12 dataset.num_pool=12 dataset.num_test=4 dataset.size_hw=[48,80] "
+    "runtime.analyze_images=1 name=small"
 )
 
 # %% [markdown]

@@ -40,6 +40,12 @@ def test_every_page_is_in_the_navigation():
     assert {str(p.relative_to(DOCS)) for p in DOCS.rglob("*.md")} <= in_navigation
 
 
+def test_every_block_of_python_runs_somewhere():
+    """Those of docs/extending.md in test_extending.py, tutorials in test_tutorials.py."""
+    with_python = {str(p.relative_to(DOCS)) for p in DOCS.rglob("*.md") if "```python" in p.read_text()}
+    assert with_python <= {"extending.md", "api.md"}
+
+
 def test_the_reference_has_every_group_option_and_key():
     pages = config_pages(ROOT / "conf")
     for path in (ROOT / "conf").rglob("*.yaml"):

@@ -213,8 +213,12 @@ def _check_config(config: dict[str, Any], run_dir: Path, ledger: Ledger) -> dict
             raise other_settings(run_dir, ["config.yaml is empty, and the run was begun with other settings"])
         log.warning("%s is lost or damaged and written anew", run_dir / "config.yaml")
         return None
-    if begun not in (None, fingerprint(stored)) and ledger.harmed(run_dir):
-        raise foreign_ledger(ledger.path)
+    if begun not in (None, fingerprint(stored)):
+        if begun == fingerprint(config):
+            log.warning("%s is not what the run was begun with, and is written anew", run_dir / "config.yaml")
+            return None
+        if ledger.harmed(run_dir):
+            raise foreign_ledger(ledger.path)
     differences = config_difference(with_cycles_of(stored, config, ledger), config)
     if differences:
         raise other_settings(run_dir, differences)

@@ -160,8 +160,11 @@ def test_a_lost_configuration_is_not_taken_from_another_command(tmp_path: Path) 
     with pytest.raises(ResumeError, match="config.yaml"):
         run_campaign(CONFIGS["images"]() | {"seed": 1}, run_dir)
     assert run_campaign(CONFIGS["images"](), run_dir)["status"] == "finished"
-    (run_dir / "config.yaml").write_text("")
-    assert run_campaign(CONFIGS["images"](), run_dir)["status"] == "already finished"
+    whole = (run_dir / "config.yaml").read_text()
+    for damaged in ("", whole.replace("predict_batch", "predict^batch"), whole.replace("per_cycle: 5", "per_cycle: 4")):
+        (run_dir / "config.yaml").write_text(damaged)
+        assert run_campaign(CONFIGS["images"](), run_dir)["status"] == "already finished"
+        assert (run_dir / "config.yaml").read_text() == whole
 
 
 def test_a_ledger_of_another_run_is_named(tmp_path: Path) -> None:

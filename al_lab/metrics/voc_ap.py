@@ -73,6 +73,39 @@ class VocAP(Metric):
             ]
         return MetricResult(scalars, rows)
 
+    def resampled(
+        self,
+        predictions: Mapping[str, Detections],
+        truth: Mapping[str, Annotation],
+        classes: Sequence[str],
+        weights_BN: np.ndarray,
+    ) -> dict[str, np.ndarray]:
+        """Return the metrics on resampled test images.
+
+        Args:
+            predictions: as for `compute`.
+            truth: likewise; its order is that of the images in ``weights_BN``.
+            classes: of the dataset.
+            weights_BN: how often each image is drawn, one row a draw.
+
+        Returns:
+            Metric -> (B,) values.
+        """
+        found = _gather([predictions[i] for i in truth], len(classes))
+        objects = _gather(list(truth.values()), len(classes))
+        pairs = list(zip(found, objects, strict=True))
+        matches = [match(f, o, self.iou, self.extra) for f, o in pairs]
+        values = {name: np.full(len(weights_BN), np.nan) for name in self.names}
+        for k, weight_N in enumerate(weights_BN):
+            curves = []
+            for (f, o), (is_true, is_false) in zip(pairs, matches, strict=True):
+                num_gt, drawn = int((weight_N[o.image] * ~o.ignored).sum()), weight_N[f.image]
+                curves.append(_Curve(*recall_precision(is_true * drawn, is_false * drawn, num_gt), num_gt))
+            for name in self.names:
+                ap = [self._ap(name, curve) for curve in curves]
+                values[name][k] = np.nanmean(ap) if np.isfinite(ap).any() else np.nan
+        return values
+
     def _ap(self, name: str, curve: "_Curve") -> float:
         if curve.num_gt == 0:
             return float("nan")

@@ -1,6 +1,8 @@
 """Measure the trained model on the test set, once a cycle."""
 
+import hashlib
 import logging
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +13,16 @@ from al_lab.core.record.predictions import load_predictions, save_predictions
 from al_lab.core.stage import Stage, StageContext
 from al_lab.metrics.build import build_metrics
 from al_lab.metrics.miou import miou_from_confusion
+from al_lab.metrics.resampling import resamples
 from al_lab.metrics.result import MetricResult
+from al_lab.metrics.voc_ap import VocAP
 from al_lab.stages.sharding import remove_shards, run_sharded
 
 log = logging.getLogger(__name__)
 
 
 class Evaluate(Stage):
-    """``model.ckpt`` -> ``metrics.json``, ``per_class.csv``, predictions."""
+    """``model.ckpt`` -> ``metrics.json``, ``per_class.csv``, predictions, and what VOC AP is on resampled test images."""
 
     name = "evaluate"
 
@@ -39,7 +43,9 @@ class Evaluate(Stage):
 
     def files(self, ctx: StageContext) -> list[Path]:
         """Return what the report reads."""
-        paths = [ctx.cycle_dir / name for name in ("metrics.json", "per_class.csv", "predictions.npz")]
+        paths = [
+            ctx.cycle_dir / name for name in ("metrics.json", "per_class.csv", "predictions.npz", "resampled.json")
+        ]
         return [path for path in paths if path.is_file()]
 
     def inputs(self, ctx: StageContext) -> list[Path]:
@@ -53,9 +59,23 @@ class Evaluate(Stage):
         save_predictions(ctx.cycle_dir / "predictions.npz", predictions)
         remove_shards(paths)
         truth = {i: ctx.dataset.truth(i) for i in ids}
-        return [
-            metric.compute(predictions, truth, ctx.dataset.classes) for metric in build_metrics(ctx.dataset.metrics)
-        ]
+        metrics = build_metrics(ctx.dataset.metrics)
+        weights_BN, values = resamples(len(truth)), {}
+        for metric in metrics:
+            if isinstance(metric, VocAP):
+                values |= metric.resampled(predictions, truth, ctx.dataset.classes, weights_BN)
+        if values:
+            write_json(
+                ctx.cycle_dir / "resampled.json",
+                {
+                    "images": hashlib.sha256("\n".join(truth).encode()).hexdigest(),
+                    "metrics": {
+                        name: [v if math.isfinite(v) else None for v in found.tolist()]
+                        for name, found in values.items()
+                    },
+                },
+            )
+        return [metric.compute(predictions, truth, ctx.dataset.classes) for metric in metrics]
 
     @staticmethod
     def _segmentation(ctx: StageContext, ids: tuple[str, ...]) -> list[MetricResult]:

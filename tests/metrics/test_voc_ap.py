@@ -137,3 +137,15 @@ def test_bad_input_is_named(random_world) -> None:
         VocAP().compute(predictions, {i: Annotation.make([], []) for i in truth}, list("abcd"))
     with pytest.raises(ConfigError, match="did you mean 'voc07_ap50'"):
         VocAP(["voc07_ap5"])
+
+
+def test_an_image_drawn_twice_counts_twice(random_world) -> None:
+    predictions, truth = random_world(3)
+    classes = list("abcd")
+    weights = np.stack([np.ones(len(truth), int), np.arange(len(truth)) % 3])
+    values = VocAP().resampled(predictions, truth, classes, weights)
+    drawn = [f"{i}/{k}" for i, n in zip(truth, weights[1], strict=True) for k in range(n)]
+    twice = [{name: world[name.rsplit("/", 1)[0]] for name in drawn} for world in (predictions, truth)]
+    for name, scalar in VocAP().compute(predictions, truth, classes).scalars.items():
+        assert values[name][0] == pytest.approx(scalar)
+        assert values[name][1] == pytest.approx(VocAP().compute(*twice, classes).scalars[name])

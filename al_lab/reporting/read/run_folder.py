@@ -269,6 +269,16 @@ class Run(RunFiles):
                 values[name_of(name)] = number_of(row.get(metric) or row.get("ap"))
         return values
 
+    def resampled(self, cycle: int, metric: str) -> tuple[str, np.ndarray] | None:
+        """Return which test images a metric was resampled over, and its values; None if that was not done or can't be read."""
+        path = self._cycle_path(cycle, "resampled.json")
+        value = self.read_object(path) if path.exists() else None
+        found = value.get("metrics") if value is not None else None
+        values = found.get(metric) if isinstance(found, Mapping) else None
+        if value is None or not isinstance(values, list):
+            return None
+        return str(value.get("images")), np.asarray([number_of(v) for v in values], float)
+
     def oracle_stats(self, cycle: int) -> ClassCounts | None:
         """Classes of one purchase as the oracle counted them; None if it left no (readable) count."""
         path = self._purchase_path(cycle, "oracle_stats.json")

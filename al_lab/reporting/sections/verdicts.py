@@ -42,6 +42,7 @@ def verdict_section(lines: Sequence[Series], levels: Sequence[Series], metric: s
         power_table(judge.resolution),
         pairs_table(judge),
         wins_table(judge),
+        models_table(judge, lines, metric),
     ]
     for table in tables:
         (section.tables if len(table.rows) <= _MAX_ROWS else section.files).extend([table] if table.rows else [])
@@ -228,3 +229,33 @@ def wins_table(judge: Judge) -> Table:
         ["row", *labels],
         rows if len(labels) > 2 else [],  # noqa: PLR2004 - two lines: the figure has said it
     )
+
+
+def models_table(judge: Judge, lines: Sequence[Series], metric: str) -> Table:
+    """Return by how much the last models of each pair differ, and how much of that the choice of test images may make."""
+    runs = {s.label: {run.seed: run for run in s.runs} for s in lines}
+    rows = []
+    for pair in judge.planned:
+        for seed in sorted(set(runs[pair.ours]) & set(runs[pair.theirs])):
+            found = _of_two_models(runs[pair.ours][seed], runs[pair.theirs][seed], metric)
+            rows += [[pair.ours, pair.theirs, seed, *found]] if found is not None else []
+    return Table(
+        "models",
+        "These two models: their last points, over test images drawn again",
+        ["model of", "against that of", "seed", "difference, points", "from", "to"],
+        rows,
+        digits=2,
+        note="From and to: 95 % of bootstrap draws of the test images (percentiles). This is about two trained models and images like these; it says "
+        "nothing of the strategies, as another seed makes other models.",
+    )
+
+
+def _of_two_models(ours: Run, theirs: Run, metric: str) -> tuple[float, float, float] | None:
+    """Return difference and its interval in points; None if the two were not tested on the same images."""
+    if ours.last_cycle is None or theirs.last_cycle is None:
+        return None
+    a, b = ours.resampled(ours.last_cycle, metric), theirs.resampled(theirs.last_cycle, metric)
+    if a is None or b is None or a[0] != b[0] or len(a[1]) != len(b[1]) or not np.isfinite(a[1] - b[1]).any():
+        return None
+    low, high = np.nanpercentile(100 * (a[1] - b[1]), [2.5, 97.5])
+    return 100 * (ours.column(metric)[-1] - theirs.column(metric)[-1]), float(low), float(high)

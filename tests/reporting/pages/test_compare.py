@@ -1,5 +1,6 @@
 import csv
 import io
+import json
 import re
 
 import pytest
@@ -82,6 +83,22 @@ def test_one_seed_is_no_verdict_and_nothing_could_be_seen(maker):
     assert page.verdict.startswith("One seed proves nothing: on it, entropy +")
     assert not any("seen" in number.label for number in page.numbers)
     assert [r["against random"] for r in table(page, "summary")] == ["one seed: no verdict", "baseline"]
+
+
+def test_test_images_drawn_again_speak_of_two_models_only(maker):
+    for strategy, shift in (("entropy", 0.02), ("random", 0.0)):
+        folder = maker.run(strategy)
+        values = [0.5 + shift + 0.001 * k for k in range(20)]
+        (folder / "cycle_03" / "resampled.json").write_text(
+            json.dumps({"images": "a", "metrics": {"voc07_ap50": values}})
+        )
+    page = build_comparison(find_runs([maker.root / "outputs"]))
+    (row,) = table(page, "models")
+    assert (row["model of"], row["against that of"], row["seed"]) == ("entropy", "random", "0")
+    assert float(row["from"]) == pytest.approx(2.0) == float(row["to"])
+    (folder / "cycle_03" / "resampled.json").write_text(json.dumps({"images": "b", "metrics": {"voc07_ap50": values}}))
+    page = build_comparison(find_runs([maker.root / "outputs"]))
+    assert "models" not in {t.name for s in page.sections for t in s.tables}
 
 
 def test_a_tiny_test_set_is_warned_of(built):

@@ -67,9 +67,11 @@ class OnDivergence:
 
     def given_up(self, reason: str) -> DivergedError:
         """Return the error after the last attempt; what it advises works in the run folder that is there."""
-        tries = f" in all of {self.retries + 1} attempts, each with another seed" if self.retries else ""
+        tries = (
+            f"all {self.retries + 1} attempts diverged, each with another seed; the last one: " if self.retries else ""
+        )
         return DivergedError(
-            f"{reason}{tries}. If the images are sound: the same command with "
+            f"{tries}{reason}. If the images are sound: the same command with "
             f"trainer.on_divergence.retries={self.retries + 2} trainer.on_divergence.lr_scale={self.lr_scale / 2:g} goes on "
             "with this run, at a lower learning rate where a training diverges; another trainer.lr, warmup_iters, grad_clip or "
             "precision is another recipe, which needs a run of its own: add name=…"

@@ -7,6 +7,7 @@ from scipy import stats
 from al_lab.core.statistics.verdict import (
     ALPHA,
     Contrast,
+    _unequal,
     believed,
     contrasts,
     holm,
@@ -79,6 +80,15 @@ def test_the_test_for_equal_variances_is_right_about_chance():
     rng = np.random.default_rng(1)
     p = [pooled_spread(page(rng, 5, 3)).equal_p for _ in range(400)]
     assert stats.kstest(p, "uniform").pvalue > 0.01
+
+
+def test_unlikeness_is_bartletts_without_its_constant_factor():
+    groups = [np.random.default_rng(n).normal(size=n) * n for n in (3, 4, 6)]
+    cells = tuple((k, s) for k, group in enumerate(groups) for s in range(len(group)))
+    freedom = np.array([len(g) - 1 for g in groups])
+    factor = 1 + (np.sum(1 / freedom) - 1 / freedom.sum()) / (3 * (len(groups) - 1))
+    residuals = np.concatenate([g - g.mean() for g in groups])
+    assert _unequal(cells, residuals[None])[0] == pytest.approx(factor * stats.bartlett(*groups).statistic)
 
 
 def test_few_lines_have_no_pooled_error():

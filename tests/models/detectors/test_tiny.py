@@ -63,6 +63,7 @@ def test_more_frozen_modules_than_there_are_is_refused() -> None:
 def test_a_detector_without_classes_is_refused() -> None:
     with pytest.raises(ConfigError, match="at least one foreground class"):
         TinyDetector(0)
+    assert TinyDetector(1).num_classes == 1
 
 
 @pytest.mark.parametrize(

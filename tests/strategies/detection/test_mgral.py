@@ -5,10 +5,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from al_lab.campaign.loop import run_campaign
 from al_lab.core.errors import ConfigError
+from al_lab.core.rng import Rng
+from al_lab.strategies.detection._mgral import train_agent
 from al_lab.strategies.detection._mgral.build_lut import scaled
 from al_lab.strategies.detection._mgral.honesty import SIGNIFICANCE
 from al_lab.strategies.detection._mgral.reinforce import Iteration
@@ -203,3 +206,19 @@ def test_wrong_values_are_named(change: dict, message: str) -> None:
 def test_agent_settings_judge_their_numbers() -> None:
     with pytest.raises(ConfigError, match="controls >= 0"):
         AgentSettings(controls=-1)
+
+
+@pytest.mark.parametrize(("ref0", "reference"), [("base", 30.0), ("first", None)])
+def test_the_first_reference_is_the_bases_metric_or_the_first_reward(tmp_path, monkeypatch, ref0, reference):
+    seen = []
+
+    def reinforce(*arguments):
+        seen.append(arguments[-1])
+        raise InterruptedError
+
+    monkeypatch.setattr(train_agent, "Reinforce", reinforce)
+    world = train_agent._World(tuple("abcd"), np.zeros((4, 2), np.float32), 2, None, {"references": [0.2, 0.4]})
+    stage = train_agent.TrainAgent(train_agent.AgentSettings(ref0=ref0), None, None, None)
+    with pytest.raises(InterruptedError):
+        stage._train(None, world, None, tmp_path / "agent_state.ckpt", Rng(0))
+    assert seen == [reference if reference is None else pytest.approx(reference)]

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from al_lab.core.documents import Source
 from al_lab.core.errors import AwaitingLabels, ConfigError, ResumeError, explain
-from al_lab.core.fields import flag, fraction, not_negative, one_of, optional, text
+from al_lab.core.fields import flag, fraction, not_negative, one_of, optional, positive, text
 from al_lab.core.files import sha256, write_text
 from al_lab.core.oracle import Oracle
 from al_lab.core.pool import INITIAL
@@ -44,6 +45,8 @@ class FolderOracle(Oracle):
             listed in ``no_objects.txt``.
         tool: of `TOOLS`, for which files are written beside COCO and VOC.
         store: folder of what people labeled (see `LabelStore`); None: this run asks for everything itself.
+        wait: keep the command running until the labels are there, instead of ending it.
+        poll_seconds: how often a waiting command looks.
         seconds_per_image, seconds_per_box, seconds_per_pixel: see `Oracle`.
     """
 
@@ -58,6 +61,8 @@ class FolderOracle(Oracle):
         empty_is_answer: bool | None = None,
         tool: str | None = None,
         store: str | None = None,
+        wait: bool = False,
+        poll_seconds: float = 5.0,
         seconds_per_image: float = 2.0,
         seconds_per_box: float = 7.0,
         seconds_per_pixel: float = 2.0,
@@ -68,6 +73,8 @@ class FolderOracle(Oracle):
         self.one_based = one_based
         self.empty_is_answer = empty_is_answer
         self.tool = optional(one_of(*TOOLS))(tool, "oracle.tool")
+        self.wait = flag(wait, "oracle.wait")
+        self.poll_seconds = positive(poll_seconds, "oracle.poll_seconds")
         self.store = LabelStore(Path(store).expanduser()) if store else None
 
     def reveal(self, dataset: Any, purchase: Purchase) -> tuple[Query, ...]:
@@ -87,6 +94,23 @@ class FolderOracle(Oracle):
                 )
             )
         folder = self.exchange_folder(purchase)
+        while True:
+            before = _state_of(folder / "labels")
+            try:
+                return self._ask(dataset, purchase, folder)
+            except AwaitingLabels as waiting:
+                if not self.wait:
+                    raise
+                log.info("%s\nwaiting: this command goes on by itself (Ctrl-C ends it; nothing is lost)", waiting)
+            while _state_of(folder / "labels") == before:
+                time.sleep(self.poll_seconds)
+
+    def _ask(self, dataset: Any, purchase: Purchase, folder: Path) -> tuple[Query, ...]:
+        """Take over what is there; deliver if it is all, else bring the request up to date.
+
+        Raises:
+            AwaitingLabels: as long as labels are missing.
+        """
         items = make_items(dataset, purchase.queries)
         accepted = _read_accepted(purchase)
         asked = _read_asked(purchase)
@@ -165,6 +189,12 @@ class FolderOracle(Oracle):
         else:
             (folder / "problems.txt").unlink(missing_ok=True)
         return answers.problems
+
+
+def _state_of(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """Return what tells whether somebody put something into a folder, or changed it."""
+    files = (p for p in sorted(folder.rglob("*")) if p.is_file()) if folder.is_dir() else ()
+    return tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files)
 
 
 def _read_asked(purchase: Purchase) -> dict[str, float | None]:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -512,3 +513,28 @@ def test_nobody_is_asked_twice_for_the_same_image(
     assert json.loads((third.folder / "cost.json").read_text())["asked_images"] == 0
     fourth = replace(purchase("five"), run_dir=tmp_path / "fourth")
     assert "1 of 1 images wait" in wait(FolderOracle(), dataset, fourth)
+
+
+def test_a_command_that_waits_goes_on_by_itself(dataset: VOCFolder, purchase: Callable[..., Purchase]) -> None:
+    order = purchase("three", "four")
+    labels = order.run_dir / "to_label" / "initial" / "labels"
+    said: list[str] = []
+
+    class People(logging.Handler):
+        """Labels one image each time the command says that it waits."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            if "goes on by itself" in record.getMessage():
+                said.append(record.getMessage())
+                (labels / f"{('three', 'four')[len(said) - 1]}.xml").write_text(GOOD)
+
+    handler, logger = People(), logging.getLogger("al_lab.labeling.folder")
+    logger.addHandler(handler)
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    try:
+        assert FolderOracle(wait=True, poll_seconds=0.01).reveal(dataset, order) == order.queries
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+    assert ["2 of 2 images wait" in said[0], "1 of 2 images wait" in said[1]] == [True, True]

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from al_lab.config.kinds import check_values
 from al_lab.config.options import datasets_for
 from al_lab.config.parts import Parts
 from al_lab.config.signatures import HYDRA_KEYS, check_call, defines, literal_of, signature_of
@@ -100,6 +101,9 @@ def _check_node(node: Any, where: str, injected: Iterable[str] = ()) -> None:
                 injected=injected,
                 is_partial=bool(node.get("_partial_")),
             )
+            signature = signature_of(node["_target_"]) if node["_target_"].startswith("al_lab.") else None
+            if signature is not None:  # what others annotate, they may mean otherwise
+                check_values(signature.annotations, node, where)
         for key, inner in node.items():
             _check_node(inner, f"{where}.{key}")
     elif isinstance(node, list | tuple):

@@ -3,8 +3,8 @@
 import ast
 import importlib.util
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,13 @@ class Signature:
         names: accepted keywords, in order.
         required: those without a default.
         is_open: takes any keyword besides.
-        num_positional_only: leading arguments a config can't name.
+        annotations: of those that have one, as they stand in the source.
     """
 
     names: tuple[str, ...]
     required: frozenset[str]
     is_open: bool = False
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -351,7 +352,7 @@ def _with_bases(own: Signature, init: ast.FunctionDef, found: _Found, depth: int
         return own
     names = tuple(dict.fromkeys([*own.names, *inherited.names]))
     # What the subclass passes itself can't be told apart from what is left out, so nothing inherited is required.
-    return Signature(names, own.required, inherited.is_open)
+    return Signature(names, own.required, inherited.is_open, {**inherited.annotations, **own.annotations})
 
 
 def _of_function(node: ast.FunctionDef, skip: int) -> Signature:
@@ -359,8 +360,10 @@ def _of_function(node: ast.FunctionDef, skip: int) -> Signature:
     positional = [*args.posonlyargs, *args.args][skip:]
     with_default = {a.arg for a in positional[len(positional) - len(args.defaults) :]} if args.defaults else set()
     with_default |= {a.arg for a, d in zip(args.kwonlyargs, args.kw_defaults, strict=True) if d is not None}
-    names = [a.arg for a in [*positional, *args.kwonlyargs]]
-    return Signature(tuple(names), frozenset(names) - with_default, args.kwarg is not None)
+    named = [*positional, *args.kwonlyargs]
+    names = [a.arg for a in named]
+    annotations = {a.arg: ast.unparse(a.annotation) for a in named if a.annotation is not None}
+    return Signature(tuple(names), frozenset(names) - with_default, args.kwarg is not None, annotations)
 
 
 def _is_dataclass(node: ast.ClassDef | ast.FunctionDef) -> bool:
@@ -372,6 +375,7 @@ def _is_dataclass(node: ast.ClassDef | ast.FunctionDef) -> bool:
 
 def _of_dataclass(found: _Found) -> Signature | None:
     fields: dict[str, bool] = {}  # name -> has a default
+    annotations: dict[str, str] = {}
     for cls in reversed(list(_lineage(found))):
         if not _is_dataclass(cls.node):
             continue
@@ -390,4 +394,6 @@ def _of_dataclass(found: _Found) -> Signature | None:
                     continue
                 has_default = "default" in options or "default_factory" in options
             fields[statement.target.id] = has_default
-    return Signature(tuple(fields), frozenset(n for n, has in fields.items() if not has))
+            annotations[statement.target.id] = ast.unparse(statement.annotation)
+    required = frozenset(n for n, has in fields.items() if not has)
+    return Signature(tuple(fields), required, annotations=annotations)

@@ -1,6 +1,6 @@
 """What must hold between the parts of a configuration, checked before anything is created or torch is imported."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from al_lab.config.kinds import check_values
@@ -16,6 +16,8 @@ RUNTIME_KEYS: dict[str, tuple[str, ...]] = {
 }
 # Keys of a resolved config that no schema holds, because the program adds them.
 _ADDED = ("choices", "overrides")
+# Groups whose classes know more of their numbers than a kind does: they speak first.
+CHECK_THEMSELVES = ("budget", "trainer")
 _TASK_OF_MODEL = {"detector": "detection", "segmenter": "segmentation"}
 _SEEDS = ("seed", "split_seed")
 # What the program reads of `runtime`: the least each number may be; None for what is no number or may be absent.
@@ -101,14 +103,38 @@ def _check_node(node: Any, where: str, injected: Iterable[str] = ()) -> None:
                 injected=injected,
                 is_partial=bool(node.get("_partial_")),
             )
-            signature = signature_of(node["_target_"]) if node["_target_"].startswith("al_lab.") else None
-            if signature is not None:  # what others annotate, they may mean otherwise
-                check_values(signature.annotations, node, where)
         for key, inner in node.items():
             _check_node(inner, f"{where}.{key}")
     elif isinstance(node, list | tuple):
         for position, inner in enumerate(node):
             _check_node(inner, f"{where}[{position}]")
+
+
+def check_kinds(config: Mapping[str, Any]) -> None:
+    """Check the values of every node, at any depth, against the annotations of the arguments they become.
+
+    What other packages annotate, they may mean otherwise: only ours is checked.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    for where, node in _nodes(config, ""):
+        target = node["_target_"]
+        signature = signature_of(target) if isinstance(target, str) and target.startswith("al_lab.") else None
+        if signature is not None:
+            check_values(signature.annotations, node, where)
+
+
+def _nodes(value: Any, where: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield each node that has a ``_target_``, and its place."""
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            yield where, value
+        for key, inner in value.items():
+            yield from _nodes(inner, f"{where}.{key}" if where else str(key))
+    elif isinstance(value, list | tuple):
+        for position, inner in enumerate(value):
+            yield from _nodes(inner, f"{where}[{position}]")
 
 
 def accepted_keys(target: str) -> tuple[str, ...]:

@@ -340,7 +340,9 @@ def validate(config: Mapping[str, Any]) -> Parts:
     parts = Parts(config)
     checks.check_root(config, [f.name for f in fields(RunConfig)])
     check_targets(config)
+    checks.check_kinds({k: v for k, v in config.items() if k not in checks.CHECK_THEMSELVES})
     checks.check_fields(parts)
+    checks.check_kinds(config)
     return parts
 
 

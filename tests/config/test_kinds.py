@@ -2,7 +2,7 @@
 
 import pytest
 
-from al_lab.config.checks import check_targets
+from al_lab.config.checks import check_kinds
 from al_lab.config.kinds import kind_of
 from al_lab.core.errors import ConfigError
 from al_lab.core.fields import WrongValueError
@@ -57,9 +57,9 @@ def test_what_says_nothing_is_not_checked(annotation):
 def test_the_key_is_named(change, message):
     node = {"_target_": "al_lab.learners.settings.TrainSettings", "batch_size": 2, "max_iters": 9, **change}
     with pytest.raises(ConfigError, match=message):
-        check_targets({"trainer": node})
+        check_kinds({"trainer": node})
 
 
 def test_objects_that_are_built_for_an_argument_are_left_alone():
     target = "al_lab.learners.settings.TrainSettings"
-    check_targets({"trainer": {"_target_": target, "batch_size": 2, "stop_at": {"_target_": "fractions.Fraction"}}})
+    check_kinds({"trainer": {"_target_": target, "batch_size": 2, "stop_at": {"_target_": "fractions.Fraction"}}})

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from al_lab.config.checks import check_kinds
 from al_lab.config.load import (
     CONF_DIR,
     build,
@@ -668,6 +669,7 @@ LEAVES = sorted(
 def test_every_leaf_fits_its_constructor(path):
     node = {k: "given" if v == "???" else v for k, v in leaf(str(path.parent), path.name).items() if k != "defaults"}
     check_targets({path.parts[0]: node})
+    check_kinds({path.parts[0]: {k: v for k, v in node.items() if v != "given"}})
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """Every reader of files that others may have written or damaged: what to feed it, how to call it, what must hold of what it accepts."""
 
+import copy
 import hashlib
 import io
 import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import numpy as np
 from hypothesis import strategies as st
 from PIL import Image
 
+from al_lab.config.load import compose, load_config, validate
 from al_lab.core.budget import Allowance
 from al_lab.core.errors import LabError
 from al_lab.core.files import read_json
@@ -31,7 +34,7 @@ from al_lab.data.formats.voc import parse_voc, read_class_list, read_split
 from al_lab.labeling.answers import read_answers
 from al_lab.labeling.request import Item
 from al_lab.strategies.general.replay import Replay
-from tests.fuzz.mutations import damaged, json_files, json_rows, texts
+from tests.fuzz.mutations import ATOMS, damaged, json_files, json_rows, texts
 
 SIZE_HW = (480, 640)
 CLASSES = ("cat", "dog")
@@ -49,6 +52,7 @@ class Target:
         read: reads it, given its path; raises errors of ours, or returns what ``holds`` looks at.
         holds: asserts that what was accepted makes sense.
         prepare: writes what the reader needs beside the file, once.
+        names_file: an error says in which file it is; a setting's names its key instead.
     """
 
     file: str
@@ -56,6 +60,7 @@ class Target:
     read: Callable[[Path], Any]
     holds: Callable[[Any], None]
     prepare: Callable[[Path], None] = lambda folder: None
+    names_file: bool = True
 
 
 def _boxes_hold(boxes: np.ndarray, labels: np.ndarray, num_classes: int = len(CLASSES)) -> None:
@@ -319,6 +324,62 @@ def _ledger_holds(ledger: Ledger) -> None:
         assert all(isinstance(digest, str) for digest in entry["files"].values())
 
 
+# ---------------------------------------------------------------- settings
+
+_BASE = ("dataset=shapes", "strategy=entropy", "debug=smoke")
+# Filled by the program, not by who writes a command.
+_NOT_SET = ("choices", "protocol", "overrides", "_target_")
+
+
+@cache
+def _config() -> dict[str, Any]:
+    return compose(_BASE)
+
+
+def _leaves(node: dict[str, Any], path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found = []
+    for key, value in node.items():
+        if key not in _NOT_SET:
+            found += _leaves(value, (*path, key)) if isinstance(value, dict) and value else [(*path, key)]
+    return found
+
+
+def _set(changes: list[tuple[int, Any]]) -> bytes:
+    """Return a composed configuration in which overrides set some keys to anything."""
+    config = copy.deepcopy(_config())
+    leaves = _leaves(config)
+    for n, value in changes:
+        *groups, key = leaves[n % len(leaves)]
+        node = config
+        for group in groups:
+            node = node[group]
+        node[key] = value
+    return json.dumps(config).encode()
+
+
+SETTINGS = st.lists(st.tuples(st.integers(0, 300), st.sampled_from(ATOMS)), max_size=2).map(_set)
+
+
+def _validate(path: Path) -> dict[str, Any]:
+    config = json.loads(path.read_bytes())
+    validate(config)
+    return config
+
+
+def _settings_hold(config: dict[str, Any]) -> None:
+    for group in ("budget", "trainer", "dataset", "detector"):
+        for *groups, key in _leaves(config[group]):
+            node = config[group]
+            for inner in groups:
+                node = node[inner]
+            assert not isinstance(node[key], float) or np.isfinite(node[key]), (group, key)
+
+
+def _config_holds(config: dict[str, Any]) -> None:
+    assert isinstance(config, dict)
+    assert all(isinstance(key, str) for key in config)
+
+
 # ---------------------------------------------------------------- arrays and pictures
 
 
@@ -488,6 +549,15 @@ TARGETS = {
         json_rows([json.loads(line) for line in _saved(_write_ledger).splitlines()]),
         Ledger,
         _ledger_holds,
+    ),
+    "settings": Target("config.json", SETTINGS, _validate, _settings_hold, names_file=False),
+    "config.yaml": Target(
+        "config.yaml",
+        damaged(
+            b"seed: 1\nname: a\nrun_dir: null\ntrainer:\n  _target_: al_lab.x.Y\n  lr: 1e-3\n  milestones: [1, 2]\n"
+        ),
+        lambda p: load_config(p.parent),
+        _config_holds,
     ),
     "npz: regions": Target("a.npz", damaged(MASK), load_region, _region_holds),
     "npz: predictions": Target(

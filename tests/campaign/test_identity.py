@@ -100,7 +100,7 @@ def test_restart_true_acts_again_for_other_settings_and_for_fewer_cycles(tmp_pat
     assert len(aside(tmp_path)) == 2
 
 
-@pytest.mark.parametrize("damage", ["ledger.jsonl", "initial/labels.jsonl", "config.yaml"])
+@pytest.mark.parametrize("damage", ["ledger.jsonl", "config.yaml"])
 def test_what_is_advised_for_a_damaged_run_works_also_if_it_was_begun_by_restart(tmp_path: Path, damage: str) -> None:
     run_dir = tmp_path / "run"
     run_campaign(config(True), run_dir)

@@ -262,7 +262,7 @@ def written(kind: Kind[T]) -> Kind[T]:
 def list_of(kind: Kind[T], length: int | None = None, least: int = 0) -> Kind[list[T]]:
     """Return the kind of lists of a kind, with ``length`` or at ``least`` so many entries."""
     count = f" of {length}" if length is not None else f" of at least {least}" if least else ""
-    expected = f"a list{count}, each {kind.expected}"
+    expected = f"a list{count}" + ("" if kind is anything else f", each {kind.expected}")
 
     def read(value: Any) -> list[T]:
         is_list = isinstance(value, Sequence) and not isinstance(value, str | bytes)

@@ -122,7 +122,7 @@ def _set(key, n, field, value):
         (_set("annotations", 0, "image_id", None), "annotations[0].image_id: expected a number or text, got None"),
         (_set("images", 0, "height", float("inf")), "images[0].height: expected a whole number"),
         (_set("images", 0, "file_name", "x" * 300 + ".jpg"), "expected a file name that disks can hold"),
-        (lambda c: c.update(annotations=None), "annotations: expected a list, each anything, got None"),
+        (lambda c: c.update(annotations=None), "annotations: expected a list, got None"),
         (_set("categories", 0, "name", None), "categories[0].name: expected a class name"),
         (_set("categories", 0, "name", ""), "categories[0].name: expected a class name"),
         (lambda c: c["categories"][0].update(name=c["categories"][1]["name"]), "expected every category name once"),

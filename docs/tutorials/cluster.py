@@ -23,7 +23,7 @@ def sh(command: str) -> None:
 
 # %%
 sh(
-    "al-lab strategy=entropy dataset=shapes debug=smoke executor=slurm executor.cluster=local executor.poll_seconds=1 name=cluster"
+    "al-lab strategy=entropy dataset=shapes debug=smoke executor=slurm executor.cluster=local executor.poll_seconds=1 budget.cycles=1 name=cluster"
 )
 
 # %%

@@ -69,6 +69,7 @@ def curve_section(lines: Sequence[Series], levels: Sequence[Series], metric: str
         "error of that mean; whether lines differ is said below, not by whether bars overlap."
     )
     values = {s.label: last_values(s, metric) for s in levels}
+    last: list[Picture] = []
     for column in spent_columns(runs)[:2]:
         drawn = [
             figures.Line(s.label, s.strategy, s.band(metric, column), s.curves(metric, column))
@@ -86,7 +87,8 @@ def curve_section(lines: Sequence[Series], levels: Sequence[Series], metric: str
         section.pictures.append(Picture(f"learning_curve_{column.removeprefix('spent_')}", figure, alt))
         if column == spent_columns(runs)[0] and len(drawn) > figures.MOST_BARS:
             each = figures.panels(drawn, values, metric_label(metric), spent_label)
-            section.pictures.append(Picture("learning_curve_each", each, f"{alt}, a panel each", is_wide=True))
+            last = [Picture("learning_curve_each", each, f"{alt}, a panel each", is_wide=True)]
+    section.pictures += last
     return section
 
 

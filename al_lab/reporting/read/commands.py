@@ -87,15 +87,15 @@ def _dataset(run: Run) -> list[str]:
 def _overrides(run: Run) -> list[str]:
     """Return the words after the program as they were recorded; none where the run was not started from there."""
     recorded = run.environment.get("overrides")
-    if isinstance(recorded, list):
-        return [str(o) for o in recorded]
-    words = str(run.environment.get("command") or "").split()
-    if _program(run) not in _PROGRAMS:
-        return []
-    overrides = [w for w in words[1:] if "=" in w and not w.startswith("-")]
-    # A sweep's command names several strategies and seeds: this run was one of them.
+    words = [str(o) for o in recorded] if isinstance(recorded, list) else []
+    if not isinstance(recorded, list) and _program(run) in _PROGRAMS:
+        words = str(run.environment.get("command") or "").split()[1:]
+    overrides = [w for w in words if "=" in w and not w.startswith("-")]
+    if not {"-m", "--multirun"} & set(words):
+        return overrides
+    # A sweep's command names several strategies and seeds, or its recipe does: this run was one of them.
     own = {"strategy": run.strategy, "seed": str(run.seed)}
-    return [f"{_key(o)}={own[_key(o)]}" if _key(o) in own and "," in o else o for o in overrides]
+    return [*(f"{key}={value}" for key, value in own.items()), *(o for o in overrides if _key(o) not in own)]
 
 
 def _program(run: Run) -> str:

@@ -148,8 +148,9 @@ class RunFiles:
         if not isinstance(value, str) or not value or "\0" in value or len(value) > LONGEST_TEXT:
             self.note("Some images to show have no path in the run's files.")
             return None
-        if self.is_inside(self.path / value):
-            return self.path / value
+        inside = self.path / value
+        if self.is_inside(inside) and (inside.exists() or not os.path.exists(value)):
+            return inside  # else a path relative to where the command was given, as data/… is
         # Links in folders of the user's own are the user's own: only the text of the path may not leave them.
         path = Path(os.path.abspath(value))
         if any(path.is_relative_to(root) for own in self.image_folders for root in (own.absolute(), own.resolve())):

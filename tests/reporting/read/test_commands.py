@@ -46,3 +46,13 @@ def test_what_the_shell_would_read_is_quoted(maker):
     run = made(maker, "run.py strategy=entropy budget.per_cycle=[1,2] dataset=shapes")
     assert "'budget.per_cycle=[1,2]'" in commands.random_line(run)
     assert " -m " not in commands.random_line(run)
+
+
+def test_a_run_of_a_sweep_whose_recipe_names_the_strategies(maker):
+    run = read_run(maker.run("entropy", seed=2))
+    run.environment["overrides"] = ["-m", "experiment=shapes_demo"]
+    assert commands.reproduce(run) == "python run.py strategy=entropy seed=2 experiment=shapes_demo"
+    assert (
+        commands.full_data_line(run)
+        == "python run.py strategy=random budget=full protocol=mgral experiment=shapes_demo seed=2"
+    )

@@ -38,9 +38,10 @@ def begins_anew(config: Mapping[str, Any], run_dir: Path) -> bool:
     if asked == "again" or begun is None or not begun.get("restart"):
         return True
     try:
-        if config_difference(load_config(run_dir), config):
-            return True
-    except ResumeError:
+        is_another = bool(config_difference(load_config(run_dir), config))
+    except ResumeError:  # it is written anew for a run of the same settings
+        is_another = begun["fingerprint"] != fingerprint(config)
+    if is_another:
         return True
     log.info("restart=true: the run here was begun by it and goes on (restart=again would set it aside, too)")
     return False

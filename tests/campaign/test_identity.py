@@ -105,11 +105,19 @@ def test_what_is_advised_for_a_damaged_run_works_also_if_it_was_begun_by_restart
     run_dir = tmp_path / "run"
     run_campaign(config(True), run_dir)
     (run_dir / damage).write_text("nonsense\n" + "x" * 40 + "\n")
-    more = config(budget=config()["budget"] | {"cycles": 2})
+    other = config(**with_lr(0.5))
     with pytest.raises(ResumeError, match="restart=again"):
-        run_campaign(more, run_dir)
-    assert run_campaign(more | {"restart": "again"}, run_dir)["status"] == "finished"
+        run_campaign(other, run_dir)
+    assert run_campaign(other | {"restart": "again"}, run_dir)["status"] == "finished"
     assert (tmp_path / "run.before-restart-1" / damage).read_text().startswith("nonsense")
+
+
+def test_restart_true_goes_on_with_its_run_though_the_settings_file_was_lost(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    run_campaign(config(True), run_dir)
+    (run_dir / "config.yaml").unlink()
+    assert run_campaign(config(True), run_dir)["status"] == "already finished"
+    assert not aside(tmp_path)
 
 
 def test_a_wrong_word_is_named_before_anything_is_touched() -> None:

@@ -50,7 +50,7 @@ class OpenRun:
     def selections(self) -> dict[int, list[Query]]:
         """What was bought, by cycle, in order; the initial set is cycle -1. A query names an image, or pixels of it."""
         return {
-            cycle: read_queries(purchase_dir(self.path, cycle))
+            cycle: list(read_queries(purchase_dir(self.path, cycle)))
             for cycle in [INITIAL, *self._cycles]
             if (purchase_dir(self.path, cycle) / "queries.json").is_file()
         }

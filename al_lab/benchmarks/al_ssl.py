@@ -48,6 +48,7 @@ def _sharpen(network: Any, images: Tensor) -> None:
         for branch in network.detector.bbox_head.cls_convs:
             conv = [m for m in branch.modules() if isinstance(m, torch.nn.Conv2d)][-1]
             conv.weight.mul_(factor)
+            assert conv.bias is not None
             conv.bias.mul_(factor)
 
 
@@ -95,7 +96,7 @@ def _ours(network: Any, heads: Any, num: int) -> list[tuple[float, float]]:
     from al_lab.strategies.detection.al_ssl import image_facts
 
     sizes = [_SIZE_HW] * num
-    pairs = FlipRule(_COUNT, _NMS).compare(network, *heads, sizes, torch.full((num, 2), 300))
+    pairs = FlipRule(_COUNT, _NMS).compare(network, heads[0], heads[1], sizes, torch.full((num, 2), 300))
     for found in decode_batch(heads[0], network, sizes, at_least(network.postprocess, _TAU)):
         pseudo_labels(found, _SIZE_HW, _TAU)
     facts = [image_facts(found) for found in pairs]

@@ -8,6 +8,7 @@ import logging
 import sys
 import types
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,11 +110,11 @@ def _voc(
     # The released grid: mmdet's, in which 3/10, 6/10 and 7/10 are slightly too large.
     for name, mode in (("voc_area_ap50", "area"), ("voc07_ap50", "11points")):
         metric = VocAP([name], legacy_grid=True)
-        seconds, ours = best_of(lambda metric=metric: metric.compute(predictions, truth, classes), 3)  # type: ignore[misc]
+        seconds, ours = best_of(partial(metric.compute, predictions, truth, classes), 3)
         peer_seconds, peer = best_of(
-            lambda mode=mode: eval_map(found, objects, iou_thr=0.5, logger="silent", nproc=1, eval_mode=mode),
+            partial(eval_map, found, objects, iou_thr=0.5, logger="silent", nproc=1, eval_mode=mode),
             2 if full else 1,
-        )  # type: ignore[misc]
+        )
         difference = np.nanmax(
             np.abs(np.array([row["ap"] for row in ours.per_class]) - [float(r["ap"]) for r in peer[1]])
         )

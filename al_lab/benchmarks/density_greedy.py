@@ -21,6 +21,7 @@ from al_lab.core.strategy import ProposeContext
 from al_lab.core.types import DenseView
 from al_lab.data.generated.streets import Streets
 from al_lab.learners.build import build_learner
+from al_lab.stages.jobs import dense
 from al_lab.strategies.general._filtered import FilteredGreedy
 from al_lab.strategies.segmentation.density import Density
 
@@ -66,7 +67,7 @@ def trained_view(size_hw: tuple[int, int], input_hw: tuple[int, int]) -> DenseVi
         street.target_hw = input_hw
         learner = build_learner(config, street)
         learner.load(Path(folder, "run", "cycle_00", "model.ckpt"))
-        return next(iter(learner.views(street.pool_ids, frozenset(Density.needs))))
+        return dense(next(iter(learner.views(street.pool_ids, Density.needs))))
 
 
 def smooth_pixels(size: Size) -> Problem:

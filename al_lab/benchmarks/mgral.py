@@ -3,7 +3,7 @@
 import resource
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -80,10 +80,11 @@ def _voc(size: tuple[int, int, int, int], full: bool) -> Iterator[Row]:
     name = f"N={num:,}x{dim} B={budget:,} M={rows}"
 
     steps = num if full else min(num, FIRST_STEPS)
+    agent = cast(Agent, training.agent)
     with torch.no_grad():
-        ours = training.agent(x)
-        same_scores = bool((ours[:steps] - unrolled(training.agent, x[:steps])).abs().max() <= 1e-5)
-    agent_s, agent_peer_s = _agent(training.agent, x, budget, steps)
+        ours = agent(x)
+        same_scores = bool((ours[:steps] - unrolled(agent, x[:steps])).abs().max() <= 1e-5)
+    agent_s, agent_peer_s = _agent(agent, x, budget, steps)
     note = "CPU seconds" if steps == num else f"CPU seconds; peer extrapolated from its first {steps} images"
     yield Row(
         f"MGRAL agent, forward and backward, {name}",

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -40,12 +41,10 @@ def run(full: bool = False, size_hw: tuple[int, int] = SIZE_HW, regions: dict[in
             utility_HW = region_utility(probs, radius_px)
             array_HW = utility_HW.numpy()
             pick_windows(array_HW, 1, 1)  # compiles
-            seconds, ours = best_of(
-                lambda a=array_HW, r=radius_px, n=count: pick_windows(a, n, 2 * r), 5, time.process_time
-            )  # type: ignore[misc]
+            seconds, ours = best_of(partial(pick_windows, array_HW, count, 2 * radius_px), 5, time.process_time)
             peer_s, picks = best_of(
-                lambda u=utility_HW, r=radius_px, n=count: argmax_loop(u, n, r),
-                3 if full else 1,  # type: ignore[misc]
+                partial(argmax_loop, utility_HW, count, radius_px),
+                3 if full else 1,
                 time.process_time,
             )
             side = 2 * radius_px + 1

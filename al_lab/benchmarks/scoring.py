@@ -12,7 +12,7 @@ import yaml
 from torch import Tensor
 
 from al_lab.benchmarks.measure import Row, best_of
-from al_lab.config.load import CONF_DIR
+from al_lab.config.options import CONF_DIR
 from al_lab.core.types import Detections
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def ssd300(images: Tensor) -> Any:
     network = MMDetNetwork(20, model, tuple(config["input_hw"]), embedding_from=config["embedding_from"]).eval()
     with torch.no_grad():
         logits = network(images).logits
-        head = network.detector.bbox_head
+        head: Any = network.detector.bbox_head
         convs = [[m for m in branch.modules() if isinstance(m, torch.nn.Conv2d)][-1] for branch in head.cls_convs]
         spread = 2.0 / float(logits[..., 1:].std())
         logits = logits * spread
@@ -53,6 +53,7 @@ def ssd300(images: Tensor) -> Any:
             low, high = (shift, high) if above > CANDIDATES else (low, shift)
         for conv in convs:
             conv.weight.mul_(spread)
+            assert conv.bias is not None
             conv.bias.mul_(spread)
             conv.bias.view(-1, network.num_logits)[:, -1] += shift  # mmdet's background is the last class
     return network

@@ -194,7 +194,7 @@ def _adopt_config(config: Mapping[str, Any], run_dir: Path, ledger: Ledger) -> N
         save_config(config, run_dir)
 
 
-def _check_config(config: dict[str, Any], run_dir: Path, ledger: Ledger) -> dict[str, Any] | None:
+def _check_config(config: Mapping[str, Any], run_dir: Path, ledger: Ledger) -> dict[str, Any] | None:
     """Refuse to go on with a run that was begun under another configuration, and return that; None if it can't be read.
 
     Raises:

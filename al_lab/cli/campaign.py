@@ -9,7 +9,8 @@ from omegaconf import DictConfig
 
 from al_lab.cli.command import start_log
 from al_lab.cli.waiting import said_while
-from al_lab.config.load import CONF_DIR, prepare
+from al_lab.config.load import prepare
+from al_lab.config.options import CONF_DIR
 
 log = logging.getLogger("al_lab")
 
@@ -18,7 +19,8 @@ log = logging.getLogger("al_lab")
 def campaign(cfg: DictConfig) -> dict[str, Any]:
     """Run one campaign: compose the configuration, check it, run what is left to do; a sweep calls this once a job."""
     job = HydraConfig.get()
-    start_log(f"{job.runtime.choices.strategy} seed{cfg.seed}" if job.mode.name == "MULTIRUN" else "")
+    is_sweep = job.mode is not None and job.mode.name == "MULTIRUN"
+    start_log(f"{job.runtime.choices['strategy']} seed{cfg.seed}" if is_sweep else "")
     parts, run_dir = prepare(cfg)  # a configuration that can't run stops here, before anything is created
     log.info("run folder: %s", run_dir)
     with said_while("loading torch"):

@@ -26,7 +26,7 @@ _current: "Sweep | None" = None  # of this process, for `finish`
 class _Failed(JobReturn):
     """A job that failed with a sentence of ours, which Hydra would precede by a line about overrides."""
 
-    @property
+    @property  # type: ignore[misc]  # Hydra's has a setter, which nobody needs here
     def return_value(self) -> Any:
         raise self._return_value
 

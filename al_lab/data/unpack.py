@@ -10,9 +10,10 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Protocol
 
@@ -85,7 +86,7 @@ def extract(path: Path, folder: Path) -> None:
         raise DataError(str(disk_error(error))) from error
 
 
-def _opener(path: Path, folder: Path):  # noqa: ANN202
+def _opener(path: Path, folder: Path) -> Callable[[Path], AbstractContextManager[list[_Member]]]:
     suffixes = [s.lower() for s in path.suffixes]
     with path.open("rb") as stream:
         start = stream.read(8)
@@ -125,7 +126,7 @@ def _zip_members(path: Path) -> Iterator[list[_Member]]:
                     path, info.orig_filename, got, "unpack it yourself, and pack it anew as a plain zip"
                 )
             name = _safe(info.orig_filename, path)
-            members.append(_Member(name, info.is_dir(), info.file_size, lambda info=info: archive.open(info)))  # type: ignore[misc]
+            members.append(_Member(name, info.is_dir(), info.file_size, partial(archive.open, info)))
         yield members
 
 
@@ -137,8 +138,14 @@ def _tar_members(path: Path) -> Iterator[list[_Member]]:
             if not (info.isfile() or info.isdir()) or info.issparse():
                 raise _member_refused(path, info.name, "a link, a device or a pipe")
             name = _safe(info.name, path)
-            members.append(_Member(name, info.isdir(), info.size, lambda info=info: archive.extractfile(info)))  # type: ignore[misc]
+            members.append(_Member(name, info.isdir(), info.size, partial(_file_in, archive, info)))
         yield members
+
+
+def _file_in(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    found = archive.extractfile(info)
+    assert found is not None, f"{info.name} is a file"
+    return found
 
 
 def _safe(name: str, path: Path) -> PurePosixPath:
@@ -163,7 +170,7 @@ def _is_long(name: PurePosixPath) -> bool:
 
 
 def _check(members: Sequence[_Member], path: Path, folder: Path) -> None:
-    folders, files = {PurePosixPath(".")}, set()
+    folders, files = {PurePosixPath(".")}, set[PurePosixPath]()
     for member in members:
         folders.update(member.name.parents)
         (folders if member.is_dir else files).add(member.name)

@@ -6,6 +6,7 @@ import ipaddress
 import logging
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 from al_lab.core.errors import ConfigError, JobError, explain
@@ -144,7 +145,10 @@ class RayExecutor(Executor):
         Raises:
             JobError: if there is no cluster at ``address``, or Ray does not come up here.
         """
-        with _on_loopback() if self.address is None else contextlib.nullcontext({}) as place:
+        here: AbstractContextManager[dict[str, Any]] = (
+            _on_loopback() if self.address is None else contextlib.nullcontext({})
+        )
+        with here as place:
             import ray
 
             if ray.is_initialized():

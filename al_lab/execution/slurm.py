@@ -252,7 +252,7 @@ class SlurmExecutor(Executor):
             "cpus_per_task": self.threads * devices,
             **self.options,
         }
-        parameters["name"] = job_name(self.identity and self.identity.id, parameters.get("name") or "al_lab")
+        parameters["name"] = job_name(self.identity.id if self.identity else None, parameters.get("name") or "al_lab")
         if devices > 1 and parameters.get("gpus_per_node"):
             parameters["gpus_per_node"] = devices
         if self.cluster == "slurm":

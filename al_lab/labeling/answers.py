@@ -114,9 +114,9 @@ class _Reader:
             self._many("label_studio", path, label_studio.read(path))
         elif suffix == ".json":
             self._many("coco", path, coco.records(coco.load_coco(path)))
-        elif suffix == ".txt" and (item := self._item(path.name)) is not None:
+        elif suffix == ".txt" and (asked := self._item(path.name)) is not None:
             names = self._yolo_names(path)
-            self._one("yolo", path, item, yolo.read_labels(path, item.file_name, names, item.size_hw))
+            self._one("yolo", path, asked, yolo.read_labels(path, asked.file_name, names, asked.size_hw))
         elif suffix in (".zip", ".tar", ".gz", ".rar", ".7z"):
             raise DataError(explain(expected=_WHAT, got="an archive", where=str(path), do="unpack it here"))
         elif path.parent == self.folder and path.name.lower() not in LISTS:

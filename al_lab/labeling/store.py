@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from al_lab.core.fields import at_least, class_name, coordinate, flag, list_of, 
 from al_lab.core.files import append_line, sha256
 from al_lab.core.types import Annotation
 
-TASK = "detection"
+TASK: Literal["detection"] = "detection"
 _BOXES = list_of(list_of(coordinate, length=4))
 _DO = "restore the file from a backup, or forget this image's labels: al-lab labels forget"
 
@@ -96,7 +96,8 @@ class LabelStore:
         except ValueError as error:
             raise source.wrong(source.what, f"no JSON ({error})", f"line {number}") from error
         entry = Entry(value, source, f"line {number}")
-        classes = tuple(entry.read("classes", list_of(class_name, least=1)))
+        listed: list[str] = entry.read("classes", list_of(class_name, least=1))
+        classes = tuple(listed)
         names = entry.read("names", list_of(class_name))
         boxes = entry.read("boxes_xyxy", _BOXES)
         flags = [entry.read(key, list_of(flag)) for key in ("difficult", "crowd")]
@@ -221,7 +222,7 @@ def take_over(store: LabelStore, dataset: Any, origin: str) -> tuple[int, int, l
 class StoredDataset:
     """A dataset's images with the labels that the store has of them, for whoever writes them in another format."""
 
-    task = TASK
+    task: Literal["detection", "segmentation"] = TASK
 
     def __init__(self, dataset: Any, store: LabelStore) -> None:
         """Look up every image once."""

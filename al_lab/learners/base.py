@@ -82,12 +82,11 @@ class FitTask:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "FitTask":
         """Rebuild what `to_json` returned."""
-        return cls(
-            **{
-                k: tuple(v) if isinstance(v, list) else Path(v) if k in _PATHS and v is not None else v
-                for k, v in value.items()
-            }
-        )
+        fields: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else Path(v) if k in _PATHS and v is not None else v
+            for k, v in value.items()
+        }
+        return cls(**fields)
 
 
 def read_pseudo(task: FitTask) -> dict[str, Annotation]:

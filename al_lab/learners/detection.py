@@ -88,7 +88,7 @@ class DetectionLearner(NetworkLearner[Mapping[str, Annotation]]):
         device = this_device()
         sizes = [(int(h), int(w)) for h, w in batch.sizes_hw.tolist()]
         detections: Sequence[Any] = [None] * len(batch)
-        embeddings: Sequence[Any] = [None] * len(batch)
+        embeddings: Any = [None] * len(batch)
         pairs: Sequence[Any] = [None] * len(batch)
         # Not around the yield: what the caller does with tensors is its own affair.
         with torch.inference_mode(), autocast(self.settings, device):
@@ -100,7 +100,7 @@ class DetectionLearner(NetworkLearner[Mapping[str, Annotation]]):
         if rules.needs & {"detections", "class_probs"}:
             detections = decode_batch(heads[0], network, sizes, rules.detections, valid_hw=batch.valid_hw)
         if rules.flip:
-            pairs = rules.flip.compare(network, *heads, sizes, batch.valid_hw)
+            pairs = rules.flip.compare(network, heads[0], heads[1], sizes, batch.valid_hw)
         for row, sample_id in enumerate(batch.sample_ids):
             yield ImageView(sample_id, sizes[row], detections[row], embeddings[row], flip_detections=pairs[row])
 

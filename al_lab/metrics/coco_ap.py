@@ -1,7 +1,7 @@
 """Average precision of COCO on detections in memory, computed by faster-coco-eval (pycocotools' numbers, in C++)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -77,22 +77,21 @@ class CocoAP(Metric):
 
 def _average(precision_TRKA: np.ndarray, thresholds: np.ndarray, iou: float | None, area: int) -> np.ndarray:
     """Return each class's AP, (K,); NaN without objects of that size."""
-    chosen = slice(None) if iou is None else np.flatnonzero(np.isclose(thresholds, iou))
-    precision_K = (
-        precision_TRKA[chosen, :, :, area].reshape(-1, precision_TRKA.shape[2])
-        if iou is None
-        else precision_TRKA[chosen[0], :, :, area]
-    )
+    if iou is None:
+        precision_K: np.ndarray = precision_TRKA[:, :, :, area].reshape(-1, precision_TRKA.shape[2])
+    else:
+        precision_K = precision_TRKA[np.flatnonzero(np.isclose(thresholds, iou))[0], :, :, area]
     return np.where((precision_K > -1).any(0), precision_K.mean(0), np.nan)
 
 
 def coco_truth(truth: Mapping[str, Annotation], classes: Sequence[str]) -> dict[str, Any]:
     """Return ground truth as COCO's dictionary; images are numbered from 1 in order, classes from 1."""
-    annotations = []
+    annotations: list[dict[str, Any]] = []
     for image_id, annotation in enumerate(truth.values(), start=1):
-        xywh = annotation.boxes_xyxy.astype(np.float64)
+        xywh: np.ndarray = annotation.boxes_xyxy.astype(np.float64)
         xywh[:, 2:] -= xywh[:, :2]
-        for box, label, crowd in zip(xywh.tolist(), annotation.labels.tolist(), annotation.crowd.tolist(), strict=True):
+        labels, crowds = annotation.labels.tolist(), annotation.crowd.tolist()
+        for box, label, crowd in zip(cast(list[Any], xywh.tolist()), labels, crowds, strict=True):
             annotations.append(
                 {
                     "id": len(annotations) + 1,
@@ -116,11 +115,13 @@ def coco_results(predictions: Mapping[str, Detections], ids: Sequence[str]) -> l
     results = []
     for image_id, sample_id in enumerate(ids, start=1):
         found = predictions[sample_id]
-        xywh = found.boxes_xyxy.astype(np.float64)
+        xywh: np.ndarray = found.boxes_xyxy.astype(np.float64)
         xywh[:, 2:] -= xywh[:, :2]
         results += [
             {"image_id": image_id, "category_id": label + 1, "bbox": box, "score": score}
-            for box, label, score in zip(xywh.tolist(), found.labels.tolist(), found.confidence.tolist(), strict=True)
+            for box, label, score in zip(
+                cast(list[Any], xywh.tolist()), found.labels.tolist(), found.confidence.tolist(), strict=True
+            )
         ]
     return results
 

@@ -184,9 +184,10 @@ def _gather(items: Sequence[Detections] | Sequence[Annotation], num_classes: int
     """Sort the boxes of all images into classes."""
     image = np.repeat(np.arange(len(items)), [len(item.labels) for item in items])
     labels, boxes = (np.concatenate([getattr(item, key) for item in items]) for key in ("labels", "boxes_xyxy"))
-    is_truth = isinstance(items[0], Annotation)
-    ignored = np.concatenate([a.difficult | a.crowd for a in items]) if is_truth else np.zeros(len(image), bool)
-    rank = image if is_truth else -np.concatenate([d.confidence for d in items])
+    truth = [item for item in items if isinstance(item, Annotation)]
+    ignored = np.concatenate([a.difficult | a.crowd for a in truth]) if truth else np.zeros(len(image), bool)
+    found = [item.confidence for item in items if isinstance(item, Detections)]
+    rank = image if truth else -np.concatenate(found)
     order = np.lexsort((rank, labels))  # stable
     parts = np.split(order, np.searchsorted(labels[order], np.arange(1, num_classes)))
     return [_Boxes(image[part], boxes[part].astype(np.float64), ignored[part]) for part in parts]

@@ -36,7 +36,8 @@ def load_pretrained(model: nn.Module, source: str, cache_dir: str | Path | None 
     if any(k.startswith("bbox_head.") for k in state):
         _fill_detector(model, state, source)
         return
-    backbone = model.backbone if isinstance(getattr(model, "backbone", None), nn.Module) else model
+    own = getattr(model, "backbone", None)
+    backbone = own if isinstance(own, nn.Module) else model
     backbone.load_state_dict(fit(state, backbone, source))
     log.info("weights: %d tensors of %s from %s", len(state), type(backbone).__name__, source)
 

@@ -135,7 +135,7 @@ class SED(Supervised):
         check_range("tau", tau, tau is None or 0 < tau <= 1, "a confidence in (0, 1], or null")
         self.weight, self.ramp, self.burn_in = (
             float(weight),
-            Ramp(**({"kind": "up_only", "up": 0.25} | dict(ramp or {}))),
+            Ramp(**cast(dict[str, Any], {"kind": "up_only", "up": 0.25} | dict(ramp or {}))),
             float(burn_in),
         )
         self.ema, self.ema_warmup, self.focus = float(ema), bool(ema_warmup), float(gamma)  # gamma is the focal loss's
@@ -174,8 +174,8 @@ class SED(Supervised):
         step = 1 - self.momentum(updates)
         for own, its in zip(teacher.parameters(), network.parameters(), strict=True):
             own.lerp_(its, step)
-        for own, its in zip(teacher.buffers(), network.buffers(), strict=True):
-            own.copy_(its)
+        for old, new in zip(teacher.buffers(), network.buffers(), strict=True):
+            old.copy_(new)
 
     def momentum(self, updates: int) -> float:
         """Return m of the teacher's n-th step; 0 for n = 0."""

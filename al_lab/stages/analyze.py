@@ -21,7 +21,7 @@ from al_lab.execution.job import Job
 from al_lab.metrics.coverage import class_shares, core_set_loss, coverage, density_calibration, uniform_by_density
 from al_lab.metrics.miou import IGNORE
 from al_lab.stages.estimator import CENTERS, calibrate, neighbor_rank, one_purchase, unit_features
-from al_lab.stages.jobs import open_learner
+from al_lab.stages.jobs import dense, open_learner
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ def analyze(run_dir: str, checkpoint: str, cycle: int, ids: Sequence[str], test_
     oracle, provided = build(config["oracle"]), set(learner.provides)
     found = _Found()
     needs = ["dense_probs", *(n for n in ("pixel_features", "pixel_error") if n in provided)]
-    for view in learner.views(ids, tuple(needs)) if ids else ():
+    for view in map(dense, learner.views(ids, tuple(needs)) if ids else ()):
         truth_HW = oracle.peek(dataset, view.sample_id)
         bought_HW = read_bought_pixels(Path(run_dir), view.sample_id, cycle)[1]
         rng = Rng(int(config["split_seed"]), "analyze", view.sample_id)
@@ -97,7 +97,8 @@ def analyze(run_dir: str, checkpoint: str, cycle: int, ids: Sequence[str], test_
         if "error" in view.extras and len(found.maps) < _PICTURES:
             found.add_map(view, str(dataset.image_path(view.sample_id)), _densities(config["strategy"]))
     options = {"flip": True} if dataset.flip_test else {}
-    for view in learner.views(test_ids, ("dense_probs",), *([options] if options else [])) if test_ids else ():
+    seen = learner.views(test_ids, ("dense_probs",), *([options] if options else [])) if test_ids else ()
+    for view in map(dense, seen):
         found.add_prediction(view, str(dataset.image_path(view.sample_id)), oracle.peek(dataset, view.sample_id))
     facts = found.facts() | {
         "cycle": cycle,
@@ -151,7 +152,8 @@ def _look(
         "valid": int(valid_HW.sum()),
         "bought": int(bought_HW.sum()),
     }
-    loss = loss_bought = none
+    loss: np.ndarray = none
+    loss_bought: np.ndarray = none
     if truth_HW is not None:
         loss_HW = _cross_entropy(view.probs, truth_HW)
         loss, loss_bought = loss_HW[valid_HW], loss_HW[valid_HW & bought_HW]

@@ -19,7 +19,7 @@ from al_lab.core.record.labels import read_labels
 from al_lab.core.record.predictions import save_predictions
 from al_lab.core.rng import Rng
 from al_lab.core.strategy import ProposeContext, Strategy
-from al_lab.core.types import Candidates, DenseView, ImageView
+from al_lab.core.types import Candidates, DenseView, Detections, ImageView
 from al_lab.learners.base import FitTask, Learner
 from al_lab.learners.build import build_learner
 from al_lab.metrics.build import build_metrics
@@ -131,10 +131,35 @@ def _measure(learner: Learner, checkpoint: Path, run_dir: str, dataset: Any, ids
     }
 
 
+def found_in(view: ImageView | DenseView) -> Detections:
+    """Return the boxes of a view that was asked for them.
+
+    Raises:
+        TypeError: if the learner does not give them.
+    """
+    if not isinstance(view, ImageView) or view.detections is None:
+        raise TypeError(
+            f"asked for detections of {view.sample_id!r}, the learner gave {type(view).__name__} without any"
+        )
+    return view.detections
+
+
+def dense(view: ImageView | DenseView) -> DenseView:
+    """Return a view that was asked for class probabilities of pixels.
+
+    Raises:
+        TypeError: if the learner does not give them.
+    """
+    if not isinstance(view, DenseView):
+        raise TypeError(f"asked for dense_probs of {view.sample_id!r}, the learner gave {type(view).__name__}")
+    return view
+
+
 def predict(run_dir: str, checkpoint: str, ids: Sequence[str], out: str) -> dict[str, float]:
     """Write what a model detects in some images."""
     _, _, learner = open_learner(run_dir, checkpoint)
-    save_predictions(Path(out), {v.sample_id: v.detections for v in learner.views(ids, ("detections",))})
+    found = {v.sample_id: found_in(v) for v in learner.views(ids, ("detections",))}
+    save_predictions(Path(out), found)
     return {"images": len(ids)}
 
 
@@ -145,7 +170,7 @@ def confusion(run_dir: str, checkpoint: str, ids: Sequence[str], out: str) -> di
     total = np.zeros((num_classes, num_classes), np.int64)
     options = {"flip": True} if dataset.flip_test else {}
     for view in learner.views(ids, ("dense_probs",), *([options] if options else [])):
-        predicted = view.probs.argmax(0).byte().cpu().numpy()
+        predicted = dense(view).probs.argmax(0).byte().cpu().numpy()
         total += confusion_matrix(dataset.truth(view.sample_id), predicted, num_classes)
     with atomic_path(Path(out)) as temporary, temporary.open("wb") as stream:
         np.save(stream, total)
@@ -172,7 +197,8 @@ def score(
     for view in learner.views(ids, tuple(needs), *([options] if options else [])):
         part = propose(strategy, view, pool, config, cycle, budget)
         if pseudo_tau is not None and view.sample_id not in pool.whole:
-            pseudo[view.sample_id] = pseudo_labels(view.detections, view.size_hw, pseudo_tau)
+            assert view.size_hw is not None
+            pseudo[view.sample_id] = pseudo_labels(found_in(view), view.size_hw, pseudo_tau)
         if view.embedding is not None and "embedding" not in part.info:
             part = dataclasses.replace(part, info={**part.info, "embedding": view.embedding[None]})
         parts.append(part)

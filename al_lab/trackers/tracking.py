@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from urllib.parse import urlparse
 
 import yaml
@@ -237,7 +237,7 @@ class WandbTracker(Tracker):
             return self.mode
         wanted = os.environ.get("WANDB_MODE")
         if self.mode == "auto" and wanted in ("online", "offline", "disabled"):
-            return wanted
+            return cast(Literal["online", "offline", "disabled"], wanted)
         if _has_key():
             return "online"
         level = logging.WARNING if self.mode == "online" else logging.INFO
@@ -290,7 +290,10 @@ class WandbTracker(Tracker):
         utilities = utilities_of(rows)
         values: dict[str, Any] = {"select/images": table}
         if len(utilities):
-            values |= {"select/mean_utility": float(utilities.mean()), "select/utilities": wandb.Histogram(utilities)}
+            values |= {
+                "select/mean_utility": float(utilities.mean()),
+                "select/utilities": wandb.Histogram(utilities.tolist()),
+            }
         values |= {f"select/class_hist/{name}": count for name, count in class_counts(rows).items()}
         self.run.log(values, step=self.step)
 
@@ -309,7 +312,8 @@ class WandbTracker(Tracker):
             }
             for box, label in zip(row.get("boxes_xyxy", ()), row.get("labels", ()), strict=False)
         ]
-        names = dict(enumerate(map(str, row.get("classes", ())))) or {b["class_id"]: b["box_caption"] for b in boxes}
+        listed: dict[Any, Any] = dict(enumerate(map(str, row.get("classes", ()))))
+        names = listed or {b["class_id"]: b["box_caption"] for b in boxes}
         return wandb.Image(
             picture, boxes={"bought": {"box_data": boxes, "class_labels": names}} if boxes else None, file_type="jpg"
         )

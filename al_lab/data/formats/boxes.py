@@ -34,9 +34,13 @@ def clean_boxes(
     """
     xyxy = np.asarray(xyxy, np.float64).reshape(-1, 4)
     height, width = size_hw
-    _refuse(~np.isfinite(xyxy).all(1), xyxy, where, "finite numbers", "correct the coordinates")
+    _refuse(np.asarray(~np.isfinite(xyxy).all(1)), xyxy, where, "finite numbers", "correct the coordinates")
     _refuse(
-        (xyxy[:, 2:] < xyxy[:, :2]).any(1), xyxy, where, "x1 <= x2 and y1 <= y2", "swap the corners in the annotation"
+        np.asarray((xyxy[:, 2:] < xyxy[:, :2]).any(1)),
+        xyxy,
+        where,
+        "x1 <= x2 and y1 <= y2",
+        "swap the corners in the annotation",
     )
     limit = np.array([width, height, width, height], np.float64)
     overshoot = np.maximum(-xyxy, xyxy - limit).max(1, initial=0.0)

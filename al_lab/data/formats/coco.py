@@ -157,7 +157,8 @@ def load_coco(path: Path, cache_dir: Path | None = None) -> COCOIndex:
             log.warning("%s; the annotation file is read instead", error)
     index = parse_coco(source.read_json(), path)
     with atomic_path(cached) as temporary:
-        np.savez(temporary, **{name: np.asarray(getattr(index, name)) for name in _COLUMNS})
+        columns: dict[str, Any] = {name: np.asarray(getattr(index, name)) for name in _COLUMNS}
+        np.savez(temporary, **columns)
     return index
 
 
@@ -210,7 +211,7 @@ def parse_coco(content: Any, path: Path) -> COCOIndex:
     rows = [(row[0], label_of[int(row[1])], *row[2:]) for row in rows]
     categories = [category for place, category in enumerate(categories) if place not in parents]
     _refuse_repeated([name for _, name in categories], "every category name once", source)
-    table = np.array(rows, np.float64).reshape(-1, 7)
+    table: np.ndarray = np.array(rows, np.float64).reshape(-1, 7)
     order = np.argsort(table[:, 0], kind="stable")
     table = table[order]
     return COCOIndex(

@@ -120,7 +120,8 @@ def write(folder: Path, records: Sequence[Record], classes: Sequence[str]) -> li
         )
         for name, box, marked in zip(record.names, record.boxes_xyxy.tolist(), flags, strict=True):
             corners = {k: f"{v:.10g}" for k, v in zip(("xtl", "ytl", "xbr", "ybr"), box, strict=True)}
-            item = SubElement(image, "box", label=name, source="manual", occluded="0", z_order="0", **corners)
+            about = {"label": name, "source": "manual", "occluded": "0", "z_order": "0"}
+            item = SubElement(image, "box", about | corners)
             for key, is_set in zip((_DIFFICULT, _CROWD), marked, strict=True):
                 if is_set:
                     SubElement(item, "attribute", name=key).text = "true"

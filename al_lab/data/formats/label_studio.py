@@ -63,7 +63,7 @@ def read_task(task: Entry) -> Record:
     given = list(task.entries("annotations" if "annotations" in task else "completions", required=False))
     finished = [a for a in given if not a.read("was_cancelled", optional(flag), False)]
     key, where = data.read(KEY, optional(text), None), f"{task.source.path}: {task.place}"
-    common = {"where": where, "key": key, "seconds": _seconds(finished or given)}
+    common: dict[str, Any] = {"where": where, "key": key, "seconds": _seconds(finished or given)}
     if not finished:
         return Record(file_name_of(image), np.zeros((0, 4)), (), is_done=False, is_skipped=bool(given), **common)
     newest = max(

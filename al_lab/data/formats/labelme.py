@@ -82,7 +82,7 @@ def write(folder: Path, records: Sequence[Record], classes: Sequence[str]) -> li
                 record.names, record.boxes_xyxy.tolist(), difficult.tolist(), strict=True
             )
         ]
-        document = {
+        document: dict[str, Any] = {
             "version": "5.5.0",
             "flags": {},
             "shapes": shapes,

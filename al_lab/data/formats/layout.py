@@ -264,19 +264,19 @@ def match_by_path(files: Sequence[Path], images: Mapping[str, Path], base: Path)
     found: dict[str, Path] = {}
     strangers = []
     for file in files:
-        sample_id = beside.get((file.parent, file.stem))
-        if sample_id is None:
+        of = beside.get((file.parent, file.stem))
+        if of is None:
             parts = (*file.parent.parts, file.stem)
             # The longest tail that a path of an image has, too; it has to be of one image only.
             fits = next((tails[t] for n in range(len(parts)) if (t := parts[n:]) in tails), [])
             if len(fits) > 1:
                 split = split_of(PurePosixPath(file.as_posix()))
                 fits = [i for i in fits if split_of(PurePosixPath(images[i].as_posix())) == split]
-            sample_id = fits[0] if len(fits) == 1 else None
-        if sample_id is None or sample_id in found:
+            of = fits[0] if len(fits) == 1 else None
+        if of is None or of in found:
             strangers.append(file)
         else:
-            found[sample_id] = file
+            found[of] = file
     return found, strangers
 
 
@@ -361,7 +361,7 @@ def choose_format(matched: Mapping[str, int], wanted: str | None, files: Annotat
                 )
             )
         return wanted
-    best = max(matched.items(), key=lambda kv: (kv[1], -FORMATS.index(kv[0])), default=None)  # type: ignore[arg-type]
+    best = max(matched.items(), key=lambda kv: (kv[1], -FORMATS.index(kv[0])), default=None)
     if best is not None and best[1]:
         return best[0]
     unread = [*(p for paths in files.by_format.values() for p in paths), *files.named, *files.unknown]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from al_lab.data.datasets.voc_folder import VOCFolder
 from al_lab.data.generated.shapes_draw import CLASSES, VERSION, Scene, draw_scene
@@ -42,7 +43,7 @@ class Shapes(VOCFolder):
         """
         counts = {"train": num_pool, "val": num_val, "test": num_test}
         root = generate(Path(data_dir).expanduser(), counts, size_px, data_seed)
-        splits = {"pool_split": "train", "val_split": "val", "test_split": "test"}
+        splits: dict[str, Any] = {"pool_split": "train", "val_split": "val", "test_split": "test"}
         super().__init__(str(root), CLASSES, metrics=metrics, name=name, **splits)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -71,7 +72,7 @@ class Batch:
     def rows(self, rows: Sequence[int]) -> Batch:
         """Return some of its images."""
         index = torch.tensor(list(rows), dtype=torch.long, device=self.images.device)
-        picked = {
+        picked: dict[str, Any] = {
             f.name: v[index.to(v.device)] if isinstance(v, Tensor) else [v[n] for n in rows]
             for f in fields(self)
             for v in (getattr(self, f.name),)
@@ -83,7 +84,7 @@ class Batch:
         return self._map(lambda t: t.pin_memory())
 
     def _map(self, fn: Callable[[Tensor], Tensor]) -> Batch:
-        changed = {}
+        changed: dict[str, Any] = {}
         for f in fields(self):
             value = getattr(self, f.name)
             if isinstance(value, Tensor):

@@ -53,7 +53,10 @@ class DenseBatch:
         return self._map(lambda t: t.pin_memory())
 
     def _map(self, fn: Callable[[Tensor], Tensor]) -> DenseBatch:
-        return replace(self, **{f.name: fn(v) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)})
+        changed: dict[str, Any] = {
+            f.name: fn(v) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)
+        }
+        return replace(self, **changed)
 
 
 @dataclass(frozen=True)

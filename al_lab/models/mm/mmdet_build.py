@@ -86,7 +86,8 @@ def _check(detector: nn.Module, where: str) -> None:
 
 def coder_of(head: Any) -> BoxCoder:
     """Return our coder with the variances of mmdet's."""
-    return BoxCoder(tuple(float(v) for v in head.bbox_coder.stds), abs(math.log(16 / 1000)))
+    x, y, w, h = (float(v) for v in head.bbox_coder.stds)
+    return BoxCoder((x, y, w, h), abs(math.log(16 / 1000)))
 
 
 def matching_of(train_cfg: Mapping[str, Any] | None) -> Matching:

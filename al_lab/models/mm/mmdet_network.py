@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from al_lab.core.errors import ConfigError, explain
+from al_lab.models.detectors.head import HeadOutput
 from al_lab.models.detectors.network import (
     DetectorNetwork,
-    HeadOutput,
     Postprocess,
     Resize,
     flatten_maps,
@@ -66,15 +66,15 @@ class MMDetNetwork(DetectorNetwork):
         postprocess: Postprocess | None = None,
         cache_dir: str | None = None,
     ) -> None:
-        model = plain(model)
-        preprocess = model.pop("data_preprocessor", None) or {}
+        own: dict[str, Any] = plain(model)
+        preprocess = own.pop("data_preprocessor", None) or {}
         swap = not preprocess.get("bgr_to_rgb", True)
         mean, std = (
             tuple(preprocess.get(k, v))[:: -1 if swap and k in preprocess else 1]
             for k, v in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD))
         )
-        weights = weights or take_pretrained(model)
-        detector = build_detector(model, num_classes)
+        weights = weights or take_pretrained(own)
+        detector: Any = build_detector(own, num_classes)
         head = detector.bbox_head
         super().__init__(
             num_classes,
@@ -85,10 +85,10 @@ class MMDetNetwork(DetectorNetwork):
             resize=resize,
             pad_divisor=int(preprocess.get("pad_size_divisor", 1)),
             code=coder_of(head),
-            matching=matching_of(model.get("train_cfg")),
-            postprocess=postprocess or settings_of(model.get("test_cfg")),
+            matching=matching_of(own.get("train_cfg")),
+            postprocess=postprocess or settings_of(own.get("test_cfg")),
         )
-        self.detector = detector
+        self.detector: Any = detector
         self.clip_priors, self.embedding_from, self._swap = bool(clip_priors), embedding_from, swap
         self._priors: OrderedDict[tuple, Tensor] = OrderedDict()
         shapes = self._probe(_padded(self.input_hw, self.pad_divisor))

@@ -99,7 +99,8 @@ def sections_of(
     note: Callable[[str], None], makers: Sequence[tuple[str, Callable[[], "Section | Sequence[Section]"]]]
 ) -> list["Section"]:
     """Make the sections of a page, each a `part` of its own."""
-    made = [part(note, f"The section {title!r}", make, ()) for title, make in makers]
+    none: Section | Sequence[Section] = ()
+    made = [part(note, f"The section {title!r}", make, none) for title, make in makers]
     return [section for item in made for section in ([item] if isinstance(item, Section) else item)]
 
 
@@ -155,11 +156,12 @@ class Page:
         paths: list[Path] = []
         for section in self.sections:
             for picture in section.pictures:
+                none: list[Path] = []
                 drawn = part(
                     self.notes.append,
                     f"The figure {picture.name!r}",
                     partial(save_figure, picture.figure, folder / "figures", picture.name),
-                    [],
+                    none,
                 )
                 paths += drawn
             for sheet in section.sheets:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from al_lab.core.files import write_text
 from al_lab.core.record.csv_file import csv_text
@@ -42,7 +43,7 @@ class Table:
     name: str
     caption: str
     columns: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
+    rows: Sequence[Sequence[Any]]  # of `Cell`s
     digits: Sequence[int] | int = 1
     note: str = ""
 

@@ -203,9 +203,9 @@ def bars_per_purchase(names: Sequence[str], panels: Mapping[str, Sequence[float]
     """Draw one panel per unit (images, boxes, hours): what each purchase cost, and the sum so far as a line."""
     with look():
         figure = Figure(figsize=(3.1 * max(1, len(panels)), 2.9))
-        for k, (label, values) in enumerate(panels.items()):
+        for k, (label, given) in enumerate(panels.items()):
             axes = figure.add_subplot(1, len(panels), k + 1)
-            values = np.nan_to_num(np.asarray(values, float))
+            values = np.nan_to_num(np.asarray(given, float))
             axes.bar(range(len(values)), values, color=color, width=0.62, label="this purchase")
             axes.plot(
                 range(len(values)),

@@ -64,7 +64,7 @@ def utility_histograms(panels: Sequence[UtilityPanel]) -> Figure:
             axes = figure.add_subplot(rows, columns, k + 1)
             # what select() assigned may lie outside what propose() did
             values = np.concatenate([panel.candidates, panel.bought])
-            bins = np.histogram_bin_edges(values, bins=40 if len(panel.candidates) else 15)
+            bins = np.histogram_bin_edges(values, bins=40 if len(panel.candidates) else 15).tolist()
             if len(panel.candidates):
                 axes.hist(panel.candidates, bins=bins, color=POOL, label="all candidates")
             if len(panel.bought):

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -55,7 +56,7 @@ CLASS_COLORS = (
     "#ffffff",
 )
 
-_RC = {
+_RC: dict[Any, Any] = {
     # Names of classes and strategies come from files: a dollar sign in one is a dollar sign.
     "text.parse_math": False,
     "figure.dpi": 100,

@@ -127,7 +127,8 @@ def build_comparison(
     )
     subtitle = f"{', '.join(s.label for s in lines)} · {_how_many([len(s.runs) for s in lines])}"
     verdict = part(notes.append, "The verdict", lambda: _verdict(lines, metric), "")
-    numbers = part(notes.append, "The list of numbers", lambda: _numbers(lines, full, metric), [])
+    none: list[Headline] = []
+    numbers = part(notes.append, "The list of numbers", lambda: _numbers(lines, full, metric), none)
     notes += [f"{run.strategy}, seed {run.seed}: {note}" for run in runs for note in run.notes]
     return Page(
         f"Comparison on {runs[0].dataset}",

@@ -116,7 +116,7 @@ def pseudo_section(lines: Sequence[Series], metric: str | None = None) -> Sectio
     gains = _gains(lines, having, of_run, metric) if metric else {}
     if gains:
         others = "; ".join(f"{label} against {twin}" for label, (twin, _) in gains.items())
-        drawn = {
+        against = {
             s.label: (color_of(s.strategy, s.label, labels), marker_of(s.strategy, s.label, labels), gains[s.label][1])
             for s in having
             if s.label in gains
@@ -125,7 +125,7 @@ def pseudo_section(lines: Sequence[Series], metric: str | None = None) -> Sectio
             f"Relative gain over the line without pseudo-labels ({others}), one point a cycle, mean over paired seeds."
         )
         section.pictures.append(
-            Picture("pseudo_gain", gain_by_ratio(drawn), "gain by share of pseudo-labels", caption, is_wide=True)
+            Picture("pseudo_gain", gain_by_ratio(against), "gain by share of pseudo-labels", caption, is_wide=True)
         )
     if any(len(s.runs) > 1 for s in having):
         section.tables.append(_mean_table(having, of_run))

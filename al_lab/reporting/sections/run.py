@@ -202,20 +202,18 @@ def times_section(run: Run) -> Section:
     section = Section("times", "Time")
     note_divergence(run)
     entries = [(e.get("cycle"), str(e.get("stage")), e.get("seconds")) for e in run.ledger]
-    entries = [
+    timed = [
         (c, s, float(t))
         for c, s, t in entries
         if isinstance(c, int) and isinstance(t, int | float) and math.isfinite(t)
     ]
-    if not entries:
+    if not timed:
         section.text = "No stage has been committed yet."
         return section
-    cycles = sorted({c for c, _, _ in entries})
-    stages = dict.fromkeys(s for _, s, _ in entries)  # in the order they first ran
-    seconds = {
-        stage: [sum(t for c, s, t in entries if (c, s) == (cycle, stage)) for cycle in cycles] for stage in stages
-    }
-    total = sum(t for _, _, t in entries)
+    cycles = sorted({c for c, _, _ in timed})
+    stages = dict.fromkeys(s for _, s, _ in timed)  # in the order they first ran
+    seconds = {stage: [sum(t for c, s, t in timed if (c, s) == (cycle, stage)) for cycle in cycles] for stage in stages}
+    total = sum(t for _, _, t in timed)
     section.text = (
         f"{duration(total)} in all, on the machine described below; a stage that resumed counts its last stretch."
     )

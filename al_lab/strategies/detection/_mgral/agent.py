@@ -1,7 +1,7 @@
 """The agent that reads the pool image by image and gives each a selection score (MGRAL, Sec. 3.2)."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -70,7 +70,7 @@ class Agent(nn.Module):
         """Return the scores (N,) of images in this order; higher is wanted more."""
         weight_GX = self.lstm.weight_ih  # X = D + 1, the last column is the fed-back decision's
         gates_NG = functional.linear(features_ND, weight_GX[:, :-1], self.lstm.bias_ih + self.lstm.bias_hh)
-        first, last = self.decoder[0], self.decoder[2]
+        first, last = cast(nn.Linear, self.decoder[0]), cast(nn.Linear, self.decoder[2])
         weights = Weights(
             self.lstm.weight_hh, weight_GX[:, -1], first.weight, first.bias, last.weight[0], last.bias, self.dummy
         )

@@ -39,6 +39,8 @@ class Clustered(nn.Module):
         super().__init__()
         self.agent = agent
         cluster_N, centers_KD = _k_means(features_ND, num_clusters, rng)
+        self.cluster_N: Tensor
+        self.centers_KD: Tensor
         self.register_buffer("cluster_N", torch.from_numpy(cluster_N), persistent=False)
         self.register_buffer("centers_KD", torch.from_numpy(centers_KD), persistent=False)
         self._share_N = torch.from_numpy(_log_share(features_ND, cluster_N, centers_KD))

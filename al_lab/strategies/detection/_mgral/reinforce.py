@@ -198,7 +198,8 @@ class Reinforce:
         reference = float(rewards.mean()) if self.reference is None else self.reference
         # The others' mean takes the reference's place: both subtracted, the reference would cancel.
         advantages = rewards - ((rewards.sum() - rewards) / (len(rewards) - 1) if len(rewards) > 1 else reference)
-        loss = -sum(float(a) * d.log_prob for a, d in zip(advantages, draws, strict=True)) / len(draws)  # Eq. (3)
+        terms = [float(a) * d.log_prob for a, d in zip(advantages, draws, strict=True)]
+        loss = -sum(terms[1:], terms[0]) / len(draws)  # Eq. (3)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = float(nn.utils.clip_grad_norm_(self.agent.parameters(), self.settings.clip))

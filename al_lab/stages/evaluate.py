@@ -60,7 +60,8 @@ class Evaluate(Stage):
         remove_shards(paths)
         truth = {i: ctx.dataset.truth(i) for i in ids}
         metrics = build_metrics(ctx.dataset.metrics)
-        weights_BN, values = resamples(len(truth)), {}
+        weights_BN = resamples(len(truth))
+        values: dict[str, np.ndarray] = {}
         for metric in metrics:
             if isinstance(metric, VocAP):
                 values |= metric.resampled(predictions, truth, ctx.dataset.classes, weights_BN)

@@ -147,6 +147,7 @@ not_negative = _make_number("a finite number >= 0", lambda v: v >= 0)
 coordinate = _make_number("a finite number of pixels", lambda v: abs(v) <= _FARTHEST_PX)
 fraction = _make_number("a number in [0, 1]", lambda v: 0 <= v <= 1)
 share = _make_number("a number in (0, 1]", lambda v: 0 < v <= 1)
+below_one = _make_number("a number in [0, 1)", lambda v: 0 <= v < 1)
 
 
 def at_least(least: int, what: str = "a whole number") -> Kind[int]:
@@ -162,6 +163,26 @@ def between(least: int, most: int, what: str = "a whole number") -> Kind[int]:
 def number_in(least: float, most: float) -> Kind[float]:
     """Return the kind of numbers in [least, most]."""
     return _make_number(f"a number in [{least:g}, {most:g}]", lambda v: least <= v <= most)
+
+
+def number_from(least: float) -> Kind[float]:
+    """Return the kind of numbers from ``least`` on."""
+    return _make_number(f"a number >= {least:g}", lambda v: v >= least)
+
+
+def check_fields(values: Mapping[str, Any], kinds: Mapping[str, "Kind[Any]"], where: str) -> None:
+    """Check several settings of one object.
+
+    Args:
+        values: by name, such as ``vars(self)``.
+        kinds: of those that are checked.
+        where: the object's place, such as "strategy.lut".
+
+    Raises:
+        ConfigError: for the first that is not what it has to be.
+    """
+    for name, kind in kinds.items():
+        kind(values[name], f"{where}.{name}")
 
 
 def one_of(*choices: Any) -> Kind[Any]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from al_lab.core.errors import ConfigError, Interrupted, JobError, explain
+from al_lab.core.fields import at_least
 from al_lab.execution.job import Executor, Failure, Job, Progress, attempt, log_tail, output_to, read_result
 from al_lab.execution.machine import cpu_count, visible_gpus, worker_environment
 from al_lab.execution.process_group import GRACE_S, Attempt, WorkerGroup
@@ -44,25 +45,10 @@ class LocalExecutor(Executor):
         gpus: int | str | Sequence[int | str] = "auto",
         retries: int = 2,
     ) -> None:
-        for name, value, least in (("threads", threads, 1), ("retries", retries, 0)):
-            if not isinstance(value, int) or value < least:
-                raise ConfigError(
-                    explain(
-                        expected=f"a whole number >= {least}",
-                        got=repr(value),
-                        where=f"executor.{name}",
-                        do=f"try executor.{name}={least}",
-                    )
-                )
-        if workers != "auto" and (not isinstance(workers, int) or workers < 1):
-            raise ConfigError(
-                explain(
-                    expected="a whole number >= 1 or 'auto'",
-                    got=repr(workers),
-                    where="executor.workers",
-                    do="try executor.workers=auto",
-                )
-            )
+        at_least(1)(threads, "executor.threads", do="e.g. executor.threads=1")
+        at_least(0)(retries, "executor.retries", do="e.g. executor.retries=2")
+        if workers != "auto":
+            at_least(1, "auto, or a whole number")(workers, "executor.workers", do="e.g. executor.workers=auto")
         self.gpus = _choose_gpus(gpus)
         self.threads = threads
         self.num_workers = workers if isinstance(workers, int) else len(self.gpus) or max(1, cpu_count() // threads)

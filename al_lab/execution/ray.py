@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from al_lab.core.errors import ConfigError, JobError, explain
+from al_lab.core.fields import at_least, not_negative
 from al_lab.execution.job import Executor, Failure, Job, Progress, log_tail, read_result
 from al_lab.execution.local import run_on_this_machine, stranger_in
 from al_lab.execution.machine import THREAD_VARIABLES, changed_environment, worker_environment
@@ -56,15 +57,12 @@ class RayExecutor(Executor):
                     do="install the extra: pip install 'al_lab[cluster]', or use executor=local",
                 )
             )
-        if cpus < 1 or gpus < 0 or (gpus > 1 and gpus != int(gpus)) or retries < 0:
-            raise ConfigError(
-                explain(
-                    expected="cpus >= 1, gpus a fraction of one or a whole number, retries >= 0",
-                    got=f"cpus={cpus}, gpus={gpus}, retries={retries}",
-                    where="executor=ray",
-                    do="gpus=0.5 lets two jobs share a GPU",
-                )
-            )
+        at_least(1)(cpus, "executor.cpus")
+        not_negative(gpus, "executor.gpus")
+        if gpus > 1:
+            do = "gpus=0.5 lets two jobs share a GPU; above 1 they are whole ones"
+            at_least(1)(int(gpus) if gpus == int(gpus) else gpus, "executor.gpus", do=do)
+        at_least(0)(retries, "executor.retries")
         self.address = address
         self.cpus = cpus
         self.gpus = gpus

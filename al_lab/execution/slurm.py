@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from al_lab.core.errors import ConfigError, Interrupted, explain
-from al_lab.core.fields import at_least
+from al_lab.core.fields import at_least, one_of, positive
 from al_lab.core.files import write_json
 from al_lab.execution.job import Executor, Failure, Job, Progress, log_tail, read_result
 from al_lab.execution.local import run_on_this_machine, stranger_in
@@ -106,15 +106,11 @@ class SlurmExecutor(Executor):
                     do="install the extra: pip install 'al_lab[cluster]'",
                 )
             )
-        if cluster not in ("slurm", "local"):
-            raise ConfigError(
-                explain(
-                    expected="'slurm' or 'local'",
-                    got=repr(cluster),
-                    where="executor.cluster",
-                    do="use executor.cluster=slurm on a cluster",
-                )
-            )
+        one_of("slurm", "local")(cluster, "executor.cluster")
+        at_least(1)(threads, "executor.threads")
+        at_least(0)(retries, "executor.retries")
+        positive(poll_seconds, "executor.poll_seconds")
+        at_least(1)(parallel, "executor.parallel")
         if cluster == "slurm" and (shutil.which("sbatch") is None or shutil.which("srun") is None):
             raise ConfigError(
                 explain(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from al_lab.core.errors import ConfigError, explain
+from al_lab.core.fields import at_least, below_one, check_fields, fraction, not_negative, one_of, optional, positive
 from al_lab.models.segmenters.density_branch import DensityBranch
 from al_lab.models.segmenters.segmenter import SegmenterNetwork, upsample
 from al_lab.objectives.adaptation import (
@@ -22,7 +23,6 @@ from al_lab.objectives.adaptation import (
     reconstruction_loss,
     source_target_sum,
 )
-from al_lab.objectives.csd import check_choice, check_range
 
 log = logging.getLogger(__name__)
 
@@ -111,8 +111,8 @@ class Adaptation(nn.Module):
             "aux": aux,
             "density": density,
         }
-        for name, weight in self.weights.items():
-            check_range(name, weight, weight >= 0, "a number >= 0")
+        check_fields(self.weights, dict.fromkeys(self.weights, not_negative), "objective")
+        positive(negative_threshold, "objective.negative_threshold", do="a probability")
         if not any(self.weights.values()):
             raise ConfigError(
                 explain(
@@ -122,17 +122,18 @@ class Adaptation(nn.Module):
                     do="set e.g. objective.target_ce=1",
                 )
             )
-        check_range("negative_threshold", negative_threshold, 0 < negative_threshold < 1, "a probability in (0, 1)")
-        check_range("density_tau", density_tau, density_tau is None or density_tau > 0, "a number > 0, or null")
-        check_range(
-            "stop_gradient_step",
-            stop_gradient_step,
-            stop_gradient_step is None or stop_gradient_step >= 0,
-            "a step >= 0, or null",
+        check_fields(
+            locals(),
+            {
+                "negative_threshold": below_one,
+                "density_tau": optional(positive),
+                "stop_gradient_step": optional(at_least(0)),
+                "source_ratio": fraction,
+                "consistency_where": one_of(*get_args(Pixels)),
+                "margin_reduction": one_of(*get_args(Reduction)),
+            },
+            "objective",
         )
-        check_range("source_ratio", source_ratio, 0 <= source_ratio <= 1, "a number in [0, 1]")
-        check_choice("consistency_where", consistency_where, get_args(Pixels))
-        check_choice("margin_reduction", margin_reduction, get_args(Reduction))
         self.negative_threshold, self.consistency_where, self.margin_reduction = (
             float(negative_threshold),
             consistency_where,

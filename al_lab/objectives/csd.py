@@ -1,12 +1,12 @@
 """CSD: an image and its flipped image should be seen alike, labeled or not."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from al_lab.core.errors import ConfigError, did_you_mean, explain
+from al_lab.core.fields import Kind, check_fields, not_negative, one_of, optional, share
 from al_lab.models.detectors.flip import together
 from al_lab.models.detectors.head import HeadOutput
 from al_lab.models.detectors.network import DetectorNetwork
@@ -24,6 +24,14 @@ from al_lab.objectives.supervised import Supervised
 
 Mask = Literal["orig", "both", "none"]
 PseudoLoss = Literal["positives_only", "all"]
+
+
+# How unlabeled images share a batch, and are labeled by the model itself.
+LABELED_PART: dict[str, Kind[Any]] = {
+    "labeled_ratio": share,
+    "tau": optional(share),
+    "pl_loss": one_of(*get_args(PseudoLoss)),
+}
 
 
 class CSD(Supervised):
@@ -82,13 +90,17 @@ class CSD(Supervised):
         supervised: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(**(supervised or {}))
-        check_choice("cons_cls", cons_cls, get_args(Distance))
-        check_choice("be_mask", be_mask, get_args(Mask))
-        check_choice("cons_loc", cons_loc, get_args(BoxResidual))
-        check_choice("pl_loss", pl_loss, get_args(PseudoLoss))
-        check_range("weight", weight, weight >= 0, "a number >= 0")
-        check_range("labeled_ratio", labeled_ratio, 0 < labeled_ratio <= 1, "a number in (0, 1]")
-        check_range("tau", tau, tau is None or 0 < tau <= 1, "a confidence in (0, 1], or null")
+        check_fields(
+            locals(),
+            {
+                "cons_cls": one_of(*get_args(Distance)),
+                "be_mask": one_of(*get_args(Mask)),
+                "cons_loc": one_of(*get_args(BoxResidual)),
+                "weight": not_negative,
+                **LABELED_PART,
+            },
+            "objective",
+        )
         self.weight, self.ramp = float(weight), Ramp(**(ramp or {}))
         self.cons_cls, self.cons_detach, self.be_mask, self.cons_loc = cons_cls, bool(cons_detach), be_mask, cons_loc
         self.labeled_ratio, self.tau, self.pl_loss = float(labeled_ratio), tau, pl_loss
@@ -132,20 +144,3 @@ class CSD(Supervised):
         residual = flip_residual(head.deltas[image, anchor], flipped.deltas[image, partner], offset)
         classes = mean_over_batch(class_distance(p, q, self.cons_cls, self.cons_detach))
         return classes, mean_over_batch(residual), torch.tensor(float(len(image)))
-
-
-def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
-    """Refuse a word that is none of the choices."""
-    if value not in choices:
-        where = f"objective.{name}"
-        raise ConfigError(
-            explain(expected=" | ".join(choices), got=repr(value), where=where, do=did_you_mean(str(value), choices))
-        )
-
-
-def check_range(name: str, value: Any, ok: bool, expected: str) -> None:
-    """Refuse a number that is out of range."""
-    if not ok:
-        raise ConfigError(
-            explain(expected=expected, got=repr(value), where=f"objective.{name}", do="correct the value")
-        )

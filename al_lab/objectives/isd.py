@@ -8,11 +8,12 @@ from torch import Tensor, distributed
 
 from al_lab.acquisition.divergence import kl
 from al_lab.core.errors import ConfigError, explain
+from al_lab.core.fields import check_fields, not_negative, positive
 from al_lab.models.detectors.flip import together
 from al_lab.models.detectors.head import HeadOutput
 from al_lab.models.detectors.network import DetectorNetwork
 from al_lab.objectives.consistency import EPS, foreground, mean_over_batch, rows_of
-from al_lab.objectives.csd import CSD, PseudoLoss, check_range
+from al_lab.objectives.csd import CSD, PseudoLoss
 
 
 class ISD(CSD):
@@ -71,9 +72,7 @@ class ISD(CSD):
             supervised=supervised,
             **(csd or {}),
         )
-        check_range("beta", beta, beta > 0, "a number > 0")
-        check_range("w1", w1, w1 >= 0, "a number >= 0")
-        check_range("w2", w2, w2 >= 0, "a number >= 0")
+        check_fields(locals(), {"beta": positive, "w1": not_negative, "w2": not_negative}, "objective")
         self.ratio_beta, self.w1, self.w2 = float(beta), float(w1), float(w2)  # beta is the box loss
 
     def forward(self, network: DetectorNetwork, batch: Any, step: int, total_steps: int) -> dict[str, Tensor]:

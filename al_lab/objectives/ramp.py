@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from al_lab.core.errors import ConfigError, did_you_mean, explain
+from al_lab.core.errors import ConfigError, explain
+from al_lab.core.fields import one_of
 
 Kind = Literal["up_down", "up_only", "none"]
 
@@ -30,15 +31,7 @@ class Ramp:
     down_rate: float = 12.5
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
-            raise ConfigError(
-                explain(
-                    expected=" | ".join(get_args(Kind)),
-                    got=repr(self.kind),
-                    where="objective.ramp.kind",
-                    do=did_you_mean(str(self.kind), get_args(Kind)),
-                )
-            )
+        one_of(*get_args(Kind))(self.kind, "objective.ramp.kind")
         if not 0 < self.up <= self.down <= 1:
             raise ConfigError(
                 explain(

@@ -11,13 +11,14 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, distributed
 
+from al_lab.core.fields import below_one, check_fields, not_negative, number_from, one_of
 from al_lab.core.rng import Rng
 from al_lab.data.loading.batch import Kind
 from al_lab.data.transforms.strong import StrongView
 from al_lab.models.detectors.head import HeadOutput
 from al_lab.models.detectors.network import DetectorNetwork
 from al_lab.models.detectors.scale import ScalePairs, halve, same_anchors, scale_pairs
-from al_lab.objectives.csd import PseudoLoss, check_choice, check_range
+from al_lab.objectives.csd import LABELED_PART, PseudoLoss
 from al_lab.objectives.ramp import Ramp
 from al_lab.objectives.reduce import global_positives
 from al_lab.objectives.supervised import Supervised
@@ -123,16 +124,18 @@ class SED(Supervised):
         supervised: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(**(supervised or {}))
-        check_choice("box", box, get_args(BoxDistance))
-        check_choice("pl_loss", pl_loss, get_args(PseudoLoss))
-        check_range("weight", weight, weight >= 0, "a number >= 0")
-        check_range("burn_in", burn_in, 0 <= burn_in < 1, "a part of the training, in [0, 1)")
-        check_range("ema", ema, 0 <= ema < 1, "a number in [0, 1)")
-        check_range("gamma", gamma, gamma == 0 or gamma >= 1, "0, or a number >= 1")
-        check_range("class_floor", class_floor, 0 <= class_floor < 1, "a probability")
-        check_range("box_floor", box_floor, 0 <= box_floor < 1, "a probability")
-        check_range("labeled_ratio", labeled_ratio, 0 < labeled_ratio <= 1, "a number in (0, 1]")
-        check_range("tau", tau, tau is None or 0 < tau <= 1, "a confidence in (0, 1], or null")
+        check_fields(
+            locals(),
+            {
+                "box": one_of(*get_args(BoxDistance)),
+                "weight": not_negative,
+                **dict.fromkeys(("burn_in", "ema", "class_floor", "box_floor"), below_one),
+                **LABELED_PART,
+            },
+            "objective",
+        )
+        if gamma != 0:
+            number_from(1)(gamma, "objective.gamma", do="0 weighs all alike")
         self.weight, self.ramp, self.burn_in = (
             float(weight),
             Ramp(**cast(dict[str, Any], {"kind": "up_only", "up": 0.25} | dict(ramp or {}))),

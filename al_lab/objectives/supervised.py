@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from al_lab.core.errors import ConfigError, explain
+from al_lab.core.fields import check_fields, not_negative, one_of
 from al_lab.data.loading.batch import Kind
 from al_lab.models.detectors.boxes import BACKGROUND, match, pad_boxes
 from al_lab.models.detectors.head import HeadOutput
@@ -217,19 +218,15 @@ class Supervised(nn.Module):
         box_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        for name, value, choices in (
-            ("loss", loss, ("auto", "multibox", "focal")),
-            ("box_loss", box_loss, ("auto", "smooth_l1", "l1")),
-        ):
-            if value not in choices:
-                raise ConfigError(
-                    explain(
-                        expected=f"one of {', '.join(choices)}",
-                        got=repr(value),
-                        where=f"objective.{name}",
-                        do="choose one of them",
-                    )
-                )
+        check_fields(
+            locals(),
+            {
+                "loss": one_of("auto", "multibox", "focal"),
+                "box_loss": one_of("auto", "smooth_l1", "l1"),
+                **dict.fromkeys(("negative_ratio", "gamma", "alpha", "beta", "box_weight"), not_negative),
+            },
+            "objective",
+        )
         self.loss, self.box_loss = loss, box_loss
         self.negative_ratio, self.gamma, self.alpha, self.beta, self.box_weight = (
             negative_ratio,

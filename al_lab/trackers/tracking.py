@@ -15,7 +15,7 @@ from urllib.parse import urlparse
 import yaml
 from PIL import Image
 
-from al_lab.core.errors import ConfigError, explain
+from al_lab.core.fields import one_of
 from al_lab.core.files import write_text
 from al_lab.trackers.selection import MAX_IMAGES, Row, class_counts, class_name, drawn, picture_of, utilities_of
 
@@ -191,15 +191,8 @@ class WandbTracker(Tracker):
         tags: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        if mode not in ("auto", "online", "offline", "disabled"):
-            raise ConfigError(
-                explain(
-                    expected="auto, online, offline or disabled",
-                    got=repr(mode),
-                    where="tracker.mode",
-                    do="use tracker.mode=auto: it works with and without an account",
-                )
-            )
+        do = "use tracker.mode=auto: it works with and without an account"
+        one_of("auto", "online", "offline", "disabled")(mode, "tracker.mode", do=do)
         self.project, self.entity, self.mode, self.tags = project, entity, mode, tuple(tags)
         self.run: Any = None
         self._is_data_dir_ours = False

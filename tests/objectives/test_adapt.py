@@ -273,7 +273,7 @@ def test_a_weight_the_branch_cannot_serve_is_refused(branch, name, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"margin": -1}, "objective.margin: expected a number >= 0, got -1"),
+        ({"margin": -1}, "objective.margin: expected a finite number >= 0, got -1"),
         (NOTHING, "expected a loss, got a weight of 0 for every term"),
         ({"source_ratio": 1.5}, r"objective.source_ratio: expected a number in \[0, 1\]"),
         (

@@ -205,7 +205,7 @@ def test_a_loss_for_the_other_kind_of_head_is_refused(batch: Batch, network: Tin
 
 
 def test_an_unknown_loss_is_refused() -> None:
-    with pytest.raises(ConfigError, match="one of auto, multibox, focal"):
+    with pytest.raises(ConfigError, match=r"objective.loss: expected auto \| multibox \| focal, got 'hinge'"):
         Supervised(loss="hinge")  # type: ignore[arg-type]
 
 

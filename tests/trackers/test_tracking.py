@@ -155,7 +155,9 @@ def test_with_a_key_wandb_is_online(no_key, monkeypatch):
 
 
 def test_a_wrong_mode_is_refused():
-    with pytest.raises(ConfigError, match="tracker.mode: expected auto, online, offline or disabled, got 'ofline'"):
+    with pytest.raises(
+        ConfigError, match=r"tracker.mode: expected auto \| online \| offline \| disabled, got 'ofline'"
+    ):
         WandbTracker(mode="ofline")
 
 

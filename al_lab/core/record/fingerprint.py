@@ -21,6 +21,9 @@ _MACHINE_KEYS = frozenset(
 _BY_CONTENT = ("strategy.path", "trainer.init")
 _GROWING = ("cycles", "per_cycle")  # of the budget: more cycles continue a run
 _RETRIES = ".on_divergence."  # decides nothing in trainings that are done; the next ones may be begun again differently
+# How people are asked, and what a file without objects means: what was answered stays as it was taken.
+_ASKING = frozenset({"oracle.tool", "oracle.wait", "oracle.poll_seconds"})
+_READING = {"oracle.empty_is_answer": True}  # what version 0.1.0 had, for its fingerprints
 _SHOWN = 80
 _ABSENT = "(absent)"
 
@@ -34,9 +37,10 @@ def frozen(config: Mapping[str, Any]) -> dict[str, Any]:
     # A list to replay and a checkpoint are known by their content, pretrained weights by their file's name: in another
     # folder they are the same. No checkpoint is the same as the key's absence.
     return {
-        key: _identity(key, value)
+        key: _READING.get(key, _identity(key, value))
         for key, value in flat
         if _RETRIES not in key
+        and key not in _ASKING
         and (value is not None if key in _BY_CONTENT else key.rsplit(".", 1)[-1] not in _MACHINE_KEYS)
     }
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F  # noqa: N812 - torchvision's own name for it
 
-from al_lab.core.errors import ConfigError, did_you_mean, explain
+from al_lab.core.fields import check_fields, fraction, number_from, one_of
 from al_lab.data.transforms.geometry import CropRule, Rect, crop, expand, kept_in, resized_hw, ssd_crop_rect
 from al_lab.data.transforms.photometric import photometric_distort
 
@@ -212,26 +212,16 @@ class SSDAugmentation(Augmentation):
         Raises:
             ConfigError: for another crop rule, or a number that is none.
         """
-        rules = ("free", "legacy_dummy")
-        for name, value, choices in (
-            ("crop_iou", crop_iou, get_args(CropRule)),
-            ("unlabeled_crop", unlabeled_crop, rules),
-        ):
-            if value not in choices:
-                raise ConfigError(
-                    explain(
-                        expected=f"one of {', '.join(choices)}",
-                        got=repr(value),
-                        where=f"trainer.augmentation.{name}",
-                        do=did_you_mean(str(value), choices),
-                    )
-                )
-        _check(photometric=photometric, expand_prob=expand_prob, flip=flip)
-        if max_expand < 1:
-            where = "trainer.augmentation.max_expand"
-            raise ConfigError(
-                explain(expected="a ratio of at least 1", got=repr(max_expand), where=where, do="correct it")
-            )
+        check_fields(
+            locals(),
+            {
+                "crop_iou": one_of(*get_args(CropRule)),
+                "unlabeled_crop": one_of("free", "legacy_dummy"),
+                **dict.fromkeys(("photometric", "expand_prob", "flip"), fraction),
+                "max_expand": number_from(1),
+            },
+            "trainer.augmentation",
+        )
         self.crop_iou: CropRule = crop_iou
         self.unlabeled_crop = unlabeled_crop
         self.photometric, self.expand_prob, self.max_expand, self.flip = photometric, expand_prob, max_expand, flip
@@ -263,16 +253,7 @@ class SSDAugmentation(Augmentation):
 
 def _check(**fractions: float) -> None:
     """Refuse probabilities and parts that are none."""
-    for name, value in fractions.items():
-        if not 0 <= value <= 1:
-            raise ConfigError(
-                explain(
-                    expected="a number from 0 to 1",
-                    got=repr(value),
-                    where=f"trainer.augmentation.{name}",
-                    do="correct it",
-                )
-            )
+    check_fields(fractions, dict.fromkeys(fractions, fraction), "trainer.augmentation")
 
 
 def flip_horizontally(sample: Sample) -> Sample:

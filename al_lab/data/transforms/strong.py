@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,11 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F  # noqa: N812 - torchvision's own name for it
 
 from al_lab.core.errors import ConfigError, explain
+from al_lab.core.fields import check_fields, fraction, number_in
+
+
+def _rises(pair: Sequence[float], most: float) -> bool:
+    return len(pair) == 2 and 0 < pair[0] <= pair[1] <= most  # noqa: PLR2004
 
 
 @dataclass(frozen=True)
@@ -47,29 +53,19 @@ class StrongView:
     )
 
     def __post_init__(self) -> None:
-        fractions = {
-            name: getattr(self, name) for name in ("jitter", "brightness", "contrast", "saturation", "gray", "blur")
+        parts = ("jitter", "brightness", "contrast", "saturation", "gray", "blur")
+        check_fields(vars(self), {**dict.fromkeys(parts, fraction), "hue": number_in(0, 0.5)}, "objective.strong")
+        lists: dict[str, tuple[bool, str, Any]] = {
+            "sigma_px": (_rises(self.sigma_px, math.inf), "0 < lowest <= highest", self.sigma_px),
         }
-        checks = [(name, value, 0 <= value <= 1, "a number from 0 to 1") for name, value in fractions.items()]
-        checks.append(("hue", self.hue, 0 <= self.hue <= 0.5, "a number from 0 to 0.5"))
-        checks.append(
-            (
-                "sigma_px",
-                self.sigma_px,
-                len(self.sigma_px) == 2 and 0 < self.sigma_px[0] <= self.sigma_px[1],
-                "0 < lowest <= highest",
-            )
-        )
         for hole in self.cutout:
-            ok = len(hole) == 5 and 0 <= hole[0] <= 1 and 0 < hole[1] <= hole[2] <= 1 and 0 < hole[3] <= hole[4]
-            checks.append(("cutout", hole, ok, "probability, smallest and largest area, smallest and largest ratio"))
-        for name, value, ok, expected in checks:
+            ok = len(hole) == 5 and 0 <= hole[0] <= 1 and _rises(hole[1:3], 1) and _rises(hole[3:], math.inf)
+            words = "probability, smallest and largest area, smallest and largest ratio"
+            lists["cutout"] = (ok and lists.get("cutout", (True,))[0], words, self.cutout)
+        for name, (ok, expected, got) in lists.items():
             if not ok:
-                raise ConfigError(
-                    explain(
-                        expected=expected, got=repr(value), where=f"objective.strong.{name}", do="correct the value"
-                    )
-                )
+                where = f"objective.strong.{name}"
+                raise ConfigError(explain(expected=expected, got=repr(got), where=where, do="correct the value"))
 
     def __call__(self, image: Tensor, rng: np.random.Generator, mean: Sequence[float], std: Sequence[float]) -> Tensor:
         """Return another view of one image; objects stay where they are.

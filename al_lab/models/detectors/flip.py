@@ -10,7 +10,7 @@ import torchvision
 from torch import Tensor
 
 from al_lab.acquisition.divergence import distribution, symmetric_kl
-from al_lab.core.errors import ConfigError, did_you_mean, explain
+from al_lab.core.fields import one_of
 from al_lab.core.types import Detections
 from al_lab.models.detectors.head import HeadOutput
 from al_lab.models.detectors.network import DetectorNetwork, Postprocess
@@ -50,15 +50,7 @@ class FlipRule:
     matching: Matching = "index"
 
     def __post_init__(self) -> None:
-        if self.matching not in get_args(Matching):
-            raise ConfigError(
-                explain(
-                    expected=" | ".join(get_args(Matching)),
-                    got=repr(self.matching),
-                    where="strategy.matching",
-                    do=did_you_mean(str(self.matching), get_args(Matching)),
-                )
-            )
+        one_of(*get_args(Matching))(self.matching, "strategy.matching")
 
     def compare(
         self,

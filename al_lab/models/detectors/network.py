@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from al_lab.core.errors import ConfigError, explain
+from al_lab.core.fields import at_least, below_one, check_fields, optional, share
 from al_lab.models.detectors.boxes import BoxCoder, Matching
 from al_lab.models.detectors.flip_anchors import AnchorPairs, corresponding_anchors
 from al_lab.models.detectors.head import HeadOutput
@@ -37,16 +38,15 @@ class Postprocess:
     clip: bool = False
 
     def __post_init__(self) -> None:
-        limits = (self.max_per_class, self.max_per_level, self.max_per_image)
-        if not (0 <= self.conf_min < 1 and 0 < self.nms_iou <= 1) or any(v is not None and v < 1 for v in limits):
-            raise ConfigError(
-                explain(
-                    expected="conf_min in [0, 1), nms_iou in (0, 1] and limits of at least 1 (or null)",
-                    got=str(self),
-                    where="detector.postprocess",
-                    do="correct the number",
-                )
-            )
+        check_fields(
+            vars(self),
+            {
+                "conf_min": below_one,
+                "nms_iou": share,
+                **dict.fromkeys(("max_per_class", "max_per_level", "max_per_image"), optional(at_least(1))),
+            },
+            "detector.postprocess",
+        )
 
 
 class DetectorNetwork(nn.Module):

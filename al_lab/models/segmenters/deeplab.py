@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from al_lab.core.errors import ConfigError, did_you_mean, explain
+from al_lab.core.fields import one_of
 from al_lab.models.segmenters.segmenter import SegmenterNetwork, SegmenterOutput, upsample
 from al_lab.models.weights import fit, read_weights
 
@@ -59,16 +59,8 @@ class DeepLab(SegmenterNetwork):
         cache_dir: str | None = None,
     ) -> None:
         super().__init__(num_classes, head_lr=head_lr)
-        for name, value, choices in (("head", head, get_args(Head)), ("backbone", backbone, get_args(Backbone))):
-            if value not in choices:
-                raise ConfigError(
-                    explain(
-                        expected=" | ".join(choices),
-                        got=repr(value),
-                        where=f"segmenter.{name}",
-                        do=did_you_mean(str(value), choices),
-                    )
-                )
+        one_of(*get_args(Head))(head, "segmenter.head")
+        one_of(*get_args(Backbone))(backbone, "segmenter.backbone")
         self.backbone = _dilated(backbone)
         if weights:
             self.backbone.load_state_dict(fit(read_weights(weights, cache_dir), self.backbone, weights))

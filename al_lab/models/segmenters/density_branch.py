@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from al_lab.core.errors import ConfigError, did_you_mean, explain
+from al_lab.core.fields import at_least, one_of
 
 Estimator = Literal["none", "maskconv3", "maskconv5", "dmc3", "dmc5"]
 _MASKED = -1e4  # for -inf: its exponential is 0 in every float type, and float16 can hold it
@@ -57,19 +57,8 @@ class DensityBranch(nn.Module):
 
     def __init__(self, in_channels: int, num_classes: int, dim: int = 64, estimator: Estimator = "dmc5") -> None:
         super().__init__()
-        if estimator not in get_args(Estimator):
-            raise ConfigError(
-                explain(
-                    expected=" | ".join(get_args(Estimator)),
-                    got=repr(estimator),
-                    where="segmenter.branch.estimator",
-                    do=did_you_mean(str(estimator), get_args(Estimator)),
-                )
-            )
-        if not isinstance(dim, int) or dim < 1:
-            raise ConfigError(
-                explain(expected="a whole number >= 1", got=repr(dim), where="segmenter.branch.dim", do="e.g. 64")
-            )
+        one_of(*get_args(Estimator))(estimator, "segmenter.branch.estimator")
+        at_least(1)(dim, "segmenter.branch.dim", do="e.g. 64")
         self.estimator = estimator
         self.reduce = nn.Conv2d(in_channels, dim, 1)
         self.classifier = nn.Conv2d(dim, num_classes, 1)

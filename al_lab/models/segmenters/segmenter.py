@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from al_lab.core.errors import ConfigError, did_you_mean, explain
+from al_lab.core.fields import positive
 from al_lab.models.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from al_lab.models.segmenters.density_branch import DensityBranch
 
@@ -84,15 +85,7 @@ class SegmenterNetwork(nn.Module):
                     do="look at the dataset's classes",
                 )
             )
-        if not head_lr > 0:
-            raise ConfigError(
-                explain(
-                    expected="a number > 0",
-                    got=repr(head_lr),
-                    where="segmenter.head_lr",
-                    do="1 trains all alike, the papers have 10",
-                )
-            )
+        positive(head_lr, "segmenter.head_lr", do="1 trains all alike, the papers have 10")
         self.num_classes, self.head_lr = int(num_classes), float(head_lr)
         self.mean = tuple(float(v) for v in mean)
         self.std = tuple(float(v) for v in std)

@@ -7,7 +7,7 @@ import torch
 
 from al_lab.acquisition.divergence import distribution, normalized_entropy, symmetric_kl
 from al_lab.core.budget import Allowance
-from al_lab.core.errors import ConfigError, did_you_mean, explain
+from al_lab.core.fields import at_least, below_one, check_fields, one_of, share
 from al_lab.core.pool import Pool
 from al_lab.core.rng import Rng
 from al_lab.core.strategy import ProposeContext, Strategy, take_best
@@ -67,30 +67,18 @@ class AlSsl(Strategy):
         prefilter_m: int = 3000,
         ties: Literal["hash", "id"] = "hash",
     ) -> None:
-        choices_of = {
-            "score": (score, get_args(Score)),
-            "matching": (matching, ("index", "iou")),
-            "ties": (ties, ("hash", "id")),
-        }
-        for name, (value, choices) in choices_of.items():
-            if value not in choices:
-                raise ConfigError(
-                    explain(
-                        expected=" | ".join(choices),
-                        got=repr(value),
-                        where=f"strategy.{name}",
-                        do=did_you_mean(str(value), choices),
-                    )
-                )
-        for name, number, ok, expected in (
-            ("count_thresh", count_thresh, 0 <= count_thresh < 1, "a confidence in [0, 1)"),
-            ("nms_acq", nms_acq, 0 < nms_acq <= 1, "an overlap in (0, 1]"),
-            ("prefilter_m", prefilter_m, prefilter_m >= 1, "at least 1"),
-        ):
-            if not ok:
-                raise ConfigError(
-                    explain(expected=expected, got=repr(number), where=f"strategy.{name}", do="correct the value")
-                )
+        check_fields(
+            locals(),
+            {
+                "score": one_of(*get_args(Score)),
+                "matching": one_of("index", "iou"),
+                "ties": one_of("hash", "id"),
+                "count_thresh": below_one,
+                "nms_acq": share,
+                "prefilter_m": at_least(1),
+            },
+            "strategy",
+        )
         self.score, self.count_thresh, self.nms_acq = score, float(count_thresh), float(nms_acq)
         self.matching, self.prefilter_m, self.ties = matching, int(prefilter_m), ties
 

@@ -1,6 +1,5 @@
 """What density and core_set do with pixels: keep the least sure ones, then cover those in feature space, image by image."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -14,7 +13,8 @@ from al_lab.acquisition.density_greedy import density_greedy
 from al_lab.acquisition.source_filter import alpha_for, candidates, informativeness, sample_bilinear
 from al_lab.acquisition.tiles import spatial_order
 from al_lab.acquisition.uncertainty import entropy, least_confidence
-from al_lab.core.errors import ConfigError, DataError, did_you_mean, explain
+from al_lab.core.errors import DataError, explain
+from al_lab.core.fields import number_from, one_of, optional
 from al_lab.core.strategy import ProposeContext
 from al_lab.core.types import Candidates, DenseView
 
@@ -48,29 +48,11 @@ class FilteredGreedy:
     ties: Literal["hash", "id"]
 
     def __post_init__(self) -> None:
-        for name, value, choices in (
-            ("filter", self.filter, get_args(Filter)),
-            ("seed_rule", self.seed_rule, get_args(SeedRule)),
-            ("ties", self.ties, ("hash", "id")),
-        ):
-            if value not in choices:
-                raise ConfigError(
-                    explain(
-                        expected=" | ".join(choices),
-                        got=repr(value),
-                        where=f"strategy.{name}",
-                        do=did_you_mean(str(value), choices),
-                    )
-                )
-        if self.alpha is not None and not 1 <= self.alpha < math.inf:
-            raise ConfigError(
-                explain(
-                    expected="a number >= 1, or null",
-                    got=repr(self.alpha),
-                    where="strategy.alpha",
-                    do="the paper's are 20 and 10; null chooses by budget",
-                )
-            )
+        one_of(*get_args(Filter))(self.filter, "strategy.filter")
+        one_of(*get_args(SeedRule))(self.seed_rule, "strategy.seed_rule")
+        one_of("hash", "id")(self.ties, "strategy.ties")
+        do = "the paper's are 20 and 10; null chooses by budget"
+        optional(number_from(1))(self.alpha, "strategy.alpha", do=do)
 
     def __call__(self, view: DenseView, ctx: ProposeContext, density_HW: Tensor | None) -> Candidates:
         """Pick ``ctx.quota`` pixels, in Alg. 1's order.

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from al_lab.acquisition.aggregate import aggregate, best_pixels, check_how
 from al_lab.acquisition.regions import prediction_uncertainty
-from al_lab.core.errors import ConfigError, explain
+from al_lab.core.fields import below_one, one_of
 from al_lab.core.strategy import ProposeContext, Strategy
 from al_lab.core.types import Candidates, DenseView, Detections, ImageView
 from al_lab.strategies.general._windows import check_radius, propose_windows
@@ -40,25 +40,8 @@ class Uncertainty(Strategy):
     ) -> None:
         self.how = check_how(aggregate)
         self.radius_px = check_radius(radius_px, "strategy.radius_px")
-        self.min_confidence = float(min_confidence)
-        if not 0 <= self.min_confidence < 1:
-            raise ConfigError(
-                explain(
-                    expected="a confidence in [0, 1)",
-                    got=repr(min_confidence),
-                    where="strategy.min_confidence",
-                    do="e.g. 0.5",
-                )
-            )
-        if ties not in ("hash", "id"):
-            raise ConfigError(
-                explain(
-                    expected="hash | id",
-                    got=repr(ties),
-                    where="strategy.ties",
-                    do="use hash; id is for published examples",
-                )
-            )
+        self.min_confidence = below_one(min_confidence, "strategy.min_confidence", do="e.g. 0.5")
+        one_of("hash", "id")(ties, "strategy.ties", do="use hash; id is for published examples")
         self.ties = ties
 
     @abstractmethod

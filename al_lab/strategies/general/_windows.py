@@ -5,6 +5,7 @@ from torch import Tensor
 
 from al_lab.acquisition.regions import closed_by, pick_windows, window_size, within_pixels
 from al_lab.core.errors import ConfigError, DataError, explain
+from al_lab.core.fields import at_least
 from al_lab.core.rng import Rng
 from al_lab.core.strategy import ProposeContext, mix
 from al_lab.core.types import Candidates, DenseView
@@ -16,16 +17,7 @@ def check_radius(value: int, where: str, least: int = 0) -> int:
     Raises:
         ConfigError: if it is no whole number of pixels, or too small.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(
-            explain(
-                expected=f"a whole number of pixels >= {least}",
-                got=repr(value),
-                where=where,
-                do="1 is a square of 3 x 3 pixels",
-            )
-        )
-    return value
+    return at_least(least, "a whole number of pixels")(value, where, do="1 is a square of 3 x 3 pixels")
 
 
 def check_quota(quota_px: int, region_px: int, where: str) -> None:

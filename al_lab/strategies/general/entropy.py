@@ -5,7 +5,7 @@ from typing import Literal
 from torch import Tensor
 
 from al_lab.acquisition.uncertainty import binary_entropy, entropy
-from al_lab.core.errors import ConfigError, explain
+from al_lab.core.fields import one_of
 from al_lab.strategies.general._uncertainty import Uncertainty
 
 
@@ -49,15 +49,7 @@ class Entropy(Uncertainty):
         ties: Literal["hash", "id"] = "hash",
     ) -> None:
         super().__init__(aggregate, min_confidence, radius_px, ties)
-        if sigmoid not in ("confidence", "classes"):
-            raise ConfigError(
-                explain(
-                    expected="confidence | classes",
-                    got=repr(sigmoid),
-                    where="strategy.sigmoid",
-                    do="choose one of the two",
-                )
-            )
+        one_of("confidence", "classes")(sigmoid, "strategy.sigmoid")
         self.sigmoid = sigmoid
 
     def of_boxes(self, probs_DK: Tensor, confidence_D: Tensor, activation: str) -> Tensor:

@@ -5,7 +5,8 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from al_lab.acquisition.source_filter import BETA, SCALES, TAU, Scale, coverage_density
-from al_lab.core.errors import ConfigError, did_you_mean, explain
+from al_lab.core.errors import ConfigError, explain
+from al_lab.core.fields import at_least, one_of, positive
 from al_lab.core.strategy import ProposeContext, Strategy
 from al_lab.core.types import Candidates, DenseView, ImageView
 from al_lab.strategies.general._filtered import Filter, FilteredGreedy, SeedRule, diverged
@@ -76,25 +77,10 @@ class Density(Strategy):
         ties: Literal["hash", "id"] = "hash",
     ) -> None:
         self.greedy = FilteredGreedy(filter, alpha, seed_rule, ties)
-        for name, number in (("beta", beta), ("tau", tau)):
-            if not number > 0:
-                raise ConfigError(
-                    explain(
-                        expected="a number > 0",
-                        got=repr(number),
-                        where=f"strategy.{name}",
-                        do="the paper's are e^2.4 and 0.25",
-                    )
-                )
-        if scale not in SCALES:
-            raise ConfigError(
-                explain(
-                    expected=" | ".join(SCALES),
-                    got=repr(scale),
-                    where="strategy.scale",
-                    do=did_you_mean(str(scale), SCALES),
-                )
-            )
+        positive(beta, "strategy.beta", do="the paper's is e^2.4")
+        positive(tau, "strategy.tau", do="the paper's is 0.25")
+        one_of(*SCALES)(scale, "strategy.scale")
+        at_least(0)(random_cycles, "strategy.random_cycles", do="0 is the paper's")
         if seed_rule == "dense" and not weighted:
             raise ConfigError(
                 explain(
@@ -102,15 +88,6 @@ class Density(Strategy):
                     got="weighted=false",
                     where="strategy.seed_rule",
                     do="without densities none is highest: use informative or random",
-                )
-            )
-        if isinstance(random_cycles, bool) or not isinstance(random_cycles, int) or random_cycles < 0:
-            raise ConfigError(
-                explain(
-                    expected="a whole number >= 0",
-                    got=repr(random_cycles),
-                    where="strategy.random_cycles",
-                    do="0 is the paper's",
                 )
             )
         self.random, self.random_cycles = Random(), random_cycles

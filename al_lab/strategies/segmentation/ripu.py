@@ -4,7 +4,8 @@ from typing import ClassVar, Literal
 
 from al_lab.acquisition.regions import pixel_utility, region_utility
 from al_lab.core.budget import Budget
-from al_lab.core.errors import ConfigError, did_you_mean, explain
+from al_lab.core.errors import ConfigError, explain
+from al_lab.core.fields import one_of
 from al_lab.core.strategy import ProposeContext, Strategy
 from al_lab.core.types import Candidates, DenseView, ImageView
 from al_lab.strategies.general._windows import check_quota, check_radius, propose_windows
@@ -59,16 +60,8 @@ class Ripu(Strategy):
         window_mean: bool = False,
         ties: Literal["hash", "id"] = "hash",
     ) -> None:
-        for name, value, choices in (("mode", mode, ("region", "pixel")), ("ties", ties, ("hash", "id"))):
-            if value not in choices:
-                raise ConfigError(
-                    explain(
-                        expected=" | ".join(choices),
-                        got=repr(value),
-                        where=f"strategy.{name}",
-                        do=did_you_mean(str(value), choices),
-                    )
-                )
+        one_of("region", "pixel")(mode, "strategy.mode")
+        one_of("hash", "id")(ties, "strategy.ties")
         if window_mean and mode == "region":
             raise ConfigError(
                 explain(

@@ -118,7 +118,7 @@ def test_an_image_without_boxes_goes_through(recipe):
 def test_an_unknown_crop_rule_is_refused():
     with pytest.raises(
         ConfigError,
-        match="trainer.augmentation.crop_iou: expected one of legacy, caffe, got 'cafe'; did you mean 'caffe'",
+        match=r"trainer.augmentation.crop_iou: expected legacy \| caffe, got 'cafe'; did you mean 'caffe'",
     ):
         SSDAugmentation("cafe")
 

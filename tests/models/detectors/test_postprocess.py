@@ -134,5 +134,5 @@ def test_a_diverged_model_is_named() -> None:
 
 @pytest.mark.parametrize("bad", [{"conf_min": 1.5}, {"nms_iou": 0.0}, {"max_per_class": 0}])
 def test_senseless_settings_are_refused(bad: dict) -> None:
-    with pytest.raises(ConfigError, match="conf_min in"):
+    with pytest.raises(ConfigError, match=f"detector.postprocess.{next(iter(bad))}: expected "):
         Postprocess(**bad)

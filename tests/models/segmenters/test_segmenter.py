@@ -136,7 +136,7 @@ def test_t10_logits_are_upsampled_with_corners_aligned():
         ),
         ({"num_classes": 1}, "TinySegmenter.num_classes: expected at least two classes, got 1"),
         ({"frozen": 40}, "segmenter.frozen: expected frozen in 0..13, got 40"),
-        ({"head_lr": 0}, "segmenter.head_lr: expected a number > 0, got 0"),
+        ({"head_lr": 0}, "segmenter.head_lr: expected a finite number > 0, got 0"),
     ],
 )
 def test_what_cannot_be_built_is_refused(options, message):

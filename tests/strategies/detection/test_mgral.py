@@ -194,7 +194,7 @@ def test_a_schedule_is_scaled_as_a_whole() -> None:
         ({"lut": LUT | {"predictor": "ridge", "rows": 2, "repeats": 1}}, "at least 3"),
         ({"agent": {"gate": "random"}, "lut": LUT | {"seeds": 1}}, "trained again"),
         ({"agent": {"gate": "shut"}}, "strategy.agent.gate"),
-        ({"agent": {"clusters": 1}}, "clusters >= 2"),
+        ({"agent": {"clusters": 1}}, "strategy.agent.clusters: expected a whole number >= 2, or null, got 1"),
         ({"agent": {"clusters": 4}, "learning": {"reshuffle": True}}, "strategy.agent.clusters"),
     ],
 )
@@ -204,7 +204,7 @@ def test_wrong_values_are_named(change: dict, message: str) -> None:
 
 
 def test_agent_settings_judge_their_numbers() -> None:
-    with pytest.raises(ConfigError, match="controls >= 0"):
+    with pytest.raises(ConfigError, match="strategy.agent.controls: expected a whole number >= 0, got -1"):
         AgentSettings(controls=-1)
 
 

@@ -140,7 +140,7 @@ def test_a_constant_table_has_no_correlation():
 def test_bad_input_is_named():
     with pytest.raises(ConfigError, match="perdim_w1"):
         TableSettings(distance="perdim")
-    with pytest.raises(ConfigError, match="k_max >= 1"):
+    with pytest.raises(ConfigError, match="strategy.lut.k_max: expected a whole number >= 1, or null, got 0"):
         TableSettings(k_max=0)
     with pytest.raises(ValueError, match="one finite reward a batch"):
         Table(pool(), np.zeros((2, 3), int), np.array([1.0, np.nan]), PAPER, Rng(0))

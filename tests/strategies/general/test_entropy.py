@@ -74,7 +74,7 @@ def test_a_nan_is_named_by_its_sample(context) -> None:
     ("arguments", "message"),
     [
         ({"aggregate": "meen"}, "did you mean 'mean'"),
-        ({"min_confidence": 1.5}, r"confidence in \[0, 1\)"),
+        ({"min_confidence": 1.5}, r"strategy.min_confidence: expected a number in \[0, 1\)"),
         ({"sigmoid": "both"}, r"confidence \| classes"),
         ({"ties": "first"}, r"hash \| id"),
     ],

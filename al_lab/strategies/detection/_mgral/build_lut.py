@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from al_lab.core.errors import ConfigError, ResumeError, explain
+from al_lab.core.errors import ResumeError, explain
+from al_lab.core.fields import at_least, between, check_fields, one_of, optional, positive, share
 from al_lab.core.files import read_json, write_json
 from al_lab.core.pool import Pool, ids_hash
 from al_lab.core.record.labels import read_labels
@@ -63,25 +64,19 @@ class LutSettings:
     early_stop: float | None = None
 
     def __post_init__(self) -> None:
-        checks = {
-            "rows": (self.rows >= 2, "at least 2"),
-            "mode": (self.mode in ("scratch", "finetune"), "scratch | finetune"),
-            "length": (self.length > 0, "a number > 0"),
-            "lr_scale": (self.lr_scale > 0, "a number > 0"),
-            "seeds": (self.seeds >= 1, "at least 1"),
-            "repeats": (0 <= self.repeats <= self.rows, "0 to rows"),
-            "early_stop": (self.early_stop is None or 0 < self.early_stop <= 1, "a fraction in (0, 1], or null"),
-        }
-        for name, (ok, expected) in checks.items():
-            if not ok:
-                raise ConfigError(
-                    explain(
-                        expected=expected,
-                        got=repr(getattr(self, name)),
-                        where=f"strategy.lut.{name}",
-                        do="correct the value",
-                    )
-                )
+        check_fields(
+            vars(self),
+            {
+                "rows": at_least(2),
+                "mode": one_of("scratch", "finetune"),
+                "length": positive,
+                "lr_scale": positive,
+                "seeds": at_least(1),
+                "repeats": between(0, self.rows),
+                "early_stop": optional(share),
+            },
+            "strategy.lut",
+        )
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from al_lab.acquisition import plackett_luce
-from al_lab.core.errors import ConfigError, DivergedError, did_you_mean, explain
+from al_lab.core.errors import DivergedError
+from al_lab.core.fields import at_least, check_fields, fraction, one_of, positive
 from al_lab.core.rng import Rng
 from al_lab.strategies.detection._mgral.policy import Draw, Policy, draw
 from al_lab.strategies.detection._mgral.table import Estimate
@@ -51,26 +52,20 @@ class ReinforceSettings:
     reshuffle: bool = False
 
     def __post_init__(self) -> None:
-        for name, choices in (("reference", get_args(Reference)), ("policy", get_args(Policy))):
-            word = getattr(self, name)
-            if word not in choices:
-                raise ConfigError(
-                    explain(
-                        expected=" | ".join(choices),
-                        got=repr(word),
-                        where=f"strategy.learning.{name}",
-                        do=did_you_mean(word, choices),
-                    )
-                )
-        if self.num_samples < 1 or not 0 <= self.decay <= 1 or self.iterations < 0 or self.max_fall_backs < 0:
-            raise ConfigError(
-                explain(
-                    expected="num_samples >= 1, 0 <= decay <= 1, iterations and max_fall_backs >= 0",
-                    got=repr(self),
-                    where="strategy.learning",
-                    do="correct the number",
-                )
-            )
+        check_fields(
+            vars(self),
+            {
+                "iterations": at_least(0),
+                "lr": positive,
+                "decay": fraction,
+                "reference": one_of(*get_args(Reference)),
+                "policy": one_of(*get_args(Policy)),
+                "num_samples": at_least(1),
+                "clip": positive,
+                "max_fall_backs": at_least(0),
+            },
+            "strategy.learning",
+        )
 
 
 @dataclass(frozen=True)

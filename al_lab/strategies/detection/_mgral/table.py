@@ -25,7 +25,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from al_lab.acquisition.transport import earth_mover, sort_columns, unit_directions, wasserstein_1
-from al_lab.core.errors import ConfigError, did_you_mean, explain
+from al_lab.core.fields import at_least, check_fields, not_negative, one_of, optional
 from al_lab.core.rng import Rng
 
 Distance = Literal["perdim_w1", "flatten", "mean", "sliced", "emd"]
@@ -59,30 +59,17 @@ class TableSettings:
     predictor: Predictor = "neighbors"
 
     def __post_init__(self) -> None:
-        for name, choices in (
-            ("distance", get_args(Distance)),
-            ("threshold", get_args(Threshold)),
-            ("predictor", get_args(Predictor)),
-        ):
-            word = getattr(self, name)
-            if word not in choices:
-                raise ConfigError(
-                    explain(
-                        expected=" | ".join(choices),
-                        got=repr(word),
-                        where=f"strategy.lut.{name}",
-                        do=did_you_mean(str(word), choices),
-                    )
-                )
-        if (self.k_max is not None and self.k_max < 1) or self.weight_power < 0:
-            raise ConfigError(
-                explain(
-                    expected="k_max >= 1 (or null) and weight_power >= 0",
-                    got=f"{self.k_max} and {self.weight_power}",
-                    where="strategy.lut",
-                    do="1 neighbor is the nearest record, power 0 weighs all alike",
-                )
-            )
+        check_fields(
+            vars(self),
+            {
+                "distance": one_of(*get_args(Distance)),
+                "threshold": one_of(*get_args(Threshold)),
+                "predictor": one_of(*get_args(Predictor)),
+                "k_max": optional(at_least(1)),
+                "weight_power": not_negative,
+            },
+            "strategy.lut",
+        )
 
 
 @dataclass(frozen=True)

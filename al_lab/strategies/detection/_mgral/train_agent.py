@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from al_lab.core.arrays import Column, load_arrays
-from al_lab.core.errors import ConfigError, WeightsError, did_you_mean, explain
+from al_lab.core.errors import WeightsError
+from al_lab.core.fields import at_least, check_fields, one_of, optional, positive
 from al_lab.core.files import atomic_path, write_json, write_text
 from al_lab.core.pool import ids_hash
 from al_lab.core.record.csv_file import csv_text
@@ -79,31 +80,19 @@ class AgentSettings:
     gate: Literal["warn", "random"] = "warn"
 
     def __post_init__(self) -> None:
-        for name, choices in (
-            ("feedback", ("sigmoid", "logit", "none")),
-            ("order", ("perm", "dataset", "reshuffle")),
-            ("ref0", ("base", "first")),
-            ("gate", ("warn", "random")),
-        ):
-            word = getattr(self, name)
-            if word not in choices:
-                raise ConfigError(
-                    explain(
-                        expected=" | ".join(choices),
-                        got=repr(word),
-                        where=f"strategy.agent.{name}",
-                        do=did_you_mean(str(word), choices),
-                    )
-                )
-        if self.controls < 0 or self.init <= 0 or (self.clusters is not None and self.clusters < 2):  # noqa: PLR2004
-            raise ConfigError(
-                explain(
-                    expected="controls >= 0, init > 0 and clusters >= 2 (or null)",
-                    got=f"{self.controls}, {self.init} and {self.clusters}",
-                    where="strategy.agent",
-                    do="correct the number",
-                )
-            )
+        check_fields(
+            vars(self),
+            {
+                "feedback": one_of("sigmoid", "logit", "none"),
+                "order": one_of("perm", "dataset", "reshuffle"),
+                "ref0": one_of("base", "first"),
+                "gate": one_of("warn", "random"),
+                "controls": at_least(0),
+                "init": positive,
+                "clusters": optional(at_least(2)),
+            },
+            "strategy.agent",
+        )
 
 
 @dataclass(frozen=True)

@@ -89,3 +89,10 @@ def test_windows_at_the_border_are_clipped():
     assert candidates.region_of(1).pixels.tolist() == [1, 2, 3, 5, 6, 7, 9, 10, 11]
     assert candidates.region_of(2).pixels.tolist() == [6, 7, 10, 11]
     assert Candidates.images(["a"], [1.0]).region_of(0) is None
+
+
+def test_whole_images_round_trip(tmp_path):
+    Candidates.images(["a", "b"], [0.5, 1.0], H=[1, 2]).save(tmp_path / "c.npz")
+    again = Candidates.load(tmp_path / "c.npz")
+    assert (again.sample_ids, again.center, again.size_hw, again.radius_px) == (("a", "b"), None, None, 0)
+    assert again.utility.tolist() == [0.5, 1.0] and again.info["H"].tolist() == [1, 2]

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from al_lab.core.statistics.verdict import (
+    _DRAWS,
     ALPHA,
     Contrast,
     _unequal,
@@ -74,6 +75,8 @@ def test_lines_that_vary_unlike_are_judged_by_their_own_seeds():
     alike, unlike = (pooled_spread(page(rng, 6, 8, np.asarray([1, 1, 1, 1, 1, last]))) for last in (1.0, 20.0))
     assert believed(alike) is alike and believed(unlike) is None
     assert unlike.equal_p < 0.01
+    plainly = pooled_spread(page(rng, 6, 8, np.asarray([1, 1, 1, 1, 1, 1e6])))
+    assert plainly.equal_p == 1 / (1 + _DRAWS)  # no draw was as unlike
 
 
 def test_the_test_for_equal_variances_is_right_about_chance():

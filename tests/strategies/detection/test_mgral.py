@@ -177,6 +177,8 @@ def test_a_schedule_is_scaled_as_a_whole() -> None:
         "warmup_iters": 25,
         "lr": 1.0,
     }
+    shortest = scaled(recipe, 0.001)
+    assert (shortest["max_iters"], shortest["milestones"], shortest["warmup_iters"]) == (1, [1, 1], 1)
     assert scaled(recipe, 1.0) == recipe
     assert scaled(recipe, 1.0, 0.1) == recipe | {"lr": 0.1}
     assert scaled({"max_epochs": 26, "max_iters": None, "milestones": [20], "lr": 1.0}, 0.5)["milestones"] == [10]

@@ -1,4 +1,7 @@
-"""al_lab from Python: run a campaign, open a run folder, rank a pool. Importing this is quick; torch comes with the first run."""
+"""al_lab from Python: run a campaign, open a run folder, rank a pool.
+
+Importing this is quick; torch comes with the first run.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Benchmarks: ours and what one would use instead, side by side in one process. See `python scripts/bench.py --help`."""
+"""Benchmarks: ours and what one would use instead, side by side in one process.
+
+See `python scripts/bench.py --help`.
+"""
 
 import argparse
 import json

@@ -26,11 +26,14 @@ class Key:
     comment: str
 
 
-# --- configuration ---------------------------------------------------------------------------------------------------------
+# --- configuration ----------------------------------------------------------------------------------------------------
 
 
 def config_pages(conf: Path) -> dict[str, str]:
-    """Return one page a group: a table of keys for each option, from the yaml and the docstring of the class it names."""
+    """Return one page a group, with a table of keys for each option.
+
+    The tables come from the yaml and the docstring of the class it names.
+    """
     groups = sorted(p.name for p in conf.iterdir() if p.is_dir() and p.name not in _NO_PAGE)
     pages = {group: _group_page(conf, group) for group in groups}
     pages["_root"] = _option(
@@ -43,7 +46,8 @@ def config_pages(conf: Path) -> dict[str, str]:
 def _group_page(conf: Path, group: str) -> str:
     paths = sorted((conf / group).rglob("*.yaml"), key=lambda p: (len(p.parts), p))
     parts = [
-        f"# {group}\n\nFrom `conf/{group}/`. Choose with `{group}=OPTION`; change a key with `{_prefix(group)}KEY=VALUE`."
+        f"# {group}\n\nFrom `conf/{group}/`. Choose with `{group}=OPTION`; change a key with "
+        f"`{_prefix(group)}KEY=VALUE`."
     ]
     for path in paths:
         name = str(path.relative_to(conf / group).with_suffix(""))
@@ -168,7 +172,7 @@ def _docstring(target: str) -> tuple[dict[str, str], dict[str, str]]:
     return meanings, sources
 
 
-# --- tutorials and help ----------------------------------------------------------------------------------------------------
+# --- tutorials and help -----------------------------------------------------------------------------------------------
 
 
 def tutorial_page(path: Path) -> str:
@@ -180,7 +184,10 @@ def tutorial_page(path: Path) -> str:
             continue
         command = shell_command(body)
         parts.append(f"```bash\n{command}\n```" if command else f"```python\n{body}\n```")
-    where = f"This page is `docs/tutorials/{path.name}`, a script: `python {path.name}` runs it from an empty folder, and so do the tests."
+    where = (
+        f"This page is `docs/tutorials/{path.name}`, a script: `python {path.name}` runs it from an empty "
+        f"folder, and so do the tests."
+    )
     book = f" As a notebook: [{path.stem}.ipynb]({path.stem}.ipynb)." if path.stem in NOTEBOOKS else ""
     return "\n\n".join([*parts, f"---\n\n{where}{book}"]) + "\n"
 

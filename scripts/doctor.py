@@ -1,4 +1,7 @@
-"""``al-lab doctor`` from a checkout, before the project is installed, too: what this machine offers and what is missing."""
+"""``al-lab doctor`` from a checkout, before the project is installed, too.
+
+What this machine offers and what is missing.
+"""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""``al-lab labels`` from a checkout, before the project is installed, too: what people labeled, kept with the images."""
+"""``al-lab labels`` from a checkout, before the project is installed, too.
+
+What people labeled, kept with the images.
+"""
 
 import sys
 from pathlib import Path

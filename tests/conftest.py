@@ -20,7 +20,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _same_seeds() -> None:
-    """Start every test with the same global generators: its outcome must not hang on which tests ran before it in its process."""
+    """Start every test with the same global generators: its outcome must not hang on which tests ran before it in its
+    process."""
     seed = int(os.environ.get("AL_LAB_TEST_SEED", "0"))  # other seeds show which tests pass by chance
     random.seed(seed)
     np.random.seed(seed)

@@ -16,7 +16,8 @@ COLORS = np.array([[220, 40, 40], [40, 200, 60], [40, 60, 220]], np.int64)
 
 
 class Patches(SegmentationDataset):
-    """Three classes in 8x8 patches with 1 % void; the source is darker, and of another size. ``opened`` lists what was read."""
+    """Three classes in 8x8 patches with 1 % void; the source is darker, and of another size. ``opened`` lists what was
+    read."""
 
     def __init__(self, source: int = 5, sizes: tuple[tuple[int, int], ...] = ((24, 32),), **options: Any) -> None:
         self.sizes, self.opened = sizes, list[str]()

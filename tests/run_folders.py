@@ -221,7 +221,8 @@ class Maker:
         }
 
     def _pseudo(self, folder: Path, pool: Pool, cycle: int, rng: np.random.Generator) -> None:
-        """Invent pseudo-labels for half of the images, those just bought among them, and the oracle's count of the rest."""
+        """Invent pseudo-labels for half of the images, those just bought among them, and the oracle's count of the
+        rest."""
         bought = {q["id"] for q in json.loads((purchase_dir(folder, cycle) / "queries.json").read_text())["queries"]}
         ids = sorted({*pool.unlabeled()[::2], *bought})
         save_predictions(

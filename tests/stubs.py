@@ -137,7 +137,8 @@ class StubDense:
 
 
 class FakeSegmenter(Learner):
-    """Dense probabilities, and features with reconstruction errors at a quarter of the size, that depend on every pixel label bought so far."""
+    """Dense probabilities, and features with reconstruction errors at a quarter of the size, that depend on every pixel
+    label bought so far."""
 
     provides = ("dense_probs", "class_probs", "pixel_features", "pixel_error")
 
@@ -178,7 +179,8 @@ class FakeSegmenter(Learner):
 def stub_config(
     strategy: dict, *, dense: bool = False, cycles: int = 2, unit: str = "pixel", **changes: object
 ) -> dict:
-    """A resolved configuration over the stubs; ``unit`` is the dense one's, and ``changes`` replace whole top-level keys."""
+    """A resolved configuration over the stubs; ``unit`` is the dense one's, and ``changes`` replace whole top-level
+    keys."""
     model = {"_target_": "tests.stubs.FakeSegmenter" if dense else "tests.stubs.StubLearner"}
     budget = (
         {"unit": unit, "initial": 2, "per_cycle": 10, "scope": "image"}

@@ -73,6 +73,9 @@ def test_what_is_wrong_is_said(tmp_path):
 
 
 def test_importing_is_quick():
-    code = "import sys, al_lab, al_lab.api; print(sorted({m.split('.')[0] for m in sys.modules} & {'torch', 'hydra', 'matplotlib'}))"
+    code = (
+        "import sys, al_lab, al_lab.api; print(sorted({m.split('.')[0] for m in sys.modules} & {'torch', 'hydra', "
+        "'matplotlib'}))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -79,7 +79,7 @@ def test_a_class_in_the_current_folder_runs(site, tmp_path):
     assert "2 of 2 jobs ended well" in done.stdout
 
 
-# --- make ------------------------------------------------------------------------------------------------------------------
+# --- make -------------------------------------------------------------------------------------------------------------
 
 
 def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

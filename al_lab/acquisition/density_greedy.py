@@ -91,7 +91,8 @@ def density_greedy(
     open_N[bought] = False
     if first is not None and not len(bought) and not open_N[first]:
         raise ValueError(
-            f"density_greedy: expected first to be a candidate, got row {first}, which the filter excludes; pick one it keeps"
+            f"density_greedy: expected first to be a candidate, got row {first}, which the filter excludes; pick "
+            f"one it keeps"
         )
     rows = np.flatnonzero(open_N)
     if compiled is None:
@@ -110,7 +111,8 @@ def _check_features(features: np.ndarray) -> None:
         bad = np.flatnonzero(~np.isfinite(features.astype(np.float32, copy=False)).all(1))
     if len(bad):
         raise ValueError(
-            f"density_greedy: expected finite float32 features, got {len(bad)} rows that are not, the first is row {bad[0]}; "
+            f"density_greedy: expected finite float32 features, got {len(bad)} rows that are not, the first is "
+            f"row {bad[0]}; "
             "the network diverged"
         )
 
@@ -218,7 +220,10 @@ class _Greedy:
         self.tiles.lower(self.radius_N, c_KD, (self.unit / density_K).astype(np.float32))
 
     def _pick_block(self) -> bool:
-        """Append at least one center: all that can be decided among the candidates of the front. False if all is decided."""
+        """Append at least one center: all that can be decided among the candidates of the front.
+
+        False if all is decided.
+        """
         positions, outside = _largest(self.radius_N, self.front)
         x_FD, radius_F = self.x_ND[positions], self.radius_N[positions]
         x_TDP = tiled(x_FD)
@@ -251,7 +256,10 @@ class _Greedy:
         return False
 
     def _first_of(self, positions: np.ndarray, best: float) -> int:
-        """Return which of the positions has the largest radius in float64; of equal ones, the smallest tie key's. None is above ``best``."""
+        """Return which of the positions has the largest radius in float64; of equal ones, the smallest tie key's.
+
+        None is above ``best``.
+        """
         seen_P = self._seen_N[positions]
         for seen in np.unique(seen_P):  # a point met before only needs the centers since then
             if seen < self.num:
@@ -262,7 +270,10 @@ class _Greedy:
         return int(tied[self.key[positions[tied]].argmin()])
 
     def _measure(self, positions: np.ndarray, seen: int, best: float) -> None:
-        """Let the centers from number ``seen`` on count for some candidates, in float64, as far as they may be as near as ``best``."""
+        """Let the centers from number ``seen`` on count for some candidates, in float64.
+
+        Those that can't be as near as ``best`` are left out.
+        """
         limit = best * (1 + self.slack) / self.unit
         for some in np.array_split(positions, -(-len(positions) * (self.num - seen) // _PAIRS)):
             x_PD = self.x_ND[some]
@@ -276,7 +287,10 @@ class _Greedy:
             np.minimum.at(self._exact_N, some[point], (difference**2).sum(1) / density_K[k])
 
     def _centers_near(self, x_PD: np.ndarray, seen: int, limit: float) -> np.ndarray | slice:
-        """Return the numbers, from ``seen`` on, of all centers that may have |x - c|^2 / d <= limit for one of the points, and few others."""
+        """Return the numbers, from ``seen`` on, of all centers that may matter to one of the points.
+
+        They may have |x - c|^2 / d <= limit; few others are among them.
+        """
         if self.num - seen < _MANY_CENTERS:
             return slice(seen, self.num)
         one_P, wide = np.ones(len(x_PD), np.float32), max(limit * (1 + self.slack), np.finfo(np.float32).tiny)

@@ -17,7 +17,10 @@ Activation = Literal["softmax", "sigmoid"]
 
 
 def distribution(probs: Tensor, activation: str) -> Tensor:
-    """Return rows (…, K) for the functions below: softmax probabilities as they are, sigmoid ones with their complements."""
+    """Return rows (…, K) for the functions below.
+
+    Softmax probabilities as they are, sigmoid ones with their complements.
+    """
     return probs if activation == "softmax" else torch.cat([probs, 1 - probs], dim=-1)
 
 

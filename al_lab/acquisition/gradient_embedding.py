@@ -19,7 +19,9 @@ class Seeds:
 
 
 class GradientEmbeddings:
-    """g_i = a_i (outer product) phi_i with a_i = onehot(argmax p_i) - p_i: minus the gradient of the cross-entropy with the model's own guess.
+    """g_i = a_i (outer product) phi_i with a_i = onehot(argmax p_i) - p_i.
+
+    Minus the gradient of the cross-entropy with the model's own guess.
 
     Ash et al., "Deep Batch Active Learning by Diverse, Uncertain Gradient Lower Bounds", ICLR 2020 (arXiv 1906.03671),
     Eq. (1). N x C D numbers are never stored: <g_i, g_j> = <a_i, a_j> <phi_i, phi_j>.
@@ -42,7 +44,9 @@ class GradientEmbeddings:
 
 
 def k_means_pp(points: GradientEmbeddings, budget: int, generator: np.random.Generator) -> Seeds:
-    """Pick the longest gradient, then each next one with a probability proportional to its squared distance to the nearest pick.
+    """Pick the longest gradient, then the others at random.
+
+    Each next one has a probability proportional to its squared distance to the nearest pick.
 
     Where all that is left coincides with a pick, the lowest index is next.
 

@@ -112,7 +112,8 @@ class _Features:
             total += raw.sum(0, dtype=self.exact_dtype)  # near enough: any origin would be right
             if not np.isfinite(total).all():
                 raise ValueError(
-                    f"k_center: expected finite features, got NaN or inf in rows {rows.start}..{rows.stop - 1}, the first in row "
+                    f"k_center: expected finite features, got NaN or inf in rows {rows.start}..{rows.stop - 1}, the "
+                    f"first in row "
                     f"{rows.start + int(np.isfinite(raw).all(1).argmin())}; look at the embedding of that sample"
                 )
         # Distances do not move with the origin, but the error of x.c grows with |x|: measure from the mean.
@@ -123,7 +124,8 @@ class _Features:
             self.sq_norm[rows] = np.einsum("nd,nd->n", block, block, dtype=np.float64)
         if not np.isfinite(self.sq_norm).all():
             raise ValueError(
-                f"k_center: expected features below 1e18, got larger ones, the first in row {int(np.isfinite(self.sq_norm).argmin())}; "
+                f"k_center: expected features below 1e18, got larger ones, the first in row "
+                f"{int(np.isfinite(self.sq_norm).argmin())}; "
                 "their squares overflow float32"
             )
         self.largest_norm = float(np.sqrt(self.sq_norm.max(initial=0)))
@@ -308,7 +310,10 @@ class _Greedy:
         return nearest
 
     def _center_blocks(self, since: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield (number of the first, centered features) of the centers from ``since`` on; labeled ones are fetched again."""
+        """Yield (number of the first, centered features) of the centers from ``since`` on.
+
+        Labeled ones are fetched again.
+        """
         step = self.points.block
         for start in range(since, self.num_labeled, step):
             yield start, self.points.take(self.centers[start : min(start + step, self.num_labeled)])

@@ -33,7 +33,9 @@ EPS = 1e-6  # of the released code
 
 
 def window_sum(values_HW: Tensor, radius_px: int) -> Tensor:
-    """Return the sum over the clipped (2k + 1)^2 window of every pixel, (H, W); int32 of booleans, int64 of integers, else float64.
+    """Return the sum over the clipped (2k + 1)^2 window of every pixel, (H, W).
+
+    Int32 of booleans, int64 of integers, else float64.
 
     Raises:
         ValueError: for a negative radius.
@@ -85,7 +87,8 @@ def region_impurity(predicted_HW: Tensor, num_classes: int, radius_px: int, eps:
     """
     if predicted_HW.numel() and not 0 <= int(predicted_HW.min()) <= int(predicted_HW.max()) < num_classes:
         raise ValueError(
-            f"region_impurity: expected labels in 0..{num_classes - 1}, got {int(predicted_HW.min())}..{int(predicted_HW.max())}; "
+            f"region_impurity: expected labels in 0..{num_classes - 1}, got "
+            f"{int(predicted_HW.min())}..{int(predicted_HW.max())}; "
             "predictions have no ignore label"
         )
     count_HW = torch.as_tensor(
@@ -107,7 +110,10 @@ def pixel_entropy(probs_CHW: Tensor, eps: float = EPS) -> Tensor:
 
 
 def prediction_uncertainty(entropy_HW: Tensor, radius_px: int) -> Tensor:
-    """Mean pixel entropy in the window around each pixel, Eq. (2): U_ij = 1/|N_k| sum_{n in N_k(i, j)} H_n; (H, W) float64."""
+    """Mean pixel entropy in the window around each pixel, Eq. (2): U_ij = 1/|N_k| sum_{n in N_k(i, j)} H_n.
+
+    (H, W) float64.
+    """
     size_HW = window_size((entropy_HW.shape[0], entropy_HW.shape[1]), radius_px)
     return window_sum(entropy_HW.double(), radius_px) / torch.as_tensor(size_HW, device=entropy_HW.device)
 
@@ -190,7 +196,8 @@ def pick_windows(
     for what, values in (("closed_HW", closed), ("tie_key_HW", tie_key_HW)):
         if values is not None and values.shape != utility_HW.shape:
             raise ValueError(
-                f"pick_windows: expected {what} of shape {utility_HW.shape}, got {values.shape}; use the image's resolution"
+                f"pick_windows: expected {what} of shape {utility_HW.shape}, got {values.shape}; use the "
+                f"image's resolution"
             )
     if np.isnan(utility_HW).any():
         raise ValueError(
@@ -198,7 +205,8 @@ def pick_windows(
         )
     if suppress_px < 0 or budget < 0:
         raise ValueError(
-            f"pick_windows: expected suppress_px and budget >= 0, got {suppress_px} and {budget}; check the budget's config"
+            f"pick_windows: expected suppress_px and budget >= 0, got {suppress_px} and {budget}; check the "
+            f"budget's config"
         )
     if compiled is None:
         compiled = numba is not None
@@ -256,7 +264,10 @@ _walk_compiled = _walk if numba is None else numba.njit(cache=True, nogil=True)(
 
 
 def window_mask(center: np.ndarray, size_hw: tuple[int, int], radius_px: int) -> np.ndarray:
-    """Return (H, W) bool: the union of the clipped squares around flat indices ``center``; what is bought, or what is closed by it."""
+    """Return (H, W) bool: the union of the clipped squares around flat indices ``center``.
+
+    What is bought, or what is closed by it.
+    """
     height, width = size_hw
     row, column = np.divmod(np.asarray(center, np.int64), width)
     top, bottom = np.maximum(row - radius_px, 0), np.minimum(row + radius_px + 1, height)
@@ -278,7 +289,10 @@ def closed_by(bought_HW: np.ndarray, reach_px: int) -> np.ndarray:
 
 
 def within_pixels(center: np.ndarray, size_hw: tuple[int, int], radius_px: int, budget_px: int) -> int:
-    """Return how many of the windows, in order, cost at most ``budget_px`` pixels together; windows are disjoint, and clipped ones cost less."""
+    """Return how many of the windows, in order, cost at most ``budget_px`` pixels together.
+
+    Windows are disjoint, and clipped ones cost less.
+    """
     cost = window_size(size_hw, radius_px).reshape(-1)[np.asarray(center, np.int64)]
     return int(np.searchsorted(cost.cumsum(), budget_px, side="right"))
 
@@ -292,7 +306,10 @@ def picks_per_image(size_hw: tuple[int, int], share: float, cycles: int, radius_
 
 
 def pixels_per_image(nominal: int, trained_hw: tuple[int, int], native_hw: tuple[int, int], cycles: int) -> int:
-    """Return pixels an image and cycle for "40 pixels": counted at training size, bought at native size, as released; rounded up."""
+    """Return pixels an image and cycle for "40 pixels": counted at training size, bought at native size, as released.
+
+    Rounded up.
+    """
     share = nominal * native_hw[0] * native_hw[1] / (trained_hw[0] * trained_hw[1] * cycles)
     return math.ceil(share)
 
@@ -317,7 +334,8 @@ def over_images(
     for m, values in enumerate(utilities):
         if len(values) > 1 and not (np.diff(values) <= 0).all():
             raise ValueError(
-                f"over_images: expected falling utilities, got rising ones in image number {m}; give picks in their order"
+                f"over_images: expected falling utilities, got rising ones in image number {m}; give picks in "
+                f"their order"
             )
     image = np.repeat(np.arange(len(length)), length)
     value = np.concatenate([*utilities, np.zeros(0)])

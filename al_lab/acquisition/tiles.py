@@ -88,7 +88,10 @@ class Tiles:
                 self._lower(radius_N, self.x_TDP, c, inverse, near_TK)
 
     def _lower_by_product(self, radius_N: np.ndarray, c_KD: np.ndarray, inverse_K: np.ndarray) -> None:
-        """Lower radii where (|x|^2 + |c|^2)(1 - 2 slack) - 2 x.c, which is below |x - c|^2 whatever rounding did, says that it may be."""
+        """Lower radii where a bound from below says that they may be smaller.
+
+        The bound (|x|^2 + |c|^2)(1 - 2 slack) - 2 x.c is below |x - c|^2 whatever rounding did.
+        """
         weight_K = inverse_K * np.float32(1 - 2 * self.slack)
         offset_K = np.einsum("kd,kd->k", c_KD, c_KD) * weight_K
         scaled_DK = np.ascontiguousarray((c_KD * (-2 * inverse_K[:, None])).T)
@@ -100,7 +103,10 @@ class Tiles:
             _lower_where(radius_N[some], x_ND, c_KD, inverse_K, part_NK, self.square_N[some], weight_K, offset_K)
 
     def within(self, limit_T: np.ndarray, c_KD: np.ndarray, inverse_K: np.ndarray) -> np.ndarray:
-        """Return (T, K) bool: False where |x - c_k|^2 inverse_k is below the tile's limit for none of its points, whatever rounding did."""
+        """Return (T, K) bool: False where |x - c_k|^2 inverse_k is below the tile's limit for none of its points.
+
+        That holds whatever rounding did.
+        """
         c = (c_KD - self.origin_D).astype(np.float32)
         sq = self.middle_sq_T[:, None] + (c**2).sum(1)
         # The product's error is absolute, at most (D + 8) u (|m| + |c|)^2; three times that leaves no doubt.
@@ -116,7 +122,10 @@ def lower_all(radius_N: np.ndarray, x_TDP: np.ndarray, c_KD: np.ndarray, inverse
 
 
 def spatial_order(pixels: np.ndarray, width: int) -> np.ndarray:
-    """Return the order of flat pixel indices along a Z-curve: what follows each other there is close in rows and columns, at every scale."""
+    """Return the order of flat pixel indices along a Z-curve.
+
+    What follows each other there is close in rows and columns, at every scale.
+    """
     bits = []
     for at in np.divmod(np.asarray(pixels, np.int64), width):
         spread = at.astype(np.uint64)

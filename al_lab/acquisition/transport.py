@@ -44,12 +44,14 @@ def wasserstein_1(sorted_DB: np.ndarray, table_DMC: np.ndarray) -> np.ndarray:
     """
     if sorted_DB.ndim != 2 or table_DMC.ndim != 3 or len(sorted_DB) != len(table_DMC):
         raise ValueError(
-            f"wasserstein_1: expected a batch (D, B) and a table (D, M, C), got {sorted_DB.shape} and {table_DMC.shape}; "
+            f"wasserstein_1: expected a batch (D, B) and a table (D, M, C), got {sorted_DB.shape} and "
+            f"{table_DMC.shape}; "
             "use sort_columns"
         )
     if sorted_DB.dtype != table_DMC.dtype or sorted_DB.dtype not in (np.float32, np.float64):
         raise ValueError(
-            f"wasserstein_1: expected both float32 or both float64, got {sorted_DB.dtype} and {table_DMC.dtype}; convert one"
+            f"wasserstein_1: expected both float32 or both float64, got {sorted_DB.dtype} and "
+            f"{table_DMC.dtype}; convert one"
         )
     (_, num), (dim, rows, other) = sorted_DB.shape, table_DMC.shape
     if not num or not other:
@@ -66,7 +68,9 @@ def wasserstein_1(sorted_DB: np.ndarray, table_DMC: np.ndarray) -> np.ndarray:
 
 
 def earth_mover(batch_BD: np.ndarray, other_BD: np.ndarray) -> float:
-    """Exact Wasserstein-1 of two batches of equal size with Euclidean ground distance: the cheapest one-to-one assignment, O(B^3).
+    """Exact Wasserstein-1 of two batches of equal size with Euclidean ground distance.
+
+    The cheapest one-to-one assignment, O(B^3).
 
     Raises:
         ValueError: if the sizes differ.
@@ -80,13 +84,19 @@ def earth_mover(batch_BD: np.ndarray, other_BD: np.ndarray) -> float:
 
 
 def unit_directions(dim: int, num: int, generator: np.random.Generator) -> np.ndarray:
-    """Return (D, K) float64 random directions of length 1 for sliced distances: ``features @ directions`` goes to `sort_columns`."""
+    """Return (D, K) float64 random directions of length 1 for sliced distances.
+
+    ``features @ directions`` goes to `sort_columns`.
+    """
     directions_DK = generator.normal(size=(dim, num))
     return directions_DK / np.linalg.norm(directions_DK, axis=0)
 
 
 def _common_quantiles(num: int, other: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the pieces of [0, 1] on which both quantile functions are constant: value in the one, value in the other, length."""
+    """Return the pieces of [0, 1] on which both quantile functions are constant.
+
+    Value in the one, value in the other, length.
+    """
     # In units of 1 / (B C) all steps are whole numbers.
     steps = np.union1d(np.arange(num + 1) * other, np.arange(other + 1) * num)
     left = steps[:-1]

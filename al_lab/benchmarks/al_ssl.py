@@ -1,4 +1,7 @@
-"""AL-SSL with SSD300: acquisition against the released code's way of doing it, and a training step against two separate forwards."""
+"""AL-SSL with SSD300: acquisition against the released code's way of doing it.
+
+A training step is measured against two separate forwards.
+"""
 
 import importlib.util
 import logging
@@ -142,7 +145,10 @@ def _suppress_one_by_one(boxes: Tensor, confidence: Tensor, names: Tensor) -> li
 
 
 def _training_step(network: Any, images: Tensor, repeats: int) -> Row:
-    """Consistency of one batch, forward and backward: one pass over both views and selected rows only, or two passes and whole tensors."""
+    """Consistency of one batch, forward and backward.
+
+    One pass over both views and selected rows only, or two passes and whole tensors.
+    """
     from al_lab.models.detectors.flip import together
     from al_lab.objectives.csd import CSD
 

@@ -25,7 +25,10 @@ World = tuple[dict[str, Detections], dict[str, Annotation], list[str]]
 
 
 def world(num_images: int, num_classes: int, num_boxes: int, seed: int = 0, *, crowds: bool = False) -> World:
-    """Return predictions, truth and classes: 1 to 5 objects an image, most found more than once, the rest of the boxes anywhere."""
+    """Return predictions, truth and classes.
+
+    1 to 5 objects an image, most found more than once, the rest of the boxes anywhere.
+    """
     rng = np.random.default_rng(seed)
     drawn, truth = {}, {}
     for n in range(num_images):
@@ -147,7 +150,8 @@ def _coco(predictions: dict[str, Detections], truth: dict[str, Annotation], clas
         peer_seconds / seconds,
         "",
         same_names and difference < 1e-9,
-        f"{ours.scalars['coco_ap']:.6f} and {peer[0]:.6f}; largest difference of {len(theirs)} numbers {difference:.1e}",
+        f"{ours.scalars['coco_ap']:.6f} and {peer[0]:.6f}; largest difference of {len(theirs)} numbers "
+        f"{difference:.1e}",
     )
 
 

@@ -39,7 +39,9 @@ Problem = tuple[np.ndarray, np.ndarray]  # features (N, D) and densities (N,)
 
 @functools.cache
 def trained_view(size_hw: tuple[int, int], input_hw: tuple[int, int]) -> DenseView:
-    """Train a small segmenter on generated streets for half a minute, and return what it sees in a street of another size.
+    """Train a small segmenter on generated streets for half a minute.
+
+    Returned is what it sees in a street of another size.
 
     Args:
         size_hw: of the street, whose pixels are bought.
@@ -71,7 +73,10 @@ def trained_view(size_hw: tuple[int, int], input_hw: tuple[int, int]) -> DenseVi
 
 
 def smooth_pixels(size: Size) -> Problem:
-    """Return what the strategy selects from in a trained segmenter's view: its candidates, their features and densities."""
+    """Return what the strategy selects from in a trained segmenter's view.
+
+    Its candidates, their features and densities.
+    """
     size_hw, input_hw, budget, alpha = size
     view, greedy = trained_view(size_hw, input_hw), FilteredGreedy("margin", alpha, "informative", "hash")
     pixels = greedy.candidates(view, ProposeContext(budget, "pixel", Rng(0)))

@@ -15,7 +15,10 @@ _SMALL = 5_000_000  # numbers in the features below which the NumPy loop runs to
 
 
 def embeddings(num: int, dim: int, rng: np.random.Generator) -> np.ndarray:
-    """Return float32 features like a network's: 20 latent dimensions, clusters, a long tail, rectified, far from the origin."""
+    """Return float32 features like a network's.
+
+    20 latent dimensions, clusters, a long tail, rectified, far from the origin.
+    """
     latent = 20
     centers = rng.normal(size=(60, latent))
     z = centers[rng.integers(60, size=num)] + 0.5 * rng.normal(size=(num, latent)) * rng.gamma(2, 0.5, size=(num, 1))

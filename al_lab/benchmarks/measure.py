@@ -45,7 +45,10 @@ class Row:
 def best_of(
     function: Callable[[], Any], repeats: int, clock: Callable[[], float] = time.perf_counter
 ) -> tuple[float, Any]:
-    """Return the shortest of some wall times (or of another clock's), which other processes disturb least, and the last result."""
+    """Return the shortest of some wall times (or of another clock's), which other processes disturb least.
+
+    The last result comes with it.
+    """
     times: list[float] = []
     result = None
     for _ in range(repeats):
@@ -57,7 +60,10 @@ def best_of(
 
 
 def peak_bytes(function: Callable[[], Any]) -> int:
-    """Return the most memory allocated at once while a function ran, beyond what was there (BLAS's fixed buffers not counted)."""
+    """Return the most memory allocated at once while a function ran, beyond what was there.
+
+    BLAS's fixed buffers are not counted.
+    """
     gc.collect()
     tracemalloc.start()
     try:

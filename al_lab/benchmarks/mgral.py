@@ -1,4 +1,7 @@
-"""One iteration of MGRAL's agent against what one would write: an LSTM cell in a loop, and scipy's distance dimension by dimension."""
+"""One iteration of MGRAL's agent against what one would write.
+
+An LSTM cell in a loop, and scipy's distance dimension by dimension.
+"""
 
 import resource
 import time
@@ -46,7 +49,10 @@ def unrolled(agent: Agent, x_ND: Tensor) -> Tensor:
 
 
 def scipy_distances(table: Table, batch: np.ndarray, pairs: int) -> np.ndarray:
-    """Return the first ``pairs`` of the M D distances, record by record, as a loop over `scipy.stats.wasserstein_distance` finds them."""
+    """Return the first ``pairs`` of the M D distances, record by record.
+
+    A loop over `scipy.stats.wasserstein_distance` finds them.
+    """
     dim = table.features_ND.shape[1]
     mine = table.features_ND[batch]
     found = np.empty(pairs)
@@ -131,7 +137,10 @@ def _voc(size: tuple[int, int, int, int], full: bool) -> Iterator[Row]:
 
 
 def _agent(agent: Agent, x: Tensor, budget: int, steps: int) -> tuple[float, float]:
-    """Return seconds of scores, draw and gradient: ours over the whole pool, the peer's extrapolated from its first steps."""
+    """Return seconds of scores, draw and gradient.
+
+    Ours over the whole pool, the peer's extrapolated from its first steps.
+    """
 
     def one(scores_N: Tensor) -> None:
         noise = plackett_luce.gumbel_noise(len(scores_N), np.random.default_rng(0))
@@ -158,7 +167,10 @@ def _table(table: Table, batch: np.ndarray, pairs: int) -> tuple[float, bool]:
 
 
 def _best_of(function: Callable[[], Any], repeats: int) -> tuple[float, Any]:
-    """Return the fewest CPU seconds: all of this runs on one thread, and takes so long at a time that other processes would be timed, too."""
+    """Return the fewest CPU seconds.
+
+    All of this runs on one thread, and takes so long at a time that other processes would be timed, too.
+    """
     return best_of(function, repeats, time.process_time)
 
 

@@ -1,4 +1,7 @@
-"""RIPU's regions of one Cityscapes image: one walk through the largest utilities against an argmax over the image for every region."""
+"""RIPU's regions of one Cityscapes image.
+
+One walk through the largest utilities against an argmax over the image for every region.
+"""
 
 import time
 from collections.abc import Iterator

@@ -23,7 +23,10 @@ _YAML = CONF_DIR / "detector" / "ssd300_voc.yaml"
 
 
 def ssd300(images: Tensor) -> Any:
-    """Return SSD300-VGG16 (20 classes) without pretrained weights, but with as many candidates an image as a trained one has."""
+    """Return SSD300-VGG16 (20 classes) without pretrained weights.
+
+    It has as many candidates an image as a trained one.
+    """
     from al_lab.models.mm.mmdet_network import MMDetNetwork
 
     config = yaml.safe_load(_YAML.read_text())
@@ -143,7 +146,10 @@ def _predict_by_feat(network: Any, maps: Any) -> list[Any]:
 
 
 def _equal(ours: list[Detections], theirs: list[Any]) -> bool:
-    """Compare sorted confidences, and that every box of ours has a partner of the same class within a twentieth of a pixel."""
+    """Compare sorted confidences.
+
+    Every box of ours has to have a partner of the same class, too, within a twentieth of a pixel.
+    """
     for mine, other in zip(ours, theirs, strict=True):
         if len(mine) != len(other.scores) or not np.allclose(
             mine.confidence, np.sort(other.scores.numpy())[::-1], rtol=1e-4

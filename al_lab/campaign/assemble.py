@@ -19,7 +19,9 @@ _HERE = ("al_lab.execution.inline.InlineExecutor", "al_lab.execution.local.Local
 
 
 def check_parts(parts: Parts, is_new: bool = True) -> None:
-    """Build a campaign's objects and refuse what would stop it later: at its first training, in a worker, hours from now.
+    """Build a campaign's objects and refuse what would stop it later.
+
+    At its first training, in a worker, hours from now.
 
     Nothing is downloaded, no pretrained weights are read, and torch's random state stays as it was.
 
@@ -67,7 +69,8 @@ def _check_segmentation(parts: Parts) -> None:
                 expected="null",
                 got=type(settings.augmentation).__name__,
                 where="trainer.augmentation",
-                do="augmentations move boxes; segmenters are trained on plainly resized images, as RIPU and Density Matters are",
+                do="augmentations move boxes; segmenters are trained on plainly resized images, as RIPU and "
+                "Density Matters are",
             )
         )
     if objective is not None and settings.stop_step(0, 1, budget.cycles) != 0:
@@ -91,7 +94,9 @@ def _check_segmentation(parts: Parts) -> None:
 
 
 def _check_network(parts: Parts, kind: str, num_classes: int) -> Any:
-    """Build the network from random weights; one from elsewhere may need its classes, its weights or a download, so it is left alone.
+    """Build the network from random weights.
+
+    One from elsewhere may need its classes, its weights or a download, so it is left alone.
 
     Returns:
         The network; None if it was left alone, or needs packages that the machines of a cluster may have.

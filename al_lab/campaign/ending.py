@@ -1,4 +1,7 @@
-"""Where a campaign ends: at the cycle it was asked for, or before, when there is nothing left to buy; and whether it may go on."""
+"""Where a campaign ends: at the cycle it was asked for, or before, when there is nothing left to buy.
+
+It also says whether a campaign may go on.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +14,9 @@ from al_lab.core.record.ledger import Ledger, is_as, last_key
 
 
 def last_cycle(cycles: int, run_dir: Path, ledger: Ledger) -> int:
-    """Return the cycle that only trains and evaluates: ``cycles``, or the first at whose start all of the pool is labeled.
+    """Return the cycle that only trains and evaluates.
+
+    ``cycles``, or the first at whose start all of the pool is labeled.
 
     The number of boxes that a pool holds is hidden, so a plan of boxes can't be held against it beforehand.
     """
@@ -34,11 +39,17 @@ def is_at_its_end(config: Mapping[str, Any], run_dir: Path, ledger: Ledger) -> b
 
 def sentence(cycle: int, cycles: int) -> str:
     """Say why a campaign ended before its last cycle."""
-    return f"all of the pool is labeled at cycle {cycle}, so the campaign ends there; budget.cycles={cycles} asked for more"
+    return (
+        f"all of the pool is labeled at cycle {cycle}, so the campaign ends there; budget.cycles={cycles} "
+        f"asked for more"
+    )
 
 
 def with_cycles_of(old: Mapping[str, Any], new: Mapping[str, Any], ledger: Ledger) -> dict[str, Any]:
-    """Return the old configuration with the new one's fewer cycles, if no more than those were bought: a run may be ended early."""
+    """Return the old configuration with the new one's fewer cycles, if no more than those were bought.
+
+    A run may be ended early.
+    """
     before, now = dict(old.get("budget") or {}), new.get("budget") or {}
     cycles, steps, fewer = now.get("cycles"), now.get("per_cycle"), before.get("per_cycle")
     if isinstance(cycles, int) and ledger.queries_bought <= cycles < int(before.get("cycles") or 0):
@@ -55,7 +66,8 @@ def other_settings(run_dir: Path, differences: Sequence[str]) -> ResumeError:
             expected="the configuration this run was started with",
             got="; ".join(differences[:8]),
             where=str(run_dir),
-            do="revert the change, give the new run a name=…, or use restart=true (it moves the old folder aside, once)",
+            do="revert the change, give the new run a name=…, or use restart=true (it moves the old folder "
+            "aside, once)",
         )
     )
 

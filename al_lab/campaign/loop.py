@@ -152,7 +152,10 @@ def _run_stage(stage: Stage, context: StageContext, ledger: Ledger, eta: Eta) ->
 
 
 def _plan(context: StageContext, last: int | None = None) -> list[tuple[int, Stage]]:
-    """Return every (cycle, stage) in order: cycle 0 begins with `initialize`, the last cycle ends with `evaluate` (and `analyze`)."""
+    """Return every (cycle, stage) in order.
+
+    Cycle 0 begins with `initialize`, the last cycle ends with `evaluate` (and `analyze`).
+    """
     last = context.budget.cycles if last is None else last
     is_analyzed = last_key(context.config, last) == Ledger.key(last, Analyze.name)
     return [*_stages(context.strategy, last), *([(last, Analyze())] if is_analyzed else [])]

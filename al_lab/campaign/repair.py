@@ -1,4 +1,6 @@
-"""Hold a run folder to what its ledger says: what was lost or damaged and can be made again is made again, the rest is named.
+"""Hold a run folder to what its ledger says.
+
+What was lost or damaged and can be made again is made again, the rest is named.
 
 A stage that is made again has to come to what it came to before. What was intact stays as it was; where a training on
 other hardware comes to other weights, that is said and put down in the ledger.

@@ -126,8 +126,10 @@ def _unpacking() -> Fact:
     return Fact(
         "note",
         "unpacking",
-        f"the tarfile of Python {platform.python_version()} lets an archive write outside of its folder (CVE-2025-4517)",
-        f"al_lab's own downloads do not use that code; unpack other archives with Python {'.'.join(map(str, low))} or newer",
+        f"the tarfile of Python {platform.python_version()} lets an archive write outside of its folder "
+        f"(CVE-2025-4517)",
+        f"al_lab's own downloads do not use that code; unpack other archives with Python {'.'.join(map(str, low))} "
+        f"or newer",
     )
 
 

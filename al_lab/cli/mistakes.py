@@ -23,7 +23,9 @@ _KINDS = {"Integer": ("a whole number", "0"), "Boolean": ("true or false", "true
 
 
 def readable(error: BaseException, arguments: Sequence[str] = ()) -> str | None:
-    """Return the sentence for an error in the command, of ours or of the file system; None for anything else, which deserves its traceback.
+    """Return the sentence for an error in the command, of ours or of the file system.
+
+    None for anything else, which deserves its traceback.
 
     Args:
         error: what was raised while composing or running.

@@ -1,4 +1,7 @@
-"""How a process of ours is asked to end: SIGTERM does what Ctrl-C does, and submitted jobs are cancelled on the way out."""
+"""How a process of ours is asked to end.
+
+SIGTERM does what Ctrl-C does, and submitted jobs are cancelled on the way out.
+"""
 
 import os
 import signal

@@ -1,4 +1,7 @@
-"""A sweep's bookkeeping: checked as a whole before it starts, each job's result kept in a file, one table at the end."""
+"""A sweep's bookkeeping: checked as a whole before it starts.
+
+Each job's result is kept in a file, and one table ends the sweep.
+"""
 
 import json
 import os
@@ -57,7 +60,10 @@ class Sweep:
         globals()["_current"] = self
 
     def on_job_start(self, **_: Any) -> None:
-        """Let a job in a process of its own end when the sweep is killed: its campaign would keep the run folder locked for hours."""
+        """Let a job in a process of its own end when the sweep is killed.
+
+        Its campaign would keep the run folder locked for hours.
+        """
         if self.results is not None and _current is None:
             end_on_sigterm()
             threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()

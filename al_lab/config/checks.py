@@ -64,7 +64,8 @@ def check_root(config: Mapping[str, Any], known: Sequence[str]) -> None:
                 expected="false, true or again",
                 got=repr(restart),
                 where="restart",
-                do="restart=true sets an existing run aside once, so that the same command can go on; restart=again each time",
+                do="restart=true sets an existing run aside once, so that the same command can go on; "
+                "restart=again each time",
             )
         )
     for key, word in (("name", config["name"]), ("dataset.name", config["dataset"].get("name"))):

@@ -84,7 +84,7 @@ class RunConfig:
     restart: Any = False  # true, false or "again"
 
 
-# --- protocols -------------------------------------------------------------------------------------------------------------
+# --- protocols --------------------------------------------------------------------------------------------------------
 
 
 def choose(kind: str, protocol: str, strategy: str, dataset: str) -> str:
@@ -115,11 +115,13 @@ ConfigStore.instance().store(name="schema", node=RunConfig, provider="al_lab")
 OmegaConf.register_new_resolver("choose", choose, replace=True)
 
 
-# --- composing -------------------------------------------------------------------------------------------------------------
+# --- composing --------------------------------------------------------------------------------------------------------
 
 
 def compose(overrides: Sequence[str] = (), config_dir: Path = CONF_DIR) -> dict[str, Any]:
-    """Compose a configuration as ``run.py`` does; plain and unchecked, with ``name`` still null unless an override gives it.
+    """Compose a configuration as ``run.py`` does.
+
+    Plain and unchecked, with ``name`` still null unless an override gives it.
 
     Args:
         overrides: as on the command line.
@@ -151,7 +153,9 @@ def prepare(cfg: DictConfig) -> tuple[Parts, Path]:
 
 
 def name_run(config: dict[str, Any]) -> Path:
-    """Name a run by those of its ``overrides`` that change the configuration, unless it has a name, and return its folder.
+    """Name a run by those of its ``overrides`` that change the configuration, and return its folder.
+
+    A run that has a name keeps it.
 
     A folder that an earlier version named otherwise is gone on with.
     """
@@ -325,7 +329,7 @@ def check_sweep(overrides: Sequence[str], params: Mapping[str, str] | None = Non
     return jobs
 
 
-# --- checking, saving ------------------------------------------------------------------------------------------------------
+# --- checking, saving -------------------------------------------------------------------------------------------------
 
 
 def validate(config: Mapping[str, Any]) -> Parts:

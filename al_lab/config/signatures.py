@@ -125,7 +125,7 @@ def defines(target: str, method: str) -> bool:
     )
 
 
-# --- from a dotted path to a definition ------------------------------------------------------------------------------------
+# --- from a dotted path to a definition -------------------------------------------------------------------------------
 
 
 def _find(target: str, where: str) -> _Found | None:
@@ -281,7 +281,7 @@ def _nearest(module: str, names: list[str]) -> str:
     return did_you_mean(names[0] if names else module, choices)
 
 
-# --- from a definition to its arguments ------------------------------------------------------------------------------------
+# --- from a definition to its arguments -------------------------------------------------------------------------------
 
 
 def _dotted(node: ast.expr) -> str | None:

@@ -146,7 +146,10 @@ class Budget:
         return Allowance(self.unit, _count(amount, pool_size), self.scope == "image")
 
     def share_of(self, size_hw: tuple[int, int]) -> float:
-        """Return the share of an image's pixels that all purchases together may buy; needs ``unit=pixel`` and ``scope=image``."""
+        """Return the share of an image's pixels that all purchases together may buy.
+
+        Needs ``unit=pixel`` and ``scope=image``.
+        """
         steps = self.steps()
         return round(sum(s if isinstance(s, float) else s / (size_hw[0] * size_hw[1]) for s in steps), 6)
 

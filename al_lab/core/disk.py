@@ -1,4 +1,7 @@
-"""The edge to the file system: only regular files of a bounded size are read, and what it refuses becomes a sentence."""
+"""The edge to the file system.
+
+Only regular files of a bounded size are read, and what it refuses becomes a sentence.
+"""
 
 import errno
 import os

@@ -7,8 +7,8 @@ A kind is called with a value and its place, and returns the value it read::
     self.optimizer = one_of("sgd", "adamw")(optimizer, "trainer.optimizer")
     self.grad_clip = optional(positive)(grad_clip, "trainer.grad_clip", do="null clips nothing")
 
-`al_lab.core.documents` reads the fields of JSON files with the same kinds. Numbers are finite and fit 64 bits; a bool is
-no number, and a number is no text.
+`al_lab.core.documents` reads the fields of JSON files with the same kinds. Numbers are finite and fit 64 bits; a bool
+is no number, and a number is no text.
 """
 
 import math

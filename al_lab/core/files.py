@@ -145,8 +145,8 @@ def remove_temporaries(folder: Path, older_than_s: float = 0.0) -> None:
 
     Args:
         folder: whole tree.
-        older_than_s: leave younger ones alone: where other machines write into the folder, too, a process can't be asked
-            whether it lives.
+        older_than_s: leave younger ones alone: where other machines write into the folder, too, a process can't be
+            asked whether it lives.
     """
     for path in folder.rglob(".tmp-*"):
         owner = re.match(r"\.tmp-(\d+)-", path.name)
@@ -173,7 +173,10 @@ def is_read_only(folder: Path) -> bool:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a file that is not what it should be, so that nobody takes it for the real one, and return its new path."""
+    """Rename a file that is not what it should be, so that nobody takes it for the real one.
+
+    Returned is its new path.
+    """
     damaged = path.with_name(f"{path.name}.damaged")
     path.replace(damaged)
     return damaged

@@ -48,7 +48,9 @@ class Oracle(ABC):
         annotations: Mapping[str, Annotation],
         asked: Mapping[str, float | None] | None = None,
     ) -> tuple[Query, ...]:
-        """Write whole-image labels, their cost and their statistics; stop before the first image a box budget can't pay.
+        """Write whole-image labels, their cost and their statistics.
+
+        Stop before the first image a box budget can't pay.
 
         Args:
             dataset: of the images.
@@ -179,7 +181,10 @@ class SimulatedOracle(Oracle):
         return purchase.queries
 
     def judge(self, dataset: Any, predictions: Mapping[str, Detections]) -> dict[str, Any]:
-        """See `Oracle.judge`; a box is correct if an object of its class overlaps it by more than one half (AL-SSL, Table 1b)."""
+        """See `Oracle.judge`.
+
+        A box is correct if an object of its class overlaps it by more than one half (AL-SSL, Table 1b).
+        """
         verdict = super().judge(dataset, predictions)
         if not all(dataset.has_truth(i) for i in predictions):
             return verdict

@@ -60,7 +60,9 @@ def load_region(path: Path) -> Region:
 
 @dataclass(frozen=True)
 class Pool:
-    """The universe of sample ids and the purchases made in it. Only `acquire` changes who is labeled, and it returns a new pool.
+    """The universe of sample ids and the purchases made in it.
+
+    Only `acquire` changes who is labeled, and it returns a new pool.
 
     Attributes:
         ids: every sample, in a fixed order.

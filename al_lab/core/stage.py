@@ -41,7 +41,10 @@ class StageContext:
         return purchase_dir(self.run_dir, self.cycle)
 
     def rng(self, stage: str) -> Rng:
-        """Return the randomness of a stage of this cycle: a function of the training seed, the cycle and the stage's name."""
+        """Return the randomness of a stage of this cycle.
+
+        A function of the training seed, the cycle and the stage's name.
+        """
         return Rng(int(self.config["seed"]), self.cycle, stage)
 
 

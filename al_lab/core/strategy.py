@@ -193,7 +193,10 @@ def _tie_keys(candidates: Candidates, kept: np.ndarray, rng: Rng, ties: str) -> 
 
 
 def mix(keys: np.ndarray, pixels: Any) -> np.ndarray:
-    """Scramble uint64 keys with pixel indices (the finalizer of splitmix64), so that equal pixels come in no spatial order."""
+    """Scramble uint64 keys with pixel indices (the finalizer of splitmix64).
+
+    Equal pixels then come in no spatial order.
+    """
     z = keys + np.asarray(pixels).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

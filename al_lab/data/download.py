@@ -1,4 +1,7 @@
-"""Fetch the official archives: over TLS, resumable, checked against a published checksum or the one of the first download."""
+"""Fetch the official archives.
+
+Over TLS, resumable, checked against a published checksum or the one of the first download.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +34,8 @@ class Archive:
     Attributes:
         url: where it is.
         below: folder of data_dir it is extracted into.
-        md5: that others have published (see `ARCHIVES`); None where nobody has, or not all say the same. Then the digest
-            of the first download is recorded, which only tells a later copy from it.
+        md5: that others have published (see `ARCHIVES`); None where nobody has, or not all say the same. Then the
+            digest of the first download is recorded, which only tells a later copy from it.
         by_hand: ``url`` is a page that wants an account; a person puts the file where archives lie.
     """
 
@@ -111,7 +114,8 @@ def download(name: str, data_dir: Path, keep_archives: bool = False, progress: P
                     expected=f"{archive.file}, which its owners give out themselves",
                     got="no such file",
                     where=str(path),
-                    do=f"get it at {archive.url.removesuffix(archive.file)} (an account may be needed), put it there and run the same command again",
+                    do=f"get it at {archive.url.removesuffix(archive.file)} (an account may be needed), put it there "
+                    f"and run the same command again",
                 )
             )
         if not path.exists():

@@ -1,4 +1,7 @@
-"""Unpack a tar or zip archive so that nothing can be written outside of its folder, whatever Python's own code lets pass."""
+"""Unpack a tar or zip archive so that nothing can be written outside of its folder.
+
+It does not rely on what Python's own code refuses.
+"""
 
 from __future__ import annotations
 
@@ -58,8 +61,8 @@ def extract(path: Path, folder: Path) -> None:
     """Unpack an archive into a folder.
 
     Its suffix decides what it has to be: a zip is no tar. It may hold files and folders only. Links, devices and pipes
-    are refused, and so is every name that is absolute, climbs out, is too long or is both file and folder; all names are
-    looked at before the first byte is written. Permissions and owners are not taken over.
+    are refused, and so is every name that is absolute, climbs out, is too long or is both file and folder; all names
+    are looked at before the first byte is written. Permissions and owners are not taken over.
 
     Args:
         path: a .zip, or a .tar (also .tgz, .tar.gz, .tar.bz2, .tar.xz).

@@ -18,7 +18,8 @@ _LOOK_S = 1.0
 def cancel_submitted(run_dir: Path) -> None:
     """End the submitted jobs of the run in this folder, and wait a while for them to be gone.
 
-    Local workers end with the process that started them, and Ray ends the tasks of one that is gone. A job that can't be
+    Local workers end with the process that started them, and Ray ends the tasks of one that is gone. A job that can't
+    be
     reached stays away by itself: it finds another run in its folder.
     """
     notes = {path: note for path in sorted(run_dir.rglob(f"*{SUFFIX}")) if (note := read_note(path))}

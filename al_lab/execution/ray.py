@@ -194,8 +194,8 @@ def run_on_node(job: Job, threads: int) -> dict[str, Any]:
 def _on_loopback() -> Iterator[dict[str, Any]]:
     """Let a Ray that starts in this block listen on 127.0.0.1 alone; yields what `ray.init` has to be told.
 
-    Whoever reaches its ports can run code as this user. Ray takes a loopback address for a mistake and replaces it, unless
-    it was told that there are no other machines.
+    Whoever reaches its ports can run code as this user. Ray takes a loopback address for a mistake and replaces it,
+    unless it was told that there are no other machines.
     """
     with changed_environment(_NO_OTHER_MACHINES):
         from ray._private import ray_constants
@@ -221,7 +221,8 @@ def _no_ray(address: str | None, error: BaseException) -> JobError:
             where=f"executor.address={address}" if address else "executor=ray without an address",
             do="start one with 'ray start --head', correct the address, or leave executor.address empty"
             if address
-            else "look into /tmp/ray/session_latest/logs and at the machine's load and memory, try the same command again, "
+            else "look into /tmp/ray/session_latest/logs and at the machine's load and memory, try the same "
+            "command again, "
             "or use executor=local",
         )
     )

@@ -66,10 +66,10 @@ class SlurmExecutor(Executor):
     """Submits every batch of jobs as a job array and waits for the result files.
 
     Beside each result stands a note with the cluster's job id. Started again, the executor takes results that exist,
-    waits for jobs that still run, and submits only the rest. What the cluster ends (the time limit, preemption, scancel,
-    a node that is drained or dies) is put back into the queue, where a training goes on from its last checkpoint; a job
-    that ends without an answer is submitted again. Whether it ended, squeue says: many clusters keep no accounts. Ctrl-C
-    and SIGTERM cancel what was submitted; a process that is killed leaves it to the next one.
+    waits for jobs that still run, and submits only the rest. What the cluster ends (the time limit, preemption,
+    scancel, a node that is drained or dies) is put back into the queue, where a training goes on from its last
+    checkpoint; a job that ends without an answer is submitted again. Whether it ended, squeue says: many clusters keep
+    no accounts. Ctrl-C and SIGTERM cancel what was submitted; a process that is killed leaves it to the next one.
 
     A job of several devices runs on one node, with one process per device.
 
@@ -159,7 +159,10 @@ class SlurmExecutor(Executor):
         return failures
 
     def _find(self, job: Job) -> Submitted:
-        """Return the submission an earlier process made of this job, or a fresh one; one of other arguments or another run is cancelled."""
+        """Return the submission an earlier process made of this job, or a fresh one.
+
+        One of other arguments or another run is cancelled.
+        """
         earlier = Submitted.read(job)
         if earlier is None:
             return Submitted(job, cluster=self.cluster)
@@ -301,7 +304,8 @@ def _lost(submitted: Submitted, state: str, requeues: int) -> Failure:
     logs = Path(submitted.folder)
     where = f"(job {submitted.job_id}, files in {logs})"
     reason = (
-        f"the cluster ended it {requeues + 1} times {where}; the same command begins to count anew and goes on from its "
+        f"the cluster ended it {requeues + 1} times {where}; the same command begins to count anew and goes on "
+        f"from its "
         "last checkpoint, executor.options.requeues=… allows for more"
         if state == INTERRUPTED
         else f"it ended without an answer {where}"

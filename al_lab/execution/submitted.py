@@ -60,7 +60,10 @@ class Submitted:
 
     @classmethod
     def read(cls, job: Job) -> tuple[Self, bool] | None:
-        """Return what an earlier process submitted under this job's name, and whether it is this very job; None if nothing."""
+        """Return what an earlier process submitted under this job's name, and whether it is this very job.
+
+        None if nothing.
+        """
         note = read_note(cls(job).note)
         if note is None:
             return None

@@ -22,7 +22,7 @@ body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding
 table{border-collapse:collapse;width:100%}td,th{padding:.5rem;border-bottom:1px solid #8884;text-align:left;vertical-align:top}
 img{max-width:200px;max-height:150px;border-radius:4px}.done{opacity:.5}code{overflow-wrap:anywhere}
 @media(max-width:40rem){td{display:block;border:0;padding:.2rem}tr{display:block;border-bottom:1px solid #8884;padding:.7rem 0}th{display:none}}
-</style>"""
+</style>"""  # noqa: E501
 
 
 def write_guide(
@@ -50,12 +50,14 @@ def write_guide(
         why = _why(item, found.above(min_confidence) if found is not None else None, classes)
         rows.append(
             f'<tr class="{"" if state == "to label" else "done"}"><td>{rank}</td>'
-            f'<td><a href="images/{quote(item.file_name)}"><img loading="lazy" alt="" src="images/{quote(item.file_name)}"></a></td>'
+            f'<td><a href="images/{quote(item.file_name)}"><img loading="lazy" alt="" '
+            f'src="images/{quote(item.file_name)}"></a></td>'
             f"<td><code>{escape(item.file_name)}</code><br>{state}</td><td>{why}</td></tr>"
         )
     named = ", ".join(f"<b>{escape(name)}</b>" for name in classes)
     body = (
-        f"<h1>{len(open_ids)} of {len(items)} images to label</h1><p>Draw a box around every object of these classes: {named}. "
+        f"<h1>{len(open_ids)} of {len(items)} images to label</h1><p>Draw a box around every object of these "
+        f"classes: {named}. "
         "The most wanted image stands first. README.txt says where the result goes.</p>"
         "<table><tr><th>Rank<th>Image<th>File<th>Why this one</tr>" + "".join(rows) + "</table></html>"
     )

@@ -1,4 +1,7 @@
-"""The folder in which people find what to label: images, lists, instructions, and the model's own guesses to start from."""
+"""The folder in which people find what to label.
+
+Images, lists, instructions, and the model's own guesses to start from.
+"""
 
 import hashlib
 import re
@@ -209,7 +212,8 @@ def _instructions(
         f"pixels counted from {1 if one_based else 0};\n"
         "  - COCO: one JSON file with 'images', 'annotations' and 'categories'.",
         "Spell the classes as in classes.txt. Do not crop, rotate or resize the images.",
-        "An image without any such object: an XML file without <object>, a finished task of Label Studio's JSON, or a line "
+        "An image without any such object: an XML file without <object>, a finished task of Label Studio's JSON, or "
+        "a line "
         "with its name in labels/no_objects.txt. In COCO, CVAT and YOLO exports an image without boxes may just be "
         "unfinished: it counts as open, unless no_objects.txt names it (or the run says oracle.empty_is_answer=true).",
         "You may hand in a part: what is correct is taken over, and problems.txt says what is wrong with the rest.",

@@ -58,7 +58,9 @@ class StoredLabel:
 
 
 class LabelStore:
-    """Answers of people under ``<folder>/detection/<aa>/<sha256>.jsonl``, a line a version; nothing is ever overwritten.
+    """Answers of people under ``<folder>/detection/<aa>/<sha256>.jsonl``, a line a version.
+
+    Nothing is ever overwritten.
 
     Only people's answers enter: never a simulated oracle's, nor an analysis's. Several processes may use it at once.
     """

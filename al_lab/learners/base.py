@@ -124,7 +124,9 @@ class Learner(ABC):
     def views(
         self, ids: Sequence[str], needs: Sequence[str], options: Mapping[str, Any] | None = None
     ) -> Iterator[ImageView | DenseView]:
-        """Yield one view an id, in order; ``options`` is what `Strategy.view_options` returned, and left out when that is empty.
+        """Yield one view an id, in order.
+
+        ``options`` is what `Strategy.view_options` returned, and left out when that is empty.
 
         The forward is batched inside. Views do not depend on how ids are spread over processes as long as they are cut
         at multiples of ``runtime.predict_batch``.

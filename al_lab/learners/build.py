@@ -70,7 +70,8 @@ def build_learner(config: Mapping[str, Any], dataset: Any) -> Learner:
         for key in ("predict_batch", "num_workers", "checkpoint_minutes", "checkpoint_steps")
         if runtime.get(key) is not None
     }
-    # How a diverged training begins again may change while a run goes on; an attempt's seed and rate tell it from others.
+    # How a diverged training begins again may change while a run goes on; an attempt's seed and rate tell it from
+    # others.
     recipe = {key: value for key, value in config["trainer"].items() if key != "on_divergence"}
     return learner(
         dataset,

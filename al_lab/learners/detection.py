@@ -24,9 +24,9 @@ from al_lab.models.detectors.postprocess import at_least, decode_batch
 class DetectionLearner(NetworkLearner[Mapping[str, Annotation]]):
     """A detector; see `NetworkLearner`.
 
-    Detections come with their whole class distribution; ``flip_probs`` costs one more forward, of the flipped images, in
-    the same pass. Options of `views`: ``flip``, the arguments of `FlipRule`; ``min_confidence``, below which detections
-    are left out.
+    Detections come with their whole class distribution; ``flip_probs`` costs one more forward, of the flipped images,
+    in the same pass. Options of `views`: ``flip``, the arguments of `FlipRule`; ``min_confidence``, below which
+    detections are left out.
     """
 
     provides = DetectorNetwork.provides

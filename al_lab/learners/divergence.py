@@ -18,9 +18,9 @@ log = logging.getLogger(__name__)
 class OnDivergence:
     """How often, and in which way, a training that diverged is begun again; the numbers of ``trainer.on_divergence``.
 
-    An attempt is a function of (seed, attempt): its initial weights, batches and augmentation have a seed derived from the
-    training's, so a campaign that is killed during the third attempt has the same model in the end. The released code of
-    CSD, ISD and AL-SSL begins again, without end, when a loss is above 100 (AL-SSL's also at NaN).
+    An attempt is a function of (seed, attempt): its initial weights, batches and augmentation have a seed derived from
+    the training's, so a campaign that is killed during the third attempt has the same model in the end. The released
+    code of CSD, ISD and AL-SSL begins again, without end, when a loss is above 100 (AL-SSL's also at NaN).
 
     These numbers decide nothing in trainings that don't diverge; so they may change when a run goes on.
 
@@ -72,8 +72,10 @@ class OnDivergence:
         )
         return DivergedError(
             f"{tries}{reason}. If the images are sound: the same command with "
-            f"trainer.on_divergence.retries={self.retries + 2} trainer.on_divergence.lr_scale={self.lr_scale / 2:g} goes on "
-            "with this run, at a lower learning rate where a training diverges; another trainer.lr, warmup_iters, grad_clip or "
+            f"trainer.on_divergence.retries={self.retries + 2} "
+            f"trainer.on_divergence.lr_scale={self.lr_scale / 2:g} goes on "
+            "with this run, at a lower learning rate where a training diverges; another trainer.lr, warmup_iters, "
+            "grad_clip or "
             "precision is another recipe, which needs a run of its own: add name=…"
         )
 

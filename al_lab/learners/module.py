@@ -54,7 +54,10 @@ class FitModule(pl.LightningModule):
         self._broken: tuple[int, list[str]] | None = None
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Build the optimizer over every trainable parameter, in the groups a network asks for, and restore its state."""
+        """Build the optimizer over every trainable parameter, in the groups a network asks for.
+
+        Its state is restored.
+        """
         s = self.settings
         groups = [{"params": params} for params, _ in self.lr_groups]
         lr = self.schedule.lr_at(self.first_step)
@@ -92,7 +95,10 @@ class FitModule(pl.LightningModule):
         return parts["loss"]
 
     def read_loss(self) -> bool:
-        """Read the last step's loss, once, and say whether it is one to go on from; no device waits for another here."""
+        """Read the last step's loss, once, and say whether it is one to go on from.
+
+        No device waits for another here.
+        """
         if self._unread is not None:
             step, ids, parts = self._unread
             self._unread = None
@@ -106,9 +112,12 @@ class FitModule(pl.LightningModule):
         return self._broken is None
 
     def check_loss(self) -> None:
-        """Stop if the last step's loss was no number, or too large; all devices that share a training call this at the same point.
+        """Stop if the last step's loss was no number, or too large.
 
-        They know the same loss (`_agreed`), so either none of them stops here or all do, and tell each other their images.
+        All devices that share a training call this at the same point.
+
+        They know the same loss (`_agreed`), so either none of them stops here or all do, and tell each other their
+        images.
 
         Raises:
             DivergedError: naming the step and its images.

@@ -1,4 +1,7 @@
-"""What every learner with a network of ours shares: trainings that go on bit for bit, and weights that are loaded whole."""
+"""What every learner with a network of ours shares.
+
+Trainings that go on bit for bit, and weights that are loaded whole.
+"""
 
 import hashlib
 import json
@@ -101,7 +104,9 @@ class NetworkLearner(Learner, Generic[LabelsT]):
     # --- fit ---
 
     def fit(self, task: FitTask) -> dict[str, float]:
-        """See `Learner.fit`; scalars are ``train_loss`` (running mean at the end), ``steps``, ``num_labeled`` and counts of labels.
+        """See `Learner.fit`.
+
+        Scalars are ``train_loss`` (running mean at the end), ``steps``, ``num_labeled`` and counts of labels.
 
         Raises:
             DataError: without images to train on, or naming one that can't be read.

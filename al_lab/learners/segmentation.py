@@ -1,4 +1,7 @@
-"""The learner of every segmenter: fits a network to source labels and bought pixels, then says what it sees in other images."""
+"""The learner of every segmenter.
+
+Fits a network to source labels and bought pixels, then says what it sees in other images.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -92,7 +95,10 @@ class SegmentationLearner(NetworkLearner[BoughtPixels]):
                 yield from self._look(network, batch, needs, flip)
 
     def _forward_size(self, ids: Sequence[str]) -> int:
-        """Return how many images a forward takes: a divisor of ``predict_batch``, at whose multiples ids are cut, that fits in memory or cache."""
+        """Return how many images a forward takes.
+
+        A divisor of ``predict_batch``, at whose multiples ids are cut, that fits in memory or cache.
+        """
         height, width = self.dataset.target_hw or (self.dataset.size_hw(ids[0]) if ids else (1, 1))
         most = max(1, _PIXELS_A_FORWARD[this_device().type] // (height * width))
         return max(n for n in range(1, min(most, self.predict_batch) + 1) if self.predict_batch % n == 0)

@@ -40,7 +40,8 @@ class TrainSettings:
     Lengths are in images seen, whatever the batch: an epoch is one pass over the labeled images, turned into
     ceil(epochs * images / batch) steps of an endless stream. An objective that fills part of the batch with unlabeled
     images gets as many steps as one that doesn't. ``milestones`` and ``stop_at`` are in the unit of the length (epochs
-    or iterations); a configuration may give milestones as fractions of the length, which are counted when it is composed.
+    or iterations); a configuration may give milestones as fractions of the length, which are counted when it is
+    composed.
 
     Attributes:
         batch_size: images a step, labeled and unlabeled (the objective's ``labeled_ratio``), over all devices together.
@@ -162,7 +163,8 @@ class TrainSettings:
         if not all(a < b for a, b in pairs) or not all(0 <= stop <= horizon for stop in stops):
             raise ConfigError(
                 explain(
-                    expected=f"{'rising ' if goes_on else ''}numbers up to {self.unit}={self.length:g}, one for each of "
+                    expected=f"{'rising ' if goes_on else ''}numbers up to {self.unit}={self.length:g}, one for "
+                    f"each of "
                     f"{cycles + 1} trainings",
                     got=str(self.stop_at),
                     where=f"trainer.stop_at with start={self.start}",

@@ -22,7 +22,9 @@ NAMES = tuple(_SLICES)
 
 
 class CocoAP(Metric):
-    """COCO's AP: 101 recall points, at most 100 detections an image and class, crowds matched by any number of detections and ignored.
+    """COCO's AP: 101 recall points, at most 100 detections an image and class.
+
+    Crowds are matched by any number of detections and ignored.
 
     Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014, and its evaluation server. VOC's ``difficult``
     is treated as a crowd's ignore flag would be only if the dataset says ``crowd``; use `VocAP` for VOC. A class

@@ -1,4 +1,6 @@
-"""How well bought points cover the others: covering radius, average radial distances, core-set loss, calibration of densities.
+"""How well bought points cover the others.
+
+Covering radius, average radial distances, core-set loss, calibration of densities.
 
 Density Matters (arXiv 2312.09595). Shapes: N points, K centers (bought points), D dimensions. Distances are plain
 Euclidean, not squared, and no density divides them.
@@ -47,7 +49,10 @@ class Coverage:
 
     @property
     def mean_distance(self) -> float:
-        """Mean distance to the nearest center: sum_k p(k) delta_s(k), tighter than either bound (the last but one step of the proof)."""
+        """Mean distance to the nearest center.
+
+        Sum_k p(k) delta_s(k), tighter than either bound (the last but one step of the proof).
+        """
         return float(self.distance.mean())
 
 
@@ -72,7 +77,8 @@ def coverage(features: np.ndarray, bought: np.ndarray) -> Coverage:
         raise ValueError("coverage: expected different bought rows, got some twice; give each once")
     if not np.isfinite(features).all():
         raise ValueError(
-            f"coverage: expected finite features, got {np.count_nonzero(~np.isfinite(features).all(1))} rows that are not; "
+            f"coverage: expected finite features, got {np.count_nonzero(~np.isfinite(features).all(1))} rows that "
+            f"are not; "
             "the network diverged: look at its loss"
         )
     owner, distance = _nearest(np.asarray(features, np.float64), bought)
@@ -85,7 +91,8 @@ def coverage(features: np.ndarray, bought: np.ndarray) -> Coverage:
     )
     if result.largest_radial > result.radius * (1 + _ULPS * np.finfo(np.float64).eps):
         raise ArithmeticError(
-            f"coverage: expected max_k delta_s(k) <= delta (Theorem 3), got {result.largest_radial} and {result.radius}; "
+            f"coverage: expected max_k delta_s(k) <= delta (Theorem 3), got {result.largest_radial} and "
+            f"{result.radius}; "
             "the nearest centers are wrong"
         )
     return result
@@ -130,7 +137,8 @@ def core_set_loss(loss_of_all: np.ndarray, loss_of_bought: np.ndarray) -> float:
     """
     if not np.size(loss_of_all) or not np.size(loss_of_bought):
         raise ValueError(
-            f"core_set_loss: expected losses of both, got {np.size(loss_of_all)} of all and {np.size(loss_of_bought)} of bought points; "
+            f"core_set_loss: expected losses of both, got {np.size(loss_of_all)} of all and {np.size(loss_of_bought)} "
+            f"of bought points; "
             "leave out pixels without ground truth, not all of them"
         )
     return abs(float(np.mean(loss_of_all, dtype=np.float64)) - float(np.mean(loss_of_bought, dtype=np.float64)))
@@ -158,7 +166,8 @@ def density_calibration(density: np.ndarray, radial: np.ndarray) -> Calibration:
     x, y = 1 / np.asarray(density, np.float64), np.asarray(radial, np.float64)
     if len(x) < 2 or x.shape != y.shape or np.ptp(x) == 0:  # noqa: PLR2004 - a line
         raise ValueError(
-            f"density_calibration: expected at least two different densities, one a radial distance, got {x.shape} and {y.shape}; "
+            f"density_calibration: expected at least two different densities, one a radial distance, got {x.shape} "
+            f"and {y.shape}; "
             "give one of each per center"
         )
     dx, dy = x - x.mean(), y - y.mean()
@@ -172,7 +181,9 @@ def density_calibration(density: np.ndarray, radial: np.ndarray) -> Calibration:
 def uniform_by_density(
     density: np.ndarray, generator: np.random.Generator, low: float = 0.5, high: float = 3.0, bins: int = 50
 ) -> np.ndarray:
-    """Return rows whose densities are about uniform on [low, high): as many from each equal bin as its poorest filled bin has.
+    """Return rows whose densities are about uniform on [low, high).
+
+    There are as many from each equal bin as its poorest filled bin has.
 
     The paper samples "densities approximately following U(0.5, 3)" and says no more: bins are ours. Empty bins are
     passed over.
@@ -223,7 +234,8 @@ def class_shares(bought_counts: np.ndarray, pool_counts: np.ndarray, num_bought:
     counts, pool_counts = np.asarray(bought_counts), np.asarray(pool_counts)
     if counts.shape != pool_counts.shape or counts.sum() > num_bought:
         raise ValueError(
-            f"class_shares: expected counts of the same classes and at least {counts.sum()} pixels, got {counts.shape}, "
+            f"class_shares: expected counts of the same classes and at least {counts.sum()} pixels, got "
+            f"{counts.shape}, "
             f"{pool_counts.shape} and {num_bought}; count both by training id"
         )
     bought, pool = counts / max(counts.sum(), 1), pool_counts / max(pool_counts.sum(), 1)

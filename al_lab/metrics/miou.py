@@ -31,7 +31,8 @@ def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, num_classes: int,
     """
     if truth.shape != predicted.shape:
         raise ValueError(
-            f"confusion_matrix: expected a prediction of shape {truth.shape}, got {predicted.shape}; resize it to the image"
+            f"confusion_matrix: expected a prediction of shape {truth.shape}, got {predicted.shape}; resize it to "
+            f"the image"
         )
     valid = truth != ignore
     pair = truth[valid].astype(np.int64), predicted[valid].astype(np.int64)
@@ -105,7 +106,8 @@ def check_metrics(names: Sequence[str], classes: Sequence[str]) -> None:
         if missing or (name == "miou13" and len(classes) != _SYNTHIA_CLASSES):
             raise ConfigError(
                 explain(
-                    expected=f"the {_SYNTHIA_CLASSES} classes of SYNTHIA for {name}, which leaves out {', '.join(_LEFT_OUT[name])}",
+                    expected=f"the {_SYNTHIA_CLASSES} classes of SYNTHIA for {name}, which leaves out "
+                    f"{', '.join(_LEFT_OUT[name])}",
                     got=f"{len(classes)}: {', '.join(classes)}",
                     where="dataset.metrics",
                     do="use dataset.metrics=[miou]",

@@ -1,7 +1,7 @@
 """How much a metric depends on which test images there are: a bootstrap with the same resamples for every model.
 
-So the values of two models subtract pairwise, and the spread of the differences says whether *these two models* differ on
-images like these. It says nothing of the strategies behind them: another seed makes other models.
+So the values of two models subtract pairwise, and the spread of the differences says whether *these two models* differ
+on images like these. It says nothing of the strategies behind them: another seed makes other models.
 """
 
 import numpy as np

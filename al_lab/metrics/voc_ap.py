@@ -131,7 +131,10 @@ class _Curve:
 
 @dataclass(frozen=True)
 class _Boxes:
-    """Boxes of one class over all images: objects image by image, detections the most confident first (equal ones image by image)."""
+    """Boxes of one class over all images.
+
+    Objects image by image, detections the most confident first (equal ones image by image).
+    """
 
     image: np.ndarray  # (N,) position of the image
     boxes_xyxy: np.ndarray  # (N, 4) float64: the products of large float32 coordinates are not exact
@@ -139,7 +142,10 @@ class _Boxes:
 
 
 def match(found: _Boxes, objects: _Boxes, iou: float, extra: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return which detections, in order of confidence, are true and which are false positives; neither means ignored."""
+    """Return which detections, in order of confidence, are true and which are false positives.
+
+    Neither means ignored.
+    """
     first = np.searchsorted(objects.image, found.image, side="left")
     count = np.searchsorted(objects.image, found.image, side="right") - first
     # All pairs (detection, object of the same image), detection by detection.

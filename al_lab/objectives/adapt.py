@@ -144,7 +144,10 @@ class Adaptation(nn.Module):
 
     @property
     def uses_unlabeled(self) -> bool:
-        """Whether target images have a loss before anything of them is bought; without one they need no place in a batch."""
+        """Whether target images have a loss before anything of them is bought.
+
+        Without one they need no place in a batch.
+        """
         return self.weights["negative"] > 0 or self.weights["density"] > 0
 
     def attach(self, network: SegmenterNetwork) -> None:
@@ -160,7 +163,8 @@ class Adaptation(nn.Module):
         network.branch.freeze_unused(aux=aux, density=density)
         if not (aux or density):
             log.warning(
-                "segmenter.branch has no effect on training, and its features stay random: objective.aux and objective.density are 0"
+                "segmenter.branch has no effect on training, and its features stay random: objective.aux and "
+                "objective.density are 0"
             )
 
     def forward(self, network: SegmenterNetwork, batch: Any, step: int, total_steps: int) -> dict[str, Tensor]:
@@ -191,7 +195,8 @@ class Adaptation(nn.Module):
                     expected=f"a term on {images} images, all there are",
                     got="a weight of 0 for each of them",
                     where="objective",
-                    do="choose a dataset with source images and objective.source_ratio > 0, or set objective.target_ce=1",
+                    do="choose a dataset with source images and objective.source_ratio > 0, or set "
+                    "objective.target_ce=1",
                 )
             )
         loss = torch.stack([self.weights[name] * value for name, value in parts.items()]).sum()
@@ -205,7 +210,10 @@ class Adaptation(nn.Module):
         terms: tuple[str, ...],
         is_cut: bool,
     ) -> _Seen | None:
-        """Run the network on one domain, and of the branch what the weights ask for; None if there are no images or no terms."""
+        """Run the network on one domain, and of the branch what the weights ask for.
+
+        None if there are no images or no terms.
+        """
         if images is None or labels is None or not any(self.weights[name] for name in terms):
             return None
         output = network(images)

@@ -1,4 +1,6 @@
-"""Losses of active domain adaptation for segmentation, as pure functions of logits: RIPU's two, Density Matters' two, cross-entropies.
+"""Losses of active domain adaptation for segmentation, as pure functions of logits.
+
+RIPU's two, Density Matters' two, cross-entropies.
 
 Shapes: B images, C classes, H x W pixels, D feature channels. Logits are (B, C, H, W) at image size; labels are (B, H,
 W) integers with 255 where there is none. A mean over nothing is 0 with a gradient of 0, never NaN. Means are over the
@@ -48,7 +50,9 @@ def _sum(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, ignore: int = IGNORE) -> Tensor:
-    """Mean cross-entropy over the labeled pixels of a batch; 0 if there is none (then the released code skips the term).
+    """Mean cross-entropy over the labeled pixels of a batch.
+
+    0 if there is none (then the released code skips the term).
 
     Source and target are two calls: each has weight 1 whatever its number of pixels.
 
@@ -100,7 +104,9 @@ def _window_sum(gradient: Tensor, dim: int) -> Tensor:
 
 
 def boundary(labels: Tensor, ignore: int = IGNORE) -> Tensor:
-    """Return (B, H, W) bool: where a ground-truth label differs from its surroundings, as RIPU's released code finds it.
+    """Return (B, H, W) bool: where a ground-truth label differs from its surroundings.
+
+    It is found as RIPU's released code does.
 
     8 l_ij - sum of the 8 neighbors' l != 0 and l_ij != ignore.
 
@@ -149,7 +155,9 @@ def boundary_consistency(
 
 
 def negative_learning(logits: Tensor, threshold: float = 0.05, eps: float = 1e-6) -> Tensor:
-    """What a pixel surely is not, it should be even less.  L = 1/|N| sum_{N} -ln(1 - p_c + eps),  N = {(c, i, j): p_c,ij < threshold}.
+    """What a pixel surely is not, it should be even less.  L = 1/|N| sum_{N} -ln(1 - p_c + eps),  N = {(c, i, j).
+
+    P_c,ij < threshold}.
 
     N is a fixed set (no gradient); all pixels of the target images, labeled ones too. 0 if N is empty.
 
@@ -185,7 +193,8 @@ def margin_loss(
     """
     if reduction not in ("sum", "mean_pixel", "mean_pixel_class"):
         raise ValueError(
-            f"margin_loss: expected reduction sum | mean_pixel | mean_pixel_class, got {reduction!r}; the default is mean_pixel_class"
+            f"margin_loss: expected reduction sum | mean_pixel | mean_pixel_class, got {reduction!r}; the default is "
+            f"mean_pixel_class"
         )
     num_classes, valid = logits.shape[1], labels != ignore
     target = labels.long().masked_fill(~valid, 0)[:, None]
@@ -226,5 +235,8 @@ def reconstruction_loss(reconstruction: Tensor, features: Tensor, tau: float | N
 
 
 def source_target_sum(source: Tensor, target: Tensor) -> Tensor:
-    """Return (L_source + L_target) / 2: the mean over both domains, each with the same weight whatever its number of pixels."""
+    """Return (L_source + L_target) / 2.
+
+    Each domain has the same weight, whatever its number of pixels.
+    """
     return (source + target) / 2

@@ -34,7 +34,10 @@ def rows_of(network: DetectorNetwork, logits: Tensor, image: Tensor, anchor: Ten
 
 
 def class_distance(p: Tensor, q: Tensor, kind: Distance, detach: bool) -> Tensor:
-    """Return (S,): J with detached targets (``symkl``), or the Jensen-Shannon divergence with its own gradient (``js``)."""
+    """Return the distance of two predictions, (S,).
+
+    That is J with detached targets (``symkl``), or the Jensen-Shannon divergence with its own gradient (``js``).
+    """
     return symmetric_kl(p, q, EPS, detach) if kind == "symkl" else jensen_shannon(p, q, EPS)
 
 

@@ -50,7 +50,8 @@ class CSD(Supervised):
     | w(t) | weight * ramp | CSD's ramp | CSD's code; AL-SSL's Eq. 11 has none, its code has it |
     | distance | cons_cls | symkl | AL-SSL Eq. 2 and both codes; CSD's paper says ``js`` |
     | anchors | be_mask | orig | CSD Table 3: none 72.0, orig 72.3, both 71.7 |
-    | R | cons_loc | legacy | all published results; ``geom_corrected`` subtracts what SSD's asymmetric grid of anchors adds to dx + dx' |
+    | R | cons_loc | legacy | all published results; ``geom_corrected`` subtracts what SSD's asymmetric grid of anchors
+    adds to dx + dx' |
     | L : U | labeled_ratio | 0.5 | AL-SSL's sampler; CSD's own code draws from the union |
     | tau | tau | null | AL-SSL Sec. 3.3: .99 on VOC, .75 on COCO |
     | loss of pseudo-labels | pl_loss | positives_only | AL-SSL's code |

@@ -27,8 +27,8 @@ class ISD(CSD):
     Three predictions are compared anchor by anchor, none flipped back: L = f(x_i), R = f(flip(x_{i + B/2})), M =
     f(m_i). An anchor is foreground of L (or R) as in CSD.
 
-        Type I     L and R      mean 1/2 [KL(M* || mu) + KL(mu* || M)],   mu = lambda L + (1 - lambda) R        (* = fixed target)
-        Type II-A  L, not R     mean KL(L* || M) + mean 1/4 |l_M - l_L*|^2
+        Type I     L and R      mean 1/2 [KL(M* || mu) + KL(mu* || M)],   mu = lambda L + (1 - lambda) R        (* =
+        fixed target) Type II-A  L, not R     mean KL(L* || M) + mean 1/4 |l_M - l_L*|^2
         Type II-B  R, not L     mean KL(R* || M) + mean 1/4 |l_M - l_R*|^2
         L = L_class + L_box + w(t) [L_CSD + w1 L_I + w2 (L_IIA + L_IIB)]
 
@@ -114,7 +114,10 @@ class ISD(CSD):
         }
 
     def draw_ratio(self, like: Tensor) -> Tensor:
-        """Draw lambda from torch's generator, which the training seeds by (seed, step); all devices use the first one's."""
+        """Draw lambda from torch's generator, which the training seeds by (seed, step).
+
+        All devices use the first one's.
+        """
         ratio = torch.distributions.Beta(self.ratio_beta, self.ratio_beta).sample().to(like)
         if distributed.is_available() and distributed.is_initialized():
             distributed.broadcast(ratio, 0)

@@ -1,4 +1,7 @@
-"""SED: what a slowly moving teacher sees in an image, the student should see in distorted and in half-size versions of it."""
+"""SED: a student should see in distorted and half-size images what its teacher sees in the image.
+
+The teacher is the student's slowly moving average.
+"""
 
 import copy
 import logging
@@ -60,13 +63,16 @@ class SED(Supervised):
         w_a    =  max_c p_T(a, c)
         L_cls  =  sum_a w_a sum_c |p_T - p_S|^gamma BCE(p_S, p_T) / sum_a w_a             anchors with w_a > class_floor
         L_box  =  sum_a w_a [1 - GIoU(b_S, b_T)] / sum_a w_a                              anchors with w_a > box_floor
-        L_same, L_scale  =  L_cls + L_box    the full-size strong view; the half-size one, whose anchor (level l, row, column, shape)
+        L_same, L_scale  =  L_cls + L_box    the full-size strong view; the half-size one, whose anchor (level l, row,
+        column, shape)
                                              is compared with the teacher's (l + 1, row, column, shape)
-        L      =  L_sup + w(t) (L_same + L_scale)                                         L_sup on images with labels or pseudo-labels
+        L      =  L_sup + w(t) (L_same + L_scale)                                         L_sup on images with labels or
+        pseudo-labels
 
     | symbol | argument | default | where |
     |---|---|---|---|
-    | w(t) | weight * ramp | exp(-5 (1 - t/T)^2) up to 25 %, then 1 | reconstruction: 25 % of the schedule; weight 1 to 2 |
+    | w(t) | weight * ramp | exp(-5 (1 - t/T)^2) up to 25 %, then 1 | reconstruction: 25 % of the schedule; weight 1 to
+    2 |
     | burn-in | burn_in | 2/90 | reconstruction: 2,000 iterations; here a part of the training, of mmdet's 90,000 |
     | m | ema | 0.999 | reconstruction |
     | gamma | gamma | 2 | reconstruction |
@@ -149,7 +155,10 @@ class SED(Supervised):
         self._pairs: dict[tuple, ScalePairs] = {}
 
     def attach(self, network: DetectorNetwork) -> None:
-        """Make room for the teacher; learners call this before a checkpoint is read, so that its weights have a place."""
+        """Make room for the teacher; learners call this before a checkpoint is read.
+
+        Its weights then have a place.
+        """
         if self.weight > 0:
             self.teacher = copy.deepcopy(network).requires_grad_(False).eval()
 
@@ -230,7 +239,10 @@ class SED(Supervised):
         )
 
     def views(self, network: DetectorNetwork, batch: Any, rows: list[int], rng: Rng) -> Tensor:
-        """Return strong views of some images; what is drawn depends on ``rng`` and the image's id. Padding stays padding."""
+        """Return strong views of some images; what is drawn depends on ``rng`` and the image's id.
+
+        Padding stays padding.
+        """
         out = batch.images[rows].float()
         with torch.no_grad(), torch.autocast(out.device.type, enabled=False):
             for view, row, (height, width) in zip(out, rows, batch.valid_hw[rows].tolist(), strict=True):
@@ -256,13 +268,17 @@ class SED(Supervised):
         return Target(probs, teacher.code.decode(head.deltas, head.priors), weight)
 
     def pairs(self, network: DetectorNetwork, full: HeadOutput, half: HeadOutput) -> ScalePairs:
-        """Return which anchors of the half-size view see what anchors of the full-size one see; found once an input size."""
+        """Return which anchors of the half-size view see what anchors of the full-size one see.
+
+        Found once an input size.
+        """
         key = (full.input_hw, half.input_hw, full.level_sizes, full.logits.device)
         if key not in self._pairs:
             self._pairs[key] = scale_pairs(full, half, network.matching.pos_iou)
             if not len(self._pairs[key].half):
                 log.warning(
-                    "objective sed: no anchor of %s sees at half the size what one of the next level sees; L_scale is 0",
+                    "objective sed: no anchor of %s sees at half the size what one of the next level sees; L_scale "
+                    "is 0",
                     type(network).__name__,
                 )
         return self._pairs[key]
@@ -270,7 +286,10 @@ class SED(Supervised):
     def distill(
         self, network: DetectorNetwork, student: HeadOutput, target: Target, pairs: ScalePairs
     ) -> tuple[Tensor, ...]:
-        """Return the sums of L_cls over this device's images: weighted losses, weights; the two of L_box; number of anchors in L_box."""
+        """Return the sums of L_cls over this device's images: weighted losses, weights; the two of L_box.
+
+        Number of anchors in L_box.
+        """
         weights = target.weight[:, pairs.full]
         image, pair = (weights > self.class_floor).nonzero(as_tuple=True)
         w, own, its = weights[image, pair], pairs.half[pair], pairs.full[pair]

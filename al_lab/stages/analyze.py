@@ -1,4 +1,7 @@
-"""Say how well the bought pixels stand for the others, with the last model: numbers and pictures for the report, read by nothing else."""
+"""Say how well the bought pixels stand for the others, with the last model.
+
+Numbers and pictures for the report, read by nothing else.
+"""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +36,10 @@ _TSNE_IMAGES = 16
 
 
 class Analyze(Stage):
-    """Last ``model.ckpt`` and all purchases -> ``analysis.json``, ``analysis.npz``; a stage of segmentation's last cycle."""
+    """Last ``model.ckpt`` and all purchases -> ``analysis.json``, ``analysis.npz``.
+
+    A stage of segmentation's last cycle.
+    """
 
     name = "analyze"
 

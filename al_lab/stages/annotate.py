@@ -27,7 +27,8 @@ def _buy(ctx: StageContext, oracle: Oracle, purchase: Purchase) -> dict[str, flo
                 expected="at least one image within the budget",
                 got=got,
                 where=f"purchase of cycle {purchase.cycle}",
-                do=f"budget.cycles={purchase.cycle} ends the run here, with all that it has bought; a larger budget.per_cycle "
+                do=f"budget.cycles={purchase.cycle} ends the run here, with all that it has bought; a larger "
+                f"budget.per_cycle "
                 "needs a new run (name=…)",
             )
         )
@@ -106,7 +107,10 @@ class Annotate(Stage):
 
     @staticmethod
     def _judge_pseudo(ctx: StageContext) -> dict[str, float]:
-        """Let the oracle say how good the pseudo-labels of the next training are: for the report only, nothing else reads it."""
+        """Let the oracle say how good the pseudo-labels of the next training are.
+
+        Only the report reads it.
+        """
         tau = pseudo_tau(ctx)
         if tau is None:
             return {}

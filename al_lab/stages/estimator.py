@@ -1,4 +1,6 @@
-"""Judge estimated densities and the selection that divides by them on one image of one model, whatever a campaign bought.
+"""Judge estimated densities and the selection that divides by them on one image of one model.
+
+What a campaign bought does not matter.
 
 Between campaigns bounds differ for many reasons: each has its own last model. Here all is of the same model, image and
 candidates.
@@ -32,7 +34,10 @@ def unit_features(view: DenseView, pixels: np.ndarray) -> np.ndarray:
 def calibrate(
     view: DenseView, f_ND: np.ndarray, pixels: np.ndarray, count: int, density_hw: Tensor, rng: Rng
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pick by plain k-center and return each pick's density and average radial distance (Density Matters, Fig. 4 and supplement)."""
+    """Pick by plain k-center and return each pick's density and average radial distance.
+
+    Density Matters, Fig. 4 and supplement.
+    """
     first = int(rng.generator("first").integers(len(pixels)))
     picked = k_center(f_ND, count, first=first).order
     density = sample_bilinear(density_hw[None], pixels[picked], view.size_hw)[:, 0]
@@ -42,7 +47,9 @@ def calibrate(
 def one_purchase(
     view: DenseView, population: np.ndarray, count: int, density_hw: Tensor
 ) -> dict[str, dict[str, float]]:
-    """Return the bounds of what k-center and density-aware greedy would buy of this image, of the same candidates, if nothing was bought yet.
+    """Return the bounds of what k-center and density-aware greedy would buy of this image.
+
+    Both have the same candidates, and nothing is bought yet.
 
     Args:
         view: with probabilities and features.
@@ -67,7 +74,9 @@ def one_purchase(
 
 
 def neighbor_rank(features_DHW: Tensor, density_hw: Tensor, rng: Rng) -> float | None:
-    """Return the rank correlation (Spearman) of 1 / density with how far away, in feature space, the nearest 1 % of an image's features are.
+    """Return the rank correlation (Spearman) of 1 / density with the distance of near features.
+
+    Near are the nearest 1 % of an image's features.
 
     1: estimated densities order locations as the features' real density does; 0: they say nothing. None where either is
     constant.

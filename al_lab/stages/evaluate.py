@@ -22,7 +22,10 @@ log = logging.getLogger(__name__)
 
 
 class Evaluate(Stage):
-    """``model.ckpt`` -> ``metrics.json``, ``per_class.csv``, predictions, and what VOC AP is on resampled test images."""
+    """``model.ckpt`` -> ``metrics.json``, ``per_class.csv``, predictions.
+
+    VOC AP on resampled test images is written, too.
+    """
 
     name = "evaluate"
 

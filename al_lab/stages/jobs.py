@@ -35,7 +35,10 @@ def hold_open(run_dir: Path, dataset: Any) -> None:
 
 
 def open_run(run_dir: str | Path) -> tuple[dict[str, Any], Any]:
-    """Return the configuration and the dataset of a run; both are built once a worker, an index of 100,000 annotations takes a while."""
+    """Return the configuration and the dataset of a run.
+
+    Both are built once a worker, an index of 100,000 annotations takes a while.
+    """
     path = Path(run_dir)
     if path not in _open or _open[path][2] != _written(path):
         config = load_config(path)
@@ -180,7 +183,10 @@ def confusion(run_dir: str, checkpoint: str, ids: Sequence[str], out: str) -> di
 def score(
     run_dir: str, checkpoint: str, cycle: int, ids: Sequence[str], out: str, pseudo_tau: float | None = None
 ) -> dict[str, float]:
-    """Write the candidates a strategy proposes in some images and, with ``pseudo_tau``, the pseudo-labels found in the same pass."""
+    """Write the candidates a strategy proposes in some images.
+
+    With ``pseudo_tau`` the pseudo-labels found in the same pass are written, too.
+    """
     config, dataset, learner = open_learner(run_dir, checkpoint)
     strategy: Strategy = build(config["strategy"])
     budget: Budget = build(config["budget"])

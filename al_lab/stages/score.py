@@ -10,7 +10,10 @@ from al_lab.stages.sharding import remove_shards, run_sharded
 
 
 class Score(Stage):
-    """``model.ckpt`` and pool -> ``candidates.npz``, and ``pseudo.npz`` for an objective that trains on it; views are never stored."""
+    """``model.ckpt`` and pool -> ``candidates.npz``, and ``pseudo.npz`` for an objective that trains on it.
+
+    Views are never stored.
+    """
 
     name = "score"
 

@@ -16,7 +16,10 @@ class Select(Stage):
     name = "select"
 
     def run(self, ctx: StageContext) -> dict[str, float]:
-        """Select within the budget; strangers, repetitions and overspending are refused here, once for every strategy."""
+        """Select within the budget.
+
+        Strangers, repetitions and overspending are refused here, once for every strategy.
+        """
         candidates = Candidates.load(ctx.cycle_dir / "candidates.npz")
         allowance = ctx.budget.allowance(ctx.cycle, len(ctx.pool))
         ctx.strategy.restore(ctx.cycle_dir)
@@ -28,7 +31,8 @@ class Select(Stage):
                     expected="at least one query",
                     got=f"none from {len(candidates)} candidates",
                     where=where,
-                    do=f"there is nothing left to buy, or the allowance is 0: budget.cycles={ctx.cycle} ends the run here, "
+                    do=f"there is nothing left to buy, or the allowance is 0: budget.cycles={ctx.cycle} ends the "
+                    f"run here, "
                     "with all that it has bought",
                 )
             )

@@ -1,4 +1,7 @@
-"""Trackers copy the run folder to dashboards. The folder is the truth; a dashboard that fails costs a warning, never a campaign."""
+"""Trackers copy the run folder to dashboards.
+
+The folder is the truth; a dashboard that fails costs a warning, never a campaign.
+"""
 
 import hashlib
 import io
@@ -29,7 +32,9 @@ Classes = Mapping[str, Mapping[str, float]]  # metric -> class -> value
 
 
 class Tracker:
-    """What a campaign tells the world. Subclasses fill in the ``_on_`` methods; whatever these raise is logged and swallowed.
+    """What a campaign tells the world.
+
+    Subclasses fill in the ``_on_`` methods; whatever these raise is logged and swallowed.
 
     A tracker that can't start stays silent for the rest of the run; one call that fails leaves the others working.
     """
@@ -255,7 +260,8 @@ class WandbTracker(Tracker):
     def _on_steps(self, cycle: int, steps: Steps) -> None:
         import wandb  # noqa: PLC0415
 
-        # A chart, not thousands of steps: W&B's own step is the number of committed stages, which a resume goes on with.
+        # A chart, not thousands of steps: W&B's own step is the number of committed stages, which a resume goes on
+        # with.
         names = [n for n in steps if n != "step"]
         number = steps.get("step", ())
         table = wandb.Table(

@@ -122,10 +122,13 @@ def write_table(step: int = 1) -> str:
     lines = [
         "# What a damaged run folder does",
         "",
-        "Every file of a run that is under way (before the second query) and of a finished one is harmed in five ways, one "
+        "Every file of a run that is under way (before the second query) and of a finished one is harmed in "
+        "five ways, one "
         "at a time, and the same command is given again. *Same*: the run ends in the files of an undisturbed one. "
-        "*Named*: a sentence or a line of the log names the file, and nothing else differs. `report.html` is looked at in "
-        "tests of its own; `run.log` and `.lock` say nothing; of `environment.json` and `train*` (a job's own record and "
+        "*Named*: a sentence or a line of the log names the file, and nothing else differs. `report.html` is "
+        "looked at in "
+        "tests of its own; `run.log` and `.lock` say nothing; of `environment.json` and `train*` (a job's own "
+        "record and "
         "log) only is asked that harm to them changes nothing else. Written by `python -m tests.campaign.damage`.",
         "",
         "| task | run | harm | files | same | named | silent or raw |",

@@ -1,4 +1,5 @@
-"""Campaigns in forked processes that are killed at a chosen file-system event, and what a run folder says in the end."""
+"""Campaigns in forked processes that are killed at a chosen file-system event, and what a run folder says in
+the end."""
 
 import json
 import logging

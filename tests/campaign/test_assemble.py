@@ -1,4 +1,5 @@
-"""Values that only the objects can judge are refused before a run folder exists, and nothing is refused that would train."""
+"""Values that only the objects can judge are refused before a run folder exists, and nothing is refused that would
+train."""
 
 import functools
 from pathlib import Path
@@ -45,7 +46,8 @@ def check_values(config: dict) -> None:
         (["trainer.stop_at=[100,200]"], "trainer.stop_at: expected an entry for cycle 2, got 2 entries"),
         (
             ["detector.widths=[16,32]"],
-            "detector: expected arguments that al_lab.models.detectors.tiny.TinyDetector can be built with, got ValueError",
+            "detector: expected arguments that al_lab.models.detectors.tiny.TinyDetector can be built with, "
+            "got ValueError",
         ),
         (
             ["detector.input_px=large"],
@@ -119,7 +121,8 @@ def streets(tmp_path_factory) -> tuple[str, ...]:
         ),
         (
             ["strategy=ripu", "budget=20px", "budget.per_cycle=8"],
-            "budget.per_cycle: expected a budget of at least one region (9 pixels) an image and cycle, got 8 pixels; raise budget.per_cycle",
+            "budget.per_cycle: expected a budget of at least one region (9 pixels) an image and cycle, got 8 pixels; "
+            "raise budget.per_cycle",
         ),
         (
             ["trainer.init=nowhere/m.ckpt"],
@@ -128,7 +131,8 @@ def streets(tmp_path_factory) -> tuple[str, ...]:
         (["segmenter.branch=null"], "expected a network with what objective.aux=1 trains, got segmenter.branch=null"),
         (
             ["segmenter.widths=[8]"],
-            "segmenter: expected arguments that al_lab.models.segmenters.tiny.TinySegmenter can be built with, got ValueError",
+            "segmenter: expected arguments that al_lab.models.segmenters.tiny.TinySegmenter can be built with, "
+            "got ValueError",
         ),
         (
             ["dataset.source=null", "objective=segment"],
@@ -300,7 +304,8 @@ def test_somebody_elses_bug_is_named_with_its_group(tmp_path: Path):
     config = stub_config({"_target_": "tests.campaign.test_assemble.Picky", "num_classes": 1})
     with pytest.raises(
         ConfigError,
-        match=r"strategy: expected arguments that tests.campaign.test_assemble.Picky can be built with, got ZeroDivisionError",
+        match=r"strategy: expected arguments that tests.campaign.test_assemble.Picky can be built with, got "
+        r"ZeroDivisionError",
     ):
         run_campaign(config, tmp_path / "run")
     assert not any(tmp_path.iterdir())

@@ -140,7 +140,8 @@ def test_lost_identity_is_made_again_and_results_that_were_not_committed_do_not_
 def test_a_job_of_the_old_run_can_neither_answer_for_the_new_one_nor_touch_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The driver is killed, its job goes on on the cluster; restart=true with another learning rate has the same jobs."""
+    """The driver is killed, its job goes on on the cluster; restart=true with another learning rate has the
+    same jobs."""
     run_dir = tmp_path / "run"
     jobs: list[Job] = []
     real = Executor.run

@@ -1,4 +1,5 @@
-"""A real campaign in real processes, killed with SIGKILL at arbitrary moments: the same command ends in the same run."""
+"""A real campaign in real processes, killed with SIGKILL at arbitrary moments: the same command ends in the
+same run."""
 
 import os
 import signal

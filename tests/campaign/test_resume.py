@@ -231,7 +231,8 @@ def test_two_processes_never_share_a_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["images", "pseudo"])
 def test_labels_never_bought_can_be_garbage(kind: str, tmp_path: Path, uninterrupted: dict) -> None:
-    """The oracle's firewall: a run that could not have seen a label selects and trains the same whatever that label says (PL-6)."""
+    """The oracle's firewall: a run that could not have seen a label selects and trains the same whatever that label
+    says (PL-6)."""
     bought = {
         row["id"]
         for purchase in json.loads(uninterrupted[kind]["selections.json"])["purchases"]

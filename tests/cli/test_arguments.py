@@ -48,7 +48,7 @@ def test_a_mistake_is_answered_with_what_to_write(typed, sentence):
 
 PATHS = [
     "outputs/shapes/entropy/budget.initial=6,debug=smoke/seed0/selections.json",
-    "a=b", "a,b", "it's/here", "back\\slash\\", "\\'", " spaces ", "~/photos", "{a}/(b)/[c]", "2024", "1e5", "ü/ö", 'say "x"',
+    "a=b", "a,b", "it's/here", "back\\slash\\", "\\'", " spaces ", "~/photos", "{a}/(b)/[c]", "2024", "1e5", "ü/ö", 'say "x"',  # noqa: E501
     "a#b;c&d|e>f", "line\nbreak", "$HOME/x", "100%", "~x/y", "runs~190cee00", "a:b", "-minus", "*?",
 ]  # fmt: skip
 

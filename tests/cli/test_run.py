@@ -35,7 +35,7 @@ def run_campaign(parts, run_dir):
 module = types.ModuleType("al_lab.campaign.loop")
 module.run_campaign = run_campaign
 sys.modules["al_lab.campaign.loop"] = module
-"""
+"""  # noqa: E501
 
 
 @pytest.fixture
@@ -101,7 +101,8 @@ def test_a_wrong_command_is_one_sentence_and_creates_nothing(command):
     assert (done.returncode, done.made) == (2, [])
     assert (
         done.stderr
-        == "command line or recipe: expected a key of the configuration, got 'trainer.max_itres'; did you mean 'max_iters'?\n"
+        == "command line or recipe: expected a key of the configuration, got 'trainer.max_itres'; did you mean "
+        "'max_iters'?\n"
     )
 
 

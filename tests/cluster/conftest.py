@@ -23,7 +23,7 @@ class Campaign:
         self.folder, self.log = folder, folder.with_suffix(".log")
         self.steps: dict[int, list[int]] = {}  # of each cycle's training, as its progress showed them
         self.command = [
-            sys.executable, str(ROOT / "run.py"), "strategy=entropy", "dataset=shapes", "debug=smoke", "budget.cycles=1",
+            sys.executable, str(ROOT / "run.py"), "strategy=entropy", "dataset=shapes", "debug=smoke", "budget.cycles=1",  # noqa: E501
             "dataset.num_pool=40", "dataset.num_val=4", "dataset.num_test=10", "trainer.max_iters=300",
             "runtime.predict_batch=64", f"runtime.outputs_dir={folder}", f"runtime.data_dir={data}", *words,
         ]  # fmt: skip

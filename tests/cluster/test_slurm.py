@@ -1,7 +1,9 @@
-"""A SLURM that runs here: whatever ends a job or the campaign, the same command ends in the selections of an undisturbed run.
+"""A SLURM that runs here: whatever ends a job or the campaign, the same command ends in the selections of an
+undisturbed run.
 
-A SLURM is taken as it is found. Where none runs, AL_LAB_TEST_SLURM may name a script that is called with ``start`` and, at
-the end, with ``stop``; AL_LAB_TEST_SLURM_OPTIONS adds options of the executor ("slurm_partition=test slurm_account=me").
+A SLURM is taken as it is found. Where none runs, AL_LAB_TEST_SLURM may name a script that is called with ``start`` and,
+at the end, with ``stop``; AL_LAB_TEST_SLURM_OPTIONS adds options of the executor ("slurm_partition=test
+slurm_account=me").
 """
 
 import json

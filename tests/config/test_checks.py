@@ -69,7 +69,8 @@ def test_a_foreign_learner_needs_no_objective(strategy):
         ({"dataset": {"_target_": "tests.stubs.StubDense", "name": "stub"}}, "use segmenter=… and ~detector"),
         (
             {"trainer__max_itres": 3},
-            "trainer.max_itres: expected arguments of al_lab.learners.settings.TrainSettings, got unknown key 'max_itres'; did",
+            "trainer.max_itres: expected arguments of al_lab.learners.settings.TrainSettings, got unknown key "
+            "'max_itres'; did",
         ),
         ({"trainer__augmentation__flop": 0.5}, "trainer.augmentation.flop"),
         (

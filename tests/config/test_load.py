@@ -39,7 +39,8 @@ def leaf(group: str, option: str) -> dict:
 
 @pytest.fixture
 def conf(tmp_path: Path) -> Path:
-    """A copy of conf/ with strategies that have a paper of their own and a segmentation dataset, for tests to write into."""
+    """A copy of conf/ with strategies that have a paper of their own and a segmentation dataset, for tests to write
+    into."""
     folder = tmp_path / "conf"
     shutil.copytree(CONF_DIR, folder)
     shutil.rmtree(folder / "strategy" / "for")  # values of the real ones
@@ -56,7 +57,7 @@ def write(folder: Path, name: str, content: dict, header: str = "") -> None:
     path.write_text(header + yaml.safe_dump(content))
 
 
-# --- the command alone, and the papers' numbers ----------------------------------------------------------------------------
+# --- the command alone, and the papers' numbers -----------------------------------------------------------------------
 
 
 def test_without_arguments_it_is_the_main_job_on_generated_data():
@@ -365,7 +366,7 @@ def settings(config: dict) -> dict:
     return {k: config["trainer"][k] for k in keys}
 
 
-# --- the protocol mechanism ------------------------------------------------------------------------------------------------
+# --- the protocol mechanism -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("paper", ["mgral", "al_ssl"])
@@ -406,7 +407,8 @@ def test_every_dataset_has_a_row_or_the_default(conf):
 
 
 def test_options_are_picked_and_values_never_merged():
-    """What is chosen on the command line comes out exactly as its file has it, whatever the protocol would have picked."""
+    """What is chosen on the command line comes out exactly as its file has it, whatever the protocol would
+    have picked."""
     config = composed("dataset=voc", "detector=tiny", "trainer=tiny", "budget=shapes")
     assert config["detector"] == leaf("detector", "tiny")
     assert config["trainer"] == leaf("trainer", "tiny") | {"milestones": [210, 270]}
@@ -433,7 +435,10 @@ def test_nothing_to_choose_is_a_dash():
 
 
 def test_the_resolver_is_registered_by_the_import_and_needs_no_torch():
-    code = "import sys; from al_lab.config.load import compose, validate; validate(compose(['strategy=entropy'])); print(*sys.modules)"
+    code = (
+        "import sys; from al_lab.config.load import compose, validate; validate(compose(['strategy=entropy'])); "
+        "print(*sys.modules)"
+    )
     imported = set(
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     )
@@ -531,7 +536,7 @@ def test_an_own_config_dir_is_seen_by_the_resolver(tmp_path):
     )
 
 
-# --- sweeps that compare ---------------------------------------------------------------------------------------------------
+# --- sweeps that compare ----------------------------------------------------------------------------------------------
 
 
 def sweep(conf: Path, *overrides: str, params: dict[str, str] | None = None) -> list[list[str]]:
@@ -566,7 +571,7 @@ def test_one_wrong_job_stops_the_sweep_before_it_starts(conf):
         sweep(conf, "budget.initial=10,999999")
 
 
-# --- milestones ------------------------------------------------------------------------------------------------------------
+# --- milestones -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -589,7 +594,7 @@ def test_milestones_may_be_fractions_of_the_length(overrides, milestones):
     assert composed(*overrides)["trainer"]["milestones"] == milestones
 
 
-# --- names and folders -----------------------------------------------------------------------------------------------------
+# --- names and folders ------------------------------------------------------------------------------------------------
 
 
 def folder_of(*overrides: str) -> str:
@@ -655,7 +660,7 @@ def test_a_lost_config_is_named(tmp_path):
         load_config(tmp_path)
 
 
-# --- everything in conf/ ---------------------------------------------------------------------------------------------------
+# --- everything in conf/ ----------------------------------------------------------------------------------------------
 
 
 LEAVES = sorted(
@@ -699,7 +704,7 @@ def test_every_recipe_composes_and_says_what_it_costs(recipe):
     assert all(f"# {word}:" in text for word in ("command", "cost", "source"))
 
 
-# --- building --------------------------------------------------------------------------------------------------------------
+# --- building ---------------------------------------------------------------------------------------------------------
 
 
 def test_build_shows_our_own_error_without_wrapping():

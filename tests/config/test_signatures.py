@@ -97,7 +97,10 @@ def test_signature(package, target, names, required, is_open):
 
 
 def test_third_party_signature_without_its_import():
-    code = "import sys; from al_lab.config.signatures import signature_of; print(*signature_of('torch.optim.SGD').names); print(*sys.modules)"
+    code = (
+        "import sys; from al_lab.config.signatures import signature_of; "
+        "print(*signature_of('torch.optim.SGD').names); print(*sys.modules)"
+    )
     names, modules = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.splitlines()

@@ -1,4 +1,5 @@
-"""Files of a dataset made to harm: nothing outside is read, no program starts, nothing hangs, and all ends in our sentences."""
+"""Files of a dataset made to harm: nothing outside is read, no program starts, nothing hangs, and all ends in our
+sentences."""
 
 import json
 import os
@@ -109,7 +110,8 @@ XML = {
     "an external DTD": (xml(box(), "<!DOCTYPE a SYSTEM 'http://127.0.0.1:1/a.dtd'>"), "XML bomb"),
     "xinclude": (
         xml(
-            '<object><name><i:include xmlns:i="http://www.w3.org/2001/XInclude" href="../../secret.txt"/></name></object>'
+            '<object><name><i:include xmlns:i="http://www.w3.org/2001/XInclude" '
+            'href="../../secret.txt"/></name></object>'
         ),
         "a class name",
     ),

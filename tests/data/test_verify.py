@@ -14,7 +14,7 @@ def test_statistics_count_what_is_there(voc_tree):
     dataset = VOCFolder(str(root))
     stats = statistics(dataset)
     assert stats == {"pool": {
-        "images": 4, "unlabeled": 1, "unreadable": 1, "empty": 1, "boxes": 2, "difficult": 1, "crowd": 0, "classes": {"cat": 1, "dog": 1},
+        "images": 4, "unlabeled": 1, "unreadable": 1, "empty": 1, "boxes": 2, "difficult": 1, "crowd": 0, "classes": {"cat": 1, "dog": 1},  # noqa: E501
         "height": [40, 40, 40], "width": [60, 60, 60], "small": 1, "medium": 1, "large": 0}}  # fmt: skip
     table = format_statistics(dataset, stats).splitlines()
     assert table[0] == "photos: 2 classes"

@@ -1,4 +1,5 @@
-"""Every command that README and docs/ show: campaigns compose, others parse, targets of make exist; keys named in sentences exist."""
+"""Every command that README and docs/ show: campaigns compose, others parse, targets of make exist; keys named in
+sentences exist."""
 
 import itertools
 import re
@@ -47,7 +48,8 @@ def own_conf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def jobs(overrides: list[str]) -> list[list[str]]:
-    """The first and the last job of a sweep, and what Hydra composes before it looks at the sweep: all without its choices."""
+    """The first and the last job of a sweep, and what Hydra composes before it looks at the sweep: all without its
+    choices."""
     parsed = OverridesParser.create().parse_overrides(overrides)
     choices = [
         [f"{o.get_key_element()}={v}" for v in o.sweep_string_iterator()] if o.is_sweep_override() else [o.input_line]
@@ -89,7 +91,7 @@ def test_command_is_one(command, own_conf, monkeypatch, tmp_path):
         check_targets({k: v for k, v in config.items() if k != "choices"})
 
 
-# --- keys in sentences -----------------------------------------------------------------------------------------------------
+# --- keys in sentences ------------------------------------------------------------------------------------------------
 
 GROUPS = {p.name for p in CONF_DIR.iterdir() if p.is_dir()} - {"hydra"}
 KEYS = {

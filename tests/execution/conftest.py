@@ -120,7 +120,7 @@ def ranks(folder, dead_rank=None, raising_rank=None, flag=None):
             raise TimeoutError("the others never came")
         time.sleep(0.02)
     return {"rank": rank, "world": world, "address": os.environ["MASTER_ADDR"], "gpus": os.environ.get("CUDA_VISIBLE_DEVICES")}
-"""
+"""  # noqa: E501
 
 
 @pytest.fixture

@@ -181,7 +181,7 @@ from al_lab.execution.local import LocalExecutor
 folder = Path(sys.argv[1])
 with LocalExecutor(workers=2, gpus=0) as executor:
     executor.run([Job(str(n), "lab_jobs:takes_long", {"pid": str(folder / f"{n}.pid")}, folder / f"{n}.json") for n in range(2)])
-"""
+"""  # noqa: E501
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])

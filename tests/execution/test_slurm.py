@@ -135,7 +135,7 @@ for id in $ids; do
     SLURM_LOCALID=0 SLURM_NODEID=0 SLURM_JOB_NUM_NODES=1 SLURM_JOB_NODELIST=here sh "$FAKE_SLURM/submitted.sh" >/dev/null 2>&1 &
 done
 echo "Submitted batch job 7$array"
-"""
+"""  # noqa: E501
 SRUN = """#!/bin/sh
 while [ "${1#-}" != "$1" ]; do case "$1" in --output|--error) shift;; esac; shift; done
 exec "$@"
@@ -218,7 +218,8 @@ def test_a_job_that_says_it_was_asked_to_end_is_put_back_and_at_last_given_up(
 
 
 def test_the_time_limit_is_no_error_of_the_job(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    """submitit puts the job back from within a signal handler, and leaves it with a SystemExit in the middle of its work."""
+    """submitit puts the job back from within a signal handler, and leaves it with a SystemExit in the middle of its
+    work."""
     task, job = SlurmTask(threads=1, retries=0), make_job("leaves", code=-1)
     spec = job.to_json()
 

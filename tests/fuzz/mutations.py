@@ -1,4 +1,5 @@
-"""Inputs for readers: a valid file, changed in a few places; what hypothesis draws is small, so that failures shrink."""
+"""Inputs for readers: a valid file, changed in a few places; what hypothesis draws is small, so that failures
+shrink."""
 
 import copy
 import json
@@ -9,9 +10,9 @@ from hypothesis import strategies as st
 
 INF, NAN = float("inf"), float("nan")
 ATOMS = (
-    None, True, False, 0, 1, -1, 2**31, 2**63, 2**64, 10**400, -(2**70), 0.5, -0.0, 3.0, 1e308, INF, -INF, NAN, "", " ", "x",
-    "nan", "None", "inf", "1e400", "0", "1", "-1", " 3 ", "３", "1_0", "true", "../../etc/passwd", "/etc/passwd", "C:\\x",
-    "a\0b", "a\nb", "\ud800", "é", "x" * 300, "y" * 5000, "<b>", "$x_{", "=1+1", "${oc.env:HOME}", [], [[]], {}, {"a": 1},
+    None, True, False, 0, 1, -1, 2**31, 2**63, 2**64, 10**400, -(2**70), 0.5, -0.0, 3.0, 1e308, INF, -INF, NAN, "", " ", "x",  # noqa: E501
+    "nan", "None", "inf", "1e400", "0", "1", "-1", " 3 ", "３", "1_0", "true", "../../etc/passwd", "/etc/passwd", "C:\\x",  # noqa: E501
+    "a\0b", "a\nb", "\ud800", "é", "x" * 300, "y" * 5000, "<b>", "$x_{", "=1+1", "${oc.env:HOME}", [], [[]], {}, {"a": 1},  # noqa: E501
     [None], [1, 2, 3], [1, 2, 3, 4], [1, 2, 3, 4, 5], ["a", "b", "c", "d"], [NAN] * 4, [INF] * 4, [1e308] * 4,
     [10**400, 1, 1, 1], [True, False, True, True], [[1, 2], [3, 4]], ["cat"], {"": ""},
 )  # fmt: skip

@@ -1,4 +1,5 @@
-"""Every reader of files that others may have written or damaged: what to feed it, how to call it, what must hold of what it accepts."""
+"""Every reader of files that others may have written or damaged: what to feed it, how to call it, what must hold of
+what it accepts."""
 
 import copy
 import hashlib
@@ -122,7 +123,7 @@ def _coco_holds(found: Any) -> None:
         _annotation_holds(annotation, len(index.classes))
 
 
-_OBJECT = "<object><name>{}</name><difficult>{}</difficult><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"
+_OBJECT = "<object><name>{}</name><difficult>{}</difficult><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"  # noqa: E501
 _VOC = (
     '<?xml version="1.0" encoding="{}"?><{}><filename>{}</filename><size><width>{}</width><height>{}</height></size>'
     + 2 * _OBJECT
@@ -155,7 +156,8 @@ VOC_FILES = st.one_of(
 )
 
 _CVAT = (
-    '<annotations><image id="0" name="{}" width="{}" height="{}"><box label="{}" xtl="{}" ytl="{}" xbr="{}" ybr="{}" rotation="{}"/>'
+    '<annotations><image id="0" name="{}" width="{}" height="{}"><box label="{}" xtl="{}" ytl="{}" xbr="{}" ybr="{}" '
+    'rotation="{}"/>'
     '<polygon label="dog" points="{}"/><ellipse label="cat" cx="{}" cy="9" rx="3" ry="{}"/></image></annotations>'
 )
 _CVAT_VALUES = ("a.jpg", "640", "480", "cat", "1", "2", "30", "40", "0", "1,2;3,4;5,1", "9", "3")
@@ -421,8 +423,8 @@ def _picture(mode: str, kind: str) -> bytes:
 PICTURES = [
     _picture(*seed)
     for seed in (
-        ("L", "PNG"), ("P", "PNG"), ("I;16", "PNG"), ("RGB", "PNG"), ("RGBA", "PNG"), ("1", "PNG"), ("RGB", "JPEG"), ("CMYK", "JPEG"),
-        ("L", "TIFF"), ("F", "TIFF"), ("I", "TIFF"), ("L", "GIF"), ("RGB", "WEBP"), ("L", "BMP"), ("L", "PPM"), ("RGB", "TGA"),
+        ("L", "PNG"), ("P", "PNG"), ("I;16", "PNG"), ("RGB", "PNG"), ("RGBA", "PNG"), ("1", "PNG"), ("RGB", "JPEG"), ("CMYK", "JPEG"),  # noqa: E501
+        ("L", "TIFF"), ("F", "TIFF"), ("I", "TIFF"), ("L", "GIF"), ("RGB", "WEBP"), ("L", "BMP"), ("L", "PPM"), ("RGB", "TGA"),  # noqa: E501
         ("L", "DDS"), ("P", "PCX"), ("RGB", "SGI"), ("L", "ICNS"), ("RGB", "AVIF"), ("L", "EPS"),
     )
 ]  # fmt: skip

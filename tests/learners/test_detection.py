@@ -54,7 +54,7 @@ def same(a: Path, b: Path) -> bool:
     return a.read_bytes() == b.read_bytes()
 
 
-# --- fit -------------------------------------------------------------------------------------------------------------------
+# --- fit --------------------------------------------------------------------------------------------------------------
 
 
 def test_fit_learns_and_leaves_what_a_campaign_needs(make_learner: Make, make_task: Make, run_dir: Path) -> None:
@@ -217,14 +217,15 @@ def test_half_precision_trains_and_predicts(
     assert view.detections.probs.dtype == view.embedding.dtype == np.float32
 
 
-# --- mistakes --------------------------------------------------------------------------------------------------------------
+# --- mistakes ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_loss_that_is_not_finite_names_step_and_images(make_learner: Make, make_task: Make) -> None:
     task = make_task()
     with pytest.raises(
         DivergedError,
-        match=r"training step 5 of 8: expected a finite loss, got nan on the images .*block\d\d.*; look at these images",
+        match=r"training step 5 of 8: expected a finite loss, got nan on the images .*block\d\d.*; look at "
+        r"these images",
     ):
         make_learner(NaNAt, checkpoint_steps=2).fit(task)
     assert not task.checkpoint.exists()
@@ -302,7 +303,7 @@ def test_a_task_survives_json(make_task: Make, run_dir: Path) -> None:
     assert FitTask.from_json(json.loads(json.dumps(make_task().to_json()))) == make_task()
 
 
-# --- views -----------------------------------------------------------------------------------------------------------------
+# --- views ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -350,7 +351,8 @@ def test_views_do_not_depend_on_how_ids_are_sharded(trained: Make, dataset: Bloc
 
 
 def test_flip_views_are_the_flipped_images_own_predictions(trained: Make, dataset: Blocks) -> None:
-    """One pass over both views, the boxes that count chosen before suppression: as two passes and full suppression give them."""
+    """One pass over both views, the boxes that count chosen before suppression: as two passes and full suppression give
+    them."""
     ids, rule = dataset.test_ids, {"count_thresh": 0.4, "nms_acq": 0.5}
     learner = trained(predict_batch=4)
     views = list(learner.views(ids, ("flip_probs", "detections"), {"flip": rule}))

@@ -1,4 +1,5 @@
-"""A training that is asked to end saves the step it is at, whatever its rhythm of checkpoints; nothing of it is computed twice."""
+"""A training that is asked to end saves the step it is at, whatever its rhythm of checkpoints; nothing of it is
+computed twice."""
 
 import os
 import signal

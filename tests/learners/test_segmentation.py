@@ -93,7 +93,7 @@ def same_weights(a: Path, b: Path) -> bool:
     return all(torch.equal(states[0]["state_dict"][k], v) for k, v in states[1]["state_dict"].items())
 
 
-# --- fit -------------------------------------------------------------------------------------------------------------------
+# --- fit --------------------------------------------------------------------------------------------------------------
 
 
 def test_fit_learns_and_says_what_its_labels_were(learner: Make, task: Make) -> None:
@@ -220,7 +220,7 @@ def test_the_published_rates_of_both_groups(step: int, rate: float) -> None:
     assert groups[0] | groups[1] == {id(p) for p in network.parameters()}
 
 
-# --- views -----------------------------------------------------------------------------------------------------------------
+# --- views ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -328,7 +328,7 @@ def test_views_name_what_is_wrong(trained: Make, learner: Make, task: Make) -> N
         one.views(("t/0",), ("pixel_features",))
 
 
-# --- from a configuration --------------------------------------------------------------------------------------------------
+# --- from a configuration ---------------------------------------------------------------------------------------------
 
 
 def config(**changes: Any) -> dict[str, Any]:
@@ -346,6 +346,7 @@ def test_a_segmenter_gets_a_learner(patches: Patches, task: Make) -> None:
     assert one.fit(task())["steps"] == 1
     with pytest.raises(
         ConfigError,
-        match="config.segmenter: expected a SegmenterNetwork, or a class with fit and views, got al_lab.models.detectors.tiny",
+        match="config.segmenter: expected a SegmenterNetwork, or a class with fit and views, got "
+        "al_lab.models.detectors.tiny",
     ):
         build_learner(config(segmenter={"_target_": "al_lab.models.detectors.tiny.TinyDetector"}), patches)

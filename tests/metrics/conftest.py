@@ -1,4 +1,5 @@
-"""Random test sets with every kind of trouble: empty images, difficult objects, crowds, equal confidences, shared objects."""
+"""Random test sets with every kind of trouble: empty images, difficult objects, crowds, equal confidences, shared
+objects."""
 
 from collections.abc import Callable
 

@@ -15,7 +15,8 @@ LEGACY = np.arange(0.0, 1.1, 0.1)
     ("hits", "num_gt", "tolerant", "legacy", "area"),
     [
         ([1, 0, 1, 1, 0], 4, 0.613636, 0.613636, 0.625),
-        # The sheet prints .509091 without a star, but its recall ends at exactly 3/5, the point that only the legacy
+        # The sheet prints .509091 without a star, but its recall ends at exactly 3/5, the point that only the
+        # legacy
         # grid misses.
         ([1, 1, 0, 0, 1], 5, 6.2 / 11, 0.509091, 0.520),
         ([1], 1, 1, 1, 1),

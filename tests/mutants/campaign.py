@@ -30,7 +30,8 @@ class Sample:
 
     @classmethod
     def draw(cls, size: int, seed: int, packages: Sequence[str] = PACKAGES) -> "Sample":
-        """Draw from each package and kind in proportion; a mutant's luck hangs on its key alone, not on its neighbors."""
+        """Draw from each package and kind in proportion; a mutant's luck hangs on its key alone, not on its
+        neighbors."""
         strata = defaultdict[tuple[str, str], list[Mutant]](list)
         totals = {}
         for package in packages:

@@ -1,4 +1,5 @@
-"""Runs of a room's tests in a child of one warm process: once with notes of what each test executes, then mutant by mutant."""
+"""Runs of a room's tests in a child of one warm process: once with notes of what each test executes, then mutant by
+mutant."""
 
 import contextlib
 import hashlib
@@ -46,7 +47,8 @@ class Baseline:
     def tests_for(self, mutant: Mutant) -> list[str]:
         """Return the tests that can notice a mutant: the mirrored file's first, then the quickest.
 
-        These are all tests of the files in which one enters the function: a fixture or a cache may have done it for another.
+        These are all tests of the files in which one enters the function: a fixture or a cache may have done it for
+        another.
         """
         touched = self.lines.get(mutant.path, {})
         first, last = mutant.lines

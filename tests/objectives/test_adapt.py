@@ -1,4 +1,5 @@
-"""The training objective of adaptation: which terms a batch gets, what each is, and which gradients reach the backbone."""
+"""The training objective of adaptation: which terms a batch gets, what each is, and which gradients reach the
+backbone."""
 
 from types import SimpleNamespace
 
@@ -256,7 +257,8 @@ def test_the_yamls_weights(name):
         (
             None,
             "density",
-            "objective.density: .*got segmenter.branch=null; set 'segmenter.branch={dim.*estimator.* or objective.density=0",
+            "objective.density: .*got segmenter.branch=null; set 'segmenter.branch={dim.*estimator.* or "
+            "objective.density=0",
         ),
         (
             "none",

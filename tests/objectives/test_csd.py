@@ -48,7 +48,8 @@ def test_the_known_offset_is_subtracted():
 
 
 def _b1(**grad):
-    """Vector B-1 with the boxes of L-4 at its two anchors that count; the flipped image's anchors are in reverse order."""
+    """Vector B-1 with the boxes of L-4 at its two anchors that count; the flipped image's anchors are in
+    reverse order."""
     network = Row(2, 4)
     p = torch.tensor([[[0.2, 0.7, 0.1], [0.8, 0.1, 0.1], [0.3, 0.3, 0.4], [0.4, 0.35, 0.25]]])
     q = torch.tensor([[[0.3, 0.6, 0.1], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6], [0.4, 0.35, 0.25]]])
@@ -108,7 +109,8 @@ def test_sigmoid_heads_are_yes_no_questions():
 
 
 class Symmetric(DetectorNetwork):
-    """Commutes with flipping: what it says of an image's flipped image is the flipped image of what it says, dx negated."""
+    """Commutes with flipping: what it says of an image's flipped image is the flipped image of what it says, dx
+    negated."""
 
     def __init__(self, activation: str = "softmax") -> None:
         super().__init__(3, (32, 32), activation=activation)

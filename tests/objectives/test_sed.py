@@ -55,7 +55,7 @@ def means(sums: tuple[Tensor, ...]) -> tuple[float, float]:
     return float(sums[0] / sums[1].clamp(min=1)), float(sums[2] / sums[3].clamp(min=1))
 
 
-# --- the two losses -------------------------------------------------------------------------------------------------------
+# --- the two losses ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_anchors_in_padding_do_not_count():
     assert torch.equal(weight[1] > 0, (centers < torch.tensor([50, 40])).all(-1))
 
 
-# --- scale ----------------------------------------------------------------------------------------------------------------
+# --- scale ------------------------------------------------------------------------------------------------------------
 
 
 class Pyramid(DetectorNetwork):
@@ -184,7 +184,7 @@ def test_retinanet_and_ssd_heads_learn_from_both_sizes(kinds, size):
         assert all(p.grad is not None for p in network.parameters() if p.requires_grad)
 
 
-# --- the teacher ----------------------------------------------------------------------------------------------------------
+# --- the teacher ------------------------------------------------------------------------------------------------------
 
 
 def flat(module: nn.Module) -> Tensor:
@@ -258,7 +258,7 @@ def test_the_teachers_weights_survive_a_checkpoint_and_the_control_has_none():
     assert control.state_dict() == {}
 
 
-# --- a step ---------------------------------------------------------------------------------------------------------------
+# --- a step -----------------------------------------------------------------------------------------------------------
 
 
 def gradient(objective, network, data, step):

@@ -1,4 +1,5 @@
-"""The last stage of a segmentation's campaign: what the report is told of bought pixels, and that nothing else hears of it."""
+"""The last stage of a segmentation's campaign: what the report is told of bought pixels, and that nothing else hears of
+it."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""What every strategy promises, checked for every yaml in conf/strategy: a new one gets these tests without writing any."""
+"""What every strategy promises, checked for every yaml in conf/strategy: a new one gets these tests without writing
+any."""
 
 import copy
 import dataclasses

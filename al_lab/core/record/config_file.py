@@ -19,8 +19,8 @@ def read_config(run_dir: Path, error: type[LabError], do: str) -> dict[str, Any]
     """Read the configuration of a run; nothing in it is resolved, built or repeated.
 
     Our own writer resolves everything and repeats nothing by reference, so text such as ``${oc.env:HOME}`` stays text,
-    and aliases, of which a few lines can stand for gigabytes, are refused. Classes that have moved since are named where
-    they are now.
+    and aliases, of which a few lines can stand for gigabytes, are refused. Classes that have moved since are named
+    where they are now.
 
     Args:
         run_dir: the run's folder.

@@ -131,7 +131,9 @@ class Ledger:
         self._torn = 0
 
     def harmed(self, run_dir: Path, keys: Collection[str] | None = None) -> list[tuple[str, str]]:
-        """Return (key, file) for each committed file that is missing or is not what it was, in the order of the commits.
+        """Return (key, file) for each committed file that is missing or is not what it was.
+
+        They are in the order of the commits.
 
         A checkpoint that is missing may have been deleted to save room, and is not among them.
 

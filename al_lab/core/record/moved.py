@@ -1,4 +1,7 @@
-"""Where modules that a configuration may name have moved: older run folders and people's own yaml name the old place."""
+"""Where modules that a configuration may name have moved.
+
+Older run folders and people's own yaml name the old place.
+"""
 
 import re
 from collections.abc import Callable, Mapping

@@ -132,7 +132,10 @@ def _raw(differences: Values, spread: Spread | None) -> Contrast:
 
 
 def _half_widths(raw: Sequence[Contrast], corrected: Sequence[float]) -> list[float]:
-    """Return half widths at the level of each contrast's step in Holm's procedure; after the step that stops it, at that one's."""
+    """Return half widths at the level of each contrast's step in Holm's procedure.
+
+    After the step that stops it, at that one's.
+    """
     order = sorted((k for k, c in enumerate(raw) if np.isfinite(c.p)), key=lambda k: raw[k].p)
     half, steps, has_stopped = [float("nan")] * len(raw), len(order), False
     for place, k in enumerate(order):
@@ -168,7 +171,10 @@ def pooled_spread(lines: Sequence[Values]) -> Spread | None:
 
 
 def believed(spread: Spread | None) -> Spread | None:
-    """Return the pooled spread if its assumption holds, that all lines vary alike; else None: every pair by its own seeds."""
+    """Return the pooled spread if its assumption holds, that all lines vary alike.
+
+    Else None: every pair by its own seeds.
+    """
     return spread if spread is not None and spread.equal_p >= _UNEQUAL else None
 
 

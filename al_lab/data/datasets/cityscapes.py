@@ -1,4 +1,7 @@
-"""Cityscapes (Cordts et al., CVPR 2016) in its official layout: 2,975 train and 500 val frames of German-speaking cities."""
+"""Cityscapes (Cordts et al., CVPR 2016) in its official layout.
+
+2,975 train and 500 val frames of German-speaking cities.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ _LARGEST_TRAIN_ID = 18
 
 
 class Cityscapes(Domain):
-    """``leftImg8bit/<split>/<city>/*_leftImg8bit.png`` and ``gtFine/<split>/<city>/*_gtFine_labelIds.png``, of any size.
+    """Cityscapes' own folders, of images of any size.
+
+    ``leftImg8bit/<split>/<city>/*_leftImg8bit.png`` and ``gtFine/<split>/<city>/*_gtFine_labelIds.png``.
 
     Ids look like "train/aachen/aachen_000000_000019".
     """
@@ -72,7 +77,8 @@ def _frames(base: Path, split: str, check_counts: bool) -> list[str]:
     )
     count = _COUNTS.get(split)
     if not found or (check_counts and count is not None and len(found) != count):
-        raise DataError(explain(expected=f"the official {count} frames" if count else f"frames *{_IMAGE} in folders of cities",
+        raise DataError(explain(expected=f"the official {count} frames" if count else f"frames *{_IMAGE} in "
+                                                                                      f"folders of cities",
                                 got=str(len(found)) if folder.is_dir() else "no such folder", where=str(folder),
                                 do="'al-lab data download cityscapes' says how to get it; for a part of it, "
                                    "dataset.target.check_counts=false"))  # fmt: skip

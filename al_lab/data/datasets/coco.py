@@ -188,7 +188,8 @@ def _official(base: Path, split: str, check_counts: bool, cache_dir: Path | None
                 expected=f"{count} images in {split}",
                 got=str(len(index.file_names)),
                 where=str(index.source),
-                do="download the annotations again; for a part of COCO use dataset=coco_folder or dataset.check_counts=false",
+                do="download the annotations again; for a part of COCO use dataset=coco_folder or "
+                "dataset.check_counts=false",
             )
         )
     folder = base / split

@@ -16,8 +16,8 @@ from al_lab.data.transforms.dense import VOID
 
 # The 19 classes of Cityscapes' benchmark in the order of their train ids, and their raw ids (GTAV has the same ones).
 CITYSCAPES_IDS = {
-    "road": 7, "sidewalk": 8, "building": 11, "wall": 12, "fence": 13, "pole": 17, "traffic light": 19, "traffic sign": 20,
-    "vegetation": 21, "terrain": 22, "sky": 23, "person": 24, "rider": 25, "car": 26, "truck": 27, "bus": 28, "train": 31,
+    "road": 7, "sidewalk": 8, "building": 11, "wall": 12, "fence": 13, "pole": 17, "traffic light": 19, "traffic sign": 20,  # noqa: E501
+    "vegetation": 21, "terrain": 22, "sky": 23, "person": 24, "rider": 25, "car": 26, "truck": 27, "bus": 28, "train": 31,  # noqa: E501
     "motorcycle": 32, "bicycle": 33,
 }  # fmt: skip
 # SYNTHIA shares all but three with it.
@@ -47,7 +47,9 @@ class Domain(ABC):
 
     @abstractmethod
     def read_label(self, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
-        """Read a label file as (H, W) uint8, 255 for void; return it with a sentence for each thing that was worked around.
+        """Read a label file as (H, W) uint8, 255 for void.
+
+        Return it with a sentence for each thing that was worked around.
 
         Raises:
             DataError: if the file's encoding is not this domain's.

@@ -52,7 +52,9 @@ class _Labels:
 
 
 class Folder(DetectionDataset):
-    """Images with (some, all or no) annotations: VOC, COCO, YOLO, CVAT, Label Studio or labelme files, found as they lie.
+    """Images with (some, all or no) annotations.
+
+    VOC, COCO, YOLO, CVAT, Label Studio or labelme files, found as they lie.
 
     Splits are those of lists (``ImageSets/Main``, ``data.yaml``), of annotation files' names, or of folders called
     train, valid, val or test; without any, ``test_fraction`` of the annotated images become the test set.

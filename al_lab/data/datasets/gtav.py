@@ -1,4 +1,7 @@
-"""GTAV (Richter et al., "Playing for Data", ECCV 2016): 24,966 frames of a computer game with labels in Cityscapes' ids."""
+"""GTAV (Richter et al., "Playing for Data", ECCV 2016).
+
+24,966 frames of a computer game with labels in Cityscapes' ids.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ _IDS = range(35)  # all there are; those that no class has are void on purpose
 
 
 class GTAV(Domain):
-    """``images/00001.png`` and ``labels/00001.png``; labels are palette images whose indices are ids. Sizes differ a little."""
+    """``images/00001.png`` and ``labels/00001.png``; labels are palette images whose indices are ids.
+
+    Sizes differ a little.
+    """
 
     def __init__(self, root: str, list_file: str | None = None, check_counts: bool = True) -> None:
         """Index the folder.

@@ -1,4 +1,7 @@
-"""Datasets whose ground truth is a class for every pixel; beside the pool there may be a second domain whose labels are free."""
+"""Datasets whose ground truth is a class for every pixel.
+
+Beside the pool there may be a second domain whose labels are free.
+"""
 
 from __future__ import annotations
 
@@ -124,7 +127,9 @@ class SegmentationDataset(Dataset):
         return {**super().splits(), **({"source": self.source_ids} if self.source_ids else {})}
 
     def truth(self, sample_id: str) -> np.ndarray:
-        """Return a target image's label map, (H, W) uint8 at its own size. For the oracle, the evaluate stage and `verify` alone.
+        """Return a target image's label map, (H, W) uint8 at its own size.
+
+        It is for the oracle, the evaluate stage and `verify` alone.
 
         Raises:
             DataError: if there is none, it can't be read, or its size is not the image's.

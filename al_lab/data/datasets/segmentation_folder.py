@@ -32,11 +32,11 @@ class LabelFolder(Domain):
     """``images/`` with photographs, ``labels/`` with maps of the same relative names, ``classes.txt``; or as they lie.
 
     Other layouts that are found: VOC's (``JPEGImages``, ``SegmentationClass``), ``masks/`` folders, maps beside the
-    photographs with a suffix; see `find_maps`. Folders called train, val, test are splits (see `choose_splits`). Without
-    them every image is in the pool, and ``test_fraction`` of the labeled ones become the test set. A map is a gray or
-    palette image of ids, such as PNG, or holds colors that a table explains (see `read_map_classes`). ``classes.txt`` has
-    a name a line, ids 0, 1, …, or "id name". The id of the line "void" means no class, and so does 255 unless it is a
-    class's id. Maps of 0 and 255 alone are background and foreground.
+    photographs with a suffix; see `find_maps`. Folders called train, val, test are splits (see `choose_splits`).
+    Without them every image is in the pool, and ``test_fraction`` of the labeled ones become the test set. A map is a
+    gray or palette image of ids, such as PNG, or holds colors that a table explains (see `read_map_classes`).
+    ``classes.txt`` has a name a line, ids 0, 1, …, or "id name". The id of the line "void" means no class, and so does
+    255 unless it is a class's id. Maps of 0 and 255 alone are background and foreground.
     """
 
     def __init__(
@@ -214,7 +214,8 @@ class SegmentationFolder(DomainPair):
                 findings.append(Finding("warning", str(folder.root), folder.binary_note, remedy))
             if folder.unknown_names:
                 findings.append(Finding("warning", str(folder.root / "classes.txt"),
-                                        f"classes the target does not have are read as void: {', '.join(folder.unknown_names)}",
+                                        f"classes the target does not have are read as void: "
+                                        f"{', '.join(folder.unknown_names)}",
                                         "rename them if the target calls them otherwise"))  # fmt: skip
         return findings
 

@@ -106,7 +106,8 @@ def _xml_traps(root: Element, file: str, sample_id: str, size_hw: tuple[int, int
             Finding(
                 "warning",
                 file,
-                f"{sample_id}: <size> says height x width {said[0]} x {said[1]}, the image is {size_hw[0]} x {size_hw[1]}{turned}",
+                f"{sample_id}: <size> says height x width {said[0]} x {said[1]}, the image is {size_hw[0]} x "
+                f"{size_hw[1]}{turned}",
                 "check that the boxes were drawn on this very image",
             )
         )

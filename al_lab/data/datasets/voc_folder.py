@@ -128,7 +128,8 @@ class VOCFolder(VOCLayout):
                 Finding(
                     "info",
                     str(self._list_dir),
-                    f"{len(self._unlisted)} images are in none of the lists used and stay unused, first {self._unlisted[0]!r}",
+                    f"{len(self._unlisted)} images are in none of the lists used and stay unused, first "
+                    f"{self._unlisted[0]!r}",
                     "add them to a list, or choose others with dataset.pool_split",
                 )
             )

@@ -1,6 +1,9 @@
-"""CVAT for images 1.1: one XML file a task, an `<image>` an image. Boxes are read, other shapes as the boxes around them.
+"""CVAT for images 1.1: one XML file a task, an `<image>` an image.
 
-https://docs.cvat.ai/docs/manual/advanced/formats/format-cvat/ describes it. Coordinates are continuous and 0-based, as ours.
+Boxes are read, other shapes as the boxes around them.
+
+https://docs.cvat.ai/docs/manual/advanced/formats/format-cvat/ describes it. Coordinates are continuous and 0-based, as
+ours.
 """
 
 from __future__ import annotations

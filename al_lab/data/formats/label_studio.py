@@ -1,7 +1,7 @@
 """Label Studio's JSON: tasks with annotations (its full export), and tasks with predictions (its import).
 
-Coordinates are percent of the image as it was shown. https://labelstud.io/guide/task_format describes both. A task with a
-finished annotation is done, one without is open, one that was skipped (``was_cancelled``) is neither.
+Coordinates are percent of the image as it was shown. https://labelstud.io/guide/task_format describes both. A task with
+a finished annotation is done, one without is open, one that was skipped (``was_cancelled``) is neither.
 """
 
 from __future__ import annotations

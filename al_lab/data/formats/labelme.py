@@ -1,4 +1,7 @@
-"""labelme: one JSON file an image, shapes with points. Rectangles are read as boxes, other shapes as the boxes around them."""
+"""labelme: one JSON file an image, shapes with points.
+
+Rectangles are read as boxes, other shapes as the boxes around them.
+"""
 
 from __future__ import annotations
 

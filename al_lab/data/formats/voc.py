@@ -138,7 +138,10 @@ def class_names(path: Path) -> set[str]:
 
 
 def write_record(path: Path, record: Record, one_based: bool = True) -> None:
-    """Write one image's annotation; whole numbers are written as such, since common tools read coordinates as integers."""
+    """Write one image's annotation.
+
+    Whole numbers are written as such, since common tools read coordinates as integers.
+    """
     assert record.size_hw is not None
     height, width = record.size_hw
     root = Element("annotation")

@@ -1,8 +1,8 @@
 """YOLO text labels: one file an image, one line an object, fractions of the image; `data.yaml` names the classes.
 
-Read: "class cx cy w h" (boxes), "class cx cy w h confidence" is refused (predictions are no labels), "class x1 y1 x2 y2 …"
-with six or more coordinates (segments; their bounding boxes are taken, and said), eight coordinates (oriented boxes or
-a segment of four corners; likewise). https://docs.ultralytics.com/datasets/detect/ describes the layout.
+Read: "class cx cy w h" (boxes), "class cx cy w h confidence" is refused (predictions are no labels), "class x1 y1 x2 y2
+…" with six or more coordinates (segments; their bounding boxes are taken, and said), eight coordinates (oriented boxes
+or a segment of four corners; likewise). https://docs.ultralytics.com/datasets/detect/ describes the layout.
 """
 
 from __future__ import annotations

@@ -42,18 +42,18 @@ _PAINTS = (
 )
 _Palette = dict[str, tuple[tuple[int, int, int], ...]]
 _SOURCE_COLORS: _Palette = {
-    "sky": ((120, 180, 240), (200, 215, 235)), "facade": ((180, 120, 90), (200, 150, 110), (160, 100, 90)), "asphalt": ((90, 90, 100),),
+    "sky": ((120, 180, 240), (200, 215, 235)), "facade": ((180, 120, 90), (200, 150, 110), (160, 100, 90)), "asphalt": ((90, 90, 100),),  # noqa: E501
     "paving": ((200, 185, 170),), "marking": ((250, 250, 250),), "glass": ((60, 80, 120),), "wheel": ((20, 20, 20),),
     "body": ((220, 30, 30), (30, 60, 220), (240, 240, 60), (240, 240, 240), (50, 50, 60)), "steel": ((60, 60, 60),),
     "plate": ((250, 200, 30), (230, 40, 40), (40, 90, 230)), "cloth": ((230, 90, 30), (150, 40, 180), (30, 180, 190)),
     "skin": ((240, 190, 150),),
 }  # fmt: skip
 _TARGET_COLORS: _Palette = {
-    "sky": ((205, 212, 220), (232, 232, 230), (150, 185, 220)), "asphalt": ((92, 92, 92), (112, 110, 106), (76, 80, 86)),
+    "sky": ((205, 212, 220), (232, 232, 230), (150, 185, 220)), "asphalt": ((92, 92, 92), (112, 110, 106), (76, 80, 86)),  # noqa: E501
     "facade": ((128, 82, 68), (150, 148, 140), (84, 96, 104), (196, 182, 158), (110, 104, 96)),
     "paving": ((124, 120, 114), (140, 134, 126), (104, 102, 100)), "marking": ((190, 190, 180),),
     "body": ((36, 36, 40), (150, 152, 156), (225, 225, 222), (110, 30, 32), (60, 70, 90), (96, 98, 100)),
-    "glass": ((40, 46, 52), (120, 130, 138)), "wheel": ((28, 28, 28),), "steel": ((104, 104, 98), (62, 66, 62), (140, 140, 136)),
+    "glass": ((40, 46, 52), (120, 130, 138)), "wheel": ((28, 28, 28),), "steel": ((104, 104, 98), (62, 66, 62), (140, 140, 136)),  # noqa: E501
     "plate": ((170, 172, 172), (170, 60, 56), (60, 84, 140), (190, 160, 70)), "skin": ((196, 150, 124), (120, 86, 68)),
     "cloth": ((42, 44, 52), (84, 72, 62), (120, 120, 124), (60, 76, 104), (140, 60, 60)), "hood": ((24, 26, 30),),
 }  # fmt: skip
@@ -287,8 +287,8 @@ def _texture(rng: np.random.Generator, parts: list[_Part], which_HW: np.ndarray,
     phase = rng.uniform(0, 1, len(parts))[which_HW]
     panes = ((xs / period + phase) % 1 < 0.5) & ((ys / (1.3 * period) + phase) % 1 < 0.55)
     window = rng.uniform(-70, 60, len(parts))[which_HW]
-    by_paint = {"sky": 45 * coarse, "facade": panes * window + 6 * fine + 14 * coarse, "asphalt": 30 * coarse + 9 * fine,
-                "paving": 22 * coarse + 14 * (((xs + 2 * ys) // 4) % 2) + 6 * fine, "marking": 40 * coarse, "body": 18 * coarse + 4 * fine,
+    by_paint = {"sky": 45 * coarse, "facade": panes * window + 6 * fine + 14 * coarse, "asphalt": 30 * coarse + 9 * fine,  # noqa: E501
+                "paving": 22 * coarse + 14 * (((xs + 2 * ys) // 4) % 2) + 6 * fine, "marking": 40 * coarse, "body": 18 * coarse + 4 * fine,  # noqa: E501
                 "plate": 25 * fine, "cloth": 12 * fine}  # fmt: skip
     texture = 4 * fine
     for paint, values in by_paint.items():

@@ -175,7 +175,10 @@ def predict_batches(
 def loader(
     images: TorchDataset[Any], collate_fn: Callable[[list[Any]], Any], num_workers: int, **kwargs: Any
 ) -> DataLoader:
-    """Return a loader that takes no draw from torch's global generator (DataLoader's own would, to seed its workers)."""
+    """Return a loader that takes no draw from torch's global generator.
+
+    DataLoader's own would, to seed its workers.
+    """
     return DataLoader(
         images,
         num_workers=num_workers,

@@ -1,4 +1,7 @@
-"""Batches of segmentation: source images with free labels, target images with the pixels that were bought, both resized once."""
+"""Batches of segmentation, both domains resized once.
+
+Source images have free labels, target images the pixels that were bought.
+"""
 
 from __future__ import annotations
 
@@ -254,7 +257,9 @@ def _stack(items: list[DenseItem], tensors: list[Tensor]) -> Tensor | None:
 
 
 def domain_counts(batch_size: int, objective: Any, *, has_source: bool, has_target: bool) -> tuple[int, int]:
-    """Return how many source and target images a batch has: together ``batch_size``, at least one of each domain that takes part.
+    """Return how many source and target images a batch has.
+
+    Together ``batch_size``, at least one of each domain that takes part.
 
     Args:
         batch_size: over all devices.
@@ -277,7 +282,8 @@ def domain_counts(batch_size: int, objective: Any, *, has_source: bool, has_targ
                 expected="images to train on",
                 got=" and ".join(lacking),
                 where="training",
-                do="set budget.initial above 0, use a dataset with a source domain, or an objective with a loss on unlabeled images",
+                do="set budget.initial above 0, use a dataset with a source domain, or an objective with a loss on "
+                "unlabeled images",
             )
         )
     if not (source and target):
@@ -350,6 +356,9 @@ def dense_train_batches(
 def dense_predict_batches(
     dataset: SegmentationDataset, ids: Sequence[str], *, network: Any, batch_size: int, num_workers: int = 0
 ) -> DataLoader:
-    """Return a loader of target images at ``dataset.target_hw``, in the order of ``ids``, in chunks of ``batch_size``."""
+    """Return a loader of target images at ``dataset.target_hw``.
+
+    They come in the order of ``ids``, in chunks of ``batch_size``.
+    """
     chunks = [[DenseDraw(i, False) for i in ids[n : n + batch_size]] for n in range(0, len(ids), batch_size)]
     return loader(DenseImages(dataset, network), dense_collate, num_workers, batch_sampler=chunks)

@@ -21,7 +21,10 @@ _ASPECT = (0.5, 2.0)  # height / width
 
 
 def resized_hw(size_hw: tuple[int, int], input_hw: tuple[int, int], resize: str) -> tuple[int, int]:
-    """Return an image's size after resizing; "keep_ratio" fits it into the shorter and longer limits, rounded half up."""
+    """Return an image's size after resizing.
+
+    "keep_ratio" fits it into the shorter and longer limits, rounded half up.
+    """
     if resize == "fixed":
         return input_hw
     scale = min(max(input_hw) / max(size_hw), min(input_hw) / min(size_hw))
@@ -86,7 +89,10 @@ def ssd_crop_rect(boxes: np.ndarray, size_hw: tuple[int, int], rng: np.random.Ge
 
 
 def _free_rect(size_hw: tuple[int, int], rng: np.random.Generator) -> Rect | None:
-    """Draw a crop as often as SSD does (5 of 6) and of its shapes, without looking at any box; None: the whole image."""
+    """Draw a crop as often as SSD does (5 of 6) and of its shapes, without looking at any box.
+
+    None: the whole image.
+    """
     if rng.integers(len(_MODES["legacy"])) == 0:
         return None
     for _ in range(_TRIES):

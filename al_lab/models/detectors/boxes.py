@@ -33,7 +33,10 @@ def to_centers(xyxy: Tensor) -> Tensor:
 
 
 def iou(a: Tensor, b: Tensor) -> Tensor:
-    """Return the (…, N, M) intersection over union of boxes ``a`` (…, N, 4) and ``b`` (…, M, 4), xyxy; 0 for empty boxes."""
+    """Return the (…, N, M) intersection over union of boxes ``a`` (…, N, 4) and ``b`` (…, M, 4), xyxy.
+
+    0 for empty boxes.
+    """
     inter, area_a, area_b = _intersection(a, b)
     union = (area_a + area_b).sub_(inter)
     return inter.div_(union.clamp_(min=torch.finfo(union.dtype).tiny))
@@ -182,7 +185,10 @@ def _match_block(
 
 
 def _forced(overlap_BGP: Tensor, ties: bool) -> Tensor:
-    """Return (B, P): the last box that has this anchor as its best, or -1. A box that overlaps nothing forces nothing."""
+    """Return (B, P): the last box that has this anchor as its best, or -1.
+
+    A box that overlaps nothing forces nothing.
+    """
     best_BG, anchor_BG = overlap_BGP.max(dim=2)
     num_boxes = overlap_BGP.shape[1]
     number_G = torch.arange(num_boxes, device=overlap_BGP.device)

@@ -40,9 +40,9 @@ class FlipRule:
         count_thresh: boxes of an image count from this confidence on. It is applied before suppression, which gives the
             same boxes: an outcome depends on more confident boxes only.
         nms_acq: suppression within a class (the code's acquisition: .5, where its detector has .45).
-        matching: ``index``: the flipped image's prediction at the anchor that corresponds to the box's own; ``iou``: for
-            every box found in the flipped image, the box of the image it overlaps most, if by at least one half; boxes
-            without a partner have NaN ``flip_probs``, and of several partners the most different one is taken.
+        matching: ``index``: the flipped image's prediction at the anchor that corresponds to the box's own; ``iou``:
+            for every box found in the flipped image, the box of the image it overlaps most, if by at least one half;
+            boxes without a partner have NaN ``flip_probs``, and of several partners the most different one is taken.
     """
 
     count_thresh: float = 0.5

@@ -62,7 +62,10 @@ def _leading(values: Tensor) -> int:
 
 
 def _no_grid(got: str) -> ConfigError:
-    do = "choose a detector with such anchors (SSD, RetinaNet, squeeze, tiny), or a method that doesn't compare flipped images"
+    do = (
+        "choose a detector with such anchors (SSD, RetinaNet, squeeze, tiny), or a method that doesn't compare "
+        "flipped images"
+    )
     return ConfigError(
         explain(
             expected="anchors on a regular grid, level by level, row by row",

@@ -1,4 +1,7 @@
-"""What every detector looks like from outside: one flat set of anchors, whole class distributions, one image embedding."""
+"""What every detector looks like from outside.
+
+One flat set of anchors, whole class distributions, one image embedding.
+"""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -79,7 +79,10 @@ def decode_batch(
 
 
 def at_least(settings: Postprocess, confidence: float) -> Postprocess:
-    """Return settings under which only detections of at least this confidence enter; what is left after NMS is the same."""
+    """Return settings under which only detections of at least this confidence enter.
+
+    What is left after NMS is the same.
+    """
     # conf_min itself is excluded.
     return dataclasses.replace(
         settings, conf_min=max(settings.conf_min, float(np.nextafter(np.float32(confidence), np.float32(0))))
@@ -166,7 +169,10 @@ def _geometry(
     valid_hw: Tensor | Sequence[tuple[int, int]] | None,
     like: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Return, both (B, 4) as x, y, x, y: where each image ends in its input (fractions), and original pixels per unit of input."""
+    """Return where each image ends in its input, and its scale.
+
+    Both are (B, 4) as x, y, x, y: fractions of the input, and original pixels per unit of input.
+    """
     original = [(int(h), int(w)) for h, w in sizes_hw]
     resized = [resized_hw(hw, network.input_hw, network.resize) for hw in original] if valid_hw is None else valid_hw
     whole = like.new_tensor([(w, h, w, h) for h, w in original])

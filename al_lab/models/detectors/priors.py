@@ -16,7 +16,10 @@ from al_lab.models.detectors.boxes import to_centers
 
 @dataclass(frozen=True)
 class SSDPriors:
-    """The parameters of SSD's default boxes, one entry a level (Liu et al., ECCV 2016; amdegroot/ssd.pytorch's numbers)."""
+    """The parameters of SSD's default boxes, one entry a level.
+
+    Liu et al., ECCV 2016; the numbers are amdegroot/ssd.pytorch's.
+    """
 
     map_hw: tuple[tuple[int, int], ...]
     steps_px: tuple[float, ...]

@@ -1,4 +1,7 @@
-"""An image and the same image at half the size: which anchor of the one sees what an anchor of the other sees; by index."""
+"""An image and the same image at half the size: which anchor of the one sees what an anchor of the other sees.
+
+By index.
+"""
 
 from dataclasses import dataclass
 
@@ -56,7 +59,9 @@ def same_anchors(head: HeadOutput) -> ScalePairs:
 
 
 def scale_pairs(full: HeadOutput, half: HeadOutput, min_iou: float) -> ScalePairs:
-    """Pair anchor (level l, row, column, shape) of the half-size view with (l + 1, row, column, shape) of the full-size one.
+    """Pair the anchors of a half-size view with those of the full-size one.
+
+    Anchor (level l, row, column, shape) of the one belongs to (l + 1, row, column, shape) of the other.
 
     With strides and anchor sizes that double from level to level (RetinaNet) these are the same boxes of the image, and
     the two levels are equally large. Elsewhere (SSD) a cell's anchors have other sizes or numbers on the next level,

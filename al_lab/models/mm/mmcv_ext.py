@@ -36,7 +36,8 @@ class _StandIn(types.ModuleType):
                     expected=f"only the mmcv ops {', '.join(sorted(_PROVIDED))}",
                     got=f"a model that calls {name!r}",
                     where=_NAME,
-                    do="choose a network without it, or compile mmcv with its ops (a compiled mmcv._ext is used when present)",
+                    do="choose a network without it, or compile mmcv with its ops (a compiled mmcv._ext is used "
+                    "when present)",
                 )
             )
 

@@ -30,7 +30,9 @@ _CACHED_SHAPES = 16
 
 
 class MMDetNetwork(DetectorNetwork):
-    """An mmdet detector with anchors, box deltas and plain class probabilities (SSD, SSDLite, RetinaNet and their relatives).
+    """An mmdet detector with anchors, box deltas and plain class probabilities.
+
+    Such are SSD, SSDLite, RetinaNet and their relatives.
 
     Args:
         num_classes: foreground classes; replaces the dict's own number.

@@ -23,7 +23,9 @@ _PROBE_PX = 64
 
 
 class MMSegNetwork(SegmenterNetwork):
-    """An mmsegmentation ``EncoderDecoder`` whose decode head returns one map of class logits (FCN, PSP, ASPP, SegFormer, …).
+    """An mmsegmentation ``EncoderDecoder`` whose decode head returns one map of class logits.
+
+    FCN, PSP, ASPP and SegFormer have such heads.
 
     BatchNorm keeps the meaning it has in the dict: where it trains (no ``norm_eval``) it sees source and target images
     in turn.
@@ -85,7 +87,10 @@ class MMSegNetwork(SegmenterNetwork):
         return SegmenterOutput(logits, maps[self.backbone_map])
 
     def _probe(self, where: str) -> int:
-        """Run shapes only (no numbers) through a copy, check that all speak our language and return the channels of the backbone map."""
+        """Return the channels of the backbone's map, and check that all parts speak our language.
+
+        Shapes only, no numbers, run through a copy.
+        """
         with torch.no_grad():
             ghost = copy.deepcopy(self).to("meta").eval()
             maps = ghost.backbone(torch.empty(1, 3, _PROBE_PX, _PROBE_PX, device="meta"))

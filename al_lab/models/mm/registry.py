@@ -25,7 +25,10 @@ def plain(node: Any, key: str = "") -> Any:
 
 
 def take_pretrained(model: dict[str, Any]) -> str | None:
-    """Take a ``Pretrained`` init_cfg out of the backbone (mmengine would unpickle whatever it downloads) and return its source."""
+    """Take a ``Pretrained`` init_cfg out of the backbone and return its source.
+
+    mmengine would unpickle whatever it downloads.
+    """
     backbone = model.get("backbone") or {}
     init = backbone.get("init_cfg")
     if isinstance(init, Mapping) and init.get("type") == "Pretrained":

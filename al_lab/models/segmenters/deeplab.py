@@ -26,7 +26,8 @@ class DeepLab(SegmenterNetwork):
     sqrt(var) + b.
 
     - ``v2``: four 3x3 convolutions with rates 6, 12, 18 and 24, summed; logits at stride 8.
-    - ``v3plus``: 1x1, three depthwise-separable 3x3 (rates 6, 12, 18) and a global average, 512 channels each; joined with the
+    - ``v3plus``: 1x1, three depthwise-separable 3x3 (rates 6, 12, 18) and a global average, 512 channels each; joined
+    with the
       first stage at stride 4, where the logits are. The released head's frozen BatchNorm keeps its first values, so it
       is the identity and left out.
 

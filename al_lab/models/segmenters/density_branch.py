@@ -1,4 +1,7 @@
-"""The low-dimensional branch of Density Matters: features of pixels, and how well each is foretold by its surroundings."""
+"""The low-dimensional branch of Density Matters.
+
+Features of pixels, and how well each is foretold by its surroundings.
+"""
 
 from typing import Literal, NamedTuple, get_args
 
@@ -86,7 +89,10 @@ class DensityBranch(nn.Module):
         return BranchOutput(features, self.reconstruct(features), self.classifier(features))
 
     def freeze_unused(self, *, aux: bool, density: bool) -> None:
-        """Let only those parts learn that a loss reaches: the classifier's (``aux``), the reconstruction's (``density``)."""
+        """Let only those parts learn that a loss reaches.
+
+        These are the classifier's (``aux``) and the reconstruction's (``density``).
+        """
         for name, parameter in self.named_parameters():
             part = name.split(".", maxsplit=1)[0]
             parameter.requires_grad_({"reduce": aux or density, "classifier": aux}.get(part, density))
@@ -101,7 +107,10 @@ class DensityBranch(nn.Module):
 
 
 def masked_kernels(logits: Tensor) -> Tensor:
-    """Return M, (B, K^2, h, w): the softmax over a location's K^2 weights (row by row), that of the center exactly 0."""
+    """Return M, (B, K^2, h, w): the softmax over a location's K^2 weights, row by row.
+
+    The center's is exactly 0.
+    """
     center = torch.arange(logits.shape[1], device=logits.device) == logits.shape[1] // 2
     return logits.masked_fill(center[:, None, None], _MASKED).softmax(1)
 
@@ -109,7 +118,8 @@ def masked_kernels(logits: Tensor) -> Tensor:
 def dynamic_convolution(features: Tensor, kernels: Tensor, taps: Tensor) -> Tensor:
     """Convolve with weights that every location has of its own; zero outside.
 
-    Ft[o, i, j] = sum_{u, v} M[u, v, i, j] sum_d W[o, d, u, v] F[d, i + u, j + v],   the center (u, v) = 0 left out: its M is 0.
+    Ft[o, i, j] = sum_{u, v} M[u, v, i, j] sum_d W[o, d, u, v] F[d, i + u, j + v],   the center (u, v) = 0 left out: its
+    M is 0.
 
     One 1x1 convolution to O K^2 channels, then K^2 - 1 shifted products: half the time on a CPU of as many shifted
     convolutions.

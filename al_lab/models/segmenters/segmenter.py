@@ -1,4 +1,7 @@
-"""What every segmenter looks like from outside: class logits and one backbone map, both coarser than the image, and perhaps a branch."""
+"""What every segmenter looks like from outside.
+
+Class logits and one backbone map, both coarser than the image, and perhaps a branch.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -29,7 +32,10 @@ class SegmenterOutput(NamedTuple):
 
 
 def upsample(maps: Tensor, size_hw: Sequence[int]) -> Tensor:
-    """Return (B, C, H, W) float32: bilinear with corners aligned, as every loss and every utility of a segmenter wants it."""
+    """Return (B, C, H, W) float32.
+
+    Bilinear with corners aligned, as every loss and every utility of a segmenter wants it.
+    """
     if tuple(maps.shape[2:]) == tuple(size_hw):
         return maps.float().contiguous()
     # Contiguous while it is small: every softmax over the channels of a large channels-last map would copy it.
@@ -132,7 +138,10 @@ class SegmenterNetwork(nn.Module):
         return backbone.float().mean(dim=(2, 3))
 
     def lr_multipliers(self) -> list[tuple[list[nn.Parameter], float]]:
-        """Return the trainable parameters in two groups, each with its factor on the learning rate: the backbone, and the rest."""
+        """Return the trainable parameters in two groups, each with its factor on the learning rate.
+
+        The groups are the backbone, and the rest.
+        """
         pretrained = [p for p in self.backbone.parameters() if p.requires_grad]
         known = {id(p) for p in self.backbone.parameters()}
         return [

@@ -1,4 +1,7 @@
-"""A page is a list of sections; this file turns it into one self-contained HTML file and, if asked, into figure and table files."""
+"""A page is a list of sections.
+
+This file turns it into one self-contained HTML file and, if asked, into figure and table files.
+"""
 
 import logging
 import re

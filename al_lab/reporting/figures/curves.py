@@ -47,7 +47,8 @@ def learning_curve(
 
     Args:
         lines: one per strategy; up to `MOST_BARS` of them have bars of one standard error, side by side.
-        levels: name of a training on all labels, or on none -> the metric of each of its runs: a broken line at their mean.
+        levels: name of a training on all labels, or on none -> the metric of each of its runs: a broken line at their
+            mean.
         metric_label: name of the metric; values are fractions and shown in percent.
         spent_label: what was bought, with its unit.
     """
@@ -85,7 +86,10 @@ def learning_curve(
 
 
 def _draw_line(axes: Axes, line: Line, labels: Sequence[str], shift: float | None) -> None:
-    """Draw a mean with bars at its points, moved by ``shift`` so that bars of two lines lie side by side; None: no bars."""
+    """Draw a mean with bars at its points, moved by ``shift`` so that bars of two lines lie side by side.
+
+    None: no bars.
+    """
     color, marker = color_of(line.strategy, line.label, labels), marker_of(line.strategy, line.label, labels)
     seeds = f" ({line.band.num_seeds} seeds)" if line.band.num_seeds > 1 else ""
     x, mean = line.band.spent, 100 * line.band.mean
@@ -109,7 +113,10 @@ def _draw_line(axes: Axes, line: Line, labels: Sequence[str], shift: float | Non
 
 
 def panels(lines: Sequence[Line], levels: Mapping[str, Sequence[float]], metric_label: str, spent_label: str) -> Figure:
-    """Draw one panel per line, each beside random in gray, with bands of one standard error; for more lines than one panel can hold."""
+    """Draw one panel per line, each beside random in gray, with bands of one standard error.
+
+    It is for more lines than one panel can hold.
+    """
     labels = [line.label for line in lines]
     random = next((line for line in lines if line.strategy == "random"), None)
     others = [line for line in lines if line is not random]

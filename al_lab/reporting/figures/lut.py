@@ -1,4 +1,7 @@
-"""Figures of MGRAL: its look-up table, its agent's training, its controls. Each function draws one figure from plain numbers."""
+"""Figures of MGRAL: its look-up table, its agent's training, its controls.
+
+Each function draws one figure from plain numbers.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +31,10 @@ _CURVES = (
 
 @dataclass(frozen=True)
 class RowsPanel:
-    """One table: rewards in points, the same rows' with other seeds, the base's metric, and what leaving each row out predicts (may be empty)."""
+    """One table: rewards in points, the same rows' with other seeds, the base's metric.
+
+    What leaving each row out predicts may be empty.
+    """
 
     title: str
     rewards_M: np.ndarray
@@ -120,7 +126,10 @@ def leave_one_out(panels: Sequence[RowsPanel]) -> Figure:
 
 
 def learning_curves(trainings: Sequence[Training]) -> Figure:
-    """Draw the agents' training over iterations, one line a cycle, at most `MAX_LINES`; an agent with shuffled rewards is gray."""
+    """Draw the agents' training over iterations, one line a cycle, at most `MAX_LINES`.
+
+    An agent with shuffled rewards is gray.
+    """
     real = [t for t in trainings if not t.is_shuffled]
     colors = {t.label: color for t, color in zip(real, _CYCLE_COLORS, strict=False)}
     panels = [panel for panel in _CURVES if any(np.isfinite(t.curves.get(panel[1], np.nan)).any() for t in trainings)]

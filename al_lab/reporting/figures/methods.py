@@ -83,7 +83,10 @@ def gain_bars(
     colors: Mapping[str, str],
     value_label: str,
 ) -> Figure:
-    """Draw horizontal bars to both sides of zero: a row per class, a panel per cycle, a bar per method; a gap where there is no value."""
+    """Draw horizontal bars to both sides of zero: a row per class, a panel per cycle, a bar per method.
+
+    A gap where there is no value.
+    """
     g = max(1, len(colors))
     step = min(0.95, 0.15 * g + 0.16)
     with look():

@@ -55,7 +55,10 @@ def _wrapped(title: str) -> str:
 
 
 def utility_histograms(panels: Sequence[UtilityPanel]) -> Figure:
-    """Draw one histogram per cycle; counts are on a logarithmic axis, a few bought images must not vanish in a big pool."""
+    """Draw one histogram per cycle.
+
+    Counts are on a logarithmic axis, a few bought images must not vanish in a big pool.
+    """
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     with look():
@@ -138,7 +141,10 @@ def embedding(panels: Sequence[EmbeddingPanel]) -> Figure:
 
 
 def flip_scatter(panels: Sequence[FlipPanel]) -> Figure:
-    """Draw entropy against inconsistency, one panel per query, all on the same axes; points are rasterized to keep the page small."""
+    """Draw entropy against inconsistency, one panel per query, all on the same axes.
+
+    Points are rasterized to keep the page small.
+    """
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     right, top = (

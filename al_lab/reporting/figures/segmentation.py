@@ -1,4 +1,7 @@
-"""Figures of bought pixels: grids of pictures, classes on a log scale, calibration of densities, features on a plane."""
+"""Figures of bought pixels.
+
+Grids of pictures, classes on a log scale, calibration of densities, features on a plane.
+"""
 
 import math
 import textwrap
@@ -67,7 +70,10 @@ def round_colors(count: int) -> list[str]:
 
 
 def open_picture(path: Path) -> np.ndarray:
-    """Return an image, (H, W, 3) uint8, its longer side `PICTURE_PX`; small ones are enlarged, so that single pixels can be seen."""
+    """Return an image, (H, W, 3) uint8, its longer side `PICTURE_PX`.
+
+    Small ones are enlarged, so that single pixels can be seen.
+    """
     with open_image(path) as image:
         scale = PICTURE_PX / max(image.size)
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
@@ -117,7 +123,10 @@ def color_values(values_HW: np.ndarray, name: str) -> np.ndarray:
 
 
 def image_grid(rows: Sequence[Sequence[Panel]], legend: Mapping[str, str]) -> Figure:
-    """Draw pictures side by side, each below its title, which is broken into lines where it is wider than its picture; None leaves a gap."""
+    """Draw pictures side by side, each below its title, which is broken into lines where it is wider than its picture.
+
+    None leaves a gap.
+    """
     columns = max(map(len, rows))
     shapes = [p.shape for row in rows for _, p in row if p is not None]
     tall = float(np.median([s[0] / s[1] for s in shapes])) if shapes else 0.5
@@ -169,7 +178,10 @@ class Shares:
 
 
 def log_shares(names: Sequence[str], groups: Sequence[Shares]) -> Figure:
-    """Draw one row a class and one mark a group, shares on a logarithmic axis; a share of zero is a hollow mark at the left edge."""
+    """Draw one row a class and one mark a group, shares on a logarithmic axis.
+
+    A share of zero is a hollow mark at the left edge.
+    """
     positive = np.concatenate([g.values[g.values > 0] for g in groups])
     left = 100 * float(positive.min()) / 1.5 if len(positive) else 0.01
     with look():
@@ -214,7 +226,10 @@ def log_shares(names: Sequence[str], groups: Sequence[Shares]) -> Figure:
 
 @dataclass(frozen=True)
 class CalibrationPanel:
-    """Centers of plain k-center: estimated density, average radial distance, and the line of the latter on 1/d (None: no fit)."""
+    """Centers of plain k-center: estimated density, average radial distance.
+
+    The fit is the line of the latter on 1/d; None: there is none.
+    """
 
     title: str
     color: str

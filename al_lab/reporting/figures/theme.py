@@ -1,4 +1,7 @@
-"""One look for every figure: a colour per strategy that a colour-blind reader can tell apart, and SVG that follows light and dark."""
+"""One look for every figure: a colour per strategy that a colour-blind reader can tell apart.
+
+SVG follows light and dark.
+"""
 
 import io
 import re
@@ -99,7 +102,10 @@ _RC: dict[Any, Any] = {
 
 
 def color_of(strategy: str, label: str = "", labels: Sequence[str] = ()) -> str:
-    """Colour of a strategy; of several variants the first listed keeps it. What isn't known takes the next free colour."""
+    """Colour of a strategy; of several variants the first listed keeps it.
+
+    What isn't known takes the next free colour.
+    """
     if strategy in _STRATEGY_COLORS and _is_first(strategy, label, labels):
         return _STRATEGY_COLORS[strategy]
     return _OTHER_COLORS[_rank(label or strategy, labels) % len(_OTHER_COLORS)]

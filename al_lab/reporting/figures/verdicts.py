@@ -21,7 +21,10 @@ class Difference:
 
 
 def differences(rows: Sequence[Difference], unit: str) -> Figure:
-    """Draw one row per line: small dots are seeds, the large one is their mean, the bar its interval, the broken line no difference."""
+    """Draw one row per line: small dots are seeds, the large one is their mean, the bar its interval.
+
+    The broken line stands for no difference.
+    """
     labels = [row.label for row in rows]
     with look():
         figure = Figure(figsize=(6.4, 1.1 + 0.42 * len(rows)))

@@ -1,4 +1,7 @@
-"""Learning curves and the few numbers taken from them: area under the curve, its paired difference, labels needed to reach a level."""
+"""Learning curves and the few numbers taken from them.
+
+Area under the curve, its paired difference, labels needed to reach a level.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

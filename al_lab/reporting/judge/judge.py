@@ -1,4 +1,7 @@
-"""By what the lines of a page are compared (their curves, or their last points), and what may be said of each difference."""
+"""By what the lines of a page are compared (their curves, or their last points).
+
+It also tells what may be said of each difference.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -26,7 +29,8 @@ class Line:
 
     Attributes:
         curves: seed -> learning curve; where last points decide, of finished runs only.
-        references: the lines it is measured against on purpose: the random line, and that trained alike if it is another.
+        references: the lines it is measured against on purpose: the random line, and that trained alike if it is
+            another.
     """
 
     label: str
@@ -76,7 +80,10 @@ class Judge:
     def note(self) -> str:
         """How differences are taken."""
         if self.by_last:
-            return "Differences are of last points, since each run is one training and only its last model is a finished one; paired by seed."
+            return (
+                "Differences are of last points, since each run is one training and only its last model is a "
+                "finished one; paired by seed."
+            )
         return "Differences are of areas, paired by seed, over the range both cover."
 
     @cached_property
@@ -136,7 +143,8 @@ class Judge:
         pooled = [s for s in blocks if believed(s) is not None]
         if pooled and len(pooled) == len(blocks):
             return (
-                f"The error is pooled over the lines (what a line plus a seed does not explain; {pooled[0].freedom} degrees of freedom): "
+                f"The error is pooled over the lines (what a line plus a seed does not explain; {pooled[0].freedom} "
+                f"degrees of freedom): "
                 f"all of them vary alike as far as a test can tell (p = {min(s.equal_p for s in pooled):.2f})."
             )
         if blocks:

@@ -45,7 +45,10 @@ class Series:
 
 
 def protocol_of(run: Run, with_budget: bool = True, across: Sequence[str] = ()) -> dict[str, Any]:
-    """Return what has to be equal, flat: ``{"trainer.lr": 0.001, …}``; what lies below a key of ``across`` is left out."""
+    """Return what has to be equal, flat: ``{"trainer.lr": 0.001, …}``.
+
+    What lies below a key of ``across`` is left out.
+    """
     groups = GROUPS if with_budget else tuple(g for g in GROUPS if g != "budget")
     flat = frozen({g: run.config.get(g) for g in groups})
     # more cycles continue a run
@@ -122,7 +125,9 @@ def training_of(run: Run, across: Sequence[str] = ()) -> str:
 
 
 def group_runs(runs: Sequence[Run], across: Sequence[str] = ()) -> list[Series]:
-    """Group runs by strategy, name and training; random, full data and no label last, within a strategy the supervised ones first.
+    """Group runs by strategy, name and training.
+
+    Random, full data and no label last, within a strategy the supervised ones first.
 
     Raises:
         DataError: if two runs of a group have the same seed.
@@ -144,13 +149,19 @@ def group_runs(runs: Sequence[Run], across: Sequence[str] = ()) -> list[Series]:
 
 
 def baseline(lines: Sequence[Series]) -> Series | None:
-    """Return the random line the others are measured against: the supervised one if there are several, then the one with most seeds."""
+    """Return the random line the others are measured against.
+
+    Of several it is the supervised one, then the one with most seeds.
+    """
     randoms = [s for s in lines if s.strategy == "random"]
     return min(randoms, key=lambda s: (not is_supervised(s.runs[0]), -len(s.runs), s.label), default=None)
 
 
 def reference(series: Series, lines: Sequence[Series]) -> Series | None:
-    """Return the random line one line is measured against: the baseline, or that of its own budget if the baseline's is another."""
+    """Return the random line one line is measured against.
+
+    It is the baseline, or that of its own budget if the baseline's is another.
+    """
     random = baseline(lines)
     if random is None or _budget(series) == _budget(random):
         return random

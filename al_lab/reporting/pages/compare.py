@@ -163,7 +163,8 @@ def _caution(lines: Sequence[Series], groups: Sequence[Series], full: Series | N
     random = baseline(lines)
     if len({s.training for s in lines}) > 1:
         text += (
-            " Lines here differ in training or budget, too, as their names and the Settings say: only two lines trained alike tell what "
+            " Lines here differ in training or budget, too, as their names and the Settings say: only two lines "
+            "trained alike tell what "
             "the choice is worth."
         )
     if random is not None and sum(s.strategy == "random" for s in lines) > 1:
@@ -191,7 +192,8 @@ def _methods(series: Sequence[Series], compared: Sequence[str]) -> Table:
         "In what the lines differ",
         ["line", "strategy", *columns],
         rows if columns else [],
-        note="Everything else that decides results is equal. Options of a strategy are listed where it has two variants here.",
+        note="Everything else that decides results is equal. Options of a strategy are listed where it has two "
+        "variants here.",
     )
 
 
@@ -267,7 +269,10 @@ def _embeddings(lines: Sequence[Series], method: parts.Method) -> Section:
         if not buys_pixels(lines[0].runs[0]):
             section.text = "No strategy here kept an image embedding."
         return section
-    section.text = "The image embedding at each strategy's last query (first seed), flattened. Distances between panels mean nothing."
+    section.text = (
+        "The image embedding at each strategy's last query (first seed), flattened. Distances between "
+        "panels mean nothing."
+    )
     section.pictures.append(
         Picture("embedding", embedding(panels), "pool, labeled and bought images in two dimensions")
     )
@@ -294,7 +299,10 @@ def _costs(lines: Sequence[Series]) -> Section:
     ]
     units = ["pixels labeled"] if has_pixels else ["images labeled", "boxes labeled"]
     columns = ["strategy", "seed", *units, f"{labeling} of labeling", f"{computing} of computing"]
-    text = f"What was spent on people (an estimate from the oracle's seconds per {'pixel' if has_pixels else 'image and per box'}) and on machines."
+    text = (
+        f"What was spent on people (an estimate from the oracle's seconds per "
+        f"{'pixel' if has_pixels else 'image and per box'}) and on machines."
+    )
     return Section("cost", "Cost", text, tables=[Table("cost", "Cost of each run", columns, rows, digits=1)])
 
 

@@ -175,7 +175,10 @@ def _family(run: Run, named: Sequence[Run]) -> list[Run]:
 
 
 def _is_neighbor(run: Run, other: Run) -> bool:
-    """Whether a run beside this one is drawn with it: its other seeds, the random and full-data lines trained alike or on human labels alone."""
+    """Whether a run beside this one is drawn with it.
+
+    Its other seeds, the random and full-data lines trained alike or on human labels alone.
+    """
     if _is_other_seed(run, other):
         return same_protocol(run, other)
     if other.strategy == run.strategy and not other.is_level and training_of(other) == training_of(run):
@@ -224,7 +227,8 @@ def _waits(run: Run) -> str:
         return ""
     images = "image" if run.awaited == 1 else "images"
     return (
-        f"This run waits for people: {run.awaited} {images} in {run.asks_in} {'has' if run.awaited == 1 else 'have'} no labels yet. "
+        f"This run waits for people: {run.awaited} {images} in {run.asks_in} {'has' if run.awaited == 1 else 'have'} "
+        f"no labels yet. "
         "When they are there, the same command goes on. "
     )
 
@@ -278,7 +282,10 @@ def _who(run: Run) -> str:
 def _against(own: Series, random: Series, judge: Judge) -> str:
     pair = judge.against(own.label, random.label)
     if not pair.seeds:
-        return f" {random.label[0].upper()}{random.label[1:]} has no seed in common with it yet, so there is no paired comparison."
+        return (
+            f" {random.label[0].upper()}{random.label[1:]} has no seed in common with it yet, so there is no "
+            f"paired comparison."
+        )
     if pair.freedom < 1:
         return (
             f" Against {random.label}, its {judge.name} differs by {_signed(pair.difference)} points on one seed, "

@@ -11,7 +11,8 @@ _PROGRAMS = ("run.py", "al-lab")
 _NOT_SHARED = ("strategy", "seed", "name", "restart", "protocol")
 
 NO_LINES_OF_PEOPLE = (
-    "No command is given for a random line, a full-data line or more seeds: each of them is a run of its own and would ask people to label "
+    "No command is given for a random line, a full-data line or more seeds: each of them is a run of its own and "
+    "would ask people to label "
     "images again. On a dataset that has its labels (oracle=simulated) they cost nothing."
 )
 
@@ -27,7 +28,10 @@ def reproduce(run: Run) -> str:
 
 
 def changed(run: Run, *overrides: str) -> str:
-    """Return the run's command with other values: another setting makes another run folder; nothing where people would have to label again."""
+    """Return the run's command with other values: another setting makes another run folder.
+
+    Nothing where people would have to label again.
+    """
     if asks_people(run):
         return ""
     left_out = {"name", "restart", *map(_key, overrides)}

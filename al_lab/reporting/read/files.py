@@ -1,4 +1,7 @@
-"""The files of a run folder, whoever made it: only what lies in the folder is opened; what can't be read becomes a note."""
+"""The files of a run folder, whoever made it: only what lies in the folder is opened.
+
+What can't be read becomes a note.
+"""
 
 import csv
 import io
@@ -106,7 +109,8 @@ class RunFiles:
                 rows.append(row)
             else:
                 self.note(
-                    f"{path.name}: line {number} is not a JSON object (a write that was cut off?); the {len(rows)} good "
+                    f"{path.name}: line {number} is not a JSON object (a write that was cut off?); the "
+                    f"{len(rows)} good "
                     "lines before it are used."
                 )
         return rows

@@ -37,7 +37,9 @@ def is_below(key: str, above: Sequence[str]) -> bool:
 
 
 def line_labels(lines: Sequence[Line], compared: Sequence[str]) -> list[str]:
-    """Name every line by its strategy and by what sets it apart: objective, settings compared, its own options, at last the run's name.
+    """Name every line by its strategy and by what sets it apart.
+
+    Objective, settings compared, its own options, at last the run's name.
 
     A whole group that is compared (``budget``) is named by its file (``2.2pct``), if that says all.
     """
@@ -86,7 +88,10 @@ def differing(lines: Sequence[Line], compared: Sequence[str]) -> dict[str, list[
 
 
 def _is_named(group: str, lines: Sequence[Line]) -> bool:
-    """Whether the files chosen for a group tell the lines' settings in it apart; one file must not stand for two settings."""
+    """Whether the files chosen for a group tell the lines' settings in it apart.
+
+    One file must not stand for two settings.
+    """
     settings: dict[Any, set[str]] = {}
     for strategy, run in lines:
         if strategy not in LEVELS:

@@ -1,4 +1,7 @@
-"""What MGRAL leaves in a cycle's folder, read for the report: the look-up table, what it says of itself, the agent's curves, its clock."""
+"""What MGRAL leaves in a cycle's folder, read for the report.
+
+That is the look-up table, what it says of itself, the agent's curves and its times.
+"""
 
 import math
 from collections.abc import Mapping
@@ -137,7 +140,10 @@ def _of_cycle(run: Run, cycle: int, folder: Path) -> LutCycle | None:
 
 
 def _seconds(run: Run, folder: Path, kind: str) -> np.ndarray:
-    """Read how long each training of a kind took; a base that is the cycle's own model was only measured, and has no time."""
+    """Read how long each training of a kind took.
+
+    A base that is the cycle's own model was only measured, and has no time.
+    """
     values = []
     for path in sorted(folder.glob(f"{kind}_*.json")):
         node = run.read_json(path)

@@ -1,4 +1,7 @@
-"""Read a run folder as it is: finished, under way, or damaged; what can't be read becomes a note that names the file."""
+"""Read a run folder as it is: finished, under way, or damaged.
+
+What can't be read becomes a note that names the file.
+"""
 
 import logging
 import math
@@ -270,7 +273,10 @@ class Run(RunFiles):
         return values
 
     def resampled(self, cycle: int, metric: str) -> tuple[str, np.ndarray] | None:
-        """Return which test images a metric was resampled over, and its values; None if that was not done or can't be read."""
+        """Return which test images a metric was resampled over, and its values.
+
+        None if that was not done or can't be read.
+        """
         path = self._cycle_path(cycle, "resampled.json")
         value = self.read_object(path) if path.exists() else None
         found = value.get("metrics") if value is not None else None

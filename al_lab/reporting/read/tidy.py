@@ -1,4 +1,7 @@
-"""What a page can rely on in the configuration, the metrics and the ledger of a run, whoever wrote them; the rest is noted."""
+"""What a page can rely on in the configuration, the metrics and the ledger of a run, whoever wrote them.
+
+The rest is noted.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -41,7 +44,10 @@ _KINDS: dict[str, fields.Kind[Any]] = {
 
 
 def tidy_config(config: dict[str, Any], note: Note) -> dict[str, Any]:
-    """Return the configuration without what a page can't read: groups that are no mappings, settings of another kind."""
+    """Return the configuration without what a page can't read.
+
+    Groups that are no mappings, settings of another kind.
+    """
     left_out = "config.yaml: {}: expected {}, got {}; it is left out."
     kept: dict[str, Any] = {}
     for key, value in config.items():

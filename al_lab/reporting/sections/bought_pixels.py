@@ -32,13 +32,17 @@ _SPENT = {
     "at most": 3,
 }  # column -> digits
 _SPENT_NOTE = (
-    "Resizing by nearest neighbor drops bought pixels where training images are smaller than the labels; a pixel without a class (void) "
+    "Resizing by nearest neighbor drops bought pixels where training images are smaller than the labels; a pixel "
+    "without a class (void) "
     "is paid for all the same. Entropy is that of the bought classes, at most the logarithm of their number."
 )
 
 
 def shown(lines: Sequence[Series]) -> list[Series]:
-    """Return the lines whose pictures are shown side by side: at most `MAX_LINES`, of each strategy one before another has its second."""
+    """Return the lines whose pictures are shown side by side.
+
+    At most `MAX_LINES`, of each strategy one before another has its second.
+    """
     firsts = {s.strategy: s for s in reversed(lines)}
     order = sorted(lines, key=lambda s: s is not firsts[s.strategy])[:MAX_LINES]
     return [s for s in lines if any(s is o for o in order)]
@@ -50,7 +54,10 @@ def buys_pixels(run: Run) -> bool:
 
 
 def pixel_classes_section(lines: Sequence[Series]) -> Section:
-    """Show the classes of bought pixels against the pool's on a log scale, and what of the purchases a training can use."""
+    """Show the classes of bought pixels against the pool's on a log scale.
+
+    It also says what of the purchases a training can use.
+    """
     section = Section("bought", "What was bought")
     labels, groups, pool = [s.label for s in lines], [], None
     names: tuple[str, ...] = ()
@@ -68,7 +75,10 @@ def pixel_classes_section(lines: Sequence[Series]) -> Section:
     section.text = "Share of each class among the bought pixels"
     if pool is not None and pool.sum() > 0:
         groups.insert(0, draw.Shares("all pixels of the pool", INK, "|", pool / pool.sum()))
-        section.text += ", against all pixels of the pool: those are hidden from the strategy, the oracle counted them for this page"
+        section.text += (
+            ", against all pixels of the pool: those are hidden from the strategy, the oracle counted "
+            "them for this page"
+        )
     section.text += ". A hollow mark: none."
     section.pictures.append(
         Picture(
@@ -111,7 +121,10 @@ def _spent_row(series: Series, run: Run, num_classes: int) -> list[Any] | None:
 
 
 def bought_share(run: Run, pixels: float) -> float | None:
-    """Return the share of the pool's pixels, as if all images had the size of the first bought one; None if it is unknown."""
+    """Return the share of the pool's pixels, as if all images had the size of the first bought one.
+
+    None if it is unknown.
+    """
     for cycle in run.purchases:
         mask = next((m for c in run.bought(cycle) if c.mask is not None and (m := run.mask(c.mask)) is not None), None)
         if mask is not None and run.pool_size:
@@ -120,7 +133,10 @@ def bought_share(run: Run, pixels: float) -> float | None:
 
 
 def overlays_section(lines: Sequence[Series], limit: int = _IMAGES) -> Section:
-    """Show bought pixels on their images, in the color of their purchase; for several strategies the same images side by side."""
+    """Show bought pixels on their images, in the color of their purchase.
+
+    Several strategies have the same images side by side.
+    """
     section = Section("images", "Bought pixels")
     runs = [(s.label, s.runs[0]) for s in shown([s for s in lines if s.runs[0].purchases])]
     bought = {label: {c: {q.sample_id: q for q in run.bought(c)} for c in run.purchases} for label, run in runs}
@@ -146,7 +162,8 @@ def overlays_section(lines: Sequence[Series], limit: int = _IMAGES) -> Section:
         flat = [row[0] for row in panels]
         panels = [flat[k : k + 3] for k in range(0, len(flat), 3)]
     section.text = (
-        f"{len(chosen)} images, drawn by split_seed alone; each bought pixel has the color of its purchase. Where there are few, they "
+        f"{len(chosen)} images, drawn by split_seed alone; each bought pixel has the color of its purchase. Where "
+        f"there are few, they "
         "are drawn larger than they are." + (" First seed of each strategy." if len(runs) > 1 else "")
     )
     legend = {("initial set" if c == INITIAL else f"cycle {c}"): color for c, color in colors.items()}

@@ -79,7 +79,8 @@ def _add_gains(
         drawn = drawn[:_EXTREMES] + drawn[-_EXTREMES:]
     labels = [s.label for s in lines]
     section.text = (
-        f"Relative gain in {metric_label(metric)} of each class: 100 · (line − {random.label}) / {random.label}, in percent of what "
+        f"Relative gain in {metric_label(metric)} of each class: 100 · (line − {random.label}) / {random.label}, in "
+        f"percent of what "
         f"{random.label} reaches, not in points; at the first and the last cycle after a query that all lines have."
     )
     if drawn:
@@ -127,7 +128,8 @@ def _add_gains(
             "paired seeds",
         ],
         rows,
-        note="Means over the seeds both have. A dash: one seed has no standard error (SE); less than one percent is not divided by.",
+        note="Means over the seeds both have. A dash: one seed has no standard error (SE); less than one percent is "
+        "not divided by.",
     )
     if len(rows) <= _MAX_ROWS:
         section.tables.append(table)
@@ -157,7 +159,10 @@ def _caption(drawn: Sequence[str], names: Sequence[str], small: Sequence[str], r
         f"Classes in the order of what {random.label} reaches at the last cycle, best first; means over paired seeds."
     )
     if len(drawn) + len(small) < len(names):
-        text += f" The {_EXTREMES} best and the {_EXTREMES} worst of {len(names)} classes; all are in tables/class_gain.csv (--out)."
+        text += (
+            f" The {_EXTREMES} best and the {_EXTREMES} worst of {len(names)} classes; all are in "
+            f"tables/class_gain.csv (--out)."
+        )
     if small:
         listed = ", ".join(small[:6]) + (f" and {len(small) - 6} more" if len(small) > 6 else "")
         text += f" Left out, as {random.label} stays below one percent there: {listed}."
@@ -178,8 +183,10 @@ def _add_wins(section: Section, lines: Sequence[Series], values: dict[str, _Valu
     labels = [s.label for s in lines]
     span = f"cycle {min(cycles)}" if len(cycles) == 1 else f"cycles {min(cycles)} to {max(cycles)}"
     note = (
-        f"In how many percent of the classes the row's {metric_label(metric)} is above the column's. Of each cycle, the values are averaged over "
-        f"the seeds both have and then compared class by class; the percents are averaged over {span}. A tie counts for neither."
+        f"In how many percent of the classes the row's {metric_label(metric)} is above the column's. Of each cycle, "
+        f"the values are averaged over "
+        f"the seeds both have and then compared class by class; the percents are averaged over {span}. A tie "
+        f"counts for neither."
     )
     if n > 2:
         figure = win_matrix(labels, share_LL)

@@ -1,4 +1,7 @@
-"""What a detector says of an image and of its flipped image: entropy against inconsistency, and the pairs it disagrees most about."""
+"""What a detector says of an image and of its flipped image.
+
+Entropy against inconsistency, and the pairs it disagrees most about.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +26,8 @@ _GAP_PX = 6
 _SHOWN = 2  # classes named on each side, besides that of the box
 _BACKGROUND = "background"
 _TEXT = (
-    "Each point is an image that could have been bought: its largest class entropy and its largest disagreement J with its flipped image, "
+    "Each point is an image that could have been bought: its largest class entropy and its largest disagreement J "
+    "with its flipped image, "
     "over the boxes that count."
 )
 
@@ -40,7 +44,10 @@ class _Flips:
 
 
 def flips_section(run: Run) -> Section:
-    """Show the scatter over the cycles, and the bought images with the largest inconsistency; empty where nothing was measured."""
+    """Show the scatter over the cycles, and the bought images with the largest inconsistency.
+
+    Empty where nothing was measured.
+    """
     section = Section("flips", "Entropy and inconsistency")
     found = {c: _flips(run, c) for c in scored_cycles(run)}
     cycles = [c for c, flips in found.items() if flips is not None]
@@ -115,7 +122,8 @@ def _flips(run: Run, cycle: int) -> _Flips | None:
     count = np.ones(len(entropy), int) if columns[2] is None else np.asarray(columns[2])
     if any(c.ndim != 1 for c in (entropy, inconsistency, count)) or not np.isfinite([entropy, inconsistency]).all():
         run.note(
-            f"{candidates_name(cycle)}: entropy and inconsistency are not one finite number an image; they are left out."
+            f"{candidates_name(cycle)}: entropy and inconsistency are not one finite number an image; they are "
+            f"left out."
         )
         return None
     bought = {c.sample_id for c in run.bought(cycle)}
@@ -128,7 +136,10 @@ def candidates_name(cycle: int) -> str:
 
 
 def _sheet(run: Run, cycle: int, flips: _Flips | None, name: str, limit: int = _MAX_PAIRS) -> Sheet | None:
-    """Return the bought images with the largest inconsistency, each beside its flipped image; None if no box was kept."""
+    """Return the bought images with the largest inconsistency, each beside its flipped image.
+
+    None if no box was kept.
+    """
     if flips is None or "box" not in flips.candidates.info:
         return None
     order = np.argsort(-flips.inconsistency, kind="stable")
@@ -172,7 +183,10 @@ def _pair(run: Run, choice: Choice, flips: _Flips, row: int) -> Tile:
 
 
 def _named(run: Run, probs_K: np.ndarray) -> dict[str, float]:
-    """Return class -> probability; a column more than there are classes is background, the first one. Empty if nothing was seen there."""
+    """Return class -> probability; a column more than there are classes is background, the first one.
+
+    Empty if nothing was seen there.
+    """
     has_background = len(run.classes) > 0 and len(probs_K) == len(run.classes) + 1
     names = [
         *([_BACKGROUND] if has_background else []),

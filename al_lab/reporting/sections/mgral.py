@@ -1,4 +1,7 @@
-"""MGRAL's honesty: did the agent beat chance, can its table be trusted, what did its training come to, what did it cost."""
+"""What MGRAL's own numbers say of it.
+
+Did the agent beat chance, can its table be trusted, what did its training come to, what did it cost.
+"""
 
 import math
 import re
@@ -24,21 +27,28 @@ from al_lab.reporting.sections.run import MAX_PANELS, spread
 _CONTROLS = "strategy.agent.controls=10"
 _SIGNIFICANCE = 0.05  # the stage's own threshold: a spread that noise makes more often than this proves nothing
 _WHAT_A_ROW_IS = (
-    "A row is one training: the labeled images plus one random batch without labels, from the pool. Its reward is what that "
+    "A row is one training: the labeled images plus one random batch without labels, from the pool. Its reward "
+    "is what that "
     "training reaches, in points of {metric}, measured on {where}."
 )
 _SPLITS = {
     "holdout": "{n} labeled images held out of it",
     "kfold": "the labeled images, one fold of them a row",
     "val": "{n} labeled images outside the pool, which the budget does not count (split: val)",
-    "test": "THE TEST SET ({n} images; split: test): the choice of images depends on test labels, so the curve above is not a fair one",
+    "test": "THE TEST SET ({n} images; split: test): the choice of images depends on test labels, so the curve above "
+    "is not a fair one",
 }
 _ROWS_NOTE = (
-    "Errors and spreads in points. Seed noise: the same row with other seeds, and the part of it that a seed does not do to all rows "
-    "alike, by which the spread is divided. p: how often noise alone makes so large a ratio (F test). The error of the mean is what "
-    "predicting every row by the mean of the others gives; none can be expected below that part of the noise. Ridge: a regression on "
-    "batch features that learned from the same rows. Leaving out a good row lowers the others' mean, so a useless estimator has a rank "
-    "correlation below 0, and the mean itself one of −1. Distance: rank correlation of the distance of two rows with their difference."
+    "Errors and spreads in points. Seed noise: the same row with other seeds, and the part of it that a seed does not "
+    "do to all rows "
+    "alike, by which the spread is divided. p: how often noise alone makes so large a ratio (F test). The error of "
+    "the mean is what "
+    "predicting every row by the mean of the others gives; none can be expected below that part of the noise. Ridge: "
+    "a regression on "
+    "batch features that learned from the same rows. Leaving out a good row lowers the others' mean, so a useless "
+    "estimator has a rank "
+    "correlation below 0, and the mean itself one of −1. Distance: rank correlation of the distance of two rows with "
+    "their difference."
 )
 _ROWS_COLUMNS = (
     "cycle",
@@ -84,13 +94,17 @@ def mgral_sections(run: Run) -> list[Section]:
 
 
 def _chance_section(run: Run, cycles: Sequence[LutCycle]) -> Section:
-    """Say whether the agent's batch beat random ones and that of an agent with shuffled rewards, where such batches were trained."""
+    """Say whether the agent's batch beat random ones and that of an agent with shuffled rewards.
+
+    It needs runs in which such batches were trained.
+    """
     section = Section("chance", "Agent against chance")
     controlled = [c for c in cycles if len(c.random)]
     if not controlled:
         section.missing.append(
             (
-                "No batch was trained to compare with the agent's, so nobody knows whether it beats random batches, or an agent "
+                "No batch was trained to compare with the agent's, so nobody knows whether it beats random "
+                "batches, or an agent "
                 "that learned from shuffled rewards. This run with controls at the first query:",
                 commands.changed(run, _CONTROLS),
             )
@@ -103,7 +117,8 @@ def _chance_section(run: Run, cycles: Sequence[LutCycle]) -> Section:
     caption = (
         "Each point is one training, without the batch's labels. Gray band: where 95 % of random batches fall. "
         + ("Bars: noise of one training, a standard deviation. " if math.isfinite(noise) else "")
-        + "Dotted: training without any unlabeled image. The table's rows were trained with another seed, which moves all of them alike."
+        + "Dotted: training without any unlabeled image. The table's rows were trained with another seed, which moves "
+        "all of them alike."
     )
     figure = lut_figures.controls(cycle.rewards_M, cycle.random, shuffled, agent, cycle.reference, noise, _reach(cycle))
     section.pictures.append(
@@ -135,7 +150,8 @@ def _chance_section(run: Run, cycles: Sequence[LutCycle]) -> Section:
             ["batch", "reward", "agent's minus this", "± SE", "verdict"],
             rows,
             digits=2,
-            note="Points. The standard error (SE) is by how much random batches differ, those of the table included. Clear: Student's t, "
+            note="Points. The standard error (SE) is by how much random batches differ, those of the table included. "
+            "Clear: Student's t, "
             f"p below {ALPHA:g} after Holm's correction for two comparisons.",
         )
     )
@@ -196,13 +212,15 @@ def _of_the_query(cycle: LutCycle) -> str:
     learned = (
         ""
         if not math.isfinite(gain + other)
-        else f" In training, the agent's own estimate moved by {_signed(gain)} points, that of the agent with shuffled rewards by {_signed(other)}."
+        else f" In training, the agent's own estimate moved by {_signed(gain)} points, that of the agent with "
+        f"shuffled rewards by {_signed(other)}."
     )
     return (
         f"At the query of cycle {cycle.cycle}, measured by a training on the same labels and the batch without labels, "
         f"it is above {above} of {n} random "
         f"{'batch' if n == 1 else 'batches'}: {_against(cycle, 'against_random')} points against their mean, "
-        f"{_against(cycle, 'against_shuffled')} against the batch of the agent with shuffled rewards (95 % intervals). {seeds}.{learned}"
+        f"{_against(cycle, 'against_shuffled')} against the batch of the agent with shuffled rewards (95 % "
+        f"intervals). {seeds}.{learned}"
     )
 
 
@@ -312,7 +330,10 @@ def _training_section(cycles: Sequence[LutCycle]) -> Section:
         section.text = closed.strip() or "The agent has not been trained yet."
         return section
     last = trained[max(trained)]
-    section.text = "The reward is an estimate, read off the table, not a measurement: that it rises says that the agent follows the table."
+    section.text = (
+        "The reward is an estimate, read off the table, not a measurement: that it rises says that the "
+        "agent follows the table."
+    )
     section.text += (
         f" {_sentence(f'in cycle {last.cycle}, ' + last.sentence('learning'))}" if last.sentence("learning") else ""
     )
@@ -329,8 +350,10 @@ def _training_section(cycles: Sequence[LutCycle]) -> Section:
         if len(c.shuffled.get("reward", ()))
     ][:1]
     caption = (
-        "Top-B overlap: Jaccard index of the best images of one iteration and the next, 1 where the choice stands still. Dashed: the "
-        "reference, and the mean distance where the full line is that to the nearest record. Long trainings are averaged in bins."
+        "Top-B overlap: Jaccard index of the best images of one iteration and the next, 1 where the choice stands "
+        "still. Dashed: the "
+        "reference, and the mean distance where the full line is that to the nearest record. Long trainings are "
+        "averaged in bins."
     )
     caption += " Gray: the control's agent, whose rewards mean nothing." if lines[-1].is_shuffled else ""
     figure = lut_figures.learning_curves(lines)
@@ -369,7 +392,8 @@ def _training_section(cycles: Sequence[LutCycle]) -> Section:
             _LEARNING_COLUMNS,
             rows,
             digits=2,
-            note="Rewards and gains in points, entropies in nats a pick. Fall-backs: batches trained as rows of their own as no record was "
+            note="Rewards and gains in points, entropies in nats a pick. Fall-backs: batches trained as rows of their "
+            "own as no record was "
             "near; when these are used up, the nearest record's worth counts.",
         )
     )
@@ -381,7 +405,10 @@ def _whole(value: float) -> int | None:
 
 
 def compared_mgral_section(lines: Sequence[Series]) -> Section:
-    """Give mean and standard deviation over seeds of what the tables and the controls said; empty if no line has a table."""
+    """Give mean and standard deviation over seeds of what the tables and the controls said.
+
+    Empty if no line has a table.
+    """
     section = Section("mgral", "MGRAL over seeds")
     found = {series.label: {run.seed: lut_cycles(run) for run in series.runs} for series in lines}
     found = {label: {seed: cycles for seed, cycles in seeds.items() if cycles} for label, seeds in found.items()}
@@ -407,7 +434,8 @@ def compared_mgral_section(lines: Sequence[Series]) -> Section:
             "Tables and agents over seeds",
             ["strategy", "cycle", "seeds", *columns],
             rows,
-            note="Errors and gains in points; the gain is the estimated reward's, last tenth of the iterations minus first.",
+            note="Errors and gains in points; the gain is the estimated reward's, last tenth of the iterations "
+            "minus first.",
         )
     )
     section.files.append(
@@ -430,7 +458,8 @@ def compared_mgral_section(lines: Sequence[Series]) -> Section:
                 ],
                 controls,
                 digits=2,
-                note=f"Points; SE: standard error over seeds. Clear: Student's t over seeds, p below {ALPHA:g} after Holm's correction.",
+                note=f"Points; SE: standard error over seeds. Clear: Student's t over seeds, p below {ALPHA:g} after "
+                f"Holm's correction.",
             )
         )
     else:
@@ -480,6 +509,7 @@ def _said(row: Sequence) -> str:
     _, n, random, _, first, shuffled, _, second = row
     seeds = f"over {n} seeds" if n > 1 else "on one seed"
     return (
-        f"{seeds}, its agent's first batch gives {_signed(random)} points against random batches ({first}), {_signed(shuffled)} against that "
+        f"{seeds}, its agent's first batch gives {_signed(random)} points against random batches ({first}), "
+        f"{_signed(shuffled)} against that "
         f"of an agent with shuffled rewards ({second})."
     )

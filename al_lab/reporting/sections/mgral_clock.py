@@ -24,8 +24,10 @@ def price_section(run: Run, cycles: Sequence[LutCycle]) -> Section:
     trainings = {kind: np.concatenate([c.trainings[kind] for c in cycles]) for kind in KINDS}
     rows = trainings["row"]
     section.text = (
-        f"The tables took {len(rows)} trainings of {rows.mean():,.1f} s on average, {rows.sum() / _HOUR:,.2f} device-hours (a device "
-        f"is a GPU, or a process where there is none). Besides these, {len(trainings['fallback'])} batches were trained as no record was "
+        f"The tables took {len(rows)} trainings of {rows.mean():,.1f} s on average, {rows.sum() / _HOUR:,.2f} "
+        f"device-hours (a device "
+        f"is a GPU, or a process where there is none). Besides these, {len(trainings['fallback'])} batches were "
+        f"trained as no record was "
         f"near, and {len(trainings['control'])} as controls."
     )
     section.tables += [_stages(run, cycles), _iterations(run, cycles), _a_cycle(run, cycles)]
@@ -61,7 +63,8 @@ def _stages(run: Run, cycles: Sequence[LutCycle]) -> Table:
         rows,
         digits=[0, 1, 0, 3],
         note="Seconds are wall-clock, and trainings run side by side where there are workers: device-hours add up each "
-        "training's own clock. Those of evaluate and score count one device. A stage or training that resumed counts its last stretch.",
+        "training's own clock. Those of evaluate and score count one device. A stage or training that resumed counts "
+        "its last stretch.",
     )
 
 
@@ -97,8 +100,10 @@ def _iterations(run: Run, cycles: Sequence[LutCycle]) -> Table:
         ["", f"{_PER} iterations", "one cycle's", f"paper: {_PER} iterations", "paper: one cycle's"],
         rows,
         digits=2,
-        note=f"Without the table every iteration would train its {'batch' if samples == 1 else f'{samples} batches'}, reckoned from {a_row:,.1f} s a "
-        "row. Iterations are timed without the trainings in them; the first one compiles. Means over cycles. The paper used four GTX 1080 Ti.",
+        note=f"Without the table every iteration would train its {'batch' if samples == 1 else f'{samples} batches'}, "
+        f"reckoned from {a_row:,.1f} s a "
+        "row. Iterations are timed without the trainings in them; the first one compiles. Means over cycles. The "
+        "paper used four GTX 1080 Ti.",
     )
 
 
@@ -123,8 +128,10 @@ def _a_cycle(run: Run, cycles: Sequence[LutCycle]) -> Table:
         ["", "training: the table", "training: the agent", "inference", "parameters, millions"],
         rows,
         digits=[0, 1, 1, 2, 2],
-        note="Inference is the scoring of the pool and the selection. The agent's minutes hold its fall-backs and controls. Parameters are the "
-        "agent's here, and of detector and agent in the paper, whose table is built on machines side by side (printed in brackets there).",
+        note="Inference is the scoring of the pool and the selection. The agent's minutes hold its fall-backs and "
+        "controls. Parameters are the "
+        "agent's here, and of detector and agent in the paper, whose table is built on machines side by side (printed "
+        "in brackets there).",
     )
 
 

@@ -18,8 +18,10 @@ from al_lab.reporting.read.run_folder import Run
 
 _MAX_CLASS_ROWS = 30
 _TEXT = (
-    "Boxes that the model of one cycle is surest of, in images that nobody has labeled; the next training learns from them, and every cycle "
-    "makes them anew. Correct is a box with the right class and an IoU above 0.5 with an object of that class: the oracle counted that for "
+    "Boxes that the model of one cycle is surest of, in images that nobody has labeled; the next training learns from "
+    "them, and every cycle "
+    "makes them anew. Correct is a box with the right class and an IoU above 0.5 with an object of that class: the "
+    "oracle counted that for "
     "this page, the strategy never sees it."
 )
 _PANELS = (

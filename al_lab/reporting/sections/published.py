@@ -1,4 +1,7 @@
-"""What papers report on a run's dataset, quoted beside its own numbers: methods that are not built here appear in its tables too."""
+"""What papers report on a run's dataset, quoted beside its own numbers.
+
+Methods that are not built here appear in its tables too.
+"""
 
 import csv
 from collections.abc import Sequence
@@ -20,7 +23,10 @@ def published_rows() -> tuple[dict[str, str], ...]:
 
 
 def published_section(lines: Sequence[Series]) -> Section:
-    """Show the published numbers on the lines' dataset, each with the command that runs the method here, after the lines' own last points."""
+    """Show the published numbers on the lines' dataset.
+
+    Each comes with the command that runs the method here, after the lines' own last points.
+    """
     section = Section("published", "Published numbers")
     first = lines[0].runs[0]
     rows = [row for row in published_rows() if row["dataset"] == first.dataset]
@@ -52,7 +58,8 @@ def published_section(lines: Sequence[Series]) -> Section:
         )
     if section.tables:
         section.text = (
-            "Quoted from Density Matters (Liu et al., AAAI 2024), not run here: other code and hardware, one run each. The last column "
+            "Quoted from Density Matters (Liu et al., AAAI 2024), not run here: other code and hardware, one run "
+            "each. The last column "
             "is the command of the same row."
         )
     return section

@@ -23,7 +23,8 @@ SPENT_LABELS = {
 }
 _COUNTED = ("spent_images", "spent_boxes", "spent_pixels")
 NO_METRICS = (
-    "No metric has been written yet. A dataset without a test set is trained and queried all the same, but has no curve: "
+    "No metric has been written yet. A dataset without a test set is trained and queried all the same, but has "
+    "no curve: "
     "give it test images with labels to get one."
 )
 
@@ -65,7 +66,8 @@ def curve_section(lines: Sequence[Series], levels: Sequence[Series], metric: str
         return section
     runs = [run for series in lines for run in series.runs]
     section.text = (
-        f"{metric_label(metric)} on the test images against the labels bought. Lines are means over seeds, bars and bands one standard "
+        f"{metric_label(metric)} on the test images against the labels bought. Lines are means over seeds, bars and "
+        f"bands one standard "
         "error of that mean; whether lines differ is said below, not by whether bars overlap."
     )
     values = {s.label: last_values(s, metric) for s in levels}
@@ -139,7 +141,10 @@ def levels(
 def levels_section(
     lines: Sequence[Series], full: Series | None, metric: str | None, asked: Sequence[float] = ()
 ) -> Section:
-    """Show how many labels each strategy needs to reach a level, and what that saves against random; nothing where only last points count."""
+    """Show how many labels each strategy needs to reach a level, and what that saves against random.
+
+    Nothing where only last points count.
+    """
     section = Section("levels", "Labels needed")
     if metric is None or judge_of(lines, metric).by_last:
         return section
@@ -167,7 +172,10 @@ def levels_section(
                     saved if saved is not None else math.nan,
                 ]
             )
-    section.text = "Where the mean curve first reaches a level, interpolated between cycles. A dash: not reached, or nothing to compare with."
+    section.text = (
+        "Where the mean curve first reaches a level, interpolated between cycles. A dash: not reached, or "
+        "nothing to compare with."
+    )
     section.text += f" Nobody reaches {', '.join(unreached)}." if unreached else ""
     if not rows:
         return section if unreached else Section("levels", "Labels needed")
@@ -266,7 +274,8 @@ def distribution_section(lines: Sequence[Series]) -> Section:
         columns = {"pool": (pool / pool.sum()).tolist(), **columns}
         colors = [INK, *colors]
     section.text = "Share of each class among the objects bought" + (
-        ", against the whole pool. The pool's own shares are hidden from the strategy; the oracle counted them for this page."
+        ", against the whole pool. The pool's own shares are hidden from the strategy; the oracle counted them "
+        "for this page."
         if "pool" in columns
         else ". Nobody knows the pool's own shares: its labels are not there."
     )

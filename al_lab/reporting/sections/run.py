@@ -80,7 +80,10 @@ def utilities_section(run: Run, name: str = "utilities") -> Section:
         section.text += " All utilities are equal here: this strategy does not choose by them."
         return section
     if all(len(p.candidates) == 0 for p in panels):
-        section.text = "This strategy weighs candidates against those it has chosen already, so only the bought ones have a utility."
+        section.text = (
+            "This strategy weighs candidates against those it has chosen already, so only the bought ones "
+            "have a utility."
+        )
     section.pictures.append(
         Picture(name, pool_figures.utility_histograms(panels), "histograms of the utilities of each cycle")
     )
@@ -94,7 +97,8 @@ def embedding_section(run: Run, method: Method = "pca", name: str = "embedding")
     if not panels:
         section.text = (
             (
-                "No image embedding was kept. A strategy that needs `image_embedding` (core_set, say) keeps it with its candidates; "
+                "No image embedding was kept. A strategy that needs `image_embedding` (core_set, say) keeps it with "
+                "its candidates; "
                 "random looks at nothing."
             )
             if not buys_pixels(run)
@@ -115,7 +119,10 @@ def scored_cycles(run: Run) -> list[int]:
 
 
 def utility_panel(run: Run, cycle: int, title: str = "") -> pool_figures.UtilityPanel | None:
-    """Return one cycle's utilities; None if there are none. Of pixels and regions, those each image proposed: all are alike, bought or not."""
+    """Return one cycle's utilities; None if there are none.
+
+    Of pixels and regions, those each image proposed: all are alike, bought or not.
+    """
     candidates = run.candidates(cycle)
     if candidates is None or len(candidates) == 0:
         return None
@@ -229,7 +236,10 @@ def times_section(run: Run) -> Section:
 
 
 def note_divergence(run: Run) -> None:
-    """Note which trainings diverged and were begun again: such a model has another seed, perhaps another learning rate."""
+    """Note which trainings diverged and were begun again.
+
+    Such a model has another seed, perhaps another learning rate.
+    """
     for entry in run.ledger:
         scalars = entry.get("scalars") or {}
         where = f"cycle {entry.get('cycle')}"
@@ -241,7 +251,8 @@ def note_divergence(run: Run) -> None:
             )
         if scalars.get("diverged_rows"):
             run.note(
-                f"{where}: {scalars['diverged_rows']:g} rows of the table diverged and were begun again with other seeds."
+                f"{where}: {scalars['diverged_rows']:g} rows of the table diverged and were begun again with "
+                f"other seeds."
             )
 
 

@@ -1,4 +1,7 @@
-"""Sections about a segmentation's last model: how well bought pixels stand for the others, its predictions, densities and features."""
+"""Sections about a segmentation's last model.
+
+How well bought pixels stand for the others, its predictions, densities and features.
+"""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -22,34 +25,45 @@ _COVERAGE = (
     ("mean_distance", "mean distance to the nearest center"),
 )
 _COVERAGE_TEXT = (
-    "How well bought pixels stand for the others of their image, on the unit-length features of each run's last model: centers are the "
-    "bought pixels, distances are plain. The loss on all pixels exceeds that on bought ones by at most max δₛ(k), the largest mean "
-    "distance of a center to the pixels it is nearest to; that never exceeds δ, the largest distance of all (Density Matters, Theorems "
+    "How well bought pixels stand for the others of their image, on the unit-length features of each run's last "
+    "model: centers are the "
+    "bought pixels, distances are plain. The loss on all pixels exceeds that on bought ones by at most max δₛ(k), the "
+    "largest mean "
+    "distance of a center to the pixels it is nearest to; that never exceeds δ, the largest distance of all (Density "
+    "Matters, Theorems "
     "1 to 3). Hidden labels were used for this page only."
 )
 _CALIBRATION = (
-    "Centers of plain k-center on the same pixels, about evenly spread over densities from 0.5 to 3; line: least squares of "
-    "δₛ = a/d + c. The paper takes a > 0 and its R² of 0.72 for good densities. But k-center evens these distances out: the rank of "
+    "Centers of plain k-center on the same pixels, about evenly spread over densities from 0.5 to 3; line: "
+    "least squares of "
+    "δₛ = a/d + c. The paper takes a > 0 and its R² of 0.72 for good densities. But k-center evens these distances "
+    "out: the rank of "
     "densities in the table of both selections asks for the same without it."
 )
 _MAPS = (
-    "Error: how badly features are foretold by their surroundings, |F̂ − F|²; density: what the strategy makes of it. Bright is large, scaled in "
+    "Error: how badly features are foretold by their surroundings, |F̂ − F|²; density: what the strategy makes of it. "
+    "Bright is large, scaled in "
     "each picture."
 )
 _ERRORS = (
-    "Errors of the same images, scaled as the strategy does before it turns them into densities. If nearly all lie close to 0, a few outliers "
+    "Errors of the same images, scaled as the strategy does before it turns them into densities. If nearly all lie "
+    "close to 0, a few outliers "
     "squeeze all densities towards one value: strategy.scale=robust cuts them off."
 )
 _BOUNDS_NOTE = (
-    "Means over images, then over seeds with their standard deviation (SD). Smaller is better in all but R². Density Matters reports for "
+    "Means over images, then over seeds with their standard deviation (SD). Smaller is better in all but R². Density "
+    "Matters reports for "
     "k-center and its own choice: δ 0.132 and 0.176, max δₛ(k) 0.364 and 0.124, core-set loss 0.646 and 0.550. "
 )
 
 _SAME_MODEL = (("δ", "radius"), ("max δₛ(k)", "largest_radial"), ("mean distance", "mean_distance"))
 _SAME_MODEL_NOTE = (
-    "What k-center and density-aware greedy would buy first in an analyzed image (as many pixels as were bought, at most 512, "
-    "of the 20 times as many of smallest margin), both on the last model of the line, so that only the divisor differs. Rank of "
-    "densities: rank correlation of 1/d with how far away the nearest 1 % of an image's features are; 1 says that densities have "
+    "What k-center and density-aware greedy would buy first in an analyzed image (as many pixels as were bought, "
+    "at most 512, "
+    "of the 20 times as many of smallest margin), both on the last model of the line, so that only the divisor "
+    "differs. Rank of "
+    "densities: rank correlation of 1/d with how far away the nearest 1 % of an image's features are; 1 says that "
+    "densities have "
     "the true order."
 )
 
@@ -170,7 +184,10 @@ def _bound_table(lines: Sequence[Series], found: Mapping[str, Sequence[Analysis]
 
 
 def _same_model_table(lines: Sequence[Series], found: Mapping[str, Sequence[Analysis]]) -> list[Table]:
-    """Return both greedy selections on each line's last model, means over images and seeds; nothing if no run has densities."""
+    """Return both greedy selections on each line's last model, means over images and seeds.
+
+    Nothing if no run has densities.
+    """
     rows: list[list[Any]] = []
     for series in lines:
         images = [row for a in found[series.label] for row in a.covered if "one_purchase" in row]
@@ -239,7 +256,10 @@ def _maps_section(lines: Sequence[Series], found: Mapping[str, Sequence[Analysis
         ]
         rows.append(panels + [_predicted(label, other, row["id"], list(colors.values())) for label, other in firsts])
     if rows:
-        section.text = "Test images with the last model's classes (and the share of their pixels that is right); black has no class."
+        section.text = (
+            "Test images with the last model's classes (and the share of their pixels that is right); "
+            "black has no class."
+        )
         section.pictures.append(
             Picture(
                 "predictions", draw.image_grid(rows, colors), "test images, their truth and predictions", is_wide=True
@@ -309,7 +329,8 @@ def _features_section(lines: Sequence[Series], found: Mapping[str, Sequence[Anal
             names = names or list(a.facts.get("class_names", ()))
     if panels:
         section.text = (
-            "t-SNE of the last model's features, of bought and other pixels of the analyzed images in the color of their true class. "
+            "t-SNE of the last model's features, of bought and other pixels of the analyzed images in the color of "
+            "their true class. "
             "Distances between panels mean nothing, and bought pixels are drawn more often than they occur."
         )
         section.pictures.append(

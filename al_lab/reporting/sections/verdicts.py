@@ -32,7 +32,8 @@ def verdict_section(lines: Sequence[Series], levels: Sequence[Series], metric: s
     rows = _differences(judge, lines)
     if rows:
         caption = (
-            "Small dots are seeds, the large one their mean. The bar leaves out zero exactly if the difference is clear: it is the 95 % "
+            "Small dots are seeds, the large one their mean. The bar leaves out zero exactly if the difference is "
+            "clear: it is the 95 % "
             f"interval, widened for {len(rows)} comparisons. {judge.error_note}"
         )
         figure = differences(rows, f"{judge.name} minus {_references(judge)}, points of {metric_label(metric)}")
@@ -75,7 +76,8 @@ def what_can_be_seen(resolution: Resolution | None) -> str:
     if resolution is None or not math.isfinite(resolution.visible()):
         return ""
     return (
-        f"With these {resolution.seeds} seeds a true difference from random of {points(resolution.visible())} would be called clear "
+        f"With these {resolution.seeds} seeds a true difference from random of {points(resolution.visible())} would "
+        f"be called clear "
         "eight times in ten; smaller ones mostly go unseen."
     )
 
@@ -152,7 +154,8 @@ def summary_table(lines: Sequence[Series], levels: Sequence[Series], metric: str
     columns += ["against random trained alike", "difference", "± its interval", "its p"] if twins else []
     note = (
         ("" if judge.by_last else "Area under the curve is its mean height over the range that all lines cover. ")
-        + f"{judge.note} Clearly better (or worse): Student's t, p below {ALPHA:g} after Holm's correction for all comparisons with random "
+        + f"{judge.note} Clearly better (or worse): Student's t, p below {ALPHA:g} after Holm's correction for all "
+        f"comparisons with random "
         f"on this page; the interval is that of the figure. {judge.error_note} SE: standard error of a mean over seeds."
     )
     digits = [4 if c in ("p", "its p") else 2 for c in columns]
@@ -212,7 +215,8 @@ def pairs_table(judge: Judge) -> Table:
         ["strategy", "against", "difference", "± interval", "p", "paired seeds", "verdict"],
         rows,
         digits=[0, 0, 2, 2, 4, 0, 0],
-        note=f"Not planned ({len(rows)} in all), so corrected (Holm) among themselves: take what is clear here as a question for new seeds.",
+        note=f"Not planned ({len(rows)} in all), so corrected (Holm) among themselves: take what is clear here as a "
+        f"question for new seeds.",
     )
 
 
@@ -232,7 +236,10 @@ def wins_table(judge: Judge) -> Table:
 
 
 def models_table(judge: Judge, lines: Sequence[Series], metric: str) -> Table:
-    """Return by how much the last models of each pair differ, and how much of that the choice of test images may make."""
+    """Return by how much the last models of each pair differ.
+
+    How much of that the choice of test images may make is told, too.
+    """
     runs = {s.label: {run.seed: run for run in s.runs} for s in lines}
     rows = []
     for pair in judge.planned:
@@ -245,7 +252,8 @@ def models_table(judge: Judge, lines: Sequence[Series], metric: str) -> Table:
         ["model of", "against that of", "seed", "difference, points", "from", "to"],
         rows,
         digits=2,
-        note="From and to: 95 % of bootstrap draws of the test images (percentiles). This is about two trained models and images like these; it says "
+        note="From and to: 95 % of bootstrap draws of the test images (percentiles). This is about two trained models "
+        "and images like these; it says "
         "nothing of the strategies, as another seed makes other models.",
     )
 

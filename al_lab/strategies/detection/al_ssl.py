@@ -24,8 +24,9 @@ class AlSsl(Strategy):
 
         h_i = -sum_c p_ic ln p_ic / ln(C + 1)                                       Eq. 4, background included
         j_i = 1/2 [KL(p_i || q_i) + KL(q_i || p_i)]                                 Eq. 2, in nats
-        H(I) = max_i h_i,   J(I) = max_i j_i     over the boxes that count: some class has p_ic >= theta, after suppression
-        A(I) = H(I) J(I)                                                            Eq. 5; 0 if no box counts
+        H(I) = max_i h_i,   J(I) = max_i j_i     over the boxes that count: some class has p_ic >= theta, after
+        suppression A(I) = H(I) J(I)                                                            Eq. 5; 0 if no box
+        counts
 
     | symbol | argument | default | where |
     |---|---|---|---|
@@ -117,7 +118,10 @@ class AlSsl(Strategy):
 
 
 def image_facts(found: Detections) -> dict[str, Any]:
-    """Return H, J, the number of boxes that count, and where and how the largest j_i arose (zeros and -1 without boxes)."""
+    """Return H, J, the number of boxes that count, and where and how the largest j_i arose.
+
+    Zeros and -1 without boxes.
+    """
     k = found.probs.shape[1]
     facts: dict[str, Any] = {
         "entropy": 0.0,

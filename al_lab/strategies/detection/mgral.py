@@ -29,7 +29,8 @@ class Mgral(Strategy):
     | step | paper | where |
     |---|---|---|
     | Phi(I), 256-d, of this cycle's detector | Sec. 4.1 | stage ``score``; ``detector.embedding_from`` |
-    | M rows: labeled set + a random batch without labels, trained semi-supervised, its mAP | Sec. 3.3, 3.5 | stage ``build_lut``: `BuildLut` |
+    | M rows: labeled set + a random batch without labels, trained semi-supervised, its mAP | Sec. 3.3, 3.5 | stage
+    ``build_lut``: `BuildLut` |
     | the agent: LSTM over the pool, dummy head, decoder | Sec. 3.2 | `Agent` |
     | mAP of a batch from its neighbors in the table, else by training | Sec. 3.5 | `Table` |
     | reward mAP_i - ref, moving average ref | Eq. 1-3 | `Reinforce` |

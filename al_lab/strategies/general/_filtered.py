@@ -1,4 +1,7 @@
-"""What density and core_set do with pixels: keep the least sure ones, then cover those in feature space, image by image."""
+"""What density and core_set do with pixels.
+
+Keep the least sure ones, then cover those in feature space, image by image.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""What entropy, least confidence and margin share: a value a box, or a value a pixel, becomes candidates: images, pixels or regions."""
+"""What entropy, least confidence and margin share.
+
+A value a box, or a value a pixel, becomes candidates: images, pixels or regions.
+"""
 
 from abc import abstractmethod
 from typing import ClassVar, Literal
@@ -46,14 +49,20 @@ class Uncertainty(Strategy):
 
     @abstractmethod
     def of_boxes(self, probs_DK: Tensor, confidence_D: Tensor, activation: str) -> Tensor:
-        """Return one value a box, (D,), higher is less sure; ``activation`` says what ``probs_DK`` are (see `Detections`)."""
+        """Return one value a box, (D,), higher is less sure.
+
+        ``activation`` says what ``probs_DK`` are (see `Detections`).
+        """
 
     @abstractmethod
     def of_pixels(self, probs_CHW: Tensor) -> Tensor:
         """Return one value a pixel, (H, W), higher is less sure."""
 
     def propose(self, view: ImageView | DenseView, ctx: ProposeContext) -> Candidates:
-        """Return the image with its utility, or its ``ctx.quota`` least sure pixels or regions that are not bought yet."""
+        """Return the image with its utility, or its least sure pixels or regions.
+
+        Of the latter there are ``ctx.quota`` that are not bought yet.
+        """
         if isinstance(view, ImageView):
             return Candidates.images([view.sample_id], [self._of_image(view.detections)])
         value_HW = self.of_pixels(view.probs)
@@ -70,7 +79,8 @@ class Uncertainty(Strategy):
     def _of_image(self, detections: Detections | None) -> float:
         if detections is None:
             raise TypeError(
-                f"{type(self).__name__}.propose: expected detections, got a view without; the learner must provide class_probs"
+                f"{type(self).__name__}.propose: expected detections, got a view without; the learner must "
+                f"provide class_probs"
             )
         kept = detections.above(self.min_confidence)
         return aggregate(

@@ -1,4 +1,7 @@
-"""What every strategy that buys regions shares: windows one after the other, none touching another, nor one of an earlier cycle."""
+"""What every strategy that buys regions shares.
+
+Windows one after the other, none touching another, nor one of an earlier cycle.
+"""
 
 import numpy as np
 from torch import Tensor
@@ -45,7 +48,9 @@ def propose_windows(
     suppress_px: int,
     tie_rng: Rng | None,
 ) -> Candidates:
-    """Return the image's best windows of radius ``radius_px``, best first: as many as ``ctx.quota`` counts or, in pixels, pays.
+    """Return the image's best windows of radius ``radius_px``, best first.
+
+    There are as many as ``ctx.quota`` counts or, in pixels, pays.
 
     Args:
         view: what was bought in it is closed, with as much around it as ``suppress_px`` leaves.

@@ -46,7 +46,8 @@ class Badge(Strategy):
         """Return the image's picks; the utility of each is its distance to the nearest earlier one."""
         if not isinstance(view, DenseView) or ctx.quota is None or view.features is None:
             raise TypeError(
-                "Badge.propose: expected a dense view with features and a quota of pixels; the learner must provide pixel_features"
+                "Badge.propose: expected a dense view with features and a quota of pixels; the learner must provide "
+                "pixel_features"
             )
         pixel_N = self.filtered.candidates(view, ctx)
         probs_NC = view.probs.flatten(1)[:, pixel_N].T.double().cpu().numpy()

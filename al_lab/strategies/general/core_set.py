@@ -24,7 +24,8 @@ class CoreSet(Strategy):
 
     | symbol | here | default | where |
     |---|---|---|---|
-    | x | ``image_embedding`` of this cycle's detector | SSD: conv11_2; RetinaNet: mean over P3..P7 | ``detector.embedding_from`` |
+    | x | ``image_embedding`` of this cycle's detector | SSD: conv11_2; RetinaNet: mean over P3..P7 |
+    ``detector.embedding_from`` |
     | utility | distance to the nearest center when picked | | |
 
     By pixel, the same in each image by itself, as in the k-center rows of Density Matters (AAAI 2024, Table 3): x is
@@ -73,7 +74,10 @@ class CoreSet(Strategy):
         self.normalize, self.threads, self.ties = bool(normalize), int(threads), ties
 
     def propose(self, view: ImageView | DenseView, ctx: ProposeContext) -> Candidates:
-        """Return the image with its embedding, whose utility is only known once the others are; or the picks among its pixels."""
+        """Return the image with its embedding, whose utility is only known once the others are.
+
+        Or the picks among its pixels.
+        """
         if isinstance(view, DenseView) and ctx.quota is not None:
             if view.features is None:
                 raise TypeError(

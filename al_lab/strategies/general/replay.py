@@ -76,7 +76,8 @@ class Replay(Strategy):
                 raise ConfigError(
                     explain(
                         expected="unlabeled samples of the pool",
-                        got=f"{shown(row.sample_id)}, {'bought before' if row.sample_id in ids else 'which is not in it'}",
+                        got=f"{shown(row.sample_id)}, "
+                        f"{'bought before' if row.sample_id in ids else 'which is not in it'}",
                         where=f"{self.path}: cycle {cycle}",
                         do=f"{known} Replay a list of this dataset's samples".strip(),
                     )

@@ -22,10 +22,10 @@ class Density(Strategy):
     so where estimated distances are large, buy more. In every image:
 
         I_ij = 1 - P_1*,ij + P_2*,ij;   candidates: the alpha b pixels of largest I               text below Eq. (6)
-        D_ij = beta exp(-e_ij / tau),   e_ij = |Fhat_ij - F_ij|^2 scaled to 0..1 in the image     text between Eq. (7) and (8)
-        f_t, d_t = F, D upsampled to the image's size, at candidate t; |f_t| = 1                  "Implementation Details"
-        r_t = min_{k in s} |f_t - f_k|^2 / d_k,  s = s_0 + what was picked                        Algorithm 1
-        u = argmax_t r_t is picked; b times
+        D_ij = beta exp(-e_ij / tau),   e_ij = |Fhat_ij - F_ij|^2 scaled to 0..1 in the image     text between Eq. (7)
+        and (8) f_t, d_t = F, D upsampled to the image's size, at candidate t; |f_t| = 1
+        "Implementation Details" r_t = min_{k in s} |f_t - f_k|^2 / d_k,  s = s_0 + what was picked
+          Algorithm 1 u = argmax_t r_t is picked; b times
 
     Fhat is F reconstructed from its surroundings by the network's density branch (Eq. 7), trained by Eq. (8); the
     filter is "source-aided" because the objective trains I's margin on the source, Eq. (6).
@@ -101,7 +101,8 @@ class Density(Strategy):
         """Return the image's picks in Alg. 1's order; the utility of each is its r when it was picked."""
         if not isinstance(view, DenseView) or ctx.quota is None or view.features is None:
             raise TypeError(
-                "Density.propose: expected a dense view with features and a quota of pixels; the learner must provide pixel_features"
+                "Density.propose: expected a dense view with features and a quota of pixels; the learner must provide "
+                "pixel_features"
             )
         if ctx.cycle < self.random_cycles:
             return self.random.propose(view, ctx)
@@ -111,7 +112,8 @@ class Density(Strategy):
         """Return D at the features' resolution; it is upsampled after the exponential."""
         if "error" not in view.extras:
             raise TypeError(
-                "Density.propose: expected reconstruction errors; the learner must provide pixel_error, or set strategy.weighted=false"
+                "Density.propose: expected reconstruction errors; the learner must provide pixel_error, or set "
+                "strategy.weighted=false"
             )
         if not view.extras["error"].isfinite().all():
             raise diverged(view, "reconstruction errors")

@@ -76,7 +76,9 @@ class Ripu(Strategy):
         self.radius_px = self.k if mode == "region" else 0
 
     def check_budget(self, budget: Budget) -> None:
-        """Refuse a count of pixels that can't pay a single region; what a share pays is known for each image only, in `propose`.
+        """Refuse a count of pixels that can't pay a single region.
+
+        What a share pays is known for each image only, in `propose`.
 
         Raises:
             ConfigError: naming both.
@@ -89,7 +91,8 @@ class Ripu(Strategy):
         """Return the image's best regions or pixels, best first."""
         if not isinstance(view, DenseView) or ctx.quota is None:
             raise TypeError(
-                "Ripu.propose: expected a dense view and a quota of regions or pixels; whole images are other strategies' business"
+                "Ripu.propose: expected a dense view and a quota of regions or pixels; whole images are other "
+                "strategies' business"
             )
         if self.mode == "region":
             a_HW, suppress_px = region_utility(view.probs, self.k), 2 * self.k

@@ -1,4 +1,5 @@
-"""The verdicts against scipy (and statsmodels where it is installed), and against simulated pages on which nothing differs."""
+"""The verdicts against scipy (and statsmodels where it is installed), and against simulated pages on which nothing
+differs."""
 
 import numpy as np
 import pytest

@@ -194,6 +194,6 @@ def test_statistics_count_pixels(domain):
     stats = statistics(dataset)
     assert list(stats) == ["pool", "test", "source"]
     assert stats["source"] == {
-        "images": 3, "unlabeled": 1, "unreadable": 0, "pixels": 36, "void": 12, "classes": {"sky": 36, "road": 0, "car": 0},
+        "images": 3, "unlabeled": 1, "unreadable": 0, "pixels": 36, "void": 12, "classes": {"sky": 36, "road": 0, "car": 0},  # noqa: E501
         "images_with": {"sky": 2, "road": 0, "car": 0}, "height": [4, 4, 4], "width": [6, 6, 6]}  # fmt: skip
     assert stats["pool"]["classes"] == {"sky": 12, "road": 12, "car": 0}

@@ -133,7 +133,7 @@ def test_verify_names_every_trap_and_truth_raises_or_warns(voc_tree, write_image
     cut.write_bytes(cut.read_bytes()[:2000])
     dataset = VOCFolder(str(root))
     findings = {(f.severity, f.file.rpartition("/")[2]): f for f in dataset.verify()}
-    assert set(findings) == {("info", ""), ("warning", "orphan.xml"), ("warning", "flat.xml"), ("error", "far.xml"), ("warning", "zero.xml"),
+    assert set(findings) == {("info", ""), ("warning", "orphan.xml"), ("warning", "flat.xml"), ("error", "far.xml"), ("warning", "zero.xml"),  # noqa: E501
                              ("error", "who.xml"), ("warning", "size.xml"), ("error", "cut.jpg")}  # fmt: skip
     assert all(f.remedy for f in findings.values())
     assert "one_based=false" in findings["warning", "zero.xml"].remedy

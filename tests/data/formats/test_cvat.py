@@ -32,7 +32,8 @@ def test_other_shapes_are_read_as_the_boxes_around_them(tmp_path):
     (record,) = read_all(
         tmp_path,
         '<image id="0" name="a.jpg" width="200" height="100"><polygon label="x" points="1,2;5,3;4,9"/>'
-        '<ellipse label="x" cx="50" cy="40" rx="10" ry="5"/><mask label="x" left="3" top="4" width="5" height="6" rle="1"/>'
+        '<ellipse label="x" cx="50" cy="40" rx="10" ry="5"/><mask label="x" left="3" top="4" width="5" '
+        'height="6" rle="1"/>'
         '<box label="x" xtl="40" ytl="40" xbr="60" ybr="50" rotation="90"/></image>',
     )
     np.testing.assert_allclose(

@@ -40,7 +40,10 @@ def test_it_is_generated_once_and_other_numbers_go_elsewhere(shapes, tmp_path):
 
 
 def test_two_processes_may_generate_at_once(tmp_path):
-    code = f"from al_lab.data.generated.shapes import Shapes; print(len(Shapes({str(tmp_path)!r}, num_pool=6, num_val=0, num_test=2).pool_ids))"
+    code = (
+        f"from al_lab.data.generated.shapes import Shapes; print(len(Shapes({str(tmp_path)!r}, num_pool=6, "
+        f"num_val=0, num_test=2).pool_ids))"
+    )
     runs = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert [run.communicate()[0].strip() for run in runs] == ["6", "6"]
     assert [p.name[:7] for p in tmp_path.iterdir()] == ["shapes-"]

@@ -1,4 +1,5 @@
-"""Batches of segmentation: both domains, resized once, labels where they were bought, whatever process or device makes them."""
+"""Batches of segmentation: both domains, resized once, labels where they were bought, whatever process or device makes
+them."""
 
 from pathlib import Path
 from types import SimpleNamespace

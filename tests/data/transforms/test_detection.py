@@ -143,7 +143,8 @@ def test_numbers_that_are_no_probability_are_named(make, name):
 
 
 def test_the_dummy_box_of_the_legacy_code_hardly_ever_lets_an_image_be_cropped():
-    """Without expansion the corner is never strictly inside of a crop, so the whole image is kept; with it, the corner stays visible."""
+    """Without expansion the corner is never strictly inside of a crop, so the whole image is kept; with it, the corner
+    stays visible."""
     spec = InputSpec((48, 64), (0.0, 0.0, 0.0))
     recipe = {"photometric": 0.0, "expand_prob": 0.0, "flip": 0.0}
     seen = {

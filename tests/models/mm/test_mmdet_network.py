@@ -239,7 +239,8 @@ def test_levels_of_unequal_width_have_no_mean(ssd_lite: dict) -> None:
 def test_another_anchor_detector_works_and_says_which_loss_trains_it(
     retina_r18: dict, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """PAFPN neck and a shared-convolution head with GHM loss: network and anchors are mmdet's, the loss is the objective's."""
+    """PAFPN neck and a shared-convolution head with GHM loss: network and anchors are mmdet's, the loss is the
+    objective's."""
     retina_r18["neck"]["type"] = "PAFPN"
     retina_r18["bbox_head"] |= {
         "type": "RetinaSepBNHead",
@@ -326,7 +327,8 @@ def test_soft_nms_is_refused(retina_r18: dict) -> None:
 def test_an_image_is_compared_with_its_flipped_image_by_softmax_and_sigmoid_heads(
     kind: str, request: pytest.FixtureRequest
 ) -> None:
-    """The objective's gradient reaches the network, and the acquisition's boxes come with the flipped image's distribution."""
+    """The objective's gradient reaches the network, and the acquisition's boxes come with the flipped image's
+    distribution."""
     hw = (96, 96) if kind == "ssd_lite" else (96, 160)
     network = build(request.getfixturevalue(kind), hw)
     pixels = images(2, 3, *hw)

@@ -1,4 +1,5 @@
-"""mmsegmentation's networks behind our interface: same logits as mmsegmentation on the same weights, and clear refusals."""
+"""mmsegmentation's networks behind our interface: same logits as mmsegmentation on the same weights, and clear
+refusals."""
 
 import copy
 

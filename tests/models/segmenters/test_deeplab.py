@@ -1,4 +1,5 @@
-"""DeepLab on ResNet-101: the papers' sizes (on the meta device, no numbers), dilations, frozen BatchNorm, torchvision's weights."""
+"""DeepLab on ResNet-101: the papers' sizes (on the meta device, no numbers), dilations, frozen BatchNorm, torchvision's
+weights."""
 
 import pytest
 import torch

@@ -1,4 +1,5 @@
-"""The segmenters' common face, and the two small ones: sizes, what they provide, learning-rate groups, initial weights."""
+"""The segmenters' common face, and the two small ones: sizes, what they provide, learning-rate groups,
+initial weights."""
 
 import pytest
 import torch

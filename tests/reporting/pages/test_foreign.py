@@ -1,4 +1,5 @@
-"""Run folders from somebody else: the page holds nothing from outside of the folder, and what is odd in it becomes a note."""
+"""Run folders from somebody else: the page holds nothing from outside of the folder, and what is odd in it becomes a
+note."""
 
 import base64
 import json
@@ -50,7 +51,8 @@ def private(tmp_path) -> Path:
 
 @dataclass(frozen=True)
 class Spoil:
-    """What is done to a run folder: ``act`` gets the folder and the private image; of one group each has another ``file``."""
+    """What is done to a run folder: ``act`` gets the folder and the private image; of one group each has another
+    ``file``."""
 
     file: str
     act: Callable[[Path, Path], object]
@@ -193,7 +195,8 @@ ODD = {
     "an image path with a NUL": (queries(image="a\0b"), "have no path"),
     "an image path of 100,000 characters": (queries(image="x" * 100_000), "have no path"),
     "images that are links out": (pictures(lambda path, private: path.symlink_to(private)), "are not shown"),
-    "images that are PostScript": (pictures(lambda path, _: path.write_bytes(POSTSCRIPT)), "no image in one of the formats"),
+    "images that are PostScript": (pictures(lambda path, _: path.write_bytes(POSTSCRIPT)), "no image in one of "
+                                                                                           "the formats"),
     "a mask that climbs": (queries(mask="../" * 20 + "etc/passwd"), "lies outside of the run folder"),
     "a mask that is no mask": (queries(mask="pool.json"), "could not be opened"),
     "utilities that are text": (queries(utility="high"), ""),
@@ -204,18 +207,19 @@ ODD = {
     "queries.json: 100,000 levels": (text(QUERIES, "[" * 100_000), "can't be read"),
     "queries.json is a pipe": (pipe(QUERIES), "a named pipe"),
     "queries.json is a link out": (link(QUERIES), "outside of the run folder"),
-    "boxes that are text": (line("cycle_00/labels.jsonl", '{"id":"a","annotation":{"boxes_xyxy":"abc"}}'), "1 lines are no"),
+    "boxes that are text": (line("cycle_00/labels.jsonl", '{"id":"a","annotation":{"boxes_xyxy":"abc"}}'), "1 lines are no"),  # noqa: E501
     "an annotation that is a list": (line("cycle_00/labels.jsonl", '{"id":"a","annotation":[1]}'), "1 lines are no"),
     "labels without boxes": (line("cycle_00/labels.jsonl", '{"id":[],"annotation":{"labels":[1]}}'), "1 lines are no"),
     "labels.jsonl: no JSON": (line("cycle_00/labels.jsonl", "x", '"y"'), "is not a JSON object"),
-    "a pool of numbers": (text("cycle_01/pool.json", '{"whole":5,"parts":null,"num_ids":-3}'), "expected whole and parts"),
-    "a metric that is text": (line("metrics.jsonl", '{"cycle":1,"voc07_ap50":"high","spent_images":[1]}'), "got 'high'"),
+    "a pool of numbers": (text("cycle_01/pool.json", '{"whole":5,"parts":null,"num_ids":-3}'), "expected whole "
+                                                                                               "and parts"),
+    "a metric that is text": (line("metrics.jsonl", '{"cycle":1,"voc07_ap50":"high","spent_images":[1]}'), "got 'high'"),  # noqa: E501
     "a metric of 1e400": (line("metrics.jsonl", '{"cycle":1,"voc07_ap50":1e400}'), "got inf"),
     "cycle -5": (line("metrics.jsonl", '{"cycle":-5}'), "got -5"),
     "cycle 99999999999999999999": (line("metrics.jsonl", '{"cycle":99999999999999999999}'), "expected a cycle"),
     "a cycle that is true": (line("metrics.jsonl", '{"cycle":true}', '{"cycle":null}'), "got True"),
     "metrics.jsonl: no UTF-8": (text("metrics.jsonl", b"\xff\xfe{}"), "another encoding"),
-    "a ledger of nonsense": (line("ledger.jsonl", '{"stage":1,"seconds":"x","cycle":"a","scalars":[1]}'), "stage: expected text"),
+    "a ledger of nonsense": (line("ledger.jsonl", '{"stage":1,"seconds":"x","cycle":"a","scalars":[1]}'), "stage: expected text"),  # noqa: E501
     "a ledger of 1e400 seconds": (line("ledger.jsonl", '{"stage":"a","seconds":1e400,"cycle":1}'), "got inf"),
     "environment.json: a list": (text("environment.json", "[1]"), "environment.json can't be read"),
     "environment.json: overrides of numbers": (text("environment.json", '{"overrides":[1,{}],"command":5}'), ""),
@@ -226,7 +230,7 @@ ODD = {
         text("cycle_00/oracle_stats.json", '{"classes":["a"],"bought":["x"],"pool":[-1]}'),
         "it has no counts per class",
     ),
-    "counts that are mappings": (text("cycle_00/oracle_stats.json", '{"classes":{},"bought":5}'), "no counts per class"),
+    "counts that are mappings": (text("cycle_00/oracle_stats.json", '{"classes":{},"bought":5}'), "no counts per class"),  # noqa: E501
     "pseudo-labels that are text": (text("cycle_00/pseudo_stats.json", '{"images":"x"}'), "it has no counts"),
     "pseudo-labels of odd classes": (
         text(
@@ -254,7 +258,7 @@ ODD = {
     "class names of mathematics": (class_names(r"$\frac{x_{$", "US$ and A$"), ""),
     "a class name of 5 MB": (class_names("x" * 5_000_000), ""),
     "class names in several lines": (class_names("a\nb\x1b[31m", "\u202eabc"), ""),
-    "class names that are null": (text("cycle_00/oracle_stats.json", '{"classes":[null,1],"bought":[1,2],"pool":[3,4]}'), ""),
+    "class names that are null": (text("cycle_00/oracle_stats.json", '{"classes":[null,1],"bought":[1,2],"pool":[3,4]}'), ""),  # noqa: E501
 }  # fmt: skip
 
 

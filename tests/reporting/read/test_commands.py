@@ -14,7 +14,10 @@ def made(maker, command, strategy="entropy", **changes):
 
 
 def test_the_missing_lines_keep_what_was_overridden(maker):
-    words = "strategy=entropy strategy.aggregation=sum dataset=voc_folder dataset.root=/data/x budget.cycles=4 seed=1 name=mine"
+    words = (
+        "strategy=entropy strategy.aggregation=sum dataset=voc_folder dataset.root=/data/x budget.cycles=4 "
+        "seed=1 name=mine"
+    )
     run = made(maker, f"/somewhere/run.py {words}")
     assert commands.reproduce(run) == f"python run.py {words}"
     assert commands.random_line(run, (0, 1)) == (

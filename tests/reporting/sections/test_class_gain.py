@@ -10,7 +10,8 @@ METRIC = "voc07_ap50"
 
 
 def series(maker, ap, classes=("a", "b", "c")):
-    """Make one run per (strategy, seed) with the given AP of each class in every cycle after the first: {cycle: [...]}."""
+    """Make one run per (strategy, seed) with the given AP of each class in every cycle after the first:
+    {cycle: [...]}."""
     runs = []
     for (strategy, seed), cycles in ap.items():
         folder = maker.run(strategy, seed, cycles=max(cycles))

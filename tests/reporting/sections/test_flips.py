@@ -33,7 +33,8 @@ def test_images_without_a_counted_box_are_told_apart(folder):
     picture = flips_section(read_run(folder)).pictures[0]
     assert (
         picture.caption
-        == f"No box counted, so utility 0 and no point here – cycle 0: {len(old) - 19} of {len(old)} (1 of them bought)."
+        == f"No box counted, so utility 0 and no point here – cycle 0: {len(old) - 19} of {len(old)} (1 of "
+        f"them bought)."
     )
     points = [c.get_offsets() for c in picture.figure.axes[0].collections]
     assert [len(p) for p in points] == [0, 19]

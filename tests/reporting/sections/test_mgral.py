@@ -80,7 +80,8 @@ def test_the_page_says_whether_the_agent_beat_chance(folder: Path) -> None:
     facts = json.loads(path.read_text())["controls"]
     text = sections(folder)["chance"].text
     assert text.startswith(
-        "The agent did not clearly beat random batches, and did not clearly beat an agent that learned from shuffled rewards."
+        "The agent did not clearly beat random batches, and did not clearly beat an agent that learned from "
+        "shuffled rewards."
     )
     assert f"{facts['against_random']['difference']:+.2f} ± ".replace("-", "−") in text
 

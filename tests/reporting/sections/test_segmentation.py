@@ -218,7 +218,8 @@ def test_strategies_side_by_side(tmp_path):
 
 
 def test_without_features_without_analysis_and_damaged(tmp_path):
-    """No branch: losses and predictions. An old folder: what its purchases say, and how to get the rest. A damaged file: a note."""
+    """No branch: losses and predictions. An old folder: what its purchases say, and how to get the rest. A damaged
+    file: a note."""
     bare = sections([make(tmp_path / "a", features=False)])
     assert set(bare) == {"coverage", "maps"} and "no features of pixels" in bare["coverage"].text
     old = make(tmp_path / "b", analysis=False)

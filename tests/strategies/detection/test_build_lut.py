@@ -1,4 +1,5 @@
-"""The look-up table: which images rows train on and are measured on, resuming row by row, and what refuses to be mixed."""
+"""The look-up table: which images rows train on and are measured on, resuming row by row, and what refuses to
+be mixed."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""MGRAL as a campaign: the stages, resuming inside the agent's training, the checks of honesty, the published numbers."""
+"""MGRAL as a campaign: the stages, resuming inside the agent's training, the checks of honesty, the published
+numbers."""
 
 import csv
 import json

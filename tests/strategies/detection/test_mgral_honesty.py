@@ -162,8 +162,8 @@ def test_every_finding_is_a_sentence() -> None:
     found = {"is_better_than_mean": False, "rmse": 1.0, "rmse_of_mean": 0.9, "rank_correlation": -0.1}
     told = leave_one_out_sentence(found, {"rmse": 0.8, "rank_correlation": 0.25}, 17)
     assert (
-        "no better than their mean does (error 1.00 against 0.90 points, rank correlation -0.10, where chance alone gives"
-        in told
+        "no better than their mean does (error 1.00 against 0.90 points, rank correlation -0.10, where chance "
+        "alone gives" in told
     )
     assert "up to about ±0.50)" in told
     assert "ridge regression on batch features: error 0.80, rank correlation 0.25" in told

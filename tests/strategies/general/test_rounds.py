@@ -1,4 +1,5 @@
-"""What five purchases in one image promise, whatever is bought: properties of section 14 of the segmentation fact sheet."""
+"""What five purchases in one image promise, whatever is bought: properties of section 14 of the segmentation fact
+sheet."""
 
 import dataclasses
 

@@ -25,9 +25,11 @@ class Agent(nn.Module):
     |---|---|---|---|
     | Phi(I_k) | ``features_ND`` | 256-d | Sec. 4.1 |
     | LSTM width | ``hidden`` | dim + 1 = 257 | Sec. 4.1 |
-    | "previous unit's decision vector" | ``feedback`` | sigmoid of the last score | UNSPECIFIED; "+ 1 prev-score" says a scalar |
+    | "previous unit's decision vector" | ``feedback`` | sigmoid of the last score | UNSPECIFIED; "+ 1 prev-score" says
+    a scalar |
     | "dummy head" | ``dummy`` | learned s_0, starts at 0; h_0 = c_0 = 0 | UNSPECIFIED; Fig. 2 shows a module |
-    | Psi_k, 2-layer MLP | ``decoder`` | 257-257-1, tanh, shared | UNSPECIFIED; the pool shrinks every cycle, so positions can't own decoders |
+    | Psi_k, 2-layer MLP | ``decoder`` | 257-257-1, tanh, shared | UNSPECIFIED; the pool shrinks every cycle, so
+    positions can't own decoders |
     | - | ``init`` | uniform(-0.1, 0.1) | UNSPECIFIED; practice of architecture search, whose Adam rate the paper uses |
 
     Scores depend on the order of the images: train and query in the same one (`sequence_order`). Keep the agent on the

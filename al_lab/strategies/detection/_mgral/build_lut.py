@@ -1,4 +1,7 @@
-"""The stage ``build_lut``: train many times, each time with another random unlabeled batch, and write down what came of it."""
+"""The stage ``build_lut``: train many times, each time with another random unlabeled batch.
+
+What came of it is written down.
+"""
 
 import hashlib
 import json
@@ -95,7 +98,10 @@ class Plan:
 
 
 class BuildLut(Stage):
-    """``model.ckpt`` and pool -> ``lut/table.json``. Every row is a job with a result file: what is finished is never trained again."""
+    """``model.ckpt`` and pool -> ``lut/table.json``.
+
+    Every row is a job with a result file: what is finished is never trained again.
+    """
 
     name = "build_lut"
 
@@ -103,7 +109,10 @@ class BuildLut(Stage):
         self.settings = settings
 
     def run(self, ctx: StageContext) -> dict[str, float]:
-        """Train and measure the bases, the rows and their repetitions, all in parallel where they don't need each other."""
+        """Train and measure the bases, the rows and their repetitions.
+
+        They run in parallel where they don't need each other.
+        """
         plan = self.plan(ctx)
         bases = self.bases(ctx, plan)
         metric = self.settings.metric or ctx.dataset.metrics[0]
@@ -267,7 +276,10 @@ class BuildLut(Stage):
 
 
 def scaled(trainer: Mapping[str, Any], length: float, lr: float = 1.0) -> dict[str, Any]:
-    """Return a recipe whose whole schedule is longer or shorter by a factor, and whose learning rate is higher or lower by another."""
+    """Return a recipe whose whole schedule is longer or shorter by a factor.
+
+    Its learning rate is higher or lower by another.
+    """
     node = dict(trainer)
     if lr != 1:
         node["lr"] = node.get("lr", TrainSettings.lr) * lr
@@ -327,7 +339,10 @@ def load_table(path: Path, pool: Pool, split: str) -> dict[str, Any]:
 
 
 def signal_and_noise(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Compare the spread between rows with the spread between seeds of the same row, in points; see `spread_against_noise`."""
+    """Compare the spread between rows with the spread between seeds of the same row, in points.
+
+    See `spread_against_noise`.
+    """
     repeated: dict[int, list[float]] = {}
     for row in table["rows"]:
         repeated.setdefault(row["number"], []).append(100 * row["value"])

@@ -1,4 +1,6 @@
-"""A hierarchical pool (beyond MGRAL, which calls it future work): cluster the images, let the agent read clusters, then choose within.
+"""A hierarchical pool (beyond MGRAL, which calls it future work).
+
+Cluster the images, let the agent read clusters, then choose within.
 
 Shapes: N images, D features, K clusters of n_c images, B bought.
 
@@ -9,7 +11,8 @@ its log-probability reaches the K scores.
 The B largest of tied scores would be whole clusters, which no draw ever looks like. The query gives each cluster its
 share instead, by D'Hondt's rule with n_c exp(s_c) votes, the mass that cluster has in a draw:
 
-    U_i = s_c + ln n_c - ln r_i,   r_i = 1..n_c the rank of image i in its cluster: the image nearest the center first, then farthest-first.
+    U_i = s_c + ln n_c - ln r_i,   r_i = 1..n_c the rank of image i in its cluster: the image nearest the center first,
+    then farthest-first.
 """
 
 import warnings

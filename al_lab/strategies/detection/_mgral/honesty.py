@@ -1,4 +1,7 @@
-"""What MGRAL's own numbers say about whether its agent can have learned anything: facts, each with its sentence for log and report."""
+"""What MGRAL's own numbers say about whether its agent can have learned anything.
+
+Facts, each with its sentence for log and report.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,15 +31,16 @@ def spread_against_noise(rewards_M: np.ndarray, repeated: Mapping[int, Sequence[
 
     Returns:
         ``row_spread``, ``seed_noise`` (standard deviation over seeds of the same row), ``own_noise`` (the part of it
-        that differs from row to row; None: can't be told), ``signal_to_noise``, ``p_value`` (how often noise alone makes so
-        large a ratio, an F test); the last four only if rows were repeated; ``sentence``.
+        that differs from row to row; None: can't be told), ``signal_to_noise``, ``p_value`` (how often noise alone
+        makes so large a ratio, an F test); the last four only if rows were repeated; ``sentence``.
     """
     spread = float(np.std(rewards_M, ddof=1))
     values_RS = np.array([values for values in repeated.values() if len(values) > 1])
     if not len(values_RS):
         return {
             "row_spread": spread,
-            "sentence": f"rows differ by {spread:.2f} points; no row was repeated, so how much of it is noise is unknown",
+            "sentence": f"rows differ by {spread:.2f} points; no row was repeated, so how much of it is noise "
+            f"is unknown",
         }
     r, s = values_RS.shape
     apart_RS = values_RS - values_RS.mean(1, keepdims=True)
@@ -49,7 +53,10 @@ def spread_against_noise(rewards_M: np.ndarray, repeated: Mapping[int, Sequence[
     if ratio <= 1:
         words = "which batch it is matters no more than noise: an agent that learns from this table learns noise"
     elif chance > SIGNIFICANCE:
-        words = f"that may be noise, which alone does so in {100 * chance:.0f} % of tables: an agent that learns from this table may learn noise"
+        words = (
+            f"that may be noise, which alone does so in {100 * chance:.0f} % of tables: an agent that learns "
+            f"from this table may learn noise"
+        )
     else:
         words = "which batch it is matters more than noise"
     part = "" if own_noise is None else f" ({own_noise:.2f} of that not alike for all rows)"
@@ -59,7 +66,8 @@ def spread_against_noise(rewards_M: np.ndarray, repeated: Mapping[int, Sequence[
         "own_noise": own_noise,
         "signal_to_noise": ratio,
         "p_value": chance,
-        "sentence": f"rows differ by {spread:.2f} points, the same row with other seeds by {seed_noise:.2f}{part}: {words}",
+        "sentence": f"rows differ by {spread:.2f} points, the same row with other seeds by "
+        f"{seed_noise:.2f}{part}: {words}",
     }
 
 
@@ -69,7 +77,9 @@ def p_value(signal: Mapping[str, Any]) -> float:
 
 
 def against_base(rewards_M: np.ndarray, reference: float, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Say, too, what unlabeled images are worth at all: rows below their base reward the batch that does the least harm.
+    """Say, too, what unlabeled images are worth at all.
+
+    Rows below their base reward the batch that does the least harm.
 
     Args:
         rewards_M: of the rows, points.
@@ -84,8 +94,10 @@ def against_base(rewards_M: np.ndarray, reference: float, facts: Mapping[str, An
         ""
         if above >= 0
         else (
-            f"; rows are {-above:.2f} points below the base, which saw no unlabeled image: their training does harm, and the reward is which "
-            "batch does the least (a smaller strategy.lut.lr_scale, or a smaller weight of the rows' objective, does less)"
+            f"; rows are {-above:.2f} points below the base, which saw no unlabeled image: their training does harm, "
+            f"and the reward is which "
+            "batch does the least (a smaller strategy.lut.lr_scale, or a smaller weight of the rows' objective, "
+            "does less)"
         )
     )
     return {**facts, "above_base": above, "sentence": f"{facts['sentence']}{more}"}
@@ -99,8 +111,10 @@ def leave_one_out_sentence(found: Mapping[str, Any], regressor: Mapping[str, Any
         "no better than the mean" if is_mean else f"rank correlation {regressor['rank_correlation']:.2f}"
     )
     return (
-        f"the table predicts its own rows {words} than their mean does (error {found['rmse']:.2f} against {found['rmse_of_mean']:.2f} points, "
-        f"rank correlation {found['rank_correlation']:.2f}, where chance alone gives up to about ±{_DEVIATIONS / np.sqrt(num_rows - 1):.2f}); "
+        f"the table predicts its own rows {words} than their mean does (error {found['rmse']:.2f} against "
+        f"{found['rmse_of_mean']:.2f} points, "
+        f"rank correlation {found['rank_correlation']:.2f}, where chance alone gives up to about "
+        f"±{_DEVIATIONS / np.sqrt(num_rows - 1):.2f}); "
         f"ridge regression on batch features: {ridge}"
     )
 
@@ -151,17 +165,23 @@ def _learning_sentence(facts: Mapping[str, Any]) -> str:
         else f"estimates from {facts['neighbors']:.1f} records on average"
     )
     return (
-        f"in {facts['iterations']} iterations the reward, by {how}, went from {facts['reward_first']:.2f} to {facts['reward_last']:.2f} points, "
-        f"the entropy from {facts['entropy_first']:.2f} to {facts['entropy_last']:.2f} nats a pick{flat}; the advantage was "
-        f"{facts['advantage']:.2f} in size, the overlap of one iteration's best images with the next's {facts['overlap_last']:.2f} at the end; "
-        f"batches trained as no record was near: {facts['fall_backs']}, batches that took the nearest record's worth: {facts['nearest_instead']}"
+        f"in {facts['iterations']} iterations the reward, by {how}, went from {facts['reward_first']:.2f} to "
+        f"{facts['reward_last']:.2f} points, "
+        f"the entropy from {facts['entropy_first']:.2f} to {facts['entropy_last']:.2f} nats a pick{flat}; the "
+        f"advantage was "
+        f"{facts['advantage']:.2f} in size, the overlap of one iteration's best images with the next's "
+        f"{facts['overlap_last']:.2f} at the end; "
+        f"batches trained as no record was near: {facts['fall_backs']}, batches that took the nearest record's worth: "
+        f"{facts['nearest_instead']}"
     )
 
 
 def likeness(
     features_ND: np.ndarray, batch_B: np.ndarray, generator: np.random.Generator, draws: int = 20
 ) -> dict[str, Any] | None:
-    """Tell whether a batch is of one kind: how far its images are from the nearest other one in it, against random batches.
+    """Tell whether a batch is of one kind.
+
+    How far its images are from the nearest other one in it, against random batches.
 
     An agent that follows noise tends to such batches: images alike share their gradients, so they rise and fall
     together and are the ones whose scores chance moves most.
@@ -195,7 +215,8 @@ def likeness(
         "random_nearest": mean,
         "random_deviation": deviation,
         "verdict": verdict,
-        "sentence": f"the images of the agent's batch are {words}: {own:.2f} to the nearest other one of it on average, in random batches "
+        "sentence": f"the images of the agent's batch are {words}: {own:.2f} to the nearest other one of it on "
+        f"average, in random batches "
         f"{mean:.2f} ± {deviation:.2f}",
     }
 
@@ -265,8 +286,10 @@ def _chance_sentence(facts: Mapping[str, Any], apart: float | None) -> str:
         f"measured by a training without its labels, the agent's batch gives {facts['agent']:.2f} points: "
         f"{random['difference']:+.2f} ± {random['standard_error']:.2f} "
         f"against the mean of {n} random {'batch' if n == 1 else 'batches'} ({random['verdict']}; it is above "
-        f"{round(n * facts['better_than_random'])} of {n}), {other['difference']:+.2f} ± {other['standard_error']:.2f} against the batch of an "
-        f"agent that learned from shuffled rewards ({other['verdict']}); ± is a standard error by how much random batches differ, and {noise}"
+        f"{round(n * facts['better_than_random'])} of {n}), {other['difference']:+.2f} ± "
+        f"{other['standard_error']:.2f} against the batch of an "
+        f"agent that learned from shuffled rewards ({other['verdict']}); ± is a standard error by how much random "
+        f"batches differ, and {noise}"
     )
 
 

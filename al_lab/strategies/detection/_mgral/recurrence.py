@@ -64,7 +64,8 @@ def recurrence(
         return plain(gates_NG, weights, feedback, window)
     if numba is None:
         raise ImportError(
-            "recurrence: expected numba for backend 'compiled', got none installed; pip install numba, or use backend='auto'"
+            "recurrence: expected numba for backend 'compiled', got none installed; pip install numba, or use "
+            "backend='auto'"
         )
     return _Compiled.apply(gates_NG, get_args(Feedback).index(feedback), window, *weights)
 
@@ -165,7 +166,10 @@ class _Compiled(torch.autograd.Function):
 
 
 def _tanh_fraction(depth: int) -> tuple[tuple[np.float32, ...], tuple[np.float32, ...]]:
-    """Return P, Q with tanh(x) = x P(x^2) / Q(x^2), lowest power first: Lambert's x / (1 + x^2 / (3 + x^2 / (5 + ...))), cut at ``depth``."""
+    """Return P, Q with tanh(x) = x P(x^2) / Q(x^2), lowest power first.
+
+    Lambert's x / (1 + x^2 / (3 + x^2 / (5 + ...))), cut at ``depth``.
+    """
     upper, lower = [2 * depth + 1], [1]
     for odd in range(2 * depth - 1, 0, -2):
         upper, lower = [odd * a + b for a, b in zip_longest(upper, [0, *lower], fillvalue=0)], upper

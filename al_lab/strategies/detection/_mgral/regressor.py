@@ -1,4 +1,6 @@
-"""A learned predictor in place of the table (beyond MGRAL, which calls it future work): ridge regression from a batch to its reward.
+"""A learned predictor in place of the table (beyond MGRAL, which calls it future work).
+
+Ridge regression from a batch to its reward.
 
 Shapes: N images, D features, M records of B images each.
 

@@ -37,7 +37,8 @@ class ReinforceSettings:
     | "top-B" | ``policy`` | pl | UNSPECIFIED |
     | - | ``num_samples`` | 1 | draws an iteration; from 2 on each is judged against the mean of the others |
     | - | ``clip`` | 1.0 | UNSPECIFIED; largest norm of the gradient |
-    | - | ``max_fall_backs`` | 5 | UNSPECIFIED; trainings a cycle where no record is near; then the nearest record counts |
+    | - | ``max_fall_backs`` | 5 | UNSPECIFIED; trainings a cycle where no record is near; then the nearest record
+    counts |
     | - | ``reshuffle`` | False | a new order of the pool every iteration |
     """
 
@@ -103,7 +104,10 @@ class Iteration:
 
 @dataclass(frozen=True)
 class FallBack:
-    """A batch that was trained because no record was near; whoever keeps the table appends it, again after a restart."""
+    """A batch that was trained because no record was near.
+
+    Whoever keeps the table appends it, again after a restart.
+    """
 
     iteration: int
     batch: tuple[int, ...]
@@ -161,7 +165,10 @@ class Reinforce:
     def run(
         self, estimate: Estimator, fall_back: Trainer | None = None, after: Callable[[Iteration], None] | None = None
     ) -> None:
-        """Do the iterations that are left. ``after`` is called after each: save the state, log the curve, stop by raising."""
+        """Do the iterations that are left.
+
+        ``after`` is called after each: save the state, log the curve, stop by raising.
+        """
         while self.iteration < self.settings.iterations:
             record = self.step(estimate, fall_back)
             if after is not None:
@@ -181,7 +188,8 @@ class Reinforce:
         plain_N = scores_N.detach().double().cpu().numpy()
         if not np.isfinite(plain_N).all():
             raise DivergedError(
-                f"train_agent: expected finite scores at iteration {self.iteration}, got NaN or infinity; lower strategy.learning.lr"
+                f"train_agent: expected finite scores at iteration {self.iteration}, got NaN or infinity; lower "
+                f"strategy.learning.lr"
             )
         rng = self.rng.child(self.iteration)
         draws = [
@@ -207,7 +215,10 @@ class Reinforce:
         return self._commit(plain_N, draws, rewards, reference, float(advantages[0]), norm, worth)
 
     def utilities(self) -> np.ndarray:
-        """Return what the query ranks by, (N,) float64: the scores, no noise, the fixed order; or what the agent makes of them (`Clustered`)."""
+        """Return what the query ranks by, (N,) float64: the scores, no noise, the fixed order.
+
+        Or what the agent makes of them (`Clustered`).
+        """
         with torch.no_grad():
             scores_N = self.agent(self.features_ND).double()
             utilities: Tensor = self.agent.utilities(scores_N) if hasattr(self.agent, "utilities") else scores_N  # type: ignore[operator]
@@ -218,7 +229,10 @@ class Reinforce:
         return plackett_luce.top(self.utilities(), self.budget)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything an equal object needs to go on; plain data and tensors, so `torch.load` reads it with ``weights_only``."""
+        """Return everything an equal object needs to go on.
+
+        Plain data and tensors, so `torch.load` reads it with ``weights_only``.
+        """
         return {
             "agent": self.agent.state_dict(),
             "optimizer": self.optimizer.state_dict(),

@@ -1,4 +1,7 @@
-"""Which images tell how good a training was: never those it trained on, never hidden labels unless somebody asks for it."""
+"""Which images tell how good a training was.
+
+Never those it trained on, never hidden labels unless somebody asks for it.
+"""
 
 import logging
 import math

@@ -216,7 +216,8 @@ class Table:
         self.rewards_M = np.array(rewards_M, np.float64)
         if len(self.batches) != len(self.rewards_M) or not len(self.batches) or not np.isfinite(self.rewards_M).all():
             raise ValueError(
-                f"Table: expected one finite reward a batch and at least one, got {len(self.batches)} batches and rewards "
+                f"Table: expected one finite reward a batch and at least one, got {len(self.batches)} batches "
+                f"and rewards "
                 f"{self.rewards_M}; build the missing rows"
             )
         self._blocks: list[np.ndarray] = []
@@ -265,7 +266,8 @@ class Table:
         size, dim = self._view(self.features_ND[batches[0]]).shape
         if any(len(batch) != len(batches[0]) for batch in batches):
             raise ValueError(
-                f"Table: expected records of one size, got sizes {sorted({len(b) for b in batches})}; build the table anew"
+                f"Table: expected records of one size, got sizes {sorted({len(b) for b in batches})}; build the "
+                f"table anew"
             )
         table_DMB = np.empty((dim, len(batches), size), np.float32)
         for m, batch in enumerate(batches):

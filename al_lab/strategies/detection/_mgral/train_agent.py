@@ -1,4 +1,7 @@
-"""The stage ``train_agent``: the agent learns from the table which batch is worth most, and says how much that is to be believed."""
+"""The stage ``train_agent``: the agent learns from the table which batch is worth most.
+
+It also says how much that is to be believed.
+"""
 
 import hashlib
 import json
@@ -155,7 +158,8 @@ class TrainAgent(Stage):
     def _closed(self, ctx: StageContext, world: _World, honesty: dict[str, Any]) -> dict[str, float]:
         """Leave the agent untrained and score at random."""
         honesty["gate"] = {
-            "sentence": "no agent was trained and the batch is a random one, as the table tells batches apart no better than noise "
+            "sentence": "no agent was trained and the batch is a random one, as the table tells batches apart no "
+            "better than noise "
             "(strategy.agent.gate=random)"
         }
         keys = ctx.rng("gate").tie_keys(world.ids) / 2.0**64
@@ -209,7 +213,10 @@ class TrainAgent(Stage):
     def _train(
         self, ctx: StageContext, world: _World, estimator: Table | Ridge, path: Path, rng: Rng
     ) -> tuple[Reinforce, dict[str, float]]:
-        """Return the trained agent, and for the ledger its size and its speed: seconds an iteration, trainings in it left out."""
+        """Return the trained agent, and for the ledger its size and its speed.
+
+        Seconds an iteration, trainings in it left out.
+        """
         s = self.settings
         agent: nn.Module = Agent(
             world.features_ND.shape[1], rng.child("agent"), s.hidden, s.decoder_hidden, s.feedback, s.bptt, s.init
@@ -261,7 +268,10 @@ class TrainAgent(Stage):
     def _controls(
         self, ctx: StageContext, world: _World, values: np.ndarray, chosen: np.ndarray, noise: float | None
     ) -> dict[str, Any]:
-        """Train on the agent's batch, on random ones, and on that of an agent that learned from shuffled rewards; same seed, same labels."""
+        """Train on the agent's batch, on random ones, and on that of an agent that learned from shuffled rewards.
+
+        Same seed, same labels.
+        """
         rng = ctx.rng("controls")
         shuffled_table = self._table(ctx, world, values[rng.generator("shuffle").permutation(len(values))])
         shuffled, _ = self._train(
@@ -311,7 +321,8 @@ class _Saver:
             self.saved = now
         if now - self.told > 15:  # noqa: PLR2004 - seconds between two lines of the log
             log.info(
-                "agent %d/%d | reward %.2f | reference %.2f | advantage %+.2f | entropy %.2f | overlap %.2f | %g neighbors | %d fall-backs",
+                "agent %d/%d | reward %.2f | reference %.2f | advantage %+.2f | entropy %.2f | overlap %.2f | %g "
+                "neighbors | %d fall-backs",
                 record.iteration + 1,
                 self.training.settings.iterations,
                 record.reward,
@@ -350,7 +361,10 @@ def _whose(world: _World, rng: Rng) -> str:
 
 
 def _leave_one_out(table: Table) -> dict[str, Any]:
-    """Return how well the neighbors, and the regressor, predict each record from the others; both are told, whichever is used."""
+    """Return how well the neighbors, and the regressor, predict each record from the others.
+
+    Both are told, whichever is used.
+    """
     if len({np.sort(batch).tobytes() for batch in table.batches}) < _MIN_ROWS:
         return {"leave_one_out": None, "regressor": None}
     ridge = Ridge(table.features_ND, table.batches, table.rewards_M)

@@ -279,8 +279,9 @@ def _replay(path: Path) -> Any:
     strategy, pool = Replay(str(path)), Pool(IDS)
     first = strategy.initial(pool, 2, None)
     strategy.restore(Path("cycle_00"))
+    pool = pool.acquire([Query(i) for i in first], INITIAL)
     queries = strategy.select(None, pool, Allowance("image", 2), None)
-    pool = pool.acquire([Query(i) for i in first], INITIAL).acquire(queries, 0)
+    pool.acquire(queries, 0)
     write_queries(path.parent / "out", queries, Allowance("image", 2), {})
     return queries, read_queries(path.parent / "out")
 
@@ -290,6 +291,14 @@ def _queries_hold(found: Any) -> None:
     assert [q.sample_id for q in written] == [q.sample_id for q in read]
     for query in read:
         assert query.sample_id in IDS
+        assert np.isfinite(query.utility)
+
+
+def _asked_hold(queries: tuple[Query, ...]) -> None:
+    assert len({q.sample_id for q in queries}) == len(queries)
+    for query in queries:
+        assert query.sample_id.strip()
+        query.sample_id.encode()
         assert np.isfinite(query.utility)
 
 
@@ -538,12 +547,7 @@ TARGETS = {
     "answers (COCO)": Target("a.json", json_files(ANSWER), _read_answers, _answers_hold),
     "answers (list)": Target("no_objects.txt", damaged(b"img__1.jpg\nimg__2\n"), _read_answers, _answers_hold),
     "selections": Target("selections.json", json_files(SELECTIONS), _replay, _queries_hold, _write_mask),
-    "queries": Target(
-        "queries.json",
-        json_files(QUERIES),
-        lambda p: (q := read_queries(p.parent), q),
-        lambda f: [_name_holds(q.sample_id) for q in f[0]],
-    ),
+    "queries": Target("queries.json", json_files(QUERIES), lambda p: read_queries(p.parent), _asked_hold),
     "pool": Target("pool.json", json_files(POOL), lambda p: Pool.from_json(read_json(p), IDS, p.parent), _pool_holds),
     "bought labels": Target("labels.jsonl", json_rows(LABELS), read_annotations, _labels_hold),
     "ledger": Target(

@@ -41,6 +41,14 @@ class Replay(Strategy):
             if cycle in self._rows:
                 raise purchase.wrong("cycle", "each cycle once", f"{cycle} twice")
             self._rows[cycle] = read_rows(purchase)
+        bought: dict[str, int] = {}
+        for cycle, rows in sorted(self._rows.items()):
+            for row in rows:
+                if row.sample_id in bought:
+                    got = f"{shown(row.sample_id)} in cycle {cycle}, bought whole in cycle {bought[row.sample_id]}"
+                    raise source.wrong("each image bought whole once, as the last of its purchases", got)
+                if row.mask is None:
+                    bought[row.sample_id] = cycle
         self._cycle = INITIAL
 
     def initial(self, pool: Pool, count: int, rng: Rng) -> Sequence[str]:

@@ -47,6 +47,10 @@ def test_rows_become_queries(tmp_path):
         (selections(id="b"), r"queries\[1\]\.id: expected each sample once, got 'b' twice"),
         (selections(utility="high"), r"queries\[0\]\.utility: expected a finite number, got 'high'"),
         (selections(utility=float("nan")), "utility: expected a finite number, got nan"),
+        (
+            {"purchases": [{"cycle": c, "queries": [{"id": "a", "utility": 0}]} for c in (1, 0)]},
+            "got 'a' in cycle 1, bought whole in cycle 0",
+        ),
         (selections(mask=3), r"\.mask: expected a file name, or null, got 3"),
         (selections(mask="../x.npz", sha256="0"), r"\.mask: expected a file name below its folder"),
         (selections(mask="x.npz"), r"\.sha256: expected text, got no such field"),

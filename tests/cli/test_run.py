@@ -96,21 +96,25 @@ def test_waiting_for_labels_is_no_failure(command):
     assert command(STATUS="awaiting").returncode == 0
 
 
+def sentences(done) -> list[str]:
+    """What a command says of its outcome: all lines but the one that it begins with."""
+    return [line for line in done.stderr.splitlines() if "reading the configuration" not in line]
+
+
 def test_a_wrong_command_is_one_sentence_and_creates_nothing(command):
     done = command("trainer.max_itres=3")
     assert (done.returncode, done.made) == (2, [])
-    assert (
-        done.stderr
-        == "command line or recipe: expected a key of the configuration, got 'trainer.max_itres'; did you mean "
-        "'max_iters'?\n"
-    )
+    assert sentences(done) == [
+        "command line or recipe: expected a key of the configuration, got 'trainer.max_itres'; did you mean "
+        "'max_iters'?"
+    ]
 
 
 def test_a_configuration_that_does_not_fit_is_a_sentence_and_creates_nothing(command):
     done = command("budget.initial=5000")
     assert (done.returncode, done.made) == (2, [])
-    assert done.stderr.startswith("budget: expected a budget of at most the pool's 1200 images")
-    assert len(done.stderr.splitlines()) == 1
+    (sentence,) = sentences(done)
+    assert sentence.startswith("budget: expected a budget of at most the pool's 1200 images")
     assert "Traceback" in command("budget.initial=5000", HYDRA_FULL_ERROR="1").stderr
 
 
@@ -140,8 +144,8 @@ def test_the_whole_configuration_can_be_printed(command):
 def test_flags_that_exclude_each_other_are_a_sentence(command, flags, sentence):
     done = command(*flags)
     assert (done.returncode, done.made) == (2, [])
-    assert sentence in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    (said,) = sentences(done)
+    assert sentence in said
 
 
 @pytest.mark.parametrize(("how", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

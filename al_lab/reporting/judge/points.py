@@ -7,6 +7,7 @@ from pathlib import Path
 from al_lab.core.errors import DataError, explain
 from al_lab.reporting.judge.curves import Curve
 from al_lab.reporting.judge.judge import Judge, Line
+from al_lab.reporting.read.line_names import FULL_DATA, NO_LABELS
 
 _SPENT = ("images", "boxes", "pixels")
 _RANDOM = "random"
@@ -51,7 +52,9 @@ def read_judge(path: Path, column: str | None = None) -> Judge:
     lines = []
     for key, members in groups.items():
         other = against or ", ".join((_RANDOM, *key[1:]))
-        wanted = (other,) if other != ", ".join(key) and other in {", ".join(k) for k in groups} else ()
+        is_level = key[0] in (FULL_DATA, NO_LABELS)  # one point each: there is no curve to compare
+        there = {", ".join(k) for k in groups} - {", ".join(key)}
+        wanted = (other,) if other in there and not is_level else ()
         lines.append(Line(", ".join(key), _curves(members, column or spent[0], metric), wanted))
     return Judge(tuple(lines), _BY_LAST in comments)
 

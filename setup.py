@@ -1,4 +1,4 @@
-"""``conf/`` lies beside the package in a checkout and inside it in a wheel; the rest of the build is in pyproject.toml."""
+"""``conf/`` lies beside the package in a checkout and inside it in a wheel."""
 
 import shutil
 from pathlib import Path

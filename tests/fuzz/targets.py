@@ -5,6 +5,7 @@ import copy
 import hashlib
 import io
 import json
+import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -331,7 +332,7 @@ def _write_ledger(path: Path) -> None:
 def _ledger_holds(ledger: Ledger) -> None:
     for key, entry in ledger.entries.items():
         assert key == Ledger.key(entry["cycle"], entry["stage"])
-        assert np.isfinite(entry["seconds"])
+        assert math.isfinite(entry["seconds"])
         assert all(isinstance(digest, str) for digest in entry["files"].values())
 
 

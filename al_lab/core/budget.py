@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from al_lab.core.errors import ConfigError, explain
-from al_lab.core.fields import Kind, WrongValueError, at_least, fraction, list_of, one_of
+from al_lab.core.fields import Kind, WrongValueError, at_least, between, fraction, list_of, one_of
 from al_lab.core.types import Query
 
 Unit = Literal["image", "pixel", "region", "box"]
 UNITS = ("image", "pixel", "region", "box")
 _OF_PIXELS = ("pixel", "region")
+_MOST_CYCLES = 10_000  # each one is a training
 
 
 def _read_amount(value: Any) -> int | float:
@@ -125,7 +126,7 @@ class Budget:
         one_of(*scopes)(
             self.scope, "budget.scope", do="budgets are counted image by image with pixels and regions only"
         )
-        at_least(0)(self.cycles, "budget.cycles", do="e.g. budget.cycles=5")
+        between(0, _MOST_CYCLES)(self.cycles, "budget.cycles", do="e.g. budget.cycles=5")
         _initial(self.initial, "budget.initial", do="e.g. budget.initial=1000, or 0.02 for 2 %")
         amounts = list_of(_amount, least=self.cycles) if isinstance(self.per_cycle, list) else _amount
         amounts(self.per_cycle, "budget.per_cycle", do="2 % is 0.02; a list has one amount for each query")

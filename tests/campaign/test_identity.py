@@ -51,6 +51,7 @@ def test_restart_true_acts_once_and_a_requeued_sweep_ends(tmp_path: Path) -> Non
     assert read_identity(tmp_path / "run.before-restart-1") == first
 
 
+@pytest.mark.slow
 def test_restart_true_of_a_run_that_was_cut_off_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whichever process was killed: the one that set the old run aside, or a later one."""
     run_dir = tmp_path / "run"
@@ -81,6 +82,7 @@ def test_restart_true_of_a_run_that_was_cut_off_goes_on(tmp_path: Path, monkeypa
     assert aside(tmp_path) == ["run.before-restart-1"]
 
 
+@pytest.mark.slow
 def test_restart_again_begins_anew_each_time_and_true_goes_on_with_it(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     for _ in range(3):
@@ -89,6 +91,7 @@ def test_restart_again_begins_anew_each_time_and_true_goes_on_with_it(tmp_path: 
     assert run_campaign(config(True), run_dir)["status"] == "already finished"
 
 
+@pytest.mark.slow
 def test_restart_true_acts_again_for_other_settings_and_for_fewer_cycles(tmp_path: Path) -> None:
     """What the refusal advises works, also when restart=true was used before."""
     run_dir = tmp_path / "run"
@@ -100,7 +103,7 @@ def test_restart_true_acts_again_for_other_settings_and_for_fewer_cycles(tmp_pat
     assert len(aside(tmp_path)) == 2
 
 
-@pytest.mark.parametrize("damage", ["ledger.jsonl", "config.yaml"])
+@pytest.mark.parametrize("damage", [pytest.param("ledger.jsonl", marks=pytest.mark.slow), "config.yaml"])
 def test_what_is_advised_for_a_damaged_run_works_also_if_it_was_begun_by_restart(tmp_path: Path, damage: str) -> None:
     run_dir = tmp_path / "run"
     run_campaign(config(True), run_dir)

@@ -12,7 +12,7 @@ from tests.campaign.kills import KINDS, campaign, facts
 from tests.strategies.detection.test_mgral import measured
 
 # Of the fast tests, which are to take seconds; the slow ones look at every event.
-_STEPS = {"image": 17, "pixel": 17, "box": 85, "pseudo-label": 85, "mgral": 119}
+_STEPS = {"image": 17, "pixel": 34, "box": 85, "pseudo-label": 17, "mgral": 17}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -47,7 +47,9 @@ def kill_at(kind: str, folder: Path, step: int, tears: tuple[bool, ...]) -> str:
     return f"{kind}: {events} events, {kills} kills, {len(wedged)} wedged, {len(different)} different"
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=[pytest.mark.slow] if k in ("mgral", "pseudo-label") else []) for k in KINDS]
+)
 def test_killed_at_some_events(kind: str, tmp_path: Path) -> None:
     kill_at(kind, tmp_path, _STEPS[kind], (False, True))
 

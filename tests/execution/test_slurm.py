@@ -116,7 +116,7 @@ def test_without_slurm_on_the_machine_it_says_so(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_cluster_is_one_of_two() -> None:
-    with pytest.raises(ConfigError, match="'slurm' or 'local', got 'pbs'"):
+    with pytest.raises(ConfigError, match=r"executor\.cluster: expected slurm \| local, got 'pbs'"):
         SlurmExecutor(cluster="pbs")
 
 

@@ -117,7 +117,8 @@ def test_a_worker_refuses_the_folder_of_another_run_at_the_start_and_in_the_midd
     for _ in range(2):
         with pytest.raises(JobError, match="got that of run theirs|ended without an answer"):
             executor.run([job])
-        assert out.read_text() == "before"
+        # A job of its own process may not even have begun when its driver gives it up.
+        assert not out.exists() or out.read_text() == "before"
         assert not job.result.exists()
 
 

@@ -24,6 +24,9 @@ _RETRIES = ".on_divergence."  # decides nothing in trainings that are done; the 
 # How people are asked, and what a file without objects means: what was answered stays as it was taken.
 _ASKING = frozenset({"oracle.tool", "oracle.wait", "oracle.poll_seconds"})
 _READING = {"oracle.empty_is_answer": True}  # what version 0.1.0 had, for its fingerprints
+# Keys that came after version 0.1.0, each with the value at which everything is as it was without the key, so that a
+# run begun before goes on. Whoever adds a key to a group that decides results adds it here.
+_LATER: dict[str, Any] = {}
 _SHOWN = 80
 _ABSENT = "(absent)"
 
@@ -41,6 +44,7 @@ def frozen(config: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in flat
         if _RETRIES not in key
         and key not in _ASKING
+        and not (key in _LATER and value == _LATER[key])
         and (value is not None if key in _BY_CONTENT else key.rsplit(".", 1)[-1] not in _MACHINE_KEYS)
     }
 

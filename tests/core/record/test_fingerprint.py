@@ -95,3 +95,12 @@ def test_a_run_may_grow_but_not_shrink():
     assert config_difference(CONFIG, changed("budget.per_cycle", [5, 6, 5, 9])) == [
         "budget.per_cycle: was [5, 5, 5], now [5, 6, 5, 9]"
     ]
+
+
+def test_a_later_key_at_its_former_behaviour_is_as_its_absence(monkeypatch):
+    monkeypatch.setattr("al_lab.core.record.fingerprint._LATER", {"budget.initial_by": "random"})
+    old = {"budget": {"per_cycle": 10}}
+    same, other = ({"budget": {"per_cycle": 10, "initial_by": value}} for value in ("random", "cold_start"))
+    assert config_difference(old, same) == [] and fingerprint(old) == fingerprint(same)
+    assert config_difference(old, other) == ["budget.initial_by: was (absent), now 'cold_start'"]
+    assert fingerprint(old) != fingerprint(other)

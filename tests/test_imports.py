@@ -169,6 +169,7 @@ TRUTH = {
     "stages/jobs.py",
     "data/verify.py",
     "data/convert.py",
+    "data/copied_pool.py",
     "labeling/folder.py",
     "labeling/store.py",
 }

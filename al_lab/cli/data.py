@@ -1,4 +1,4 @@
-"""Check, describe, download and convert datasets."""
+"""Check, describe, download and convert datasets; make a pool of near copies."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from al_lab.cli.tool import dataset_of, own_configurations, run
 
@@ -18,6 +19,7 @@ examples:
   al-lab data verify dataset=segmentation_folder dataset.root=photos dataset.source=drawings
   al-lab data download voc --data-dir data
   al-lab data convert dataset=folder dataset.root=photos --to yolo --out photos_yolo
+  al-lab data near-copies dataset=folder dataset.root=photos --share 0.7 --photographs 8 --out photos_copies
 """
 # What can be downloaded (or is asked for, where it needs an account), and the overrides under which it is checked.
 _GROUPS = {
@@ -42,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(required=True, metavar="{verify,stats,download,convert}")
+    commands = parser.add_subparsers(required=True, metavar="{verify,stats,download,convert,near-copies}")
 
     verify = commands.add_parser("verify", help="look at every image and annotation, name each problem and its remedy")
     verify.add_argument(
@@ -82,7 +84,22 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("--out", type=Path, required=True, help="a new folder")
     convert.add_argument("--images", choices=("link", "copy", "none"), default="link", help="default: link")
     convert.set_defaults(run=_convert)
+    _add_near_copies(commands)
     return parser
+
+
+def _add_near_copies(commands: Any) -> None:
+    copies = commands.add_parser(
+        "near-copies", help="make a pool most of which are near copies of a few photographs, to try strategies on"
+    )
+    copies.add_argument("overrides", nargs="*", metavar="dataset=…", help="labeled boxes, as for run.py")
+    own_configurations(copies)
+    copies.add_argument("--out", type=Path, required=True, help="a new folder, for dataset=folder")
+    copies.add_argument("--share", type=float, default=0.7, help="of the new pool that are near copies (default 0.7)")
+    copies.add_argument("--photographs", type=int, default=8, help="that are copied (default 8)")
+    copies.add_argument("--cut", type=float, default=0.08, help="most that a copy loses of a side (default 0.08)")
+    copies.add_argument("--seed", type=int, default=0, help="of the draw (default 0)")
+    copies.set_defaults(run=_near_copies)
 
 
 def _verify(args: argparse.Namespace) -> int:
@@ -127,6 +144,14 @@ def _convert(args: argparse.Namespace) -> int:
 
     written, notes = convert(dataset_of(args), args.to, args.out, args.images, _progress)
     print("\n".join(sentences(written, notes, args.to, args.out)))
+    return 0
+
+
+def _near_copies(args: argparse.Namespace) -> int:
+    from al_lab.data.copied_pool import Recipe, write_copied_pool
+
+    recipe = Recipe(args.share, args.photographs, args.cut, args.seed)
+    print("\n".join(write_copied_pool(dataset_of(args), args.out, recipe, _progress)))
     return 0
 
 

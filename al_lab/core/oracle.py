@@ -25,6 +25,7 @@ class Oracle(ABC):
 
     needs_truth: bool = True  # the pool's labels must exist before the campaign
     wants_predictions: bool = False  # pre-labels of the queried images help whoever answers
+    wait: bool = False  # a command keeps running while people label
 
     def __init__(
         self, seconds_per_image: float = 2.0, seconds_per_box: float = 7.0, seconds_per_pixel: float = 2.0
@@ -40,6 +41,9 @@ class Oracle(ABC):
         Raises:
             AwaitingLabels: if people have to label something first; the same command goes on afterwards.
         """
+
+    def wait_for_news(self, purchase: Purchase) -> None:  # noqa: B027 - who never lets anybody wait needs none
+        """Return when `reveal` may find more than it found before; called with ``wait`` only."""
 
     def deliver(
         self,

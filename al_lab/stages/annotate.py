@@ -1,9 +1,10 @@
 """Buy labels: the initial set before cycle 0, the strategy's queries at the end of a cycle."""
 
+import logging
 from pathlib import Path
 
 from al_lab.core.budget import Allowance
-from al_lab.core.errors import ConfigError, DataError, explain
+from al_lab.core.errors import AwaitingLabels, ConfigError, DataError, explain
 from al_lab.core.files import read_json, write_json
 from al_lab.core.oracle import Oracle, SimulatedOracle
 from al_lab.core.pool import INITIAL, Pool, purchase_dir
@@ -15,11 +16,32 @@ from al_lab.core.types import Query
 from al_lab.stages.score import pseudo_tau
 from al_lab.stages.sharding import remove_shards, run_sharded
 
+log = logging.getLogger(__name__)
+
+
+def _reveal(ctx: StageContext, oracle: Oracle, purchase: Purchase) -> tuple[Query, ...]:
+    """Reveal the labels; with ``oracle.wait`` the command stays until people have given them.
+
+    People take hours: neither a worker nor the memory of its GPU is held meanwhile.
+
+    Raises:
+        AwaitingLabels: without ``oracle.wait``, as long as labels are missing.
+    """
+    while True:
+        try:
+            return oracle.reveal(ctx.dataset, purchase)
+        except AwaitingLabels as waiting:
+            if not oracle.wait:
+                raise
+            log.info("%s\nwaiting: this command goes on by itself (Ctrl-C ends it; nothing is lost)", waiting)
+        ctx.executor.close()
+        oracle.wait_for_news(purchase)
+
 
 def _buy(ctx: StageContext, oracle: Oracle, purchase: Purchase) -> dict[str, float]:
     """Reveal, then write the pool the next training sees."""
     # An initial set may be empty on purpose: nothing is revealed, and that is in the books.
-    bought = oracle.reveal(ctx.dataset, purchase) if purchase.queries else oracle.deliver(ctx.dataset, purchase, {})
+    bought = _reveal(ctx, oracle, purchase) if purchase.queries else oracle.deliver(ctx.dataset, purchase, {})
     if purchase.queries and not bought:
         got = f"the first needs more than {purchase.allowance.amount} {purchase.allowance.unit}s"
         raise DataError(

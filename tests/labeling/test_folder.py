@@ -2,7 +2,6 @@
 
 import csv
 import json
-import logging
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -388,7 +387,7 @@ def test_runs_that_share_an_exchange_folder_do_not_meet(
 def test_pixels_are_refused(dataset: VOCFolder, purchase: Callable[..., Purchase]) -> None:
     order = purchase("three")
     region = Query("three", Region(np.array([1, 2]), (HEIGHT, WIDTH)))
-    with pytest.raises(ConfigError, match="oracle=folder: expected whole images of a detection dataset"):
+    with pytest.raises(ConfigError, match="oracle: expected whole images of a detection dataset"):
         FolderOracle().reveal(dataset, Purchase(order.run_dir, 0, (region,), Allowance("pixel", 2)))
 
 
@@ -515,26 +514,24 @@ def test_nobody_is_asked_twice_for_the_same_image(
     assert "1 of 1 images wait" in wait(FolderOracle(), dataset, fourth)
 
 
-def test_a_command_that_waits_goes_on_by_itself(dataset: VOCFolder, purchase: Callable[..., Purchase]) -> None:
-    order = purchase("three", "four")
+def test_a_waiting_command_notices_what_is_put_into_the_folder(
+    dataset: VOCFolder, purchase: Callable[..., Purchase], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    oracle, order = FolderOracle(wait=True), purchase("three", "four")
     labels = order.run_dir / "to_label" / "initial" / "labels"
-    said: list[str] = []
+    slept: list[float] = []
 
-    class People(logging.Handler):
-        """Labels one image each time the command says that it waits."""
+    def label(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 2:  # noqa: PLR2004 - the first look finds nothing new
+            (labels / "three.xml").write_text(GOOD)
 
-        def emit(self, record: logging.LogRecord) -> None:
-            if "goes on by itself" in record.getMessage():
-                said.append(record.getMessage())
-                (labels / f"{('three', 'four')[len(said) - 1]}.xml").write_text(GOOD)
-
-    handler, logger = People(), logging.getLogger("al_lab.labeling.folder")
-    logger.addHandler(handler)
-    level = logger.level
-    logger.setLevel(logging.INFO)
-    try:
-        assert FolderOracle(wait=True, poll_seconds=0.01).reveal(dataset, order) == order.queries
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
-    assert ["2 of 2 images wait" in said[0], "1 of 2 images wait" in said[1]] == [True, True]
+    monkeypatch.setattr("time.sleep", label)
+    assert "2 of 2 images wait" in wait(oracle, dataset, order)
+    oracle.wait_for_news(order)
+    assert slept == [5.0, 5.0]
+    assert "1 of 2 images wait" in wait(oracle, dataset, order)
+    (labels / "four.xml").write_text(GOOD)  # while nobody looked
+    oracle.wait_for_news(order)
+    assert len(slept) == 2
+    assert oracle.reveal(dataset, order) == order.queries

@@ -151,7 +151,7 @@ IMAGES = {
         "",
     ),
     "an image that is a pipe": (pipe("JPEGImages/a.jpg"), "a named pipe"),
-    "an image that is a folder": (folder("JPEGImages/a.jpg"), "1 missing"),
+    "an image that is a folder": (folder("JPEGImages/a.jpg"), "1 of 2 names have no image"),
     "an image that is a device": (link("JPEGImages/a.jpg", "/dev/zero"), "a device"),
     "an image that is a loop of links": (link("JPEGImages/a.jpg", "a.jpg"), "links that lead in a circle"),
     "an image that is a link out to text": (link("JPEGImages/a.jpg", "../../secret.txt"), "no image in one of"),
@@ -182,7 +182,7 @@ LISTS = {
     ),
     "names that are no UTF-8": (
         lambda root: os.rename(os.fsencode(root / "JPEGImages/b.jpg"), os.fsencode(root / "JPEGImages") + b"/\xff.jpg"),
-        "1 missing",
+        "1 of 2 names have no image",
     ),
 }
 COCO = {

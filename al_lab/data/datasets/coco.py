@@ -14,6 +14,7 @@ from al_lab.core.types import Annotation
 from al_lab.data.datasets.detection import DetectionDataset
 from al_lab.data.formats.boxes import Outside
 from al_lab.data.formats.coco import COCOIndex, bad_entry, load_coco
+from al_lab.data.formats.record import size_note
 
 # Images per set (cocodataset.org/#download), and those with at least one annotation (AL-SSL fact sheet, §1.6).
 _OFFICIAL_COUNTS = {
@@ -119,13 +120,8 @@ class COCOLayout(DetectionDataset):
         part, row = self._find(sample_id)
         size_hw = self.size_hw(sample_id)
         annotation, notes = part.index.annotation(row, size_hw, self._outside)
-        said = tuple(int(v) for v in part.index.sizes_hw[row])
-        if said not in ((0, 0), size_hw):
-            notes = (
-                *notes,
-                f"height x width is {said[0]} x {said[1]} in the file, but {size_hw[0]} x {size_hw[1]} in the image",
-            )
-        return annotation, notes
+        height, width = (int(v) for v in part.index.sizes_hw[row])
+        return annotation, (*notes, *size_note((height, width) if height or width else None, size_hw))
 
 
 class COCO(COCOLayout):

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from al_lab.core.errors import DataError, did_you_mean, explain
 from al_lab.data.datasets.coco import COCOLayout, COCOSplit
-from al_lab.data.datasets.voc_folder import ABSENT, folder_name, in_test_share, index_images
+from al_lab.data.datasets.dataset import folder_name
 from al_lab.data.formats.boxes import Outside
 from al_lab.data.formats.coco import load_coco
-from al_lab.data.formats.layout import find_annotations
+from al_lab.data.formats.layout import find_annotations, index_images
+from al_lab.data.formats.splits import ABSENT, in_test_share
 
 log = logging.getLogger(__name__)
 

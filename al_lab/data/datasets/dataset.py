@@ -38,6 +38,12 @@ class Finding:
     remedy: str
 
 
+def folder_name(root: str) -> str:
+    """Return the name of a user's dataset: its root folder's name as a slug."""
+    slug = re.sub(r"[^a-z0-9_]+", "-", Path(root).expanduser().resolve().name.lower()).strip("-")
+    return slug or "folder"
+
+
 class Dataset(ABC):
     """A pool of images, optional validation and test images, and hidden ground truth.
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from al_lab.core.errors import DataError, explain
 from al_lab.core.types import Annotation
-from al_lab.data.datasets.dataset import Finding
+from al_lab.data.datasets.dataset import Finding, folder_name
 from al_lab.data.datasets.detection import DetectionDataset
-from al_lab.data.datasets.voc_folder import ABSENT, choose_splits, folder_name, in_test_share
+from al_lab.data.datasets.voc import zero_corner
 from al_lab.data.formats import coco, cvat, label_studio, labelme, layout, voc, yolo
 from al_lab.data.formats.boxes import Outside
-from al_lab.data.formats.record import Record
+from al_lab.data.formats.record import Record, size_note
+from al_lab.data.formats.splits import ABSENT, SPLIT_WORDS, choose_splits, in_test_share, split_in_name, split_of
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ class _Labels:
         readers: id to annotation file and the function that reads what it says of the image.
         names: class names in label order, where a file lists them; else those that occur, sorted.
         problems: what could not be read, found while looking for class names.
+        notes: what was read, but looks like a mistake.
         strangers: annotation files (or entries) that speak of no image here.
         splits: split to ids, where annotation files or lists tell.
         how: where the splits were found, in words.
@@ -46,6 +49,7 @@ class _Labels:
     readers: dict[str, tuple[Path, _Reader]] = field(default_factory=dict)
     names: tuple[str, ...] = ()
     problems: list[Finding] = field(default_factory=list)
+    notes: list[Finding] = field(default_factory=list)
     strangers: list[str] = field(default_factory=list)
     splits: dict[str, list[str]] = field(default_factory=dict)
     how: str = ""
@@ -60,7 +64,10 @@ class Folder(DetectionDataset):
     train, valid, val or test; without any, ``test_fraction`` of the annotated images become the test set.
     """
 
-    _unlabeled_remedy = "run with oracle=folder: it asks a person for the labels it wants"
+    # Whether a test set is cut from the pool where annotated images are of one split only.
+    _single_split_is_cut = True
+    # Whether all annotations are read at once, so that all bad ones are named before the first training.
+    _reads_all = True
 
     def __init__(
         self,
@@ -84,7 +91,8 @@ class Folder(DetectionDataset):
             classes: names in label order; None: as a file lists them, else those that occur.
             format: of the annotations to read, where there are several; None: that of most images.
             image_dir: below root; None: the usual places.
-            pool_split: of the splits that are there; None: train, else every image.
+            pool_split: of the splits that are there, or a list in ImageSets/Main of any name; None: train, else every
+                image.
             val_split: of labeled images outside the pool; "none" for no such images.
             test_split: of the test set; "none" for no test set.
             test_fraction: of the annotated images, where there are no splits.
@@ -104,16 +112,23 @@ class Folder(DetectionDataset):
                     do="null reads what is there",
                 )
             )  # fmt: skip
-        image_base, self._images = layout.find_images(base, image_dir)
-        files = layout.find_annotations(base, self._images)
+        image_base, self._images = self._find_images(base, image_dir)
+        files = self._find_annotations(base)
+        wanted = {"pool": pool_split, "val": val_split, "test": test_split}
+        self._one_based = one_based
+        self._own_lists = {stem for stem in wanted.values() if stem}
+        listed = tuple(classes) if classes else _listed_classes(base)
+        self._reads_names = self._reads_all or not listed
         found = {kind: self._read(kind, paths, base, image_base, one_based) for kind, paths in files.by_format.items()}
         chosen = layout.choose_format(
             {kind: len(labels.readers) for kind, labels in found.items()}, format, files, base
         )
         labels = found[chosen] if chosen else _Labels()
+        if chosen is None:
+            self._read_lists(labels, base)
         self._readers, self._outside, self._files, self._labels = labels.readers, outside, files, labels
         self.format, self.problems = chosen, tuple(labels.problems)
-        names = tuple(classes) if classes else _listed_classes(base) or labels.names
+        names = listed or labels.names
         if not names:
             raise DataError(
                 explain(
@@ -121,11 +136,16 @@ class Folder(DetectionDataset):
                     do="give dataset.classes='[cat,dog]' or write classes.txt, one name a line",
                 )
             )  # fmt: skip
-        wanted = {"pool": pool_split, "val": val_split, "test": test_split}
         splits, how = self._splits(labels, wanted, test_fraction, base)
         label = name or folder_name(root)
         super().__init__(label, names, splits["pool"], splits["val"], splits["test"], metrics)
         self._announce(how)
+
+    def _find_images(self, base: Path, image_dir: str | None) -> tuple[Path, dict[str, Path]]:
+        return layout.find_images(base, image_dir)
+
+    def _find_annotations(self, base: Path) -> layout.AnnotationFiles:
+        return layout.find_annotations(base, self._images)
 
     def _announce(self, how: str) -> None:
         what = _WORDS[self.format] if self.format else "photographs without annotations"
@@ -156,7 +176,7 @@ class Folder(DetectionDataset):
                 continue
             names += [n for n in listed if n not in names]
             ids = _take(labels, records, path, index)
-            split = layout.split_in_name(path.stem) or layout.split_of(PurePosixPath(path.relative_to(root).as_posix()))
+            split = split_in_name(path.stem) or split_of(PurePosixPath(path.relative_to(root).as_posix()))
             if split and len(paths) > 1:
                 labels.splits.setdefault(split, []).extend(ids)
                 labels.how = "splits by annotation file"
@@ -167,7 +187,7 @@ class Folder(DetectionDataset):
         names = set()
         for sample_id, path in files.items():
             try:
-                names |= voc.class_names(path)
+                names |= voc.class_names(path) if self._reads_names else set()
             except DataError as error:
                 labels.problems.append(Finding("error", str(path), f"{sample_id}: {error}", "correct the file"))
             name = self._images[sample_id].name
@@ -177,11 +197,19 @@ class Folder(DetectionDataset):
 
             labels.readers[sample_id] = (path, read)
         labels.names = tuple(sorted(names))
+        self._read_lists(labels, root)
+
+    def _read_lists(self, labels: _Labels, root: Path) -> None:
+        """Take the splits that VOC's lists tell."""
         lists = sorted((root / "ImageSets" / "Main").glob("*.txt"))
         index = layout.NameIndex(self._images)
         for path in lists:
-            if split := layout.SPLIT_WORDS.get(path.stem.lower()):
-                ids, missing = _known(voc.read_split(path), index)
+            split = path.stem if path.stem in self._own_lists else SPLIT_WORDS.get(path.stem.lower())
+            if split:
+                ids, missing = _known(names := voc.read_split(path), index)
+                if repeated := [name for name, n in Counter(names).items() if n > 1]:
+                    message = f"{len(repeated)} names occur twice, first {repeated[0]!r}; once counts"
+                    labels.notes.append(Finding("warning", str(path), message, "remove the second entries"))
                 labels.splits.setdefault(split, []).extend(ids)
                 labels.how = "splits by ImageSets/Main"
                 if missing:
@@ -240,17 +268,18 @@ class Folder(DetectionDataset):
         splits, how = labels.splits, labels.how
         if not splits:
             for sample_id, path in self._images.items():
-                if split := layout.split_of(PurePosixPath(path.relative_to(root).as_posix())):
+                if split := split_of(PurePosixPath(path.relative_to(root).as_posix())):
                     splits.setdefault(split, []).append(sample_id)
             how = "splits by folder"
-        names = {role: layout.SPLIT_WORDS.get(v.lower(), v) if v and v != ABSENT else v for role, v in wanted.items()}
+        names = {role: v if not v or v in splits else SPLIT_WORDS.get(v.lower(), v) for role, v in wanted.items()}
         roles = choose_splits(set(splits), names, "a split", str(root))
         chosen = {role: sorted(set(splits[split])) for role, split in roles.items()}
         taken = {i for ids in chosen.values() for i in ids}
         if "pool" not in chosen:
             chosen["pool"] = sorted(set(self._images) - taken - {i for ids in splits.values() for i in ids})
             chosen["pool"] = chosen["pool"] or sorted(set(self._images) - taken)
-        if not splits or (len(splits) == 1 and "test" not in chosen and wanted["test"] is None):
+        is_cut = self._single_split_is_cut and len(splits) == 1 and "test" not in chosen and wanted["test"] is None
+        if not splits or is_cut:
             test = [] if wanted["test"] == ABSENT else [i for i in chosen["pool"] if i in labels.readers]
             chosen["test"] = [i for i in test if in_test_share(i, test_fraction)]
             chosen["pool"] = sorted(set(chosen["pool"]) - set(chosen["test"]))
@@ -281,13 +310,7 @@ class Folder(DetectionDataset):
         size_hw = self.size_hw(sample_id)
         record = self._readers[sample_id][1](size_hw)
         annotation, notes = record.annotation(self.classes, size_hw, self._outside)
-        said = record.size_hw
-        if said is not None and said != size_hw:
-            notes = (
-                *notes,
-                f"height x width is {said[0]} x {said[1]} in the file, but {size_hw[0]} x {size_hw[1]} in the image",
-            )
-        return annotation, notes
+        return annotation, (*notes, *size_note(record.size_hw, size_hw))
 
     def _leftovers(self) -> list[Finding]:
         """Name what lies in the folder and is not read."""
@@ -302,6 +325,7 @@ class Folder(DetectionDataset):
             found.append(
                 Finding("warning", str(path), "not read: no annotation format that is known here", "move it away")
             )
+        found += self._labels.notes
         if self._labels.strangers:
             first, count = self._labels.strangers[0], len(self._labels.strangers)
             message = f"{count} annotations speak of no image that is there, the first is {first}"
@@ -313,8 +337,13 @@ class Folder(DetectionDataset):
         return [*super().blockers(), *self.problems]
 
     def _verify_truth(self, sample_id: str, decode: bool) -> list[Finding]:
-        named = {p.file for p in self.problems}
-        return [] if str(self.annotation_file(sample_id)) in named else super()._verify_truth(sample_id, decode)
+        file = self.annotation_file(sample_id)
+        if str(file) in {p.file for p in self.problems}:
+            return []
+        findings = super()._verify_truth(sample_id, decode)
+        if self.format == "voc" and self._one_based and not any(f.severity == "error" for f in findings):
+            findings += zero_corner(file, sample_id)
+        return findings
 
     def _verify_whole(self) -> list[Finding]:
         findings = [*super()._verify_whole(), *self._leftovers()]
@@ -376,5 +405,5 @@ def _listed_classes(root: Path) -> tuple[str, ...]:
     for name in ("classes.txt", "labels.txt", "obj.names"):
         for path in (root / name, root / "labels" / name):
             if os.path.lexists(path):
-                return tuple(layout.read_list(path))
+                return tuple(name for _, name in sorted(voc.read_class_list(path).items()))
     return ()

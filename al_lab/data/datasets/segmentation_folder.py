@@ -10,10 +10,9 @@ import numpy as np
 
 from al_lab.core.errors import DataError, explain
 from al_lab.core.fields import between
-from al_lab.data.datasets.dataset import Finding
+from al_lab.data.datasets.dataset import Finding, folder_name
 from al_lab.data.datasets.domains import Domain, DomainPair
-from al_lab.data.datasets.voc_folder import ABSENT, choose_splits, folder_name, in_test_share, index_images
-from al_lab.data.formats.layout import SPLIT_WORDS
+from al_lab.data.formats.layout import index_images
 from al_lab.data.formats.masks import (
     VOID,
     VOID_NAMES,
@@ -24,6 +23,7 @@ from al_lab.data.formats.masks import (
     read_map_classes,
     read_values,
 )  # fmt: skip
+from al_lab.data.formats.splits import ABSENT, SPLIT_WORDS, choose_splits, in_test_share
 
 log = logging.getLogger(__name__)
 

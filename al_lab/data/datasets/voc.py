@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from xml.etree.ElementTree import Element
-
-import numpy as np
 
 from al_lab.core.errors import DataError, explain
 from al_lab.core.types import Annotation
 from al_lab.data.datasets.dataset import Finding
 from al_lab.data.datasets.detection import DetectionDataset
 from al_lab.data.formats.boxes import Outside
-from al_lab.data.formats.voc import parse_voc, read_split, read_xml, safe_name
+from al_lab.data.formats.record import size_note
+from al_lab.data.formats.voc import begins_at_zero, parse_voc, read_size, read_split, read_xml, safe_name
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
@@ -85,43 +83,23 @@ class VOCLayout(DetectionDataset):
         size_hw = self.size_hw(sample_id)
         return parse_voc(self.annotation_file(sample_id), self.classes, size_hw, self._one_based, self._outside)
 
-    def _verify_sample(self, sample_id: str, decode: bool, prints: dict[str, np.ndarray]) -> list[Finding]:
-        findings = super()._verify_sample(sample_id, decode, prints)
-        if not self.has_truth(sample_id) or any(f.severity == "error" for f in findings):
+    def _verify_truth(self, sample_id: str, decode: bool) -> list[Finding]:
+        findings = super()._verify_truth(sample_id, decode)
+        if any(f.severity == "error" for f in findings):
             return findings
         file = self.annotation_file(sample_id)
-        return findings + _xml_traps(read_xml(file), str(file), sample_id, self.size_hw(sample_id), self._one_based)
+        said = read_size(read_xml(file), file)
+        notes = size_note(said if min(said) > 0 else None, self.size_hw(sample_id))
+        findings += [Finding("warning", str(file), f"{sample_id}: {n}", "correct the annotation") for n in notes]
+        return findings + (zero_corner(file, sample_id) if self._one_based else [])
 
 
-def _xml_traps(root: Element, file: str, sample_id: str, size_hw: tuple[int, int], one_based: bool) -> list[Finding]:
-    findings = []
-    said = (root.findtext("size/height"), root.findtext("size/width"))
-    if said != (None, None) and said != (str(size_hw[0]), str(size_hw[1])):
-        turned = (
-            " (turned by a quarter: was the EXIF orientation ignored?)"
-            if said == (str(size_hw[1]), str(size_hw[0]))
-            else ""
-        )
-        findings.append(
-            Finding(
-                "warning",
-                file,
-                f"{sample_id}: <size> says height x width {said[0]} x {said[1]}, the image is {size_hw[0]} x "
-                f"{size_hw[1]}{turned}",
-                "check that the boxes were drawn on this very image",
-            )
-        )
-    corners = [item.findtext(f"bndbox/{key}") for item in root.findall("object") for key in ("xmin", "ymin")]
-    if one_based and any(float(c) == 0 for c in corners if c):
-        findings.append(
-            Finding(
-                "warning",
-                file,
-                f"{sample_id}: a box begins at 0 although VOC counts from 1 (it was cut at the border)",
-                "if the tool writes 0-based boxes, set dataset.one_based=false",
-            )
-        )
-    return findings
+def zero_corner(file: Path, sample_id: str) -> list[Finding]:
+    """Warn of a box that begins at 0 in a file that should count from 1."""
+    if not begins_at_zero(file):
+        return []
+    message = f"{sample_id}: a box begins at 0 although VOC counts from 1 (it was cut at the border)"
+    return [Finding("warning", str(file), message, "if the tool writes 0-based boxes, set dataset.one_based=false")]
 
 
 def _lookup(table: Mapping[str, Path], sample_id: str, name: str) -> Path:

@@ -16,16 +16,12 @@ from typing import Literal
 from al_lab.core.documents import Source
 from al_lab.core.errors import DataError, explain
 from al_lab.data.formats.images import IMAGE_SUFFIXES, OTHER_PHOTOGRAPHS
+from al_lab.data.formats.splits import SPLIT_WORDS, split_of
 
 log = logging.getLogger(__name__)
 
 Format = Literal["voc", "coco", "yolo", "cvat", "label_studio", "labelme"]
 FORMATS: tuple[Format, ...] = ("voc", "coco", "yolo", "cvat", "label_studio", "labelme")
-#: What people call their splits, and the name we give each.
-SPLIT_WORDS = {
-    "train": "train", "training": "train", "trainval": "trainval", "val": "val", "valid": "val", "validation": "val",
-    "dev": "val", "test": "test", "testing": "test",
-}  # fmt: skip
 _IMAGE_FOLDERS = ("JPEGImages", "images", "Images", "img", "imgs", "photos", "data/images", "obj_train_data")
 # Pictures in these folders are label maps, not photographs.
 _MAP_FOLDERS = re.compile(r"^(segmentation(class|object).*|.*masks?.*|annots?|.*label_?maps?.*|gt.*|labels?)$", re.I)
@@ -92,17 +88,29 @@ def _warn_of_others(folder: Path, count: int, first: str) -> None:
     )
 
 
-def find_images(root: Path, image_dir: str | None = None) -> tuple[Path, dict[str, Path]]:
+def index_images(folder: Path) -> dict[str, Path]:
+    """Find all images below a folder: id (relative path without suffix) to file; hidden files are skipped.
+
+    Raises:
+        DataError: if two files would get one id.
+    """
+    return by_id(folder, find_pictures(folder))
+
+
+def find_images(
+    root: Path, image_dir: str | None = None, usual: Sequence[str] = _IMAGE_FOLDERS
+) -> tuple[Path, dict[str, Path]]:
     """Find the photographs of a folder, and the folder below which their ids are their paths.
 
     Args:
         root: the folder.
         image_dir: below root, where somebody said so.
+        usual: where else they may lie, the first one that holds any; after these, root itself.
 
     Raises:
         DataError: if there are none, or two would get one id.
     """
-    bases = [root / image_dir] if image_dir else [*(root / name for name in _IMAGE_FOLDERS), root]
+    bases = [root / image_dir] if image_dir else [*(root / name for name in usual), root]
     for base in bases:
         if not base.is_dir():
             continue
@@ -233,17 +241,6 @@ def _is_yolo(path: Path) -> bool:
         return not words or (len(words) >= 5 and all(float(w) > -10 for w in words))  # noqa: PLR2004
     except ValueError:
         return False
-
-
-def split_of(path: PurePosixPath) -> str | None:
-    """Return the split that a folder of a relative path names: the first one that is a split's word."""
-    return next((SPLIT_WORDS[part.lower()] for part in path.parts[:-1] if part.lower() in SPLIT_WORDS), None)
-
-
-def split_in_name(stem: str) -> str | None:
-    """Return the split that a file's name tells: "instances_train2017" is train."""
-    words = re.split(r"[^a-z]+", stem.lower())
-    return next((SPLIT_WORDS[w] for w in words if w in SPLIT_WORDS), None)
 
 
 def match_by_path(files: Sequence[Path], images: Mapping[str, Path], base: Path) -> tuple[dict[str, Path], list[Path]]:

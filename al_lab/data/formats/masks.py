@@ -14,7 +14,8 @@ from al_lab.core.documents import Source
 from al_lab.core.errors import DataError, explain
 from al_lab.core.fields import between, class_name, shown, written
 from al_lab.data.formats.images import IMAGE_SUFFIXES, open_image
-from al_lab.data.formats.layout import find_images, match_by_path, split_of, walk_files
+from al_lab.data.formats.layout import find_images, match_by_path, walk_files
+from al_lab.data.formats.splits import split_of
 from al_lab.data.formats.voc import read_class_list, read_split
 
 VOID = 255

@@ -100,6 +100,18 @@ class Record:
         return replace(self, names=tuple(names.get(name, name) for name in self.names))
 
 
+def size_note(said_hw: tuple[int, int] | None, size_hw: tuple[int, int]) -> tuple[str, ...]:
+    """Return a sentence if a file says another size than the image has (none if it says nothing)."""
+    if said_hw is None or tuple(said_hw) == size_hw:
+        return ()
+    turned = " (turned by a quarter: was the EXIF orientation ignored?)" if said_hw == size_hw[::-1] else ""
+    (height, width), (real_height, real_width) = said_hw, size_hw
+    return (
+        f"height x width is {height} x {width} in the file, but {real_height} x {real_width} in the image{turned}; "
+        "check that the boxes were drawn on this very image",
+    )
+
+
 def losses(records: Sequence[Record], *, difficult: bool, crowd: bool) -> list[str]:
     """Say what a format can't hold of these records.
 

@@ -127,6 +127,12 @@ def read_record(path: Path, file_name: str, one_based: bool = True) -> Record:
     )
 
 
+def begins_at_zero(path: Path) -> bool:
+    """Say whether a box begins at 0 although VOC counts from 1: it was cut at the border, or the tool counts from 0."""
+    corners = [item.findtext(f"bndbox/{key}") for item in read_xml(path).findall("object") for key in ("xmin", "ymin")]
+    return any(float(c) == 0 for c in corners if c)
+
+
 def class_names(path: Path) -> set[str]:
     """Return the class names that occur in a file.
 

@@ -1,19 +1,21 @@
 """ISD: besides flipped images, mixtures of two images should be seen as the mixture of what is seen in each."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, distributed
 
 from al_lab.acquisition.divergence import kl
 from al_lab.core.errors import ConfigError, explain
-from al_lab.core.fields import check_fields, not_negative, positive
+from al_lab.core.fields import check_fields, not_negative, one_of, positive
 from al_lab.models.detectors.flip import together
 from al_lab.models.detectors.head import HeadOutput
 from al_lab.models.detectors.network import DetectorNetwork
 from al_lab.objectives.consistency import EPS, foreground, mean_over_batch, rows_of
 from al_lab.objectives.csd import CSD, PseudoLoss
+
+Pairs = Literal["any", "alike"]
 
 
 class ISD(CSD):
@@ -37,7 +39,12 @@ class ISD(CSD):
     | lambda | beta | Beta(100, 100) | the code's last state (earlier: 5) |
     | weight of Type I | w1 | 0.1 | the code's last state (earlier: 1e-4) |
     | weight of Type II | w2 | 1 | the code |
+    | partners | pairs | any | the code shuffles the union of labeled and unlabeled images |
     | w(t), L_CSD | as in `CSD` | | |
+
+    With ``pairs=any`` the images of a batch lie in a new order every step, so that labeled images mix with unlabeled
+    ones: of half labeled ones in (B/2) / (B - 1) of all pairs (53 % at B = 16). The released union of VOC07 and VOC12
+    does in 2 x .30 x .70 = 42 %.
 
     Deviations: the released code compares Type II-B's boxes with predictions that were flipped back, which belong to
     another place (an open question in its issue tracker); here they are not, as its author says they should be.
@@ -46,6 +53,8 @@ class ISD(CSD):
         beta: both parameters of lambda's Beta distribution.
         w1: of Type I.
         w2: of Type II.
+        pairs: ``any``: partners are of either kind; ``alike``: labeled and unlabeled places alternate, so that at
+            batches that four divides labeled images mix with labeled ones only (versions before 0.2).
         csd: arguments of `CSD`, except weight, ramp, labeled_ratio, tau, pl_loss and supervised, which are given here.
         weight, ramp, labeled_ratio, tau, pl_loss, supervised: see `CSD`.
     """
@@ -55,6 +64,7 @@ class ISD(CSD):
         beta: float = 100.0,
         w1: float = 0.1,
         w2: float = 1.0,
+        pairs: Pairs = "any",
         csd: Mapping[str, Any] | None = None,
         weight: float = 1.0,
         ramp: Mapping[str, Any] | None = None,
@@ -72,8 +82,10 @@ class ISD(CSD):
             supervised=supervised,
             **(csd or {}),
         )
-        check_fields(locals(), {"beta": positive, "w1": not_negative, "w2": not_negative}, "objective")
+        kinds = {"beta": positive, "w1": not_negative, "w2": not_negative, "pairs": one_of(*get_args(Pairs))}
+        check_fields(locals(), kinds, "objective")
         self.ratio_beta, self.w1, self.w2 = float(beta), float(w1), float(w2)  # beta is the box loss
+        self.shuffle_places = pairs == "any"  # see StepSampler
 
     def forward(self, network: DetectorNetwork, batch: Any, step: int, total_steps: int) -> dict[str, Tensor]:
         """Return ``loss`` and its parts for one `Batch`.

@@ -97,3 +97,9 @@ def test_isd_contains_csd():
 def test_an_odd_batch_is_refused():
     with pytest.raises(ConfigError, match="expected an even number of images a device, got 3"):
         ISD()(TinyDetector(3, input_px=32), batch([1, 0, 1]), 1, 10)
+
+
+def test_who_may_be_mixed_with_whom():
+    assert [ISD(pairs=pairs).shuffle_places for pairs in ("any", "alike")] == [True, False]
+    with pytest.raises(ConfigError, match="any | alike"):
+        ISD(pairs="mixed")

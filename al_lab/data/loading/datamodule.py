@@ -120,7 +120,8 @@ def train_batches(
         labeled: ids to train on.
         unlabeled: ids whose images alone are used, if the objective asks for them.
         settings: read for batch_size (all images of a step), augmentation and (if it has one) drop_difficult.
-        objective: its attribute ``labeled_ratio`` (default 1) says which part of a batch is labeled.
+        objective: its attributes ``labeled_ratio`` (default 1) and ``shuffle_places`` (default False) say which part of
+            a batch is labeled, and whether labeled places lie anywhere in it.
         seed: of the training.
         first_step: where to begin or go on.
         stop_step: where to stop.
@@ -149,9 +150,17 @@ def train_batches(
         else settings.batch_size
     )
     spec = InputSpec.of(network)
-    steps = {"first_step": first_step, "stop_step": stop_step, "rank": rank, "world": world}
     sampler = StepSampler(
-        labeled, count, seed=seed, unlabeled=unlabeled, unlabeled_per_batch=settings.batch_size - count, **steps
+        labeled,
+        count,
+        seed=seed,
+        stop_step=stop_step,
+        first_step=first_step,
+        unlabeled=unlabeled,
+        unlabeled_per_batch=settings.batch_size - count,
+        shuffle_places=bool(getattr(objective, "shuffle_places", False)),
+        rank=rank,
+        world=world,
     )
     drop_difficult = bool(getattr(settings, "drop_difficult", True))
     images = TrainImages(dataset, annotations, settings.augmentation, spec, seed, drop_difficult, pseudo)

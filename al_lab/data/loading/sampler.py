@@ -51,9 +51,10 @@ class Stream:
 class StepSampler:
     """Batches of draws for steps ``first_step`` to ``stop_step - 1``; a torch batch sampler.
 
-    Labeled and unlabeled places alternate (labeled first) as long as both last. With several devices each takes its
-    part of the one global batch, so their number changes nothing: the same stretch of both halves, so that an objective
-    that pairs image i with image i + B/2 finds the same pairs on every number of devices.
+    Labeled and unlabeled places alternate (labeled first) as long as both last, or lie in a new order every step. With
+    several devices each takes its part of the one global batch, so their number changes nothing: the same stretch of
+    both halves, so that an objective that pairs image i with image i + B/2 finds the same pairs on every number of
+    devices.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class StepSampler:
         first_step: int = 0,
         unlabeled: Sequence[str] = (),
         unlabeled_per_batch: int = 0,
+        shuffle_places: bool = False,
         rank: int = 0,
         world: int = 1,
     ) -> None:
@@ -79,6 +81,7 @@ class StepSampler:
             first_step: the step to begin with.
             unlabeled: ids, in any order.
             unlabeled_per_batch: unlabeled images a step, over all devices.
+            shuffle_places: put each global batch into an order drawn from (seed, step).
             rank: of this device.
             world: number of devices.
 
@@ -111,6 +114,7 @@ class StepSampler:
         self._counts = (batch_size, unlabeled_per_batch)
         self._steps = range(first_step, stop_step)
         self._places = _places(self._size, rank, world)
+        self._shuffling = rng.child("places") if shuffle_places else None
 
     def __len__(self) -> int:
         return len(self._steps)
@@ -129,6 +133,8 @@ class StepSampler:
             sample_id = self._streams[source].at(step * self._counts[source] + n)
             draws.append(Draw(step, sample_id, seen.get(sample_id, 0)))
             seen[sample_id] = seen.get(sample_id, 0) + 1
+        if self._shuffling is not None:
+            return [draws[n] for n in self._shuffling.generator(step).permutation(len(draws))]
         return draws
 
 

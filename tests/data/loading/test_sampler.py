@@ -69,3 +69,17 @@ def test_a_batch_that_devices_cannot_share_is_refused():
 def test_a_set_that_is_needed_may_not_be_empty(labeled, unlabeled, name):
     with pytest.raises(ConfigError, match=f"got no {name} images at all"):
         StepSampler(labeled, 4, seed=0, stop_step=1, unlabeled=unlabeled, unlabeled_per_batch=4)
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_shuffled_places_hold_the_same_images_and_mix_labeled_with_unlabeled_ones(world: int) -> None:
+    kinds = {"unlabeled": [f"u{n:02d}" for n in range(20)], "unlabeled_per_batch": 8, "seed": 0, "stop_step": 400}
+    plain = _ids(StepSampler(IDS, 8, **kinds))
+    shares = [list(StepSampler(IDS, 8, **kinds, shuffle_places=True, rank=r, world=world)) for r in range(world)]
+    draws = [[d for part in step for d in part] for step in zip(*shares, strict=True)]
+    assert [sorted(d.sample_id for d in batch) for batch in draws] == [sorted(batch) for batch in plain]
+    half = 8 // world
+    pairs = [(part[n], part[n + half]) for share in shares for part in share for n in range(half)]
+    mixed = sum(a.sample_id[0] != b.sample_id[0] for a, b in pairs) / len(pairs)
+    assert mixed == pytest.approx(8 / 15, abs=0.03)  # 3200 pairs: four standard errors
+    assert not any(a[0] != b[0] for batch in plain for a, b in zip(batch[:8], batch[8:], strict=True))

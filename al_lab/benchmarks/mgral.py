@@ -18,8 +18,10 @@ from al_lab.acquisition import plackett_luce
 from al_lab.benchmarks.measure import Row, best_of
 from al_lab.core.rng import Rng
 from al_lab.strategies.detection._mgral.agent import Agent
+from al_lab.strategies.detection._mgral.predictor.ridge import Regressor
+from al_lab.strategies.detection._mgral.predictor.table import Table, TableSettings, estimate
+from al_lab.strategies.detection._mgral.query import LEAST_GAIN
 from al_lab.strategies.detection._mgral.reinforce import Reinforce, ReinforceSettings
-from al_lab.strategies.detection._mgral.table import Table, TableSettings, estimate
 
 VOC = (15_551, 256, 1000, 200)  # images, features, budget, records
 COCO = (115_000, 256, 2345, 30)
@@ -225,3 +227,29 @@ def _peak_bytes() -> int:
 
 def _join(*parts: str) -> str:
     return "; ".join(filter(None, parts))
+
+
+def searched_by_loop(predictor: Regressor, num: int, budget: int) -> list[int]:
+    """Return the batch that `query.search` finds, as one would write it: every batch is described and predicted."""
+
+    def best(batch: list[int], place: int) -> tuple[int, float]:
+        open_ = [i for i in range(num) if i not in batch]
+        values = [predictor(np.array([*batch[:place], i, *batch[place:]])) for i in open_]
+        k = int(np.argmax(np.round(values, 9)))
+        return open_[k], values[k]
+
+    batch: list[int] = []
+    value = -np.inf
+    while len(batch) < budget:
+        image, value = best(batch, len(batch))
+        batch.append(image)
+    while True:
+        before = value
+        for place in range(budget):
+            image = batch.pop(place)
+            other, found = best(batch, place)
+            if found > value + LEAST_GAIN:
+                image, value = other, found
+            batch.insert(place, image)
+        if value <= before:
+            return batch

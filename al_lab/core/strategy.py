@@ -61,7 +61,7 @@ class Strategy:
     tasks: ClassVar[tuple[str, ...]] = ("detection",)
     units: ClassVar[tuple[str, ...]] = ("image", "box")
     pixel_scopes: ClassVar[tuple[str, ...]] = ("pool", "image")
-    scores_labeled: ClassVar[bool] = False
+    scores_labeled: bool = False
     radius_px: int = 0
     ties: Literal["hash", "id"] = "hash"
 

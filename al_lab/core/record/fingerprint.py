@@ -26,7 +26,14 @@ _ASKING = frozenset({"oracle.tool", "oracle.wait", "oracle.poll_seconds"})
 _READING = {"oracle.empty_is_answer": True}  # what version 0.1.0 had, for its fingerprints
 # Keys that came after version 0.1.0, each with the value at which everything is as it was without the key, so that a
 # run begun before goes on. Whoever adds a key to a group that decides results adds it here.
-_LATER: dict[str, Any] = {"objective.pairs": "alike", "strategy.lut.objectives.isd.pairs": "alike"}
+_LATER: dict[str, Any] = {
+    "objective.pairs": "alike",
+    "strategy.agent.query": "top",
+    "strategy.lut.batches": "uniform",
+    "strategy.lut.num_clusters": 16,
+    "strategy.lut.objectives.isd.pairs": "alike",
+}
+_RENAMED = {("strategy.lut.predictor", "table"): "neighbors"}  # a value, and what it was called first
 _SHOWN = 80
 _ABSENT = "(absent)"
 
@@ -40,7 +47,7 @@ def frozen(config: Mapping[str, Any]) -> dict[str, Any]:
     # A list to replay and a checkpoint are known by their content, pretrained weights by their file's name: in another
     # folder they are the same. No checkpoint is the same as the key's absence.
     return {
-        key: _READING.get(key, _identity(key, value))
+        key: _READING.get(key, _RENAMED.get((key, str(value)), _identity(key, value)))
         for key, value in flat
         if _RETRIES not in key
         and key not in _ASKING

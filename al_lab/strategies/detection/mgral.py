@@ -6,18 +6,22 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
+from al_lab.acquisition.uncertainty import binary_entropy, entropy
 from al_lab.core.budget import Allowance
 from al_lab.core.errors import ConfigError, did_you_mean, explain
 from al_lab.core.pool import Pool
 from al_lab.core.rng import Rng
 from al_lab.core.stage import Stage
 from al_lab.core.strategy import ProposeContext, Strategy, take_best
-from al_lab.core.types import Candidates, DenseView, ImageView, Query
+from al_lab.core.types import Candidates, DenseView, Detections, ImageView, Query
 from al_lab.strategies.detection._mgral.build_lut import BuildLut, LutSettings
+from al_lab.strategies.detection._mgral.predictor.ridge import FEWEST
+from al_lab.strategies.detection._mgral.predictor.table import TableSettings
 from al_lab.strategies.detection._mgral.reinforce import ReinforceSettings
-from al_lab.strategies.detection._mgral.table import TableSettings
 from al_lab.strategies.detection._mgral.train_agent import AgentSettings, TrainAgent, load_scores
+from al_lab.strategies.detection._mgral.world import FACTS
 
 
 class Mgral(Strategy):
@@ -48,20 +52,25 @@ class Mgral(Strategy):
     units: ClassVar[tuple[str, ...]] = ("image",)
 
     def __init__(self, lut: Mapping[str, Any], agent: Mapping[str, Any], learning: Mapping[str, Any]) -> None:
-        reading = {f.name for f in fields(TableSettings)}
-        building = {k: v for k, v in lut.items() if k not in reading}
-        objectives = building.pop("objectives")
-        self.lut = LutSettings(**(building | {"objective": _objective(objectives, lut["objective"])}))
+        lut = {k: v for k, v in lut.items()}
+        objectives = lut.pop("objectives")
+        reading, building = ({f.name for f in fields(kind)} for kind in (TableSettings, LutSettings))
+        strange = {k: v for k, v in lut.items() if k not in reading}  # what neither knows, the second refuses
+        shared = {k: v for k, v in lut.items() if k in reading & building}
+        self.lut = LutSettings(**(strange | shared | {"objective": _objective(objectives, lut["objective"])}))
         self.table = TableSettings(**{k: v for k, v in lut.items() if k in reading})
-        if self.table.predictor == "ridge" and self.lut.rows < 3:  # noqa: PLR2004 - see Ridge
+        is_learned = self.table.predictor != "table"
+        if is_learned and self.lut.rows < FEWEST:
             raise ConfigError(
                 explain(
-                    expected="at least 3 rows",
+                    expected=f"at least {FEWEST} rows",
                     got=str(self.lut.rows),
-                    where="strategy.lut.rows with strategy.lut.predictor=ridge",
+                    where=f"strategy.lut.rows with strategy.lut.predictor={self.table.predictor}",
                     do="raise strategy.lut.rows",
                 )
             )
+        #: regressors see the labeled images, too, and what the detector finds in an image
+        self.scores_labeled = is_learned
         self.agent, self.learning = AgentSettings(**agent), ReinforceSettings(**learning)
         # a second training
         if self.agent.gate == "random" and (self.lut.repeats < 1 or self.lut.seeds < 2):  # noqa: PLR2004
@@ -103,7 +112,14 @@ class Mgral(Strategy):
             raise TypeError(
                 "Mgral.propose: expected an embedding, got a view without; the learner must provide image_embedding"
             )
-        return Candidates.images([view.sample_id], [0.0], embedding=np.asarray(view.embedding, np.float32)[None])
+        info = {"embedding": np.asarray(view.embedding, np.float32)[None]}
+        if self.table.predictor != "table" and isinstance(view, ImageView) and view.detections is not None:
+            info |= {name: np.array([value]) for name, value in zip(FACTS, _expected(view.detections), strict=True)}
+        return Candidates.images([view.sample_id], [0.0], **info)
+
+    def needs_for(self, unit: str) -> tuple[str, ...]:
+        """Return the embedding, and for regressors what the detector finds."""
+        return self.needs if self.table.predictor == "table" else (*self.needs, "class_probs")
 
     def restore(self, cycle_dir: Path) -> None:
         """Read the trained agent's scores."""
@@ -113,6 +129,15 @@ class Mgral(Strategy):
         """Return the B images of the largest scores: the policy's mode."""
         scores = [self._scores.get(i, 0.0) for i in candidates.sample_ids]
         return take_best(Candidates.images(candidates.sample_ids, scores), pool, budget, rng)
+
+
+def _expected(found: Detections) -> tuple[float, float]:
+    """Return the sum of the boxes' entropies, nats, and how many objects there should be: the sum of confidences."""
+    if not len(found):
+        return 0.0, 0.0
+    probs, confidence = torch.from_numpy(found.probs), torch.from_numpy(found.confidence)
+    each = entropy(probs) if found.activation == "softmax" else binary_entropy(confidence)
+    return float(each.sum()), float(confidence.sum())
 
 
 def _objective(objectives: Mapping[str, Any], name: str) -> Mapping[str, Any]:

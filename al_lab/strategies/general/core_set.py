@@ -50,7 +50,7 @@ class CoreSet(Strategy):
     tasks: ClassVar[tuple[str, ...]] = ("detection", "segmentation")
     units: ClassVar[tuple[str, ...]] = ("image", "box", "pixel")
     pixel_scopes: ClassVar[tuple[str, ...]] = ("image",)
-    scores_labeled: ClassVar[bool] = True
+    scores_labeled: bool = True
 
     def __init__(
         self,

@@ -74,3 +74,22 @@ def test_a_run_that_goes_on_keeps_its_file(tmp_path):
     config = load_config(WRITTEN / "segmentation")
     save_config(config, tmp_path)
     assert load_config(tmp_path) == config
+
+
+def test_a_setting_that_came_later_with_what_was_always_done_is_no_other_experiment():
+    new = compose(["strategy=mgral"])
+    old = {**new, "strategy": {**new["strategy"]}}
+    old["strategy"]["lut"] = {
+        k: "neighbors" if k == "predictor" else v
+        for k, v in new["strategy"]["lut"].items()
+        if k not in ("batches", "num_clusters")
+    }
+    old["strategy"]["agent"] = {k: v for k, v in new["strategy"]["agent"].items() if k != "query"}
+    assert config_difference(old, new) == []
+    assert fingerprint(old) == fingerprint(new)
+    changed = compose(["strategy=mgral", "strategy.lut.batches=clusters", "strategy.lut.predictor=ridge"])
+    assert config_difference(old, changed) == [
+        "strategy.lut.batches: was (absent), now 'clusters'",
+        "strategy.lut.predictor: was 'neighbors', now 'ridge'",
+    ]
+    validate(old)  # and its own file can be run

@@ -12,11 +12,15 @@ import pytest
 from al_lab.campaign.loop import run_campaign
 from al_lab.core.errors import ConfigError
 from al_lab.core.rng import Rng
+from al_lab.core.types import Candidates
 from al_lab.strategies.detection._mgral import train_agent
 from al_lab.strategies.detection._mgral.build_lut import scaled
 from al_lab.strategies.detection._mgral.honesty import SIGNIFICANCE
+from al_lab.strategies.detection._mgral.predictor.choice import Images
+from al_lab.strategies.detection._mgral.predictor.leave_one_out import LeaveOneOut
 from al_lab.strategies.detection._mgral.reinforce import Iteration
 from al_lab.strategies.detection._mgral.train_agent import AgentSettings, load_scores
+from al_lab.strategies.detection._mgral.world import World
 from al_lab.strategies.detection.mgral import Mgral
 from tests.stubs import StubLearner, stub_config
 
@@ -79,6 +83,33 @@ def test_a_learned_predictor_and_a_clustered_pool_run_to_the_end(tmp_path: Path)
     assert bought == sorted(scores, key=lambda i: -scores[i])[:5]
 
 
+@pytest.mark.parametrize("query", ["annealed", "set"])
+def test_designed_rows_the_best_predictor_and_the_other_queries(tmp_path: Path, query: str, monkeypatch) -> None:
+    monkeypatch.setattr(LeaveOneOut, "is_believed", True)
+    settings = config(1, agent={"query": query, "controls": 2}, predictor="auto", batches="clusters", num_clusters=4)
+    run_campaign(settings, tmp_path / "run")
+    folder = tmp_path / "run" / "cycle_00"
+    facts = json.loads((folder / "agent.json").read_text())
+    assert facts["predictor"] == min(facts["predictors"], key=lambda name: facts["predictors"][name]["rmse"])
+    assert (facts["query"]["way"], "learning" in facts) == (query, query == "annealed")
+    assert facts["query"]["estimate"] <= facts["query"]["ceiling"]
+    assert len(facts["controls"]["random"]) == 2
+    info = Candidates.load(folder / "candidates.npz").info
+    assert {"entropy", "boxes"} <= set(info)
+    scores = load_scores(folder)
+    assert len(scores) == 20  # none of the labeled images, which regressors look at
+    bought = [row["id"] for row in json.loads((folder / "queries.json").read_text())["queries"]]
+    assert bought == sorted(scores, key=lambda i: -scores[i])[:5]
+
+
+def test_auto_buys_at_random_where_nobody_is_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LeaveOneOut, "is_believed", False)
+    run_campaign(config(1, predictor="auto"), tmp_path / "run")
+    facts = json.loads((tmp_path / "run" / "cycle_00" / "agent.json").read_text())
+    assert facts["predictor"] == "none"
+    assert "no predictor tells" in facts["gate"]["sentence"]
+
+
 def test_a_query_of_all_that_is_left_compares_a_batch_with_itself(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -113,22 +144,21 @@ def test_a_state_that_is_not_this_agents_is_not_gone_on_with(tmp_path: Path, har
 
 def test_the_gate_leaves_a_table_of_noise_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bought = []
-    for p_value in (0.5, 0.01):
-        monkeypatch.setattr(
-            "al_lab.strategies.detection._mgral.train_agent.signal_and_noise",
-            lambda facts, p=p_value: {"p_value": p, "sentence": f"p {p}"},
-        )
-        run_campaign(config(1, agent={"gate": "random"}), tmp_path / str(p_value) / "run")
-        folder = tmp_path / str(p_value) / "run" / "cycle_00"
+    for p_value, is_believed in ((0.5, True), (0.01, False), (0.01, True)):
+        monkeypatch.setattr(train_agent, "signal_and_noise", lambda facts, p=p_value: {"p_value": p, "sentence": ""})
+        monkeypatch.setattr(LeaveOneOut, "is_believed", is_believed)
+        root = tmp_path / f"{p_value}_{is_believed}"
+        run_campaign(config(1, agent={"gate": "random"}), root / "run")
+        folder = root / "run" / "cycle_00"
         is_closed = "gate" in json.loads((folder / "agent.json").read_text())
-        assert is_closed == (p_value > SIGNIFICANCE)
+        assert is_closed == (p_value > SIGNIFICANCE or not is_believed)
         assert len(list(csv.DictReader((folder / "rl_curves.csv").open()))) == (0 if is_closed else 12)
         assert bool(list((folder / "lut").glob("control_*"))) != is_closed
         scores = load_scores(folder)
         assert len(set(scores.values())) == len(scores)
         bought.append([row["id"] for row in json.loads((folder / "queries.json").read_text())["queries"]])
         assert bought[-1] == sorted(scores, key=lambda i: -scores[i])[:5]
-    assert bought[0] != bought[1]
+    assert bought[0] == bought[1] != bought[2]
 
 
 def contents(run: Path) -> dict[str, Any]:
@@ -196,6 +226,10 @@ def test_a_schedule_is_scaled_as_a_whole() -> None:
         ({"lut": LUT | {"predictor": "mlp"}}, "strategy.lut.predictor"),
         ({"lut": LUT | {"predictor": "ridge", "rows": 2, "repeats": 1}}, "at least 3"),
         ({"agent": {"gate": "random"}, "lut": LUT | {"seeds": 1}}, "trained again"),
+        ({"lut": LUT | {"predictor": "auto", "rows": 2, "repeats": 1}}, "at least 3"),
+        ({"lut": LUT | {"batches": "cluster"}}, "did you mean 'clusters'"),
+        ({"lut": LUT | {"num_clusters": 1}}, "strategy.lut.num_clusters"),
+        ({"agent": {"query": "best"}}, "strategy.agent.query"),
         ({"agent": {"gate": "shut"}}, "strategy.agent.gate"),
         ({"agent": {"clusters": 1}}, "strategy.agent.clusters: expected a whole number >= 2, or null, got 1"),
         ({"agent": {"clusters": 4}, "learning": {"reshuffle": True}}, "strategy.agent.clusters"),
@@ -216,11 +250,11 @@ def test_the_first_reference_is_the_bases_metric_or_the_first_reward(tmp_path, m
     seen = []
 
     def reinforce(*arguments):
-        seen.append(arguments[-1])
+        seen.append(arguments[-2])
         raise InterruptedError
 
     monkeypatch.setattr(train_agent, "Reinforce", reinforce)
-    world = train_agent._World(tuple("abcd"), np.zeros((4, 2), np.float32), 2, None, {"references": [0.2, 0.4]})
+    world = World(tuple("abcd"), Images(np.zeros((4, 2), np.float32), 4), 2, None, {"references": [0.2, 0.4]})
     stage = train_agent.TrainAgent(train_agent.AgentSettings(ref0=ref0), None, None, None)
     with pytest.raises(InterruptedError):
         stage._train(None, world, None, tmp_path / "agent_state.ckpt", Rng(0))

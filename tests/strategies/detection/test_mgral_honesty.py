@@ -19,8 +19,8 @@ from al_lab.strategies.detection._mgral.honesty import (
     sentences,
     spread_against_noise,
 )
+from al_lab.strategies.detection._mgral.predictor.table import Estimate
 from al_lab.strategies.detection._mgral.reinforce import Reinforce, ReinforceSettings
-from al_lab.strategies.detection._mgral.table import Estimate
 
 
 def test_a_ratio_that_luck_often_makes_is_no_signal() -> None:

@@ -11,8 +11,8 @@ from al_lab.core.errors import ConfigError, DivergedError
 from al_lab.core.rng import Rng
 from al_lab.strategies.detection._mgral.agent import Agent
 from al_lab.strategies.detection._mgral.policy import draw
+from al_lab.strategies.detection._mgral.predictor.table import Table, TableSettings
 from al_lab.strategies.detection._mgral.reinforce import Reinforce, ReinforceSettings, update_reference
-from al_lab.strategies.detection._mgral.table import Table, TableSettings
 
 REWARDS = (60, 61, 59, 62, 62)
 TV11 = {

@@ -7,7 +7,13 @@ import pytest
 
 from al_lab.core.errors import ConfigError
 from al_lab.core.rng import Rng
-from al_lab.strategies.detection._mgral.table import Table, TableSettings, estimate, leave_one_out, pairwise_threshold
+from al_lab.strategies.detection._mgral.predictor.table import (
+    Table,
+    TableSettings,
+    estimate,
+    leave_one_out,
+    pairwise_threshold,
+)
 
 TV13 = np.array([0.10, 0.20, 0.60, 0.70, 0.80, 0.75]), np.array([62.0, 60, 58, 57, 59, 61])
 PAPER = TableSettings()

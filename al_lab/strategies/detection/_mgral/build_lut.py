@@ -9,7 +9,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -19,9 +19,11 @@ from al_lab.core.files import read_json, write_json
 from al_lab.core.pool import Pool, ids_hash
 from al_lab.core.record.labels import read_labels
 from al_lab.core.stage import Stage, StageContext
+from al_lab.core.types import Candidates
 from al_lab.execution.job import Job
 from al_lab.learners.base import FitTask
 from al_lab.learners.settings import TrainSettings
+from al_lab.strategies.detection._mgral.batches import Batches, by_clusters, uniform
 from al_lab.strategies.detection._mgral.honesty import SIGNIFICANCE, against_base, spread_against_noise
 from al_lab.strategies.detection._mgral.reward_split import Fold, reward_folds
 
@@ -48,6 +50,8 @@ class LutSettings:
         metric: the reward; None: the dataset's first metric.
         repeats: rows that are trained again with other seeds, to see how much of the spread is noise.
         seeds: trainings of each of these, the first included.
+        batches: which the rows are: ``uniform`` (the paper) or ``clusters``, see `batches`.
+        num_clusters: of ``batches=clusters``.
         early_stop: rows stop after this fraction of their schedule (beyond the paper); None: at its end.
     """
 
@@ -65,6 +69,8 @@ class LutSettings:
     repeats: int = 3
     seeds: int = 3
     early_stop: float | None = None
+    batches: Batches = "uniform"
+    num_clusters: int = 16
 
     def __post_init__(self) -> None:
         check_fields(
@@ -77,6 +83,7 @@ class LutSettings:
                 "seeds": at_least(1),
                 "repeats": between(0, self.rows),
                 "early_stop": optional(share),
+                "batches": one_of(*get_args(Batches)),
             },
             "strategy.lut",
         )
@@ -187,10 +194,13 @@ class BuildLut(Stage):
             minimum=s.minimum,
             folds=s.folds,
         )
-        batches = [
-            tuple(sorted(unlabeled[k] for k in rng.generator("row", m).choice(len(unlabeled), size, replace=False)))
-            for m in range(s.rows)
-        ]
+        if s.batches == "uniform":
+            batches = uniform(unlabeled, size, s.rows, rng)
+        else:
+            candidates = Candidates.load(ctx.cycle_dir / "candidates.npz")
+            place = {i: n for n, i in enumerate(candidates.sample_ids)}
+            features = np.asarray(candidates.info["embedding"], np.float32)[[place[i] for i in unlabeled]]
+            batches = by_clusters(unlabeled, features, size, s.rows, s.num_clusters, rng)
         return Plan(folds, batches, ctx.pool.labeled_hash())
 
     def bases(self, ctx: StageContext, plan: Plan) -> list[dict[str, Any]]:

@@ -41,7 +41,7 @@ class Clustered(nn.Module):
     def __init__(self, agent: nn.Module, features_ND: np.ndarray, num_clusters: int, rng: Rng) -> None:
         super().__init__()
         self.agent = agent
-        cluster_N, centers_KD = _k_means(features_ND, num_clusters, rng)
+        cluster_N, centers_KD = k_means(features_ND, num_clusters, rng)
         self.cluster_N: Tensor
         self.centers_KD: Tensor
         self.register_buffer("cluster_N", torch.from_numpy(cluster_N), persistent=False)
@@ -62,7 +62,7 @@ class Clustered(nn.Module):
         return scores_N.double() + self._share_N
 
 
-def _k_means(features_ND: np.ndarray, num_clusters: int, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
+def k_means(features_ND: np.ndarray, num_clusters: int, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
     """Return the cluster (N,) int64 of each image and the centers (K, D) float32, means of their images."""
     num_clusters = min(num_clusters, len(features_ND))
     model = MiniBatchKMeans(num_clusters, random_state=rng.seed() % 2**32, n_init=3, batch_size=4096)

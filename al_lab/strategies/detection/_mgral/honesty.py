@@ -11,6 +11,7 @@ import torch
 from scipy.stats import f as f_distribution
 
 from al_lab.core.statistics.verdict import holm, plain, two_sided
+from al_lab.strategies.detection._mgral.query import Query
 from al_lab.strategies.detection._mgral.reinforce import Reinforce
 
 _DEVIATIONS = 2.0  # from a mean, within which what chance does mostly falls
@@ -117,6 +118,31 @@ def leave_one_out_sentence(found: Mapping[str, Any], regressor: Mapping[str, Any
         f"±{_DEVIATIONS / np.sqrt(num_rows - 1):.2f}); "
         f"ridge regression on batch features: {ridge}"
     )
+
+
+def chosen_sentence(told: Mapping[str, Mapping[str, Any]], name: str | None, asked: str) -> str:
+    """Say which predictor answers, and how well each tells left-out rows."""
+    each = ", ".join(f"{k} {t['rmse']:.2f} (rank correlation {t['rank_correlation']:.2f})" for k, t in told.items())
+    mean = next(iter(told.values()))["rmse_of_mean"]
+    who = "nobody is believed" if name is None else f"{name} answers"
+    return f"{who} (strategy.lut.predictor={asked}): left-out errors are {each}, the mean's {mean:.2f} points"
+
+
+def query_facts(query: Query, way: str) -> dict[str, Any]:
+    """Say what the predictor expects of the batch that is bought, and whether it had to be held back."""
+    words = (
+        f"; the batch that was asked for lay above {query.ceiling:.2f}, which is beyond every record by more than the "
+        "predictor's own error, so it was refused and held back to that"
+        if query.is_refused
+        else ""
+    )
+    return {
+        "way": way,
+        "estimate": query.estimate,
+        "ceiling": query.ceiling,
+        "is_refused": query.is_refused,
+        "sentence": f"the batch is expected to give {query.estimate:.2f} points (strategy.agent.query={way}){words}",
+    }
 
 
 def learning(training: Reinforce) -> dict[str, Any] | None:
@@ -297,6 +323,6 @@ def sentences(honesty: Mapping[str, Any]) -> list[str]:
     """Return what was found out, in the order of its finding."""
     return [
         honesty[name]["sentence"]
-        for name in ("signal", "leave_one_out", "gate", "learning", "likeness", "controls")
+        for name in ("signal", "leave_one_out", "gate", "learning", "query", "likeness", "controls")
         if honesty.get(name)
     ]

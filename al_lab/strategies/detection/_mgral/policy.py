@@ -2,6 +2,12 @@
 
 The paper only says "top-B scores" and loss = -delta mAP, in which no gradient reaches the agent; a score-function
 estimator needs a policy.
+
+While scores differ by much less than 1, draws are nearly uniform, and the B largest scores, which the query takes, are
+a batch that nobody ever rewarded. ``agent.query=annealed`` (beyond the paper) divides scores by a temperature that
+falls as the agent learns, so that it ends where the query is:
+
+    T_i = min(1, sd(s) / 6) ^ (i / (I - 1))
 """
 
 from typing import Literal, NamedTuple
@@ -13,6 +19,8 @@ from torch.nn import functional
 from al_lab.acquisition import bernoulli, plackett_luce
 
 Policy = Literal["pl", "bernoulli", "cond_bernoulli", "topb_surrogate"]
+
+SHARPEST = 6.0  # deviation of the scores, divided by the temperature, at the end: draws are the mode but for its edge
 
 
 class Draw(NamedTuple):
@@ -48,3 +56,15 @@ def draw(policy: Policy, scores_N: Tensor, budget: int, generator: np.random.Gen
         batch = plackett_luce.top(plain_N, budget)
         log_prob = functional.logsigmoid(scores_N.double()[batch]).sum()
     return Draw(batch, log_prob / max(len(batch), 1))
+
+
+def temperature(done: float, deviation: float) -> float:
+    """Return what scores are divided by: 1 at the start, and at the end such that their deviation is `SHARPEST`.
+
+    In between it falls by the same factor each iteration.
+
+    Args:
+        done: share of the training that is behind, in [0, 1].
+        deviation: of the scores.
+    """
+    return float(min(1.0, max(deviation, 1e-12) / SHARPEST) ** done)

@@ -16,8 +16,8 @@ from al_lab.acquisition import plackett_luce
 from al_lab.core.errors import DivergedError
 from al_lab.core.fields import at_least, check_fields, fraction, one_of, positive
 from al_lab.core.rng import Rng
-from al_lab.strategies.detection._mgral.policy import Draw, Policy, draw
-from al_lab.strategies.detection._mgral.table import Estimate
+from al_lab.strategies.detection._mgral.policy import Draw, Policy, draw, temperature
+from al_lab.strategies.detection._mgral.predictor.table import Estimate
 
 Reference = Literal["ema", "literal"]
 Estimator = Callable[[np.ndarray], Estimate | float | None]
@@ -137,6 +137,7 @@ class Reinforce:
         rng: of the cycle's training.
         reference: mAP_ref,0, the metric of the cycle's detector (Fig. 1: "performance at last cycle"); None: the first
             reward.
+        is_annealed: sharpen the policy while it learns, see `temperature`.
 
     Attributes:
         iteration: the next one, from 0.
@@ -152,11 +153,13 @@ class Reinforce:
         settings: ReinforceSettings,
         rng: Rng,
         reference: float | None = None,
+        is_annealed: bool = False,
     ) -> None:
         self.agent, self.features_ND, self.settings, self.rng = agent, features_ND, settings, rng
         self.budget = min(budget, len(features_ND))
         self.optimizer = torch.optim.Adam(agent.parameters(), lr=settings.lr)
         self.reference = reference
+        self.is_annealed = is_annealed
         self.iteration = 0
         self.curves: list[Iteration] = []
         self.fall_backs: list[FallBack] = []
@@ -191,6 +194,9 @@ class Reinforce:
                 f"train_agent: expected finite scores at iteration {self.iteration}, got NaN or infinity; lower "
                 f"strategy.learning.lr"
             )
+        if self.is_annealed:
+            done = self.iteration / max(self.settings.iterations - 1, 1)
+            scores_N = scores_N / temperature(done, float(plain_N.std()))
         rng = self.rng.child(self.iteration)
         draws = [
             draw(self.settings.policy, scores_N, self.budget, rng.generator("draw", k))

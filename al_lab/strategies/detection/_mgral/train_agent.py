@@ -7,10 +7,10 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -28,27 +28,28 @@ from al_lab.core.types import Candidates
 from al_lab.execution.job import Job
 from al_lab.learners.checkpoint import load_checkpoint, save_checkpoint
 from al_lab.learners.trainer import limit_threads
-from al_lab.strategies.detection._mgral.agent import Agent, Order, sequence_order
-from al_lab.strategies.detection._mgral.build_lut import BuildLut, Plan, load_table, rewards, signal_and_noise
+from al_lab.strategies.detection._mgral.agent import Agent, Order
+from al_lab.strategies.detection._mgral.build_lut import BuildLut, load_table, signal_and_noise
 from al_lab.strategies.detection._mgral.clusters import Clustered
 from al_lab.strategies.detection._mgral.honesty import (
     SIGNIFICANCE,
     against_chance,
+    chosen_sentence,
     learning,
     leave_one_out_sentence,
     likeness,
     p_value,
+    query_facts,
     sentences,
 )
+from al_lab.strategies.detection._mgral.predictor.choice import Chosen, Predictor, Records, choose
+from al_lab.strategies.detection._mgral.predictor.table import Choice, TableSettings
+from al_lab.strategies.detection._mgral.query import Judge, Way, on_top
 from al_lab.strategies.detection._mgral.recurrence import Feedback
-from al_lab.strategies.detection._mgral.regressor import Ridge
 from al_lab.strategies.detection._mgral.reinforce import Iteration, Reinforce, ReinforceSettings
-from al_lab.strategies.detection._mgral.table import Table, TableSettings
+from al_lab.strategies.detection._mgral.world import POINTS, World, order_images
 
 log = logging.getLogger(__name__)
-
-_POINTS = 100  # rewards are in points of the metric
-_MIN_ROWS = 3  # different ones, of a table that can be judged by leaving one out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,10 +65,13 @@ class AgentSettings:
         ref0: mAP_ref,0: of the cycle's row base (``base``), or the first reward (``first``).
         controls: random batches that are trained for comparison with the agent's at the first query (with its own batch
             and that of an agent whose rewards were shuffled, this many + 2 trainings); 0: no control.
-        gate: what a table does whose rows differ by no more than noise: ``warn``, and the agent learns from it all the
+        gate: what a table does whose rows differ by no more than noise, or are predicted from each other no better than
+            by their mean: ``warn``, and the agent learns from it all the
             same (the paper), or ``random``: no agent is trained, and the batch is a random one (beyond the paper). An
             agent that follows noise does worse than chance where the pool repeats itself: images alike rise and fall
             together, and its best batch is one kind of them.
+        query: what is bought: the ``top`` B scores (the paper), ``annealed`` | ``set``, see
+            `al_lab.strategies.detection._mgral.query`.
     """
 
     hidden: int | None = None
@@ -81,6 +85,7 @@ class AgentSettings:
     ref0: Literal["base", "first"] = "base"
     controls: int = 10
     gate: Literal["warn", "random"] = "warn"
+    query: Way = "top"
 
     def __post_init__(self) -> None:
         check_fields(
@@ -90,6 +95,7 @@ class AgentSettings:
                 "order": one_of("perm", "dataset", "reshuffle"),
                 "ref0": one_of("base", "first"),
                 "gate": one_of("warn", "random"),
+                "query": one_of(*get_args(Way)),
                 "controls": at_least(0),
                 "init": positive,
                 "clusters": optional(at_least(2)),
@@ -99,19 +105,22 @@ class AgentSettings:
 
 
 @dataclass(frozen=True)
-class _World:
-    """What one cycle's agent works with: candidates in reading order, the table, and how to train a row."""
+class _Decision:
+    """A batch, and how it came about.
 
-    ids: tuple[str, ...]
-    features_ND: np.ndarray
-    budget: int
-    plan: Plan
+    Attributes:
+        batch: positions, best first.
+        utilities: of all candidates; the batch has the largest.
+        agent: None if a search over sets decided.
+        facts: for `honesty`.
+        pace: for the ledger.
+    """
+
+    batch: np.ndarray
+    utilities: np.ndarray
+    agent: Reinforce | None
     facts: dict[str, Any]
-
-    def positions(self, ids: Sequence[str]) -> np.ndarray:
-        """Return where images stand in reading order."""
-        place = {i: n for n, i in enumerate(self.ids)}
-        return np.array([place[i] for i in ids], np.int64)
+    pace: dict[str, float]
 
 
 class TrainAgent(Stage):
@@ -132,38 +141,44 @@ class TrainAgent(Stage):
         """Train, score the pool, and check the table against itself and the agent against chance."""
         limit_threads()
         world = self._world(ctx)
-        values = _POINTS * rewards(world.facts)
-        table = self._table(ctx, world, values)
-        honesty = {
-            "signal": signal_and_noise(world.facts),
-            "predictor": self.reading.predictor,
-            **_leave_one_out(table),
+        records = world.records()
+        chosen = choose(world.images, records, self.reading, ctx.rng("table"))
+        signal = signal_and_noise(world.facts)
+        honesty = {"signal": signal, **self._judged(chosen, len(records.rewards_M))}
+        if why := self._why_closed(chosen, signal):
+            return self._closed(ctx, world, honesty, why)
+        state = ctx.cycle_dir / "lut" / "agent_state.ckpt"
+        found = self._decide(ctx, world, chosen, records, state, ctx.rng(self.name))
+        save_scores(ctx.cycle_dir, dict(zip(world.candidates, found.utilities.tolist(), strict=True)))
+        write_text(ctx.cycle_dir / "rl_curves.csv", _curves(found.agent.curves if found.agent else []))
+        honesty |= found.facts | {
+            "likeness": likeness(world.features_ND, found.batch, ctx.rng("likeness").generator()),
         }
-        if self.settings.gate == "random" and p_value(honesty["signal"]) > SIGNIFICANCE:
-            return self._closed(ctx, world, honesty)
-        agent, pace = self._train(
-            ctx, world, self._estimator(table), ctx.cycle_dir / "lut" / "agent_state.ckpt", ctx.rng(self.name)
-        )
-        honesty |= {
-            "learning": learning(agent),
-            "likeness": likeness(world.features_ND, agent.query(), ctx.rng("likeness").generator()),
-        }
-        save_scores(ctx.cycle_dir, dict(zip(world.ids, agent.utilities().tolist(), strict=True)))
-        write_text(ctx.cycle_dir / "rl_curves.csv", _curves(agent.curves))
         if ctx.cycle == 0 and self.settings.controls:
-            honesty["controls"] = self._controls(ctx, world, values, agent.query(), honesty["signal"].get("own_noise"))
-        self._say(ctx, honesty, len(agent.fall_backs))
-        return self._scalars(agent, honesty) | pace
+            honesty["controls"] = self._controls(ctx, world, chosen, records, found.batch, signal.get("own_noise"))
+        self._say(ctx, honesty, len(found.agent.fall_backs) if found.agent else 0)
+        return self._scalars(found.agent, honesty) | found.pace
 
-    def _closed(self, ctx: StageContext, world: _World, honesty: dict[str, Any]) -> dict[str, float]:
+    def _why_closed(self, chosen: Chosen, signal: Mapping[str, Any]) -> str | None:
+        """Say why nobody should follow this table; None: somebody may."""
+        if chosen.predictor is None:
+            return "no predictor tells a left-out row better than the mean of the others (strategy.lut.predictor=auto)"
+        if self.settings.gate == "warn":
+            return None
+        found = chosen.judgments.get(chosen.predictor.name)
+        if found is not None and not found.is_believed:
+            return (
+                "left-out rows are predicted no better than by their mean, or in no order (strategy.agent.gate=random)"
+            )
+        if p_value(signal) > SIGNIFICANCE:
+            return "the table tells batches apart no better than noise (strategy.agent.gate=random)"
+        return None
+
+    def _closed(self, ctx: StageContext, world: World, honesty: dict[str, Any], why: str) -> dict[str, float]:
         """Leave the agent untrained and score at random."""
-        honesty["gate"] = {
-            "sentence": "no agent was trained and the batch is a random one, as the table tells batches apart no "
-            "better than noise "
-            "(strategy.agent.gate=random)"
-        }
-        keys = ctx.rng("gate").tie_keys(world.ids) / 2.0**64
-        save_scores(ctx.cycle_dir, dict(zip(world.ids, keys.tolist(), strict=True)))
+        honesty["gate"] = {"sentence": f"no agent was trained and the batch is a random one, as {why}"}
+        keys = ctx.rng("gate").tie_keys(world.candidates) / 2.0**64
+        save_scores(ctx.cycle_dir, dict(zip(world.candidates, keys.tolist(), strict=True)))
         write_text(ctx.cycle_dir / "rl_curves.csv", _curves([]))
         self._say(ctx, honesty, 0)
         return {"fall_backs": 0.0, "gate_closed": 1.0}
@@ -187,51 +202,68 @@ class TrainAgent(Stage):
         """Return the models that a row trained for real starts from."""
         return [ctx.cycle_dir / "model.ckpt", *self.lut.bases_of(ctx)]
 
-    def _world(self, ctx: StageContext) -> _World:
+    def _world(self, ctx: StageContext) -> World:
         candidates = Candidates.load(ctx.cycle_dir / "candidates.npz")
-        features = np.asarray(candidates.info["embedding"], np.float32)
-        if self.settings.standardize:
-            deviation = features.std(0)
-            features = (features - features.mean(0)) / np.where(deviation > 0, deviation, 1)
-        order = sequence_order(candidates.sample_ids, ctx.rng(self.name), self.settings.order)
+        s = self.settings
+        ids, images = order_images(candidates, ctx.pool.labeled(), ctx.rng(self.name), s.order, s.standardize)
         plan = self.lut.plan(ctx)
         facts = load_table(self.lut.path(ctx), ctx.pool, self.lut.settings.split)
-        return _World(
-            tuple(candidates.sample_ids[n] for n in order), features[order], len(plan.batches[0]), plan, facts
-        )
+        return World(ids, images, len(plan.batches[0]), plan, facts)
 
-    def _table(self, ctx: StageContext, world: _World, values: np.ndarray) -> Table:
-        batches = np.array([world.positions(r["ids"]) for r in world.facts["rows"] if r["seed"] == 0])
-        return Table(world.features_ND, batches, values, self.reading, ctx.rng("table"))
+    def _judged(self, chosen: Chosen, num_rows: int) -> dict[str, Any]:
+        """Return how well each predictor tells each record from the others; all are told, whichever is used."""
+        asked = self.reading.predictor
+        name = chosen.predictor.name if chosen.predictor else None
+        facts: dict[str, Any] = {"predictor": name or "none", "leave_one_out": None, "regressor": None}
+        if not chosen.judgments:
+            return facts
+        told = {k: j.to_json() for k, j in chosen.judgments.items()}
+        ridge = {k: told["ridge"][k] for k in ("rmse", "rank_correlation")} | {"alpha": chosen.alpha}
+        shown = told.get("table") or told["ridge"]
+        sentence = leave_one_out_sentence(shown, ridge, num_rows) if "table" in told else ""
+        if asked != "table":
+            sentence = "; ".join(filter(None, (sentence, chosen_sentence(told, name, asked))))
+        return facts | {
+            "leave_one_out": shown | {"sentence": sentence},
+            "regressor": ridge,
+            "predictors": {
+                k: {n: t[n] for n in ("rmse", "rmse_of_mean", "rank_correlation", "is_better_than_mean")}
+                for k, t in told.items()
+            },
+        }
 
-    def _estimator(self, table: Table) -> Table | Ridge:
-        """Return who tells the reward of a batch; the regressor learns from the table's records."""
-        return (
-            table if self.reading.predictor == "neighbors" else Ridge(table.features_ND, table.batches, table.rewards_M)
-        )
+    def _decide(
+        self, ctx: StageContext, world: World, chosen: Chosen, records: Records, path: Path, rng: Rng
+    ) -> _Decision:
+        """Return the batch: of the trained agent, or of the search over sets."""
+        judge = Judge(chosen, records, world.images.num, world.budget, rng.generator("judge"))
+        if self.settings.query == "set":
+            query = judge.search()
+            said = {"query": query_facts(query, "set")}
+            return _Decision(query.batch, on_top(rng.tie_keys(world.candidates) / 2.0**64, query.batch), None, said, {})
+        assert chosen.predictor is not None
+        agent, pace = self._train(ctx, world, chosen.predictor, path, rng)
+        facts: dict[str, Any] = {"learning": learning(agent)}
+        if self.settings.query == "top":
+            return _Decision(agent.query(), agent.utilities(), agent, facts, pace)
+        query = judge.accept(agent.query())
+        facts["query"] = query_facts(query, "annealed")
+        return _Decision(query.batch, on_top(agent.utilities(), query.batch), agent, facts, pace)
 
     def _train(
-        self, ctx: StageContext, world: _World, estimator: Table | Ridge, path: Path, rng: Rng
+        self, ctx: StageContext, world: World, predictor: Predictor, path: Path, rng: Rng
     ) -> tuple[Reinforce, dict[str, float]]:
         """Return the trained agent, and for the ledger its size and its speed.
 
         Seconds an iteration, trainings in it left out.
         """
         s = self.settings
-        agent: nn.Module = Agent(
-            world.features_ND.shape[1], rng.child("agent"), s.hidden, s.decoder_hidden, s.feedback, s.bptt, s.init
-        )
-        if s.clusters:
-            agent = Clustered(agent, world.features_ND, s.clusters, rng.child("clusters"))
-            log.info("the agent reads %d clusters of the pool's %d images", agent.num_clusters, len(world.ids))
-        reference = _POINTS * float(np.mean(world.facts["references"])) if s.ref0 == "base" else None
-        training = Reinforce(
-            agent, torch.from_numpy(world.features_ND), world.budget, self.learning, rng.child("train"), reference
-        )
+        reference = POINTS * float(np.mean(world.facts["references"])) if s.ref0 == "base" else None
+        training = make_training(world.features_ND, world.budget, s, self.learning, rng, reference)
         saver = _Saver(training, path, _whose(world, rng), float(ctx.config["runtime"].get("checkpoint_minutes") or 10))
         saver.restore()
         for known in training.fall_backs:
-            estimator.append(np.array(known.batch), known.reward)
+            predictor.append(np.array(known.batch), known.reward)
 
         first, start, trained = training.iteration, time.monotonic(), 0.0
 
@@ -240,18 +272,18 @@ class TrainAgent(Stage):
             begin = time.monotonic()
             value = self._measure(ctx, world, [batch], "fallback")[0]
             trained += time.monotonic() - begin
-            estimator.append(batch, value)
+            predictor.append(batch, value)
             return value
 
-        training.run(estimator, fall_back, saver)
-        pace = {"agent_parameters": float(sum(p.numel() for p in agent.parameters()))}
+        training.run(predictor, fall_back, saver)
+        pace = {"agent_parameters": float(sum(p.numel() for p in training.agent.parameters()))}
         if training.iteration > first:
             pace["seconds_per_iteration"] = (time.monotonic() - start - trained) / (training.iteration - first)
         saver.save()
         return training, pace
 
     def _measure(
-        self, ctx: StageContext, world: _World, batches: Sequence[np.ndarray], what: str, seed: int = 0
+        self, ctx: StageContext, world: World, batches: Sequence[np.ndarray], what: str, seed: int = 0
     ) -> list[float]:
         """Train rows and return their rewards in points; equal batches are trained once."""
         jobs: dict[str, Job] = {}
@@ -263,38 +295,50 @@ class TrainAgent(Stage):
         results = dict(zip(jobs, ctx.executor.run(list(jobs.values())), strict=True))
         references = np.asarray(world.facts["references"])
         metric, shift = world.facts["metric"], float(references.mean() - references[0])
-        return [_POINTS * (float(results[name]["metrics"][metric]) + shift) for name in names]
+        return [POINTS * (float(results[name]["metrics"][metric]) + shift) for name in names]
 
     def _controls(
-        self, ctx: StageContext, world: _World, values: np.ndarray, chosen: np.ndarray, noise: float | None
+        self,
+        ctx: StageContext,
+        world: World,
+        chosen: Chosen,
+        records: Records,
+        batch: np.ndarray,
+        noise: float | None,
     ) -> dict[str, Any]:
         """Train on the agent's batch, on random ones, and on that of an agent that learned from shuffled rewards.
 
         Same seed, same labels.
         """
-        rng = ctx.rng("controls")
-        shuffled_table = self._table(ctx, world, values[rng.generator("shuffle").permutation(len(values))])
-        shuffled, _ = self._train(
-            ctx, world, self._estimator(shuffled_table), ctx.cycle_dir / "lut" / "shuffled_state.ckpt", rng
+        assert chosen.predictor is not None
+        rng, values = ctx.rng("controls"), records.rewards_M
+        mixed = replace(records, rewards_M=values[rng.generator("shuffle").permutation(len(values))])
+        reading = replace(self.reading, predictor=cast(Choice, chosen.predictor.name))
+        other = self._decide(
+            ctx,
+            world,
+            choose(world.images, mixed, reading, ctx.rng("table")),
+            mixed,
+            ctx.cycle_dir / "lut" / "shuffled_state.ckpt",
+            rng,
         )
-        write_text(ctx.cycle_dir / "lut" / "shuffled_curves.csv", _curves(shuffled.curves))
+        write_text(ctx.cycle_dir / "lut" / "shuffled_curves.csv", _curves(other.agent.curves if other.agent else []))
         random = [
-            rng.generator("random", n).choice(len(world.ids), world.budget, replace=False)
+            rng.generator("random", n).choice(len(world.candidates), world.budget, replace=False)
             for n in range(self.settings.controls)
         ]
-        measured = self._measure(
-            ctx, world, [chosen, shuffled.query(), *random], "control", seed=self.lut.settings.seeds
-        )
-        found, facts = learning(shuffled), against_chance(measured[0], measured[1], measured[2:], values, noise)
+        measured = self._measure(ctx, world, [batch, other.batch, *random], "control", seed=self.lut.settings.seeds)
+        found = learning(other.agent) if other.agent else None
+        facts = against_chance(measured[0], measured[1], measured[2:], values, noise)
         if found:
             log.info("an agent with shuffled rewards: %s", found["sentence"])
             facts["shuffled_gain"] = found["gain"]
         return facts
 
     @staticmethod
-    def _scalars(training: Reinforce, honesty: dict[str, Any]) -> dict[str, float]:
-        last = training.curves[-1] if training.curves else None
-        scalars = {"fall_backs": float(len(training.fall_backs))}
+    def _scalars(training: Reinforce | None, honesty: dict[str, Any]) -> dict[str, float]:
+        last = training.curves[-1] if training and training.curves else None
+        scalars = {"fall_backs": float(len(training.fall_backs)) if training else 0.0}
         if last is not None:
             scalars |= {
                 "reward": last.reward,
@@ -354,28 +398,44 @@ class _Saver:
         self.training.load_state_dict(state)
 
 
-def _whose(world: _World, rng: Rng) -> str:
+def _whose(world: World, rng: Rng) -> str:
     """Identify what an agent's training computes."""
-    content = [world.ids, world.facts["references"], [[r["ids"], r["value"]] for r in world.facts["rows"]], rng.seed()]
+    content = [
+        world.candidates,
+        world.facts["references"],
+        [[r["ids"], r["value"]] for r in world.facts["rows"]],
+        rng.seed(),
+    ]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def _leave_one_out(table: Table) -> dict[str, Any]:
-    """Return how well the neighbors, and the regressor, predict each record from the others.
+def make_training(
+    features_ND: np.ndarray,
+    budget: int,
+    settings: AgentSettings,
+    learning: ReinforceSettings,
+    rng: Rng,
+    reference: float | None,
+) -> Reinforce:
+    """Return an agent for these candidates, untrained, with what trains it.
 
-    Both are told, whichever is used.
+    Args:
+        features_ND: of the candidates, in reading order.
+        budget: B.
+        settings: of the agent.
+        learning: of its training.
+        rng: of the cycle's agent.
+        reference: mAP_ref,0, points; None: the first reward.
     """
-    if len({np.sort(batch).tobytes() for batch in table.batches}) < _MIN_ROWS:
-        return {"leave_one_out": None, "regressor": None}
-    ridge = Ridge(table.features_ND, table.batches, table.rewards_M)
-    found, regressor = (
-        table.leave_one_out().to_json(),
-        {"rmse": ridge.rmse, "rank_correlation": ridge.rank_correlation, "alpha": ridge.alpha},
+    s = settings
+    agent: nn.Module = Agent(
+        features_ND.shape[1], rng.child("agent"), s.hidden, s.decoder_hidden, s.feedback, s.bptt, s.init
     )
-    return {
-        "leave_one_out": found | {"sentence": leave_one_out_sentence(found, regressor, len(table))},
-        "regressor": regressor,
-    }
+    if s.clusters:
+        agent = Clustered(agent, features_ND, s.clusters, rng.child("clusters"))
+        log.info("the agent reads %d clusters of the pool's %d images", agent.num_clusters, len(features_ND))
+    features = torch.from_numpy(features_ND)
+    return Reinforce(agent, features, budget, learning, rng.child("train"), reference, s.query == "annealed")
 
 
 def save_scores(cycle_dir: Path, scores: dict[str, float]) -> None:

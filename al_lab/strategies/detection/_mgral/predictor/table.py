@@ -16,21 +16,21 @@ the records: with those between records a trained agent would always fall back, 
 time for that); how many neighbors count (all below the threshold).
 """
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from al_lab.acquisition.transport import earth_mover, sort_columns, unit_directions, wasserstein_1
 from al_lab.core.fields import at_least, check_fields, not_negative, one_of, optional
 from al_lab.core.rng import Rng
+from al_lab.strategies.detection._mgral.predictor.leave_one_out import LeaveOneOut, distinct, judged, rank_correlation
 
 Distance = Literal["perdim_w1", "flatten", "mean", "sliced", "emd"]
 Threshold = Literal["query_std", "pairwise_std"]
-Predictor = Literal["neighbors", "ridge"]
+Choice = Literal["table", "ridge", "ensemble", "auto"]
 
 _EPS = 1e-8  # keeps the weight of a record that is the batch itself finite
 _SLICES = 128
@@ -48,23 +48,29 @@ class TableSettings:
             (``pairwise_std``).
         k_max: at most so many neighbors, the nearest; None: all below the threshold.
         weight_power: p of the weights; 1 is the paper's, more trusts near records more.
-        predictor: ``neighbors``: the table as described here, or ``ridge``: a regressor that learned from it (`Ridge`;
-            beyond the paper).
+        predictor: ``table`` as described here (the paper; older files call it ``neighbors``), or beyond the paper
+            ``ridge`` | ``ensemble``: what learned from it (`Regressor`), or ``auto``: the one of the three that
+            predicts left-out rows best, nobody if none does better than their mean.
+        num_clusters: of the images, as regressors and designed rows see them.
     """
 
     distance: Distance = "perdim_w1"
     threshold: Threshold = "query_std"
     k_max: int | None = None
     weight_power: float = 1.0
-    predictor: Predictor = "neighbors"
+    predictor: Choice = "table"
+    num_clusters: int = 16
 
     def __post_init__(self) -> None:
+        if self.predictor == "neighbors":  # type: ignore[comparison-overlap]
+            object.__setattr__(self, "predictor", "table")
         check_fields(
             vars(self),
             {
                 "distance": one_of(*get_args(Distance)),
                 "threshold": one_of(*get_args(Threshold)),
-                "predictor": one_of(*get_args(Predictor)),
+                "predictor": one_of(*get_args(Choice)),
+                "num_clusters": at_least(2),
                 "k_max": optional(at_least(1)),
                 "weight_power": not_negative,
             },
@@ -96,7 +102,11 @@ class Estimate:
 
 
 def estimate(
-    distance_M: np.ndarray, rewards_M: np.ndarray, settings: TableSettings, threshold: float | None = None
+    distance_M: np.ndarray,
+    rewards_M: np.ndarray,
+    settings: TableSettings,
+    threshold: float | None = None,
+    weight_M: np.ndarray | None = None,
 ) -> Estimate:
     """Average the rewards of the records that are near: sum_l w_l mAP_l / sum_l w_l over l with d_l < threshold.
 
@@ -105,53 +115,42 @@ def estimate(
         rewards_M: of the records.
         settings: see there.
         threshold: None: mean - std (of the population) of these distances.
+        weight_M: of the records, a factor on w_l; None: all 1.
     """
     mean, std = float(distance_M.mean()), float(distance_M.std())
     threshold = mean - std if threshold is None else threshold
     order = np.argsort(distance_M, kind="stable")
     near = order[distance_M[order] < threshold][: settings.k_max]
     weight = (distance_M[near] + _EPS) ** -settings.weight_power
+    weight = weight if weight_M is None else weight * weight_M[near]
     weight = weight / weight.sum() if len(near) else weight
     value = float(weight @ rewards_M[near]) if len(near) else None
     return Estimate(value, float(rewards_M[order[0]]), near, weight, threshold, float(distance_M[order[0]]), mean, std)
 
 
-@dataclass(frozen=True)
-class LeaveOneOut:
-    """How well the table predicts each of its records from the others, against "the mean of the others".
+@dataclass(frozen=True, kw_only=True)
+class TableLeaveOneOut(LeaveOneOut):
+    """What is told of the table besides.
+
+    Where no neighbor is below the threshold, a record's estimate is its nearest neighbor's reward.
 
     Attributes:
-        estimates: (M,) of each record; its nearest neighbor's reward where none is below the threshold.
-        rmse: root mean square error of the estimates.
-        rmse_of_mean: that of the mean of the other records; an estimator that does not beat it gives the agent only
-            noise to learn from.
-        rank_correlation: Spearman's, estimates against rewards. A record that leaves lowers the others' mean if it is
-            good, so a useless estimator comes out slightly below 0.
         distance_correlation: Spearman's, distance against difference of rewards, over all pairs; near batches should be
             worth the same.
         num_without_neighbors: records that would have been a fall-back.
     """
 
-    estimates: np.ndarray = field(repr=False)
-    rmse: float
-    rmse_of_mean: float
-    rank_correlation: float
     distance_correlation: float
     num_without_neighbors: int
 
-    @property
-    def is_better_than_mean(self) -> bool:
-        """Say whether looking at the batch helps at all."""
-        return self.rmse < self.rmse_of_mean
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data."""
-        return asdict(self) | {"estimates": self.estimates.tolist(), "is_better_than_mean": self.is_better_than_mean}
-
 
 def leave_one_out(
-    distance_MM: np.ndarray, rewards_M: np.ndarray, settings: TableSettings, same_M: np.ndarray | None = None
-) -> LeaveOneOut:
+    distance_MM: np.ndarray,
+    rewards_M: np.ndarray,
+    settings: TableSettings,
+    same_M: np.ndarray | None = None,
+    weight_M: np.ndarray | None = None,
+) -> TableLeaveOneOut:
     """Estimate every record from the others.
 
     Args:
@@ -159,6 +158,7 @@ def leave_one_out(
         rewards_M: at least 3.
         settings: see there.
         same_M: records of equal number are trainings on the same batch: none of them helps to predict another.
+        weight_M: see `Table`.
 
     Raises:
         ValueError: with fewer than 3 distinct batches.
@@ -170,22 +170,20 @@ def leave_one_out(
             f"leave_one_out: expected at least 3 distinct batches, got {len(np.unique(same))}; build a larger table"
         )
     threshold = pairwise_threshold(distance_MM) if settings.threshold == "pairwise_std" else None
-    estimates, means, alone = np.empty(num), np.empty(num), 0
+    weight = np.ones(num) if weight_M is None else weight_M
+    estimates, alone = np.empty(num), 0
     for k in range(num):
         others = np.flatnonzero(same != same[k])
-        guess = estimate(distance_MM[k, others], rewards_M[others], settings, threshold)
+        guess = estimate(distance_MM[k, others], rewards_M[others], settings, threshold, weight[others])
         estimates[k] = guess.nearest if guess.value is None else guess.value
-        means[k] = rewards_M[others].mean()
         alone += guess.value is None
     a, b = np.triu_indices(num, 1)
     a, b = a[same[a] != same[b]], b[same[a] != same[b]]
-    return LeaveOneOut(
-        estimates,
-        _rms(estimates - rewards_M),
-        _rms(means - rewards_M),
-        _spearman(estimates, rewards_M),
-        _spearman(distance_MM[a, b], np.abs(rewards_M[a] - rewards_M[b])),
-        alone,
+    general = judged(estimates, rewards_M, same, weight)
+    return TableLeaveOneOut(
+        **vars(general),
+        distance_correlation=rank_correlation(distance_MM[a, b], np.abs(rewards_M[a] - rewards_M[b])),
+        num_without_neighbors=alone,
     )
 
 
@@ -204,16 +202,26 @@ class Table:
         rewards_M: in the metric's points (0..100).
         settings: how it is read.
         rng: names the directions of ``sliced``.
+        weight_M: of the records: those of earlier labeled sets count less; None: all 1.
     """
 
+    name = "table"
+
     def __init__(
-        self, features_ND: np.ndarray, batches_MB: np.ndarray, rewards_M: np.ndarray, settings: TableSettings, rng: Rng
+        self,
+        features_ND: np.ndarray,
+        batches_MB: Sequence[np.ndarray] | np.ndarray,
+        rewards_M: np.ndarray,
+        settings: TableSettings,
+        rng: Rng,
+        weight_M: np.ndarray | None = None,
     ) -> None:
         self.features_ND = np.ascontiguousarray(features_ND, np.float32)
         self.settings = settings
         self._directions = unit_directions(features_ND.shape[1], _SLICES, rng.generator("slices")).astype(np.float32)
         self.batches = [np.asarray(batch, np.int64) for batch in batches_MB]
         self.rewards_M = np.array(rewards_M, np.float64)
+        self.weight_M = np.ones(len(self.rewards_M)) if weight_M is None else np.array(weight_M, np.float64)
         if len(self.batches) != len(self.rewards_M) or not len(self.batches) or not np.isfinite(self.rewards_M).all():
             raise ValueError(
                 f"Table: expected one finite reward a batch and at least one, got {len(self.batches)} batches "
@@ -230,7 +238,7 @@ class Table:
     def __call__(self, batch: np.ndarray) -> Estimate:
         """Estimate the reward of a batch (B,) of positions."""
         threshold = self._pairwise_threshold if self.settings.threshold == "pairwise_std" else None
-        return estimate(self.distances(batch), self.rewards_M, self.settings, threshold)
+        return estimate(self.distances(batch), self.rewards_M, self.settings, threshold, self.weight_M)
 
     def append(self, batch: np.ndarray, reward: float) -> None:
         """Add a batch that was trained because nothing was near; it counts from the next estimate on."""
@@ -239,6 +247,7 @@ class Table:
             self._blocks.append(self._sorted([batch]))
         self.batches.append(batch)
         self.rewards_M = np.append(self.rewards_M, reward)
+        self.weight_M = np.append(self.weight_M, 1.0)
 
     def distances(self, batch: np.ndarray) -> np.ndarray:
         """Return the distances (M,) of a batch to all records."""
@@ -251,11 +260,9 @@ class Table:
         """Return the distances (M, M) between records."""
         return np.stack([self.distances(batch) for batch in self.batches])
 
-    def leave_one_out(self) -> LeaveOneOut:
+    def leave_one_out(self) -> TableLeaveOneOut:
         """See the function of this name; records of the same images count as one batch."""
-        keys = {key: k for k, key in enumerate(dict.fromkeys(np.sort(batch).tobytes() for batch in self.batches))}
-        same_M = np.array([keys[np.sort(batch).tobytes()] for batch in self.batches])
-        return leave_one_out(self.pairwise(), self.rewards_M, self.settings, same_M)
+        return leave_one_out(self.pairwise(), self.rewards_M, self.settings, distinct(self.batches), self.weight_M)
 
     @cached_property
     def _pairwise_threshold(self) -> float:
@@ -282,13 +289,3 @@ class Table:
             "sliced": lambda: batch_BD @ self._directions,
         }
         return views[self.settings.distance]()
-
-
-def _rms(errors: np.ndarray) -> float:
-    return float(np.sqrt((errors**2).mean()))
-
-
-def _spearman(a: np.ndarray, b: np.ndarray) -> float:
-    if np.ptp(a) == 0 or np.ptp(b) == 0:
-        return 0.0
-    return float(spearmanr(a, b).statistic)

@@ -1,0 +1,1 @@
+"""What a batch would be worth, guessed from batches whose worth was measured."""

@@ -17,10 +17,11 @@ from al_lab.core.stage import Stage
 from al_lab.core.strategy import ProposeContext, Strategy, take_best
 from al_lab.core.types import Candidates, DenseView, Detections, ImageView, Query
 from al_lab.strategies.detection._mgral.build_lut import BuildLut, LutSettings
+from al_lab.strategies.detection._mgral.decide import AgentSettings
 from al_lab.strategies.detection._mgral.predictor.ridge import FEWEST
 from al_lab.strategies.detection._mgral.predictor.table import TableSettings
 from al_lab.strategies.detection._mgral.reinforce import ReinforceSettings
-from al_lab.strategies.detection._mgral.train_agent import AgentSettings, TrainAgent, load_scores
+from al_lab.strategies.detection._mgral.train_agent import TrainAgent, load_scores
 from al_lab.strategies.detection._mgral.world import FACTS
 
 

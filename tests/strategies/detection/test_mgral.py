@@ -13,13 +13,14 @@ from al_lab.campaign.loop import run_campaign
 from al_lab.core.errors import ConfigError
 from al_lab.core.rng import Rng
 from al_lab.core.types import Candidates
-from al_lab.strategies.detection._mgral import train_agent
+from al_lab.strategies.detection._mgral import decide, train_agent
 from al_lab.strategies.detection._mgral.build_lut import scaled
+from al_lab.strategies.detection._mgral.decide import AgentSettings
 from al_lab.strategies.detection._mgral.honesty import SIGNIFICANCE
 from al_lab.strategies.detection._mgral.predictor.choice import Images
 from al_lab.strategies.detection._mgral.predictor.leave_one_out import LeaveOneOut
 from al_lab.strategies.detection._mgral.reinforce import Iteration
-from al_lab.strategies.detection._mgral.train_agent import AgentSettings, load_scores
+from al_lab.strategies.detection._mgral.train_agent import load_scores
 from al_lab.strategies.detection._mgral.world import World
 from al_lab.strategies.detection.mgral import Mgral
 from tests.stubs import StubLearner, stub_config
@@ -253,9 +254,9 @@ def test_the_first_reference_is_the_bases_metric_or_the_first_reward(tmp_path, m
         seen.append(arguments[-2])
         raise InterruptedError
 
-    monkeypatch.setattr(train_agent, "Reinforce", reinforce)
+    monkeypatch.setattr(decide, "Reinforce", reinforce)
     world = World(tuple("abcd"), Images(np.zeros((4, 2), np.float32), 4), 2, None, {"references": [0.2, 0.4]})
-    stage = train_agent.TrainAgent(train_agent.AgentSettings(ref0=ref0), None, None, None)
+    stage = train_agent.TrainAgent(AgentSettings(ref0=ref0), None, None, None)
     with pytest.raises(InterruptedError):
         stage._train(None, world, None, tmp_path / "agent_state.ckpt", Rng(0))
     assert seen == [reference if reference is None else pytest.approx(reference)]

@@ -109,14 +109,6 @@ class Judge:
         return Query(held, self.estimate(held), self.ceiling, True)
 
 
-def on_top(utility_N: np.ndarray, batch: np.ndarray) -> np.ndarray:
-    """Return utilities by which the images of the batch come first, in its order, and the others in theirs."""
-    lifted = np.empty(len(utility_N))
-    lifted[np.argsort(utility_N, kind="stable")] = np.arange(len(utility_N)) - float(len(utility_N))
-    lifted[batch] = np.arange(len(batch), 0, -1)
-    return lifted
-
-
 def search(
     value: SetValue,
     base: np.ndarray,

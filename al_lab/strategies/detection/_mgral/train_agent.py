@@ -8,17 +8,14 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast
 
 import numpy as np
-import torch
-from torch import nn
 
 from al_lab.core.arrays import Column, load_arrays
 from al_lab.core.errors import WeightsError
-from al_lab.core.fields import at_least, check_fields, one_of, optional, positive
 from al_lab.core.files import atomic_path, write_json, write_text
 from al_lab.core.pool import ids_hash
 from al_lab.core.record.csv_file import csv_text
@@ -28,9 +25,8 @@ from al_lab.core.types import Candidates
 from al_lab.execution.job import Job
 from al_lab.learners.checkpoint import load_checkpoint, save_checkpoint
 from al_lab.learners.trainer import limit_threads
-from al_lab.strategies.detection._mgral.agent import Agent, Order
 from al_lab.strategies.detection._mgral.build_lut import BuildLut, load_table, signal_and_noise
-from al_lab.strategies.detection._mgral.clusters import Clustered
+from al_lab.strategies.detection._mgral.decide import AgentSettings, Decision, decide, make_training
 from al_lab.strategies.detection._mgral.honesty import (
     SIGNIFICANCE,
     against_chance,
@@ -44,83 +40,10 @@ from al_lab.strategies.detection._mgral.honesty import (
 )
 from al_lab.strategies.detection._mgral.predictor.choice import Chosen, Predictor, Records, choose
 from al_lab.strategies.detection._mgral.predictor.table import Choice, TableSettings
-from al_lab.strategies.detection._mgral.query import Judge, Way, on_top
-from al_lab.strategies.detection._mgral.recurrence import Feedback
 from al_lab.strategies.detection._mgral.reinforce import Iteration, Reinforce, ReinforceSettings
 from al_lab.strategies.detection._mgral.world import POINTS, World, order_images
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class AgentSettings:
-    """The agent's form, and the checks of its honesty; the numbers of ``strategy.agent``.
-
-    Attributes:
-        hidden, decoder_hidden, feedback, bptt, init: see `Agent`.
-        order: in which the agent reads the pool, see `sequence_order`.
-        clusters: read so many clusters of the pool instead of its images, see `Clustered`; None: every image (the
-            paper).
-        standardize: every dimension of the embedding to mean 0 and deviation 1 over the candidates.
-        ref0: mAP_ref,0: of the cycle's row base (``base``), or the first reward (``first``).
-        controls: random batches that are trained for comparison with the agent's at the first query (with its own batch
-            and that of an agent whose rewards were shuffled, this many + 2 trainings); 0: no control.
-        gate: what a table does whose rows differ by no more than noise, or are predicted from each other no better than
-            by their mean: ``warn``, and the agent learns from it all the
-            same (the paper), or ``random``: no agent is trained, and the batch is a random one (beyond the paper). An
-            agent that follows noise does worse than chance where the pool repeats itself: images alike rise and fall
-            together, and its best batch is one kind of them.
-        query: what is bought: the ``top`` B scores (the paper), ``annealed`` | ``set``, see
-            `al_lab.strategies.detection._mgral.query`.
-    """
-
-    hidden: int | None = None
-    decoder_hidden: int | None = None
-    feedback: Feedback = "sigmoid"
-    bptt: int | None = None
-    init: float = 0.1
-    order: Order = "perm"
-    clusters: int | None = None
-    standardize: bool = True
-    ref0: Literal["base", "first"] = "base"
-    controls: int = 10
-    gate: Literal["warn", "random"] = "warn"
-    query: Way = "top"
-
-    def __post_init__(self) -> None:
-        check_fields(
-            vars(self),
-            {
-                "feedback": one_of("sigmoid", "logit", "none"),
-                "order": one_of("perm", "dataset", "reshuffle"),
-                "ref0": one_of("base", "first"),
-                "gate": one_of("warn", "random"),
-                "query": one_of(*get_args(Way)),
-                "controls": at_least(0),
-                "init": positive,
-                "clusters": optional(at_least(2)),
-            },
-            "strategy.agent",
-        )
-
-
-@dataclass(frozen=True)
-class _Decision:
-    """A batch, and how it came about.
-
-    Attributes:
-        batch: positions, best first.
-        utilities: of all candidates; the batch has the largest.
-        agent: None if a search over sets decided.
-        facts: for `honesty`.
-        pace: for the ledger.
-    """
-
-    batch: np.ndarray
-    utilities: np.ndarray
-    agent: Reinforce | None
-    facts: dict[str, Any]
-    pace: dict[str, float]
 
 
 class TrainAgent(Stage):
@@ -148,16 +71,18 @@ class TrainAgent(Stage):
         if why := self._why_closed(chosen, signal):
             return self._closed(ctx, world, honesty, why)
         state = ctx.cycle_dir / "lut" / "agent_state.ckpt"
-        found = self._decide(ctx, world, chosen, records, state, ctx.rng(self.name))
+        found, pace = self._decide(ctx, world, chosen, records, state, ctx.rng(self.name))
         save_scores(ctx.cycle_dir, dict(zip(world.candidates, found.utilities.tolist(), strict=True)))
         write_text(ctx.cycle_dir / "rl_curves.csv", _curves(found.agent.curves if found.agent else []))
-        honesty |= found.facts | {
-            "likeness": likeness(world.features_ND, found.batch, ctx.rng("likeness").generator()),
-        }
+        if found.agent:
+            honesty["learning"] = learning(found.agent)
+        if found.query:
+            honesty["query"] = query_facts(found.query, self.settings.query)
+        honesty["likeness"] = likeness(world.features_ND, found.batch, ctx.rng("likeness").generator())
         if ctx.cycle == 0 and self.settings.controls:
             honesty["controls"] = self._controls(ctx, world, chosen, records, found.batch, signal.get("own_noise"))
         self._say(ctx, honesty, len(found.agent.fall_backs) if found.agent else 0)
-        return self._scalars(found.agent, honesty) | found.pace
+        return self._scalars(found.agent, honesty) | pace
 
     def _why_closed(self, chosen: Chosen, signal: Mapping[str, Any]) -> str | None:
         """Say why nobody should follow this table; None: somebody may."""
@@ -234,21 +159,16 @@ class TrainAgent(Stage):
 
     def _decide(
         self, ctx: StageContext, world: World, chosen: Chosen, records: Records, path: Path, rng: Rng
-    ) -> _Decision:
-        """Return the batch: of the trained agent, or of the search over sets."""
-        judge = Judge(chosen, records, world.images.num, world.budget, rng.generator("judge"))
-        if self.settings.query == "set":
-            query = judge.search()
-            said = {"query": query_facts(query, "set")}
-            return _Decision(query.batch, on_top(rng.tie_keys(world.candidates) / 2.0**64, query.batch), None, said, {})
-        assert chosen.predictor is not None
-        agent, pace = self._train(ctx, world, chosen.predictor, path, rng)
-        facts: dict[str, Any] = {"learning": learning(agent)}
-        if self.settings.query == "top":
-            return _Decision(agent.query(), agent.utilities(), agent, facts, pace)
-        query = judge.accept(agent.query())
-        facts["query"] = query_facts(query, "annealed")
-        return _Decision(query.batch, on_top(agent.utilities(), query.batch), agent, facts, pace)
+    ) -> tuple[Decision, dict[str, float]]:
+        """Return the batch: of the trained agent, or of the search over sets; and for the ledger an agent's pace."""
+        pace: dict[str, float] = {}
+
+        def train(predictor: Predictor) -> Reinforce:
+            agent, found = self._train(ctx, world, predictor, path, rng)
+            pace.update(found)
+            return agent
+
+        return decide(world.images, chosen, records, world.budget, self.settings.query, train, rng), pace
 
     def _train(
         self, ctx: StageContext, world: World, predictor: Predictor, path: Path, rng: Rng
@@ -314,7 +234,7 @@ class TrainAgent(Stage):
         rng, values = ctx.rng("controls"), records.rewards_M
         mixed = replace(records, rewards_M=values[rng.generator("shuffle").permutation(len(values))])
         reading = replace(self.reading, predictor=cast(Choice, chosen.predictor.name))
-        other = self._decide(
+        other, _ = self._decide(
             ctx,
             world,
             choose(world.images, mixed, reading, ctx.rng("table")),
@@ -407,35 +327,6 @@ def _whose(world: World, rng: Rng) -> str:
         rng.seed(),
     ]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def make_training(
-    features_ND: np.ndarray,
-    budget: int,
-    settings: AgentSettings,
-    learning: ReinforceSettings,
-    rng: Rng,
-    reference: float | None,
-) -> Reinforce:
-    """Return an agent for these candidates, untrained, with what trains it.
-
-    Args:
-        features_ND: of the candidates, in reading order.
-        budget: B.
-        settings: of the agent.
-        learning: of its training.
-        rng: of the cycle's agent.
-        reference: mAP_ref,0, points; None: the first reward.
-    """
-    s = settings
-    agent: nn.Module = Agent(
-        features_ND.shape[1], rng.child("agent"), s.hidden, s.decoder_hidden, s.feedback, s.bptt, s.init
-    )
-    if s.clusters:
-        agent = Clustered(agent, features_ND, s.clusters, rng.child("clusters"))
-        log.info("the agent reads %d clusters of the pool's %d images", agent.num_clusters, len(features_ND))
-    features = torch.from_numpy(features_ND)
-    return Reinforce(agent, features, budget, learning, rng.child("train"), reference, s.query == "annealed")
 
 
 def save_scores(cycle_dir: Path, scores: dict[str, float]) -> None:

@@ -19,6 +19,8 @@ from al_lab.learners.base import FitTask, Learner, read_pseudo
 class StubDetection:
     """Images are names; each has a few boxes that follow from its name."""
 
+    grouping = apart = None
+
     task = "detection"
 
     def __init__(self, size: int = 40, num_test: int = 8, garbage_for: Sequence[str] = (), name: str = "stub") -> None:
@@ -100,6 +102,8 @@ class StubLearner(Learner):
 
 class StubDense:
     """Eight generated frames of 24x32 pixels with label maps."""
+
+    grouping = apart = None
 
     task = "segmentation"
 

@@ -11,7 +11,7 @@ points that this error can't tell apart (and only they) are compared by exact di
 them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -45,6 +45,7 @@ def k_center(
     *,
     tie_key: np.ndarray | None = None,
     first: int | None = None,
+    near: Callable[[int], np.ndarray] | None = None,
     threads: int | None = 1,
     front: int = 512,
 ) -> KCenter:
@@ -63,6 +64,8 @@ def k_center(
         labeled: rows that are centers already.
         tie_key: (N,) sortable, unique numbers; default the row number.
         first: the first pick if nothing is labeled; default the smallest ``tie_key`` (random keys give a random start).
+        near: rows that may not be picked beside a row; they are closed when it is picked, and are no centers. Picks end
+            when no row is open.
         threads: BLAS threads; None leaves them as they are.
         front: points looked at closely in a block; changes the speed only.
 
@@ -73,7 +76,7 @@ def k_center(
     key = np.arange(len(features)) if tie_key is None else np.asarray(tie_key)
     _check(features, budget, labeled, key, first, front)
     with threadpool_limits(threads, user_api="blas") if threads is not None else nullcontext():
-        return _Greedy(_Features(features), labeled, key, front).run(budget, first)
+        return _Greedy(_Features(features), labeled, key, front, near).run(budget, first)
 
 
 def _check(
@@ -176,10 +179,17 @@ class _Features:
 
 
 class _Greedy:
-    """The state of one selection: every point's squared radius (float32; -inf for centers) and the centers so far."""
+    """The state of one selection: each point's squared radius (float32; -inf: center or closed) and the centers."""
 
-    def __init__(self, points: _Features, labeled: np.ndarray, key: np.ndarray, front: int) -> None:
-        self.points, self.key, self.front = points, key, front
+    def __init__(
+        self,
+        points: _Features,
+        labeled: np.ndarray,
+        key: np.ndarray,
+        front: int,
+        near: Callable[[int], np.ndarray] | None = None,
+    ) -> None:
+        self.points, self.key, self.front, self.near = points, key, front, near
         labeled = np.unique(labeled)
         self.num_labeled = self.num = len(labeled)
         self.centers = labeled  # grown to its final length in `run`
@@ -204,10 +214,12 @@ class _Greedy:
             self._append(start, np.inf)
             self._settle(0)
         while self.num < len(self.centers):
+            if self.near is not None and not (self.sq_radius > -np.inf).any():
+                break
             before = self.num
             self._pick_block()
             self._settle(before)
-        order = self.centers[self.num_labeled :]
+        order = self.centers[self.num_labeled : self.num]
         return KCenter(order, self._pick_distances(order), self._cover_radius())
 
     def _append(self, row: int, sq_radius: float, x_D: np.ndarray | None = None) -> None:
@@ -216,6 +228,8 @@ class _Greedy:
         self._picked_sq[pick] = sq_radius
         self._picks_BD[pick] = self.points.take(row) if x_D is None else x_D
         self.num += 1
+        if self.near is not None:
+            self.sq_radius[self.near(row)] = -np.inf
 
     def _settle(self, before: int) -> None:
         """Make the centers from number ``before`` on count for every point."""
@@ -258,6 +272,9 @@ class _Greedy:
             np.minimum(lower, sq_to_pick - error, out=lower)
             np.minimum(upper, sq_to_pick + error, out=upper)
             lower[pick] = upper[pick] = -np.inf
+            if self.near is not None:
+                closed = self.sq_radius[rows] == -np.inf
+                lower[closed] = upper[closed] = -np.inf
 
     def _pick_among_all(self, rows: np.ndarray) -> None:
         best = rows[self._first_of(rows, self.sq_radius[rows])]
@@ -266,8 +283,9 @@ class _Greedy:
             return
         # Every point left lies on a center, so buying one changes nothing: the rest goes by the tie key alone.
         left = np.flatnonzero(self.sq_radius > -np.inf)
-        for row in left[np.argsort(self.key[left], kind="stable")][: len(self.centers) - self.num]:
-            self._append(row, self.sq_radius[row])
+        for row in left[np.argsort(self.key[left], kind="stable")]:
+            if self.num < len(self.centers) and self.sq_radius[row] > -np.inf:
+                self._append(row, self.sq_radius[row])
 
     def _first_of(self, rows: np.ndarray, sq_radius: np.ndarray) -> int:
         """Return the position of the row of largest exact radius; of equal ones, the smallest tie key's."""
@@ -322,7 +340,7 @@ class _Greedy:
 
     def _pick_distances(self, order: np.ndarray) -> np.ndarray:
         before = np.arange(self.num_labeled, self.num)
-        sq = np.where(before > 0, self._nearest_exact(order, self._picked_sq, 0, before), np.inf)
+        sq = np.where(before > 0, self._nearest_exact(order, self._picked_sq[: len(order)], 0, before), np.inf)
         return np.sqrt(sq)
 
     def _cover_radius(self) -> float:

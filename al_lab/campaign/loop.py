@@ -110,9 +110,7 @@ def _run(parts: Parts, run_dir: Path, ledger: Ledger, identity: RunIdentity) -> 
                     continue  # stages before it are to be done again
                 context.cycle = cycle
                 # A killed `initialize` may have left its pool behind: it begins again with nothing labeled.
-                context.pool = load_pool(
-                    context.dataset.pool_ids, run_dir, INITIAL if stage.name == "initialize" else cycle
-                )
+                context.pool = load_pool(context.dataset, run_dir, INITIAL if stage.name == "initialize" else cycle)
                 _run_stage(stage, context, ledger, eta)
                 _write_metrics(run_dir, ledger)
                 publisher.stage_done(cycle, stage.name, ledger)
@@ -175,7 +173,7 @@ def _context(parts: Parts, run_dir: Path) -> StageContext:
     return StageContext(
         run_dir=run_dir,
         cycle=0,
-        pool=load_pool(parts.dataset.pool_ids, run_dir, INITIAL),
+        pool=load_pool(parts.dataset, run_dir, INITIAL),
         config=parts.config,
         dataset=parts.dataset,
         strategy=parts.strategy,

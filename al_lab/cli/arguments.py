@@ -22,8 +22,8 @@ _BARE = ("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r"
 _FLAGS = (*_WITH_VALUE, *_INFO, *_BARE)
 _SWEEP = ("-m", "--multirun")
 _INFO_TOPICS = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
-# Keys whose values are paths: text, whatever characters a file system allows.
-_PATH_KEY = re.compile(r"(.*[._])?(root|path|init|weights|folder|dir|checkpoint)")
+# Keys whose values are text, whatever characters it has: paths, and expressions of names.
+_PATH_KEY = re.compile(r"(.*[._])?(root|path|init|weights|folder|dir|checkpoint|group_by)")
 _GROUPS = ("strategy", "dataset", "protocol", "detector", "segmenter", "objective", "budget", "trainer", "oracle",
            "executor", "tracker", "experiment", "debug")  # fmt: skip
 

@@ -7,6 +7,7 @@ from al_lab.config.kinds import check_values
 from al_lab.config.options import datasets_for
 from al_lab.config.parts import Parts
 from al_lab.config.signatures import HYDRA_KEYS, check_call, defines, literal_of, signature_of
+from al_lab.core.budget import Budget
 from al_lab.core.errors import ConfigError, DataError, did_you_mean, explain
 
 # Arguments that the program passes when it builds the object, so a config need not have them.
@@ -325,6 +326,8 @@ def check_data(parts: Parts, opened: Parts | None = None) -> None:
         parts.dataset = opened.dataset
     dataset, oracle = parts.dataset, parts.config["oracle"]["_target_"]
     parts.budget.check_against(len(dataset.pool_ids))
+    if dataset.apart is not None:
+        _check_gap(parts.budget, dataset.apart.most(dataset.pool_ids), len(dataset.pool_ids))
     if opened is None and (found := dataset.blockers()):
         rest = f" (and {len(found) - 1} more; al-lab data verify names all)" if len(found) > 1 else ""
         raise DataError(f"{found[0].file}: {found[0].message}{rest}; {found[0].remedy}")
@@ -347,3 +350,26 @@ def check_data(parts: Parts, opened: Parts | None = None) -> None:
                 do="give a number of images to label first, such as budget.initial=50",
             )
         )
+
+
+def _check_gap(budget: Budget, most: int, pool_size: int) -> None:
+    """Refuse a purchase of more images than are far enough from each other in their groups.
+
+    Raises:
+        ConfigError: with the largest number.
+    """
+    amounts = {"budget.initial": budget.initial_images(pool_size) or 0}
+    if budget.unit == "image":
+        amounts["budget.per_cycle"] = max(
+            (budget.allowance(c, pool_size).amount for c in range(budget.cycles)), default=0
+        )
+    for where, amount in amounts.items():
+        if amount > most:
+            raise ConfigError(
+                explain(
+                    expected=f"at most {most} images: of more some would be nearer in a group than dataset.min_gap",
+                    got=str(amount),
+                    where=where,
+                    do=f"lower {where}, or dataset.min_gap (null: images of a group may be bought together)",
+                )
+            )

@@ -12,7 +12,7 @@ import numpy as np
 
 from al_lab.core.arrays import Column, load_arrays
 from al_lab.core.documents import Entry, Source
-from al_lab.core.errors import DataError, ResumeError, did_you_mean, explain
+from al_lab.core.errors import ConfigError, DataError, ResumeError, did_you_mean, explain
 from al_lab.core.fields import at_least, list_of, mapping_of, shown, text
 from al_lab.core.files import atomic_path
 from al_lab.core.types import Query, Region
@@ -59,6 +59,104 @@ def load_region(path: Path) -> Region:
 
 
 @dataclass(frozen=True)
+class Apart:
+    """Which images one purchase may not take together: members of a group that are too near each other.
+
+    Attributes:
+        groups: sample id -> its group (a video, a patient, a camera).
+        frames: sample id -> its number in the group; None: a purchase takes one member of a group.
+        min_gap: the least difference of two numbers of one purchase.
+    """
+
+    groups: Mapping[str, str]
+    frames: Mapping[str, int] | None = None
+    min_gap: int = 1
+
+    def rows(self, ids: Sequence[str]) -> "ApartRows":
+        """Return the rule for a list of N samples, by their positions in it."""
+        code: dict[str, int] = {}
+        group_N = np.fromiter((code.setdefault(self.groups[i], len(code)) for i in ids), np.int64, len(ids))
+        frames = self.frames or dict.fromkeys(ids, 0)
+        frame_N = np.fromiter((frames[i] for i in ids), np.int64, len(ids))
+        return ApartRows(group_N, frame_N, self.min_gap)
+
+    def most(self, ids: Sequence[str]) -> int:
+        """Return how many of some samples one purchase may take at most."""
+        rows = self.rows(ids)
+        # of numbers that must be apart, taking the smallest that is left each time takes most
+        return len(rows.first(np.lexsort((rows.frame_N, rows.group_N))))
+
+    def check(self, queries: Sequence[Query], where: str) -> None:
+        """Refuse a selection with two images that are too near.
+
+        Raises:
+            ConfigError: naming them.
+        """
+        rows = self.rows([q.sample_id for q in queries])
+        for n in range(len(queries)):
+            near = [int(m) for m in rows.near(n) if m != n]
+            if near:
+                pair = f"{queries[n].sample_id!r} and {queries[near[0]].sample_id!r}"
+                gap = "one image of a group" if self.frames is None else f"numbers {self.min_gap} apart in a group"
+                raise ConfigError(
+                    explain(
+                        expected=f"queries with {gap}",
+                        got=f"{pair} of group {self.groups[queries[n].sample_id]!r}",
+                        where=where,
+                        do="ask pool.apart in the strategy's select(); to replay a list use dataset.min_gap=null",
+                    )
+                )
+
+
+@dataclass(frozen=True)
+class ApartRows:
+    """`Apart` for the rows 0..N-1 of something.
+
+    Attributes:
+        group_N: (N,) int64.
+        frame_N: (N,) int64, the number in the group; all alike where a group gives one image.
+        min_gap: rows of a group whose numbers differ by less are too near.
+    """
+
+    group_N: np.ndarray
+    frame_N: np.ndarray
+    min_gap: int
+
+    def __post_init__(self) -> None:
+        order = np.lexsort((self.frame_N, self.group_N))
+        object.__setattr__(self, "_order", order)
+        object.__setattr__(self, "_group", self.group_N[order])
+        object.__setattr__(self, "_frame", self.frame_N[order])
+
+    def near(self, row: int) -> np.ndarray:
+        """Return the rows that may not be taken beside ``row``, itself included."""
+        order, group, frame = (getattr(self, name) for name in ("_order", "_group", "_frame"))
+        start, stop = (int(np.searchsorted(group, self.group_N[row], side)) for side in ("left", "right"))
+        mine = frame[start:stop]
+        first = start + int(np.searchsorted(mine, self.frame_N[row] - self.min_gap, "right"))
+        last = start + int(np.searchsorted(mine, self.frame_N[row] + self.min_gap, "left"))
+        found: np.ndarray = order[first:last]
+        return found
+
+    def first(self, ranked: Sequence[int] | np.ndarray, count: int | None = None) -> np.ndarray:
+        """Return the rows that are taken when ``ranked`` ones are gone through in order, each if none near it was.
+
+        Args:
+            ranked: rows, the most wanted first.
+            count: stop after so many.
+        """
+        is_closed = np.zeros(len(self.group_N), bool)
+        taken: list[int] = []
+        for row in np.asarray(ranked, np.int64).tolist():
+            if count is not None and len(taken) >= count:
+                break
+            if not is_closed[row]:
+                taken.append(row)
+                is_closed[self.near(row)] = True
+        return np.array(taken, np.int64)
+
+
+@dataclass(frozen=True)
 class Pool:
     """The universe of sample ids and the purchases made in it.
 
@@ -69,12 +167,14 @@ class Pool:
         whole: sample id -> the cycle in which the whole image was bought.
         parts: sample id -> the cycles in which pixels of it were bought; the masks are files of the run folder.
         run_dir: where those masks are.
+        apart: which images one purchase may not take together; None: any.
     """
 
     ids: tuple[str, ...]
     whole: Mapping[str, int] = field(default_factory=dict)
     parts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     run_dir: Path | None = None
+    apart: Apart | None = None
 
     def __post_init__(self) -> None:
         if len(set(self.ids)) != len(self.ids):
@@ -165,7 +265,9 @@ class Pool:
         }
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any], ids: Sequence[str], run_dir: Path) -> "Pool":
+    def from_json(
+        cls, value: Mapping[str, Any], ids: Sequence[str], run_dir: Path, apart: Apart | None = None
+    ) -> "Pool":
         """Rebuild a pool over the dataset's ids.
 
         Raises:
@@ -190,7 +292,7 @@ class Pool:
         strangers = (whole.keys() | parts.keys()) - set(ids)
         if strangers:
             raise entry.wrong("", "samples of the dataset", shown(min(strangers)))
-        return cls(tuple(ids), whole, {k: tuple(v) for k, v in parts.items()}, run_dir)
+        return cls(tuple(ids), whole, {k: tuple(v) for k, v in parts.items()}, run_dir, apart)
 
 
 def ids_hash(ids: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from al_lab.core.budget import Allowance, Budget
-from al_lab.core.pool import Pool
+from al_lab.core.pool import ApartRows, Pool
 from al_lab.core.rng import Rng
 from al_lab.core.stage import Stage
 from al_lab.core.types import Candidates, DenseView, ImageView, Query, Region
@@ -78,7 +78,8 @@ class Strategy:
 
     def initial(self, pool: Pool, count: int, rng: Rng) -> Sequence[str]:
         """Return the ids of the initial set; by default a uniform draw that is the same for every strategy."""
-        order = rng.generator().permutation(len(pool.ids))[:count]
+        order = rng.generator().permutation(len(pool.ids))
+        order = order[:count] if pool.apart is None else pool.apart.rows(pool.ids).first(order, count)
         return [pool.ids[k] for k in sorted(order)]
 
     def propose(self, view: ImageView | DenseView, ctx: ProposeContext) -> Candidates:
@@ -109,8 +110,8 @@ def take_best(
     Ties between images are broken by a hash of (seed, cycle, id), or by id with ``ties="id"``; inside an image the
     candidate that was proposed first goes first, so a greedy order that ends in equal utilities stays what it was.
     Pixels of one image become one query, and queries come in the order of their best candidate. A pixel budget pays for
-    every pixel of a window. With a box budget as many images are ranked as boxes may be bought: the oracle stops when
-    the money is spent.
+    every pixel of a window. An image too near a better one (``pool.apart``) is passed over, with all its pixels. With a
+    box budget as many images are ranked as boxes may be bought: the oracle stops when the money is spent.
     """
     open_ids = set(pool.unlabeled())
     is_open = np.fromiter((i in open_ids for i in candidates.sample_ids), bool, len(candidates.sample_ids))
@@ -121,6 +122,8 @@ def take_best(
     by_image = np.lexsort((-utility, sample))  # stable: inside an image, equal ones as proposed
     # which image is next stays; of its equal candidates, the first
     order[np.argsort(sample[order], kind="stable")] = by_image
+    if pool.apart is not None:
+        order = order[_are_apart(sample[order], pool.apart.rows(candidates.sample_ids))]
     cost = _costs(candidates, kept, budget)
     if budget.per_image:
         spent = np.cumsum(cost[by_image])
@@ -132,6 +135,12 @@ def take_best(
     else:
         order = order[np.cumsum(cost[order]) <= budget.amount]
     return _queries(candidates, kept[order])
+
+
+def _are_apart(samples: np.ndarray, rule: ApartRows) -> np.ndarray:
+    """Return which ranked candidates are of an image that may be taken: none near it has a better candidate."""
+    images, first = np.unique(samples, return_index=True)
+    return np.isin(samples, rule.first(images[np.argsort(first)]))
 
 
 def _costs(candidates: Candidates, kept: np.ndarray, budget: Allowance) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from al_lab.core.budget import Allowance
 from al_lab.core.errors import AwaitingLabels, ConfigError, DataError, explain
@@ -136,7 +137,7 @@ class Annotate(Stage):
         tau = pseudo_tau(ctx)
         if tau is None:
             return {}
-        unlabeled = set(load_pool(ctx.dataset.pool_ids, ctx.run_dir, ctx.cycle + 1).unlabeled())
+        unlabeled = set(load_pool(ctx.dataset, ctx.run_dir, ctx.cycle + 1).unlabeled())
         pseudo = {i: d for i, d in load_predictions([ctx.cycle_dir / "pseudo.npz"]).items() if i in unlabeled}
         stats = ctx.oracle.judge(ctx.dataset, pseudo)
         boxes = sum(len(d) for d in pseudo.values())
@@ -162,9 +163,9 @@ def _purchase_files(folder: Path, next_cycle: Path) -> list[Path]:
     return [path for path in paths if path.is_file()]
 
 
-def load_pool(ids: tuple[str, ...], run_dir: Path, cycle: int) -> Pool:
+def load_pool(dataset: Any, run_dir: Path, cycle: int) -> Pool:
     """Return the pool at the start of a cycle; before the initial purchase (cycle `INITIAL`) nothing is labeled."""
     path = purchase_dir(run_dir, cycle) / "pool.json"
     if cycle == INITIAL or not path.is_file():
-        return Pool(tuple(ids), run_dir=run_dir)
-    return Pool.from_json(read_json(path), ids, run_dir)
+        return Pool(tuple(dataset.pool_ids), run_dir=run_dir, apart=dataset.apart)
+    return Pool.from_json(read_json(path), dataset.pool_ids, run_dir, dataset.apart)

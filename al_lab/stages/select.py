@@ -1,13 +1,18 @@
 """Let the strategy choose, and check that the choice can be paid."""
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from al_lab.core.budget import Allowance
 from al_lab.core.errors import ConfigError, explain
 from al_lab.core.record.purchase import pixel_files, write_queries
 from al_lab.core.stage import Stage, StageContext
-from al_lab.core.types import Candidates
+from al_lab.core.types import Candidates, Query
+
+log = logging.getLogger(__name__)
 
 
 class Select(Stage):
@@ -38,6 +43,7 @@ class Select(Stage):
             )
         allowance.check(queries, where)
         ctx.pool.acquire(queries, ctx.cycle)
+        short = _short(ctx, queries, allowance, where)
         write_queries(
             ctx.cycle_dir, queries, allowance, {q.sample_id: str(ctx.dataset.image_path(q.sample_id)) for q in queries}
         )
@@ -46,6 +52,7 @@ class Select(Stage):
             "num_queries": len(queries),
             "mean_selected_utility": float(np.mean(utilities)),
             "min_selected_utility": float(np.min(utilities)),
+            **short,
         }
 
     def files(self, ctx: StageContext) -> list[Path]:
@@ -55,3 +62,22 @@ class Select(Stage):
     def inputs(self, ctx: StageContext) -> list[Path]:
         """Return what was scored."""
         return [ctx.cycle_dir / "candidates.npz"]
+
+
+def _short(ctx: StageContext, queries: Sequence[Query], allowance: Allowance, where: str) -> dict[str, float]:
+    """Hold a selection to the gap that images of a group keep; say by how much it falls short of the budget.
+
+    Raises:
+        ConfigError: naming two images that are too near.
+    """
+    if ctx.pool.apart is None:
+        return {}
+    ctx.pool.apart.check(queries, where)
+    missing = allowance.amount - len(queries)
+    if allowance.unit != "image" or missing <= 0:
+        return {}
+    log.warning(
+        "%s: %d of %d images: no other that is left is far enough from those in its group (dataset.min_gap)",
+        where, len(queries), allowance.amount,
+    )  # fmt: skip
+    return {"num_short": missing}

@@ -1,27 +1,36 @@
 """Greedy k-center against the textbook loop: same picks, also where float32 can't tell points apart."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from al_lab.acquisition.k_center import k_center
+from al_lab.core.pool import ApartRows
 
 # Fact sheet vector TV2.
 TV2 = np.array([(0, 0), (1, 0), (0, 2), (5, 5), (6, 5), (5, 7), (-4, 1), (9, 0)], np.float32)
 
 
-def textbook(x: np.ndarray, budget: int, labeled: list[int], key: np.ndarray) -> tuple[list[int], list[float], float]:
+def textbook(
+    x: np.ndarray,
+    budget: int,
+    labeled: list[int],
+    key: np.ndarray,
+    near: Callable[[int], np.ndarray] = lambda row: np.array([row]),
+) -> tuple[list[int], list[float], float]:
     """The loop everyone writes, with ties to the smallest key."""
     radius, order, distance = np.full(len(x), np.inf, x.dtype), [], []
     for row in labeled:
         radius = np.minimum(radius, ((x - x[row]) ** 2).sum(1))
     open_rows = np.ones(len(x), bool)
     open_rows[labeled] = False
-    for _ in range(min(budget, int(open_rows.sum()))):
+    while len(order) < budget and open_rows.any():
         best = np.flatnonzero(open_rows & (radius == radius[open_rows].max()))
         pick = int(best[key[best].argmin()])
         order.append(pick)
         distance.append(float(np.sqrt(radius[pick])))
-        open_rows[pick] = False
+        open_rows[near(pick)] = False
         radius = np.minimum(radius, ((x - x[pick]) ** 2).sum(1))
     return order, distance, float(np.sqrt(radius[open_rows].max())) if open_rows.any() else 0.0
 
@@ -81,6 +90,23 @@ def test_same_picks_as_the_textbook_loop(kind: str, front: int) -> None:
     assert result.order.tolist() == order
     np.testing.assert_allclose(result.distance, distance, rtol=1e-6)
     assert result.cover_radius == pytest.approx(cover_radius, rel=1e-6)
+
+
+@pytest.mark.parametrize("front", [1, 7, 512])
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_near_a_pick_are_closed_and_are_no_centers(kind: str, front: int) -> None:
+    rng = np.random.default_rng(KINDS.index(kind))
+    x = points(kind, rng)
+    x = x.astype(np.float32) if kind == "half" else x.astype(np.float64) if kind == "integers" else x
+    labeled = rng.choice(len(x), 9, replace=False).tolist()
+    key = rng.permutation(len(x)).astype(np.uint64)
+    rule = ApartRows(rng.integers(0, 12, len(x)), rng.integers(0, 40, len(x)), 4)
+    for budget in (50, 600):  # 600: until no row is open
+        result = k_center(x, budget, labeled, tie_key=key, near=rule.near, front=front)
+        order, distance, cover_radius = textbook(x, budget, labeled, key, rule.near)
+        assert result.order.tolist() == order
+        np.testing.assert_allclose(result.distance, distance, rtol=1e-6)
+        assert result.cover_radius == pytest.approx(cover_radius, rel=1e-6)
 
 
 def test_many_blocks_of_points_and_of_centers() -> None:

@@ -17,7 +17,7 @@ from al_lab.core.record.predictions import load_predictions
 from al_lab.learners.base import FitTask, read_pseudo
 from al_lab.learners.checkpoint import load_checkpoint
 from al_lab.stages.annotate import load_pool
-from tests.stubs import FakeSegmenter, StubDense, StubLearner, stub_config
+from tests.stubs import FakeSegmenter, StubDense, StubDetection, StubLearner, stub_config
 
 DETECTION = {"_target_": "al_lab.strategies.general.core_set.CoreSet"}
 PSEUDO = {"_target_": "al_lab.objectives.csd.CSD", "tau": 0.6}
@@ -274,7 +274,7 @@ def test_pseudo_labels_come_with_every_strategy(tmp_path: Path) -> None:
         run_campaign(
             stub_config({"_target_": f"al_lab.strategies.general.{name}"}, objective=PSEUDO, cycles=1), tmp_path / name
         )
-        pool = load_pool(tuple(f"img/{k:03d}" for k in range(40)), tmp_path / name, 0)
+        pool = load_pool(StubDetection(), tmp_path / name, 0)
         found = load_predictions([tmp_path / name / "cycle_00" / "pseudo.npz"])
         assert found
         assert set(found) <= set(pool.unlabeled())
@@ -282,7 +282,7 @@ def test_pseudo_labels_come_with_every_strategy(tmp_path: Path) -> None:
 
 def test_pixels_never_bought_can_be_garbage(tmp_path: Path, uninterrupted: dict) -> None:
     run_campaign(CONFIGS["pixels"](), tmp_path / "first")
-    pool = load_pool(StubDense().pool_ids, tmp_path / "first", 2)
+    pool = load_pool(StubDense(), tmp_path / "first", 2)
     config = CONFIGS["pixels"]()
     config["dataset"]["garbage_outside"] = {i: np.flatnonzero(pool.bought_mask(i)).tolist() for i in pool.partial()}
     assert len(config["dataset"]["garbage_outside"]) >= 6  # the initial set was bought whole

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from al_lab.core.errors import DataError
-from al_lab.core.pool import Pool, file_stem, load_region, purchase_dir, save_region
+from al_lab.core.errors import ConfigError, DataError
+from al_lab.core.pool import Apart, ApartRows, Pool, file_stem, load_region, purchase_dir, save_region
 from al_lab.core.types import Query, Region
 
 
@@ -53,3 +53,25 @@ def test_region_round_trip(tmp_path):
 
 def test_file_stems_never_collide():
     assert len({file_stem(i) for i in ("a/b", "a%2Fb", "a__b", "a b")}) == 4
+
+
+def test_rows_near_each_other_and_the_most_that_are_apart():
+    rng = np.random.default_rng(0)
+    for gap in (1, 3, 8):
+        group, frame = rng.integers(0, 3, 30), rng.integers(0, 25, 30)
+        rule = ApartRows(group, frame, gap)
+        for row in range(30):
+            wanted = np.flatnonzero((group == group[row]) & (abs(frame - frame[row]) < gap))
+            assert sorted(rule.near(row)) == wanted.tolist()
+        taken = rule.first(rng.permutation(30))
+        assert all(set(rule.near(a)) & set(taken) == {a} for a in taken)
+        assert set(range(30)) == {b for a in taken for b in rule.near(a)}
+        assert rule.first(np.arange(30), 2).tolist() == rule.first(np.arange(30)).tolist()[:2]
+    ids = [f"v/{n}" for n in range(10)]
+    assert Apart(dict.fromkeys(ids, "v"), {i: int(i[2:]) for i in ids}, 3).most(ids) == 4
+    assert Apart({i: i[2:] in "0123" and "a" or "b" for i in ids}).most(ids) == 2
+
+
+def test_a_selection_with_two_of_a_group_is_named():
+    with pytest.raises(ConfigError, match="one image of a group, got 'a1' and 'a2' of group 'a'"):
+        Apart({"a1": "a", "a2": "a", "b1": "b"}).check([Query("b1"), Query("a1"), Query("a2")], "select")

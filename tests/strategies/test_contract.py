@@ -14,7 +14,8 @@ import yaml
 from al_lab.campaign.loop import run_campaign
 from al_lab.config.build import build
 from al_lab.core.budget import Allowance
-from al_lab.core.pool import Pool
+from al_lab.core.errors import ConfigError
+from al_lab.core.pool import Apart, Pool
 from al_lab.core.rng import rng_for
 from al_lab.core.strategy import ProposeContext, Strategy
 from al_lab.core.types import Candidates, DenseView, Detections, ImageView, Query
@@ -97,10 +98,12 @@ def choose(
     seed: int = 0,
     amount: int | None = None,
     shown: Sequence[ImageView | DenseView] | None = None,
+    apart: Apart | None = None,
     folder: Path,
 ) -> list[tuple[str, tuple[int, ...]]]:
     strategy: Strategy = build(config)
-    pool = Pool(tuple(order)) if kind in DENSE else Pool(tuple(order)).acquire([Query(i) for i in IDS[:6]], -1)
+    pool = Pool(tuple(order), apart=apart)
+    pool = pool if kind in DENSE else pool.acquire([Query(i) for i in IDS[:6]], -1)
     ids = pool.ids if strategy.scores_labeled or kind in DENSE else pool.unlabeled()
     candidates = propose(strategy, kind, views(kind, ids) if shown is None else shown, seed, pool.labeled())
     cycle_dir = folder / "cycle_00"
@@ -110,6 +113,8 @@ def choose(
     allowance = Allowance(kind, amount, per_image=kind in DENSE)  # type: ignore[arg-type]
     queries = strategy.select(candidates, pool, allowance, rng_for(seed, 0, "select"))
     allowance.check(queries, "contract")
+    if apart is not None:
+        apart.check(queries, "contract")
     pool.acquire(queries, 0)  # refuses strangers, repetitions and what is labeled
     return [(q.sample_id, tuple(q.region.pixels.tolist()) if q.region else ()) for q in queries]
 
@@ -124,6 +129,22 @@ def test_stays_within_the_budget_and_spends_it(case, tmp_path):
             assert 3 * window * 4 / 9 <= len(pixels) <= 3 * window
         else:  # whole windows, if that is what is bought, each of at most 9 pixels
             assert len(pixels) == 20 or (config["_target_"].endswith("Ripu") and 20 - window < len(pixels) <= 20)
+
+
+def test_images_of_a_group_stay_apart(case, tmp_path):
+    config, kind = case
+    apart = Apart({i: i[:6] for i in IDS}, {i: int(i[-3:]) for i in IDS}, min_gap=4)
+    if config["_target_"].endswith("Replay"):
+        with pytest.raises(ConfigError, match="numbers 4 apart in a group, got 'img/006' and 'img/00[789]'"):
+            choose(config, kind, apart=apart, folder=tmp_path)
+        return
+    free = choose(config, kind, amount=100, folder=tmp_path)
+    chosen = choose(config, kind, amount=100, apart=apart, folder=tmp_path)
+    most = apart.most(IDS if kind in DENSE else IDS[6:])
+    assert most / 2 <= len(chosen) <= most < len(free)
+    assert chosen[0] == free[0]
+    if kind == "image":
+        assert len(choose(config, kind, amount=3, apart=apart, folder=tmp_path)) == 3
 
 
 def test_a_fresh_object_selects_the_same(case, tmp_path):

@@ -27,6 +27,8 @@ _READING = {"oracle.empty_is_answer": True}  # what version 0.1.0 had, for its f
 # Keys that came after version 0.1.0, each with the value at which everything is as it was without the key, so that a
 # run begun before goes on. Whoever adds a key to a group that decides results adds it here.
 _LATER: dict[str, Any] = {
+    "dataset.group_by": None,
+    "dataset.min_gap": None,
     "objective.pairs": "alike",
     "strategy.agent.query": "top",
     "strategy.lut.batches": "uniform",

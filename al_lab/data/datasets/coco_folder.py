@@ -12,7 +12,8 @@ from al_lab.data.datasets.dataset import folder_name
 from al_lab.data.formats.boxes import Outside
 from al_lab.data.formats.coco import load_coco
 from al_lab.data.formats.layout import find_annotations, index_images
-from al_lab.data.formats.splits import ABSENT, in_test_share
+from al_lab.data.formats.splits import ABSENT
+from al_lab.data.grouping import Grouping, automatic_test
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ class COCOFolder(COCOLayout):
         cache_dir: str | None = None,
         metrics: Sequence[str] | None = None,
         name: str | None = None,
+        group_by: str | None = None,
+        min_gap: int | str | None = None,
     ) -> None:
         """Index the folder.
 
@@ -54,11 +57,14 @@ class COCOFolder(COCOLayout):
             cache_dir: keeps parsed annotation files; None: no cache.
             metrics: what evaluation computes, the main one first.
             name: of the dataset; None takes the root's name.
+            group_by: images of one group (video, patient, camera) have one role: a regular expression, see `Grouping`.
+            min_gap: how far apart the numbers of a group's images in one purchase are; "group": one image of a group.
 
         Raises:
             DataError: if there are no images, no class names, or a file names an image that is missing.
         """
         base = Path(root).expanduser()
+        self.grouping = Grouping.of(group_by, min_gap)
         if not base.is_dir():
             raise DataError(
                 explain(expected="a folder", got="none", where=f"dataset.root={base}", do="correct the path")
@@ -68,8 +74,8 @@ class COCOFolder(COCOLayout):
         parts = {split: _open(base, file, image_dir, cache) for split, file in files.items()}
         splits: dict[str, Sequence[str]] = {split: part.ids for split, part in parts.items()}
         if set(parts) == {"pool"} and test_json != ABSENT:
-            splits["test"] = [i for i in parts["pool"].ids if in_test_share(i, test_fraction)]
-            splits["pool"] = [i for i in parts["pool"].ids if not in_test_share(i, test_fraction)]
+            splits["test"] = automatic_test(parts["pool"].ids, test_fraction, self.grouping)
+            splits["pool"] = sorted(set(parts["pool"].ids) - set(splits["test"]))
         bare = _unnamed_images(base, parts, image_dir)
         splits["pool"] = [*splits.get("pool", ()), *bare]
         names = tuple(classes) if classes else next((p.index.classes for p in parts.values()), ())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import logging
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -15,8 +16,12 @@ import numpy as np
 
 from al_lab.core.errors import DataError, explain
 from al_lab.core.fields import class_name, list_of, shown
+from al_lab.core.pool import Apart
 from al_lab.data.formats.images import load_rgb, read_size_hw
+from al_lab.data.grouping import Grouping, expression_for
 from al_lab.data.near_copies import fingerprint, near_pairs
+
+log = logging.getLogger(__name__)
 
 Severity = Literal["error", "warning", "info"]
 
@@ -62,6 +67,8 @@ class Dataset(ABC):
     pool_ids: tuple[str, ...]
     val_ids: tuple[str, ...]
     test_ids: tuple[str, ...]
+    grouping: Grouping | None = None  # set before the constructor below; groups are never split between roles
+    apart: Apart | None = None
     _unlabeled_remedy = "run with oracle=folder: it asks a person for the labels it wants"
 
     def __init__(
@@ -89,19 +96,28 @@ class Dataset(ABC):
         self.name = name
         self.classes = tuple(classes)
         self.metrics = tuple(metrics) if metrics is not None else type(self).metrics
+        self.left_out: dict[str, list[str]] = {}
+        if self.grouping is not None and (everything := [*pool_ids, *val_ids, *test_ids]):
+            self._alone = self.grouping.check(everything, f"dataset {name}")
+            splits, self.left_out = self.grouping.separate({"pool": pool_ids, "val": val_ids, "test": test_ids})
+            pool_ids, val_ids, test_ids = splits["pool"], splits["val"], splits["test"]
+            self.apart = self.grouping.apart(pool_ids)
         self.pool_ids = _sorted_ids(pool_ids, f"{name}: pool")
         self.val_ids = _sorted_ids(val_ids, f"{name}: val")
         self.test_ids = _sorted_ids(test_ids, f"{name}: test")
         self._sizes: dict[str, tuple[int, int]] = {}
         _check_classes(self.classes, name)
         _check_disjoint(self)
+        for finding in self._of_groups():
+            log.warning("%s: %s (%s)", name, finding.message, finding.remedy)
         if not self.pool_ids:
+            out = len(self.left_out.get("pool", ()))
             raise DataError(
                 explain(
                     expected="at least one image in the pool",
-                    got="none",
+                    got=f"none: all {out} are of groups that val or test have, too" if out else "none",
                     where=f"dataset {name}",
-                    do="check the root folder and the split lists",
+                    do="correct dataset.group_by" if out else "check the root folder and the split lists",
                 )
             )
 
@@ -180,6 +196,21 @@ class Dataset(ABC):
         """Return the ids of every role an image may have."""
         return {"pool": self.pool_ids, "val": self.val_ids, "test": self.test_ids}
 
+    def _of_groups(self) -> list[Finding]:
+        """Say what grouping left out, and which images it can't place."""
+        if self.grouping is None:
+            return []
+        found = []
+        for role, ids in self.left_out.items():
+            if ids:
+                others = "val or test have" if role == "pool" else "test has"
+                message = f"{len(ids)} {role} images are left out: their groups are those {others}, first {ids[0]!r}"
+                found.append(Finding("warning", "", message, "correct the split lists to use them"))
+        if self._alone:
+            message = f"dataset.group_by matches {len(self._alone)} names not at all, first {self._alone[0]!r}"
+            found.append(Finding("warning", "", message, "each is a group by itself; widen the expression if it isn't"))
+        return found
+
     def verify(self, decode: bool = True, progress: Callable[[int, int], None] | None = None) -> list[Finding]:
         """Look at every image and annotation; return findings instead of raising.
 
@@ -190,7 +221,7 @@ class Dataset(ABC):
         Returns:
             Findings of the dataset as a whole, then sample by sample in the order of `splits`.
         """
-        findings = [*self._verify_whole(), *self.blockers(), *_near_names(self.classes)]
+        findings = [*self._verify_whole(), *self.blockers(), *self._of_groups(), *_near_names(self.classes)]
         splits = {i: split for split, ids in self.splits().items() for i in ids}
         ids, first = tuple(splits), dict[bytes, str]()
         prints: dict[str, np.ndarray] = {}
@@ -211,19 +242,38 @@ class Dataset(ABC):
 
     def _near_copies(self, prints: Mapping[str, np.ndarray], splits: Mapping[str, str]) -> list[Finding]:
         """Name pairs that look the same on both sides of a split, and count those within the pool."""
-        findings, inside = [], 0
+        findings, inside, across = [], 0, []
         for a, b, bits in near_pairs(prints):
             inside += splits[a] == splits[b] == "pool"
             if splits[a] != splits[b]:
+                across.append((a, b))
                 message = f"{a} ({splits[a]}) looks like {b} ({splits[b]}): {bits} of 256 bits differ"
                 remedy = "if it is the same scene, move one of them: what is measured on a copy is no test"
                 findings.append(Finding("warning", str(self.image_path(a)), message, remedy))
+        findings += self._groups_across(across)
         if inside:
             message = f"{inside} pairs of pool images look the same (neighbouring frames, copies)"
             findings.append(
                 Finding("info", "", message, "core_set, or another strategy that looks for variety, buys one of each")
             )
         return findings
+
+    def _groups_across(self, pairs: Sequence[tuple[str, str]]) -> list[Finding]:
+        """Say which grouping would have kept images that look the same on one side of a split."""
+        if not pairs:
+            return []
+        if self.grouping is not None:
+            message = f"dataset.group_by puts the images of {len(pairs)} such pairs into different groups, "
+            message += " and ".join(repr(self.grouping.group(i)) for i in pairs[0])
+            remedy = "if they are one scene, write an expression whose parentheses match what their names share"
+            return [Finding("warning", "", message, remedy)]
+        pattern = expression_for(pairs)
+        if pattern is None:
+            return []
+        together = Grouping(pattern)
+        count = sum(together.group(a) == together.group(b) for a, b in pairs)
+        message = f"the names of {count} of the {len(pairs)} pairs across splits tell that they belong together"
+        return [Finding("warning", "", message, f"dataset.group_by='{pattern}' never splits such a group")]
 
     def _verify_whole(self) -> list[Finding]:
         findings = []

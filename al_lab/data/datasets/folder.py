@@ -17,7 +17,8 @@ from al_lab.data.datasets.voc import zero_corner
 from al_lab.data.formats import coco, cvat, label_studio, labelme, layout, voc, yolo
 from al_lab.data.formats.boxes import Outside
 from al_lab.data.formats.record import Record, size_note
-from al_lab.data.formats.splits import ABSENT, SPLIT_WORDS, choose_splits, in_test_share, split_in_name, split_of
+from al_lab.data.formats.splits import ABSENT, SPLIT_WORDS, choose_splits, split_in_name, split_of
+from al_lab.data.grouping import Grouping, automatic_test
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +84,8 @@ class Folder(DetectionDataset):
         outside: Outside = "error",
         metrics: Sequence[str] | None = None,
         name: str | None = None,
+        group_by: str | None = None,
+        min_gap: int | str | None = None,
     ) -> None:
         """Look at the folder.
 
@@ -100,6 +103,8 @@ class Folder(DetectionDataset):
             outside: "error" or "clip", for boxes that leave the image.
             metrics: what evaluation computes, the main one first.
             name: of the dataset; None takes the root's name.
+            group_by: images of one group (video, patient, camera) have one role: a regular expression, see `Grouping`.
+            min_gap: how far apart the numbers of a group's images in one purchase are; "group": one image of a group.
 
         Raises:
             DataError: if there are no images, no class names, or annotation files that nobody can read.
@@ -112,6 +117,7 @@ class Folder(DetectionDataset):
                     do="null reads what is there",
                 )
             )  # fmt: skip
+        self.grouping = Grouping.of(group_by, min_gap)
         image_base, self._images = self._find_images(base, image_dir)
         files = self._find_annotations(base)
         wanted = {"pool": pool_split, "val": val_split, "test": test_split}
@@ -281,7 +287,7 @@ class Folder(DetectionDataset):
         is_cut = self._single_split_is_cut and len(splits) == 1 and "test" not in chosen and wanted["test"] is None
         if not splits or is_cut:
             test = [] if wanted["test"] == ABSENT else [i for i in chosen["pool"] if i in labels.readers]
-            chosen["test"] = [i for i in test if in_test_share(i, test_fraction)]
+            chosen["test"] = automatic_test(test, test_fraction, self.grouping)
             chosen["pool"] = sorted(set(chosen["pool"]) - set(chosen["test"]))
             how = f"{how + ', ' if splits else 'no splits; '}test: {test_fraction:g} of the labeled"
         self._unused = sorted(set(self._images) - {i for ids in chosen.values() for i in ids})

@@ -23,7 +23,8 @@ from al_lab.data.formats.masks import (
     read_map_classes,
     read_values,
 )  # fmt: skip
-from al_lab.data.formats.splits import ABSENT, SPLIT_WORDS, choose_splits, in_test_share
+from al_lab.data.formats.splits import ABSENT, SPLIT_WORDS, choose_splits
+from al_lab.data.grouping import Grouping, automatic_test
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ class LabelFolder(Domain):
         void_id: int | str | None = None,
         wanted: Mapping[str, str | None] | None = None,
         test_fraction: float = 0.0,
+        grouping: Grouping | None = None,
     ) -> None:
         """Index the folder.
 
@@ -56,6 +58,7 @@ class LabelFolder(Domain):
                 "none": 255 isn't void either.
             wanted: names of the folders that are "pool", "val" and "test".
             test_fraction: of the labeled images, where there are no split folders.
+            grouping: of images that have one role.
 
         Raises:
             DataError: if there are no images or no class names, or a split that was named is not there.
@@ -87,7 +90,7 @@ class LabelFolder(Domain):
         images, maps = self.files.images, self.files.maps
         labels = {i: maps.get(i, self.root / "labels" / f"{i}.png") for i in images}
         super().__init__(
-            kept, images, labels, _splits(images, self.files, dict(wanted or {}), test_fraction, self.root)
+            kept, images, labels, _splits(images, self.files, dict(wanted or {}), test_fraction, self.root, grouping)
         )
         if not set(kept) & set(names.values()):
             raise DataError(
@@ -160,6 +163,8 @@ class SegmentationFolder(DomainPair):
         metrics: Sequence[str] | None = None,
         flip_test: bool = True,
         name: str | None = None,
+        group_by: str | None = None,
+        min_gap: int | str | None = None,
     ) -> None:
         """Index the folders.
 
@@ -180,12 +185,16 @@ class SegmentationFolder(DomainPair):
             metrics: what evaluation computes, the main one first.
             flip_test: evaluation averages image and flipped image.
             name: of the dataset; None takes the root's name.
+            group_by: images of one group (video, patient, camera) have one role: a regular expression, see `Grouping`.
+            min_gap: how far apart the numbers of a group's images in one purchase are; "group": one image of a group.
 
         Raises:
             DataError: see `LabelFolder`.
         """
         wanted = {"pool": pool_split, "val": val_split, "test": test_split}
-        target = LabelFolder(root, classes, void_id, wanted, 0.0 if test_split == ABSENT else test_fraction)
+        self.grouping = Grouping.of(group_by, min_gap)
+        share = 0.0 if test_split == ABSENT else test_fraction
+        target = LabelFolder(root, classes, void_id, wanted, share, self.grouping)
         other = {"pool": source_split, "val": ABSENT, "test": ABSENT}
         self._folders = (target, LabelFolder(source, target.classes, void_id, other) if source is not None else None)
         super().__init__(*self._folders, source_hw, target_hw, cache_dir, metrics, flip_test, name or folder_name(root))
@@ -246,13 +255,14 @@ def _splits(
     wanted: dict[str, str | None],
     test_fraction: float,
     root: Path,
+    grouping: Grouping | None,
 ) -> dict[str, list[str]]:
     named = {split: wanted.get(split) for split in ("pool", "val", "test")}
     named = {split: SPLIT_WORDS.get(word.lower(), word) if word else word for split, word in named.items()}
     chosen = choose_splits(set(files.splits), named, "a split", str(root))
     splits = {role: files.splits[split] for role, split in chosen.items()}
     if not chosen:
-        splits["test"] = [i for i in images if i in files.maps and in_test_share(i, test_fraction)]
+        splits["test"] = automatic_test([i for i in images if i in files.maps], test_fraction, grouping)
     if "pool" not in chosen:
         taken = {i for ids in splits.values() for i in ids}
         splits["pool"] = [i for i in images if i not in taken]

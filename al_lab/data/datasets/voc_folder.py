@@ -35,6 +35,8 @@ class VOCFolder(Folder):
         outside: Outside = "error",
         metrics: Sequence[str] | None = None,
         name: str | None = None,
+        group_by: str | None = None,
+        min_gap: int | str | None = None,
     ) -> None:
         """Look at the folder.
 
@@ -51,13 +53,17 @@ class VOCFolder(Folder):
             outside: "error" or "clip", for boxes that leave the image.
             metrics: what evaluation computes, the main one first.
             name: of the dataset; None takes the root's name.
+            group_by: images of one group (video, patient, camera) have one role: a regular expression, see `Grouping`.
+            min_gap: how far apart the numbers of a group's images in one purchase are; "group": one image of a group.
 
         Raises:
             DataError: if there are no images, no class names, or annotations of none of the images.
         """
         self._annotation_dir = annotation_dir
         splits = (pool_split, val_split, test_split)
-        super().__init__(root, classes, None, image_dir, *splits, test_fraction, one_based, outside, metrics, name)
+        super().__init__(
+            root, classes, None, image_dir, *splits, test_fraction, one_based, outside, metrics, name, group_by, min_gap
+        )
 
     def _find_images(self, base: Path, image_dir: str | None) -> tuple[Path, dict[str, Path]]:
         return find_images(base, usual=(image_dir or "", "images"))

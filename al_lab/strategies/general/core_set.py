@@ -110,7 +110,8 @@ class CoreSet(Strategy):
             features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), np.finfo(np.float32).tiny)
         key = rng.tie_keys(ids) if self.ties == "hash" else np.argsort(np.argsort(np.asarray(ids)))
         labeled = np.flatnonzero([i in labeled_ids for i in ids])
-        picked = k_center(features, budget.amount, labeled, tie_key=key, threads=self.threads)
+        near = None if pool.apart is None else pool.apart.rows(ids).near
+        picked = k_center(features, budget.amount, labeled, tie_key=key, near=near, threads=self.threads)
         # Without a single labeled image the first pick is infinitely far; its utility must be a number.
         distance = np.where(np.isinf(picked.distance), np.finfo(np.float32).max, picked.distance)
         return [Query(ids[n], None, float(d)) for n, d in zip(picked.order, distance, strict=True)]

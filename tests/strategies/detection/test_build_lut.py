@@ -54,14 +54,14 @@ def run(folder: Path, **lut: object) -> dict:
     run_campaign(config(**lut), folder)
     return load_table(
         folder / "cycle_00" / "lut" / "table.json",
-        load_pool(StubDetection().pool_ids, folder, 0),
+        load_pool(StubDetection(), folder, 0),
         lut.get("split", "holdout"),
     )
 
 
 def test_rows_train_on_the_labeled_rest_and_a_random_batch_from_the_base(tmp_path: Path, tasks: list[FitTask]) -> None:
     table = run(tmp_path / "run")
-    pool = load_pool(StubDetection().pool_ids, tmp_path / "run", 0)
+    pool = load_pool(StubDetection(), tmp_path / "run", 0)
     base, rows = tasks[1], tasks[2:-1]  # the first and the last are the cycles' own
     assert (base.start, base.unlabeled) == ("scratch", ())
     assert len(base.labeled) == 16  # 20 minus max(0.2 x 20, 2)
@@ -129,9 +129,9 @@ def test_rows_of_other_labels_or_another_split_are_refused(tmp_path: Path) -> No
     run(tmp_path / "run")
     path = tmp_path / "run" / "cycle_00" / "lut" / "table.json"
     with pytest.raises(ResumeError, match="expected rows with split test, got holdout"):
-        load_table(path, load_pool(StubDetection().pool_ids, tmp_path / "run", 0), "test")
+        load_table(path, load_pool(StubDetection(), tmp_path / "run", 0), "test")
     with pytest.raises(ResumeError, match="expected rows with labeled_hash"):
-        load_table(path, load_pool(StubDetection().pool_ids, tmp_path / "run", 1), "holdout")
+        load_table(path, load_pool(StubDetection(), tmp_path / "run", 1), "holdout")
 
 
 def test_measured_on_the_test_set_the_base_is_the_cycles_own_model(

@@ -102,7 +102,9 @@ def reward_folds(
     order = _by_rarest_class(labels, rng)
     count = min(max(math.ceil(fraction * len(ids)), minimum), len(ids) // 2) if kind == "holdout" else 0
     parts = (
-        [order[:: max(1, len(order) // count)][:count]]
+        _parts_of_groups(order, dataset.grouping, count, folds)
+        if getattr(dataset, "grouping", None) is not None
+        else [order[:: max(1, len(order) // count)][:count]]
         if count
         else [order[k::folds] for k in range(min(folds, len(ids)))]
     )
@@ -122,3 +124,39 @@ def _by_rarest_class(labels: Mapping[str, Annotation], rng: Rng) -> Sequence[str
     place = np.empty(len(ids), np.int64)
     place[rng.generator("reward split").permutation(len(ids))] = np.arange(len(ids))
     return [ids[n] for n in sorted(range(len(ids)), key=lambda n: (rarest[n], place[n]))]
+
+
+def _parts_of_groups(order: Sequence[str], grouping: Any, count: int, folds: int) -> list[list[str]]:
+    """Return the parts to measure on, of whole groups: frames of a video on both sides would measure memory.
+
+    Args:
+        order: the labeled images.
+        grouping: of them.
+        count: images of a single part, nearly; 0: as many parts as ``folds``.
+        folds: see `reward_folds`.
+
+    Raises:
+        ConfigError: if they are all of one group.
+    """
+    members: dict[str, list[str]] = {}
+    for sample_id in order:
+        members.setdefault(grouping.group(sample_id), []).append(sample_id)
+    groups = list(members.values())
+    if len(groups) < 2:  # noqa: PLR2004 - one to train on, one to measure on
+        raise ConfigError(
+            explain(
+                expected="labeled images of at least two groups",
+                got=f"{len(order)} of {next(iter(members))!r}",
+                where="strategy.lut.split with dataset.group_by",
+                do="raise budget.initial, or use strategy.lut.split=val",
+            )
+        )
+    if not count:
+        return [[i for group in groups[k::folds] for i in group] for k in range(min(folds, len(groups)))]
+    step = max(1, len(order) // count)
+    part: list[str] = []
+    left = len(groups)
+    for group in sorted(groups, key=lambda g: groups.index(g) % step):
+        if left > 1 and len(part) < count and len(part) + len(group) <= max(count, len(order) // 2):
+            part, left = part + group, left - 1
+    return [part or min(groups, key=len)]

@@ -14,6 +14,7 @@ from al_lab.campaign.ending import foreign_ledger, is_at_its_end, last_cycle, ot
 from al_lab.campaign.identity import begins_anew, identify, set_aside
 from al_lab.campaign.progress import Eta
 from al_lab.campaign.publish import Publisher, renew_report
+from al_lab.campaign.readiness import check_before_asking
 from al_lab.campaign.repair import Repair
 from al_lab.config.load import config_difference, fingerprint, load_config, save_config
 from al_lab.config.parts import Parts
@@ -59,6 +60,7 @@ def run_campaign(parts: Parts | Mapping[str, Any], run_dir: Path) -> dict[str, A
     is_new = anew or not (run_dir / "ledger.jsonl").is_file()
     if is_new:
         check_parts(parts)
+        check_before_asking(parts, run_dir)
     if anew:
         set_aside(run_dir)
     if is_read_only(run_dir) and is_at_its_end(config, run_dir, ledger := Ledger(run_dir / "ledger.jsonl")):

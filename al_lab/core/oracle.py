@@ -34,6 +34,13 @@ class Oracle(ABC):
         self.seconds_per_box = seconds_per_box
         self.seconds_per_pixel = seconds_per_pixel
 
+    def check(self, dataset: Any) -> None:  # noqa: B027 - who knows all the labels needs none
+        """Refuse what would keep it from asking, or from taking the answers; before a campaign begins.
+
+        Raises:
+            LabError: naming the setting, the folder or the server.
+        """
+
     @abstractmethod
     def reveal(self, dataset: Any, purchase: Purchase) -> tuple[Query, ...]:
         """Reveal the labels of a purchase into its folder and return what was really bought.

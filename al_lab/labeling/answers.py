@@ -67,6 +67,23 @@ def read_answers(
     return reader.finish()
 
 
+def accept_records(found: Iterable[tuple[Item, Record]], items: Sequence[Item], classes: Sequence[str]) -> Answers:
+    """Hold what a server says of images against what was asked, as if it had come in files.
+
+    Args:
+        found: images and what is said of them; the tool knows whether they are done.
+        items: what was asked for.
+        classes: names in label order.
+    """
+    reader = _Reader(Path(), items, classes, one_based=False, empty_is_answer=None)
+    for item, record in found:
+        try:
+            reader.one(item, record)
+        except DataError as error:
+            reader.answers.problems.append(str(error))
+    return reader.finish()
+
+
 def _is_hidden(path: Path) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
 
@@ -123,6 +140,10 @@ class _Reader:
             # exports bring lists and images along in subfolders
             do = f"export as Pascal VOC or COCO; images without objects go into {NO_OBJECTS}"
             raise DataError(explain(expected=_WHAT, got=f"a {suffix or 'nameless'} file", where=str(path), do=do))
+
+    def one(self, item: Item, record: Record) -> None:
+        """Take over what is said of one image."""
+        self._record("label_studio", Path(record.where), item, record)
 
     def _item(self, name: str) -> Item | None:
         """Find the image that a file name or path speaks of, also under the name that an upload made of it."""

@@ -65,6 +65,19 @@ class PeopleOracle(Oracle):
         self._digests: dict[str, str] = {}
         self._stored: dict[str, Annotation] = {}  # what this process knows to be in the store
 
+    def check(self, dataset: Any) -> None:
+        """See `Oracle.check`.
+
+        Raises:
+            ConfigError: for a dataset whose labels nobody can be asked for.
+            LabError: if the store can't be written.
+        """
+        if dataset.task != "detection":
+            do = "use oracle=simulated, or a detection dataset"
+            raise ConfigError(explain(expected="boxes", got=f"a {dataset.task} dataset", where="oracle", do=do))
+        if self.store is not None:
+            self.store.check()
+
     def reveal(self, dataset: Any, purchase: Purchase) -> tuple[Query, ...]:
         """Take over what is answered; deliver if it is all, else ask for the rest.
 

@@ -112,7 +112,7 @@ def write_request(
     """
     (folder / "labels").mkdir(parents=True, exist_ok=True)
     for item in items:
-        _write_image(folder / "images" / item.file_name, dataset, item)
+        write_image(folder / "images" / item.file_name, dataset, item, as_png=item.is_turned)
     open_items = [item for item in items if item.sample_id not in accepted]
     write_text(folder / "list.txt", "".join(f"{item.file_name}\n" for item in open_items))
     write_text(folder / "list.csv", _table(items, accepted))
@@ -139,6 +139,20 @@ def write_prelabels(
     tool: str | None,
 ) -> None:
     """Write detections as one COCO file and as one VOC file an image, and in the tool's own format."""
+    records, confidence = prelabels(classes, items, predictions, min_confidence)
+    for item, record in zip(items, records, strict=True):
+        voc.write_record(folder / "voc" / f"{item.stem}.xml", _whole_pixels(record), one_based)
+    write_json(folder / "coco.json", coco.document(records, classes, confidence))
+    if tool == "label_studio":
+        write_json(folder / "label_studio.json", label_studio.tasks(records, classes, confidence))
+    elif tool in _TOOLS:
+        _TOOLS[tool].write(folder / tool, records, classes)
+
+
+def prelabels(
+    classes: Sequence[str], items: Sequence[Item], predictions: Mapping[str, Detections], min_confidence: float
+) -> tuple[list[Record], list[list[float]]]:
+    """Return what the current model finds in each image, for people to correct, and how sure it is of each box."""
     records, confidence = [], []
     for item in items:
         found = predictions.get(item.sample_id)
@@ -148,12 +162,7 @@ def write_prelabels(
         )
         records.append(replace(record, boxes_xyxy=record.boxes_xyxy.round(2)))
         confidence.append(found.confidence.tolist())
-        voc.write_record(folder / "voc" / f"{item.stem}.xml", _whole_pixels(records[-1]), one_based)
-    write_json(folder / "coco.json", coco.document(records, classes, confidence))
-    if tool == "label_studio":
-        write_json(folder / "label_studio.json", label_studio.tasks(records, classes, confidence))
-    elif tool in _TOOLS:
-        _TOOLS[tool].write(folder / tool, records, classes)
+    return records, confidence
 
 
 # Tools whose own format is neither COCO nor VOC, which are written anyway.
@@ -171,12 +180,12 @@ def _whole_pixels(record: Record) -> Record:
     return replace(record, boxes_xyxy=boxes[kept], names=names, difficult=None, crowd=None)
 
 
-def _write_image(path: Path, dataset: Any, item: Item) -> None:
+def write_image(path: Path, dataset: Any, item: Item, as_png: bool) -> None:
     """Copy, never link: a tool that rotates or saves an image in place must not reach the dataset."""
     if path.is_file():
         return
     with atomic_path(path) as temporary:
-        if item.is_turned:
+        if as_png:
             Image.fromarray(dataset.load_image(item.sample_id)).save(temporary, format="PNG")
         else:
             shutil.copyfile(item.image, temporary)

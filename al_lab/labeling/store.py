@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from al_lab.core.disk import lock_error
 from al_lab.core.documents import Entry, Source
 from al_lab.core.errors import DataError
 from al_lab.core.fields import at_least, class_name, coordinate, flag, list_of, not_negative, optional, text
@@ -68,6 +69,18 @@ class LabelStore:
     def __init__(self, folder: Path) -> None:
         """Use a folder; it is made with the first answer."""
         self.folder = folder
+
+    def check(self) -> None:
+        """Refuse a folder that can't be written, or has no locks: before people answer, not after.
+
+        Raises:
+            LabError: saying why.
+        """
+        try:
+            with self._lock():
+                pass
+        except OSError as error:
+            raise lock_error(error, self.folder) from error
 
     def find(self, digest: str, classes: Sequence[str]) -> StoredLabel | None:
         """Return the newest answer for an image that speaks of all of ``classes``.

@@ -50,7 +50,7 @@ def read(path: Path, content: Any = None) -> Iterator[Record]:
 
 
 def read_task(task: Entry) -> Record:
-    """Read one task: the newest annotation that was not skipped counts.
+    """Read one task: of annotations that were not skipped, one marked as ground truth counts, else the newest.
 
     Raises:
         DataError: naming the task and the region.
@@ -66,13 +66,17 @@ def read_task(task: Entry) -> Record:
     common: dict[str, Any] = {"where": where, "key": key, "seconds": _seconds(finished or given)}
     if not finished:
         return Record(file_name_of(image), np.zeros((0, 4)), (), is_done=False, is_skipped=bool(given), **common)
-    newest = max(
-        enumerate(finished), key=lambda pair: (pair[1].read("updated_at", optional(text), None) or "", pair[0])
-    )
+    newest = max(enumerate(finished), key=lambda pair: (*_standing(pair[1]), pair[0]))
     boxes, names, size, around = _regions(newest[1])
     notes = (f"{around} polygons or ellipses were read as the boxes around them",) if around else ()
     array = np.array(boxes, np.float64).reshape(-1, 4)
     return Record(file_name_of(image), array, tuple(names), size_hw=size, is_done=True, notes=notes, **common)
+
+
+def _standing(annotation: Entry) -> tuple[bool, str]:
+    """Return what decides which of several annotations counts: the larger one does."""
+    is_reference = annotation.read("ground_truth", optional(flag), False)
+    return bool(is_reference), annotation.read("updated_at", optional(text), None) or ""
 
 
 def file_name_of(address: str) -> str:

@@ -161,12 +161,13 @@ def test_there_is_no_junk_drawer():
     assert not [p for p in FILES if p.name in ("utils.py", "helpers.py", "misc.py")]
 
 
-# Who may call ``dataset.truth``: the oracle (pool), evaluation (test images only), and the checks of a dataset by its
-# owner.
+# Who may call ``dataset.truth``: the oracle (pool), evaluation and what is checked before people are asked (test images
+# only), and the checks of a dataset by its owner.
 TRUTH = {
     "core/oracle.py",
     "stages/evaluate.py",
     "stages/jobs.py",
+    "campaign/readiness.py",
     "data/verify.py",
     "data/convert.py",
     "data/copied_pool.py",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from al_lab.config.checks import check_data
+from al_lab.config.checks import check_data, is_generated
 from al_lab.config.parts import Parts
 from al_lab.core.errors import ConfigError, LabError, WeightsError, explain
 from al_lab.data.loading.dense_batch import domain_counts
@@ -52,6 +52,8 @@ def check_parts(parts: Parts, is_new: bool = True) -> None:
         _check_network(parts, "detector", len(config["dataset"].get("classes") or ()) or _NUM_CLASSES)
     if config.get("segmenter"):
         _check_segmentation(parts)
+    if not is_generated(config["dataset"]):
+        parts.strategy.check_dataset(parts.dataset)
 
 
 def trains_here(config: Mapping[str, Any]) -> bool:

@@ -163,7 +163,7 @@ def check_fields(parts: Parts) -> None:
         if not config.get(key):
             _refuse_missing(config, key)
     _check_strategy(config, model)
-    if _is_generated(config["dataset"]):  # its size is known before it is drawn
+    if is_generated(config["dataset"]):  # its size is known before it is drawn
         parts.budget.check_against(config["dataset"]["num_pool"])
     if config["trainer"].get("augmentation"):  # it alone would import torch: the numbers are checked without it
         parts.build("trainer", {**config["trainer"], "augmentation": None})
@@ -305,7 +305,8 @@ def _check_strategy(config: Mapping[str, Any], model: str) -> None:
         )
 
 
-def _is_generated(dataset: Mapping[str, Any]) -> bool:
+def is_generated(dataset: Mapping[str, Any]) -> bool:
+    """Whether a dataset is drawn, at its first use."""
     return isinstance(dataset.get("num_pool"), int)
 
 
@@ -320,7 +321,7 @@ def check_data(parts: Parts, opened: Parts | None = None) -> None:
         DataError: if the dataset is not where it should be, or has no labels to reveal.
         ConfigError: if more would be bought than there is.
     """
-    if _is_generated(parts.config["dataset"]):
+    if is_generated(parts.config["dataset"]):
         return
     if opened is not None:
         parts.dataset = opened.dataset

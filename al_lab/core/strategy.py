@@ -76,6 +76,13 @@ class Strategy:
             ConfigError: naming the amount.
         """
 
+    def check_dataset(self, dataset: Any) -> None:
+        """Refuse a dataset that lacks what a later stage needs, before a campaign begins; by default none.
+
+        Raises:
+            ConfigError: naming the setting.
+        """
+
     def initial(self, pool: Pool, count: int, rng: Rng) -> Sequence[str]:
         """Return the ids of the initial set; by default a uniform draw that is the same for every strategy."""
         order = rng.generator().permutation(len(pool.ids))

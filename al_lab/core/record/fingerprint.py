@@ -22,7 +22,9 @@ _BY_CONTENT = ("strategy.path", "trainer.init")
 _GROWING = ("cycles", "per_cycle")  # of the budget: more cycles continue a run
 _RETRIES = ".on_divergence."  # decides nothing in trainings that are done; the next ones may be begun again differently
 # How people are asked, and what a file without objects means: what was answered stays as it was taken.
-_ASKING = frozenset({"oracle.tool", "oracle.wait", "oracle.poll_seconds"})
+_ASKING = frozenset(
+    f"oracle.{key}" for key in ("tool", "wait", "poll_seconds", "url", "token_env", "project", "images", "image_base")
+)
 _READING = {"oracle.empty_is_answer": True}  # what version 0.1.0 had, for its fingerprints
 # Keys that came after version 0.1.0, each with the value at which everything is as it was without the key, so that a
 # run begun before goes on. Whoever adds a key to a group that decides results adds it here.

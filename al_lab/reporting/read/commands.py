@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from al_lab.reporting.read.run_folder import Run
+from al_lab.reporting.read.run_folder import PEOPLE, Run
 
 _PROGRAMS = ("run.py", "al-lab")
 # What the new line chooses itself.
@@ -19,7 +19,7 @@ NO_LINES_OF_PEOPLE = (
 
 def asks_people(run: Run) -> bool:
     """Whether another run like this one would have people label images."""
-    return run.choices.get("oracle") == "folder"
+    return run.choices.get("oracle") in PEOPLE
 
 
 def reproduce(run: Run) -> str:

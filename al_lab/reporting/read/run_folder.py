@@ -32,6 +32,7 @@ METRIC_LABELS = {
     "miou": "mIoU",
     "miou13": "mIoU, 13 classes",
 }
+PEOPLE = ("folder", "label_studio")  # oracles that ask people
 _MOST = 1e15  # images, boxes, pixels; more is no count
 _NOT_A_METRIC = re.compile(r"^(cycle|num_.*|spent.*|cost.*|hours|seconds|.*_seconds|.*loss.*|lr|step|epoch|skipped)$")
 
@@ -203,7 +204,7 @@ class Run(RunFiles):
     @property
     def awaited(self) -> int:
         """Number of images that people were asked to label and that have not come back."""
-        if self.choices.get("oracle") != "folder" or not self.purchases:
+        if self.choices.get("oracle") not in PEOPLE or not self.purchases:
             return 0
         last = self.purchases[-1]
         if self._purchase_path(last, "labels.jsonl").exists():
@@ -212,8 +213,10 @@ class Run(RunFiles):
         return max(0, len(self._queries(last)) - len(accepted))
 
     @property
-    def asks_in(self) -> Path:
-        """The folder in which people find what the last purchase asks for."""
+    def asks_in(self) -> Path | str:
+        """The folder, or the server's address, where people find what the last purchase asks for."""
+        if self.choices.get("oracle") == "label_studio":
+            return str(_node(self.config, "oracle").get("url") or "Label Studio")
         shared = _node(self.config, "oracle").get("folder")
         root = Path(str(shared)) / "-".join(self.path.parts[-4:]) if shared else self.path / "to_label"
         last = self.purchases[-1] if self.purchases else INITIAL

@@ -21,6 +21,7 @@ from al_lab.strategies.detection._mgral.decide import AgentSettings
 from al_lab.strategies.detection._mgral.predictor.ridge import FEWEST
 from al_lab.strategies.detection._mgral.predictor.table import TableSettings
 from al_lab.strategies.detection._mgral.reinforce import ReinforceSettings
+from al_lab.strategies.detection._mgral.reward_split import measured_set
 from al_lab.strategies.detection._mgral.train_agent import TrainAgent, load_scores
 from al_lab.strategies.detection._mgral.world import FACTS
 
@@ -93,6 +94,10 @@ class Mgral(Strategy):
                 )
             )
         self._scores: dict[str, float] = {}
+
+    def check_dataset(self, dataset: Any) -> None:
+        """Refuse a dataset without the images on which rewards are to be measured."""
+        measured_set(self.lut.split, dataset)
 
     def stages(self) -> list[str | Stage]:
         """Return the standard stages with the table and the agent before the selection."""

@@ -64,26 +64,8 @@ def reward_folds(
         ConfigError: for an unknown kind, a dataset without such images, or too few labeled ones.
     """
     ids = tuple(labels)
-    if kind not in get_args(SplitName):
-        raise ConfigError(
-            explain(
-                expected=" | ".join(get_args(SplitName)),
-                got=repr(kind),
-                where="strategy.lut.split",
-                do=did_you_mean(str(kind), get_args(SplitName)),
-            )
-        )
-    if kind in ("val", "test"):
-        measured = tuple(dataset.val_ids if kind == "val" else dataset.test_ids)
-        if not measured:
-            raise ConfigError(
-                explain(
-                    expected=f"a {kind} set",
-                    got=f"none in dataset {dataset.name!r}",
-                    where=f"strategy.lut.split={kind}",
-                    do="use strategy.lut.split=holdout",
-                )
-            )
+    measured = measured_set(kind, dataset)
+    if measured:
         log.warning(
             "rewards are measured on the %s set: %s",
             kind,
@@ -111,6 +93,37 @@ def reward_folds(
     return [
         Fold(tuple(i for i in ids if i not in set(part)), tuple(i for i in ids if i in set(part))) for part in parts
     ]
+
+
+def measured_set(kind: str, dataset: Any) -> tuple[str, ...]:
+    """Return the images outside of the pool on which rewards are measured; empty if they are measured inside of it.
+
+    Raises:
+        ConfigError: for an unknown kind, or a dataset without such images.
+    """
+    if kind not in get_args(SplitName):
+        raise ConfigError(
+            explain(
+                expected=" | ".join(get_args(SplitName)),
+                got=repr(kind),
+                where="strategy.lut.split",
+                do=did_you_mean(str(kind), get_args(SplitName)),
+            )
+        )
+    if kind not in ("val", "test"):
+        return ()
+    ids = tuple(dataset.val_ids if kind == "val" else dataset.test_ids)
+    labeled = [i for i in ids if dataset.has_truth(i)]
+    if not labeled:
+        raise ConfigError(
+            explain(
+                expected=f"a labeled {kind} set",
+                got=f"{len(ids)} images without labels" if ids else f"none in dataset {dataset.name!r}",
+                where=f"strategy.lut.split={kind}",
+                do="use strategy.lut.split=holdout",
+            )
+        )
+    return ids
 
 
 def _by_rarest_class(labels: Mapping[str, Annotation], rng: Rng) -> Sequence[str]:

@@ -13,6 +13,9 @@ from al_lab.cli.waiting import first_line
 _BESIDE = {word: f"al_lab.cli.{word}" for word in ("report", "data", "doctor", "labels")}
 
 
+_PIPE_CLOSED = 128 + 13  # as of a program that SIGPIPE ended
+
+
 def main() -> int:
     """Run what the command line says and return its exit status.
 
@@ -21,6 +24,18 @@ def main() -> int:
     """
     if os.getcwd() not in map(os.path.abspath, sys.path):
         sys.path.append(os.getcwd())
+    # Figures are files. A notebook hands its own backend on to every command, which need not be installed here.
+    os.environ["MPLBACKEND"] = "agg"
+    try:
+        status = _run()
+        sys.stdout.flush()
+    except BrokenPipeError:  # al-lab … | head: who reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it ends
+        return _PIPE_CLOSED
+    return status
+
+
+def _run() -> int:
     if sys.argv[1:] and sys.argv[1] in _BESIDE:
         return int(importlib.import_module(_BESIDE[sys.argv[1]]).main(sys.argv[2:]))
     first_line(sys.argv[1:])

@@ -7,7 +7,8 @@ import numpy as np
 
 from al_lab.core.errors import ConfigError
 from al_lab.core.types import Annotation, Detections
-from al_lab.metrics.result import Metric, MetricResult, check_inputs, unknown_metric
+from al_lab.metrics.coco_match import AREAS, IOUS, assign
+from al_lab.metrics.result import Metric, MetricResult, check_inputs, mean_of_known, unknown_metric
 
 # name -> (IoU threshold or None for the mean over .5:.05:.95, index of the area range)
 _SLICES: dict[str, tuple[float | None, int]] = {
@@ -75,6 +76,26 @@ class CocoAP(Metric):
                 for k, label in enumerate(classes)
             ]
         return MetricResult(scalars, rows)
+
+    def resampled(
+        self,
+        predictions: Mapping[str, Detections],
+        truth: Mapping[str, Annotation],
+        classes: Sequence[str],
+        weights_BN: np.ndarray,
+    ) -> dict[str, np.ndarray]:
+        """See `Metric.resampled`."""
+        found, objects = [predictions[i] for i in truth], list(truth.values())
+        values: dict[str, np.ndarray] = {}
+        for area in sorted({_SLICES[name][1] for name in self.names}):
+            ap_BKT = np.full((len(weights_BN), len(classes), len(IOUS)), np.nan)
+            for k, assigned in enumerate(assign(found, objects, len(classes), AREAS[area])):
+                ap_BKT[:, k] = [assigned.ap(weight_N) for weight_N in weights_BN]
+            for name in (n for n in self.names if _SLICES[n][1] == area):
+                iou = _SLICES[name][0]
+                ap_BK = ap_BKT.mean(2) if iou is None else ap_BKT[:, :, int(np.flatnonzero(np.isclose(IOUS, iou))[0])]
+                values[name] = mean_of_known(ap_BK)
+        return values
 
 
 def _average(precision_TRKA: np.ndarray, thresholds: np.ndarray, iou: float | None, area: int) -> np.ndarray:

@@ -1,17 +1,79 @@
 """Mean IoU from one confusion matrix over all test pixels (not a mean over images: papers report the former)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from scipy.sparse import csr_array
 
+from al_lab.core.arrays import Column, load_arrays
 from al_lab.core.errors import ConfigError, DataError, explain
-from al_lab.metrics.result import MetricResult, unknown_metric
+from al_lab.core.files import atomic_path
+from al_lab.metrics.result import MetricResult, mean_of_known, unknown_metric
 
 IGNORE = 255  # a pixel without ground truth
 # What each mean leaves out; miou13 is mIoU* of the SYNTHIA benchmark.
 _LEFT_OUT: dict[str, tuple[str, ...]] = {"miou": (), "miou13": ("wall", "fence", "pole")}
 _SYNTHIA_CLASSES = 16
 NAMES = tuple(_LEFT_OUT)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Confusion matrices of N images: of C x C numbers an image, most are zero.
+
+    Attributes:
+        offsets: (N + 1,) where each image's numbers begin.
+        cells: (M,) true class * C + predicted class.
+        pixels: (M,) how many, uint32.
+    """
+
+    offsets: np.ndarray
+    cells: np.ndarray
+    pixels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @classmethod
+    def of(cls, matrices: Iterable[np.ndarray]) -> "Counts":
+        """Keep what is not zero of (C, C) matrices, image by image."""
+        lengths = [0]
+        cells: list[np.ndarray] = [np.zeros(0, np.int32)]
+        pixels: list[np.ndarray] = [np.zeros(0, np.uint32)]
+        for matrix in matrices:
+            flat = matrix.reshape(-1)
+            cells.append(np.flatnonzero(flat).astype(np.int32))
+            pixels.append(flat[cells[-1]].astype(np.uint32))
+            lengths.append(len(cells[-1]))
+        return cls(np.cumsum(lengths), np.concatenate(cells), np.concatenate(pixels))
+
+    @classmethod
+    def joined(cls, parts: Sequence["Counts"]) -> "Counts":
+        """Return the images of all parts, in order."""
+        lengths = np.concatenate([np.diff(p.offsets) for p in parts])
+        return cls(
+            np.append(0, np.cumsum(lengths)), np.concatenate([p.cells for p in parts]),
+            np.concatenate([p.pixels for p in parts]),
+        )  # fmt: skip
+
+    def total(self, num_classes: int) -> np.ndarray:
+        """Return the (C, C) int64 matrix of all images together."""
+        total = np.zeros(num_classes**2, np.int64)
+        np.add.at(total, self.cells, self.pixels.astype(np.int64))
+        return total.reshape(num_classes, num_classes)
+
+    def save(self, path: Path) -> None:
+        """Write them to ``path``."""
+        with atomic_path(path) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, offsets=self.offsets, cells=self.cells, pixels=self.pixels)
+
+    @classmethod
+    def load(cls, path: Path) -> "Counts":
+        """Read what `save` wrote."""
+        columns = {"offsets": Column("i", (None,)), "cells": Column("i", ("M",)), "pixels": Column("u", ("M",))}
+        return cls(**load_arrays(path, columns))
 
 
 def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, num_classes: int, ignore: int = IGNORE) -> np.ndarray:
@@ -64,9 +126,8 @@ def miou_from_confusion(
         DataError: if no pixel has a class.
     """
     check_metrics(names, classes)
-    hit, true, predicted = np.diag(confusion_CC), confusion_CC.sum(1), confusion_CC.sum(0)
-    with np.errstate(invalid="ignore"):
-        iou = np.where(true > 0, hit / (true + predicted - hit), np.nan)
+    true, predicted = confusion_CC.sum(1), confusion_CC.sum(0)
+    iou = _iou(confusion_CC[None])[0]
     results = []
     for name in names:
         kept = [k for k, label in enumerate(classes) if label not in _LEFT_OUT[name]]
@@ -91,6 +152,32 @@ def miou_from_confusion(
         ]
         results.append(MetricResult({name: float(np.nanmean(iou[kept]))}, rows))
     return results
+
+
+def resampled_miou(
+    counts: Counts, classes: Sequence[str], names: Sequence[str], weights_BN: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return, for each metric, its values on resampled test images, (B,).
+
+    Args:
+        counts: of N test images.
+        classes: C names.
+        names: of `NAMES`.
+        weights_BN: how often each image is drawn, one row a draw.
+    """
+    number = len(classes)
+    places = (np.repeat(np.arange(len(counts)), np.diff(counts.offsets)), counts.cells)
+    of_images = csr_array((counts.pixels.astype(np.int64), places), shape=(len(counts), number**2))
+    iou_BC = _iou((csr_array(weights_BN.astype(np.int64)) @ of_images).toarray().reshape(-1, number, number))
+    kept = {name: [k for k, label in enumerate(classes) if label not in _LEFT_OUT[name]] for name in names}
+    return {name: mean_of_known(iou_BC[:, rows]) for name, rows in kept.items()}
+
+
+def _iou(confusion_BCC: np.ndarray) -> np.ndarray:
+    """Return the IoU of each class, (B, C); NaN where it never occurs in the ground truth."""
+    hit, true = np.diagonal(confusion_BCC, axis1=1, axis2=2), confusion_BCC.sum(2)
+    union = true + confusion_BCC.sum(1) - hit
+    return np.divide(hit, union, out=np.full(hit.shape, np.nan), where=true > 0)
 
 
 def check_metrics(names: Sequence[str], classes: Sequence[str]) -> None:

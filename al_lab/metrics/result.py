@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from al_lab.core.errors import DataError, did_you_mean, explain
 from al_lab.core.types import Annotation, Detections
 
@@ -41,6 +43,33 @@ class Metric(ABC):
         Raises:
             DataError: if they don't, if a label has no class, or if there is no object at all.
         """
+
+    @abstractmethod
+    def resampled(
+        self,
+        predictions: Mapping[str, Detections],
+        truth: Mapping[str, Annotation],
+        classes: Sequence[str],
+        weights_BN: np.ndarray,
+    ) -> dict[str, np.ndarray]:
+        """Return the metrics on resampled test images.
+
+        Args:
+            predictions: as for `compute`.
+            truth: likewise; its order is that of the images in ``weights_BN``.
+            classes: of the dataset.
+            weights_BN: how often each image is drawn, one row a draw.
+
+        Returns:
+            Metric -> (B,) values; NaN for a draw without any object.
+        """
+
+
+def mean_of_known(values_BK: np.ndarray) -> np.ndarray:
+    """Return the mean over classes of each row, (B,), without those that are NaN; NaN if all are."""
+    known = np.isfinite(values_BK)
+    total = np.where(known, values_BK, 0).sum(1)
+    return np.divide(total, known.sum(1), out=np.full(len(values_BK), np.nan), where=known.any(1))
 
 
 def check_inputs(

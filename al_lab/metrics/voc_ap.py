@@ -80,17 +80,7 @@ class VocAP(Metric):
         classes: Sequence[str],
         weights_BN: np.ndarray,
     ) -> dict[str, np.ndarray]:
-        """Return the metrics on resampled test images.
-
-        Args:
-            predictions: as for `compute`.
-            truth: likewise; its order is that of the images in ``weights_BN``.
-            classes: of the dataset.
-            weights_BN: how often each image is drawn, one row a draw.
-
-        Returns:
-            Metric -> (B,) values.
-        """
+        """See `Metric.resampled`."""
         found = _gather([predictions[i] for i in truth], len(classes))
         objects = _gather(list(truth.values()), len(classes))
         pairs = list(zip(found, objects, strict=True))

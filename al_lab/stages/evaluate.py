@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,9 @@ from al_lab.core.record.csv_file import csv_text
 from al_lab.core.record.predictions import load_predictions, save_predictions
 from al_lab.core.stage import Stage, StageContext
 from al_lab.metrics.build import build_metrics
-from al_lab.metrics.miou import miou_from_confusion
+from al_lab.metrics.miou import Counts, miou_from_confusion, resampled_miou
 from al_lab.metrics.resampling import resamples
 from al_lab.metrics.result import MetricResult
-from al_lab.metrics.voc_ap import VocAP
 from al_lab.stages.sharding import remove_shards, run_sharded
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 class Evaluate(Stage):
     """``model.ckpt`` -> ``metrics.json``, ``per_class.csv``, predictions.
 
-    VOC AP on resampled test images is written, too.
+    The metrics on test images drawn again are written, too (``resampled.json``).
     """
 
     name = "evaluate"
@@ -63,30 +63,28 @@ class Evaluate(Stage):
         remove_shards(paths)
         truth = {i: ctx.dataset.truth(i) for i in ids}
         metrics = build_metrics(ctx.dataset.metrics)
+        results = [metric.compute(predictions, truth, ctx.dataset.classes) for metric in metrics]
         weights_BN = resamples(len(truth))
-        values: dict[str, np.ndarray] = {}
-        for metric in metrics:
-            if isinstance(metric, VocAP):
-                values |= metric.resampled(predictions, truth, ctx.dataset.classes, weights_BN)
-        if values:
-            write_json(
-                ctx.cycle_dir / "resampled.json",
-                {
-                    "images": hashlib.sha256("\n".join(truth).encode()).hexdigest(),
-                    "metrics": {
-                        name: [v if math.isfinite(v) else None for v in found.tolist()]
-                        for name, found in values.items()
-                    },
-                },
-            )
-        return [metric.compute(predictions, truth, ctx.dataset.classes) for metric in metrics]
+        drawn = [metric.resampled(predictions, truth, ctx.dataset.classes, weights_BN) for metric in metrics]
+        _write_resampled(ctx, ids, {name: values for part in drawn for name, values in part.items()})
+        return results
 
     @staticmethod
     def _segmentation(ctx: StageContext, ids: tuple[str, ...]) -> list[MetricResult]:
-        paths = run_sharded(ctx, "confusion", "confusion", ids, ctx.cycle_dir / "model.ckpt", ".npy")
-        total = sum(np.load(path) for path in paths)
+        paths = run_sharded(ctx, "confusion", "confusion", ids, ctx.cycle_dir / "model.ckpt", ".npz")
+        counts = Counts.joined([Counts.load(path) for path in paths])
         remove_shards(paths)
-        return miou_from_confusion(total, ctx.dataset.classes, ctx.dataset.metrics)
+        classes, names = ctx.dataset.classes, ctx.dataset.metrics
+        results = miou_from_confusion(counts.total(len(classes)), classes, names)
+        _write_resampled(ctx, ids, resampled_miou(counts, classes, names, resamples(len(ids))))
+        return results
+
+
+def _write_resampled(ctx: StageContext, ids: Sequence[str], values: Mapping[str, np.ndarray]) -> None:
+    """Write metrics on test images drawn again, with what tells which images these are."""
+    metrics = {name: [v if math.isfinite(v) else None for v in found.tolist()] for name, found in values.items()}
+    images = hashlib.sha256("\n".join(ids).encode()).hexdigest()
+    write_json(ctx.cycle_dir / "resampled.json", {"images": images, "metrics": metrics})
 
 
 def _per_class_csv(results: list[MetricResult]) -> str:

@@ -13,7 +13,7 @@ from al_lab.acquisition.pseudo import pseudo_labels
 from al_lab.config.build import build
 from al_lab.config.load import load_config
 from al_lab.core.budget import Budget
-from al_lab.core.files import atomic_path, read_json
+from al_lab.core.files import read_json
 from al_lab.core.pool import Pool
 from al_lab.core.record.labels import read_labels
 from al_lab.core.record.predictions import save_predictions
@@ -23,7 +23,7 @@ from al_lab.core.types import Candidates, DenseView, Detections, ImageView
 from al_lab.learners.base import FitTask, Learner
 from al_lab.learners.build import build_learner
 from al_lab.metrics.build import build_metrics
-from al_lab.metrics.miou import confusion_matrix
+from al_lab.metrics.miou import Counts, confusion_matrix
 
 _open: dict[Path, tuple[dict[str, Any], Any, int]] = {}  # run folder -> configuration, dataset, when it was written
 
@@ -167,16 +167,16 @@ def predict(run_dir: str, checkpoint: str, ids: Sequence[str], out: str) -> dict
 
 
 def confusion(run_dir: str, checkpoint: str, ids: Sequence[str], out: str) -> dict[str, float]:
-    """Write the (C, C) confusion matrix of a segmenter on test images: row truth, column prediction, void left out."""
+    """Write the confusion matrices of a segmenter on test images: row truth, column prediction, void left out."""
     _, dataset, learner = open_learner(run_dir, checkpoint)
     num_classes = len(dataset.classes)
-    total = np.zeros((num_classes, num_classes), np.int64)
     options = {"flip": True} if dataset.flip_test else {}
+    found = {}
     for view in learner.views(ids, ("dense_probs",), *([options] if options else [])):
         predicted = dense(view).probs.argmax(0).byte().cpu().numpy()
-        total += confusion_matrix(dataset.truth(view.sample_id), predicted, num_classes)
-    with atomic_path(Path(out)) as temporary, temporary.open("wb") as stream:
-        np.save(stream, total)
+        matrix = confusion_matrix(dataset.truth(view.sample_id), predicted, num_classes)
+        found[view.sample_id] = Counts.of([matrix])
+    Counts.joined([found[i] for i in ids]).save(Path(out))
     return {"images": len(ids)}
 
 

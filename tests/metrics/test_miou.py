@@ -3,7 +3,7 @@ import pytest
 
 from al_lab.core.errors import ConfigError, DataError
 from al_lab.data.datasets.domains import SHARED_16
-from al_lab.metrics.miou import check_metrics, confusion_matrix, miou_from_confusion
+from al_lab.metrics.miou import Counts, check_metrics, confusion_matrix, miou_from_confusion, resampled_miou
 
 
 def test_the_fact_sheets_example() -> None:
@@ -60,3 +60,21 @@ def test_a_mean_of_nothing_is_no_number() -> None:
         with pytest.raises(ValueError, match="prediction"):
             confusion_matrix(np.array([0, 1]), np.array([0, wrong]), 3)
     assert confusion_matrix(np.array([2, 255]), np.array([2, 0]), 3).tolist() == [[0, 0, 0], [0, 0, 0], [0, 0, 1]]
+
+
+def test_images_drawn_again_are_those_images_several_times(tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    matrices = rng.integers(0, 50, (6, 16, 16)) * (rng.random((6, 16, 16)) < 0.2)
+    matrices[:, 4] = 0  # a class that never occurs
+    parts = [Counts.of(matrices[:2]), Counts.of(matrices[2:])]
+    parts[0].save(tmp_path / "a.npz")
+    counts = Counts.joined([Counts.load(tmp_path / "a.npz"), parts[1]])
+    assert len(counts) == 6 and (counts.total(16) == matrices.sum(0)).all()
+    weights = np.stack([np.ones(6, int), np.array([0, 3, 1, 0, 0, 2]), np.zeros(6, int)])
+    values = resampled_miou(counts, SHARED_16, ["miou", "miou13"], weights)
+    for draw in range(2):
+        drawn = (weights[draw][:, None, None] * matrices).sum(0)
+        for result in miou_from_confusion(drawn, SHARED_16, ["miou", "miou13"]):
+            for name, scalar in result.scalars.items():
+                assert values[name][draw] == pytest.approx(scalar)
+    assert np.isnan(values["miou"][2])

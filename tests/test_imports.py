@@ -25,7 +25,7 @@ LAYERS: dict[str, set[str]] = {
     "models": {"core", "data", "acquisition"},
     "objectives": {"core", "data", "models", "acquisition"},
     "learners": CONFIG | {"data", "models", "objectives"},
-    "stages": CONFIG | {"data", "execution", "metrics", "acquisition", "learners"},
+    "stages": CONFIG | {"data", "execution", "metrics", "models", "acquisition", "learners"},
     "strategies": CONFIG | {"data", "execution", "metrics", "acquisition", "learners", "stages"},
     "campaign": CONFIG | {"data", "execution", "metrics", "models", "stages", "reporting"},
     "cli": CONFIG | {"data", "labeling", "campaign", "reporting"},

@@ -8,6 +8,7 @@ from typing import Any
 
 from al_lab.config.checks import check_data, is_generated
 from al_lab.config.parts import Parts
+from al_lab.core.budget import ColdStart
 from al_lab.core.errors import ConfigError, LabError, WeightsError, explain
 from al_lab.data.loading.dense_batch import domain_counts
 from al_lab.metrics.build import build_metrics
@@ -38,6 +39,8 @@ def check_parts(parts: Parts, is_new: bool = True) -> None:
     check_data(parts)
     settings.check_stops(parts.budget.cycles)
     parts.strategy.check_budget(parts.budget)
+    if parts.budget.initial_by == "cold_start" and is_new and trains_here(config):
+        _check_start(parts.budget.start)
     _ = parts.oracle, parts.objective, parts.executor
     if is_new and settings.init is not None and trains_here(config) and not Path(settings.init).expanduser().is_file():
         raise WeightsError(
@@ -122,6 +125,32 @@ def _check_network(parts: Parts, kind: str, num_classes: int) -> Any:
         if is_here or not isinstance(error.__cause__, ImportError):
             raise
         return None
+
+
+def _check_start(start: ColdStart) -> None:
+    """Refuse a backbone that there is not, and weights in a file that is not there.
+
+    Raises:
+        LabError: naming the key.
+    """
+    from al_lab.models.backbone import check_backbone  # noqa: PLC0415
+
+    check_backbone(start.backbone)
+    source = str(start.weights or "")
+    if (
+        source
+        and "://" not in source
+        and not source.startswith("torchvision:")
+        and not Path(source).expanduser().is_file()
+    ):
+        raise WeightsError(
+            explain(
+                expected="a file with pretrained weights",
+                got="no such file",
+                where=f"budget.cold_start.weights={source}",
+                do=f"put it there, or use null for torchvision's weights of {start.backbone}",
+            )
+        )
 
 
 def _without_weights(node: Any) -> Any:

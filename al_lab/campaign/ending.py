@@ -26,7 +26,7 @@ def last_cycle(cycles: int, run_dir: Path, ledger: Ledger) -> int:
         digest = ledger.entries.get(key, {}).get("files", {}).get(str(path.relative_to(run_dir)))
         if digest is not None and is_as(path, digest):
             pool = read_json(path)
-            if pool["num_ids"] == len(pool["whole"]):
+            if pool["num_ids"] - pool.get("num_left_out", 0) == len(pool["whole"]):
                 return cycle
     return cycles
 

@@ -32,6 +32,7 @@ from al_lab.stages.evaluate import Evaluate
 from al_lab.stages.jobs import hold_open
 from al_lab.stages.score import Score
 from al_lab.stages.select import Select
+from al_lab.stages.survey import Survey
 from al_lab.stages.train import Train
 
 log = logging.getLogger(__name__)
@@ -112,7 +113,7 @@ def _run(parts: Parts, run_dir: Path, ledger: Ledger, identity: RunIdentity) -> 
                     continue  # stages before it are to be done again
                 context.cycle = cycle
                 # A killed `initialize` may have left its pool behind: it begins again with nothing labeled.
-                context.pool = load_pool(context.dataset, run_dir, INITIAL if stage.name == "initialize" else cycle)
+                context.pool = load_pool(context.dataset, run_dir, INITIAL if stage.is_first else cycle)
                 _run_stage(stage, context, ledger, eta)
                 _write_metrics(run_dir, ledger)
                 publisher.stage_done(cycle, stage.name, ledger)
@@ -158,12 +159,13 @@ def _plan(context: StageContext, last: int | None = None) -> list[tuple[int, Sta
     """
     last = context.budget.cycles if last is None else last
     is_analyzed = last_key(context.config, last) == Ledger.key(last, Analyze.name)
-    return [*_stages(context.strategy, last), *([(last, Analyze())] if is_analyzed else [])]
+    return [*_stages(context, last), *([(last, Analyze())] if is_analyzed else [])]
 
 
-def _stages(strategy: Any, cycles: int) -> Iterator[tuple[int, Stage]]:
+def _stages(context: StageContext, cycles: int) -> Iterator[tuple[int, Stage]]:
+    first: list[str | Stage] = [Survey()] if context.budget.looks_first else []
     for cycle in range(cycles + 1):
-        names: list[str | Stage] = [*(["initialize"] if cycle == 0 else []), *strategy.stages()]
+        names = [*([*first, "initialize"] if cycle == 0 else []), *context.strategy.stages()]
         for item in names:
             stage = _STANDARD[item]() if isinstance(item, str) else item
             yield cycle, stage

@@ -72,7 +72,7 @@ class Repair:
             self._ensure(path, earlier)
 
     def _at(self, cycle: int, stage: Stage) -> StageContext:
-        pool = load_pool(self._context.dataset, self._run_dir, INITIAL if stage.name == "initialize" else cycle)
+        pool = load_pool(self._context.dataset, self._run_dir, INITIAL if stage.is_first else cycle)
         return dataclasses.replace(self._context, cycle=cycle, pool=pool)
 
     def _ensure(self, path: Path, keys: Sequence[str]) -> None:

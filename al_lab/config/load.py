@@ -1,5 +1,6 @@
 """From a command line to one plain, checked configuration: schema, protocols, names, building objects."""
 
+import dataclasses
 import hashlib
 import json
 import logging
@@ -7,7 +8,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from al_lab.config import checks
 from al_lab.config.build import build
 from al_lab.config.options import CONF_DIR, option, options, task_of
 from al_lab.config.parts import Parts
-from al_lab.core.budget import UNITS
+from al_lab.core.budget import UNITS, ColdStart, Limits
 from al_lab.core.errors import ConfigError, LabError, ResumeError, did_you_mean, explain
 from al_lab.core.files import write_text
 from al_lab.core.record.config_file import read_config
@@ -62,6 +63,15 @@ _CHOSEN = ("detector", "segmenter", "objective", "budget", "trainer")
 check_targets = checks.check_targets
 
 
+# Keys that a budget has whether its yaml names them or not, so that a command can set them.
+_EVERY_BUDGET: dict[str, Any] = {
+    "initial_by": "random",
+    "cold_start": dataclasses.asdict(ColdStart()),
+    "leave_out": [],
+    "limits": dataclasses.asdict(Limits()),
+}
+
+
 @dataclass
 class RunConfig:
     """Types of the root: a misspelt key fails, in a recipe too. Values are in conf/."""
@@ -72,7 +82,7 @@ class RunConfig:
     segmenter: dict[str, Any] | None = None
     objective: dict[str, Any] | None = None
     strategy: dict[str, Any] = MISSING
-    budget: dict[str, Any] | None = None
+    budget: dict[str, Any] | None = field(default_factory=lambda: dict(_EVERY_BUDGET))
     trainer: dict[str, Any] | None = None
     oracle: dict[str, Any] = MISSING
     executor: dict[str, Any] = MISSING
@@ -194,6 +204,8 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
         )
     value = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(value, dict)
+    if "_target_" not in (value.get("budget") or ()):
+        value["budget"] = None  # no option was chosen: the keys that each has say nothing
     return {str(k): v for k, v in value.items()}
 
 

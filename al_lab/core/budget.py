@@ -1,12 +1,25 @@
 """How much may be bought, in which unit, and how often."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from al_lab.core.errors import ConfigError, explain
-from al_lab.core.fields import Kind, WrongValueError, at_least, between, fraction, list_of, one_of
+from al_lab.core.errors import ConfigError, did_you_mean, explain
+from al_lab.core.fields import (
+    Kind,
+    WrongValueError,
+    anything,
+    at_least,
+    between,
+    fraction,
+    list_of,
+    mapping_of,
+    not_negative,
+    one_of,
+    optional,
+    text,
+)
 from al_lab.core.types import Query
 
 Unit = Literal["image", "pixel", "region", "box"]
@@ -35,6 +48,56 @@ def _read_initial(value: Any) -> int | float | str:
 
 
 _initial: Kind[int | float | str] = Kind("a count, a fraction between 0 and 1, or annotated", _read_initial)
+
+
+_LEAVE_OUT = ("unreadable", "tiny", "dark", "blurred", "near_copies")
+
+
+@dataclass(frozen=True)
+class ColdStart:
+    """How an initial set is chosen before there is any label.
+
+    Attributes:
+        by: ``centroids``: as many clusters as images are wanted, the image nearest the center of each; ``k_center``:
+            again and again the image farthest from those chosen.
+        backbone: a classifier of torchvision, whose last features describe an image.
+        weights: of it: a file, ``torchvision://name`` or a URL; None: torchvision's for this backbone.
+        input_px: side of the square input.
+    """
+
+    by: Literal["centroids", "k_center"] = "centroids"
+    backbone: str = "squeezenet1_1"
+    weights: str | None = None
+    input_px: int = 224
+
+    def __post_init__(self) -> None:
+        one_of("centroids", "k_center")(self.by, "budget.cold_start.by")
+        text(self.backbone, "budget.cold_start.backbone", "e.g. squeezenet1_1 or resnet50")
+        optional(text)(self.weights, "budget.cold_start.weights", "a file, torchvision://name or null")
+        at_least(32)(self.input_px, "budget.cold_start.input_px", do="224 is what most were trained at")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """From where on an image is left out, for each reason of ``budget.leave_out`` that has a limit.
+
+    Attributes:
+        tiny_px: of the shorter side.
+        dark: gray level (0..255) that 95 % of the pixels stay below.
+        blurred: sharpness (see `al_lab.data.quality`) as a share of the pool's median, since it depends on the subject.
+        near_copies_bits: of 256 bits of two images' fingerprints that differ.
+    """
+
+    tiny_px: int = 32
+    dark: float = 40.0
+    blurred: float = 0.02
+    near_copies_bits: int = 31
+
+    def __post_init__(self) -> None:
+        at_least(1)(self.tiny_px, "budget.limits.tiny_px")
+        not_negative(self.dark, "budget.limits.dark")
+        not_negative(self.blurred, "budget.limits.blurred")
+        between(0, 31)(self.near_copies_bits, "budget.limits.near_copies_bits")
 
 
 @dataclass(frozen=True)
@@ -112,6 +175,11 @@ class Budget:
             ``scope=image`` of each image's pixels; or one of these for each query.
         cycles: number of queries; there is one training more than that.
         scope: ``pool``: the amount is for the whole pool; ``image``: for each image (pixels and regions only).
+        initial_by: who chooses the initial set: ``random``, or ``cold_start``, see `ColdStart`; the same for every
+            strategy.
+        cold_start: arguments of `ColdStart`.
+        leave_out: images that are never bought: unreadable, tiny, dark, blurred, near_copies (all but the first).
+        limits: arguments of `Limits`.
     """
 
     unit: Unit = "image"
@@ -119,8 +187,16 @@ class Budget:
     per_cycle: int | float | list[int | float] = 0
     cycles: int = 0
     scope: Literal["pool", "image"] = "pool"
+    initial_by: Literal["random", "cold_start"] = "random"
+    cold_start: Mapping[str, Any] = field(default_factory=dict)
+    leave_out: Sequence[str] = ()
+    limits: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        one_of("random", "cold_start")(self.initial_by, "budget.initial_by")
+        list_of(one_of(*_LEAVE_OUT))(self.leave_out, "budget.leave_out", do="e.g. '[near_copies,blurred]', or []")
+        _built(ColdStart, self.cold_start, "budget.cold_start")
+        _built(Limits, self.limits, "budget.limits")
         one_of(*UNITS)(self.unit, "budget.unit")
         scopes = ("pool", "image") if self.unit in _OF_PIXELS else ("pool",)
         one_of(*scopes)(
@@ -138,6 +214,20 @@ class Budget:
         if self.unit in _OF_PIXELS and self.scope == "pool":
             do = "a share is one of each image's pixels: set budget.scope=image"
             _refuse_share(f"a number of {self.unit}s", self.per_cycle, do)
+
+    @property
+    def start(self) -> ColdStart:
+        """How an initial set is chosen by ``initial_by=cold_start``."""
+        return ColdStart(**self.cold_start)
+
+    def limits_of(self) -> Limits:
+        """Return from where on images are left out."""
+        return Limits(**self.limits)
+
+    @property
+    def looks_first(self) -> bool:
+        """Whether every image of the pool is looked at before anything is bought."""
+        return self.initial_by == "cold_start" or bool(self.leave_out)
 
     def allowance(self, cycle: int, pool_size: int) -> Allowance:
         """Return what may be bought at the end of ``cycle``."""
@@ -185,6 +275,21 @@ class Budget:
                     do="lower budget.cycles, budget.per_cycle or budget.initial",
                 )
             )
+
+
+def _built(kind: Any, arguments: Any, where: str) -> None:
+    """Refuse arguments that an object can't be built with.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    known = tuple(f.name for f in fields(kind))
+    for key in mapping_of(anything)(arguments, where, do=f"keys are {', '.join(known)}"):
+        if key not in known:
+            raise ConfigError(
+                explain(expected=f"a key of {where}", got=repr(key), where=where, do=did_you_mean(str(key), known))
+            )
+    kind(**arguments)
 
 
 def _listed(amounts: int | float | list[int | float]) -> list[int | float]:

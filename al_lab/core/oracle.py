@@ -1,7 +1,8 @@
 """Who knows the truth: only an oracle reads the labels of the pool."""
 
+import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from al_lab.core.files import read_json, write_json
 from al_lab.core.pool import file_stem, save_region
 from al_lab.core.record.purchase import Purchase, write_labels, write_pixel_labels
 from al_lab.core.types import Annotation, Detections, Query, Region
+
+log = logging.getLogger(__name__)
 
 
 class Oracle(ABC):
@@ -220,11 +223,9 @@ class SimulatedOracle(Oracle):
         cache = purchase.run_dir / "pool_stats.json"
         if not cache.is_file():
             if dataset.task == "detection":
-                counts = class_histogram(
-                    (dataset.truth(i) for i in dataset.pool_ids if dataset.has_truth(i)), len(dataset.classes)
-                )
+                counts = class_histogram(_readable_truths(dataset), len(dataset.classes))
             else:
-                maps = (dataset.truth(i) for i in dataset.pool_ids if dataset.has_truth(i))
+                maps = _readable_truths(dataset)
                 counts = sum(
                     (
                         np.bincount(t[t < len(dataset.classes)].reshape(-1), minlength=len(dataset.classes))
@@ -234,6 +235,19 @@ class SimulatedOracle(Oracle):
                 )
             write_json(cache, counts.tolist())
         return read_json(cache)
+
+
+def _readable_truths(dataset: Any) -> Iterator[Any]:
+    """Yield the labels of the pool; those of images that can't be read, which a campaign may leave out, are missing."""
+    lost = []
+    for sample_id in dataset.pool_ids:
+        try:
+            if dataset.has_truth(sample_id):
+                yield dataset.truth(sample_id)
+        except DataError as error:
+            lost.append(str(error))
+    if lost:
+        log.warning("%d images of the pool are missing in its class counts, first %s", len(lost), lost[0])
 
 
 def class_histogram(annotations: Any, num_classes: int) -> np.ndarray:

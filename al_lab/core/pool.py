@@ -168,6 +168,7 @@ class Pool:
         parts: sample id -> the cycles in which pixels of it were bought; the masks are files of the run folder.
         run_dir: where those masks are.
         apart: which images one purchase may not take together; None: any.
+        left_out: samples that are never bought (see `Budget.leave_out`).
     """
 
     ids: tuple[str, ...]
@@ -175,6 +176,7 @@ class Pool:
     parts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     run_dir: Path | None = None
     apart: Apart | None = None
+    left_out: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if len(set(self.ids)) != len(self.ids):
@@ -197,7 +199,11 @@ class Pool:
 
     def unlabeled(self) -> tuple[str, ...]:
         """Return the samples from which something can still be bought as a whole image, in pool order."""
-        return tuple(i for i in self.ids if i not in self.whole)
+        return tuple(i for i in self.ids if i not in self.whole and i not in self.left_out)
+
+    def in_use(self) -> tuple[str, ...]:
+        """Return the samples that are labeled or can be bought, in pool order."""
+        return tuple(i for i in self.ids if i not in self.left_out or i in self.whole or i in self.parts)
 
     def partial(self) -> tuple[str, ...]:
         """Return the samples of which only pixels were bought."""
@@ -260,13 +266,19 @@ class Pool:
             "num_ids": len(self.ids),
             "ids_sha256": ids_hash(self.ids),
             "num_labeled": len(self.labeled()),
+            **({"num_left_out": len(self.ids) - len(self.in_use())} if self.left_out else {}),
             "whole": dict(self.whole),
             "parts": {k: list(v) for k, v in self.parts.items()},
         }
 
     @classmethod
     def from_json(
-        cls, value: Mapping[str, Any], ids: Sequence[str], run_dir: Path, apart: Apart | None = None
+        cls,
+        value: Mapping[str, Any],
+        ids: Sequence[str],
+        run_dir: Path,
+        apart: Apart | None = None,
+        left_out: frozenset[str] = frozenset(),
     ) -> "Pool":
         """Rebuild a pool over the dataset's ids.
 
@@ -292,7 +304,7 @@ class Pool:
         strangers = (whole.keys() | parts.keys()) - set(ids)
         if strangers:
             raise entry.wrong("", "samples of the dataset", shown(min(strangers)))
-        return cls(tuple(ids), whole, {k: tuple(v) for k, v in parts.items()}, run_dir, apart)
+        return cls(tuple(ids), whole, {k: tuple(v) for k, v in parts.items()}, run_dir, apart, left_out)
 
 
 def ids_hash(ids: Iterable[str]) -> str:

@@ -52,6 +52,7 @@ class Stage(ABC):
     """One step of a cycle. It may be run again: it overwrites its own files and ends in the same state."""
 
     name: str
+    is_first: bool = False  # it runs before anything is labeled
 
     @abstractmethod
     def run(self, ctx: StageContext) -> dict[str, float]:

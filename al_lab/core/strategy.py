@@ -86,6 +86,8 @@ class Strategy:
     def initial(self, pool: Pool, count: int, rng: Rng) -> Sequence[str]:
         """Return the ids of the initial set; by default a uniform draw that is the same for every strategy."""
         order = rng.generator().permutation(len(pool.ids))
+        if pool.left_out:
+            order = np.array([k for k in order.tolist() if pool.ids[k] not in pool.left_out], np.int64)
         order = order[:count] if pool.apart is None else pool.apart.rows(pool.ids).first(order, count)
         return [pool.ids[k] for k in sorted(order)]
 

@@ -1,6 +1,7 @@
 """Buy labels: the initial set before cycle 0, the strategy's queries at the end of a cycle."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from al_lab.core.record.predictions import load_predictions, save_predictions
 from al_lab.core.record.purchase import Purchase, pixel_files, publish_selections, read_queries, write_queries
 from al_lab.core.rng import Rng
 from al_lab.core.stage import Stage, StageContext
+from al_lab.core.strategy import Strategy
 from al_lab.core.types import Query
 from al_lab.stages.score import pseudo_tau
 from al_lab.stages.sharding import remove_shards, run_sharded
+from al_lab.stages.survey import cold_start_ids, read_left_out
 
 log = logging.getLogger(__name__)
 
@@ -66,9 +69,10 @@ class Initialize(Stage):
     """The initial set -> ``initial/``, ``cycle_00/pool.json``."""
 
     name = "initialize"
+    is_first = True
 
     def run(self, ctx: StageContext) -> dict[str, float]:
-        """Draw (or take what is annotated already) and reveal. The draw depends on ``split_seed`` alone.
+        """Choose (or take what is annotated already) and reveal. The choice depends on ``split_seed`` alone.
 
         With ``budget.initial=0`` segmentation begins without a target label.
         """
@@ -78,7 +82,7 @@ class Initialize(Stage):
             ids = [i for i in ctx.pool.ids if ctx.dataset.has_truth(i)]
             oracle = SimulatedOracle(oracle.seconds_per_image, oracle.seconds_per_box, oracle.seconds_per_pixel)
         else:
-            ids = list(ctx.strategy.initial(ctx.pool, count, Rng(int(ctx.config["split_seed"]), "initial")))
+            ids = list(_initial_ids(ctx, count, Rng(int(ctx.config["split_seed"]), "initial")))
         # a segmenter may learn from a source domain alone
         if not ids and (ctx.dataset.task == "detection" or count is None):
             raise ConfigError(
@@ -103,6 +107,15 @@ class Initialize(Stage):
     def inputs(self, ctx: StageContext) -> list[Path]:
         """Return nothing: it is the first."""
         return []
+
+
+def _initial_ids(ctx: StageContext, count: int, rng: Rng) -> Sequence[str]:
+    """Return the initial set: a cold start's, unless the strategy brings its own, as a list to be replayed does."""
+    brings_its_own = type(ctx.strategy).initial is not Strategy.initial
+    if ctx.budget.initial_by == "cold_start" and count and not brings_its_own:
+        return cold_start_ids(ctx, count, rng)
+    found: Sequence[str] = ctx.strategy.initial(ctx.pool, count, rng)
+    return found
 
 
 class Annotate(Stage):
@@ -166,6 +179,7 @@ def _purchase_files(folder: Path, next_cycle: Path) -> list[Path]:
 def load_pool(dataset: Any, run_dir: Path, cycle: int) -> Pool:
     """Return the pool at the start of a cycle; before the initial purchase (cycle `INITIAL`) nothing is labeled."""
     path = purchase_dir(run_dir, cycle) / "pool.json"
+    left_out = frozenset(row.sample_id for row in read_left_out(run_dir) if row.for_good)
     if cycle == INITIAL or not path.is_file():
-        return Pool(tuple(dataset.pool_ids), run_dir=run_dir, apart=dataset.apart)
-    return Pool.from_json(read_json(path), dataset.pool_ids, run_dir, dataset.apart)
+        return Pool(tuple(dataset.pool_ids), run_dir=run_dir, apart=dataset.apart, left_out=left_out)
+    return Pool.from_json(read_json(path), dataset.pool_ids, run_dir, dataset.apart, left_out)

@@ -19,7 +19,7 @@ class Score(Stage):
 
     def run(self, ctx: StageContext) -> dict[str, float]:
         """Propose in parallel, or right here when the strategy needs no network."""
-        ids = ctx.pool.ids if ctx.strategy.scores_labeled else ctx.pool.unlabeled()
+        ids = ctx.pool.in_use() if ctx.strategy.scores_labeled else ctx.pool.unlabeled()
         tau = pseudo_tau(ctx)
         if ctx.strategy.needs_for(ctx.budget.unit) or tau is not None:
             checkpoint = ctx.cycle_dir / "model.ckpt"

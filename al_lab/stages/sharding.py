@@ -30,8 +30,9 @@ def run_sharded(
     beside: Callable[[Path], Path] | None = None,
     **kwargs: Any,
 ) -> list[Path]:
-    """Run a function of `al_lab.stages.jobs` over ids in parallel and return the files it wrote, in order.
+    """Run a function over ids in parallel and return the files it wrote, in order.
 
+    ``fn`` is one of `al_lab.stages.jobs`, or ``module:function``.
     ``beside`` names the second file that the function writes for each, if it does.
     """
     folder = ctx.cycle_dir / "shards"
@@ -41,7 +42,7 @@ def run_sharded(
         [
             Job(
                 name=f"cycle {ctx.cycle:02d} {what} {n + 1}/{len(parts)}",
-                fn=f"al_lab.stages.jobs:{fn}",
+                fn=fn if ":" in fn else f"al_lab.stages.jobs:{fn}",
                 result=out.with_suffix(".json"),
                 kwargs={
                     "run_dir": str(ctx.run_dir),

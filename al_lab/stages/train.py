@@ -93,10 +93,9 @@ class Train(Stage):
             )
         # Training that continues is one training, with one order of its images.
         rng = rng_for(int(ctx.config["seed"]), 0 if settings.start == "continue" else ctx.cycle, "train")
-        whole = set(ctx.pool.whole)
         return FitTask(
             labeled=labeled,
-            unlabeled=tuple(i for i in ctx.pool.ids if i not in whole),
+            unlabeled=ctx.pool.unlabeled(),
             labels_dir=ctx.run_dir,
             cycle=ctx.cycle,
             checkpoint=ctx.cycle_dir / "model.ckpt",

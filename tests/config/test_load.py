@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from al_lab.config import load
 from al_lab.config.checks import check_kinds
 from al_lab.config.load import (
     CONF_DIR,
@@ -373,7 +374,8 @@ def settings(config: dict) -> dict:
 def test_a_strategy_on_a_dataset_is_its_papers_protocol(conf, paper):
     config = compose([f"strategy={paper}", "dataset=voc"], conf)
     assert config["protocol"] == config["choices"]["protocol"] == paper
-    assert config["budget"] == leaf("budget", {"mgral": "voc_1k", "al_ssl": "al_ssl_voc"}[paper])
+    option = leaf("budget", {"mgral": "voc_1k", "al_ssl": "al_ssl_voc"}[paper])
+    assert config["budget"] == load._EVERY_BUDGET | option
 
 
 def test_auto_is_mgral_for_other_detection_strategies(conf):
@@ -412,7 +414,7 @@ def test_options_are_picked_and_values_never_merged():
     config = composed("dataset=voc", "detector=tiny", "trainer=tiny", "budget=shapes")
     assert config["detector"] == leaf("detector", "tiny")
     assert config["trainer"] == leaf("trainer", "tiny") | {"milestones": [210, 270]}
-    assert config["budget"] == leaf("budget", "shapes")
+    assert config["budget"] == load._EVERY_BUDGET | leaf("budget", "shapes")
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,16 @@ _READING = {"oracle.empty_is_answer": True}  # what version 0.1.0 had, for its f
 # Keys that came after version 0.1.0, each with the value at which everything is as it was without the key, so that a
 # run begun before goes on. Whoever adds a key to a group that decides results adds it here.
 _LATER: dict[str, Any] = {
+    "budget.initial_by": "random",
+    "budget.cold_start.by": "centroids",
+    "budget.cold_start.backbone": "squeezenet1_1",
+    "budget.cold_start.weights": None,
+    "budget.cold_start.input_px": 224,
+    "budget.leave_out": [],
+    "budget.limits.tiny_px": 32,
+    "budget.limits.dark": 40.0,
+    "budget.limits.blurred": 0.02,
+    "budget.limits.near_copies_bits": 31,
     "dataset.group_by": None,
     "dataset.min_gap": None,
     "objective.pairs": "alike",

@@ -17,9 +17,9 @@ from typing import Literal
 
 import numpy as np
 
+from al_lab.acquisition.k_means import k_means
 from al_lab.acquisition.plackett_luce import gumbel_noise, top
 from al_lab.core.rng import Rng
-from al_lab.strategies.detection._mgral.clusters import k_means
 
 Batches = Literal["uniform", "clusters"]
 

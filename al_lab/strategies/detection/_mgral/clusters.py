@@ -15,16 +15,12 @@ share instead, by D'Hondt's rule with n_c exp(s_c) votes, the mass that cluster 
     then farthest-first.
 """
 
-import warnings
-
 import numpy as np
 import torch
-from sklearn.cluster import MiniBatchKMeans
-from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from al_lab.acquisition.k_center import k_center
+from al_lab.acquisition.k_means import k_means
 from al_lab.core.rng import Rng
 
 
@@ -60,20 +56,6 @@ class Clustered(nn.Module):
     def utilities(self, scores_N: Tensor) -> Tensor:
         """Return U (N,) of the module's text: by it the B best images are the query."""
         return scores_N.double() + self._share_N
-
-
-def k_means(features_ND: np.ndarray, num_clusters: int, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
-    """Return the cluster (N,) int64 of each image and the centers (K, D) float32, means of their images."""
-    num_clusters = min(num_clusters, len(features_ND))
-    model = MiniBatchKMeans(num_clusters, random_state=rng.seed() % 2**32, n_init=3, batch_size=4096)
-    with threadpool_limits(1), warnings.catch_warnings():
-        # repeated images: fewer clusters, which is said by their number
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        label_N = model.fit_predict(np.ascontiguousarray(features_ND, np.float32))
-    _, cluster_N, size_K = np.unique(label_N, return_inverse=True, return_counts=True)
-    total_KD = np.zeros((len(size_K), features_ND.shape[1]))
-    np.add.at(total_KD, cluster_N, features_ND)
-    return cluster_N.astype(np.int64), (total_KD / size_K[:, None]).astype(np.float32)
 
 
 def _log_share(features_ND: np.ndarray, cluster_N: np.ndarray, centers_KD: np.ndarray) -> np.ndarray:

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from al_lab.acquisition.k_means import k_means
 from al_lab.core.rng import Rng
-from al_lab.strategies.detection._mgral.clusters import k_means
 
 _LANDMARKS = 256
 

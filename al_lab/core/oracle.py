@@ -141,8 +141,8 @@ class Oracle(ABC):
             "per_class": {c: {"boxes": int(n), "correct": None} for c, n in zip(dataset.classes, counts, strict=True)},
         }
 
-    def peek(self, dataset: Any, sample_id: str) -> np.ndarray | None:
-        """Return an image's label map, hidden labels included, for the report only; None if nobody knows it."""
+    def peek(self, dataset: Any, sample_id: str) -> Any:
+        """Return an image's objects or label map, hidden ones included, for the report only; None: nobody knows it."""
         return dataset.truth(sample_id) if sample_id in dataset.test_ids else None
 
     def _pool_histogram(self, dataset: Any, purchase: Purchase) -> list[int] | None:
@@ -215,7 +215,7 @@ class SimulatedOracle(Oracle):
         boxes = sum(c["boxes"] for c in verdict["per_class"].values())
         return verdict | {"precision": float(correct.sum() / boxes) if boxes else None}
 
-    def peek(self, dataset: Any, sample_id: str) -> np.ndarray | None:
+    def peek(self, dataset: Any, sample_id: str) -> Any:
         """See `Oracle.peek`."""
         return dataset.truth(sample_id) if dataset.has_truth(sample_id) else None
 

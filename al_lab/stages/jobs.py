@@ -181,13 +181,21 @@ def confusion(run_dir: str, checkpoint: str, ids: Sequence[str], out: str) -> di
 
 
 def score(
-    run_dir: str, checkpoint: str, cycle: int, ids: Sequence[str], out: str, pseudo_tau: float | None = None
+    run_dir: str,
+    checkpoint: str,
+    cycle: int,
+    ids: Sequence[str],
+    out: str,
+    pseudo_tau: float | None = None,
+    changes: dict[str, Any] | None = None,
 ) -> dict[str, float]:
     """Write the candidates a strategy proposes in some images.
 
-    With ``pseudo_tau`` the pseudo-labels found in the same pass are written, too.
+    With ``pseudo_tau`` the pseudo-labels found in the same pass are written, too. ``changes`` replaces whole groups of
+    the configuration: another strategy looks through the same model.
     """
     config, dataset, learner = open_learner(run_dir, checkpoint)
+    config = config | (changes or {})
     strategy: Strategy = build(config["strategy"])
     budget: Budget = build(config["budget"])
     pool = Pool.from_json(

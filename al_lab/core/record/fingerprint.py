@@ -20,6 +20,7 @@ _MACHINE_KEYS = frozenset(
 )
 _BY_CONTENT = ("strategy.path", "trainer.init")
 _GROWING = ("cycles", "per_cycle")  # of the budget: more cycles continue a run
+_FOR_THE_REPORT = "strategy.truth."  # what is measured after the choice, and changes nothing
 _RETRIES = ".on_divergence."  # decides nothing in trainings that are done; the next ones may be begun again differently
 # How people are asked, and what a file without objects means: what was answered stays as it was taken.
 _ASKING = frozenset(
@@ -65,6 +66,7 @@ def frozen(config: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in flat
         if _RETRIES not in key
         and key not in _ASKING
+        and not key.startswith(_FOR_THE_REPORT)
         and not (key in _LATER and value == _LATER[key])
         and (value is not None if key in _BY_CONTENT else key.rsplit(".", 1)[-1] not in _MACHINE_KEYS)
     }

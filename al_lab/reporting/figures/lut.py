@@ -125,6 +125,22 @@ def leave_one_out(panels: Sequence[RowsPanel]) -> Figure:
     return figure
 
 
+def with_labels(rewards_M: np.ndarray, truths_M: np.ndarray, title: str, metric: str) -> Figure:
+    """Draw what batches give with their labels against their rewards, which were measured without."""
+    with look():
+        figure = Figure(figsize=(4.6, 3.6))
+        axes = figure.add_subplot()
+        axes.axhline(truths_M.mean(), color=MUTED, linewidth=1)
+        axes.axvline(rewards_M.mean(), color=MUTED, linewidth=1)
+        axes.plot(rewards_M, truths_M, "o", color=color_of("mgral"), markersize=5)
+        axes.set_title(title)
+        axes.set_xlabel("reward, without labels, points")
+        axes.set_ylabel(f"with labels, points of {metric}")
+        axes.grid(axis="x", visible=True)
+        axes.margins(0.12)
+    return figure
+
+
 def learning_curves(trainings: Sequence[Training]) -> Figure:
     """Draw the agents' training over iterations, one line a cycle, at most `MAX_LINES`.
 

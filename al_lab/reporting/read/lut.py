@@ -33,6 +33,7 @@ class LutCycle:
         curves: ``rl_curves.csv``, column -> (I,); empty if there is none. ``shuffled``: of the control's agent.
         trainings: kind -> (n,) seconds of each training.
         seconds: stage -> seconds of its last stretch; ``scalars``: what the ledger kept of ``train_agent``.
+        with_labels: ``truth.json``: what batches give with their labels; empty where it was not measured.
     """
 
     cycle: int
@@ -47,6 +48,7 @@ class LutCycle:
     trainings: Mapping[str, np.ndarray]
     seconds: Mapping[str, float]
     scalars: Mapping[str, float]
+    with_labels: Mapping[str, Any]
 
     def number(self, *path: str) -> float:
         """Return a number of ``facts``; NaN where it is not."""
@@ -136,7 +138,27 @@ def _of_cycle(run: Run, cycle: int, folder: Path) -> LutCycle | None:
         {"row": seconds_of_rows, **{kind: _seconds(run, folder / "lut", kind) for kind in KINDS if kind != "row"}},
         {str(e.get("stage")): float(e["seconds"]) for e in entries if isinstance(e.get("seconds"), int | float)},
         scalars if isinstance(scalars, dict) else {},
+        _truth(run, folder / "truth.json"),
     )
+
+
+def _truth(run: Run, path: Path) -> Mapping[str, Any]:
+    """Read what batches give with their labels; nothing where a batch has no numbers."""
+    facts = run.read_object(path) if path.exists() else None
+    if facts is None:
+        return {}
+    try:
+        numbers = [[b.get("reward") or 0.0, *b["values"]] for b in facts["batches"]]
+        found = [facts["rank_correlation"] or {}, *facts["against"].values()]
+        sound = all(len(v) > 1 and np.isfinite(np.asarray(v, float)).all() for v in numbers)
+        sound &= all(isinstance(f, dict) for f in found) and all(isinstance(b["name"], str) for b in facts["batches"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        run.left_out(path, f"no batches as expected, {type(error).__name__}: {error}", "what batches give is")
+        return {}
+    if not sound:
+        run.left_out(path, "batches without numbers", "what batches give is")
+        return {}
+    return facts
 
 
 def _seconds(run: Run, folder: Path, kind: str) -> np.ndarray:

@@ -21,6 +21,7 @@ from al_lab.reporting.read import commands
 from al_lab.reporting.read.lut import LutCycle, lut_cycles
 from al_lab.reporting.read.run_folder import Run
 from al_lab.reporting.sections.mgral_clock import price_section
+from al_lab.reporting.sections.mgral_truth import truth_section
 from al_lab.reporting.sections.results import metric_label
 from al_lab.reporting.sections.run import MAX_PANELS, spread
 
@@ -87,7 +88,13 @@ def mgral_sections(run: Run) -> list[Section]:
     """Return the sections of a run that has look-up tables; none for any other."""
     cycles = lut_cycles(run)
     return (
-        [_chance_section(run, cycles), _table_section(cycles), _training_section(cycles), price_section(run, cycles)]
+        [
+            _chance_section(run, cycles),
+            truth_section(run, cycles),
+            _table_section(cycles),
+            _training_section(cycles),
+            price_section(run, cycles),
+        ]
         if cycles
         else []
     )

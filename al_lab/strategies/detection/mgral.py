@@ -23,6 +23,7 @@ from al_lab.strategies.detection._mgral.predictor.table import TableSettings
 from al_lab.strategies.detection._mgral.reinforce import ReinforceSettings
 from al_lab.strategies.detection._mgral.reward_split import measured_set
 from al_lab.strategies.detection._mgral.train_agent import TrainAgent, load_scores
+from al_lab.strategies.detection._mgral.truth import Truth, TruthSettings
 from al_lab.strategies.detection._mgral.world import FACTS
 
 
@@ -41,19 +42,27 @@ class Mgral(Strategy):
     | mAP of a batch from its neighbors in the table, else by training | Sec. 3.5 | `Table` |
     | reward mAP_i - ref, moving average ref | Eq. 1-3 | `Reinforce` |
     | query: the B images of the largest scores | Sec. 3.2 | here |
+    | what batches are worth with their labels (for the report alone) | ours | stage ``truth``: `Truth` |
 
     Args:
         lut: arguments of `LutSettings` and `TableSettings`: how the table is built and read; ``objective`` names one of
             ``objectives``.
         agent: arguments of `AgentSettings`: the agent's form, the controls.
         learning: arguments of `ReinforceSettings`: the policy and its training.
+        truth: arguments of `TruthSettings`: what is trained with labels afterwards, for the report.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("image_embedding",)
     tasks: ClassVar[tuple[str, ...]] = ("detection",)
     units: ClassVar[tuple[str, ...]] = ("image",)
 
-    def __init__(self, lut: Mapping[str, Any], agent: Mapping[str, Any], learning: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        lut: Mapping[str, Any],
+        agent: Mapping[str, Any],
+        learning: Mapping[str, Any],
+        truth: Mapping[str, Any] | None = None,
+    ) -> None:
         lut = {k: v for k, v in lut.items()}
         objectives = lut.pop("objectives")
         reading, building = ({f.name for f in fields(kind)} for kind in (TableSettings, LutSettings))
@@ -93,6 +102,7 @@ class Mgral(Strategy):
                     do="set strategy.learning.reshuffle=false and strategy.agent.order=perm",
                 )
             )
+        self.afterwards = TruthSettings(**(truth or {}))
         self._scores: dict[str, float] = {}
 
     def check_dataset(self, dataset: Any) -> None:
@@ -100,7 +110,7 @@ class Mgral(Strategy):
         measured_set(self.lut.split, dataset)
 
     def stages(self) -> list[str | Stage]:
-        """Return the standard stages with the table and the agent before the selection."""
+        """Return the standard stages with the table and the agent before the selection, and the truth after it."""
         table = BuildLut(self.lut)
         return [
             "train",
@@ -109,6 +119,7 @@ class Mgral(Strategy):
             table,
             TrainAgent(self.agent, self.learning, self.table, table),
             "select",
+            *([Truth(self.afterwards, table)] if self.afterwards.rows else []),
             "annotate",
         ]
 

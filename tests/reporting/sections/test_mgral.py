@@ -22,7 +22,7 @@ from al_lab.reporting.sections.mgral import compared_mgral_section, mgral_sectio
 from al_lab.reporting.sections.run import utility_panel
 from tests.strategies.detection.test_mgral import config, measured
 
-KEYS = ["chance", "lut", "agent", "price"]
+KEYS = ["chance", "truth", "lut", "agent", "price"]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,9 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("al_lab.campaign.publish._write_report", lambda *_: None)
         patch.setattr("al_lab.stages.jobs._measure", measured)
-        run_campaign(config() | {"choices": {"strategy": "mgral", "dataset": "stub"}}, folder)
+        node = config() | {"choices": {"strategy": "mgral", "dataset": "stub"}}
+        node["strategy"]["truth"] = {"rows": 4}
+        run_campaign(node, folder)
     return folder
 
 
@@ -62,6 +64,8 @@ def test_a_campaigns_files_fill_every_section(campaign: Path) -> None:
     assert list(found) == KEYS
     assert [p.name for s in found.values() for p in s.pictures] == [
         "mgral_controls",
+        "mgral_truth_00",
+        "mgral_truth_01",
         "mgral_rows",
         "mgral_leave_one_out",
         "mgral_learning",
@@ -73,6 +77,33 @@ def test_a_campaigns_files_fill_every_section(campaign: Path) -> None:
     assert f"In cycle 1, {facts[1]['signal']['sentence']}." in found["lut"].text
     assert facts[1]["learning"]["sentence"] in found["agent"].text
     assert run.notes == []
+
+
+def test_the_page_says_what_batches_are_worth_with_their_labels(folder: Path) -> None:
+    facts = json.loads((folder / "cycle_01" / "truth.json").read_text())
+    section = sections(folder)["truth"]
+    assert facts["sentence"].replace(" -", " −") in section.text
+    correlations = [float(r["rank correlation"]) for r in table(section, "mgral_truth")]
+    assert correlations[1] == facts["rank_correlation"]["value"]
+    worth = {row["batch"]: row for row in table(section, "mgral_worth_01")}
+    assert float(worth["the agent's batch"]["minus random"]) == facts["against"]["agent"]["difference"]
+    assert float(worth["the table's best row"]["voc07_ap50"]) == facts["batches"][-1]["values"][0]
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda f: f.update(batches=[{"name": "row 0", "reward": 1.0, "values": ["x"]}]),
+        lambda f: f.update(against={"agent": 3}),
+        lambda f: f.pop("batches"),
+        lambda f: f["batches"][0].update(values=[]),
+    ],
+)
+def test_a_truth_that_makes_no_sense_is_left_out_with_a_note(folder: Path, edit: Callable[[Any], Any]) -> None:
+    change(folder / "cycle_01" / "truth.json", lambda facts: edit(facts) and None)
+    run = read_run(folder)
+    assert [table(s, "mgral_truth") for s in mgral_sections(run) if s.key == "truth"][0][-1]["cycle"] == "0"
+    assert any("truth.json" in note for note in run.notes)
 
 
 def test_the_page_says_whether_the_agent_beat_chance(folder: Path) -> None:
@@ -173,7 +204,9 @@ def test_one_row_and_no_iteration_and_no_repetition(folder: Path) -> None:
         (folder / f"cycle_0{c}" / "rl_curves.csv").write_text("iteration\n")
         for path in (*lut.glob("fallback_*"), *lut.glob("control_*"), *lut.glob("shuffled*")):
             path.unlink()
+        (lut.parent / "truth.json").unlink()
     found = sections(folder)
+    assert "was not measured in this run" in found["truth"].missing[0][0]
     assert "Fewer than three different rows" in found["lut"].text
     assert [p.name for s in found.values() for p in s.pictures] == ["mgral_controls", "mgral_rows"]
     assert "0 batches were trained as no record was near" in found["price"].text

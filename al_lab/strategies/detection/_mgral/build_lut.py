@@ -229,7 +229,7 @@ class BuildLut(Stage):
                 seed=ctx.rng("lut base").seed(n),
                 cycle=ctx.cycle,
             )
-            jobs.append(self._measured(ctx, task, {}, fold, f"base_{n}", keep=True))
+            jobs.append(self.measured(ctx, task, {}, fold, f"base_{n}", keep=True))
         results: list[dict[str, Any]] = ctx.executor.run(jobs)
         return results
 
@@ -244,9 +244,22 @@ class BuildLut(Stage):
         is_whole = set(plan.folds[fold].train) == set(ctx.pool.labeled())
         return ctx.cycle_dir / "model.ckpt" if is_whole else ctx.cycle_dir / "lut" / f"base_{fold}.ckpt"
 
-    def job(self, ctx: StageContext, plan: Plan, batch: Sequence[str], fold: int, seed: int, name: str) -> Job:
-        """Describe the training of one row; all rows share one seed, so that they differ by their batch alone."""
-        s, folder = self.settings, ctx.cycle_dir / "lut"
+    def job(
+        self,
+        ctx: StageContext,
+        plan: Plan,
+        batch: Sequence[str],
+        fold: int,
+        seed: int,
+        name: str,
+        base: Path | None = None,
+        folder: Path | None = None,
+    ) -> Job:
+        """Describe the training of one row; all rows share one seed, so that they differ by their batch alone.
+
+        ``base`` is what it starts from and ``folder`` where it lies, if these are not the cycle's own.
+        """
+        s, folder = self.settings, folder or ctx.cycle_dir / "lut"
         changes = {
             "objective": dict(s.objective),
             "trainer": scaled(s.trainer or ctx.config["trainer"], s.length, s.lr_scale),
@@ -261,17 +274,25 @@ class BuildLut(Stage):
             seed=ctx.rng("lut row").seed(seed),
             cycle=ctx.cycle,
             start="weights" if finetune else "scratch",
-            init_checkpoint=self._base(ctx, plan, fold) if finetune else None,
+            init_checkpoint=(base or self._base(ctx, plan, fold)) if finetune else None,
         )
-        return self._measured(ctx, task, changes, plan.folds[fold], name)
+        return self.measured(ctx, task, changes, plan.folds[fold], name, folder=folder)
 
-    def _measured(
-        self, ctx: StageContext, task: FitTask, changes: dict[str, Any], fold: Fold, name: str, keep: bool = False
+    def measured(
+        self,
+        ctx: StageContext,
+        task: FitTask,
+        changes: dict[str, Any],
+        fold: Fold,
+        name: str,
+        keep: bool = False,
+        folder: Path | None = None,
     ) -> Job:
+        """Describe a training and its measurement on what a fold holds out."""
         return Job(
             f"cycle {ctx.cycle:02d} {name.replace('_', ' ')}",
             "al_lab.stages.jobs:fit_and_measure",
-            result=ctx.cycle_dir / "lut" / f"{name}.json",
+            result=(folder or ctx.cycle_dir / "lut") / f"{name}.json",
             kwargs={
                 "run_dir": str(ctx.run_dir),
                 "task": task.to_json(),

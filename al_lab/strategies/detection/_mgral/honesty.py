@@ -276,7 +276,7 @@ def against_chance(
         "random": list(random),
         "better_than_random": float(np.mean(agent > np.array(random))),
         "spread": spread,
-        **_judged(
+        **judged(
             {
                 "against_random": (agent - float(np.mean(random)), spread * np.sqrt(1 + 1 / n)),
                 "against_shuffled": (agent - shuffled, spread * np.sqrt(2)),
@@ -287,7 +287,7 @@ def against_chance(
     return facts | {"sentence": _chance_sentence(facts, noise)}
 
 
-def _judged(differences: Mapping[str, tuple[float, float]], freedom: int) -> dict[str, dict[str, Any]]:
+def judged(differences: Mapping[str, tuple[float, float]], freedom: int) -> dict[str, dict[str, Any]]:
     """Judge differences, name -> (value, standard error), together; without any spread nothing is clear."""
     p = dict(zip(differences, holm([two_sided(*d, freedom) for d in differences.values()]), strict=True))
     return {

@@ -4,19 +4,26 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from al_lab.core.statistics.verdict import Contrast, Spread, believed, contrasts, pooled_spread
+from al_lab.core.statistics.spread import block_of
+from al_lab.core.statistics.verdict import Contrast, Spread, contrasts
 
 PAGES = 4000  # simulated a row
 _LINES = 10  # random and nine others
 _SEEDS = (2, 3, 5, 8)
 _SEED_EFFECT = 2.0  # what a seed does to all lines alike, against a line's own luck of one
-# name -> standard deviation of each line's own luck, random first
-_CASES = {
-    "all lines vary alike": np.ones(_LINES),
-    "deviations from 0.5 to 2": np.geomspace(0.5, 2, _LINES),
-    "one line varies three times as much": np.asarray([1.0] * 9 + [3]),
-    "random varies three times as much": np.asarray([3.0] + [1] * 9),
-}
+_FEW = 4
+
+
+def _cases(lines: int) -> dict[str, np.ndarray]:
+    """Return case -> standard deviation of each line's own luck, random first."""
+    ones = np.ones(lines - 1)
+    return {
+        "all lines vary alike": np.ones(lines),
+        "deviations from 0.5 to 2": np.geomspace(0.5, 2, lines),
+        "one line varies three times as much": np.asarray([*ones, 3.0]),
+        "random varies three times as much": np.asarray([3.0, *ones]),
+        "random varies ten times as much": np.asarray([10.0, *ones]),
+    }
 
 
 def judged(values_LS: np.ndarray, way: str = "page") -> list[Contrast]:
@@ -24,12 +31,24 @@ def judged(values_LS: np.ndarray, way: str = "page") -> list[Contrast]:
 
     Args:
         values_LS: (lines, seeds).
-        way: ``page``: as reports do; ``pooled``, ``pairs``: always by the pooled error, or never.
+        way: ``page``: as reports do; ``pairs``: each by its own seeds; ``alike``: by one error for all lines, random
+            included, as analysis of variance has it; ``explored``: all pairs without the first, as reports do.
     """
-    differences = [dict(enumerate(row - values_LS[0])) for row in values_LS]
-    spread: Spread | None = None if way == "pairs" else pooled_spread(differences)
-    spread = believed(spread) if way == "page" else spread
-    return contrasts(differences[1:], [spread] * (len(values_LS) - 1))
+    differences = [dict(enumerate(row - values_LS[0])) for row in values_LS[1:]]
+    block = block_of(differences)
+    lines = range(len(differences))
+    if way == "explored":
+        pairs = [(a, b) for a in lines for b in lines if a < b]
+        values = [dict(enumerate(values_LS[1 + a] - values_LS[1 + b])) for a, b in pairs]
+        return contrasts(values, [block.explored(a, b) if block else None for a, b in pairs])
+    spreads: list[Spread | None] = [None] * len(differences)
+    if way == "alike" and len(values_LS) > 2:  # noqa: PLR2004 - two lines are a pair
+        residuals = values_LS - values_LS.mean(0) - values_LS.mean(1, keepdims=True) + values_LS.mean()
+        freedom = (values_LS.shape[0] - 1) * (values_LS.shape[1] - 1)
+        spreads = [Spread(float(np.sqrt(2 * (residuals**2).sum() / freedom)), freedom)] * len(differences)
+    elif way == "page" and block is not None:
+        spreads = [block.planned(k) for k in lines]
+    return contrasts(differences, spreads)
 
 
 def pages(rng: np.random.Generator, count: int, seeds: int, deviation_L: np.ndarray) -> np.ndarray:
@@ -60,16 +79,17 @@ def seen(count: int, seeds: int, lines: int, difference: float, way: str = "page
 
 
 def false_alarms(count: int) -> list[str]:
-    """Return the table of false alarms in markdown: one row a number of seeds and a case."""
+    """Return the table of false alarms in markdown: one row a number of lines, of seeds, and a case."""
     rows = [
-        "| seeds | case | as reports judge | always pooled | never pooled | two standard errors |",
-        "|---|---|---|---|---|---|",
+        "| lines | seeds | case | as reports judge | explored | one error for all | by its own | two standard errors |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for seeds in _SEEDS:
-        for name, deviation in _CASES.items():
-            found = [alarms(count, seeds, deviation, way) for way in ("page", "pooled", "pairs")]
-            thumb = _percent(two_standard_errors(count, seeds)) if name == next(iter(_CASES)) else ""
-            rows.append(f"| {seeds} | {name} | {' | '.join(map(_percent, found))} | {thumb} |")
+    for lines, seeds in ((lines, seeds) for lines in (_LINES, _FEW) for seeds in _SEEDS):
+        for name, deviation in _cases(lines).items():
+            found = [alarms(count, seeds, deviation, way) for way in ("page", "explored", "alike", "pairs")]
+            is_first = lines == _LINES and (deviation == 1).all()
+            thumb = _percent(two_standard_errors(count, seeds)) if is_first else ""
+            rows.append(f"| {lines} | {seeds} | {name} | {' | '.join(map(_percent, found))} | {thumb} |")
     return rows
 
 

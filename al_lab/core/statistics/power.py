@@ -9,7 +9,7 @@ POWER = 0.8  # chance with which a "visible" difference is called clear
 _FAR = 8.0  # beyond its bound by so much, t passes for certain (and scipy gives up farther out)
 
 
-def chance_to_see(difference: float, deviation: float, seeds: int, freedom: int, family: int = 1) -> float:
+def chance_to_see(difference: float, deviation: float, seeds: int, freedom: float, family: int = 1) -> float:
     """Return the chance that a true difference is called clear.
 
     Args:
@@ -28,7 +28,7 @@ def chance_to_see(difference: float, deviation: float, seeds: int, freedom: int,
     return float(1 - nctdtr(freedom, away, bound) + nctdtr(freedom, away, -bound))
 
 
-def smallest_visible(deviation: float, seeds: int, freedom: int, family: int = 1, power: float = POWER) -> float:
+def smallest_visible(deviation: float, seeds: int, freedom: float, family: int = 1, power: float = POWER) -> float:
     """Return the true difference that is called clear with a chance of ``power``; NaN where no verdict is possible."""
     if seeds < 2 or freedom < 1 or not deviation > 0:  # noqa: PLR2004
         return float("nan")

@@ -1,18 +1,15 @@
-"""What may be said of a difference over seeds: Student's t, Holm's correction, an error pooled over lines.
+"""What may be said of a difference over seeds: Student's t and Holm's correction.
 
 Every "clearly better" of a page, a log or a text comes from here. The numbers behind it: docs/statistics.md.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
 ALPHA = 0.05  # false alarms of a whole family of contrasts
-_UNEQUAL = 0.2  # level of the test for equal variances: liberal, as it sees little at two or three seeds
-_DRAWS = 4000  # of its null distribution
 
 # One line: seed -> its value, in any unit.
 Values = Mapping[int, float]
@@ -36,7 +33,7 @@ class Contrast:
     seeds: tuple[int, ...]
     difference: float
     standard_error: float = float("nan")
-    freedom: int = 0
+    freedom: float = 0
     p: float = float("nan")
     p_holm: float = float("nan")
     half: float = float("nan")
@@ -66,13 +63,11 @@ class Spread:
     Attributes:
         deviation: standard deviation of one seed's difference.
         freedom: degrees of freedom of this estimate.
-        equal_p: of the test that all lines vary alike; NaN where it can't be made.
-        is_pooled: whether it is the same for all pairs of lines.
+        is_pooled: whether other lines helped to estimate it.
     """
 
     deviation: float
-    freedom: int
-    equal_p: float = float("nan")
+    freedom: float
     is_pooled: bool = True
 
 
@@ -143,64 +138,3 @@ def _half_widths(raw: Sequence[Contrast], corrected: Sequence[float]) -> list[fl
         has_stopped = has_stopped or corrected[k] >= ALPHA
         half[k] = float(stdtrit(raw[k].freedom, 1 - ALPHA / (2 * steps)) * raw[k].standard_error)
     return half
-
-
-def pooled_spread(lines: Sequence[Values]) -> Spread | None:
-    """Estimate the spread from all lines at once: what a line plus a seed do not explain is the error.
-
-    The additive model of a randomized block design, with seeds as blocks. A constant per seed may be taken from all
-    lines first (so differences from one line serve as well, that line itself being zero).
-
-    Returns:
-        None if there are fewer than three lines of two seeds, which tell no more than the seeds of one pair.
-    """
-    lines = [line for line in lines if len(line) > 1]
-    seeds = sorted({seed for line in lines for seed in line})
-    if len(lines) < 3:  # noqa: PLR2004
-        return None
-    cells = tuple((k, seeds.index(seed)) for k, line in enumerate(lines) for seed in sorted(line))
-    residual_maker, freedom = _residuals(cells)
-    pair_freedom = min(len(line) for line in lines) - 1
-    values = np.asarray([line[seed] for line in lines for seed in sorted(line)], float)
-    residuals = residual_maker @ (values - values.mean())
-    square = float(residuals @ residuals)
-    if freedom <= pair_freedom or square <= 0:
-        return None
-    own, null = _unequal(cells, residuals[None])[0], _null(cells)
-    return Spread(float(np.sqrt(2 * square / freedom)), freedom, float((1 + (null >= own).sum()) / (1 + len(null))))
-
-
-def believed(spread: Spread | None) -> Spread | None:
-    """Return the pooled spread if its assumption holds, that all lines vary alike.
-
-    Else None: every pair by its own seeds.
-    """
-    return spread if spread is not None and spread.equal_p >= _UNEQUAL else None
-
-
-@lru_cache(maxsize=64)
-def _residuals(cells: tuple[tuple[int, int], ...]) -> tuple[np.ndarray, int]:
-    """Return the matrix that leaves the residuals of line + seed, and their degrees of freedom."""
-    lines, seeds = (1 + max(c[k] for c in cells) for k in (0, 1))
-    design = np.zeros((len(cells), lines + seeds))
-    for row, (line, seed) in enumerate(cells):
-        design[row, line] = design[row, lines + seed] = 1
-    hat = design @ np.linalg.pinv(design)
-    return np.eye(len(cells)) - hat, len(cells) - int(np.linalg.matrix_rank(design))
-
-
-def _unequal(cells: tuple[tuple[int, int], ...], residuals_DN: np.ndarray) -> np.ndarray:
-    """Return Bartlett's statistic (without its constant factor) of the lines' residual variances, one a draw."""
-    line = np.asarray([c[0] for c in cells])
-    weights = np.bincount(line) - 1.0
-    variance_DL = np.stack([(residuals_DN[:, line == k] ** 2).sum(1) / w for k, w in enumerate(weights)], 1)
-    pooled = (variance_DL * weights).sum(1) / weights.sum()
-    statistic: np.ndarray = weights.sum() * np.log(pooled) - (weights * np.log(np.maximum(variance_DL, 1e-300))).sum(1)
-    return statistic
-
-
-@lru_cache(maxsize=64)
-def _null(cells: tuple[tuple[int, int], ...]) -> np.ndarray:
-    """Return that statistic where all lines do vary alike: it depends on nothing but which cells there are."""
-    residual_maker, _ = _residuals(cells)
-    return _unequal(cells, np.random.default_rng(0).normal(size=(_DRAWS, len(cells))) @ residual_maker)

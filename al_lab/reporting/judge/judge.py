@@ -11,16 +11,14 @@ from functools import cached_property
 import numpy as np
 
 from al_lab.core.statistics.power import POWER, chance_to_see, smallest_visible
-from al_lab.core.statistics.verdict import (
-    Contrast,
-    Spread,
-    Values,
-    believed,
-    contrasts,
-    pooled_spread,
-)
+from al_lab.core.statistics.spread import Block, block_of
+from al_lab.core.statistics.verdict import Contrast, Spread, Values, contrasts
 from al_lab.reporting.judge.curves import Curve, paired_areas, paired_last
 from al_lab.reporting.judge.protocol import Series, reference
+
+# Share of Satterthwaite's degrees of freedom that counts for what could be seen: they are estimates themselves. With it
+# the difference that is said is the one that simulated pages need.
+_HELP = 0.75
 
 
 @dataclass(frozen=True)
@@ -118,41 +116,39 @@ class Judge:
         return tuple(Pair(a, b, c, v) for (a, b), c, v in zip(wanted, judged, values, strict=True))
 
     def _spread_of(self, ours: str, theirs: str) -> Spread | None:
-        """Return the pooled spread of the block that holds both lines, if it may be believed."""
-        for random, spread in self._blocks.items():
-            if {ours, theirs} <= {random, *self._block(random)}:
-                return believed(spread)
+        """Return the spread that the block of both lines tells; None: their own seeds."""
+        for random, block in self._blocks.items():
+            names = self._block(random)
+            if block is None or not {ours, theirs} <= {random, *names}:
+                continue
+            if random in (ours, theirs):
+                return block.planned(names.index(theirs if ours == random else ours))
+            return block.explored(names.index(ours), names.index(theirs))
         return None
 
     def _block(self, random: str) -> list[str]:
         return [line.label for line in self.lines if random in line.references]
 
     @cached_property
-    def _blocks(self) -> dict[str, Spread | None]:
-        """Reference -> spread pooled over it and the lines measured against it."""
-        blocks = {}
-        for random in dict.fromkeys(r for line in self.lines for r in line.references):
-            own = dict.fromkeys(next((line.curves for line in self.lines if line.label == random), {}), 0.0)
-            blocks[random] = pooled_spread([own, *(self.difference(a, random) for a in self._block(random))])
-        return blocks
+    def _blocks(self) -> dict[str, Block | None]:
+        """Reference -> errors of it and the lines measured against it."""
+        references = dict.fromkeys(r for line in self.lines for r in line.references)
+        return {r: block_of([self.difference(a, r) for a in self._block(r)]) for r in references}
 
     @cached_property
     def error_note(self) -> str:
         """Where the error of the planned contrasts comes from."""
-        blocks = [spread for spread in self._blocks.values() if spread is not None]
-        pooled = [s for s in blocks if believed(s) is not None]
-        if pooled and len(pooled) == len(blocks):
-            return (
-                f"The error is pooled over the lines (what a line plus a seed does not explain; {pooled[0].freedom} "
-                f"degrees of freedom): "
-                f"all of them vary alike as far as a test can tell (p = {min(s.equal_p for s in pooled):.2f})."
-            )
-        if blocks:
-            return (
-                "The lines do not vary alike from seed to seed "
-                f"(p = {min(s.equal_p for s in blocks):.2f}), so each difference is judged by its own seeds alone."
-            )
-        return "Each difference is judged by its own seeds."
+        pooled = {r: block for r, block in self._blocks.items() if block is not None}
+        if not pooled:
+            return "Each difference is judged by its own seeds."
+        random, block = next(iter(pooled.items()))
+        count = sum(len(self.difference(a, random)) > 1 for a in self._block(random))
+        own = max(block.reference_variance - block.shared * block.pooled, 0)
+        return (
+            f"The error of a difference is that of {random} itself, from its {block.reference_freedom + 1} seeds, and "
+            f"that of the lines, {count} of them together (a line that varies more counts by itself). Here {random} "
+            f"varies {math.sqrt(own / block.pooled):.1f} times as much as they do."
+        )
 
     @cached_property
     def resolution(self) -> "Resolution | None":
@@ -161,10 +157,12 @@ class Judge:
         if not judged:
             return None
         squares = [p.contrast.standard_error**2 * len(p.contrast.seeds) for p in judged]
-        first = judged[0].contrast
         seeds = min(len(p.contrast.seeds) for p in judged)
-        lines = len(judged) + 1 if first.is_pooled else 2
-        return Resolution(math.sqrt(float(np.mean(squares))), seeds, len(judged), lines)
+        freedoms = [
+            max(1.0, (_HELP if p.contrast.is_pooled else 1.0) * p.contrast.freedom / (len(p.contrast.seeds) - 1))
+            for p in judged
+        ]
+        return Resolution(math.sqrt(float(np.mean(squares))), seeds, len(judged), float(np.mean(freedoms)))
 
 
 @dataclass(frozen=True)
@@ -175,23 +173,23 @@ class Resolution:
         deviation: standard deviation of one seed's difference.
         seeds: the fewest that a contrast has.
         family: planned contrasts.
-        lines: over which the error is pooled.
+        freedom: degrees of freedom of the error for each seed beyond the first: one, or more where other lines help.
     """
 
     deviation: float
     seeds: int
     family: int
-    lines: int
+    freedom: float = 1.0
 
     def visible(self, seeds: int | None = None) -> float:
         """Return the difference that is called clear eight times in ten."""
         n = seeds or self.seeds
-        return smallest_visible(self.deviation, n, (self.lines - 1) * (n - 1), self.family, POWER)
+        return smallest_visible(self.deviation, n, self.freedom * (n - 1), self.family, POWER)
 
     def chance(self, difference: float, seeds: int | None = None) -> float:
         """Return the chance that this difference is called clear."""
         n = seeds or self.seeds
-        return chance_to_see(difference, self.deviation, n, (self.lines - 1) * (n - 1), self.family)
+        return chance_to_see(difference, self.deviation, n, self.freedom * (n - 1), self.family)
 
 
 def judge_of(lines: Sequence[Series], metric: str, column: str) -> Judge:

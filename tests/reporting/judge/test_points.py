@@ -14,10 +14,11 @@ def verdicts(judge):
 
 def test_a_file_of_points_is_judged_as_a_page_is():
     judge = read_judge(RESULTS / "voc5_320.csv")
-    assert verdicts(judge) == {("core_set", "random"): "clearly worse", ("entropy", "random"): "no clear difference"}
+    assert set(verdicts(judge)) == {("core_set", "random"), ("entropy", "random")}
+    assert set(verdicts(judge).values()) == {"no clear difference"}
     assert not judge.by_last
     assert judge.against("core_set", "random").difference == pytest.approx(-0.030, abs=0.0005)
-    assert 100 * judge.resolution.visible() == pytest.approx(3.6, abs=0.05)
+    assert 100 * judge.resolution.visible() == pytest.approx(4.7, abs=0.05)
 
 
 def test_lines_are_measured_against_random_of_their_own_budget_by_their_last_points():

@@ -40,6 +40,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "generated": {"formats", "datasets", "transforms"},
         "loading": {"formats", "datasets", "transforms"},
     },
+    "labeling": {"pixels": set()},
     "models": {"detectors": set(), "segmenters": set(), "mm": {"detectors", "segmenters"}},
     "strategies": {"general": set(), "detection": {"general"}, "segmentation": {"general"}},
     "reporting": {

@@ -45,7 +45,10 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=function)
         if name == "export":
             command.add_argument(
-                "--to", required=True, metavar="FORMAT", help="voc, coco, yolo, cvat, label_studio, labelme"
+                "--to",
+                required=True,
+                metavar="FORMAT",
+                help="voc, coco, yolo, cvat, label_studio, labelme; masks for label maps",
             )
             command.add_argument("--out", type=Path, required=True, help="a new folder")
             command.add_argument("--images", choices=("link", "copy", "none"), default="link", help="default: link")
@@ -71,19 +74,20 @@ def _list(args: argparse.Namespace) -> int:
         ids = [i for ids in dataset.splits().values() for i in ids]
         found = stored_labels(store, dataset, ids)
         for sample_id, label in found.items():
-            print(f"{sample_id}: {len(label.annotation.labels)} objects, version {label.version}, {label.when}")
+            print(f"{sample_id}: {label.size_words}, version {label.version}, {label.when}")
         print(f"{dataset.name}: {len(found)} of {len(ids)} images have labels in {store.folder}")
         return 0
-    boxes: Counter[str] = Counter()
-    images = versions = 0
-    for digest in store.digests():
-        answers = store.versions(digest)
-        images, versions = images + 1, versions + len(answers)
-        newest = answers[-1]
-        boxes.update(newest.classes[label] for label in newest.annotation.labels)
-    print(f"{store.folder}: {images} images, {versions} answers, {sum(boxes.values())} boxes")
-    for name, count in boxes.most_common():
-        print(f"  {name}  {count:,}")
+    for task, unit in (("detection", "boxes"), ("segmentation", "labeled pixels")):
+        counts: Counter[str] = Counter()
+        images = versions = 0
+        for digest in store.for_task(task).digests():
+            answers = store.for_task(task).versions(digest)
+            images, versions = images + 1, versions + len(answers)
+            counts.update(answers[-1].class_counts())
+        if images or task == "detection":
+            print(f"{store.folder}: {images} images, {versions} answers, {sum(counts.values()):,} {unit}")
+        for name, count in counts.most_common():
+            print(f"  {name}  {count:,}")
     return 0
 
 
@@ -118,6 +122,6 @@ def _forget(args: argparse.Namespace) -> int:
     if not args.yes:
         print(f"{len(found)} images of {dataset.name} have labels in {store.folder}; add --yes to remove them")
         return 0
-    removed = sum(store.forget(sha256(dataset.image_path(i))) for i in found)
+    removed = sum(store.for_task(dataset.task).forget(sha256(dataset.image_path(i))) for i in found)
     print(f"{removed} answers about {len(found)} images are removed from {store.folder}")
     return 0

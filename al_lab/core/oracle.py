@@ -2,7 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,8 @@ class Oracle(ABC):
     Args:
         seconds_per_image: to open and search an image.
         seconds_per_box: to draw and classify one box.
-        seconds_per_pixel: to name the class at one pixel.
+        seconds_per_pixel: to name the class at one pixel: a click.
+        seconds_per_map: to label every pixel of an image.
     """
 
     needs_truth: bool = True  # the pool's labels must exist before the campaign
@@ -31,11 +32,21 @@ class Oracle(ABC):
     wait: bool = False  # a command keeps running while people label
 
     def __init__(
-        self, seconds_per_image: float = 2.0, seconds_per_box: float = 7.0, seconds_per_pixel: float = 2.0
+        self,
+        seconds_per_image: float = 2.0,
+        seconds_per_box: float = 7.0,
+        seconds_per_pixel: float = 2.0,
+        seconds_per_map: float = 5400.0,
     ) -> None:
         self.seconds_per_image = seconds_per_image
         self.seconds_per_box = seconds_per_box
         self.seconds_per_pixel = seconds_per_pixel
+        self.seconds_per_map = seconds_per_map
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """The seconds that everything takes, as the constructor takes them."""
+        return {k: v for k, v in vars(self).items() if k.startswith("seconds_per_")}
 
     def check(self, dataset: Any) -> None:  # noqa: B027 - who knows all the labels needs none
         """Refuse what would keep it from asking, or from taking the answers; before a campaign begins.
@@ -85,8 +96,46 @@ class Oracle(ABC):
         write_labels(purchase.folder, kept)
         histogram = class_histogram(kept.values(), len(dataset.classes))
         work = {} if asked is None else self._work({i: a for i, a in kept.items() if i in asked}, asked)
-        self._account(dataset, purchase, images=len(bought), boxes=boxes, pixels=0, histogram=histogram, **work)
+        seconds = len(bought) * self.seconds_per_image + boxes * self.seconds_per_box
+        counts = {"images": len(bought), "boxes": boxes, "pixels": 0}
+        self._account(dataset, purchase, counts, seconds, histogram, work)
         return tuple(bought)
+
+    def deliver_pixels(
+        self,
+        dataset: Any,
+        purchase: Purchase,
+        revealed: Iterable[tuple[Query, Region, np.ndarray]],
+        work: Mapping[str, float] | None = None,
+        clicks: int | None = None,
+    ) -> tuple[Query, ...]:
+        """Write pixel labels, their cost and their statistics.
+
+        Args:
+            dataset: of the images.
+            purchase: what was ordered.
+            revealed: of each query the pixels that were labeled, and their labels, (n,) uint8, 255 for void. A whole
+                image may be labeled in part.
+            work: what people did for this purchase, for the account.
+            clicks: how many they were, where one click named several pixels; None: one for each.
+        """
+        histogram = np.zeros(len(dataset.classes), np.int64)
+        pixels = in_parts = whole = 0
+        maps = 0.0
+        for query, region, labels in revealed:
+            if query.region is None:  # the reader of pixel labels finds every purchase by its mask
+                save_region(purchase.folder / "masks" / f"{file_stem(query.sample_id)}.npz", region)
+                whole, maps = whole + 1, maps + len(region) / float(np.prod(region.size_hw))
+            else:
+                in_parts += len(region)
+            write_pixel_labels(purchase.folder, query.sample_id, labels)
+            histogram += np.bincount(labels[labels < len(histogram)], minlength=len(histogram))
+            pixels += len(labels)
+        named = in_parts if clicks is None else clicks
+        seconds = whole * self.seconds_per_image + maps * self.seconds_per_map + named * self.seconds_per_pixel
+        counts = {"images": whole, "boxes": 0, "pixels": pixels} | ({} if clicks is None else {"clicks": clicks})
+        self._account(dataset, purchase, counts, seconds, histogram, work or {})
+        return purchase.queries
 
     def _work(self, labeled: Mapping[str, Annotation], seconds: Mapping[str, float | None]) -> dict[str, float]:
         """Return what people did for this purchase: real seconds where they are known, assumed ones elsewhere."""
@@ -104,18 +153,12 @@ class Oracle(ABC):
         self,
         dataset: Any,
         purchase: Purchase,
-        *,
-        images: int,
-        boxes: int,
-        pixels: int,
+        counts: Mapping[str, int],
+        seconds: float,
         histogram: np.ndarray,
-        **work: float,
+        work: Mapping[str, float],
     ) -> None:
-        seconds = images * self.seconds_per_image + boxes * self.seconds_per_box + pixels * self.seconds_per_pixel
-        write_json(
-            purchase.folder / "cost.json",
-            {"images": images, "boxes": boxes, "pixels": pixels, "hours": seconds / 3600} | work,
-        )
+        write_json(purchase.folder / "cost.json", {**counts, "hours": seconds / 3600, **work})
         write_json(
             purchase.folder / "oracle_stats.json",
             {
@@ -167,12 +210,11 @@ class SimulatedOracle(Oracle):
             )
         if dataset.task == "detection":
             return self.deliver(dataset, purchase, {q.sample_id: dataset.truth(q.sample_id) for q in purchase.queries})
-        return self._reveal_pixels(dataset, purchase)
+        return self.deliver_pixels(dataset, purchase, self._true_pixels(dataset, purchase.queries))
 
-    def _reveal_pixels(self, dataset: Any, purchase: Purchase) -> tuple[Query, ...]:
-        histogram = np.zeros(len(dataset.classes), np.int64)
-        pixels = 0
-        for query in purchase.queries:
+    @staticmethod
+    def _true_pixels(dataset: Any, queries: Sequence[Query]) -> Iterator[tuple[Query, Region, np.ndarray]]:
+        for query in queries:
             label_HW = dataset.truth(query.sample_id)
             region = query.region or Region.from_mask(np.ones(label_HW.shape, bool))
             if region.size_hw != label_HW.shape:
@@ -184,15 +226,7 @@ class SimulatedOracle(Oracle):
                         do="propose() must work at the image's own size",
                     )
                 )
-            if query.region is None:  # the reader of pixel labels finds every purchase by its mask
-                save_region(purchase.folder / "masks" / f"{file_stem(query.sample_id)}.npz", region)
-            labels = label_HW.reshape(-1)[region.pixels]
-            write_pixel_labels(purchase.folder, query.sample_id, labels)
-            histogram += np.bincount(labels[labels < len(histogram)], minlength=len(histogram))
-            pixels += len(labels)
-        whole = sum(q.region is None for q in purchase.queries)
-        self._account(dataset, purchase, images=whole, boxes=0, pixels=pixels, histogram=histogram)
-        return purchase.queries
+            yield query, region, label_HW.reshape(-1)[region.pixels]
 
     def judge(self, dataset: Any, predictions: Mapping[str, Detections]) -> dict[str, Any]:
         """See `Oracle.judge`.

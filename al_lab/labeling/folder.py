@@ -1,19 +1,23 @@
 """The oracle that is people: it asks through a folder and takes back what their tools export."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from al_lab.core.fields import one_of, optional
+from al_lab.core.errors import ConfigError, explain
+from al_lab.core.fields import between, one_of, optional
 from al_lab.core.files import write_text
 from al_lab.core.pool import INITIAL
 from al_lab.core.record.predictions import load_predictions
 from al_lab.core.record.purchase import Purchase
-from al_lab.core.types import Annotation
-from al_lab.labeling.answers import Answers, read_answers
-from al_lab.labeling.people import PeopleOracle, Taken, problem_lines, stop_at_boxes
+from al_lab.labeling.answers import read_answers
+from al_lab.labeling.boxes import stop_at_boxes
+from al_lab.labeling.people import PeopleOracle, problem_lines
+from al_lab.labeling.pixels.task import PIXEL_TOOLS, PixelTask
+from al_lab.labeling.reader import Answers
 from al_lab.labeling.request import TOOLS, Item, write_request
+from al_lab.labeling.task import LabelTask, Taken
 
 
 class FolderOracle(PeopleOracle):
@@ -30,10 +34,13 @@ class FolderOracle(PeopleOracle):
         empty_is_answer: an image without objects in a file means that there are none. None: only where the file was
             made for this image alone or its tool says that the image is done; False: never, such images have to be
             listed in ``no_objects.txt``.
+        void_id: in masks of label maps, the id of what is not labeled; None: 255.
         tool: of `TOOLS`, for which files are written beside COCO and VOC.
         store, wait, poll_seconds: see `PeopleOracle`.
-        seconds_per_image, seconds_per_box, seconds_per_pixel: see `Oracle`.
+        seconds_per_image, seconds_per_box, seconds_per_pixel, seconds_per_map: see `Oracle`.
     """
+
+    tasks = ("detection", "segmentation")
 
     def __init__(
         self,
@@ -41,6 +48,7 @@ class FolderOracle(PeopleOracle):
         min_confidence: float = 0.3,
         one_based: bool = True,
         empty_is_answer: bool | None = None,
+        void_id: int | None = None,
         tool: str | None = None,
         store: str | None = None,
         wait: bool = False,
@@ -48,6 +56,7 @@ class FolderOracle(PeopleOracle):
         seconds_per_image: float = 2.0,
         seconds_per_box: float = 7.0,
         seconds_per_pixel: float = 2.0,
+        seconds_per_map: float = 5400.0,
     ) -> None:
         super().__init__(
             min_confidence,
@@ -57,12 +66,37 @@ class FolderOracle(PeopleOracle):
             seconds_per_image=seconds_per_image,
             seconds_per_box=seconds_per_box,
             seconds_per_pixel=seconds_per_pixel,
+            seconds_per_map=seconds_per_map,
         )
         self.folder = Path(folder) if folder else None
         self.one_based = one_based
         self.empty_is_answer = empty_is_answer
+        self.void_id = optional(between(0, 255))(void_id, "oracle.void_id")
         self.tool = optional(one_of(*TOOLS))(tool, "oracle.tool")
         self._seen: tuple[tuple[str, int, int], ...] = ()
+        self._task: PixelTask | None = None
+
+    def check(self, dataset: Any) -> None:
+        """See `Oracle.check`: not every tool's format holds label maps, and a class's id can't mean void as well."""
+        super().check(dataset)
+        if dataset.task != "segmentation":
+            return
+        if self.tool not in (None, *PIXEL_TOOLS):
+            expected = f"a tool for label maps: {' | '.join(PIXEL_TOOLS)}"
+            do = "choose one of them, or oracle.tool=null: masks as PNG come from any tool"
+            raise ConfigError(explain(expected=expected, got=repr(self.tool), where="oracle.tool", do=do))
+        if self.void_id is not None and self.void_id < len(dataset.classes):
+            expected = f"an id that is no class's: {len(dataset.classes)}..255"
+            got, do = f"{self.void_id}, which is {dataset.classes[self.void_id]!r}", "ids are those of class_table.csv"
+            raise ConfigError(explain(expected=expected, got=got, where="oracle.void_id", do=do))
+
+    def task_of(self, dataset: Any, purchase: Purchase) -> LabelTask[Any]:
+        """See `PeopleOracle.task_of`."""
+        if dataset.task != "segmentation":
+            return super().task_of(dataset, purchase)
+        if self._task is None or self._task.purchase is not purchase:
+            self._task = PixelTask(dataset, purchase)
+        return self._task
 
     def exchange_folder(self, purchase: Purchase) -> Path:
         """Return the folder of one purchase; with a folder shared by several runs each has its own in it."""
@@ -77,14 +111,18 @@ class FolderOracle(PeopleOracle):
         """See `PeopleOracle.place`."""
         return str(self.exchange_folder(purchase))
 
-    def collect(self, dataset: Any, purchase: Purchase, items: Sequence[Item], taken: Taken) -> Answers:
+    def collect(self, dataset: Any, purchase: Purchase, items: Sequence[Item], taken: Taken[Any]) -> Answers[Any]:
         """Read all files of ``labels/``; what is wrong with them goes into ``problems.txt``."""
         del taken
         folder = self.exchange_folder(purchase)
         self._seen = _state_of(folder / "labels")
         if not (folder / "labels").is_dir():
             return Answers()
-        answers = read_answers(folder / "labels", items, dataset.classes, self.one_based, self.empty_is_answer)
+        answers: Answers[Any]
+        if isinstance(task := self.task_of(dataset, purchase), PixelTask):
+            answers = task.read(folder / "labels", items, self.void_id)
+        else:
+            answers = read_answers(folder / "labels", items, dataset.classes, self.one_based, self.empty_is_answer)
         if answers.problems:
             write_text(folder / "problems.txt", "".join(f"{problem}\n" for problem in answers.problems))
         else:
@@ -92,15 +130,21 @@ class FolderOracle(PeopleOracle):
         return answers
 
     def ask(
-        self, dataset: Any, purchase: Purchase, items: Sequence[Item], taken: Taken, problems: Sequence[str]
+        self, dataset: Any, purchase: Purchase, items: Sequence[Item], taken: Taken[Any], problems: Sequence[str]
     ) -> str:
         """Write the request, or bring it up to date."""
         folder, stop = self.exchange_folder(purchase), stop_at_boxes(purchase)
+        kept = len(taken.annotations)
+        if isinstance(task := self.task_of(dataset, purchase), PixelTask):
+            task.ask(folder, items, taken, self.tool)
+            return _message(folder, *task.open_words(items, taken), kept, problems)
         predictions = load_predictions([purchase.predictions]) if purchase.predictions else None
         write_request(
             folder, dataset, items, taken.annotations, predictions, self.one_based, self.min_confidence, stop, self.tool
         )
-        return _message(folder, items, taken.annotations, problems, stop)
+        missing = sum(item.sample_id not in taken.annotations for item in items)
+        hint = None if stop is None else f"label in the order of list.txt; {stop} boxes are enough"
+        return _message(folder, f"{missing} of {len(items)} images", hint, kept, problems)
 
     def wait_for_news(self, purchase: Purchase) -> None:
         """Return when somebody has put something into ``labels/``, or changed it."""
@@ -114,17 +158,13 @@ def _state_of(folder: Path) -> tuple[tuple[str, int, int], ...]:
     return tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files)
 
 
-def _message(
-    folder: Path, items: Sequence[Item], accepted: Mapping[str, Annotation], problems: Sequence[str], stop: int | None
-) -> str:
-    """Say how many files are awaited where, and what was wrong with those that came."""
-    missing = sum(item.sample_id not in accepted for item in items)
+def _message(folder: Path, missing: str, hint: str | None, kept: int, problems: Sequence[str]) -> str:
+    """Say how much is awaited where, and what was wrong with what came."""
     lines = [
-        f"{missing} of {len(items)} images wait for labels: images, lists and instructions are in {folder}",
+        f"{missing} wait for labels: images, lists and instructions are in {folder}",
         f"put what your tool exports into {folder / 'labels'}, then run the same command again",
+        *([hint] if hint else []),
     ]
-    if stop is not None:
-        lines.append(f"label in the order of list.txt; {stop} boxes are enough")
-    if accepted:
-        lines.append(f"{len(accepted)} images are labeled and kept; they will not be asked for again")
+    if kept:
+        lines.append(f"{kept} images are labeled and kept; they will not be asked for again")
     return "\n".join(lines + problem_lines(problems, f" (all of them are in {folder / 'problems.txt'})"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ _HEAD = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="view
 <title>Images to label</title><style>
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}
 table{border-collapse:collapse;width:100%}td,th{padding:.5rem;border-bottom:1px solid #8884;text-align:left;vertical-align:top}
-img{max-width:200px;max-height:150px;border-radius:4px}.done{opacity:.5}code{overflow-wrap:anywhere}
+img{max-width:200px;max-height:150px;border-radius:4px}.done{opacity:.5}.chip{white-space:nowrap;margin-right:.8rem}
+.chip i{display:inline-block;width:1em;height:1em;border:1px solid #8888;vertical-align:-.15em;margin-right:.3em}code{overflow-wrap:anywhere}
 @media(max-width:40rem){td{display:block;border:0;padding:.2rem}tr{display:block;border-bottom:1px solid #8884;padding:.7rem 0}th{display:none}}
 </style>"""  # noqa: E501
 
@@ -45,23 +46,34 @@ def write_guide(
     """
     rows = []
     for rank, item in enumerate(items, 1):
-        state = "to label" if item.sample_id in open_ids else "done"
         found = predictions.get(item.sample_id) if predictions is not None else None
         why = _why(item, found.above(min_confidence) if found is not None else None, classes)
-        rows.append(
-            f'<tr class="{"" if state == "to label" else "done"}"><td>{rank}</td>'
-            f'<td><a href="images/{quote(item.file_name)}"><img loading="lazy" alt="" '
-            f'src="images/{quote(item.file_name)}"></a></td>'
-            f"<td><code>{escape(item.file_name)}</code><br>{state}</td><td>{why}</td></tr>"
-        )
+        rows.append((rank, item.file_name, item.sample_id not in open_ids, why))
     named = ", ".join(f"<b>{escape(name)}</b>" for name in classes)
-    body = (
-        f"<h1>{len(open_ids)} of {len(items)} images to label</h1><p>Draw a box around every object of these "
-        f"classes: {named}. "
+    intro = (
+        f"<p>Draw a box around every object of these classes: {named}. "
         "The most wanted image stands first. README.txt says where the result goes.</p>"
-        "<table><tr><th>Rank<th>Image<th>File<th>Why this one</tr>" + "".join(rows) + "</table></html>"
     )
-    write_text(folder / "guide.html", _HEAD + body)
+    title = f"{len(open_ids)} of {len(items)} images to label"
+    write_text(folder / "guide.html", table_page(title, intro, rows))
+
+
+def table_page(title: str, intro: str, rows: Iterable[tuple[int, str, bool, str]]) -> str:
+    """Return a page with a table of images.
+
+    Args:
+        title: of the page.
+        intro: HTML above the table.
+        rows: rank, file name in ``images/``, whether it is done, and as HTML why it was chosen.
+    """
+    lines = [
+        f'<tr class="{"done" if is_done else ""}"><td>{rank}</td>'
+        f'<td><a href="images/{quote(name)}"><img loading="lazy" alt="" src="images/{quote(name)}"></a></td>'
+        f"<td><code>{escape(name)}</code><br>{'done' if is_done else 'to label'}</td><td>{why}</td></tr>"
+        for rank, name, is_done, why in rows
+    ]
+    head = "<table><tr><th>Rank<th>Image<th>File<th>Why this one</tr>"
+    return f"{_HEAD}<h1>{escape(title)}</h1>{intro}{head}{''.join(lines)}</table></html>"
 
 
 def _why(item: Any, found: Detections | None, classes: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ import hashlib
 import re
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -115,7 +115,7 @@ def write_request(
         write_image(folder / "images" / item.file_name, dataset, item, as_png=item.is_turned)
     open_items = [item for item in items if item.sample_id not in accepted]
     write_text(folder / "list.txt", "".join(f"{item.file_name}\n" for item in open_items))
-    write_text(folder / "list.csv", _table(items, accepted))
+    write_text(folder / "list.csv", list_table(items, accepted))
     write_text(folder / "classes.txt", "".join(f"{name}\n" for name in dataset.classes))
     if predictions is not None:
         write_prelabels(folder / "prelabels", dataset.classes, items, predictions, one_based, min_confidence, tool)
@@ -191,7 +191,8 @@ def write_image(path: Path, dataset: Any, item: Item, as_png: bool) -> None:
             shutil.copyfile(item.image, temporary)
 
 
-def _table(items: Sequence[Item], accepted: Mapping[str, Any]) -> str:
+def list_table(items: Sequence[Item], accepted: Container[str]) -> str:
+    """Return ``list.csv``: the images in rank order; those of ``accepted`` wait for nothing."""
     rows = (
         [
             rank,

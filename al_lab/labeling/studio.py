@@ -19,9 +19,10 @@ from al_lab.core.record.purchase import Purchase
 from al_lab.core.types import Query
 from al_lab.data.formats import label_studio
 from al_lab.data.formats.record import Record
-from al_lab.labeling.answers import Answers, accept_records
+from al_lab.labeling.answers import accept_records
+from al_lab.labeling.boxes import stop_at_boxes
 from al_lab.labeling.delivery import WAYS, Delivery
-from al_lab.labeling.people import PeopleOracle, Taken, problem_lines, read_taken, stop_at_boxes
+from al_lab.labeling.people import PeopleOracle, problem_lines, read_taken
 from al_lab.labeling.project import (
     DIGEST,
     LONGEST_TITLE,
@@ -31,8 +32,10 @@ from al_lab.labeling.project import (
     find_project,
     make_project,
 )
+from al_lab.labeling.reader import Answers
 from al_lab.labeling.request import Item, prelabels
 from al_lab.labeling.server import Server, ServerAwayError, read_url, read_variable
+from al_lab.labeling.task import Taken
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +130,7 @@ class LabelStudioOracle(PeopleOracle):
             raise
         except ServerAwayError as away:
             self._failures += 1
-            known, asked = len(read_taken(purchase).annotations), len(purchase.queries)
+            known, asked = len(read_taken(self.task_of(dataset, purchase)).annotations), len(purchase.queries)
             said = f"{self.url} does not answer ({away}); {known} of {asked} images are labeled and kept"
             if not self.wait:
                 raise LabError(f"{said}; start the server and run the same command again") from None
@@ -139,7 +142,7 @@ class LabelStudioOracle(PeopleOracle):
         """See `PeopleOracle.place`."""
         return self._found.url if self._found is not None else self.url
 
-    def collect(self, dataset: Any, purchase: Purchase, items: Sequence[Item], taken: Taken) -> Answers:
+    def collect(self, dataset: Any, purchase: Purchase, items: Sequence[Item], taken: Taken[Any]) -> Answers[Any]:
         """Read what is finished of what this purchase asks for; answers of the store are not looked for again."""
         project = self._project(dataset)
         self._look(project)
@@ -166,7 +169,7 @@ class LabelStudioOracle(PeopleOracle):
         return answers
 
     def ask(
-        self, dataset: Any, purchase: Purchase, items: Sequence[Item], taken: Taken, problems: Sequence[str]
+        self, dataset: Any, purchase: Purchase, items: Sequence[Item], taken: Taken[Any], problems: Sequence[str]
     ) -> str:
         """Make the tasks that are missing, the most wanted first."""
         project = self._project(dataset)

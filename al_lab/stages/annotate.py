@@ -80,7 +80,7 @@ class Initialize(Stage):
         oracle: Oracle = ctx.oracle
         if count is None:
             ids = [i for i in ctx.pool.ids if ctx.dataset.has_truth(i)]
-            oracle = SimulatedOracle(oracle.seconds_per_image, oracle.seconds_per_box, oracle.seconds_per_pixel)
+            oracle = SimulatedOracle(**oracle.rates)
         else:
             ids = list(_initial_ids(ctx, count, Rng(int(ctx.config["split_seed"]), "initial")))
         # a segmenter may learn from a source domain alone

@@ -20,7 +20,7 @@ from al_lab.core.record.labels import read_annotations, read_labels
 from al_lab.core.record.predictions import save_predictions
 from al_lab.core.record.purchase import Purchase
 from al_lab.core.record.seal import seal
-from al_lab.core.types import Annotation, Detections, Query, Region
+from al_lab.core.types import Annotation, Detections, Query
 from al_lab.data.datasets.voc_folder import VOCFolder
 from al_lab.data.formats import coco as coco_format
 from al_lab.data.formats import cvat, label_studio, labelme, voc, yolo
@@ -382,13 +382,6 @@ def test_runs_that_share_an_exchange_folder_do_not_meet(
     assert str(tmp_path / "share" / "photos-random-default-seed0" / "initial") in wait(
         FolderOracle(str(tmp_path / "share")), dataset, order
     )
-
-
-def test_pixels_are_refused(dataset: VOCFolder, purchase: Callable[..., Purchase]) -> None:
-    order = purchase("three")
-    region = Query("three", Region(np.array([1, 2]), (HEIGHT, WIDTH)))
-    with pytest.raises(ConfigError, match="oracle: expected whole images of a detection dataset"):
-        FolderOracle().reveal(dataset, Purchase(order.run_dir, 0, (region,), Allowance("pixel", 2)))
 
 
 def test_an_impossible_confidence_is_refused() -> None:

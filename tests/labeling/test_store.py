@@ -45,7 +45,7 @@ def test_a_correction_is_a_version_and_the_same_again_is_none(store):
     assert store.add(A, ("cat",), Annotation.make([[1, 2, 3, 4]], [0]))
     assert [s.version for s in store.versions(A)] == [1, 2]
     assert store.find(A, ("cat",)).version == 2
-    assert store.versions(A)[0].annotation.to_json() == CAT.to_json()
+    assert store.versions(A)[0].label.to_json() == CAT.to_json()
 
 
 def test_forgetting_removes_all_versions_of_one_image(store):
@@ -81,4 +81,4 @@ def test_many_at_once_lose_nothing(store):
         thread.join()
     versions = store.versions(A)
     assert [s.version for s in versions] == list(range(1, 41))
-    assert len({tuple(np.ravel(s.annotation.boxes_xyxy)) for s in versions}) == 40
+    assert len({tuple(np.ravel(s.label.boxes_xyxy)) for s in versions}) == 40

@@ -22,10 +22,15 @@ _BY_CONTENT = ("strategy.path", "trainer.init")
 _GROWING = ("cycles", "per_cycle")  # of the budget: more cycles continue a run
 _FOR_THE_REPORT = "strategy.truth."  # what is measured after the choice, and changes nothing
 _RETRIES = ".on_divergence."  # decides nothing in trainings that are done; the next ones may be begun again differently
-# How people are asked, and what a file without objects means: what was answered stays as it was taken.
+# How people are asked, and how their files are read: what was answered stays as it was taken. The hours of a label map
+# are for the report only.
 _ASKING = frozenset(
-    f"oracle.{key}" for key in ("tool", "wait", "poll_seconds", "url", "token_env", "project", "images", "image_base")
-)
+    f"oracle.{key}"
+    for key in (
+        "tool", "wait", "poll_seconds", "void_id", "seconds_per_map", "url", "token_env", "project", "images",
+        "image_base"
+    )
+)  # fmt: skip
 _READING = {"oracle.empty_is_answer": True}  # what version 0.1.0 had, for its fingerprints
 # Keys that came after version 0.1.0, each with the value at which everything is as it was without the key, so that a
 # run begun before goes on. Whoever adds a key to a group that decides results adds it here.

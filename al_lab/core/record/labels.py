@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from al_lab.core.arrays import Column, load_arrays
-from al_lab.core.documents import Source
+from al_lab.core.documents import Entry, Source
 from al_lab.core.errors import ResumeError, explain
 from al_lab.core.fields import text
 from al_lab.core.files import read_json, sha256
@@ -69,11 +69,21 @@ def read_annotations(path: Path, wanted: Collection[str] | None = None, do: str 
     for row in Source(path, "one annotated image a line", do, ResumeError).read_rows():
         sample_id = row.read("id", text)
         if wanted is None or sample_id in wanted:
-            found[sample_id] = Annotation.from_json(row.entry("annotation"))
-            record = {"id": sample_id, "annotation": found[sample_id].to_json()}
-            if "digest" in row and row.read("digest", text) != seal(record)["digest"]:
-                raise row.wrong("annotation", "what was taken over", "another: a letter or a digit was changed")
+            found[sample_id] = annotation_of(sample_id, row)
     return found
+
+
+def annotation_of(sample_id: str, row: Entry) -> Annotation:
+    """Read the annotation of one row, and hold it against the row's digest if it has one.
+
+    Raises:
+        ResumeError: naming the field that makes no sense.
+    """
+    annotation = Annotation.from_json(row.entry("annotation"))
+    record = {"id": sample_id, "annotation": annotation.to_json()}
+    if "digest" in row and row.read("digest", text) != seal(record)["digest"]:
+        raise row.wrong("annotation", "what was taken over", "another: a letter or a digit was changed")
+    return annotation
 
 
 def read_pixel_labels(run_dir: Path, sample_id: str, before_cycle: int, void: int = 255) -> np.ndarray:

@@ -50,7 +50,6 @@ class SegmentationDataset(Dataset):
     source_ids: tuple[str, ...]
     source_hw: tuple[int, int] | None
     target_hw: tuple[int, int] | None
-    _unlabeled_remedy = "take it out of the folder: pixels are bought from label maps that exist"
 
     def __init__(
         self,

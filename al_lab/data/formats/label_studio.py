@@ -7,7 +7,8 @@ a finished annotation is done, one without is open, one that was skipped (``was_
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -17,13 +18,30 @@ import numpy as np
 
 from al_lab.core.documents import Entry, Source
 from al_lab.core.errors import DataError
-from al_lab.core.fields import anything, at_least, class_name, flag, list_of, not_negative, number, optional, text
+from al_lab.core.fields import (
+    anything,
+    at_least,
+    between,
+    class_name,
+    coordinate,
+    flag,
+    list_of,
+    not_negative,
+    number,
+    optional,
+    text,
+)
 from al_lab.core.files import write_json, write_text
+from al_lab.data.formats.areas import Area, AreaRecord, Point, fill_ellipse, fill_rings, turned_box
+from al_lab.data.formats.brush import BrushError, decode_alpha
 from al_lab.data.formats.record import Record, losses
 
 KEY = "al_lab_id"  # a data key of our own; it comes back in JSON exports, whatever the server does to file names
 _IMAGE_KEYS = ("image", "img", "photo", "picture", "url")
 _RECTANGLE, _AROUND = ("rectanglelabels", "rectangle"), ("polygonlabels", "polygon", "ellipselabels", "ellipse")
+OPEN = "?"  # the label of a point that waits for its class
+_AREA_KINDS = ("brush", "polygon", "rectangle", "ellipse")
+_BYTE = between(0, 255)
 _DO = "export the project again as JSON"
 
 
@@ -55,6 +73,17 @@ def read_task(task: Entry) -> Record:
     Raises:
         DataError: naming the task and the region.
     """
+    image, newest, is_skipped, common = _open_task(task)
+    if newest is None:
+        return Record(image, np.zeros((0, 4)), (), is_done=False, is_skipped=is_skipped, **common)
+    boxes, names, size, around = _regions(newest)
+    notes = (f"{around} polygons or ellipses were read as the boxes around them",) if around else ()
+    array = np.array(boxes, np.float64).reshape(-1, 4)
+    return Record(image, array, tuple(names), size_hw=size, is_done=True, notes=notes, **common)
+
+
+def _open_task(task: Entry) -> tuple[str, Entry | None, bool, dict[str, Any]]:
+    """Return a task's image, the annotation that counts, whether it was only skipped, and what every record has."""
     data = task.entry("data")
     image = next((data.read(k, text) for k in _IMAGE_KEYS if k in data), None)
     if image is None:
@@ -64,13 +93,8 @@ def read_task(task: Entry) -> Record:
     finished = [a for a in given if not a.read("was_cancelled", optional(flag), False)]
     key, where = data.read(KEY, optional(text), None), f"{task.source.path}: {task.place}"
     common: dict[str, Any] = {"where": where, "key": key, "seconds": _seconds(finished or given)}
-    if not finished:
-        return Record(file_name_of(image), np.zeros((0, 4)), (), is_done=False, is_skipped=bool(given), **common)
-    newest = max(enumerate(finished), key=lambda pair: (*_standing(pair[1]), pair[0]))
-    boxes, names, size, around = _regions(newest[1])
-    notes = (f"{around} polygons or ellipses were read as the boxes around them",) if around else ()
-    array = np.array(boxes, np.float64).reshape(-1, 4)
-    return Record(file_name_of(image), array, tuple(names), size_hw=size, is_done=True, notes=notes, **common)
+    newest = max(enumerate(finished), key=lambda pair: (*_standing(pair[1]), pair[0]), default=(0, None))
+    return file_name_of(image), newest[1], bool(given) and not finished, common
 
 
 def _standing(annotation: Entry) -> tuple[bool, str]:
@@ -124,6 +148,75 @@ def _box(value: Entry, kind: str, size_hw: tuple[int, int]) -> list[float]:
     return [*corners.min(0), *corners.max(0)]
 
 
+def read_areas(path: Path) -> Iterator[AreaRecord]:
+    """Read all tasks of an export as the pixels that are covered, and the points that were named.
+
+    Raises:
+        DataError: naming file, task and region.
+    """
+    source = Source(path, "Label Studio's tasks", _DO)
+    content = list_of(anything)(source.read_json(), str(path), _DO, DataError)
+    for n, task in enumerate(content):
+        yield read_area_task(Entry(task, source, f"[{n}]"))
+
+
+def read_area_task(task: Entry) -> AreaRecord:
+    """Read one task's brush strokes, polygons, rectangles, ellipses and key points, as they were drawn.
+
+    Raises:
+        DataError: naming the task and the region.
+    """
+    image, newest, _, common = _open_task(task)
+    if newest is None:
+        return AreaRecord(image, (), (), is_done=False, **common)
+    areas: list[Area] = []
+    points: list[Point] = []
+    size: tuple[int, int] | None = None
+    others = 0
+    for region in newest.entries("result"):
+        kind = region.read("type", text, "").removesuffix("labels")
+        if kind not in (*_AREA_KINDS, "keypoint"):
+            others += "original_width" in region  # drawn; else it is a choice, or text
+            continue
+        size = (region.read("original_height", at_least(1)), region.read("original_width", at_least(1)))
+        if region.read("image_rotation", optional(number), None):
+            raise region.wrong("image_rotation", "regions on the image as it is", "a rotated one", "turn it back")
+        value, where = region.entry("value"), f"{task.source.path}: {region.place}"
+        key = next((k for k in (f"{kind}labels", "labels") if k in value), None)
+        if key is None:
+            others += 1  # nobody said what it is
+            continue
+        name = value.read(key, list_of(class_name, length=1))[0]
+        if kind == "keypoint":
+            x, y = (value.read(k, coordinate) * side / 100 for k, side in (("x", size[1]), ("y", size[0])))
+            points.append(Point(name, x, y, where))
+        else:
+            areas.append(Area(name, partial(_fill, value, kind), where))
+    notes = (f"{others} regions without a label, or of a kind that is not read, are left out",) if others else ()
+    return AreaRecord(image, tuple(areas), tuple(points), size_hw=size, is_done=True, notes=notes, **common)
+
+
+def _fill(value: Entry, kind: str, size_hw: tuple[int, int]) -> np.ndarray:
+    """Return the pixels of a region's value; all but strokes are in percent of the image."""
+    if kind == "brush":
+        try:
+            packed: list[int] = value.read("rle", list_of(_BYTE, least=1))
+            return decode_alpha(packed, size_hw)
+        except BrushError as error:
+            raise value.wrong("rle", f"a stroke of {error}", "a damaged one") from error
+    scale = np.array([size_hw[1], size_hw[0]]) / 100
+    if kind == "polygon":
+        points = value.read("points", list_of(list_of(coordinate, length=2), least=1))
+        return fill_rings([np.array(points, np.float64) * scale], size_hw)
+    turn = value.read("rotation", number, 0.0)
+    x, y = np.array([value.read("x", coordinate), value.read("y", coordinate)]) * scale
+    if kind == "ellipse":
+        rx, ry = np.array([value.read("radiusX", coordinate), value.read("radiusY", coordinate)]) * scale
+        return fill_ellipse((x, y), (rx, ry), turn, size_hw)
+    w, h = np.array([value.read("width", coordinate), value.read("height", coordinate)]) * scale
+    return fill_rings([turned_box((x, y, x + w, y + h), (x, y), turn)], size_hw)
+
+
 def region(box_xyxy: Sequence[float], name: str, size_hw: tuple[int, int], region_id: str) -> dict[str, Any]:
     """Return a rectangle as annotations and predictions hold it.
 
@@ -162,6 +255,59 @@ def labeling_config(classes: Sequence[str]) -> str:
         '<View>\n  <Image name="image" value="$image"/>\n'
         f'  <RectangleLabels name="label" toName="image">\n{labels}  </RectangleLabels>\n</View>\n'
     )
+
+
+def map_config(colors: Mapping[str, str], is_points: bool) -> str:
+    """Return the interface of a project of label maps: brush and polygons, or points that wait for their class.
+
+    Args:
+        colors: of each name, ``#rrggbb``.
+        is_points: classes of single points are asked for.
+    """
+    lines = [f"    <Label value={quoteattr(n)} background={quoteattr(c)}/>\n" for n, c in colors.items()]
+    parts = [("KeyPointLabels", "point")] if is_points else [("BrushLabels", "brush"), ("PolygonLabels", "polygon")]
+    body = ""
+    for tag, name in parts:
+        first = [f'    <Label value="{OPEN}" background="#ff00ff"/>\n'] if is_points else []
+        body += f'  <{tag} name="{name}" toName="image">\n{"".join(first + lines)}  </{tag}>\n'
+    return f'<View>\n  <Image name="image" value="$image" zoom="true" zoomControl="true"/>\n{body}</View>\n'
+
+
+def map_task(
+    file_name: str, key: str, size_hw: tuple[int, int], points: Sequence[tuple[int, int, int]] = ()
+) -> dict[str, Any]:
+    """Return a task to import, of an image that lies in the folder which the server serves.
+
+    Args:
+        file_name: relative to the served folder's ``images/``.
+        key: our id.
+        size_hw: of the image.
+        points: number, x and y of pixels whose class is asked for; they come as predictions of the label `OPEN`.
+    """
+    data = {"image": f"/data/local-files/?d=images/{quote(file_name)}", KEY: key}
+    if not points:
+        return {"data": data}
+    height, width = size_hw
+    regions = [
+        {
+            "id": f"p{number}",
+            "type": "keypointlabels",
+            "from_name": "point",
+            "to_name": "image",
+            "original_width": width,
+            "original_height": height,
+            "image_rotation": 0,
+            "meta": {"text": [str(number)]},
+            "value": {
+                "x": 100 * (x + 0.5) / width,
+                "y": 100 * (y + 0.5) / height,
+                "width": 0.5,
+                "keypointlabels": [OPEN],
+            },
+        }
+        for number, x, y in points
+    ]
+    return {"data": data, "predictions": [{"model_version": "al_lab", "result": regions}]}
 
 
 def tasks(

@@ -207,9 +207,12 @@ class Run(RunFiles):
         if self.choices.get("oracle") not in PEOPLE or not self.purchases:
             return 0
         last = self.purchases[-1]
-        if self._purchase_path(last, "labels.jsonl").exists():
+        if any(self._purchase_path(last, name).exists() for name in ("labels.jsonl", "cost.json")):
             return 0
-        accepted = self._labels(self._purchase_path(last, "accepted.jsonl")) or {}
+        path = self._purchase_path(last, "accepted.jsonl")
+        rows = self.read_lines(path) if path.exists() else []
+        # Of an image whose points are named in part, some are open.
+        accepted = {r["id"] for r in rows if isinstance(r.get("id"), str) and not r.get("open")}
         return max(0, len(self._queries(last)) - len(accepted))
 
     @property

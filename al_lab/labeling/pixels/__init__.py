@@ -1,0 +1,1 @@
+"""Label maps, points and squares: segmentation's side of asking people."""

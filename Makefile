@@ -28,7 +28,7 @@ if there.rstrip("/") != sys.argv[1]:
 endef
 export VERSION OWNER
 
-.PHONY: help own setup demo demo-mgral test test-all test-cluster fuzz lint docs tutorials bench bench-full clean
+.PHONY: help own setup demo demo-mgral test test-all test-cluster test-services fuzz lint docs tutorials bench bench-full clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -63,16 +63,19 @@ demo-mgral: setup  ## MGRAL on generated images beside its random line (five to 
 	$(ONE) $(RUN) scripts/report.py outputs/shapes --images data --out outputs/shapes/report
 
 test: setup  ## Fast tests
-	$(ONE) $(RUN) -m pytest -q -n 2 -m 'not slow and not gpu and not cluster'
+	$(ONE) $(RUN) -m pytest -q -n 2 -m 'not slow and not gpu and not cluster and not services'
 
-test-all: setup  ## Every test, the slow ones too
-	$(ONE) $(RUN) -m pytest -q -n 2
+test-all: setup  ## Every test, the slow ones too (those of services that are installed first: make test-services)
+	$(ONE) $(RUN) -m pytest -q -n 2 -m 'not services'
 
 fuzz: setup  ## 10,000 damaged or invented files for every reader; prints how they ended (an hour)
 	$(ONE) AL_LAB_FUZZ_INPUTS=10000 $(RUN) -m pytest -q -s tests/fuzz
 
 test-cluster: setup  ## Campaigns on a SLURM that runs here, and on three nodes of Ray (many minutes)
 	$(ONE) $(RUN) -m pytest -q -m cluster -rs tests/cluster
+
+test-services: setup  ## A campaign with people in a Label Studio that is installed and started here (minutes)
+	$(ONE) $(RUN) -m pytest -q -m services -rs tests/services
 
 mutants: setup  ## Do the tests bite? 400 small mistakes, one by one (an hour or more, in the background; resumable)
 	$(ONE) $(RUN) scripts/mutants.py

@@ -10,7 +10,7 @@ from typing import Any
 
 from al_lab.core.documents import Entry, Source
 from al_lab.core.errors import ConfigError, explain
-from al_lab.core.fields import anything, at_least, list_of, optional, text
+from al_lab.core.fields import anything, at_least, optional, text
 from al_lab.data.formats import label_studio
 from al_lab.data.formats.record import Record
 from al_lab.labeling.server import Server
@@ -32,7 +32,7 @@ class Task:
         digest: of the image, as we gave it.
         is_done: as many people as the project wants have finished it, and at least one of them did not skip it.
         is_skipped: somebody skipped it, and nobody has labeled it.
-        is_begun: somebody has saved a draft, or labeled it where the project wants more than one.
+        is_begun: somebody has labeled it where the project wants more than one (the list does not tell of drafts).
         updated_at: when somebody last did something with it, ISO 8601.
     """
 
@@ -84,14 +84,13 @@ class Project:
         if not isinstance(digest, str):
             return None  # somebody else's
         answers, skips = (entry.read(k, _count, 0) for k in ("total_annotations", "cancelled_annotations"))
-        drafts = entry.read("drafts", optional(list_of(anything)), None) or []
         is_labeled = bool(row.get("is_labeled"))
         return Task(
             entry.read("id", at_least(1)),
             digest,
             is_labeled and answers > 0,
             skips > 0 and answers == 0,
-            bool(drafts) or (answers > 0 and not is_labeled),
+            answers > 0 and not is_labeled,
             entry.read("updated_at", optional(text), None) or "",
         )
 

@@ -250,7 +250,7 @@ class LabelStudioOracle(PeopleOracle):
         lines = []
         begun, skipped = sum(t.is_begun for t in tasks), [t for t in tasks if t.is_skipped]
         if begun:
-            lines.append(f"{begun} of them are begun and not submitted")
+            lines.append(f"{begun} of them wait for one more person, as the project wants several")
         if skipped:
             shown = ", ".join(f"{project.url}?task={t.id}" for t in skipped[:_SHOWN])
             more = f" and {len(skipped) - _SHOWN} more" if len(skipped) > _SHOWN else ""

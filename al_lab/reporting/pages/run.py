@@ -333,9 +333,11 @@ def _numbers(run: Run, own: Series, random: Series | None, full: Series | None, 
             )
         )
     if boxes:
-        numbers.append(
-            Headline(f"{boxes:,.0f}", "boxes labeled", f"about {duration(3600 * hours)} of labeling" if hours else "")
-        )
+        words = f"about {duration(3600 * hours)} of labeling" if hours else ""
+        if any("asked_images" in c for c in costs):  # people: what was labeled before is no work of this run
+            asked, work = (sum(c.get(k, 0.0) for c in costs) for k in ("asked_boxes", "asked_hours"))
+            words = f"{asked:,.0f} asked for in {duration(3600 * work)}" if asked else "none asked for"
+        numbers.append(Headline(f"{boxes:,.0f}", "boxes labeled", words))
     if metric is not None and random is not None and own is not random and not run.is_level and not run.is_one_training:
         numbers += _saving(run, own, random, metric)
     seconds = sum(float(e["seconds"]) for e in run.ledger if isinstance(e.get("seconds"), int | float))

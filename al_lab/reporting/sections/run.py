@@ -18,6 +18,7 @@ from al_lab.reporting.figures.theme import color_of
 from al_lab.reporting.read import commands
 from al_lab.reporting.read.lut import agent_scores
 from al_lab.reporting.read.run_folder import Run
+from al_lab.reporting.sections.asked import asked_table, asked_words
 from al_lab.reporting.sections.bought_pixels import buys_pixels
 
 MAX_SHEETS = 9
@@ -201,6 +202,9 @@ def cost_section(run: Run) -> Section:
     rows.append(["sum", *(float(np.sum(v)) if u == "hours" else int(np.sum(v)) for u, v in panels.items())])
     columns = ["bought after cycle", *(time_unit if u == "hours" else u for u in units)]
     section.tables.append(Table("cost", "Cost of each purchase", columns, rows, digits=1))
+    if any("asked_images" in cost for cost in costs.values()):
+        section.tables.append(asked_table(run, dict(zip(names, costs.values(), strict=True))))
+        section.text += " " + asked_words(run, list(costs.values()))
     return section
 
 

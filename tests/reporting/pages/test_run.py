@@ -180,6 +180,34 @@ def test_no_command_asks_people_to_label_again(maker):
     assert "would ask people to label images again" in section(page, "curve").missing[0][0]
 
 
+def test_what_was_used_stands_beside_what_people_were_asked_for(maker):
+    folder = maker.run("entropy", choices__oracle="label_studio", oracle={"seconds_per_image": 2, "seconds_per_box": 7})
+    for n, path in enumerate(sorted(folder.glob("*/cost.json"))):
+        cost = json.loads(path.read_text())
+        asked = {"asked_images": 3, "asked_boxes": 4, "asked_hours": 0.02} if n else {"asked_images": 0}
+        path.write_text(json.dumps(cost | asked | ({"timed_images": 3, "timed_hours": 0.01} if n == 1 else {})))
+    page = page_of(folder)
+    purchases, bought = (
+        len(list(folder.glob("*/cost.json"))),
+        next(n.value for n in page.numbers if n.label == "images labeled"),
+    )
+    shown = section(page, "cost")
+    table = {t.name: t for t in shown.tables}["asked"]
+    last = dict(zip(table.columns, table.rows[-1], strict=True))
+    assert (last["images used"], last["images asked for"], last["images timed"]) == (
+        int(bought),
+        3 * (purchases - 1),
+        3,
+    )
+    assert last["boxes asked for"] == 4 * (purchases - 1)
+    assert last["minutes assumed"] == pytest.approx((2 * 3 + 7 * 4) * (purchases - 1) / 60)
+    assert last["minutes measured"] == pytest.approx(0.6)
+    assert table.rows[0][-1] is None  # nobody was asked, nothing was measured
+    assert f"people were asked for {3 * (purchases - 1)} of them, the other" in shown.text
+    assert "the tool measured 36 s for 3 of them" in shown.text
+    assert any("asked for in" in n.detail for n in page.numbers if n.label == "boxes labeled")
+
+
 def test_time_is_in_units_that_suit_it(maker):
     columns = section(page_of(maker.run("entropy")), "cost").tables[0].columns
     assert columns[-1] == "minutes"

@@ -10,6 +10,7 @@ from al_lab.config.checks import check_data, is_generated
 from al_lab.config.parts import Parts
 from al_lab.core.budget import ColdStart
 from al_lab.core.errors import ConfigError, LabError, WeightsError, explain
+from al_lab.data.bought_test import with_test
 from al_lab.data.loading.dense_batch import domain_counts
 from al_lab.metrics.build import build_metrics
 from al_lab.metrics.miou import check_metrics
@@ -37,6 +38,7 @@ def check_parts(parts: Parts, is_new: bool = True) -> None:
     if config.get("detector"):
         build_metrics(config["dataset"].get("metrics") or ())
     check_data(parts)
+    with_test(parts.dataset, parts.config)  # refuses what can't be drawn
     settings.check_stops(parts.budget.cycles)
     parts.strategy.check_budget(parts.budget)
     if parts.budget.initial_by == "cold_start" and is_new and trains_here(config):

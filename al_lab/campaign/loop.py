@@ -20,14 +20,15 @@ from al_lab.config.load import config_difference, fingerprint, load_config, save
 from al_lab.config.parts import Parts
 from al_lab.core.errors import AwaitingLabels, ResumeError
 from al_lab.core.files import folder_lock, is_read_only, read_json, remove_temporaries, sha256, write_text
-from al_lab.core.pool import INITIAL, purchase_dir
+from al_lab.core.pool import INITIAL, TEST, purchase_dir
 from al_lab.core.record.csv_file import csv_text
 from al_lab.core.record.identity import RunIdentity
 from al_lab.core.record.ledger import Ledger, last_key
 from al_lab.core.record.purchase import publish_selections
 from al_lab.core.stage import Stage, StageContext
+from al_lab.data.bought_test import with_test
 from al_lab.stages.analyze import Analyze
-from al_lab.stages.annotate import Annotate, Initialize, load_pool
+from al_lab.stages.annotate import Annotate, BuyTest, Initialize, load_pool
 from al_lab.stages.evaluate import Evaluate
 from al_lab.stages.jobs import hold_open
 from al_lab.stages.score import Score
@@ -86,7 +87,7 @@ def run_campaign(parts: Parts | Mapping[str, Any], run_dir: Path) -> dict[str, A
 def _mend(parts: Parts, run_dir: Path, ledger: Ledger, identity: RunIdentity) -> str:
     """Make again what a finished run has lost, and say what can't be."""
     context = _context(parts, run_dir)
-    hold_open(run_dir, parts.dataset)
+    hold_open(run_dir, context.dataset)
     with context.executor as executor:
         executor.identity = identity
         repair = Repair(context, ledger, _plan(context))
@@ -97,7 +98,7 @@ def _mend(parts: Parts, run_dir: Path, ledger: Ledger, identity: RunIdentity) ->
 
 def _run(parts: Parts, run_dir: Path, ledger: Ledger, identity: RunIdentity) -> dict[str, Any]:
     context = _context(parts, run_dir)
-    hold_open(run_dir, parts.dataset)  # for jobs that run in this process
+    hold_open(run_dir, context.dataset)  # for jobs that run in this process
     publisher = Publisher(run_dir, parts.config, context.dataset)
     plan = _plan(context)
     repair, eta = Repair(context, ledger, plan), Eta(ledger, plan)
@@ -163,7 +164,8 @@ def _plan(context: StageContext, last: int | None = None) -> list[tuple[int, Sta
 
 
 def _stages(context: StageContext, cycles: int) -> Iterator[tuple[int, Stage]]:
-    first: list[str | Stage] = [Survey()] if context.budget.looks_first else []
+    first: list[str | Stage] = [BuyTest()] if context.budget.test else []
+    first += [Survey()] if context.budget.looks_first else []
     for cycle in range(cycles + 1):
         names = [*([*first, "initialize"] if cycle == 0 else []), *context.strategy.stages()]
         for item in names:
@@ -174,12 +176,13 @@ def _stages(context: StageContext, cycles: int) -> Iterator[tuple[int, Stage]]:
 
 
 def _context(parts: Parts, run_dir: Path) -> StageContext:
+    dataset = with_test(parts.dataset, parts.config, run_dir)
     return StageContext(
         run_dir=run_dir,
         cycle=0,
-        pool=load_pool(parts.dataset, run_dir, INITIAL),
+        pool=load_pool(dataset, run_dir, INITIAL),
         config=parts.config,
-        dataset=parts.dataset,
+        dataset=dataset,
         strategy=parts.strategy,
         budget=parts.budget,
         settings=parts.settings,
@@ -233,6 +236,9 @@ def _check_config(config: Mapping[str, Any], run_dir: Path, ledger: Ledger) -> d
 def _write_metrics(run_dir: Path, ledger: Ledger) -> None:
     """Rewrite ``metrics.jsonl`` and ``metrics.csv`` from what is committed: one line a cycle that was evaluated."""
     rows, spent = [], {"images": 0, "boxes": 0, "pixels": 0, "hours": 0.0}
+    test_cost = purchase_dir(run_dir, TEST) / "cost.json"
+    if test_cost.is_file():  # people's time, too, and the same for every strategy
+        spent = {k: v + read_json(test_cost)[k] for k, v in spent.items()}
     cycle = 0
     while Ledger.key(cycle, "evaluate") in ledger:
         cost = read_json(purchase_dir(run_dir, cycle - 1 if cycle else INITIAL) / "cost.json")

@@ -44,7 +44,7 @@ class Eta:
                 total += current_left
             elif stage in took:
                 total += took[stage]
-            elif stage not in ("survey", "initialize"):
+            elif stage not in ("buy_test", "survey", "initialize"):
                 return None
         return total
 

@@ -16,6 +16,7 @@ from al_lab.campaign.assemble import trains_here
 from al_lab.config.parts import Parts
 from al_lab.core.disk import MEGABYTE, disk_error
 from al_lab.core.errors import LabError, explain
+from al_lab.data.bought_test import with_test
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def check_before_asking(parts: Parts, run_dir: Path) -> None:
     if oracle.needs_truth:
         return
     log.info("people will be asked: weights, images, labels of the test set, folders and disk are checked first")
-    _check_files(parts.dataset)
+    _check_files(with_test(parts.dataset, parts.config), parts.budget.test)
     for folder in _written(parts, run_dir):
         _check_writable(folder)
     weights = _network_bytes(parts) if trains_here(parts.config) else 0
@@ -51,7 +52,7 @@ def check_before_asking(parts: Parts, run_dir: Path) -> None:
     oracle.check(parts.dataset)
 
 
-def _check_files(dataset: Any) -> None:
+def _check_files(dataset: Any, test: int = 0) -> None:
     """Read every image's header, and every label that is no secret of the pool."""
     for ids in dataset.splits().values():
         for sample_id in ids:
@@ -59,8 +60,12 @@ def _check_files(dataset: Any) -> None:
     measured = [i for i in (*dataset.val_ids, *dataset.test_ids) if dataset.has_truth(i)]
     for sample_id in measured:
         dataset.truth(sample_id)
-    if not any(dataset.has_truth(i) for i in dataset.test_ids):
-        log.warning("%s has no labeled test set: no metric will say whether the labels were worth it", dataset.name)
+    if not test and not any(dataset.has_truth(i) for i in dataset.test_ids):
+        log.warning(
+            "%s has no labeled test set: no metric will say whether the labels were worth it "
+            "(budget.test=100 has a hundred random images labeled first)",
+            dataset.name,
+        )
 
 
 def _written(parts: Parts, run_dir: Path) -> Iterator[Path]:
@@ -104,7 +109,7 @@ def _check_room(parts: Parts, run_dir: Path, weights: int) -> None:
     """Compare the free space with the models of all cycles, a training under way and the images that are handed out."""
     budget, dataset = parts.budget, parts.dataset
     models = (budget.cycles + 1 + _OPTIMIZER) * weights
-    asked = budget.initial_images(len(dataset.pool_ids)) or 0
+    asked = budget.test + (budget.initial_images(len(dataset.pool_ids)) or 0)
     if budget.unit == "image":
         asked += sum(budget.allowance(c, len(dataset.pool_ids)).amount for c in range(budget.cycles))
     some = dataset.pool_ids[:_LOOKED_AT]

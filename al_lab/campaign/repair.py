@@ -23,7 +23,8 @@ from al_lab.stages.annotate import load_pool
 
 log = logging.getLogger(__name__)
 
-_PURCHASES = ("initialize", "select", "annotate")  # what was bought is bought: made again, it must be the same
+# What was bought is bought: made again, it must be the same.
+_PURCHASES = ("buy_test", "initialize", "select", "annotate")
 _FOR_THE_REPORT = ("oracle_stats.json", "pseudo_stats.json", "pool_stats.json")  # files of purchases that only it reads
 _KEPT = ".kept"  # intact files of a stage that is being made again, by digest
 

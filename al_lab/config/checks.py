@@ -326,7 +326,8 @@ def check_data(parts: Parts, opened: Parts | None = None) -> None:
     if opened is not None:
         parts.dataset = opened.dataset
     dataset, oracle = parts.dataset, parts.config["oracle"]["_target_"]
-    parts.budget.check_against(len(dataset.pool_ids))
+    # a test set that is bought comes out of the pool, unless there are unlabeled images for it
+    parts.budget.check_against(len(dataset.pool_ids) - (0 if dataset.test_ids else parts.budget.test))
     if dataset.apart is not None:
         _check_gap(parts.budget, dataset.apart.most(dataset.pool_ids), len(dataset.pool_ids))
     if opened is None and (found := dataset.blockers()):

@@ -67,6 +67,7 @@ check_targets = checks.check_targets
 _EVERY_BUDGET: dict[str, Any] = {
     "initial_by": "random",
     "cold_start": dataclasses.asdict(ColdStart()),
+    "test": 0,
     "leave_out": [],
     "limits": dataclasses.asdict(Limits()),
 }

@@ -178,6 +178,7 @@ class Budget:
         initial_by: who chooses the initial set: ``random``, or ``cold_start``, see `ColdStart`; the same for every
             strategy.
         cold_start: arguments of `ColdStart`.
+        test: so many random images are labeled first, as the test set of a dataset that has none.
         leave_out: images that are never bought: unreadable, tiny, dark, blurred, near_copies (all but the first).
         limits: arguments of `Limits`.
     """
@@ -189,12 +190,14 @@ class Budget:
     scope: Literal["pool", "image"] = "pool"
     initial_by: Literal["random", "cold_start"] = "random"
     cold_start: Mapping[str, Any] = field(default_factory=dict)
+    test: int = 0
     leave_out: Sequence[str] = ()
     limits: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         one_of("random", "cold_start")(self.initial_by, "budget.initial_by")
         list_of(one_of(*_LEAVE_OUT))(self.leave_out, "budget.leave_out", do="e.g. '[near_copies,blurred]', or []")
+        at_least(0)(self.test, "budget.test", do="e.g. budget.test=100")
         _built(ColdStart, self.cold_start, "budget.cold_start")
         _built(Limits, self.limits, "budget.limits")
         one_of(*UNITS)(self.unit, "budget.unit")
@@ -262,6 +265,9 @@ class Budget:
             ConfigError: with the sum.
         """
         initial = self.initial_images(pool_size) or 0
+        if pool_size < 1:
+            where, do = "budget.test", "lower it: the rest of the images is what can be bought"
+            raise ConfigError(explain(expected="images that are left to buy", got="none", where=where, do=do))
         total = initial + (
             sum(self.allowance(c, pool_size).amount for c in range(self.cycles)) if self.unit == "image" else 0
         )

@@ -18,12 +18,13 @@ from al_lab.core.files import atomic_path
 from al_lab.core.types import Query, Region
 
 INITIAL = -1  # the "cycle" in which the initial set was bought, before cycle 0
+TEST = -2  # … and a test set before that
 _CYCLE = at_least(INITIAL)
 
 
 def purchase_dir(run_dir: Path, cycle: int) -> Path:
-    """Return the folder that holds what was bought at the end of ``cycle`` (or as the initial set)."""
-    return run_dir / ("initial" if cycle == INITIAL else f"cycle_{cycle:02d}")
+    """Return the folder that holds what was bought at the end of ``cycle`` (or as the initial or the test set)."""
+    return run_dir / {INITIAL: "initial", TEST: "test"}.get(cycle, f"cycle_{cycle:02d}")
 
 
 def file_stem(sample_id: str) -> str:

@@ -8,7 +8,6 @@ from typing import Any
 from al_lab.core.errors import ConfigError, explain
 from al_lab.core.fields import between, one_of, optional
 from al_lab.core.files import write_text
-from al_lab.core.pool import INITIAL
 from al_lab.core.record.predictions import load_predictions
 from al_lab.core.record.purchase import Purchase
 from al_lab.labeling.answers import read_answers
@@ -105,7 +104,7 @@ class FolderOracle(PeopleOracle):
             if self.folder is None
             else self.folder / "-".join(purchase.run_dir.absolute().parts[-4:])
         )
-        return root / ("initial" if purchase.cycle == INITIAL else f"cycle_{purchase.cycle:02d}")
+        return root / purchase.folder.name
 
     def place(self, purchase: Purchase) -> str:
         """See `PeopleOracle.place`."""

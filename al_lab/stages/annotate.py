@@ -9,7 +9,7 @@ from al_lab.core.budget import Allowance
 from al_lab.core.errors import AwaitingLabels, ConfigError, DataError, explain
 from al_lab.core.files import read_json, write_json
 from al_lab.core.oracle import Oracle, SimulatedOracle
-from al_lab.core.pool import INITIAL, Pool, purchase_dir
+from al_lab.core.pool import INITIAL, TEST, Pool, purchase_dir
 from al_lab.core.record.predictions import load_predictions, save_predictions
 from al_lab.core.record.purchase import Purchase, pixel_files, publish_selections, read_queries, write_queries
 from al_lab.core.rng import Rng
@@ -63,6 +63,30 @@ def _buy(ctx: StageContext, oracle: Oracle, purchase: Purchase) -> dict[str, flo
     publish_selections(ctx.run_dir, range(purchase.cycle + 1))
     cost = read_json(purchase.folder / "cost.json")
     return {f"bought_{k}": v for k, v in cost.items()} | {"num_labeled": len(pool.labeled())}
+
+
+class BuyTest(Stage):
+    """A test set where nobody has labeled one -> ``test/``. Its images never enter the pool."""
+
+    name = "buy_test"
+    is_first = True
+
+    def run(self, ctx: StageContext) -> dict[str, float]:
+        """Reveal what was drawn; people are asked as for any purchase."""
+        folder = purchase_dir(ctx.run_dir, TEST)
+        ids = ctx.dataset.test_ids
+        allowance = Allowance("image", len(ids))
+        write_queries(folder, [Query(i) for i in ids], allowance, {i: str(ctx.dataset.image_path(i)) for i in ids})
+        ctx.oracle.reveal(ctx.dataset, Purchase(ctx.run_dir, TEST, read_queries(folder), allowance))
+        return {f"bought_{k}": v for k, v in read_json(folder / "cost.json").items()}
+
+    def files(self, ctx: StageContext) -> list[Path]:
+        """Return queries, labels and cost."""
+        return _purchase_files(purchase_dir(ctx.run_dir, TEST), purchase_dir(ctx.run_dir, TEST))
+
+    def inputs(self, ctx: StageContext) -> list[Path]:
+        """Return nothing: it is the first."""
+        return []
 
 
 class Initialize(Stage):

@@ -20,6 +20,7 @@ from al_lab.core.record.predictions import save_predictions
 from al_lab.core.rng import Rng
 from al_lab.core.strategy import ProposeContext, Strategy
 from al_lab.core.types import Candidates, DenseView, Detections, ImageView
+from al_lab.data.bought_test import with_test
 from al_lab.learners.base import FitTask, Learner
 from al_lab.learners.build import build_learner
 from al_lab.metrics.build import build_metrics
@@ -43,7 +44,7 @@ def open_run(run_dir: str | Path) -> tuple[dict[str, Any], Any]:
     if path not in _open or _open[path][2] != _written(path):
         config = load_config(path)
         _open.clear()
-        _open[path] = (config, build(config["dataset"]), _written(path))
+        _open[path] = (config, with_test(build(config["dataset"]), config, path), _written(path))
     return _open[path][:2]
 
 

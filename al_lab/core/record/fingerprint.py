@@ -40,6 +40,7 @@ _LATER: dict[str, Any] = {
     "budget.cold_start.backbone": "squeezenet1_1",
     "budget.cold_start.weights": None,
     "budget.cold_start.input_px": 224,
+    "budget.test": 0,
     "budget.leave_out": [],
     "budget.limits.tiny_px": 32,
     "budget.limits.dark": 40.0,

@@ -104,10 +104,7 @@ def read_bought_pixels(
         labels, bought = out = (np.full(mask.shape, void, np.uint8), np.zeros(mask.shape, bool)) if out is None else out
         if mask.shape != labels.shape:
             raise _misfit(mask_path, f"a mask of {labels.shape}", f"one of {mask.shape}")
-        said = load_arrays(labels_path, _PIXEL_LABELS, compressed=True)["labels"]
-        if len(said) != mask.sum():
-            raise _misfit(labels_path, f"a class for each of {mask.sum()} bought pixels", str(len(said)))
-        labels[mask] = said
+        labels[mask] = read_pixel_classes(labels_path, int(mask.sum()))
         bought |= mask
     if out is None:
         raise ResumeError(
@@ -119,6 +116,18 @@ def read_bought_pixels(
             )
         )
     return out
+
+
+def read_pixel_classes(path: Path, count: int) -> np.ndarray:
+    """Return the classes of a purchase's pixels in one image, (n,) uint8 in the order of the mask's pixels.
+
+    Raises:
+        ResumeError: if there are not ``count`` of them.
+    """
+    said = load_arrays(path, _PIXEL_LABELS, compressed=True)["labels"]
+    if len(said) != count:
+        raise _misfit(path, f"a class for each of {count} bought pixels", str(len(said)))
+    return said
 
 
 def _misfit(path: Path, expected: str, got: str) -> ResumeError:

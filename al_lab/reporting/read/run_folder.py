@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from al_lab.core.fields import LONGEST_TEXT, shown
-from al_lab.core.pool import INITIAL, load_mask, purchase_dir
+from al_lab.core.pool import INITIAL, TEST, load_mask, purchase_dir
 from al_lab.core.record.predictions import load_predictions
 from al_lab.core.types import Candidates, Detections
 from al_lab.reporting.read.files import RunFiles, name_of
@@ -200,6 +200,11 @@ class Run(RunFiles):
     def purchases(self) -> tuple[int, ...]:
         """The purchases that exist, the initial one (`INITIAL`) first."""
         return tuple(c for c in (INITIAL, *self.cycle_dirs) if self._purchase_path(c, "queries.json").exists())
+
+    @property
+    def tests_itself(self) -> bool:
+        """Whether the run bought its test set, too."""
+        return self._purchase_path(TEST, "cost.json").exists()
 
     @property
     def awaited(self) -> int:

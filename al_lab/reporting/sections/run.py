@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import yaml
 
-from al_lab.core.pool import INITIAL
+from al_lab.core.pool import INITIAL, TEST
 from al_lab.reporting.document.page import Picture, Section, Sheet
 from al_lab.reporting.document.tables import Table, duration, unit_of
 from al_lab.reporting.figures import curves as figures
@@ -173,13 +173,13 @@ def _tsne(features: np.ndarray) -> np.ndarray:
 def cost_section(run: Run) -> Section:
     """Show what each purchase cost in images, boxes (or pixels) and hours of labelling."""
     section = Section("cost", "Cost")
-    costs = {c: run.cost(c) for c in run.purchases}
+    costs = {c: run.cost(c) for c in (*([TEST] if run.tests_itself else []), *run.purchases)}
     costs = {c: cost for c, cost in costs.items() if cost}
     if not costs:
         section.text = "No cost was written (the oracle writes cost.json with each purchase)."
         return section
     units = [u for u in ("images", "boxes", "pixels", "hours") if any(cost.get(u, 0) > 0 for cost in costs.values())]
-    names = ["initial" if c == INITIAL else str(c) for c in costs]
+    names = [{INITIAL: "initial", TEST: "test set"}.get(c, str(c)) for c in costs]
     time_unit, size = unit_of([3600 * sum(cost.get("hours", 0.0) for cost in costs.values())])
     panels = {u: [cost.get(u, 0.0) * (3600 / size if u == "hours" else 1) for cost in costs.values()] for u in units}
     rates = (

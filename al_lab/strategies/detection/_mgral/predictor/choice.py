@@ -66,12 +66,18 @@ class Chosen:
     Attributes:
         predictor: None: nobody predicts better than the mean of all records (``auto`` only).
         judgments: name -> how well; empty where fewer than 3 different records can't tell.
-        alpha: of the ridge regression; NaN if there is none.
+        others: name -> predictor, all of them.
     """
 
     predictor: Predictor | None
     judgments: Mapping[str, LeaveOneOut]
-    alpha: float = float("nan")
+    others: Mapping[str, Predictor] = field(default_factory=dict)
+
+    @property
+    def alpha(self) -> float:
+        """Of the ridge regression; NaN if there is none."""
+        ridge = self.others.get("ridge")
+        return ridge.alpha if isinstance(ridge, Regressor) else float("nan")
 
     @property
     def error(self) -> float:
@@ -111,6 +117,4 @@ def choose(images: Images, records: Records, settings: TableSettings, rng: Rng) 
         raise ValueError(
             f"choose: expected at least {FEWEST} records for {name}, got {len(sets)}; build a larger table"
         )
-    ridge = found.get("ridge")
-    alpha = ridge.alpha if isinstance(ridge, Regressor) else float("nan")
-    return Chosen(None if name is None else found[name], judgments, alpha)
+    return Chosen(None if name is None else found[name], judgments, found)

@@ -40,11 +40,11 @@ def links(unit: Unit) -> Iterator[Fact]:
 
 
 def _anything(unit: Unit) -> Iterator[Fact]:
-    truths = {kind: [unit.truth(b) for b in unit.rows(kind)] for kind in ("uniform", "clusters")}
+    truths = {kind: [unit.worth(b) for b in unit.rows(kind)] for kind in ("uniform", "clusters")}
     for kind, values in truths.items():
         yield "a", f"spread of {kind} rows", float(np.std(values, ddof=1))
         yield "a", f"best of {kind} rows over random", float(np.max(values)) - unit.chance
-    yield "a", "labels of a random batch", unit.chance - unit.truth(np.zeros(0, np.int64))
+    yield "a", "labels of a random batch", unit.chance - unit.worth(np.zeros(0, np.int64))
     yield "a", "noise of one training", unit.noise
 
 

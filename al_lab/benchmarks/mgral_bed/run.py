@@ -91,7 +91,7 @@ def run(
 
 def _arm(unit: Unit, name: str) -> list[Fact]:
     bought = ARMS[name](unit)
-    facts: list[Fact] = [("e", name, unit.truth(bought.batch) - unit.chance)]
+    facts: list[Fact] = [("e", name, unit.worth(bought.batch) - unit.chance)]
     if np.isfinite(bought.reach):
         facts.append(("d", name, bought.reach))
     copies = float((unit.kind_N[bought.batch] >= 0).mean())

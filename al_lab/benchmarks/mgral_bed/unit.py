@@ -73,7 +73,7 @@ class Unit:
         self._records: dict[tuple[str, str], Records] = {}
         self._known: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
 
-    def truth(self, batch: np.ndarray, base: np.ndarray | None = None) -> float:
+    def worth(self, batch: np.ndarray, base: np.ndarray | None = None) -> float:
         """Return the mean test mAP of heads trained with the batch's labels, points."""
         return float(self._trained(batch, base)[0].mean())
 
@@ -105,7 +105,7 @@ class Unit:
     @cached_property
     def chance(self) -> float:
         """The mean truth of random batches, points."""
-        return float(np.mean([self.truth(batch) for batch in self.random]))
+        return float(np.mean([self.worth(batch) for batch in self.random]))
 
     @property
     def noise(self) -> float:

@@ -14,7 +14,7 @@ from al_lab.reporting.read.lut import LutCycle
 from al_lab.reporting.read.run_folder import Run
 from al_lab.reporting.sections.results import metric_label
 
-_SWITCH = "strategy.with_labels.rows=8"
+_SWITCH = "strategy.truth.rows=8"
 _NAMES = {"agent": "the agent's batch", "best row": "the table's best row"}
 
 

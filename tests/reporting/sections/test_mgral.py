@@ -206,7 +206,9 @@ def test_one_row_and_no_iteration_and_no_repetition(folder: Path) -> None:
             path.unlink()
         (lut.parent / "truth.json").unlink()
     found = sections(folder)
-    assert "was not measured in this run" in found["truth"].missing[0][0]
+    (why, command) = found["truth"].missing[0]
+    assert "was not measured in this run" in why
+    assert command.endswith("strategy.truth.rows=8")
     assert "Fewer than three different rows" in found["lut"].text
     assert [p.name for s in found.values() for p in s.pictures] == ["mgral_controls", "mgral_rows"]
     assert "0 batches were trained as no record was near" in found["price"].text

@@ -104,3 +104,8 @@ def test_a_later_key_at_its_former_behaviour_is_as_its_absence(monkeypatch):
     assert config_difference(old, same) == [] and fingerprint(old) == fingerprint(same)
     assert config_difference(old, other) == ["budget.initial_by: was (absent), now 'cold_start'"]
     assert fingerprint(old) != fingerprint(other)
+
+
+def test_a_long_value_is_shown_in_part():
+    (line,) = config_difference({"a": "x" * 200}, {"a": "y"})
+    assert line == f"a: was '{'x' * 78}…, now 'y'"

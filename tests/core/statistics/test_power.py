@@ -16,3 +16,12 @@ def test_power_is_that_of_the_noncentral_t():
     assert chance_to_see(visible, deviation, seeds, freedom, family) == pytest.approx(0.8, abs=1e-6)
     power = pytest.importorskip("statsmodels.stats.power")
     assert chance_to_see(2.0, 1.3, 6, 5) == pytest.approx(power.TTestPower().power(2.0 / 1.3, 6, ALPHA), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("deviation", "seeds", "freedom", "is_known"),
+    [(1.0, 2, 1, True), (1.0, 1, 1, False), (1.0, 2, 0, False), (0.0, 2, 1, False), (np.nan, 2, 1, False)],
+)
+def test_no_power_without_an_error(deviation, seeds, freedom, is_known):
+    assert np.isfinite(chance_to_see(1.0, deviation, seeds, freedom)) == is_known
+    assert np.isfinite(smallest_visible(deviation, seeds, freedom)) == is_known

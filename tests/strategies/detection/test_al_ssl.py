@@ -1,6 +1,7 @@
 """AL-SSL's acquisition: vectors AQ-1..AQ-8."""
 
 import dataclasses
+import inspect
 
 import numpy as np
 import pytest
@@ -104,6 +105,10 @@ def test_aq6_and_aq8_the_same_candidates_are_ranked_by_any_rule(options, bought)
     pool = Pool(found.sample_ids)
     queries = AlSsl(**options, ties="id").select(found, pool, Allowance("image", 2), Rng(0, "select"))
     assert [q.sample_id for q in queries] == [f"i{k}" for k in bought]
+
+
+def test_the_prefilter_keeps_as_many_as_the_released_code_does():
+    assert inspect.signature(AlSsl).parameters["prefilter_m"].default == 3000
 
 
 def test_aq7_the_scale_of_the_entropy_changes_nothing():

@@ -3,16 +3,19 @@
 import dataclasses
 import hashlib
 import json
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from al_lab.core.files import write_json
+from al_lab.core.files import atomic_path, write_json, write_text
 from al_lab.core.record.labels import read_labels, read_pixel_labels
+from al_lab.core.record.purchase import Purchase
 from al_lab.core.rng import Rng
 from al_lab.core.types import Annotation, DenseView, Detections, ImageView
+from al_lab.labeling.folder import FolderOracle
 from al_lab.learners.base import FitTask, Learner, read_pseudo
 
 
@@ -138,6 +141,52 @@ class StubDense:
             known[self.garbage_outside[sample_id]] = True
             label_HW[~known.reshape(label_HW.shape)] = 0
         return label_HW
+
+
+class Frames(StubDense):
+    """The same, with image files that people can look at."""
+
+    def image_path(self, sample_id: str) -> Path:
+        from PIL import Image
+
+        path = Path(tempfile.gettempdir()) / "al_lab_frames" / f"{sample_id}.png"
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(path) as temporary:
+                Image.new("RGB", (32, 24), (9, 9, len(sample_id))).save(temporary, format="PNG")
+        return path
+
+    def splits(self) -> dict[str, tuple[str, ...]]:
+        return {"pool": self.pool_ids, "val": (), "test": self.test_ids}
+
+
+class Crowd(FolderOracle):
+    """People who answer what they are asked for, half of it at a time, and forget nothing.
+
+    They keep a list of what they were asked: nobody may be asked for the same point twice.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(wait=True, poll_seconds=0.001)
+
+    def wait_for_news(self, purchase: Purchase) -> None:
+        folder = self.exchange_folder(purchase)
+        truth = {i: StubDense().truth(i) for i in StubDense().pool_ids}
+        if (folder / "points.csv").is_file():
+            lines = (folder / "points.csv").read_text().splitlines()[1:]
+            half = lines[: (len(lines) + 1) // 2]
+            rows = []
+            for line in half:
+                name, number, x, y, _, _ = line.split(",")
+                sample_id = Path(name).stem.replace("__", "/")
+                rows.append(f"{name},{number},{StubDense().classes[truth[sample_id][int(y), int(x)]]}")
+            write_text(folder / "labels" / f"{len(lines)}.csv", "\n".join(["image,point,class", *rows]) + "\n")
+            return
+        from PIL import Image
+
+        name = (folder / "list.txt").read_text().split()[0]
+        with atomic_path(folder / "labels" / name) as temporary:
+            Image.fromarray(truth[Path(name).stem.replace("__", "/")]).save(temporary, format="PNG")
 
 
 class FakeSegmenter(Learner):

@@ -133,16 +133,16 @@ class FolderOracle(PeopleOracle):
     ) -> str:
         """Write the request, or bring it up to date."""
         folder, stop = self.exchange_folder(purchase), stop_at_boxes(purchase)
-        kept = len(taken.annotations)
         if isinstance(task := self.task_of(dataset, purchase), PixelTask):
             task.ask(folder, items, taken, self.tool)
-            return _message(folder, *task.open_words(items, taken), kept, problems)
+            return _message(folder, *task.open_words(items, taken), task.kept_words(taken), problems)
         predictions = load_predictions([purchase.predictions]) if purchase.predictions else None
         write_request(
             folder, dataset, items, taken.annotations, predictions, self.one_based, self.min_confidence, stop, self.tool
         )
         missing = sum(item.sample_id not in taken.annotations for item in items)
         hint = None if stop is None else f"label in the order of list.txt; {stop} boxes are enough"
+        kept = f"{len(taken.annotations)} images are labeled" if taken.annotations else None
         return _message(folder, f"{missing} of {len(items)} images", hint, kept, problems)
 
     def wait_for_news(self, purchase: Purchase) -> None:
@@ -157,7 +157,7 @@ def _state_of(folder: Path) -> tuple[tuple[str, int, int], ...]:
     return tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files)
 
 
-def _message(folder: Path, missing: str, hint: str | None, kept: int, problems: Sequence[str]) -> str:
+def _message(folder: Path, missing: str, hint: str | None, kept: str | None, problems: Sequence[str]) -> str:
     """Say how much is awaited where, and what was wrong with what came."""
     lines = [
         f"{missing} wait for labels: images, lists and instructions are in {folder}",
@@ -165,5 +165,5 @@ def _message(folder: Path, missing: str, hint: str | None, kept: int, problems: 
         *([hint] if hint else []),
     ]
     if kept:
-        lines.append(f"{kept} images are labeled and kept; they will not be asked for again")
+        lines.append(f"{kept} and kept; they will not be asked for again")
     return "\n".join(lines + problem_lines(problems, f" (all of them are in {folder / 'problems.txt'})"))

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,13 @@ def _mgral() -> dict[str, Any]:
     return _few(mgral_config(1, agent={"controls": 1}, learning={"iterations": 2}, **lut), initial=8)
 
 
+def _people() -> dict[str, Any]:
+    """Return a campaign whose first images and whose points people label; see `tests.stubs.Crowd`."""
+    strategy = {"_target_": "al_lab.strategies.general.margin.Margin"}
+    data = {"_target_": "tests.stubs.Frames", "size": 3}
+    return stub_config(strategy, dense=True, cycles=1, dataset=data, oracle={"_target_": "tests.stubs.Crowd"})
+
+
 KINDS: dict[str, Callable[[], dict[str, Any]]] = {
     "image": lambda: _few(CONFIGS["images"]()),
     "box": lambda: _few(CONFIGS["boxes"](), unit="box", per_cycle=9),
@@ -50,6 +58,7 @@ KINDS: dict[str, Callable[[], dict[str, Any]]] = {
         cycles=1,
         dataset={"_target_": "tests.stubs.StubDense", "size": 3},
     ),
+    "people": _people,
     "pseudo-label": lambda: _few(CONFIGS["pseudo"]()),
     "mgral": _mgral,
 }
@@ -126,6 +135,8 @@ def facts(run_dir: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in sorted(p for p in run_dir.rglob("*") if p.is_file()):
         name = str(path.relative_to(run_dir))
+        if name.startswith("to_label"):
+            continue  # people hand in other halves
         if path.name in _UNLIKE or path.name.startswith("train") or path.suffix in (".damaged", ".log", ".stale"):
             continue
         if path.suffix == ".json":
@@ -137,6 +148,13 @@ def facts(run_dir: Path) -> dict[str, Any]:
     for entry in found.get("ledger.jsonl", ()):
         entry["files"] = sorted(entry["files"])  # digests of files that hold times differ; the files are compared above
     return found
+
+
+def asked_twice(run_dir: Path) -> list[str]:
+    """Return the points, and the images, that people were asked for again after they had answered."""
+    lines = [line for p in run_dir.glob("to_label/*/labels/*.csv") for line in p.read_text().splitlines()[1:]]
+    counts = Counter((line.rsplit(",", 1)[0]) for line in lines)
+    return [line for line, count in counts.items() if count > 1]
 
 
 def _timeless(value: Any) -> Any:

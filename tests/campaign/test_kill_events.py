@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from al_lab.core.record.ledger import Ledger
-from tests.campaign.kills import KINDS, campaign, facts
+from tests.campaign.kills import KINDS, asked_twice, campaign, facts
 from tests.strategies.detection.test_mgral import measured
 
 # Of the fast tests, which are to take seconds; the slow ones look at every event.
-_STEPS = {"image": 17, "pixel": 34, "box": 85, "pseudo-label": 17, "mgral": 17}
+_STEPS = {"image": 17, "pixel": 34, "people": 17, "box": 85, "pseudo-label": 17, "mgral": 17}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -42,13 +42,15 @@ def kill_at(kind: str, folder: Path, step: int, tears: tuple[bool, ...]) -> str:
                 wedged.append((event, tear, status))
             elif facts(run_dir) != whole or Ledger(run_dir / "ledger.jsonl").harmed(run_dir):
                 different.append((event, tear))
+            assert not asked_twice(run_dir)
     assert not wedged, wedged[:3]
     assert not different, different[:3]
     return f"{kind}: {events} events, {kills} kills, {len(wedged)} wedged, {len(different)} different"
 
 
 @pytest.mark.parametrize(
-    "kind", [pytest.param(k, marks=[pytest.mark.slow] if k in ("mgral", "pseudo-label") else []) for k in KINDS]
+    "kind",
+    [pytest.param(k, marks=[pytest.mark.slow] if k in ("mgral", "pseudo-label", "people") else []) for k in KINDS],
 )
 def test_killed_at_some_events(kind: str, tmp_path: Path) -> None:
     kill_at(kind, tmp_path, _STEPS[kind], (False, True))

@@ -24,16 +24,21 @@ from al_lab.core.files import read_json
 from al_lab.core.pool import INITIAL, Pool, load_region, save_region
 from al_lab.core.record.labels import read_annotations
 from al_lab.core.record.ledger import Ledger
+from al_lab.core.record.pixel_labels import NO_CLASS, UNANSWERED, PixelLabels
 from al_lab.core.record.predictions import load_predictions, save_predictions
 from al_lab.core.record.purchase import read_queries, write_queries
 from al_lab.core.types import Annotation, Candidates, Detections, Query, Region
 from al_lab.data.formats import cvat, label_studio, labelme, yolo
+from al_lab.data.formats.brush import encode_alpha
 from al_lab.data.formats.coco import load_coco
 from al_lab.data.formats.images import load_rgb, read_size_hw
 from al_lab.data.formats.layout import AnnotationFiles, find_annotations
 from al_lab.data.formats.masks import VOID_NAMES, MapClasses, read_ids, read_map_classes, read_values
 from al_lab.data.formats.voc import parse_voc, read_class_list, read_split
 from al_lab.labeling.answers import read_answers
+from al_lab.labeling.pixels.maps import read_maps
+from al_lab.labeling.pixels.palette import color_table
+from al_lab.labeling.pixels.points import targets_of
 from al_lab.labeling.request import Item
 from al_lab.strategies.general.replay import Replay
 from tests.fuzz.mutations import ATOMS, damaged, json_files, json_rows, texts
@@ -223,6 +228,12 @@ def _records_hold(found: Any) -> None:
             _annotation_holds(annotation)
 
 
+def _saved_picture(mode: str, values: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(values).convert(mode).save(stream, "PNG")
+    return stream.getvalue()
+
+
 # ---------------------------------------------------------------- what people hand in
 
 ITEMS = [Item(Query(f"img/{k}"), f"img__{k}", Path(f"/x/img__{k}.jpg"), SIZE_HW, False) for k in range(3)]
@@ -241,6 +252,81 @@ def _answers_hold(found: Any) -> None:
     assert set(found.annotations) <= {item.sample_id for item in ITEMS}
     for annotation in found.annotations.values():
         _annotation_holds(annotation)
+    assert all("expected" in problem for problem in found.problems)
+
+
+# ---------------------------------------------------------------- what people hand in about pixels
+
+AREA_CLASSES, AREA_SIZE = ("cat", "dog"), (12, 16)
+AREA_ITEM = Item(Query("img/1"), "img__1", Path("/x/img__1.jpg"), AREA_SIZE, False)
+POINTS = {"img/1": targets_of(Query("img/1", Region(np.array([3, 20, 100]), AREA_SIZE)), None)}
+STROKE = {"type": "brushlabels", "original_width": 16, "original_height": 12, "value": {"format": "rle"}}
+STROKE["value"] |= {"rle": encode_alpha(np.eye(12, 16, dtype=bool)), "brushlabels": ["cat"]}
+_SHAPE = {"x": 10, "y": 20, "width": 30, "height": 40, "rotation": 5, "rectanglelabels": ["dog"]}
+DRAWN = [
+    STROKE,
+    STROKE | {"type": "rectanglelabels", "value": _SHAPE},
+    STROKE | {"type": "polygonlabels", "value": {"points": [[1, 2], [50, 2], [20, 90]], "polygonlabels": ["cat"]}},
+    STROKE | {"type": "keypointlabels", "value": {"x": 21.9, "y": 4.1, "width": 1, "keypointlabels": ["dog"]}},
+]
+DRAWN_TASKS = [{"id": 1, "data": {"image": "img__1.jpg"}, "annotations": [{"result": DRAWN, "lead_time": 2}]}]
+DRAWN_SHAPES = [
+    {"label": "cat", "points": [[1, 2], [9, 4], [3, 9.5]], "shape_type": "polygon"},
+    {"label": "dog", "points": [[3, 3], [4, 4]], "shape_type": "circle"},
+    {"label": "dog", "points": [[3.5, 0.5]], "shape_type": "point"},
+]
+DRAWN_FILE = {"imagePath": "img__1.jpg", "imageHeight": 12, "imageWidth": 16, "shapes": DRAWN_SHAPES}
+_MASKS = (
+    '<annotations><image id="0" name="img__1.jpg" width="{}" height="{}"><mask label="cat" rle="{}" left="{}" top="{}" '
+    'width="{}" height="{}" z_order="{}"/><polygon label="{}" points="{}"/></image></annotations>'
+)
+_MASKS_VALUES = ("16", "12", "3, 4, 1", "2", "1", "4", "2", "1", "dog", "1,2;9,4;3,9")
+_TABLE = "image,point,x,y,side,class\nimg__1.jpg,{},{},{},1,{}\n{},2,,,1,{}\n"
+_TABLE_VALUES = ("1", "3", "0", "cat", "img__1.jpg", "1")
+_ID_MAPS = [
+    _saved_picture(mode, np.where(np.eye(12, 16) > 0, 1, void).astype(np.uint8))
+    for mode, void in (("L", 255), ("P", 0), ("RGB", 0), ("1", 0))
+]
+
+
+def _areas(read: Callable[[Path], Any]) -> Callable[[Path], Any]:
+    """Read records, then draw them, as those who read answers do; either step may refuse."""
+
+    def call(path: Path) -> list[tuple[Any, PixelLabels | None]]:
+        found = []
+        for record in read(path):
+            try:
+                found.append((record, record.labels(AREA_CLASSES, AREA_SIZE)))
+            except LabError:
+                found.append((record, None))
+        return found
+
+    return call
+
+
+def _areas_hold(found: Any) -> None:
+    for record, labels in found:
+        assert record.file_name
+        for thing in (*record.areas, *record.points):
+            _name_holds(thing.name)
+        assert all(math.isfinite(p.x) and math.isfinite(p.y) for p in record.points)
+        if labels is not None:
+            _map_holds(labels)
+
+
+def _map_holds(labels: PixelLabels) -> None:
+    assert labels.map_HW.shape == AREA_SIZE
+    assert set(np.unique(labels.map_HW).tolist()) <= {0, 1, NO_CLASS, UNANSWERED}
+
+
+def _read_maps(path: Path) -> Any:
+    return read_maps(path.parent, [AREA_ITEM], POINTS, AREA_CLASSES, color_table(2), None)
+
+
+def _maps_hold(found: Any) -> None:
+    assert set(found.annotations) <= {"img/1"}
+    for labels in found.annotations.values():
+        _map_holds(labels)
     assert all("expected" in problem for problem in found.problems)
 
 
@@ -547,6 +633,12 @@ TARGETS = {
     "answers (VOC)": Target("img__1.xml", VOC_FILES, _read_answers, _answers_hold),
     "answers (COCO)": Target("a.json", json_files(ANSWER), _read_answers, _answers_hold),
     "answers (list)": Target("no_objects.txt", damaged(b"img__1.jpg\nimg__2\n"), _read_answers, _answers_hold),
+    "areas (CVAT)": Target("a.xml", texts(_MASKS, _MASKS_VALUES), _areas(cvat.read_areas), _areas_hold),
+    "areas (labelme)": Target("a.json", json_files(DRAWN_FILE), _areas(lambda p: [labelme.read_areas(p)]), _areas_hold),
+    "areas (Label Studio)": Target("a.json", json_files(DRAWN_TASKS), _areas(label_studio.read_areas), _areas_hold),
+    "answers (points)": Target("points.csv", texts(_TABLE, _TABLE_VALUES), _read_maps, _maps_hold),
+    "answers (masks)": Target("img__1.png", damaged(*_ID_MAPS), _read_maps, _maps_hold),
+    "answers (strokes)": Target("a.json", json_files(DRAWN_TASKS), _read_maps, _maps_hold),
     "selections": Target("selections.json", json_files(SELECTIONS), _replay, _queries_hold, _write_mask),
     "queries": Target("queries.json", json_files(QUERIES), lambda p: read_queries(p.parent), _asked_hold),
     "pool": Target("pool.json", json_files(POOL), lambda p: Pool.from_json(read_json(p), IDS, p.parent), _pool_holds),

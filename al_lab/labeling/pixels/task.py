@@ -61,6 +61,15 @@ class PixelTask(LabelTask[PixelLabels]):
         before = taken.annotations.get(sample_id)
         taken.annotations[sample_id] = label if before is None else before.over(label)
 
+    def kept_words(self, taken: Taken[PixelLabels]) -> str | None:
+        """Say how much of the purchase is taken; None if nothing is."""
+        if not taken.annotations:
+            return None
+        if not self.targets:
+            return f"{len(taken.annotations)} images are labeled"
+        still = sum(map(len, self._open_targets(taken).values()))
+        return f"{self._num_targets - still} of {self._num_targets} {self._word} are named"
+
     def known_words(self, found: Mapping[str, PixelLabels]) -> str:
         """See `LabelTask.known_words`."""
         if not self.targets:

@@ -20,6 +20,12 @@ CLASSES = ("road", "car", "sky")
 SIZE = (6, 8)
 
 
+@pytest.fixture(autouse=True)
+def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests are many small files; that they reach the disk is tested elsewhere."""
+    monkeypatch.setattr("os.fsync", lambda fd: None)
+
+
 @pytest.fixture
 def dataset(tmp_path: Path) -> SegmentationFolder:
     """Four photographs; one is stored on its side."""

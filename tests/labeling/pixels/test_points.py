@@ -95,7 +95,9 @@ def test_a_table_is_taken_over_and_the_rest_is_asked_for(dataset, purchase):
     wait(oracle, dataset, order)
     folder = folder_of(order)
     table(folder / "labels" / "one.csv", ("a.jpg", 1, "car"), ("a.jpg", 2, 2), ("b.jpg", 4, "none"), ("b.jpg", 3, ""))
-    assert "5 of 8 points in 2 images wait" in wait(oracle, dataset, order)
+    message = wait(oracle, dataset, order)
+    assert "5 of 8 points in 2 images wait" in message
+    assert "3 of 8 points are named and kept; they will not be asked for again" in message
     rows = list(csv.DictReader((folder / "points.csv").open()))
     assert [(r["image"], r["point"]) for r in rows] == [("a.jpg", "3"), ("a.jpg", "4"), *(("b.jpg", k) for k in "123")]
     (folder / "labels" / "one.csv").unlink()

@@ -99,7 +99,8 @@ class Survey(Stage):
         for_good = left_out(facts, ctx.budget.leave_out, ctx.budget.limits_of())
         gone = {d.sample_id for d in for_good}
         at_first = left_out(facts, _NO_START, ctx.budget.limits_of()) if ctx.budget.initial_by == "cold_start" else []
-        rows = [(d, True) for d in for_good] + [(d, False) for d in at_first if d.sample_id not in gone]
+        at_first = [d for d in at_first if d.sample_id not in gone]
+        rows = [(d, True) for d in for_good] + [(d, False) for d in at_first]
         paths = {i: str(ctx.dataset.image_path(i)) for d, _ in rows for i in (d.sample_id, d.like) if i}
         write_json(
             _left_out_path(ctx.run_dir),

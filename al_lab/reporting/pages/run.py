@@ -31,6 +31,7 @@ from al_lab.reporting.read.run_folder import Run
 from al_lab.reporting.sections import run as parts
 from al_lab.reporting.sections.bought_pixels import bought_share, buys_pixels, overlays_section, pixel_classes_section
 from al_lab.reporting.sections.flips import flips_section
+from al_lab.reporting.sections.left_out import left_out_section
 from al_lab.reporting.sections.mgral import mgral_sections
 from al_lab.reporting.sections.pseudo import pseudo_section
 from al_lab.reporting.sections.published import published_section
@@ -114,6 +115,7 @@ def build_page(run: Run, family: Sequence[Run], method: parts.Method = "pca", le
             ("Classes", lambda: classes_section(single, metric)),
             ("What was bought", lambda: pixel_classes_section(single) if by_pixel else distribution_section(single)),
             ("Images", lambda: overlays_section(single) if by_pixel else parts.images_section(run)),
+            ("Left out", lambda: left_out_section(run)),
             ("Analysis", lambda: pixel_sections(single)),
             ("Utilities", lambda: parts.utilities_section(run)),
             ("MGRAL", lambda: mgral_sections(run)),

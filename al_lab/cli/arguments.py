@@ -36,7 +36,18 @@ def arranged(arguments: Sequence[str]) -> list[str]:
     """
     flags, words = _split(arguments)
     is_sweep = any(flag in _SWEEP for flag in flags) or "hydra.mode=MULTIRUN" in words
-    return [*flags, *(_override(word, words[n + 1 : n + 2], is_sweep) for n, word in enumerate(words))]
+    overrides = [_override(word, words[n + 1 : n + 2], is_sweep) for n, word in enumerate(words)]
+    return [*flags, *(map(_for_each_job, overrides) if is_sweep else overrides)]
+
+
+def _for_each_job(override: str) -> str:
+    """Let a key wait for the job that has it.
+
+    Hydra composes once before it knows what a sweep chooses: with the default strategy, whose protocol may pick options
+    without this key. Each job is checked before the first one starts, so a misspelt key is still refused.
+    """
+    key = override.partition("=")[0]
+    return f"++{override}" if "." in key and key.partition(".")[0] in _GROUPS else override
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from al_lab.cli.tool import dataset_of, own_configurations, run
+from al_lab.cli.tool import add_command, add_target, dataset_of, parser_of, run
 
 _EXAMPLES = """\
 examples:
@@ -38,31 +38,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="al-lab data",
-        description=__doc__,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("data", __doc__, _EXAMPLES)
     commands = parser.add_subparsers(required=True, metavar="{verify,stats,download,convert,near-copies}")
 
-    verify = commands.add_parser("verify", help="look at every image and annotation, name each problem and its remedy")
-    verify.add_argument(
-        "overrides", nargs="*", metavar="dataset=…", help="as for run.py; without any: the default dataset"
-    )
-    own_configurations(verify)
+    about = "look at every image and annotation, name each problem and its remedy"
+    verify = add_command(commands, "verify", _verify, about)
     verify.add_argument("--headers", action="store_true", help="read image headers only (fast; misses cut-off files)")
     verify.add_argument("--limit", type=int, default=20, help="findings shown per severity (default 20)")
     verify.add_argument("--json", action="store_true", help="all findings as JSON")
-    verify.set_defaults(run=_verify)
 
-    stats = commands.add_parser("stats", help="count images, boxes or pixels, and sizes per split and class")
-    stats.add_argument(
-        "overrides", nargs="*", metavar="dataset=…", help="as for run.py; without any: the default dataset"
-    )
-    own_configurations(stats)
+    stats = add_command(commands, "stats", _stats, "count images, boxes or pixels, and sizes per split and class")
     stats.add_argument("--json", action="store_true", help="as JSON")
-    stats.set_defaults(run=_stats)
 
     download = commands.add_parser(
         "download", help="fetch and unpack an official dataset (goes on where it stopped), or say where to get it"
@@ -72,34 +58,21 @@ def _parser() -> argparse.ArgumentParser:
     download.add_argument("--keep-archives", action="store_true", help="keep the archives after unpacking")
     download.set_defaults(run=_download)
 
-    convert = commands.add_parser("convert", help="write the labeled images in another format, a folder a split")
-    convert.add_argument("overrides", nargs="*", metavar="dataset=…", help="what to read, as for run.py")
-    own_configurations(convert)
-    convert.add_argument(
-        "--to",
-        required=True,
-        metavar="FORMAT",
-        help="voc, coco, yolo, cvat, label_studio, labelme; masks for label maps",
-    )
-    convert.add_argument("--out", type=Path, required=True, help="a new folder")
-    convert.add_argument("--images", choices=("link", "copy", "none"), default="link", help="default: link")
-    convert.set_defaults(run=_convert)
+    about = "write the labeled images in another format, a folder a split"
+    convert = add_command(commands, "convert", _convert, about, "what to read, as for a campaign")
+    add_target(convert)
     _add_near_copies(commands)
     return parser
 
 
 def _add_near_copies(commands: Any) -> None:
-    copies = commands.add_parser(
-        "near-copies", help="make a pool most of which are near copies of a few photographs, to try strategies on"
-    )
-    copies.add_argument("overrides", nargs="*", metavar="dataset=…", help="labeled boxes, as for run.py")
-    own_configurations(copies)
+    about = "make a pool most of which are near copies of a few photographs, to try strategies on"
+    copies = add_command(commands, "near-copies", _near_copies, about, "labeled boxes, as for a campaign")
     copies.add_argument("--out", type=Path, required=True, help="a new folder, for dataset=folder")
     copies.add_argument("--share", type=float, default=0.7, help="of the new pool that are near copies (default 0.7)")
     copies.add_argument("--photographs", type=int, default=8, help="that are copied (default 8)")
     copies.add_argument("--cut", type=float, default=0.08, help="most that a copy loses of a side (default 0.08)")
     copies.add_argument("--seed", type=int, default=0, help="of the draw (default 0)")
-    copies.set_defaults(run=_near_copies)
 
 
 def _verify(args: argparse.Namespace) -> int:

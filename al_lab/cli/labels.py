@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from al_lab.cli.tool import composed, dataset_of, own_configurations, run
+from al_lab.cli.tool import add_command, add_target, composed, dataset_of, parser_of, run
 
 _EXAMPLES = """\
 examples:
@@ -26,12 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="al-lab labels",
-        description=__doc__,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("labels", __doc__, _EXAMPLES)
     commands = parser.add_subparsers(required=True, metavar="{list,export,import,forget}")
     for name, function, words in (
         ("list", _list, "count what is there; of a dataset's images, if one is named"),
@@ -39,19 +34,9 @@ def _parser() -> argparse.ArgumentParser:
         ("import", _import, "take over the annotations that lie beside a dataset's images"),
         ("forget", _forget, "remove the labels of a dataset's images; runs that used them keep theirs"),
     ):
-        command = commands.add_parser(name, help=words)
-        command.add_argument("overrides", nargs="*", metavar="dataset=…", help="as for run.py")
-        own_configurations(command)
-        command.set_defaults(run=function)
+        command = add_command(commands, name, function, words, "as for a campaign")
         if name == "export":
-            command.add_argument(
-                "--to",
-                required=True,
-                metavar="FORMAT",
-                help="voc, coco, yolo, cvat, label_studio, labelme; masks for label maps",
-            )
-            command.add_argument("--out", type=Path, required=True, help="a new folder")
-            command.add_argument("--images", choices=("link", "copy", "none"), default="link", help="default: link")
+            add_target(command)
         if name == "forget":
             command.add_argument(
                 "--yes", action="store_true", help="without it, nothing is removed: it is only counted"

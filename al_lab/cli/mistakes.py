@@ -3,20 +3,21 @@
 import errno
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
 from al_lab.config import checks
-from al_lab.config.load import RunConfig, compose
+from al_lab.config.load import ROOT_KEYS, compose
 from al_lab.config.options import options
 from al_lab.core.disk import disk_error
 from al_lab.core.errors import LabError, did_you_mean, explain
 
 # Hydra's flags that each say what a command does; it runs, or looks, once.
 _DEEDS = ("-m", "--multirun", "-r", "--run", "-c", "--cfg", "-i", "--info", "-sc", "--shell-completion")
+
+_NO_KEYS = "has no keys"
 
 # What OmegaConf calls a type, in words, and an example.
 _KINDS = {"Integer": ("a whole number", "0"), "Boolean": ("true or false", "true"), "Float": ("a number", "0.5")}
@@ -52,6 +53,13 @@ def readable(error: BaseException, arguments: Sequence[str] = ()) -> str | None:
         return explain(
             expected="an option's name", got="null", where=f"{key}=null", do=f"write ~{key} to have no {key} at all"
         )
+    if isinstance(error, AssertionError) and "Unexpected type for root: NoneType" in str(error):
+        # A key is added (++) below a group that has no option here.
+        added = [o for o in overrides if o.startswith("++")]
+        rest = [o for o in overrides if o not in added]
+        said = {key: _meant(key, rest) for o in added if "." in (key := o.partition("=")[0].lstrip("+"))}
+        key = next((k for k, words in said.items() if words.endswith(_NO_KEYS)), next(iter(said), ""))
+        return _unknown_key(key, said.get(key, ""))
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return _clash(error, arguments)
     text = "\n".join(str(e) for e in (error, error.__cause__) if isinstance(e, HydraException | OmegaConfBaseException))
@@ -59,14 +67,12 @@ def readable(error: BaseException, arguments: Sequence[str] = ()) -> str | None:
         r"full_key: (\S+)(?=[\s\S]*object_type=RunConfig)", text
     )
     if unknown and ("not in" in text or "No match" in text):
-        key = unknown[1]
-        return explain(
-            expected="a key of the configuration",
-            got=repr(key),
-            where="command line or recipe",
-            do=_meant(key, overrides),
-        )
+        return _unknown_key(unknown[1], _meant(unknown[1], overrides))
     return _wrong_type(text) or text.strip()
+
+
+def _unknown_key(key: str, do: str) -> str:
+    return explain(expected="a key of the configuration", got=repr(key), where="command line or recipe", do=do)
 
 
 def _wrong_type(text: str) -> str | None:
@@ -86,14 +92,14 @@ def _meant(key: str, overrides: Sequence[str]) -> str:
         tree: Any = {**compose(rest), "experiment": None, "debug": None}
         del tree["choices"]
     except (HydraException, OmegaConfBaseException, LabError):
-        tree = {f.name: None for f in fields(RunConfig)}
+        tree = dict.fromkeys(ROOT_KEYS)
     *parents, last = key.split(".")
     for parent in parents:
         if not isinstance(tree, Mapping) or parent not in tree:
             return did_you_mean(parent, tree if isinstance(tree, Mapping) else ())
         tree = tree[parent]
     if not isinstance(tree, Mapping):
-        return f"{'.'.join(parents)} has no keys"
+        return f"{'.'.join(parents)} {_NO_KEYS}"
     target = tree.get("_target_")
     accepted = checks.accepted_keys(target) if isinstance(target, str) else ()
     if last in accepted:

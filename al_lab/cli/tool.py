@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +28,52 @@ def run(args: argparse.Namespace) -> int:
         return 2
 
 
-def own_configurations(command: argparse.ArgumentParser) -> None:
-    """Let a command take a folder of the user's own yamls."""
+def parser_of(name: str, about: str | None, examples: str) -> argparse.ArgumentParser:
+    """Return the parser of ``al-lab <name>``; its commands come from `add_command`."""
+    return argparse.ArgumentParser(
+        prog=f"al-lab {name}",
+        description=about,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def add_command(
+    commands: Any,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    about: str,
+    overrides: str = "as for a campaign; without any: the default dataset",
+) -> argparse.ArgumentParser:
+    """Add a command that works on a dataset, named by overrides, with the user's own yamls where there are any."""
+    command: argparse.ArgumentParser = commands.add_parser(name, help=about)
+    command.add_argument("overrides", nargs="*", metavar="dataset=…", help=overrides)
     command.add_argument("--config-dir", "-cd", type=Path, help="your own yamls, as for a campaign")
+    command.set_defaults(run=run)
+    return command
+
+
+def add_target(command: argparse.ArgumentParser) -> None:
+    """Let a command write a dataset in another format."""
+    formats = "voc, coco, yolo, cvat, label_studio, labelme; masks for label maps"
+    command.add_argument("--to", required=True, metavar="FORMAT", help=formats)
+    command.add_argument("--out", type=Path, required=True, help="a new folder")
+    command.add_argument("--images", choices=("link", "copy", "none"), default="link", help="default: link")
 
 
 def composed(args: argparse.Namespace) -> dict[str, Any]:
-    """Compose the configuration that a command's overrides describe."""
-    from al_lab.config.load import compose
+    """Compose the configuration that a command's overrides describe.
+
+    Raises:
+        ConfigError: for a key that is none.
+    """
+    from al_lab.config.checks import check_root
+    from al_lab.config.load import ROOT_KEYS, compose
 
     own = [f"hydra.searchpath=[file://{args.config_dir.resolve()}]"] if args.config_dir else []
-    return compose([*own, *args.overrides])
+    config = compose([*own, *args.overrides])
+    check_root(config, ROOT_KEYS)
+    return config
 
 
 def dataset_of(args: argparse.Namespace) -> Any:

@@ -95,6 +95,9 @@ class RunConfig:
     restart: Any = False  # true, false or "again"
 
 
+ROOT_KEYS = tuple(f.name for f in fields(RunConfig))
+
+
 # --- protocols --------------------------------------------------------------------------------------------------------
 
 
@@ -225,7 +228,7 @@ def _engine(config_dir: Path) -> Iterator[None]:
 def _completed(config: dict[str, Any], choices: Mapping[str, Any]) -> dict[str, Any]:
     """Add the chosen options as ``choices``, and the name of a dataset that is a user's folder."""
     config = dict(with_targets(config, _present_path))
-    known = {f.name for f in fields(RunConfig)} | {"experiment", "debug"}
+    known = {*ROOT_KEYS} | {"experiment", "debug"}
     config["choices"] = {k: None if choices[k] == ABSENT else choices[k] for k in sorted(choices) if k in known}
     config["choices"]["protocol"] = config["protocol"]
     for group in _CHOSEN:
@@ -355,7 +358,7 @@ def validate(config: Mapping[str, Any]) -> Parts:
         LabError: with the place, what was expected and what to do.
     """
     parts = Parts(config)
-    checks.check_root(config, [f.name for f in fields(RunConfig)])
+    checks.check_root(config, ROOT_KEYS)
     check_targets(config)
     checks.check_kinds({k: v for k, v in config.items() if k not in checks.CHECK_THEMSELVES})
     checks.check_fields(parts)

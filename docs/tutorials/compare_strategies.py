@@ -36,10 +36,10 @@ sh(
 # ## One page
 
 # %%
-sh("al-lab report outputs/shapes/random outputs/shapes/entropy --out comparison")
+sh("al-lab report outputs/shapes/random outputs/shapes/entropy --images data --out comparison")
 
 # %% [markdown]
-# `comparison/` has the page, its figures as PNG and PDF, and its tables as CSV and LaTeX. Read its first sentence first: it says whether these seeds can
+# `--images data` lets the page show images of that folder. `comparison/` has the page, its figures as PNG and PDF, and its tables as CSV and LaTeX. Read its first sentence first: it says whether these seeds can
 # tell the strategies apart at all. How to read the rest: [the report](../howto/report.md).
 
 # %%

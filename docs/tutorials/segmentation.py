@@ -36,7 +36,7 @@ sh(
 # pool).
 
 # %%
-sh("al-lab report outputs/streets --out streets-report")
+sh("al-lab report outputs/streets --images data --out streets-report")
 
 # %% [markdown]
 # ## Your own

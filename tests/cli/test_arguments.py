@@ -16,6 +16,8 @@ from al_lab.core.errors import ConfigError
         ("--info seed=0", "--info seed=0"),
         ("+a=1 ++b=2 ~c ~d=3 strategy@x=random", "+a=1 ++b=2 ~c ~d=3 strategy@x=random"),
         ("hydra.mode=MULTIRUN seed=0,1", "hydra.mode=MULTIRUN seed=0,1"),
+        # Hydra composes a sweep once with the default strategy: a key of another protocol's option waits for its job
+        ("-m objective.tau=0.5 +trainer.x=1 runtime.x=2", "-m ++objective.tau=0.5 +trainer.x=1 runtime.x=2"),
     ],
 )
 def test_flags_come_first(typed, read):
@@ -62,10 +64,10 @@ def test_any_path_can_be_given(path, key):
 
 def test_a_path_in_any_key_and_a_sweep_of_paths(tmp_path):
     assert arranged(["mine.list=x=1/y.txt"]) == ["mine.list='x=1/y.txt'"]
-    assert arranged(["-m", "dataset.root=a,b"]) == ["-m", "dataset.root=a,b"]
+    assert arranged(["-m", "dataset.root=a,b"]) == ["-m", "++dataset.root=a,b"]
     folder = tmp_path / "a,b"
     folder.mkdir()
-    assert arranged(["-m", f"dataset.root={folder}"]) == ["-m", f"dataset.root='{folder}'"]
+    assert arranged(["-m", f"dataset.root={folder}"]) == ["-m", f"++dataset.root='{folder}'"]
 
 
 def test_what_is_no_path_stays_as_it_is():

@@ -44,6 +44,11 @@ def test_verify_and_stats_of_a_folder(run, capsys, voc_tree):
     assert [f["severity"] for f in json.loads(capsys.readouterr().out)] == ["error", "warning"]
 
 
+def test_a_misspelt_key_is_refused_with_a_plus_too(run, capsys):
+    assert run(["stats", "+datset=x"]) == 2
+    assert "got 'datset'; did you mean 'dataset'?" in capsys.readouterr().err
+
+
 def test_verify_and_stats_of_label_maps(run, capsys, tmp_path, write_image):
     for folder, ids in (("photos", [[0, 0, 1, 255]]), ("drawn", [[1, 1, 1, 0]])):
         for split in ("train", "test"):

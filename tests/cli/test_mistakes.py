@@ -23,6 +23,7 @@ def said(*overrides: str) -> str:
         (["dataset=shape"], "expected an option of dataset, got 'shape'; did you mean 'shapes'?"),
         (["stratgy=random"], "expected a key of the configuration, got 'stratgy'; did you mean 'strategy'?"),
         (["sede=1"], "did you mean 'seed'?"),
+        (["++segmenter.lr=1"], "expected a key of the configuration, got 'segmenter.lr'; segmenter has no keys"),
         (["+sede=1"], "got 'sede'; did you mean 'seed'?"),
         (["trainer.max_itres=5"], "did you mean 'max_iters'?"),
         (["+trainer.max_itres=5"], "did you mean 'max_iters'?"),

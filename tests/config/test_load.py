@@ -568,6 +568,13 @@ def test_a_sweep_that_compares_strategies_pins_the_protocol(conf):
     assert len(sweep(conf, "strategy=random", "protocol=al_ssl,mgral")) == 2
 
 
+def test_a_key_of_what_a_sweep_chooses_is_there_for_its_jobs_alone(conf):
+    assert len(sweep(conf, "strategy=random,al_ssl", "protocol=al_ssl", "++objective.tau=0.5")) == 2
+    assert compose(["++objective.tau=0.5"])["strategy"]["_target_"].endswith("Mgral")  # what Hydra composes before
+    with pytest.raises(ConfigError, match=r"objective\.tau: expected arguments of .*Supervised, got unknown key 'tau'"):
+        sweep(conf, "strategy=mgral,random", "++objective.tau=0.5")
+
+
 def test_one_wrong_job_stops_the_sweep_before_it_starts(conf):
     with pytest.raises(LabError, match="budget"):
         sweep(conf, "budget.initial=10,999999")

@@ -27,12 +27,14 @@ class Bought:
             where no regressor decided.
         is_refused: the batch that was asked for was held back.
         is_random: nobody was believed.
+        free: the batch of the search, whatever its estimate; None where no regressor decided.
     """
 
     batch: np.ndarray
     reach: float = float("nan")
     is_refused: bool = False
     is_random: bool = False
+    free: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -70,15 +72,13 @@ class Mgral:
 
         found = decide(unit.images, chosen, records, unit.size.budget, self.query, train, rng)
         is_refused = found.query is not None and found.query.is_refused
-        return Bought(found.batch, _reach(unit, chosen.predictor, found.batch), is_refused)
-
-
-def _reach(unit: Unit, predictor: Predictor, batch: np.ndarray) -> float:
-    if not isinstance(predictor, Regressor):
-        return float("nan")
-    chance = float(np.mean([predictor(b) for b in unit.random]))
-    best = predictor(search(predictor.value(), predictor.base, unit.images.num, unit.size.budget))
-    return (predictor(batch) - chance) / max(best - chance, 1e-9)
+        predictor = chosen.predictor
+        if not isinstance(predictor, Regressor):
+            return Bought(found.batch, is_refused=is_refused)
+        free = search(predictor.value(), predictor.base, unit.images.num, unit.size.budget)
+        chance = float(np.mean([predictor(b) for b in unit.random]))
+        reach = (predictor(found.batch) - chance) / max(predictor(free) - chance, 1e-9)
+        return Bought(found.batch, reach, is_refused, free=free)
 
 
 def entropy(unit: Unit) -> Bought:

@@ -94,6 +94,8 @@ def _arm(unit: Unit, name: str) -> list[Fact]:
     facts: list[Fact] = [("e", name, unit.worth(bought.batch) - unit.chance)]
     if np.isfinite(bought.reach):
         facts.append(("d", name, bought.reach))
+    if bought.free is not None:
+        facts.append(("e", f"{name}: by free search", unit.worth(bought.free) - unit.chance))
     copies = float((unit.kind_N[bought.batch] >= 0).mean())
     facts.append(("e", f"{name}: share of near copies", copies))
     if name not in ("entropy", "core-set") and "best row" not in name:

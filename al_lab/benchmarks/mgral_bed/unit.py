@@ -13,7 +13,7 @@ from al_lab.benchmarks.mgral_bed.head import Truth, fit, go_on, mean_ap, probabi
 from al_lab.benchmarks.mgral_bed.pools import Bed
 from al_lab.core.rng import Rng
 from al_lab.core.types import Candidates
-from al_lab.strategies.detection._mgral.batches import by_clusters, uniform
+from al_lab.strategies.detection._mgral.batches import by_clusters, part_size, uniform
 from al_lab.strategies.detection._mgral.predictor.choice import Records
 from al_lab.strategies.detection._mgral.world import order_images
 
@@ -139,7 +139,7 @@ class Unit:
         ids = [self.ids[n] for n in labeled]
         features = self.images.features_ND[labeled]
         return self._positions(
-            by_clusters(ids, features, len(ids) // 2, s.rows, s.num_clusters, self.rng.child("lut parts"))
+            by_clusters(ids, features, part_size(len(ids)), s.rows, s.num_clusters, self.rng.child("lut parts"))
         )
 
     def records(self, rows: str, rewards: str) -> Records:

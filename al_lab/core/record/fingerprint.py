@@ -52,6 +52,7 @@ _LATER: dict[str, Any] = {
     "strategy.agent.query": "top",
     "strategy.lut.batches": "uniform",
     "strategy.lut.num_clusters": 16,
+    "strategy.lut.rows_from": "unlabeled",
     "strategy.lut.objectives.isd.pairs": "alike",
 }
 _RENAMED = {("strategy.lut.predictor", "table"): "neighbors"}  # a value, and what it was called first

@@ -80,6 +80,16 @@ class Mgral(Strategy):
                     do="raise strategy.lut.rows",
                 )
             )
+        if self.lut.rows_from == "labeled" and not is_learned:
+            raise ConfigError(
+                explain(
+                    expected="strategy.lut.predictor=ridge | ensemble | auto",
+                    got=str(self.table.predictor),
+                    where="strategy.lut.rows_from=labeled",
+                    do="set strategy.lut.predictor=auto: a table looks for rows like a batch, and parts of the labeled "
+                    "set are none",
+                )
+            )
         #: regressors see the labeled images, too, and what the detector finds in an image
         self.scores_labeled = is_learned
         self.agent, self.learning = AgentSettings(**agent), ReinforceSettings(**learning)

@@ -103,6 +103,25 @@ def test_designed_rows_the_best_predictor_and_the_other_queries(tmp_path: Path, 
     assert bought == sorted(scores, key=lambda i: -scores[i])[:5]
 
 
+def test_rows_from_the_labeled_set_train_halves_of_it_with_labels(tmp_path: Path, monkeypatch) -> None:
+    tasks = []
+    real = StubLearner.fit
+    monkeypatch.setattr(StubLearner, "fit", lambda self, task: tasks.append(task) or real(self, task))
+    monkeypatch.setattr(LeaveOneOut, "is_believed", True)
+    lut = {"rows_from": "labeled", "predictor": "auto", "mode": "scratch", "split": "kfold", "folds": 2}
+    run_campaign(config(1, agent={"query": "set"}, **lut), tmp_path / "run")
+    rows = {t.checkpoint.stem: t for t in tasks if "row_" in t.checkpoint.stem}
+    bases = [t for t in tasks if "base_" in t.checkpoint.stem]
+    assert len(rows) == 6 + 2
+    assert all(not t.unlabeled and len(t.labeled) == 5 and t.start == "scratch" for t in rows.values())
+    for m in range(6):
+        assert set(rows[f"row_{m:03d}_seed0"].labeled) < set(bases[m % 2].labeled)  # measured on the others
+    facts = json.loads((tmp_path / "run" / "cycle_00" / "agent.json").read_text())
+    assert set(facts["predictors"]) == {"ridge", "ensemble"}
+    assert "controls" not in facts
+    assert len(json.loads((tmp_path / "run" / "cycle_00" / "queries.json").read_text())["queries"]) == 5
+
+
 def test_auto_buys_at_random_where_nobody_is_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LeaveOneOut, "is_believed", False)
     run_campaign(config(1, predictor="auto"), tmp_path / "run")
@@ -229,6 +248,9 @@ def test_a_schedule_is_scaled_as_a_whole() -> None:
         ({"agent": {"gate": "random"}, "lut": LUT | {"seeds": 1}}, "trained again"),
         ({"lut": LUT | {"predictor": "auto", "rows": 2, "repeats": 1}}, "at least 3"),
         ({"lut": LUT | {"batches": "cluster"}}, "did you mean 'clusters'"),
+        ({"lut": LUT | {"rows_from": "labelled"}}, "did you mean 'labeled'"),
+        ({"lut": LUT | {"rows_from": "labeled"}}, "mode=scratch"),
+        ({"lut": LUT | {"rows_from": "labeled", "mode": "scratch"}}, "predictor=auto"),
         ({"lut": LUT | {"num_clusters": 1}}, "strategy.lut.num_clusters"),
         ({"agent": {"query": "best"}}, "strategy.agent.query"),
         ({"agent": {"gate": "shut"}}, "strategy.agent.gate"),

@@ -139,6 +139,15 @@ def test_the_table_answers_where_it_is_asked_and_where_records_are_too_few_to_ju
     assert few.judgments == {}
 
 
+def test_parts_of_the_labeled_set_are_told_by_composition_alone() -> None:
+    none, labeled = np.zeros(0, np.int64), images().labeled
+    parts = [np.random.default_rng(k).permutation(labeled)[:10] for k in range(6)]
+    of_parts = Records(parts, [none] * 6, np.arange(6.0), np.ones(6), are_batches=False)
+    found = choose(images(), of_parts, TableSettings(predictor="auto"), Rng(0))
+    assert set(found.others) == {"ridge", "ensemble"}
+    assert set(found.others["ridge"].inputs.groups_F) == {"embedding", "coverage", "clusters"}
+
+
 def test_records_of_less_weight_count_less_in_the_judgment() -> None:
     estimates, rewards = np.array([0.0, 0, 0, 9]), np.array([0.0, 0, 0, 0])
     even = judged(estimates, rewards, np.arange(4))

@@ -10,6 +10,11 @@ mean's). ``clusters`` draws a row's kinds of images first (beyond the paper):
 
 so that a row has many images of a few kinds; where a cluster has too few, the others fill up. Every fourth row stays
 uniform: the query is compared with those.
+
+Rows of the labeled set (``lut.rows_from=labeled``, beyond the paper) are halves of it, drawn in the same way and
+trained with their labels: no surrogate, so that what is measured is what labels are worth. A regressor learns from them
+what a training set is worth by its composition, and is asked about the labeled set with a batch (datamodels: Ilyas et
+al., ICML 2022, arXiv 2202.00622).
 """
 
 from collections.abc import Sequence
@@ -22,10 +27,16 @@ from al_lab.acquisition.plackett_luce import gumbel_noise, top
 from al_lab.core.rng import Rng
 
 Batches = Literal["uniform", "clusters"]
+RowsFrom = Literal["unlabeled", "labeled"]
 
 _CONCENTRATION = 0.3  # a: about a third of the clusters make up most of a row
 _UNIFORM_EVERY = 4  # rows
 _LEAST = 1e-12  # share of a cluster that a row does not want: it still fills up what others lack
+
+
+def part_size(num: int) -> int:
+    """Return how many of some labeled images a row trains on: half of them, at least one."""
+    return max(num // 2, 1)
 
 
 def uniform(ids: Sequence[str], size: int, rows: int, rng: Rng) -> list[tuple[str, ...]]:

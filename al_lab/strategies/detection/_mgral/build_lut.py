@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from al_lab.core.errors import ResumeError, explain
+from al_lab.core.errors import ConfigError, ResumeError, explain
 from al_lab.core.fields import at_least, between, check_fields, one_of, optional, positive, share
 from al_lab.core.files import read_json, write_json
 from al_lab.core.pool import Pool, ids_hash
@@ -23,7 +23,7 @@ from al_lab.core.types import Candidates
 from al_lab.execution.job import Job
 from al_lab.learners.base import FitTask
 from al_lab.learners.settings import TrainSettings
-from al_lab.strategies.detection._mgral.batches import Batches, by_clusters, uniform
+from al_lab.strategies.detection._mgral.batches import Batches, RowsFrom, by_clusters, part_size, uniform
 from al_lab.strategies.detection._mgral.honesty import SIGNIFICANCE, against_base, spread_against_noise
 from al_lab.strategies.detection._mgral.reward_split import Fold, reward_folds
 
@@ -51,7 +51,9 @@ class LutSettings:
         repeats: rows that are trained again with other seeds, to see how much of the spread is noise.
         seeds: trainings of each of these, the first included.
         batches: which the rows are: ``uniform`` (the paper) or ``clusters``, see `batches`.
-        num_clusters: of ``batches=clusters``.
+        num_clusters: of ``batches=clusters`` and ``rows_from=labeled``.
+        rows_from: what a row trains on: the labeled set and a batch without labels (``unlabeled``, the paper), or a
+            part of the labeled set with its labels (``labeled``), see `batches`.
         early_stop: rows stop after this fraction of their schedule (beyond the paper); None: at its end.
     """
 
@@ -71,6 +73,7 @@ class LutSettings:
     early_stop: float | None = None
     batches: Batches = "uniform"
     num_clusters: int = 16
+    rows_from: RowsFrom = "unlabeled"
 
     def __post_init__(self) -> None:
         check_fields(
@@ -84,9 +87,20 @@ class LutSettings:
                 "repeats": between(0, self.rows),
                 "early_stop": optional(share),
                 "batches": one_of(*get_args(Batches)),
+                "rows_from": one_of(*get_args(RowsFrom)),
             },
             "strategy.lut",
         )
+        if self.rows_from == "labeled" and (self.mode, self.lr_scale) != ("scratch", 1):
+            raise ConfigError(
+                explain(
+                    expected="rows that are trained as the campaign's models are",
+                    got=f"strategy.lut.mode={self.mode} and strategy.lut.lr_scale={self.lr_scale:g}: the base has seen "
+                    "every label, so a row that goes on from it says nothing of its part",
+                    where="strategy.lut.rows_from=labeled",
+                    do="set strategy.lut.mode=scratch strategy.lut.lr_scale=1",
+                )
+            )
 
 
 @dataclass(frozen=True)
@@ -95,13 +109,15 @@ class Plan:
 
     Attributes:
         folds: see `reward_folds`.
-        batches: M lists of ids, sorted.
+        batches: M lists of ids, sorted: unlabeled images, or parts of the labeled ones.
+        size: B.
         labeled_hash: of the labeled set.
     """
 
     folds: list[Fold]
     batches: list[tuple[str, ...]]
     labeled_hash: str
+    size: int
 
 
 class BuildLut(Stage):
@@ -140,6 +156,7 @@ class BuildLut(Stage):
             "split": self.settings.split,
             "metric": metric,
             "mode": self.settings.mode,
+            "rows_from": self.settings.rows_from,
             "objective": _hash(self.settings.objective),
             "num_measured": len({i for fold in plan.folds for i in fold.measure}),
             "references": references,
@@ -194,14 +211,22 @@ class BuildLut(Stage):
             minimum=s.minimum,
             folds=s.folds,
         )
-        if s.batches == "uniform":
+        if s.rows_from == "labeled":
+            batches = self._parts(ctx, folds)
+        elif s.batches == "uniform":
             batches = uniform(unlabeled, size, s.rows, rng)
         else:
-            candidates = Candidates.load(ctx.cycle_dir / "candidates.npz")
-            place = {i: n for n, i in enumerate(candidates.sample_ids)}
-            features = np.asarray(candidates.info["embedding"], np.float32)[[place[i] for i in unlabeled]]
-            batches = by_clusters(unlabeled, features, size, s.rows, s.num_clusters, rng)
-        return Plan(folds, batches, ctx.pool.labeled_hash())
+            batches = by_clusters(unlabeled, _embeddings(ctx, unlabeled), size, s.rows, s.num_clusters, rng)
+        return Plan(folds, batches, ctx.pool.labeled_hash(), size)
+
+    def _parts(self, ctx: StageContext, folds: Sequence[Fold]) -> list[tuple[str, ...]]:
+        """Return the parts of the labeled set that rows train on; row m's is of fold m mod k."""
+        s, rng = self.settings, ctx.rng(self.name)
+        found = [
+            by_clusters(f.train, _embeddings(ctx, f.train), part_size(len(f.train)), s.rows, s.num_clusters, rng)
+            for f in folds
+        ]
+        return [found[m % len(folds)][m] for m in range(s.rows)]
 
     def bases(self, ctx: StageContext, plan: Plan) -> list[dict[str, Any]]:
         """Return what each fold gives without any unlabeled image: ref_0, and where finetuned rows start.
@@ -260,14 +285,14 @@ class BuildLut(Stage):
         ``base`` is what it starts from and ``folder`` where it lies, if these are not the cycle's own.
         """
         s, folder = self.settings, folder or ctx.cycle_dir / "lut"
-        changes = {
-            "objective": dict(s.objective),
-            "trainer": scaled(s.trainer or ctx.config["trainer"], s.length, s.lr_scale),
-        }
+        changes: dict[str, Any] = {"trainer": scaled(s.trainer or ctx.config["trainer"], s.length, s.lr_scale)}
+        is_part = s.rows_from == "labeled"
+        if not is_part:
+            changes["objective"] = dict(s.objective)
         finetune = s.mode == "finetune"
         task = FitTask(
-            labeled=plan.folds[fold].train,
-            unlabeled=tuple(batch),
+            labeled=tuple(batch) if is_part else plan.folds[fold].train,
+            unlabeled=() if is_part else tuple(batch),
             labels_dir=ctx.run_dir,
             checkpoint=folder / f"{name}.ckpt",
             scratch_dir=folder / f"{name}.training",
@@ -304,6 +329,13 @@ class BuildLut(Stage):
             },
             outputs=(task.checkpoint,) if keep else (),
         )
+
+
+def _embeddings(ctx: StageContext, ids: Sequence[str]) -> np.ndarray:
+    """Return the embeddings (N, D) of some images that the stage ``score`` looked at."""
+    candidates = Candidates.load(ctx.cycle_dir / "candidates.npz")
+    place = {i: n for n, i in enumerate(candidates.sample_ids)}
+    return np.asarray(candidates.info["embedding"], np.float32)[[place[i] for i in ids]]
 
 
 def scaled(trainer: Mapping[str, Any], length: float, lr: float = 1.0) -> dict[str, Any]:

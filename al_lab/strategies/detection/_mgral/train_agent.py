@@ -79,7 +79,7 @@ class TrainAgent(Stage):
         if found.query:
             honesty["query"] = query_facts(found.query, self.settings.query)
         honesty["likeness"] = likeness(world.features_ND, found.batch, ctx.rng("likeness").generator())
-        if ctx.cycle == 0 and self.settings.controls:
+        if ctx.cycle == 0 and self.settings.controls and records.are_batches:  # else no row is like a batch
             honesty["controls"] = self._controls(ctx, world, chosen, records, found.batch, signal.get("own_noise"))
         self._say(ctx, honesty, len(found.agent.fall_backs) if found.agent else 0)
         return self._scalars(found.agent, honesty) | pace
@@ -133,7 +133,7 @@ class TrainAgent(Stage):
         ids, images = order_images(candidates, ctx.pool.labeled(), ctx.rng(self.name), s.order, s.standardize)
         plan = self.lut.plan(ctx)
         facts = load_table(self.lut.path(ctx), ctx.pool, self.lut.settings.split)
-        return World(ids, images, len(plan.batches[0]), plan, facts)
+        return World(ids, images, plan.size, plan, facts)
 
     def _judged(self, chosen: Chosen, num_rows: int) -> dict[str, Any]:
         """Return how well each predictor tells each record from the others; all are told, whichever is used."""

@@ -53,10 +53,10 @@ class World:
     def records(self) -> Records:
         """Return the rows of first seeds, with rewards in points."""
         rows = [row for row in self.facts["rows"] if row["seed"] == 0]
-        batches = [self.positions(row["ids"]) for row in rows]
-        return Records(
-            batches, [self.images.labeled] * len(rows), POINTS * rewards(self.facts), np.ones(len(rows)), True
-        )
+        sets = [self.positions(row["ids"]) for row in rows]
+        is_part = self.facts.get("rows_from") == "labeled"
+        base = np.zeros(0, np.int64) if is_part else self.images.labeled
+        return Records(sets, [base] * len(rows), POINTS * rewards(self.facts), np.ones(len(rows)), not is_part)
 
 
 def order_images(

@@ -55,7 +55,7 @@ log = logging.getLogger(__name__)
 ABSENT = "-"  # what `choose` answers for "no option": there is no file of that name, and the entry is optional
 # Overrides that do not name a run: they are in its path already, describe the machine, or let it go on (more cycles).
 _NAMELESS = re.compile(
-    r"(dataset|dataset\.(root|name)|strategy|seed|name|restart|budget\.cycles|oracle\..*|.*\.on_divergence(\..*)?"
+    r"(dataset|dataset\.(root|name)|strategy|seed|name|restart|budget\.cycles|oracle[./].*|.*\.on_divergence(\..*)?"
     r"|(runtime|executor|tracker|hydra)([./].*)?)"
 )
 # Groups that may be absent, so that Hydra does not say when an option of them does not exist.

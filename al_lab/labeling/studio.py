@@ -60,7 +60,7 @@ class LabelStudioOracle(PeopleOracle):
         image_base: with ``local_files`` the folder that the server serves, as this machine sees it; with ``url`` the
             prefix that stands before an image's path below the folder that holds all images of the pool.
         min_confidence, store, wait, poll_seconds: see `PeopleOracle`.
-        seconds_per_image, seconds_per_box, seconds_per_pixel: see `Oracle`.
+        seconds_per_image, seconds_per_box, seconds_per_pixel, seconds_per_map: see `Oracle`.
     """
 
     def __init__(
@@ -77,6 +77,7 @@ class LabelStudioOracle(PeopleOracle):
         seconds_per_image: float = 2.0,
         seconds_per_box: float = 7.0,
         seconds_per_pixel: float = 2.0,
+        seconds_per_map: float = 5400.0,
     ) -> None:
         super().__init__(
             min_confidence,
@@ -86,6 +87,7 @@ class LabelStudioOracle(PeopleOracle):
             seconds_per_image=seconds_per_image,
             seconds_per_box=seconds_per_box,
             seconds_per_pixel=seconds_per_pixel,
+            seconds_per_map=seconds_per_map,
         )
         self.url, self.token_env = read_url(url), read_variable(token_env)
         self.project = optional(text)(project, "oracle.project")

@@ -627,6 +627,7 @@ def folder_of(*overrides: str) -> str:
         (("name=mine", "trainer.max_iters=7", "runtime.outputs_dir=o"), "o/shapes/mgral/mine/seed0"),
         (("oracle=folder",), "outputs/shapes/mgral/oracle-folder/seed0"),  # its labels are not the simulated ones
         (("oracle=simulated", "oracle.seconds_per_box=3"), "outputs/shapes/mgral/default/seed0"),
+        (("oracle/rates@oracle=drawn",), "outputs/shapes/mgral/default/seed0"),
         (("debug=smoke",), "outputs/debug/shapes/mgral/debug-smoke/seed0"),
     ],
 )
@@ -724,3 +725,17 @@ def test_build_shows_our_own_error_without_wrapping():
 
 def test_build_takes_what_only_the_program_knows():
     assert build({"_target_": "al_lab.core.budget.Budget", "unit": "image"}, cycles=3).cycles == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "box_s", "map_s"),
+    [
+        ((), 7.0, 239.7),
+        (("oracle=folder", "oracle/rates@oracle=drawn"), 35.0, 239.7),
+        (("dataset=gtav_cityscapes", "strategy=density"), 7.0, 1.5 * 3600),  # not two seconds a pixel: 1,165 hours
+        (("dataset=gtav_cityscapes", "strategy=density", "oracle.seconds_per_map=60"), 7.0, 60),
+    ],
+)
+def test_rates_of_peoples_time_are_published_ones_of_the_dataset_or_ones_own(words, box_s, map_s):
+    oracle = compose(words)["oracle"]
+    assert (oracle["seconds_per_box"], oracle["seconds_per_map"]) == (box_s, map_s)

@@ -178,15 +178,14 @@ def cost_section(run: Run) -> Section:
     if not costs:
         section.text = "No cost was written (the oracle writes cost.json with each purchase)."
         return section
-    units = [u for u in ("images", "boxes", "pixels", "hours") if any(cost.get(u, 0) > 0 for cost in costs.values())]
+    counted = ("images", "boxes", "pixels", "clicks", "hours")
+    units = [u for u in counted if any(cost.get(u, 0) > 0 for cost in costs.values())]
     names = [{INITIAL: "initial", TEST: "test set"}.get(c, str(c)) for c in costs]
     time_unit, size = unit_of([3600 * sum(cost.get("hours", 0.0) for cost in costs.values())])
     panels = {u: [cost.get(u, 0.0) * (3600 / size if u == "hours" else 1) for cost in costs.values()] for u in units}
-    rates = (
-        "pixel (oracle.seconds_per_pixel"
-        if "pixels" in units
-        else "image and per box (oracle.seconds_per_image, oracle.seconds_per_box"
-    )
+    rates = "image and per box (oracle.seconds_per_image, oracle.seconds_per_box"
+    if "pixels" in units:  # whole label maps have a rate of their own
+        rates = "label map (oracle.seconds_per_map" if "images" in units else "click (oracle.seconds_per_pixel"
     section.text = (
         f"What each purchase cost. Time is an estimate from the oracle's seconds per {rates}): put your own in."
     )

@@ -76,9 +76,16 @@ def _add_near_copies(commands: Any) -> None:
 
 
 def _verify(args: argparse.Namespace) -> int:
+    from al_lab.core.errors import DataErrors
+    from al_lab.data.datasets.dataset import Finding
     from al_lab.data.verify import format_findings
 
-    dataset = dataset_of(args)
+    try:
+        dataset = dataset_of(args)
+    except DataErrors as error:  # a file that keeps the dataset from being opened: all that is wrong in it
+        findings = [Finding("error", "", sentence, "correct the file") for sentence in error.sentences]
+        print(json.dumps([vars(f) for f in findings], indent=1) if args.json else format_findings(findings, args.limit))
+        return 1
     findings = dataset.verify(decode=not args.headers, progress=_progress)
     errors = sum(f.severity == "error" for f in findings)
     if args.json:

@@ -156,13 +156,22 @@ class Entry:
         """Return an object that is a field."""
         return Entry(self.read(key, anything), self.source, self._below(key))
 
+    def values(self, key: str, required: bool = True) -> list[Any]:
+        """Return a list as it stands; unless ``required`` it may be absent."""
+        return self.read(key, _OBJECTS) if required or key in self else []
+
+    def child(self, value: Any, key: str, place: int) -> "Entry":
+        """Return an element of a list that is a field.
+
+        Raises:
+            LabError: if it is no object.
+        """
+        return Entry(value, self.source, f"{self._below(key)}[{place}]")
+
     def entries(self, key: str, required: bool = True) -> Iterator["Entry"]:
         """Yield the objects of a list; unless ``required`` it may be absent."""
-        if not required and key not in self:
-            return
-        values: list[Any] = self.read(key, _OBJECTS)
-        for n, value in enumerate(values):
-            yield Entry(value, self.source, f"{self._below(key)}[{n}]")
+        for n, value in enumerate(self.values(key, required)):
+            yield self.child(value, key, n)
 
     def wrong(self, key: str, expected: str, got: str, do: str | None = None) -> LabError:
         """Return the error for a field that fits its kind and yet makes no sense."""

@@ -1,7 +1,7 @@
 """Errors with one grammar: what was expected, what came, where from, what to do."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class LabError(Exception):
@@ -14,6 +14,19 @@ class ConfigError(LabError, ValueError):
 
 class DataError(LabError, ValueError):
     """An image, an annotation or a dataset folder is not what it should be."""
+
+
+class DataErrors(DataError):
+    """Several things in one file, found in one pass.
+
+    Attributes:
+        sentences: one for each, the first of which is the message.
+    """
+
+    def __init__(self, sentences: Sequence[str]) -> None:
+        self.sentences = tuple(dict.fromkeys(sentences))
+        more = f" (and {len(self.sentences) - 1} more in this file; al-lab data verify names all)"
+        super().__init__(self.sentences[0] + (more if len(self.sentences) > 1 else ""))
 
 
 class WeightsError(LabError):

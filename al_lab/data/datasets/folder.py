@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from al_lab.core.errors import DataError, explain
+from al_lab.core.errors import DataError, DataErrors, explain
 from al_lab.core.types import Annotation
 from al_lab.data.datasets.dataset import Finding, folder_name
 from al_lab.data.datasets.detection import DetectionDataset
@@ -126,6 +126,9 @@ class Folder(DetectionDataset):
         listed = tuple(classes) if classes else _listed_classes(base)
         self._reads_names = self._reads_all or not listed
         found = {kind: self._read(kind, paths, base, image_base, one_based) for kind, paths in files.by_format.items()}
+        broken = [finding.message for labels in found.values() for finding in labels.problems]
+        if broken and not any(labels.readers for labels in found.values()):
+            raise DataErrors(broken)  # nothing else that could be said of them is true
         chosen = layout.choose_format(
             {kind: len(labels.readers) for kind, labels in found.items()}, format, files, base
         )
@@ -178,7 +181,8 @@ class Folder(DetectionDataset):
             try:
                 listed, records = whole(path)
             except DataError as error:
-                labels.problems.append(Finding("error", str(path), str(error), "correct the file"))
+                sentences = error.sentences if isinstance(error, DataErrors) else (str(error),)
+                labels.problems += [Finding("error", str(path), s, "correct the file") for s in sentences]
                 continue
             names += [n for n in listed if n not in names]
             ids = _take(labels, records, path, index)

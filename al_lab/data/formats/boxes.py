@@ -66,8 +66,9 @@ def clean_boxes(
 def _refuse(bad: np.ndarray, xyxy: np.ndarray, where: str, expected: str, do: str) -> None:
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
+        more = f" (and {int(bad.sum()) - 1} more)" if bad.sum() > 1 else ""
         raise DataError(
-            explain(expected=expected, got=f"object {row + 1} with xyxy {_show(xyxy[row])}", where=where, do=do)
+            explain(expected=expected, got=f"object {row + 1} with xyxy {_show(xyxy[row])}{more}", where=where, do=do)
         )
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from al_lab.core.arrays import Column, load_arrays
 from al_lab.core.documents import Entry, Source
-from al_lab.core.errors import DataError, explain
+from al_lab.core.errors import DataError, DataErrors, explain
 from al_lab.core.fields import anything, between, class_name, coordinate, flag, identifier, list_of, shown, text
 from al_lab.core.files import atomic_path, write_json
 from al_lab.core.types import Annotation
@@ -23,6 +23,7 @@ from al_lab.data.formats.record import Record, losses
 from al_lab.data.formats.voc import safe_name
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 _CACHE_VERSION = 2
 _DO = "correct the annotation file, or export it again"
@@ -188,29 +189,35 @@ def parse_coco(content: Any, path: Path) -> COCOIndex:
     Ids only link the lists of the file: numbers or text.
 
     Raises:
-        DataError: naming the file, the entry and the field that makes no sense.
+        DataError: naming the file, the entry and the field that makes no sense; all of them, see `DataErrors`.
     """
     source = _source(path)
     document = Entry(content, source)
     if missing := [key for key in ("images", "categories") if key not in document]:
         raise source.wrong(source.what, f"one without {missing[0]!r}")
-    images = sorted((_image(entry) for entry in document.entries("images")), key=lambda image: image[0])
-    _refuse_repeated([image[0] for image in images], "every file name once", source)
-    _refuse_repeated([image[1] for image in images], "every image id once", source)
-    entries = list(document.entries("categories"))
-    categories = [(c.read("id", identifier), c.read("name", class_name)) for c in entries]
-    _refuse_repeated([category for category, _ in categories], "every category id once", source)
+    bad: list[str] = []
+    images = sorted(_each(document, "images", _image, bad), key=lambda image: image[0])
+    _name_repeated([image[0] for image in images], "every file name once", source, bad)
+    _name_repeated([image[1] for image in images], "every image id once", source, bad)
+    entries = _each(document, "categories", lambda entry: entry, bad)
+    categories = _each(document, "categories", lambda c: (c.read("id", identifier), c.read("name", class_name)), bad)
+    _name_repeated([category for category, _ in categories], "every category id once", source, bad)
     categories.sort(key=lambda category: _rank(category[0]))
     row_of_image = {image[1]: row for row, image in enumerate(images)}
     place_of = {category: place for place, (category, _) in enumerate(categories)}
-    rows = [_object(entry, row_of_image, place_of) for entry in document.entries("annotations", required=False)]
+    named = {key: _ids_of(document, key) for key in ("images", "categories")}  # those of bad entries, too
+    rows = _each(document, "annotations", lambda entry: _object(entry, row_of_image, place_of, named), bad, False)
+    if bad:
+        raise DataErrors(bad)
     parents = _parents(entries, {int(row[1]) for row in rows}, place_of)
     for place in parents:
         log.info("%s: category %r is the others' parent and has no box: it is no class", path, categories[place][1])
     label_of = {place: label for label, place in enumerate(p for p in range(len(categories)) if p not in parents)}
     rows = [(row[0], label_of[int(row[1])], *row[2:]) for row in rows]
     categories = [category for place, category in enumerate(categories) if place not in parents]
-    _refuse_repeated([name for _, name in categories], "every category name once", source)
+    _name_repeated([name for _, name in categories], "every category name once", source, bad)
+    if bad:
+        raise DataErrors(bad)
     table: np.ndarray = np.array(rows, np.float64).reshape(-1, 7)
     order = np.argsort(table[:, 0], kind="stable")
     table = table[order]
@@ -224,6 +231,17 @@ def parse_coco(content: Any, path: Path) -> COCOIndex:
         table[:, 1].astype(np.int64),
         table[:, 2].astype(bool),
     )
+
+
+def _each(document: Entry, key: str, read: Callable[[Entry], T], bad: list[str], required: bool = True) -> list[T]:
+    """Read each entry of a list; what makes no sense is added to ``bad``, and the next one is read."""
+    found = []
+    for place, value in enumerate(document.values(key, required)):
+        try:
+            found.append(read(document.child(value, key, place)))
+        except DataError as error:
+            bad.append(str(error))
+    return found
 
 
 def _rank(category: float | str) -> tuple[bool, float, str]:
@@ -244,10 +262,14 @@ def _parents(entries: Sequence[Entry], used: set[int], place_of: Mapping[float |
     return found
 
 
-def _refuse_repeated(values: Sequence[Hashable], expected: str, source: Source) -> None:
-    if len(set(values)) < len(values):
-        twice = next(value for value, count in Counter(values).items() if count > 1)
-        raise source.wrong(expected, f"{shown(twice)} twice")
+def _ids_of(document: Entry, key: str) -> set[float | str]:
+    """Return the ids of a list's entries, whatever else is wrong in them."""
+    ids: list[float | str] = _each(document, key, lambda entry: entry.read("id", identifier), [])
+    return set(ids)
+
+
+def _name_repeated(values: Sequence[Hashable], expected: str, source: Source, bad: list[str]) -> None:
+    bad += [str(source.wrong(expected, f"{shown(value)} twice")) for value, n in Counter(values).items() if n > 1]
 
 
 def _image(entry: Entry) -> tuple[str, float | str, int, int]:
@@ -256,14 +278,19 @@ def _image(entry: Entry) -> tuple[str, float | str, int, int]:
 
 
 def _object(
-    entry: Entry, row_of_image: Mapping[float | str, int], label_of: Mapping[float | str, int]
+    entry: Entry,
+    row_of_image: Mapping[float | str, int],
+    label_of: Mapping[float | str, int],
+    named: Mapping[str, set[float | str]],
 ) -> tuple[float, ...]:
     image_id, category = entry.read("image_id", identifier), entry.read("category_id", identifier)
     box = entry.read("bbox", _BOX)
-    if image_id not in row_of_image:
+    if image_id not in named["images"]:
         raise entry.wrong("image_id", "the id of an entry of 'images'", shown(image_id))
-    if category not in label_of:
+    if category not in named["categories"]:
         raise entry.wrong("category_id", "the id of an entry of 'categories'", shown(category))
+    if image_id not in row_of_image or category not in label_of:
+        return (0.0,) * 7  # its entry is one of the bad ones, which are named
     return (row_of_image[image_id], label_of[category], float(entry.read("iscrowd", flag, False)), *box)
 
 

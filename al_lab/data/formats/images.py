@@ -14,12 +14,31 @@ from PIL import Image, UnidentifiedImageError
 from al_lab.core.disk import check_regular
 from al_lab.core.errors import DataError, explain
 
+
+def _add_heic() -> bool:
+    """Let Pillow read what telephones write, if the package for it is there (it brings libheif, which is LGPL)."""
+    try:
+        from pi_heif import register_heif_opener  # noqa: PLC0415 - an extra
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
+
+
+HEIC_SUFFIXES = (".heic", ".heif")
+READS_HEIC = _add_heic()
 # What telephones and cameras write and nothing here reads.
-OTHER_PHOTOGRAPHS = (".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2")
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+OTHER_PHOTOGRAPHS = (
+    ".avif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2",
+    *(() if READS_HEIC else HEIC_SUFFIXES),
+)  # fmt: skip
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm",
+    *(HEIC_SUFFIXES if READS_HEIC else ()),
+)  # fmt: skip
 # Pillow's names of the formats of these suffixes: each is decoded inside Pillow, none by another program. JPEG includes
 # MPO, the JPEGs of cameras that add a second picture.
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", *(("HEIF",) if READS_HEIC else ()))
 # What Pillow raises for damaged files, by its own fuzzers and ours.
 UNREADABLE = (
     OSError,

@@ -15,7 +15,7 @@ from typing import Literal
 
 from al_lab.core.documents import Source
 from al_lab.core.errors import DataError, explain
-from al_lab.data.formats.images import IMAGE_SUFFIXES, OTHER_PHOTOGRAPHS
+from al_lab.data.formats.images import HEIC_SUFFIXES, IMAGE_SUFFIXES, OTHER_PHOTOGRAPHS
 from al_lab.data.formats.splits import SPLIT_WORDS, split_of
 
 log = logging.getLogger(__name__)
@@ -81,11 +81,17 @@ def find_pictures(folder: Path) -> list[Path]:
 @cache
 def _warn_of_others(folder: Path, count: int, first: str) -> None:
     log.warning(
-        "%s: %d photographs are in a format that is not read (first %s) and are left out; convert them to .jpg",
+        "%s: %d photographs are in a format that is not read (first %s) and are left out; %s",
         folder,
         count,
         first,
+        _remedy_of_others(first),
     )
+
+
+def _remedy_of_others(name: str) -> str:
+    is_heic = name.lower().endswith(HEIC_SUFFIXES)
+    return "pip install pi-heif reads them, or convert them to .jpg" if is_heic else "convert them to .jpg"
 
 
 def index_images(folder: Path) -> dict[str, Path]:
@@ -120,12 +126,16 @@ def find_images(
             continue  # images/ holds a part only: train/images, valid/images lie beside it
         if plain:
             return base, by_id(base, plain)
+    others = [p for p in walk_files(root) if p.suffix.lower() in OTHER_PHOTOGRAPHS] if root.is_dir() else []
+    got = f"{len(others)} in a format that is not read, first {others[0].name}" if others else "none"
     raise DataError(
         explain(
             expected=f"images ({', '.join(IMAGE_SUFFIXES[:4])}, …) in {root}, or in a folder of it",
-            got="none" if root.is_dir() else "no such folder",
+            got=got if root.is_dir() else "no such folder",
             where=f"dataset.root={root}",
-            do="set dataset.root to the folder that holds your photographs",
+            do=_remedy_of_others(others[0].name)
+            if others
+            else "set dataset.root to the folder that holds your photographs",
         )
     )
 

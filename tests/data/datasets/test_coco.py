@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from al_lab.core.errors import DataError
+from al_lab.core.errors import DataError, DataErrors
 from al_lab.data.datasets.coco import COCO
 from al_lab.data.formats import coco as coco_file
 from al_lab.data.formats.coco import load_coco, parse_coco
@@ -181,3 +181,23 @@ def test_missing_official_images_are_named(coco_tree):
 def test_missing_annotations_say_how_to_get_them(tmp_path):
     with pytest.raises(DataError, match=r"al-lab data download coco"):
         COCO(str(tmp_path))
+
+
+def test_all_bad_entries_are_named_in_one_pass(coco_content):
+    content = coco_content()
+    content["images"].append({"id": 900, "file_name": 7})
+    content["images"].append({"id": content["images"][0]["id"], "file_name": "other.jpg"})
+    content["categories"].append({"id": 77, "name": ""})
+    good = dict(content["annotations"][0])
+    content["annotations"] += [
+        good | {"bbox": [1, 2, 3]},
+        good | {"image_id": 901},
+        good | {"image_id": 900},  # of an entry that is named already
+        good | {"category_id": 78},
+        "no object",
+    ]
+    with pytest.raises(DataErrors, match=r"and 6 more in this file; al-lab data verify names all\)") as caught:
+        parse_coco(content, Path("x.json"))
+    words = ("file_name", "image id once", "name", "bbox", "image_id", "category_id", "an object")
+    assert len(caught.value.sentences) == len(words)
+    assert all(word in s for word, s in zip(words, caught.value.sentences, strict=True))

@@ -163,7 +163,7 @@ def test_photographs_that_nobody_reads_are_not_passed_over_in_silence(voc_tree, 
     said = [r.getMessage() for r in caplog.records if "not read" in r.getMessage()]
     assert said == [
         f"{root / 'JPEGImages'}: 3 photographs are in a format that is not read (first IMG_1.HEIC) and are left out; "
-        "convert them to .jpg"
+        "pip install pi-heif reads them, or convert them to .jpg"
     ]
 
 

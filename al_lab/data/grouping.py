@@ -144,6 +144,8 @@ class Grouping:
 
         At least one group is chosen, and one is left.
         """
+        if ids:
+            self.check(ids, "dataset")
         members: dict[str, list[str]] = defaultdict(list)
         for sample_id in ids:
             members[self.group(sample_id)].append(sample_id)

@@ -23,7 +23,9 @@ def main() -> int:
     """Print tables in markdown; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", type=Path, metavar="CSV", help="file of points")
-    parser.add_argument("--column", choices=("images", "boxes", "pixels"), help="what was spent (the first there is)")
+    parser.add_argument(
+        "--column", choices=("images", "boxes", "pixels", "clicks"), help="what was spent (the first there is)"
+    )
     parser.add_argument("--pairs", action="store_true", help="all other pairs, too, corrected among themselves")
     parser.add_argument("--check", action="store_true", help="simulate pages of ten lines on which nothing differs")
     parser.add_argument("--pages", type=int, default=simulated.PAGES, help="simulated pages a row (%(default)s)")

@@ -235,14 +235,14 @@ def _check_config(config: Mapping[str, Any], run_dir: Path, ledger: Ledger) -> d
 
 def _write_metrics(run_dir: Path, ledger: Ledger) -> None:
     """Rewrite ``metrics.jsonl`` and ``metrics.csv`` from what is committed: one line a cycle that was evaluated."""
-    rows, spent = [], {"images": 0, "boxes": 0, "pixels": 0, "hours": 0.0}
+    rows, spent = [], {"images": 0, "boxes": 0, "pixels": 0, "clicks": 0, "hours": 0.0}
     test_cost = purchase_dir(run_dir, TEST) / "cost.json"
     if test_cost.is_file():  # people's time, too, and the same for every strategy
-        spent = {k: v + read_json(test_cost)[k] for k, v in spent.items()}
+        spent = _added(spent, read_json(test_cost))
     cycle = 0
     while Ledger.key(cycle, "evaluate") in ledger:
         cost = read_json(purchase_dir(run_dir, cycle - 1 if cycle else INITIAL) / "cost.json")
-        spent = {k: v + cost[k] for k, v in spent.items()}
+        spent = _added(spent, cost)
         pool = read_json(purchase_dir(run_dir, cycle) / "pool.json")
         rows.append(
             {
@@ -257,6 +257,11 @@ def _write_metrics(run_dir: Path, ledger: Ledger) -> None:
         write_text(run_dir / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
         columns = list(rows[0])
         write_text(run_dir / "metrics.csv", csv_text(columns, ([row.get(c) for c in columns] for row in rows)))
+
+
+def _added(spent: Mapping[str, float], cost: Mapping[str, float]) -> dict[str, float]:
+    """Add a purchase; a unit in which one of them was not counted (clicks, before they were) is none of the run's."""
+    return {k: v + cost[k] for k, v in spent.items() if k in cost}
 
 
 def _bring_up_to_date(run_dir: Path, ledger: Ledger) -> None:

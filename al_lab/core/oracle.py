@@ -12,6 +12,7 @@ from al_lab.core.errors import DataError, explain
 from al_lab.core.files import read_json, write_json
 from al_lab.core.pool import file_stem, save_region
 from al_lab.core.record.purchase import Purchase, write_labels, write_pixel_labels
+from al_lab.core.record.squares import num_clicks
 from al_lab.core.types import Annotation, Detections, Query, Region
 
 log = logging.getLogger(__name__)
@@ -133,7 +134,7 @@ class Oracle(ABC):
             pixels += len(labels)
         named = in_parts if clicks is None else clicks
         seconds = whole * self.seconds_per_image + maps * self.seconds_per_map + named * self.seconds_per_pixel
-        counts = {"images": whole, "boxes": 0, "pixels": pixels} | ({} if clicks is None else {"clicks": clicks})
+        counts = {"images": whole, "boxes": 0, "pixels": pixels, "clicks": named}
         self._account(dataset, purchase, counts, seconds, histogram, work or {})
         return purchase.queries
 
@@ -210,7 +211,8 @@ class SimulatedOracle(Oracle):
             )
         if dataset.task == "detection":
             return self.deliver(dataset, purchase, {q.sample_id: dataset.truth(q.sample_id) for q in purchase.queries})
-        return self.deliver_pixels(dataset, purchase, self._true_pixels(dataset, purchase.queries))
+        revealed = self._true_pixels(dataset, purchase.queries)
+        return self.deliver_pixels(dataset, purchase, revealed, clicks=num_clicks(purchase))
 
     @staticmethod
     def _true_pixels(dataset: Any, queries: Sequence[Query]) -> Iterator[tuple[Query, Region, np.ndarray]]:

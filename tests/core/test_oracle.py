@@ -10,7 +10,7 @@ import pytest
 from al_lab.core.budget import Allowance
 from al_lab.core.oracle import SimulatedOracle
 from al_lab.core.record.purchase import Purchase
-from al_lab.core.types import Annotation, Query
+from al_lab.core.types import Annotation, Candidates, Query, Region
 
 BOXES = {"a": 2, "b": 3, "c": 1}
 DATASET = SimpleNamespace(classes=("x", "y"), pool_ids=(), task="detection")
@@ -45,3 +45,28 @@ def test_a_box_budget_ends_before_the_first_image_it_cannot_pay(
     cost = json.loads((purchase.folder / "cost.json").read_text())
     assert (cost["images"], cost["boxes"]) == (len(bought), boxes)
     assert cost["hours"] == pytest.approx((2 * len(bought) + 7 * boxes) / 3600)
+
+
+def street(tmp_path: Path, query: Query, unit: str) -> dict[str, float]:
+    dataset = SimpleNamespace(
+        classes=("x", "y"), pool_ids=("a",), task="segmentation", has_truth=lambda i: True,
+        truth=lambda i: np.zeros((8, 9), np.uint8),
+    )  # fmt: skip
+    purchase = Purchase(tmp_path, 0, (query,), Allowance(unit, 1))
+    purchase.folder.mkdir(parents=True, exist_ok=True)
+    SimulatedOracle(seconds_per_pixel=3600.0, seconds_per_map=7200.0).reveal(dataset, purchase)
+    return json.loads((purchase.folder / "cost.json").read_text())
+
+
+def test_a_square_is_named_by_one_click_and_a_pixel_by_one(tmp_path: Path) -> None:
+    squares = Candidates.pixels("a", (8, 9), [10, 13, 43], [0.9, 0.8, 0.1], radius_px=1)
+    squares.save(tmp_path / "cycle_00" / "candidates.npz")
+    touching = Region(np.union1d(squares.region_of(0).pixels, squares.region_of(1).pixels), (8, 9))
+    cost = street(tmp_path, Query("a", touching), "region")
+    assert (cost["pixels"], cost["clicks"], cost["hours"]) == (18, 2, 2.0)
+    (tmp_path / "cycle_00" / "candidates.npz").unlink()  # a list that is replayed: pixels that touch are one question
+    assert street(tmp_path, Query("a", touching), "region")["clicks"] == 1
+    cost = street(tmp_path, Query("a", Region(np.array([3, 4, 40]), (8, 9))), "pixel")
+    assert (cost["pixels"], cost["clicks"], cost["hours"]) == (3, 3, 3.0)
+    cost = street(tmp_path, Query("a"), "image")
+    assert (cost["images"], cost["pixels"], cost["clicks"]) == (1, 72, 0)

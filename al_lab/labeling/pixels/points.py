@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
 
 from al_lab.core.documents import Source
 from al_lab.core.errors import DataError, explain
 from al_lab.core.fields import at_least, shown, written
 from al_lab.core.record.csv_file import cell_of, csv_text
 from al_lab.core.record.pixel_labels import NO_CLASS, UNANSWERED, PixelLabels
-from al_lab.core.record.purchase import Purchase
-from al_lab.core.types import Candidates, Query, Region
+from al_lab.core.record.squares import squares
+from al_lab.core.types import Candidates, Query
 from al_lab.data.formats.areas import NO_CLASS_NAMES, Point, label_of
 
 COLUMNS = ("image", "point", "x", "y", "side", "class")
@@ -59,7 +58,7 @@ def targets_of(query: Query, candidates: Candidates | None) -> tuple[Target, ...
     if candidates is None:
         parts = [np.array([p]) for p in region.pixels]
     else:
-        parts = _squares(region, query.sample_id, candidates)
+        parts = squares(region, query.sample_id, candidates)
         side = 2 * candidates.radius_px + 1
     found = []
     for pixels in parts:
@@ -68,34 +67,6 @@ def targets_of(query: Query, candidates: Candidates | None) -> tuple[Target, ...
         found.append((*middle, pixels))
     found.sort(key=lambda part: (part[0], part[1], int(part[2][0])))
     return tuple(Target(n, x, y, side, pixels) for n, (y, x, pixels) in enumerate(found, 1))
-
-
-def _squares(region: Region, sample_id: str, candidates: Candidates) -> list[np.ndarray]:
-    """Return the windows that make up a region, the most wanted first; what is left over are pixels that touch."""
-    left = region.mask()
-    parts: list[np.ndarray] = []
-    if candidates.center is not None and sample_id in candidates.sample_ids:
-        rows = np.flatnonzero(candidates.sample == candidates.sample_ids.index(sample_id))
-        rows = rows[region.mask().reshape(-1)[candidates.center[rows]]]
-        for row in rows[np.argsort(-candidates.utility[rows], kind="stable")].tolist():
-            window = candidates.region_of(row)
-            assert window is not None
-            if np.isin(window.pixels, region.pixels).all() and left.reshape(-1)[window.pixels].any():
-                parts.append(window.pixels)
-                left.reshape(-1)[window.pixels] = False
-    pieces, count = ndimage.label(left, np.ones((3, 3)))
-    return parts + [np.flatnonzero(pieces == n) for n in range(1, count + 1)]
-
-
-def squares_of_purchase(purchase: Purchase) -> Candidates | None:
-    """Return the candidates of a purchase of squares; None for one of single pixels or whole images."""
-    path = purchase.folder / "candidates.npz"
-    candidates = Candidates.load(path) if path.is_file() else None
-    if candidates is not None and candidates.center is not None:
-        return candidates if candidates.radius_px else None
-    if purchase.allowance.unit == "region":  # replayed: nobody knows the squares
-        return candidates if candidates is not None else Candidates.images([], [])
-    return None
 
 
 def is_open(target: Target, labels: PixelLabels | None) -> bool:

@@ -15,10 +15,11 @@ from al_lab.core.oracle import Oracle
 from al_lab.core.record.pixel_labels import PixelLabels
 from al_lab.core.record.purchase import Purchase
 from al_lab.core.record.seal import seal
+from al_lab.core.record.squares import squares_of_purchase
 from al_lab.core.types import Query, Region
 from al_lab.labeling.pixels.maps import read_maps
 from al_lab.labeling.pixels.palette import color_table
-from al_lab.labeling.pixels.points import Target, is_open, squares_of_purchase, targets_of
+from al_lab.labeling.pixels.points import Target, is_open, targets_of
 from al_lab.labeling.pixels.request import write_pixel_request
 from al_lab.labeling.reader import Answers
 from al_lab.labeling.request import Item

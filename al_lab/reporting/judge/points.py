@@ -9,7 +9,7 @@ from al_lab.reporting.judge.curves import Curve
 from al_lab.reporting.judge.judge import Judge, Line
 from al_lab.reporting.read.line_names import FULL_DATA, NO_LABELS
 
-_SPENT = ("images", "boxes", "pixels")
+_SPENT = ("images", "boxes", "pixels", "clicks")
 _RANDOM = "random"
 _BY_LAST, _AGAINST = "# judged by: last point", "# against:"
 
@@ -17,10 +17,10 @@ _BY_LAST, _AGAINST = "# judged by: last point", "# against:"
 def read_judge(path: Path, column: str | None = None) -> Judge:
     """Return the judge of a file of points.
 
-    Columns before ``seed`` name the line, ``images``, ``boxes`` and ``pixels`` are what was spent, the first column
-    after ``cycle`` that is none of these is the metric. The random line of the same other columns (a budget) is the
-    reference; a comment ``# against: LABEL`` names another, ``# judged by: last point`` is for campaigns of one
-    training.
+    Columns before ``seed`` name the line; ``images``, ``boxes``, ``pixels`` and ``clicks`` are what was spent; the
+    first column after ``cycle`` that is none of these is the metric. The random line of the same other columns (a
+    budget) is the reference; a comment ``# against: LABEL`` names another, ``# judged by: last point`` is for
+    campaigns of one training.
 
     Args:
         path: the file.

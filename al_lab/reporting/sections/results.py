@@ -19,9 +19,10 @@ SPENT_LABELS = {
     "spent_images": "labeled images",
     "spent_boxes": "labeled boxes",
     "spent_pixels": "labeled pixels",
+    "spent_clicks": "clicks",
     "spent_hours": "hours of labeling",
 }
-_COUNTED = ("spent_images", "spent_boxes", "spent_pixels")
+_COUNTED = ("spent_images", "spent_boxes", "spent_pixels", "spent_clicks")
 NO_METRICS = (
     "No metric has been written yet. A dataset without a test set is trained and queried all the same, but has "
     "no curve: "
@@ -41,11 +42,19 @@ def pick_metric(runs: Sequence[Run]) -> str | None:
 
 
 def spent_columns(runs: Sequence[Run]) -> list[str]:
-    """Return the units in which labels were counted, the budget's own first."""
+    """Return the units in which labels were counted, the budget's own first; clicks where they are not the pixels."""
     present = [c for c in _COUNTED if any(np.nansum(run.column(c)) > 0 for run in runs)]
+    if "spent_clicks" in present and not all(_has_clicks(run) for run in runs if run.metrics):
+        present.remove("spent_clicks")
     unit = (runs[0].config.get("budget") or {}).get("unit", "image") if runs else "image"
     own = {"box": "spent_boxes", "pixel": "spent_pixels", "region": "spent_pixels"}.get(str(unit), "spent_images")
     return sorted(present, key=lambda c: c != own) or ["spent_images"]
+
+
+def _has_clicks(run: Run) -> bool:
+    """Whether clicks were counted and say something else than pixels."""
+    clicks, pixels = (np.asarray(run.column(c)) for c in ("spent_clicks", "spent_pixels"))
+    return bool(np.isfinite(clicks).all() and (clicks != pixels).any())
 
 
 def last_values(series: Series, metric: str) -> list[float]:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from al_lab.reporting.pages.run import build_page, write_report
 from al_lab.reporting.read.analysis import analysis_of
 from al_lab.reporting.read.find import read_run
 from al_lab.reporting.sections.bought_pixels import bought_share, overlays_section, pixel_classes_section, shown
+from al_lab.reporting.sections.results import spent_columns
 from al_lab.reporting.sections.segmentation import pixel_sections
 
 CLASSES = ["road", "car", "thing & <b>"]
@@ -167,6 +169,24 @@ def test_one_run(tmp_path):
     )
     assert "60</dd>" in html and "about 2 % of the pool&#39;s" in html and "2 % of the pool's at the end" in html
     assert {"bought_overlays.png", "predictions.pdf"} <= {p.name for p in (tmp_path / "export" / "figures").iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("clicks", "columns"),
+    [
+        ([0, 10, 20], ["spent_pixels", "spent_clicks"]),  # squares of three pixels
+        ([0, 30, 60], ["spent_pixels"]),  # single pixels: it would be the same curve twice
+        ([None, None, 20], ["spent_pixels"]),  # begun before clicks were counted
+    ],
+)
+def test_clicks_are_a_unit_of_their_own_where_they_are_not_the_pixels(clicks, columns):
+    rows = [{"spent_pixels": 30 * n, "spent_clicks": k} for n, k in enumerate(clicks)]
+    run = SimpleNamespace(
+        metrics=rows,
+        config={"budget": {"unit": "region"}},
+        column=lambda name: [np.nan if (v := row.get(name)) is None else v for row in rows],
+    )
+    assert spent_columns([run]) == columns
 
 
 def test_pixels_bought(tmp_path):

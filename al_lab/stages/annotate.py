@@ -77,7 +77,7 @@ class BuyTest(Stage):
         ids = ctx.dataset.test_ids
         allowance = Allowance("image", len(ids))
         write_queries(folder, [Query(i) for i in ids], allowance, {i: str(ctx.dataset.image_path(i)) for i in ids})
-        ctx.oracle.reveal(ctx.dataset, Purchase(ctx.run_dir, TEST, read_queries(folder), allowance))
+        _reveal(ctx, ctx.oracle, Purchase(ctx.run_dir, TEST, read_queries(folder), allowance))
         return {f"bought_{k}": v for k, v in read_json(folder / "cost.json").items()}
 
     def files(self, ctx: StageContext) -> list[Path]:

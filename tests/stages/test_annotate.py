@@ -7,11 +7,12 @@ import pytest
 
 from al_lab.core.budget import Allowance
 from al_lab.core.errors import AwaitingLabels
+from al_lab.core.files import write_json
 from al_lab.core.oracle import Oracle
 from al_lab.core.pool import INITIAL
 from al_lab.core.record.purchase import Purchase
 from al_lab.core.types import Query
-from al_lab.stages.annotate import _reveal
+from al_lab.stages.annotate import BuyTest, _reveal
 
 
 class Slow(Oracle):
@@ -52,3 +53,15 @@ def test_without_wait_the_command_ends(ctx, did, tmp_path):
     with pytest.raises(AwaitingLabels, match="not yet"):
         _reveal(ctx, Slow(False, did), order)
     assert did == ["asked"]
+
+
+def test_a_test_set_is_waited_for_like_any_purchase(ctx, did, tmp_path):
+    class Booking(Slow):
+        def wait_for_news(self, purchase: Purchase) -> None:
+            super().wait_for_news(purchase)
+            write_json(purchase.folder / "cost.json", {"images": 1})
+
+    ctx.run_dir, ctx.oracle = tmp_path, Booking(True, did)
+    ctx.dataset = SimpleNamespace(test_ids=("a",), image_path=lambda _: tmp_path / "a.jpg")
+    assert BuyTest().run(ctx) == {"bought_images": 1}
+    assert did == ["asked", "workers ended", "waited"] * 2 + ["asked"]

@@ -68,7 +68,8 @@ def _list(args: argparse.Namespace) -> int:
         for digest in store.for_task(task).digests():
             answers = store.for_task(task).versions(digest)
             images, versions = images + 1, versions + len(answers)
-            counts.update(answers[-1].class_counts())
+            known = store.for_task(task).find(digest, answers[-1].classes)
+            counts.update(known.class_counts() if known is not None else {})
         if images or task == "detection":
             print(f"{store.folder}: {images} images, {versions} answers, {sum(counts.values()):,} {unit}")
         for name, count in counts.most_common():

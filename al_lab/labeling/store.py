@@ -286,7 +286,7 @@ def take_over(store: LabelStore, dataset: Any, origin: str) -> tuple[int, int, l
     new = known = 0
     problems = []
     store = store.for_task(dataset.task)
-    for ids in dataset.splits().values():
+    for ids in (ids for split, ids in dataset.splits().items() if split != "source"):  # whose labels are drawn
         for sample_id in ids:
             if not dataset.has_truth(sample_id):
                 continue
@@ -296,6 +296,8 @@ def take_over(store: LabelStore, dataset: Any, origin: str) -> tuple[int, int, l
                 problems.append(str(error))
                 continue
             label = truth if isinstance(truth, Annotation) else PixelLabels(truth)  # void says nothing
+            if isinstance(label, PixelLabels) and not label.num_answered:
+                continue
             is_new = store.add(sha256(dataset.image_path(sample_id)), dataset.classes, label, origin=origin)
             new, known = new + is_new, known + (not is_new)
     return new, known, problems

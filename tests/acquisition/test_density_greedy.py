@@ -163,6 +163,8 @@ def test_nothing_to_pick():
         ({"density": np.where(D == 0.5, 0.0, D)}, "row 5"),
         ({"density": D[:3]}, "one density a row"),
         ({"bought": [8]}, "0..7"),
+        ({"bought": [0, 8]}, "0..7"),
+        ({"bought": [-1, 3]}, "0..7"),
         ({"tie_key": np.arange(3)}, "tie_key"),
         ({"budget": -1}, "budget"),
         ({"first": 0, "is_candidate": X[:, 0] < 1}, "filter"),

@@ -190,3 +190,5 @@ def test_over_images_takes_the_best_of_all():
     assert regions.over_images(utilities, 99).tolist() == [3, 0, 2, 1]
     with pytest.raises(ValueError, match="image number 1"):
         regions.over_images([np.zeros(1), np.array([0.1, 0.2])], 1)
+    with pytest.raises(ValueError, match="image number 0"):
+        regions.over_images([np.array([0.3, 0.1, 0.2])], 1)

@@ -23,9 +23,11 @@ from al_lab.core.fields import (
     number_in,
     one_of,
     optional,
+    path_below,
     positive,
     share,
     text,
+    written,
 )
 
 NO_NUMBERS = [None, True, False, math.nan, math.inf, -math.inf, 10**400, "1", "", [], {}, [1], 1j]
@@ -49,6 +51,10 @@ TAKEN = [
     (text, "a b", "a b"),
     (class_name, "traffic light", "traffic light"),
     (identifier, "img_001", "img_001"),
+    (path_below, "a" * 255, "a" * 255),
+    (path_below, "b/c.png", "b/c.png"),
+    (written(integer), " 7 ", 7),
+    (written(number), "-1.5e1", -15.0),
     (identifier, 2**70, 2**70),
     (list_of(number, length=2), (1, 2), [1.0, 2.0]),
     (mapping_of(integer), {"a": 1}, {"a": 1}),
@@ -75,6 +81,8 @@ REFUSED = [
     (one_of(1, 2), True),
     (one_of("a"), "b"),
     *((text, v) for v in (None, 3, "", "  ", "a\0b", "\ud800", "x" * (LONGEST_TEXT + 1), ["a"])),
+    *((path_below, v) for v in ("a" * 256, "b/" * 1100 + "c", "../a", "/a", "c:/a")),
+    *((written(integer), v) for v in (7, None, "", "seven", "1.5", "1" * 401)),
     *((class_name, v) for v in (None, math.nan, True, "", "nan", "None", "a\nb")),
     *((identifier, v) for v in (None, True, math.nan, math.inf, [], {})),
     *((flag, v) for v in (None, 2, -1, 0.5, math.nan, "yes", "", "2", [], {})),

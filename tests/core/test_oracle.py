@@ -9,6 +9,7 @@ import pytest
 
 from al_lab.core.budget import Allowance
 from al_lab.core.oracle import SimulatedOracle
+from al_lab.core.record.labels import read_pixel_labels
 from al_lab.core.record.purchase import Purchase
 from al_lab.core.types import Annotation, Candidates, Query, Region
 
@@ -70,3 +71,14 @@ def test_a_square_is_named_by_one_click_and_a_pixel_by_one(tmp_path: Path) -> No
     assert (cost["pixels"], cost["clicks"], cost["hours"]) == (3, 3, 3.0)
     cost = street(tmp_path, Query("a"), "image")
     assert (cost["images"], cost["pixels"], cost["clicks"]) == (1, 72, 0)
+
+
+def test_a_whole_map_is_delivered_as_pixels_with_its_mask(tmp_path: Path) -> None:
+    truth = np.array([[0, 1, 255], [1, 1, 0]], np.uint8)
+    dataset = SimpleNamespace(classes=("x", "y"), pool_ids=(), task="segmentation", has_truth=lambda i: True)
+    dataset.truth = lambda i: truth
+    purchase = Purchase(tmp_path, 0, (Query("a/b"),), Allowance("image", 1))
+    assert [q.sample_id for q in SimulatedOracle().reveal(dataset, purchase)] == ["a/b"]
+    assert read_pixel_labels(tmp_path, "a/b", 1).tolist() == truth.tolist()
+    cost = json.loads((purchase.folder / "cost.json").read_text())
+    assert (cost["images"], cost["boxes"], cost["pixels"]) == (1, 0, 6)

@@ -72,6 +72,8 @@ def test_theorem_3_holds_for_random_sets_and_is_asserted(monkeypatch):
 
 
 def test_calibration_t10():
+    line = density_calibration(np.array([1.0, 0.5]), np.array([3.0, 5.0]))  # two are a line
+    assert (line.slope, line.intercept) == (pytest.approx(2), pytest.approx(1))
     fit = density_calibration(np.array([0.5, 1, 1.5, 2, 3]), np.array([0.30, 0.19, 0.13, 0.12, 0.08]))
     np.testing.assert_allclose([fit.slope, fit.intercept, fit.r2], [0.128354, 0.048481, 0.986444], atol=1e-6)
 
@@ -102,6 +104,8 @@ def test_class_shares():
         lambda: core_set_loss(LOSS, LOSS[:0]),
         lambda: coverage(X * np.nan, [0]),
         lambda: density_calibration(np.ones(3), np.ones(3)),
+        lambda: density_calibration(np.ones(1), np.ones(1)),
+        lambda: density_calibration(np.array([1.0, 2.0]), np.ones(3)),
         lambda: class_shares(np.array([3]), np.ones(1), 2),
     ],
 )

@@ -1,5 +1,6 @@
-"""Pixel labels as a run bought them: what training reads, what was paid for, and what tells two trainings apart."""
+"""Labels as a run bought them: what training reads, what was paid for, and what tells two trainings apart."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,16 @@ import pytest
 
 from al_lab.core.errors import ResumeError
 from al_lab.core.pool import INITIAL, file_stem, purchase_dir, save_region
-from al_lab.core.record.labels import pixel_labels_hash, read_bought_pixels, read_pixel_labels
-from al_lab.core.record.purchase import write_pixel_labels
-from al_lab.core.types import Region
+from al_lab.core.record.labels import (
+    pixel_labels_hash,
+    read_annotations,
+    read_bought_pixels,
+    read_labels,
+    read_pixel_labels,
+)
+from al_lab.core.record.purchase import write_labels, write_pixel_labels
+from al_lab.core.record.seal import seal
+from al_lab.core.types import Annotation, Region
 
 
 def buy(run_dir: Path, cycle: int, sample_id: str, pixels: list[int], labels: list[int]) -> None:
@@ -51,3 +59,31 @@ def test_the_hash_is_of_what_was_bought_by_then(run_dir: Path, tmp_path_factory:
 def test_an_image_without_bought_pixels_is_named(run_dir: Path) -> None:
     with pytest.raises(ResumeError, match="bought pixels of 'c'"):
         read_pixel_labels(run_dir, "c", 2)
+
+
+def boxes(*labels: int) -> Annotation:
+    flags = np.zeros(len(labels), bool)
+    return Annotation(np.zeros((len(labels), 4), np.float32), np.array(labels, np.int64), flags, flags)
+
+
+def test_objects_are_read_from_all_purchases_in_the_order_asked_for(tmp_path: Path) -> None:
+    write_labels(purchase_dir(tmp_path, INITIAL), {"a": boxes(1, 2)})
+    write_labels(purchase_dir(tmp_path, 0), {"b": boxes(), "c": boxes(3)})
+    found = read_labels(tmp_path, ["c", "a"])
+    assert [(i, a.labels.tolist()) for i, a in found.items()] == [("c", [3]), ("a", [1, 2])]
+    with pytest.raises(ResumeError, match=r"none of 'd' \(and 1 more\)"):
+        read_labels(tmp_path, ["a", "d", "e"])
+
+
+@pytest.mark.parametrize("digest", ["of it", "of another", "none"])
+def test_an_annotation_that_was_changed_is_named(tmp_path: Path, digest: str) -> None:
+    record = {"id": "a", "annotation": boxes(1).to_json()}
+    sealed = seal(record if digest == "of it" else {"id": "a", "annotation": boxes(2).to_json()})
+    line = record if digest == "none" else record | {"digest": sealed["digest"]}
+    path = tmp_path / "labels.jsonl"
+    path.write_text(f"{json.dumps(line)}\n")
+    if digest == "of another":
+        with pytest.raises(ResumeError, match="a letter or a digit was changed"):
+            read_annotations(path)
+    else:
+        assert read_annotations(path)["a"].labels.tolist() == [1]

@@ -1,5 +1,6 @@
 """Queries of pixels are written with their masks, and come back only as they were."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 
 from al_lab.core.budget import Budget
 from al_lab.core.errors import ResumeError
-from al_lab.core.record.purchase import read_queries, write_queries
+from al_lab.core.pool import INITIAL, purchase_dir
+from al_lab.core.record.purchase import publish_selections, read_queries, write_queries
 from al_lab.core.types import Query, Region
 
 QUERIES = (Query("a/1", Region(np.array([0, 5, 6]), (3, 4)), 0.75), Query("b", None, 0.5))
@@ -18,6 +20,18 @@ def folder(tmp_path: Path) -> Path:
     allowance = Budget(unit="pixel", initial=0, per_cycle=40, cycles=2).allowance(0, 10)
     write_queries(tmp_path, QUERIES, allowance, {"a/1": "images/a/1.png"})
     return tmp_path
+
+
+def test_what_was_asked_for_is_published_in_order(tmp_path: Path) -> None:
+    allowance = Budget(unit="pixel", initial=0, per_cycle=40, cycles=2).allowance(0, 10)
+    for cycle, queries in ((INITIAL, QUERIES[1:]), (1, QUERIES)):
+        folder = purchase_dir(tmp_path, cycle)
+        write_queries(folder, queries, allowance, {q.sample_id: "/home/me/x.png" for q in queries})
+    publish_selections(tmp_path, range(2))
+    found = json.loads((tmp_path / "selections.json").read_text())["purchases"]
+    assert [(p["cycle"], [q["id"] for q in p["queries"]]) for p in found] == [(INITIAL, ["b"]), (1, ["a/1", "b"])]
+    assert found[1]["queries"][0]["mask"].startswith("cycle_01/masks/")
+    assert "/home/me" not in (tmp_path / "selections.json").read_text()
 
 
 def test_queries_survive_their_file(folder: Path) -> None:

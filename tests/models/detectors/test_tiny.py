@@ -82,3 +82,18 @@ def test_maps_and_sides_of_the_default_anchors(make, sizes, widest, maps) -> Non
         assert sides[0].tolist() == pytest.approx([small, small])
         assert sides[1].tolist() == pytest.approx([(small * large) ** 0.5] * 2)
         assert (sides[:, 0] / sides[:, 1]).max().item() == pytest.approx(ratio, rel=1e-5)
+
+
+@pytest.mark.parametrize("frozen", [-1, 14])
+def test_squeezenet_has_thirteen_modules_to_freeze_from_none_to_all(frozen: int) -> None:
+    for count in (0, 13):
+        network = SqueezeDetector(3, weights=None, input_px=64, frozen=count)
+        assert any(p.requires_grad for p in network.features.parameters()) == (count == 0)
+    with pytest.raises(ConfigError, match=r"frozen in 0\.\.13"):
+        SqueezeDetector(3, weights=None, input_px=64, frozen=frozen)
+
+
+def test_one_foreground_class_is_enough() -> None:
+    assert TinyDetector(1, input_px=32).num_logits == 2
+    with pytest.raises(ConfigError, match="at least one foreground class"):
+        TinyDetector(0, input_px=32)

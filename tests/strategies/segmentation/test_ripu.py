@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from al_lab.acquisition.regions import window_mask
+from al_lab.core.budget import Budget
 from al_lab.core.errors import ConfigError
 from al_lab.core.types import DenseView
 from al_lab.strategies.segmentation.ripu import Ripu
@@ -92,3 +93,22 @@ def test_broken_probabilities_are_named(context) -> None:
 def test_wrong_arguments_are_named(arguments: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Ripu(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("mode", "unit", "per_cycle", "pays"),
+    [
+        ("region", "pixel", 25, True),
+        ("region", "pixel", 24, False),
+        ("region", "pixel", 0.01, True),  # what a share pays is known for each image only
+        ("region", "region", 1, True),
+        ("pixel", "pixel", 1, True),
+    ],
+)
+def test_a_budget_that_pays_no_region_is_refused(mode: str, unit: str, per_cycle: float, pays: bool) -> None:
+    strategy, budget = Ripu(mode=mode, k=2), Budget(unit, 0, per_cycle, 1, "image")
+    if pays:
+        strategy.check_budget(budget)
+    else:
+        with pytest.raises(ConfigError, match="25 pixels"):
+            strategy.check_budget(budget)

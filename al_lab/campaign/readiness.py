@@ -14,8 +14,9 @@ from typing import Any
 
 from al_lab.campaign.assemble import trains_here
 from al_lab.config.parts import Parts
+from al_lab.core.budget import Budget
 from al_lab.core.disk import MEGABYTE, disk_error
-from al_lab.core.errors import LabError, explain
+from al_lab.core.errors import DataError, LabError, explain
 from al_lab.data.bought_test import with_test
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ def check_before_asking(parts: Parts, run_dir: Path) -> None:
     if oracle.needs_truth:
         return
     log.info("people will be asked: weights, images, labels of the test set, folders and disk are checked first")
-    _check_files(with_test(parts.dataset, parts.config), parts.budget.test)
+    _check_files(with_test(parts.dataset, parts.config), parts.budget)
     for folder in _written(parts, run_dir):
         _check_writable(folder)
     weights = _network_bytes(parts) if trains_here(parts.config) else 0
@@ -52,15 +53,19 @@ def check_before_asking(parts: Parts, run_dir: Path) -> None:
     oracle.check(parts.dataset)
 
 
-def _check_files(dataset: Any, test: int = 0) -> None:
+def _check_files(dataset: Any, budget: Budget) -> None:
     """Read every image's header, and every label that is no secret of the pool."""
-    for ids in dataset.splits().values():
+    for split, ids in dataset.splits().items():
         for sample_id in ids:
-            dataset.size_hw(sample_id)
+            try:
+                dataset.size_hw(sample_id)
+            except DataError:
+                if split != "pool" or "unreadable" not in budget.leave_out:
+                    raise
     measured = [i for i in (*dataset.val_ids, *dataset.test_ids) if dataset.has_truth(i)]
     for sample_id in measured:
         dataset.truth(sample_id)
-    if not test and not any(dataset.has_truth(i) for i in dataset.test_ids):
+    if not budget.test and not any(dataset.has_truth(i) for i in dataset.test_ids):
         log.warning(
             "%s has no labeled test set: no metric will say whether the labels were worth it "
             "(budget.test=100 has a hundred random images labeled first)",

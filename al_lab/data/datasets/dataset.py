@@ -315,7 +315,10 @@ class Dataset(ABC):
             else:
                 self.size_hw(sample_id)
         except DataError as error:
-            return [Finding("error", str(path), f"{sample_id}: {error}", "replace the image file")]
+            remedy = "replace the image file"
+            if sample_id in self.pool_ids:
+                remedy += ", or go on without it: budget.leave_out='[unreadable]'"
+            return [Finding("error", str(path), f"{sample_id}: {error}", remedy)]
         return self._verify_truth(sample_id, decode) if self.has_truth(sample_id) else []
 
     def _verify_truth(self, sample_id: str, decode: bool) -> list[Finding]:

@@ -146,6 +146,16 @@ def open_image(path: Path) -> Iterator[Image.Image]:
                 do="replace the file, or take it out of the data set",
             )
         ) from None
+    except Image.DecompressionBombError as error:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise DataError(
+            explain(
+                expected=f"an image of at most {most / 1e6:.0f} million pixels",
+                got="a larger one, which may be a decompression bomb",
+                where=str(path),
+                do="scale it down, or take it out of the data set",
+            )
+        ) from error
     except UNREADABLE as error:
         raise DataError(
             explain(

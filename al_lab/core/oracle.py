@@ -219,15 +219,7 @@ class SimulatedOracle(Oracle):
         for query in queries:
             label_HW = dataset.truth(query.sample_id)
             region = query.region or Region.from_mask(np.ones(label_HW.shape, bool))
-            if region.size_hw != label_HW.shape:
-                raise DataError(
-                    explain(
-                        expected=f"a label map of {region.size_hw}",
-                        got=str(label_HW.shape),
-                        where=f"sample {query.sample_id!r}",
-                        do="propose() must work at the image's own size",
-                    )
-                )
+            check_region(query, label_HW.shape)
             yield query, region, label_HW.reshape(-1)[region.pixels]
 
     def judge(self, dataset: Any, predictions: Mapping[str, Detections]) -> dict[str, Any]:
@@ -284,6 +276,23 @@ def _readable_truths(dataset: Any) -> Iterator[Any]:
             lost.append(str(error))
     if lost:
         log.warning("%d images of the pool are missing in its class counts, first %s", len(lost), lost[0])
+
+
+def check_region(query: Query, size_hw: tuple[int, ...]) -> None:
+    """Refuse pixels that were chosen in an image of another size.
+
+    Raises:
+        DataError: naming both sizes.
+    """
+    if query.region is not None and query.region.size_hw != size_hw:
+        raise DataError(
+            explain(
+                expected=f"a label map of {query.region.size_hw}",
+                got=str(size_hw),
+                where=f"sample {query.sample_id!r}",
+                do="propose() must work at the image's own size",
+            )
+        )
 
 
 def class_histogram(annotations: Any, num_classes: int) -> np.ndarray:

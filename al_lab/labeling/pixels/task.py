@@ -11,7 +11,7 @@ import numpy as np
 
 from al_lab.core.documents import Entry
 from al_lab.core.fields import flag, not_negative, optional, text
-from al_lab.core.oracle import Oracle
+from al_lab.core.oracle import Oracle, check_region
 from al_lab.core.record.pixel_labels import PixelLabels
 from al_lab.core.record.purchase import Purchase
 from al_lab.core.record.seal import seal
@@ -39,6 +39,8 @@ class PixelTask(LabelTask[PixelLabels]):
     def __init__(self, dataset: Any, purchase: Purchase) -> None:
         super().__init__(dataset, purchase)
         parts = [q for q in purchase.queries if q.region is not None]
+        for query in parts:
+            check_region(query, dataset.size_hw(query.sample_id))
         squares = squares_of_purchase(purchase) if parts else None
         self.targets: Mapping[str, tuple[Target, ...]] = {q.sample_id: targets_of(q, squares) for q in parts}
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from al_lab.core.budget import Allowance
+from al_lab.core.errors import DataError
 from al_lab.core.pool import INITIAL
 from al_lab.core.record.labels import read_bought_pixels
 from al_lab.core.record.pixel_labels import NO_CLASS
@@ -51,6 +52,13 @@ def test_a_replayed_region_is_asked_for_in_pieces_that_touch():
     mask[0:2, 0:2] = mask[4:, 5:] = True
     targets = targets_of(Query("a", Region.from_mask(mask)), Candidates.images([], []))
     assert [len(t.pixels) for t in targets] == [4, 6]
+
+
+def test_pixels_of_an_image_of_another_size_are_refused(dataset, purchase):
+    order = purchase("a")
+    other = Purchase(order.run_dir, 0, (Query("a", Region(np.array([1]), (3, 4))),), Allowance("pixel", 1))
+    with pytest.raises(DataError, match=r"a label map of \(3, 4\), got \(6, 8\)"):
+        FolderOracle().reveal(dataset, other)
 
 
 def test_the_folder_asks_for_points(dataset, purchase):

@@ -137,9 +137,7 @@ def _card(item: Item, target: Target, choices: str) -> str:
     shown = min(max(max(item.size_hw) / _AROUND, _LEAST, 2 * target.side), _MOST)
     scale = _CROP_PX / shown
     x, y = target.x + 0.5, target.y + 0.5
-    side = target.side * scale
-    if target.side == 1:  # a ring around the pixel, which stays visible
-        side = max(side + 8, 18)
+    side = max(target.side * scale + 8, 18)  # around the pixel or the square, which stays visible
     place = f"left:{_CROP_PX / 2 - side / 2:g}px;top:{_CROP_PX / 2 - side / 2:g}px;width:{side:g}px;height:{side:g}px"
     mark = f'<span class="mark{" ring" if target.side == 1 else ""}" style="{place}"></span>'
     tag = f'<span class="tag" style="left:4px;top:4px">{target.number}</span>'

@@ -66,8 +66,10 @@ def test_what_is_labeled_stands_behind_the_candidates(unit: Unit) -> None:
     assert unit.images.num == 120 - TINY.initial
     assert all(batch.max() < unit.images.num for batch in [*unit.rows("uniform"), *unit.rows("clusters"), *unit.random])
     parts = unit.parts()
-    assert all(part.min() >= unit.images.num and len(part) == TINY.initial // 2 for part in parts)
-    assert not unit.records("labeled", "true").are_batches
+    assert all(part.min() >= unit.images.num and len(part) == TINY.initial // 4 for part in parts)
+    records = unit.records("labeled", "true")
+    assert not records.are_batches
+    assert all(len(np.intersect1d(a, b)) == 0 for a, b in zip(records.bases, records.batches, strict=True))
 
 
 def test_links_are_told_of_every_predictor(unit: Unit) -> None:

@@ -13,7 +13,7 @@ from al_lab.benchmarks.mgral_bed.head import Truth, fit, go_on, mean_ap, probabi
 from al_lab.benchmarks.mgral_bed.pools import Bed
 from al_lab.core.rng import Rng
 from al_lab.core.types import Candidates
-from al_lab.strategies.detection._mgral.batches import by_clusters, part_size, uniform
+from al_lab.strategies.detection._mgral.batches import by_clusters, halves, part_size, uniform
 from al_lab.strategies.detection._mgral.predictor.choice import Records
 from al_lab.strategies.detection._mgral.world import order_images
 
@@ -58,9 +58,8 @@ class Unit:
         first = self.rng.generator("initial").permutation(len(bed.ids))[: size.initial]
         labels = Truth(self._standard[0][first], bed.pool_NC[first])
         self.base = fit(labels, [self.rng.seed("base") % 2**31])
-        p_NC = probabilities(self.base, self._standard[0])[:, 0].clip(1e-7, 1 - 1e-7)
-        entropy_N = -(p_NC * np.log(p_NC) + (1 - p_NC) * np.log(1 - p_NC)).sum(1)
-        info = {"embedding": self._standard[0], "entropy": entropy_N, "boxes": p_NC.sum(1)}
+        p_NC = probabilities(self.base, self._standard[0])[:, 0]
+        info = {"embedding": self._standard[0], **_facts(p_NC)}
         candidates = Candidates.images(bed.ids, np.zeros(len(bed.ids)), **info)
         ids, self.images = order_images(
             candidates, [bed.ids[n] for n in first], self.rng.child("order"), "perm", standardize=False
@@ -70,6 +69,7 @@ class Unit:
         self.ids, self.x_ND, self.y_NC, self.kind_N = ids, self._standard[0][rows], bed.pool_NC[rows], bed.kind_N[rows]
         self._val = Truth(self._standard[1], bed.val_VC)
         self._test = Truth(self._standard[2], bed.test_TC)
+        self._simulate()
         self._records: dict[tuple[str, str], Records] = {}
         self._known: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
 
@@ -133,13 +133,22 @@ class Unit:
         )
         return self._positions(found)
 
+    def _simulate(self) -> None:
+        """Cut the labeled set, and let a head that saw the one part say how unsure it is of the other."""
+        labeled = self.images.labeled
+        self.halves = halves([self.ids[n] for n in labeled], self.rng.child("halves"))
+        first, second = (self._positions([half])[0] for half in self.halves)
+        head = fit(Truth(self.x_ND[first], self.y_NC[first]), [self.rng.seed("half") % 2**31])
+        for name, values in _facts(probabilities(head, self.x_ND)[:, 0]).items():
+            self.images.facts[name][second] = values[second]
+
     def parts(self) -> list[np.ndarray]:
-        """Return positions of structured halves of the labeled set."""
-        labeled, s = self.images.labeled, self.size
-        ids = [self.ids[n] for n in labeled]
-        features = self.images.features_ND[labeled]
+        """Return positions of structured parts of the labeled set's second half."""
+        _, second = self.halves
+        features = self.images.features_ND[self._positions([second])[0]]
+        s = self.size
         return self._positions(
-            by_clusters(ids, features, part_size(len(ids)), s.rows, s.num_clusters, self.rng.child("lut parts"))
+            by_clusters(second, features, part_size(len(second)), s.rows, s.num_clusters, self.rng.child("lut parts"))
         )
 
     def records(self, rows: str, rewards: str) -> Records:
@@ -156,7 +165,7 @@ class Unit:
     def _measured(self, rows: str, rewards: str) -> Records:
         is_part = rows == "labeled"
         batches = self.parts() if is_part else self.rows(rows)
-        base = np.zeros(0, np.int64) if is_part else self.images.labeled
+        base = self._positions([self.halves[0]])[0] if is_part else self.images.labeled
         is_surrogate = rewards == "surrogate" and not is_part
         values = [self.surrogate(b) if is_surrogate else self.reward(b, base) for b in batches]
         return Records(batches, [base] * len(batches), np.array(values), np.ones(len(batches)), not is_part)
@@ -172,3 +181,9 @@ def _components(pool_ND: np.ndarray, parts: Sequence[np.ndarray]) -> list[np.nda
     axes = np.linalg.svd(((pool_ND - mean_D) / scale_D).astype(np.float64), full_matrices=False)[2][:_COMPONENTS]
     found = [((x - mean_D) / scale_D) @ axes.T for x in parts]
     return [np.asarray(x / found[0].std(), np.float32) for x in found]
+
+
+def _facts(p_NC: np.ndarray) -> dict[str, np.ndarray]:
+    """Return each image's entropy, summed over classes, and how many classes it should show."""
+    p_NC = p_NC.clip(1e-7, 1 - 1e-7)
+    return {"entropy": -(p_NC * np.log(p_NC) + (1 - p_NC) * np.log(1 - p_NC)).sum(1), "boxes": p_NC.sum(1)}

@@ -113,6 +113,15 @@ class Mgral(Strategy):
                 )
             )
         self.afterwards = TruthSettings(**(truth or {}))
+        if self.afterwards.rows and self.lut.rows_from == "labeled":
+            raise ConfigError(
+                explain(
+                    expected="rows that are batches of the pool",
+                    got=f"strategy.truth.rows={self.afterwards.rows} with rows whose labels were bought long ago",
+                    where="strategy.lut.rows_from=labeled",
+                    do="set strategy.truth.rows=0",
+                )
+            )
         self._scores: dict[str, float] = {}
 
     def check_dataset(self, dataset: Any) -> None:

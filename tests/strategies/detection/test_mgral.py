@@ -103,23 +103,27 @@ def test_designed_rows_the_best_predictor_and_the_other_queries(tmp_path: Path, 
     assert bought == sorted(scores, key=lambda i: -scores[i])[:5]
 
 
-def test_rows_from_the_labeled_set_train_halves_of_it_with_labels(tmp_path: Path, monkeypatch) -> None:
+def test_rows_from_the_labeled_set_are_simulated_queries(tmp_path: Path, monkeypatch) -> None:
     tasks = []
     real = StubLearner.fit
     monkeypatch.setattr(StubLearner, "fit", lambda self, task: tasks.append(task) or real(self, task))
     monkeypatch.setattr(LeaveOneOut, "is_believed", True)
-    lut = {"rows_from": "labeled", "predictor": "auto", "mode": "scratch", "split": "kfold", "folds": 2}
+    lut = {"rows_from": "labeled", "predictor": "auto", "mode": "scratch"}
     run_campaign(config(1, agent={"query": "set"}, **lut), tmp_path / "run")
-    rows = {t.checkpoint.stem: t for t in tasks if "row_" in t.checkpoint.stem}
-    bases = [t for t in tasks if "base_" in t.checkpoint.stem]
+    folder = tmp_path / "run" / "cycle_00"
+    by_name = {t.checkpoint.stem: t for t in tasks}
+    first, whole = set(by_name["base_half"].labeled), set(by_name["base_0"].labeled)
+    rows = [t for name, t in by_name.items() if "row_" in name]
     assert len(rows) == 6 + 2
-    assert all(not t.unlabeled and len(t.labeled) == 5 and t.start == "scratch" for t in rows.values())
-    for m in range(6):
-        assert set(rows[f"row_{m:03d}_seed0"].labeled) < set(bases[m % 2].labeled)  # measured on the others
-    facts = json.loads((tmp_path / "run" / "cycle_00" / "agent.json").read_text())
+    for row in rows:  # the first half, and a part of the second; all with labels
+        assert first < set(row.labeled) < whole
+        assert (row.unlabeled, row.start) == ((), "scratch")
+    seen = Candidates.load(folder / "lut" / "half.npz")
+    assert set(seen.sample_ids) == whole - first  # by the model that saw the first half alone
+    facts = json.loads((folder / "agent.json").read_text())
     assert set(facts["predictors"]) == {"ridge", "ensemble"}
     assert "controls" not in facts
-    assert len(json.loads((tmp_path / "run" / "cycle_00" / "queries.json").read_text())["queries"]) == 5
+    assert len(json.loads((folder / "queries.json").read_text())["queries"]) == 5
 
 
 def test_auto_buys_at_random_where_nobody_is_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,6 +255,14 @@ def test_a_schedule_is_scaled_as_a_whole() -> None:
         ({"lut": LUT | {"rows_from": "labelled"}}, "did you mean 'labeled'"),
         ({"lut": LUT | {"rows_from": "labeled"}}, "mode=scratch"),
         ({"lut": LUT | {"rows_from": "labeled", "mode": "scratch"}}, "predictor=auto"),
+        ({"lut": LUT | {"rows_from": "labeled", "mode": "scratch", "split": "kfold"}}, "split=holdout"),
+        (
+            {
+                "lut": LUT | {"rows_from": "labeled", "mode": "scratch", "predictor": "auto"},
+                "truth": {"rows": 4},
+            },
+            "strategy.truth.rows=0",
+        ),
         ({"lut": LUT | {"num_clusters": 1}}, "strategy.lut.num_clusters"),
         ({"agent": {"query": "best"}}, "strategy.agent.query"),
         ({"agent": {"gate": "shut"}}, "strategy.agent.gate"),

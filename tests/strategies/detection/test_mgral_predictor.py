@@ -6,7 +6,7 @@ import pytest
 from al_lab.core.rng import Rng
 from al_lab.strategies.detection._mgral.predictor import choice
 from al_lab.strategies.detection._mgral.predictor.choice import Images, Records, choose
-from al_lab.strategies.detection._mgral.predictor.inputs import SetInputs, contents, together
+from al_lab.strategies.detection._mgral.predictor.inputs import SetInputs, described
 from al_lab.strategies.detection._mgral.predictor.leave_one_out import LeaveOneOut, best_believed, judged
 from al_lab.strategies.detection._mgral.predictor.ridge import Regressor, fit
 from al_lab.strategies.detection._mgral.predictor.table import Table, TableSettings
@@ -33,30 +33,26 @@ def inputs() -> SetInputs:
 def regressor(rewards: np.ndarray, kind: str = "ridge", rows: list[np.ndarray] | None = None) -> Regressor:
     rows = batches(len(rewards)) if rows is None else rows
     labeled = images().labeled
-    return Regressor(inputs(), [np.concatenate([labeled, b]) for b in rows], rewards, labeled, kind)
+    return Regressor(inputs(), [labeled] * len(rows), rows, rewards, labeled, kind)
 
 
 def test_the_inputs_of_a_set_are_what_their_names_say() -> None:
     seen, of = inputs(), images()
-    some = np.array([3, 50, 410, 7])
-    found = seen.describe(seen.content(some))
+    some = np.array([3, 50, 320, 7])
+    before = np.array([410, 411])
+    found = seen.describe(seen.content(before), seen.content(some))
     by_name = {name: found[seen.groups_F == name] for name in dict.fromkeys(seen.groups_F.tolist())}
     assert list(by_name) == ["embedding", "entropy", "boxes", "coverage", "clusters"]
-    np.testing.assert_allclose(by_name["embedding"], of.features_ND[some].mean(0), atol=1e-6)
+    everyone = np.concatenate([before, some])
+    np.testing.assert_allclose(by_name["embedding"], of.features_ND[everyone].mean(0), atol=1e-6)
     entropy = of.facts["entropy"]
     assert by_name["entropy"] == pytest.approx((entropy[some].mean() - entropy.mean()) / entropy.std())
-    assert np.expm1(by_name["clusters"]).sum() == pytest.approx(4)
-    assert by_name["coverage"] == pytest.approx(-seen.distance_NJ[some].min(0).mean())
-    np.testing.assert_allclose(seen.distance_NJ[some[0]].min(), 0, atol=2.0)
-
-
-def test_the_union_of_two_sets_is_described_by_their_sums() -> None:
-    seen = inputs()
-    first, second = np.arange(5), np.arange(200, 230)
-    union = together(seen.content(first), seen.content(second))
-    np.testing.assert_allclose(seen.describe(union), contents(seen, [np.concatenate([first, second])])[0])
-    empty = together(seen.content(first[:0]), seen.content(second))
-    np.testing.assert_allclose(seen.describe(empty), contents(seen, [second])[0])
+    assert np.expm1(by_name["clusters"]).sum() == pytest.approx(6)
+    assert by_name["coverage"] == pytest.approx(-seen.distance_NJ[everyone].min(0).mean())
+    np.testing.assert_allclose(described(seen, [before], [some])[0], found)
+    alone = seen.describe(seen.content(before[:0]), seen.content(everyone))
+    same = np.isin(seen.groups_F, ["embedding", "coverage", "clusters"])
+    np.testing.assert_allclose(alone[same], found[same])
 
 
 def test_a_fit_is_weighted_ridge_with_a_free_intercept() -> None:
@@ -139,13 +135,12 @@ def test_the_table_answers_where_it_is_asked_and_where_records_are_too_few_to_ju
     assert few.judgments == {}
 
 
-def test_parts_of_the_labeled_set_are_told_by_composition_alone() -> None:
-    none, labeled = np.zeros(0, np.int64), images().labeled
-    parts = [np.random.default_rng(k).permutation(labeled)[:10] for k in range(6)]
-    of_parts = Records(parts, [none] * 6, np.arange(6.0), np.ones(6), are_batches=False)
-    found = choose(images(), of_parts, TableSettings(predictor="auto"), Rng(0))
+def test_what_simulated_queries_bought_is_no_batch_for_a_table() -> None:
+    labeled = images().labeled
+    parts = [np.random.default_rng(k).permutation(labeled[10:])[:5] for k in range(6)]
+    simulated = Records(parts, [labeled[:10]] * 6, np.arange(6.0), np.ones(6), are_batches=False)
+    found = choose(images(), simulated, TableSettings(predictor="auto"), Rng(0))
     assert set(found.others) == {"ridge", "ensemble"}
-    assert set(found.others["ridge"].inputs.groups_F) == {"embedding", "coverage", "clusters"}
 
 
 def test_records_of_less_weight_count_less_in_the_judgment() -> None:

@@ -73,6 +73,20 @@ def test_the_ceiling_is_the_best_record_and_the_error() -> None:
     assert judge.ceiling == pytest.approx(records.rewards_M.max() + chosen.judgments["ridge"].rmse)
 
 
+def test_simulated_queries_of_fewer_images_lead_by_less() -> None:
+    _, images, records = problem("ridge")
+    labeled = images.labeled
+    parts = [np.random.default_rng(k).permutation(labeled[5:])[:2] for k in range(12)]
+    simulated = Records(parts, [labeled[:5]] * 12, records.rewards_M, records.weight_M, are_batches=False)
+    chosen = choose(images, simulated, TableSettings(predictor="ridge", num_clusters=5), Rng(0))
+    judge = Judge(chosen, simulated, NUM, BUDGET, np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    average = np.mean([judge.estimate(rng.choice(NUM, BUDGET, replace=False)) for _ in range(20)])
+    lead = np.ptp([records.rewards_M.max(), records.rewards_M.mean()]) + chosen.error
+    assert judge.ceiling == pytest.approx(average + BUDGET / 2 * lead)
+    assert judge.estimate(judge.search().batch) <= judge.ceiling + 1e-9
+
+
 def test_a_batch_comes_first_and_in_its_order() -> None:
     utility = on_top(np.array([0.3, 5.0, -1.0, 0.4]), np.array([2, 0]))
     assert np.argsort(-utility).tolist() == [2, 0, 1, 3]

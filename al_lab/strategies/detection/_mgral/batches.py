@@ -11,10 +11,13 @@ mean's). ``clusters`` draws a row's kinds of images first (beyond the paper):
 so that a row has many images of a few kinds; where a cluster has too few, the others fill up. Every fourth row stays
 uniform: the query is compared with those.
 
-Rows of the labeled set (``lut.rows_from=labeled``, beyond the paper) are halves of it, drawn in the same way and
-trained with their labels: no surrogate, so that what is measured is what labels are worth. A regressor learns from them
-what a training set is worth by its composition, and is asked about the labeled set with a batch (datamodels: Ilyas et
-al., ICML 2022, arXiv 2202.00622).
+Rows of the labeled set (``lut.rows_from=labeled``, beyond the paper) are simulated queries: the labeled set is cut in
+two at random, a model of the first half looks at the second as one looks at a pool, and a row trains on the first half
+and a part of the second, drawn in the same way, with their labels. No surrogate: what is measured is what labels are
+worth. A regressor learns what a batch adds, and is asked about the labeled set with a batch (learning active
+learning: Konyushkova et al., NeurIPS 2017, arXiv 1703.03365; datamodels: Ilyas et al., ICML 2022, arXiv 2202.00622).
+That the model has not seen the second half matters: of images it was trained on a model is sure, so their entropies say
+nothing of those of a pool.
 """
 
 from collections.abc import Sequence
@@ -37,6 +40,13 @@ _LEAST = 1e-12  # share of a cluster that a row does not want: it still fills up
 def part_size(num: int) -> int:
     """Return how many of some labeled images a row trains on: half of them, at least one."""
     return max(num // 2, 1)
+
+
+def halves(ids: Sequence[str], rng: Rng) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Cut the labeled images in two, at random: what a simulated query begins with, and what it may buy."""
+    order = rng.generator().permutation(len(ids))
+    cut = len(ids) - part_size(len(ids))
+    return tuple(sorted(ids[k] for k in order[:cut])), tuple(sorted(ids[k] for k in order[cut:]))
 
 
 def uniform(ids: Sequence[str], size: int, rows: int, rng: Rng) -> list[tuple[str, ...]]:

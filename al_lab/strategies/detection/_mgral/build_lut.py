@@ -23,11 +23,15 @@ from al_lab.core.types import Candidates
 from al_lab.execution.job import Job
 from al_lab.learners.base import FitTask
 from al_lab.learners.settings import TrainSettings
-from al_lab.strategies.detection._mgral.batches import Batches, RowsFrom, by_clusters, part_size, uniform
+from al_lab.strategies.detection._mgral.batches import Batches, RowsFrom, by_clusters, halves, part_size, uniform
 from al_lab.strategies.detection._mgral.honesty import SIGNIFICANCE, against_base, spread_against_noise
 from al_lab.strategies.detection._mgral.reward_split import Fold, reward_folds
 
 log = logging.getLogger(__name__)
+
+
+#: what a model that saw the first half of the labeled set says of the second
+HALF = "half.npz"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +56,8 @@ class LutSettings:
         seeds: trainings of each of these, the first included.
         batches: which the rows are: ``uniform`` (the paper) or ``clusters``, see `batches`.
         num_clusters: of ``batches=clusters`` and ``rows_from=labeled``.
-        rows_from: what a row trains on: the labeled set and a batch without labels (``unlabeled``, the paper), or a
-            part of the labeled set with its labels (``labeled``), see `batches`.
+        rows_from: what a row trains on: the labeled set and a batch without labels (``unlabeled``, the paper), or half
+            of the labeled set and a part of the other half, with their labels (``labeled``), see `batches`.
         early_stop: rows stop after this fraction of their schedule (beyond the paper); None: at its end.
     """
 
@@ -101,6 +105,15 @@ class LutSettings:
                     do="set strategy.lut.mode=scratch strategy.lut.lr_scale=1",
                 )
             )
+        if self.rows_from == "labeled" and self.split == "kfold":
+            raise ConfigError(
+                explain(
+                    expected="rows that are all measured on the same images",
+                    got="strategy.lut.split=kfold",
+                    where="strategy.lut.rows_from=labeled",
+                    do="set strategy.lut.split=holdout",
+                )
+            )
 
 
 @dataclass(frozen=True)
@@ -111,6 +124,7 @@ class Plan:
         folds: see `reward_folds`.
         batches: M lists of ids, sorted: unlabeled images, or parts of the labeled ones.
         size: B.
+        first: with ``rows_from=labeled`` what a simulated query begins with, and every row trains on; else empty.
         labeled_hash: of the labeled set.
     """
 
@@ -118,6 +132,7 @@ class Plan:
     batches: list[tuple[str, ...]]
     labeled_hash: str
     size: int
+    first: tuple[str, ...] = ()
 
 
 class BuildLut(Stage):
@@ -140,6 +155,8 @@ class BuildLut(Stage):
         bases = self.bases(ctx, plan)
         metric = self.settings.metric or ctx.dataset.metrics[0]
         references = [float(base["metrics"][metric]) for base in bases]
+        if plan.first:
+            self._look(ctx, plan)
         numbers = [(m, 0) for m in range(len(plan.batches))] + [
             (m, s) for s in range(1, self.settings.seeds) for m in range(self.settings.repeats)
         ]
@@ -190,7 +207,8 @@ class BuildLut(Stage):
 
     def files(self, ctx: StageContext) -> list[Path]:
         """Return the table, and the models that rows of the next stage start from."""
-        return [self.path(ctx), *sorted(self.path(ctx).parent.glob("base_*.ckpt"))]
+        folder = self.path(ctx).parent
+        return [self.path(ctx), *sorted(folder.glob("base_*.ckpt")), *sorted(folder.glob(HALF))]
 
     @staticmethod
     def path(ctx: StageContext) -> Path:
@@ -212,21 +230,51 @@ class BuildLut(Stage):
             folds=s.folds,
         )
         if s.rows_from == "labeled":
-            batches = self._parts(ctx, folds)
-        elif s.batches == "uniform":
+            return self._simulated(ctx, folds, size)
+        if s.batches == "uniform":
             batches = uniform(unlabeled, size, s.rows, rng)
         else:
             batches = by_clusters(unlabeled, _embeddings(ctx, unlabeled), size, s.rows, s.num_clusters, rng)
         return Plan(folds, batches, ctx.pool.labeled_hash(), size)
 
-    def _parts(self, ctx: StageContext, folds: Sequence[Fold]) -> list[tuple[str, ...]]:
-        """Return the parts of the labeled set that rows train on; row m's is of fold m mod k."""
+    def _simulated(self, ctx: StageContext, folds: list[Fold], size: int) -> Plan:
+        """Plan rows that buy again what is labeled already, see `batches`."""
         s, rng = self.settings, ctx.rng(self.name)
-        found = [
-            by_clusters(f.train, _embeddings(ctx, f.train), part_size(len(f.train)), s.rows, s.num_clusters, rng)
-            for f in folds
-        ]
-        return [found[m % len(folds)][m] for m in range(s.rows)]
+        first, second = halves(folds[0].train, rng.child("halves"))
+        features = _embeddings(ctx, second)
+        batches = by_clusters(second, features, part_size(len(second)), s.rows, s.num_clusters, rng)
+        return Plan(folds, batches, ctx.pool.labeled_hash(), size, first)
+
+    def _look(self, ctx: StageContext, plan: Plan) -> None:
+        """Train on the first half, and ask that model what it expects of the images of the second."""
+        folder = ctx.cycle_dir / "lut"
+        task = FitTask(
+            labeled=plan.first,
+            labels_dir=ctx.run_dir,
+            checkpoint=folder / "base_half.ckpt",
+            scratch_dir=folder / "base_half.training",
+            seed=ctx.rng("lut base").seed("half"),
+            cycle=ctx.cycle,
+        )
+        ctx.executor.run([self.measured(ctx, task, {}, plan.folds[0], "base_half", keep=True)])
+        second = sorted(set(plan.folds[0].train) - set(plan.first))
+        ctx.executor.run(
+            [
+                Job(
+                    f"cycle {ctx.cycle:02d} look at the second half",
+                    "al_lab.stages.jobs:score",
+                    result=folder / "half_scored.json",
+                    kwargs={
+                        "run_dir": str(ctx.run_dir),
+                        "checkpoint": str(task.checkpoint),
+                        "cycle": ctx.cycle,
+                        "ids": second,
+                        "out": str(folder / HALF),
+                    },
+                    outputs=(folder / HALF,),
+                )
+            ]
+        )
 
     def bases(self, ctx: StageContext, plan: Plan) -> list[dict[str, Any]]:
         """Return what each fold gives without any unlabeled image: ref_0, and where finetuned rows start.
@@ -291,7 +339,7 @@ class BuildLut(Stage):
             changes["objective"] = dict(s.objective)
         finetune = s.mode == "finetune"
         task = FitTask(
-            labeled=tuple(batch) if is_part else plan.folds[fold].train,
+            labeled=(*plan.first, *batch) if is_part else plan.folds[fold].train,
             unlabeled=() if is_part else tuple(batch),
             labels_dir=ctx.run_dir,
             checkpoint=folder / f"{name}.ckpt",

@@ -73,8 +73,10 @@ class Judge:
         #: the best record that can be bought; without any, the random batch of the best estimate
         self.start = max(open_rows, key=lambda row: row[0])[1] if open_rows else random[int(np.argmax(expected))]
         average = float(rewards.mean()) if records.are_batches else float(np.mean(expected))
+        # Simulated queries buy fewer images than this one, so the best of them leads by less.
+        times = 1.0 if records.are_batches else self.budget / float(np.mean([len(b) for b in records.batches]))
         #: the best record's lead over the average one, and the error, above an average batch
-        self.ceiling = average + float(rewards.max() - rewards.mean()) + chosen.error
+        self.ceiling = average + max(times, 1.0) * (float(rewards.max() - rewards.mean()) + chosen.error)
 
     def estimate(self, batch: np.ndarray) -> float:
         """Return what the predictor expects of a batch, points."""
@@ -159,7 +161,7 @@ class _State:
     def __init__(self, value: SetValue, base: np.ndarray, num: int) -> None:
         self.f = value
         self.cluster_N, self.distance_NJ = value.cluster_N[:num], value.distance_NJ[:num]
-        self.size, self.total = len(base), float(value.image_N[base].sum())
+        self.size, self.total, self.total_facts = len(base), float(value.image_N[base].sum()), 0.0
         self.count_K = np.bincount(value.cluster_N[base], minlength=len(value.cluster_K)).astype(np.float64)
         self.base_near_J = value.nearest(base)
         self.near_J = self.base_near_J
@@ -179,7 +181,7 @@ class _State:
         return image
 
     def value(self) -> float:
-        mean = self.total / max(self.size, 1)
+        mean = self.total / max(self.size, 1) + self.total_facts / max(len(self.batch), 1)
         clusters = float(self.f.cluster_K @ np.log1p(self.count_K))
         return self.f.constant + mean + clusters - self.f.coverage * float(self.near_J.mean())
 
@@ -187,7 +189,9 @@ class _State:
         """Return the value (N,) with each candidate; -inf for those that are in it."""
         log_K = np.log1p(self.count_K)
         step_K = self.f.cluster_K * (np.log1p(self.count_K + 1) - log_K)
-        value_N = (self.total + self.f.image_N[: len(self.is_open_N)]) / (self.size + 1) + step_K[self.cluster_N]
+        num = len(self.is_open_N)
+        value_N = (self.total + self.f.image_N[:num]) / (self.size + 1) + step_K[self.cluster_N]
+        value_N += (self.total_facts + self.f.fact_N[:num]) / (len(self.batch) + 1)
         if self.f.coverage:
             value_N -= self.f.coverage * np.minimum(self.distance_NJ, self.near_J).mean(1)
         value_N += self.f.constant + float(self.f.cluster_K @ log_K)
@@ -197,5 +201,6 @@ class _State:
     def _count(self, image: int, sign: int) -> None:
         self.size += sign
         self.total += sign * float(self.f.image_N[image])
+        self.total_facts += sign * float(self.f.fact_N[image])
         self.count_K[self.cluster_N[image]] += sign
         self.is_open_N[image] = sign < 0

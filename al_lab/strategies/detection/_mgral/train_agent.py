@@ -25,7 +25,7 @@ from al_lab.core.types import Candidates
 from al_lab.execution.job import Job
 from al_lab.learners.checkpoint import load_checkpoint, save_checkpoint
 from al_lab.learners.trainer import limit_threads
-from al_lab.strategies.detection._mgral.build_lut import BuildLut, load_table, signal_and_noise
+from al_lab.strategies.detection._mgral.build_lut import HALF, BuildLut, load_table, signal_and_noise
 from al_lab.strategies.detection._mgral.decide import AgentSettings, Decision, decide, make_training
 from al_lab.strategies.detection._mgral.honesty import (
     SIGNIFICANCE,
@@ -41,7 +41,7 @@ from al_lab.strategies.detection._mgral.honesty import (
 from al_lab.strategies.detection._mgral.predictor.choice import Chosen, Predictor, Records, choose
 from al_lab.strategies.detection._mgral.predictor.table import Choice, TableSettings
 from al_lab.strategies.detection._mgral.reinforce import Iteration, Reinforce, ReinforceSettings
-from al_lab.strategies.detection._mgral.world import POINTS, World, order_images
+from al_lab.strategies.detection._mgral.world import POINTS, World, order_images, seen_anew
 
 log = logging.getLogger(__name__)
 
@@ -133,6 +133,8 @@ class TrainAgent(Stage):
         ids, images = order_images(candidates, ctx.pool.labeled(), ctx.rng(self.name), s.order, s.standardize)
         plan = self.lut.plan(ctx)
         facts = load_table(self.lut.path(ctx), ctx.pool, self.lut.settings.split)
+        if plan.first:
+            images = seen_anew(ids, images, Candidates.load(self.lut.path(ctx).with_name(HALF)))
         return World(ids, images, plan.size, plan, facts)
 
     def _judged(self, chosen: Chosen, num_rows: int) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What one cycle's agent works with: candidates in reading order, the labeled images, the table's rows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -54,9 +54,9 @@ class World:
         """Return the rows of first seeds, with rewards in points."""
         rows = [row for row in self.facts["rows"] if row["seed"] == 0]
         sets = [self.positions(row["ids"]) for row in rows]
-        is_part = self.facts.get("rows_from") == "labeled"
-        base = np.zeros(0, np.int64) if is_part else self.images.labeled
-        return Records(sets, [base] * len(rows), POINTS * rewards(self.facts), np.ones(len(rows)), not is_part)
+        first = self.plan.first
+        base = self.positions(first) if first else self.images.labeled
+        return Records(sets, [base] * len(rows), POINTS * rewards(self.facts), np.ones(len(rows)), not first)
 
 
 def order_images(
@@ -84,3 +84,19 @@ def order_images(
         name: np.asarray(candidates.info[name], np.float64)[rows] for name in FACTS if name in candidates.info
     }
     return tuple(candidates.sample_ids[n] for n in rows), Images(features[rows], len(open_), facts)
+
+
+def seen_anew(ids: Sequence[str], images: Images, half: Candidates) -> Images:
+    """Return the images with what another model, which did not see them, says of some labeled ones.
+
+    Args:
+        ids: of the images.
+        images: see there.
+        half: what that model said.
+    """
+    place = {i: n for n, i in enumerate(ids)}
+    rows = np.array([place[i] for i in half.sample_ids], np.int64)
+    facts = {name: values.copy() for name, values in images.facts.items()}
+    for name, values in facts.items():
+        values[rows] = np.asarray(half.info[name], np.float64)
+    return replace(images, facts=facts)

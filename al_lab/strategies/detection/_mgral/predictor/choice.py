@@ -99,14 +99,12 @@ def choose(images: Images, records: Records, settings: TableSettings, rng: Rng) 
     sets = records.sets
     can_judge = len(np.unique(distinct(sets))) >= FEWEST
     if len(sets) >= FEWEST and (can_judge or settings.predictor in ("ridge", "ensemble")):
-        # Of images it was trained with the detector is sure: what entropies of parts of the labeled set are worth says
-        # nothing of those of a batch.
-        facts = images.facts if records.are_batches else {}
-        inputs = SetInputs(images.features_ND, facts, settings.num_clusters, rng.child("inputs"))
+        inputs = SetInputs(images.features_ND, images.facts, settings.num_clusters, rng.child("inputs"))
         for kind in ("ridge", "ensemble"):
             found[kind] = Regressor(
                 inputs,
-                sets,
+                records.bases,
+                records.batches,
                 records.rewards_M,
                 images.labeled,
                 kind,

@@ -1,15 +1,16 @@
 """What a regressor sees of a set of images, and of all sets that differ from it by one (beyond MGRAL).
 
-Shapes: N images, X numbers an image, K clusters, J landmarks, F = X + 1 + K inputs.
+Shapes: N images, D features, E facts an image, K clusters, J landmarks, F = D + E + 1 + K inputs.
 
-A set S is the whole of what a training sees with labels: the labeled set and a batch, or a part of the labeled set.
+A set is what was labeled before, L, and a batch, S. What the detector said of an image before it was labeled is of the
+batch alone; the rest is of all that a training sees with labels, A = L u S.
 
-| input | group | of S |
+| input | group | value |
 |---|---|---|
-| mean embedding | ``embedding`` | (1/|S|) sum_i x_i |
-| entropy, expected boxes, … | their names | (1/|S|) sum_i e_i; batches have one size, so it is the sum up to a factor |
-| coverage | ``coverage`` | -(1/J) sum_j min_{i in S} |x_i - l_j|, l_j a sample of the images |
-| log cluster counts | ``clusters`` | ln(1 + |S n C_k|), the first image of a kind counts most |
+| mean embedding | ``embedding`` | (1/|A|) sum_{i in A} x_i |
+| entropy, expected boxes | their names | (1/|S|) sum_{i in S} e_i; the sum up to a factor, as B is fixed |
+| coverage | ``coverage`` | -(1/J) sum_j min_{i in A} |x_i - l_j|, l_j a sample of the images |
+| log cluster counts | ``clusters`` | ln(1 + |A n C_k|), the first image of a kind counts most |
 
 All of them follow from sums and minima over images, so adding or taking away one image is O(1) an image: a search over
 sets need not describe any.
@@ -32,13 +33,15 @@ class Content:
 
     Attributes:
         num: images.
-        total_X: sum of their numbers.
+        total_D: sum of their features.
+        total_E: sum of their facts.
         count_K: of them in each cluster.
         near_J: distance of each landmark to the nearest of them; that to the farthest image of all for an empty set.
     """
 
     num: int
-    total_X: np.ndarray
+    total_D: np.ndarray
+    total_E: np.ndarray
     count_K: np.ndarray
     near_J: np.ndarray
 
@@ -55,8 +58,8 @@ class SetInputs:
 
     def __init__(self, features_ND: np.ndarray, facts: Mapping[str, np.ndarray], num_clusters: int, rng: Rng) -> None:
         num, dim = features_ND.shape
-        columns = [np.asarray(features_ND, np.float64), *(_standard(v)[:, None] for v in facts.values())]
-        self.image_NX = np.concatenate(columns, 1)
+        self.features_ND = np.asarray(features_ND, np.float64)
+        self.fact_NE = np.stack([_standard(v) for v in facts.values()], 1) if facts else np.zeros((num, 0))
         self.cluster_N, centers_KD = k_means(features_ND, num_clusters, rng.child("clusters"))
         self.num_clusters = len(centers_KD)
         landmarks = rng.generator("landmarks").permutation(num)[:_LANDMARKS]
@@ -71,33 +74,31 @@ class SetInputs:
         images = np.asarray(images, np.int64)
         near_J = nearest(self.distance_NJ, images) if len(images) else self._farthest_J
         count_K = np.bincount(self.cluster_N[images], minlength=self.num_clusters).astype(np.float64)
-        return Content(len(images), self.image_NX[images].sum(0), count_K, near_J)
+        return Content(len(images), self.features_ND[images].sum(0), self.fact_NE[images].sum(0), count_K, near_J)
 
-    def describe(self, content: Content) -> np.ndarray:
-        """Return the inputs (F,)."""
-        mean_X = content.total_X / max(content.num, 1)
-        return np.concatenate([mean_X, [-content.near_J.mean()], np.log1p(content.count_K)])
-
-
-def together(first: Content, second: Content) -> Content:
-    """Return the sums over the union of two sets without a common image."""
-    return Content(
-        first.num + second.num,
-        first.total_X + second.total_X,
-        first.count_K + second.count_K,
-        np.minimum(first.near_J, second.near_J),
-    )
+    def describe(self, base: Content, batch: Content) -> np.ndarray:
+        """Return the inputs (F,) of a batch beside what was labeled before; the two share no image."""
+        return np.concatenate(
+            [
+                (base.total_D + batch.total_D) / max(base.num + batch.num, 1),
+                batch.total_E / max(batch.num, 1),
+                [-np.minimum(base.near_J, batch.near_J).mean()],
+                np.log1p(base.count_K + batch.count_K),
+            ]
+        )
 
 
 @dataclass(frozen=True)
 class SetValue:
     """A function of sets that is linear in their inputs, taken apart by images.
 
-    value(S) = b + (1/|S|) sum_{i in S} v_i + sum_k omega_k ln(1 + |S n C_k|) - gamma mean_j min_{i in S} d_ij
+    value(S) = b + (1/|A|) sum_{i in A} v_i + (1/|S|) sum_{i in S} u_i + sum_k omega_k ln(1 + |A n C_k|)
+               - gamma mean_j min_{i in A} d_ij
 
     Attributes:
         constant: b.
         image_N: v_i.
+        fact_N: u_i.
         cluster_K: omega_k.
         coverage: gamma.
         cluster_N, distance_NJ: of the images, see `SetInputs`.
@@ -105,6 +106,7 @@ class SetValue:
 
     constant: float
     image_N: np.ndarray
+    fact_N: np.ndarray
     cluster_K: np.ndarray
     coverage: float
     cluster_N: np.ndarray
@@ -112,11 +114,13 @@ class SetValue:
 
     @classmethod
     def of(cls, inputs: SetInputs, constant: float, weight_F: np.ndarray) -> "SetValue":
-        """Take constant + weight . describe(S) apart."""
-        width = inputs.image_NX.shape[1]
+        """Take constant + weight . describe(L, S) apart."""
+        dim, facts = inputs.features_ND.shape[1], inputs.fact_NE.shape[1]
+        width = dim + facts
         return cls(
             constant,
-            inputs.image_NX @ weight_F[:width],
+            inputs.features_ND @ weight_F[:dim],
+            inputs.fact_NE @ weight_F[dim:width],
             weight_F[width + 1 :],
             float(weight_F[width]),
             inputs.cluster_N,
@@ -147,6 +151,8 @@ def _distances(features_ND: np.ndarray, landmark_JD: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(squared, 0, out=squared), out=squared)
 
 
-def contents(inputs: SetInputs, sets: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the inputs (M, F) of several sets."""
-    return np.stack([inputs.describe(inputs.content(s)) for s in sets])
+def described(inputs: SetInputs, bases: Sequence[np.ndarray], batches: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the inputs (M, F) of several batches, each beside what was labeled before it."""
+    return np.stack(
+        [inputs.describe(inputs.content(a), inputs.content(b)) for a, b in zip(bases, batches, strict=True)]
+    )

@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from al_lab.strategies.detection._mgral.predictor.inputs import SetInputs, SetValue, contents, together
+from al_lab.strategies.detection._mgral.predictor.inputs import SetInputs, SetValue, described
 from al_lab.strategies.detection._mgral.predictor.leave_one_out import LeaveOneOut, distinct, judged
 
 Kind = Literal["ridge", "ensemble"]
@@ -73,7 +73,8 @@ class Regressor:
 
     Args:
         inputs: of all images.
-        sets: of each record, positions of all images its training saw with labels (or would).
+        bases: of each record, positions of what was labeled before.
+        batches: of each record, positions of the batch.
         rewards_M: in the metric's points.
         weight_M: of the records; None: all 1.
         base: positions of what is labeled now; a batch is judged together with it.
@@ -86,7 +87,8 @@ class Regressor:
     def __init__(
         self,
         inputs: SetInputs,
-        sets: Sequence[np.ndarray],
+        bases: Sequence[np.ndarray],
+        batches: Sequence[np.ndarray],
         rewards_M: np.ndarray,
         base: np.ndarray,
         kind: Kind = "ridge",
@@ -95,26 +97,25 @@ class Regressor:
         if len(rewards_M) < FEWEST:
             raise ValueError(f"Regressor: expected at least 3 records, got {len(rewards_M)}; build a larger table")
         self.inputs, self.kind, self.name = inputs, kind, kind
-        self.sets = [np.sort(np.asarray(s, np.int64)) for s in sets]
+        self.sets = [np.concatenate([a, b]) for a, b in zip(bases, batches, strict=True)]
         self.rewards_M = np.array(rewards_M, np.float64)
         self.weight_M = np.ones(len(self.rewards_M)) if weight_M is None else np.array(weight_M, np.float64)
         self.base = np.asarray(base, np.int64)
         self._labeled = inputs.content(self.base)
-        self._x_MF = contents(inputs, self.sets)
+        self._x_MF = described(inputs, bases, batches)
         self._refit()
 
     def __call__(self, batch: np.ndarray) -> float:
         """Return the reward expected of a batch (B,) of positions."""
-        x_F = self.inputs.describe(together(self._labeled, self.inputs.content(batch)))
+        x_F = self.inputs.describe(self._labeled, self.inputs.content(batch))
         return self._constant + float(self._weight_F @ x_F)
 
     def append(self, batch: np.ndarray, reward: float) -> None:
         """Add a batch that was trained."""
-        whole = np.sort(np.concatenate([self.base, np.asarray(batch, np.int64)]))
-        self.sets.append(whole)
+        self.sets.append(np.concatenate([self.base, batch]))
         self.rewards_M = np.append(self.rewards_M, reward)
         self.weight_M = np.append(self.weight_M, 1.0)
-        self._x_MF = np.concatenate([self._x_MF, contents(self.inputs, [whole])])
+        self._x_MF = np.concatenate([self._x_MF, described(self.inputs, [self.base], [batch])])
         self._refit()
 
     def value(self) -> SetValue:

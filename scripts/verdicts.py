@@ -2,6 +2,7 @@
 
 python scripts/verdicts.py results/*.csv             who is better, as the reports say it (docs/results_verdicts.md)
 python scripts/verdicts.py --column boxes results/voc5_320.csv
+python scripts/verdicts.py --figures docs/figures results/*.csv      their learning curves, too
 python scripts/verdicts.py --check                   false alarms and power on simulated pages (docs/statistics.md)
 """
 
@@ -15,8 +16,9 @@ sys.path.insert(0, str(ROOT))
 
 from al_lab.benchmarks import verdicts as simulated  # noqa: E402 - works before the project is installed, too
 from al_lab.core.errors import LabError  # noqa: E402
+from al_lab.reporting.figures.points import curves_of_points  # noqa: E402
 from al_lab.reporting.judge.judge import Judge, Pair  # noqa: E402
-from al_lab.reporting.judge.points import read_judge  # noqa: E402
+from al_lab.reporting.judge.points import read_points  # noqa: E402
 
 
 def main() -> int:
@@ -26,6 +28,7 @@ def main() -> int:
     parser.add_argument(
         "--column", choices=("images", "boxes", "pixels", "clicks"), help="what was spent (the first there is)"
     )
+    parser.add_argument("--figures", type=Path, metavar="FOLDER", help="draw each file's learning curve into it (PNG)")
     parser.add_argument("--pairs", action="store_true", help="all other pairs, too, corrected among themselves")
     parser.add_argument("--check", action="store_true", help="simulate pages of ten lines on which nothing differs")
     parser.add_argument("--pages", type=int, default=simulated.PAGES, help="simulated pages a row (%(default)s)")
@@ -34,7 +37,11 @@ def main() -> int:
         parser.error("name files of points, or --check")
     try:
         for path in arguments.files:
-            print("\n".join(_table(path, read_judge(path, arguments.column), arguments.pairs)), end="\n\n")
+            points = read_points(path, arguments.column)
+            print("\n".join(_table(path, points.judge, arguments.pairs)), end="\n\n")
+            if arguments.figures:
+                for name, figure in curves_of_points(points, path.stem).items():
+                    figure.savefig(arguments.figures / f"{name}.png", dpi=200, facecolor="white")
     except LabError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

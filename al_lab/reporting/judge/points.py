@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from al_lab.core.errors import DataError, explain
@@ -14,8 +15,28 @@ _RANDOM = "random"
 _BY_LAST, _AGAINST = "# judged by: last point", "# against:"
 
 
+@dataclass(frozen=True)
+class Points:
+    """A file of points.
+
+    Attributes:
+        judge: of its lines.
+        metric: its name in the file.
+        column: what was spent.
+    """
+
+    judge: Judge
+    metric: str
+    column: str
+
+
 def read_judge(path: Path, column: str | None = None) -> Judge:
-    """Return the judge of a file of points.
+    """Return the judge of a file of points; see `read_points`."""
+    return read_points(path, column).judge
+
+
+def read_points(path: Path, column: str | None = None) -> Points:
+    """Read a file of points.
 
     Columns before ``seed`` name the line; ``images``, ``boxes``, ``pixels`` and ``clicks`` are what was spent; the
     first column after ``cycle`` that is none of these is the metric. The random line of the same other columns (a
@@ -56,7 +77,7 @@ def read_judge(path: Path, column: str | None = None) -> Judge:
         there = {", ".join(k) for k in groups} - {", ".join(key)}
         wanted = (other,) if other in there and not is_level else ()
         lines.append(Line(", ".join(key), _curves(members, column or spent[0], metric), wanted))
-    return Judge(tuple(lines), _BY_LAST in comments)
+    return Points(Judge(tuple(lines), _BY_LAST in comments), metric, column or spent[0])
 
 
 def _curves(rows: list[Mapping[str, str]], column: str, metric: str) -> dict[int, Curve]:

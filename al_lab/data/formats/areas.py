@@ -111,7 +111,7 @@ def label_of(name: str, classes: Sequence[str], where: str, do: str = "") -> int
             expected=f"one of {len(classes)} known classes, or 'none'",
             got=repr(name),
             where=where,
-            do=f"{did_you_mean(name, classes)} {do}".strip(),
+            do="; ".join(filter(None, (did_you_mean(name, classes), do))),
         )
     )
 

@@ -181,7 +181,7 @@ def class_of(said: str, classes: Sequence[str], where: str) -> int:
         DataError: if there is none.
     """
     if said in classes or said.lower() in NO_CLASS_NAMES or not said.isascii() or not said.isdigit():
-        return label_of(said, classes, where, "Names and ids are in class_table.csv")
+        return label_of(said, classes, where, "names and ids are in class_table.csv")
     label = int(said) if len(said) < 4 else NO_CLASS + 1  # noqa: PLR2004 - ids have three digits at most
     if label >= len(classes) and label != NO_CLASS:
         raise DataError(

@@ -739,3 +739,8 @@ def test_build_takes_what_only_the_program_knows():
 def test_rates_of_peoples_time_are_published_ones_of_the_dataset_or_ones_own(words, box_s, map_s):
     oracle = compose(words)["oracle"]
     assert (oracle["seconds_per_box"], oracle["seconds_per_map"]) == (box_s, map_s)
+
+
+def test_the_keys_of_every_budget_are_shown_in_one_as_they_are():
+    shown = leaf("budget", "folder")
+    assert {key: shown[key] for key in load._EVERY_BUDGET} == load._EVERY_BUDGET

@@ -18,13 +18,15 @@ from al_lab.acquisition import plackett_luce
 from al_lab.benchmarks.measure import Row, best_of
 from al_lab.core.rng import Rng
 from al_lab.strategies.detection._mgral.agent import Agent
+from al_lab.strategies.detection._mgral.predictor.inputs import SetInputs
 from al_lab.strategies.detection._mgral.predictor.ridge import Regressor
 from al_lab.strategies.detection._mgral.predictor.table import Table, TableSettings, estimate
-from al_lab.strategies.detection._mgral.query import LEAST_GAIN
+from al_lab.strategies.detection._mgral.query import LEAST_GAIN, SWEEPS, search
 from al_lab.strategies.detection._mgral.reinforce import Reinforce, ReinforceSettings
 
 VOC = (15_551, 256, 1000, 200)  # images, features, budget, records
 COCO = (115_000, 256, 2345, 30)
+SETS = (1000, 128, 20, 16)
 FIRST_STEPS = 500  # of the peer's loop over images
 FIRST_PAIRS = 1024  # of the peer's M x D calls of scipy
 _LEARNING_RATE = 3.5e-4
@@ -65,7 +67,10 @@ def scipy_distances(table: Table, batch: np.ndarray, pairs: int) -> np.ndarray:
 
 
 def run(
-    full: bool = False, voc: tuple[int, int, int, int] = VOC, coco: tuple[int, int, int, int] = COCO
+    full: bool = False,
+    voc: tuple[int, int, int, int] = VOC,
+    coco: tuple[int, int, int, int] = COCO,
+    sets: tuple[int, int, int, int] = SETS,
 ) -> Iterator[Row]:
     """Yield the rows; everything on one thread."""
     threads = torch.get_num_threads()
@@ -73,6 +78,7 @@ def run(
     try:
         with threadpool_limits(1):
             yield from _voc(voc, full)
+            yield _search(sets, full)
             yield _memory(coco, "COCO size")
     finally:
         torch.set_num_threads(threads)
@@ -229,7 +235,32 @@ def _join(*parts: str) -> str:
     return "; ".join(filter(None, parts))
 
 
-def searched_by_loop(predictor: Regressor, num: int, budget: int) -> list[int]:
+def _search(size: tuple[int, int, int, int], full: bool) -> Row:
+    """Compare the greedy part; with ``full`` the swaps, too."""
+    num, dim, budget, rows = size
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((num, dim), dtype=np.float32)
+    batches = [rng.choice(num, budget, replace=False) for _ in range(rows)]
+    inputs = SetInputs(x, {"entropy": rng.random(num)}, 16, Rng(0))
+    none = np.zeros(0, np.int64)
+    rewards = np.array([50 + 5 * x[b, 0].mean() for b in batches])
+    predictor = Regressor(inputs, [none] * rows, batches, rewards, none)
+    value, sweeps = predictor.value(), SWEEPS if full else 0
+    ours, found = _best_of(lambda: search(value, none, num, budget, sweeps=sweeps), 3)
+    theirs, expected = _best_of(lambda: searched_by_loop(predictor, num, budget, sweeps), 1)
+    return Row(
+        f"MGRAL search over sets, N={num:,} B={budget}",
+        "every set described and predicted",
+        ours,
+        theirs,
+        theirs / ours,
+        ">= 20",
+        found.tolist() == expected,
+        f"CPU seconds; same {budget} picks, greedy{' and swaps' if full else ''}",
+    )
+
+
+def searched_by_loop(predictor: Regressor, num: int, budget: int, sweeps: int = SWEEPS) -> list[int]:
     """Return the batch that `query.search` finds, as one would write it: every batch is described and predicted."""
 
     def best(batch: list[int], place: int) -> tuple[int, float]:
@@ -243,7 +274,7 @@ def searched_by_loop(predictor: Regressor, num: int, budget: int) -> list[int]:
     while len(batch) < budget:
         image, value = best(batch, len(batch))
         batch.append(image)
-    while True:
+    for _ in range(sweeps):
         before = value
         for place in range(budget):
             image = batch.pop(place)
@@ -252,4 +283,5 @@ def searched_by_loop(predictor: Regressor, num: int, budget: int) -> list[int]:
                 image, value = other, found
             batch.insert(place, image)
         if value <= before:
-            return batch
+            break
+    return batch

@@ -45,7 +45,7 @@ def test_al_ssl_equals_the_loops() -> None:
 @pytest.mark.slow
 def test_mgral_equals_the_loops() -> None:
     small = (300, 16, 20, 12)
-    assert [r.same for r in mgral.run(True, voc=small, coco=small)] == [True, True, True, None, None]
+    assert [r.same for r in mgral.run(True, small, small, (60, 8, 4, 6))] == [True, True, True, None, True, None]
 
 
 @pytest.mark.slow

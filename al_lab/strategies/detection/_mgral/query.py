@@ -26,7 +26,7 @@ from al_lab.strategies.detection._mgral.predictor.table import Estimate
 
 Way = Literal["top", "annealed", "set"]
 
-_SWEEPS = 10  # over the batch, each image in turn against all candidates
+SWEEPS = 10  # over the batch, each image in turn against all candidates
 _DRAWS = 20  # random batches that say what an average one is worth
 LEAST_GAIN = 1e-9  # points; less is rounding
 
@@ -118,6 +118,7 @@ def search(
     budget: int,
     start: np.ndarray | None = None,
     ceiling: float = np.inf,
+    sweeps: int = SWEEPS,
 ) -> np.ndarray:
     """Maximize a function of sets over the batches of a size: greedily, then by swaps until none helps.
 
@@ -130,6 +131,7 @@ def search(
         budget: B.
         start: swap from this batch; None: from the greedy one.
         ceiling: no swap may lead above it.
+        sweeps: over the batch, at most; each image in turn is swapped for the best.
 
     Returns:
         (B,) positions; equal values by position.
@@ -140,7 +142,7 @@ def search(
     while len(state.batch) < budget:
         state.add(int(np.argmax(state.with_each())))
     best = state.value()
-    for _ in range(_SWEEPS):
+    for _ in range(sweeps):
         before = best
         for place in range(budget):
             image = state.remove(place)

@@ -149,7 +149,7 @@ class PixelTask(LabelTask[PixelLabels]):
     def _work(self, oracle: Oracle, taken: Taken[PixelLabels]) -> dict[str, float]:
         """Return what people did for this purchase: real seconds where they are known, assumed ones elsewhere."""
         images = pixels = clicks = timed = 0
-        known = assumed = 0.0
+        known = assumed = maps = 0.0
         for sample_id, said in taken.said.items():
             pixels += said.num_answered
             if sample_id in self.targets:
@@ -159,6 +159,7 @@ class PixelTask(LabelTask[PixelLabels]):
             else:
                 images += 1
                 share = said.num_answered / said.map_HW.size
+                maps += share
                 guess = oracle.seconds_per_image + share * oracle.seconds_per_map
             seconds = taken.seconds[sample_id]
             timed += seconds is not None
@@ -166,6 +167,7 @@ class PixelTask(LabelTask[PixelLabels]):
             assumed += guess if seconds is None else 0.0
         return {
             "asked_images": images,
+            "asked_maps": maps,  # whole ones, those labeled in part by their share
             "asked_pixels": pixels,
             "asked_clicks": clicks,
             "asked_hours": (known + assumed) / 3600,

@@ -38,7 +38,8 @@ def check_parts(parts: Parts, is_new: bool = True) -> None:
     if config.get("detector"):
         build_metrics(config["dataset"].get("metrics") or ())
     check_data(parts)
-    with_test(parts.dataset, parts.config)  # refuses what can't be drawn
+    if (config.get("budget") or {}).get("test"):  # else a generated dataset is not drawn for a look at the plan
+        with_test(parts.dataset, config)  # refuses what can't be drawn
     settings.check_stops(parts.budget.cycles)
     parts.strategy.check_budget(parts.budget)
     if parts.budget.initial_by == "cold_start" and is_new and trains_here(config):

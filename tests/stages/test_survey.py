@@ -130,6 +130,7 @@ def test_it_goes_on_shard_by_shard_and_is_made_again_when_lost(film, tmp_path, m
     assert first == bought(tmp_path / "run", "initial")
 
 
+@pytest.mark.slow
 def test_a_second_run_takes_it_from_the_cache_and_notices_another_file(film, tmp_path):
     root = shutil.copytree(film, tmp_path / "film")
     settings = config(root, initial_by="cold_start")
@@ -146,6 +147,7 @@ def test_a_second_run_takes_it_from_the_cache_and_notices_another_file(film, tmp
     assert sum(Colors.seen) == 29
 
 
+@pytest.mark.slow
 def test_groups_are_kept_and_too_few_are_named(film, tmp_path):
     gap = {"group_by": "([a-z]+)[0-9]*_", "min_gap": "group"}  # scene, single, dark
     settings = config(film, dataset=gap, initial_by="cold_start", initial=3, per_cycle=2)

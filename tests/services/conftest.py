@@ -16,7 +16,7 @@ import pytest
 
 VERSION = "1.23.2"
 TOKEN = "5e1f" * 10
-PATIENCE_S = 300  # its first start makes the tables of a database
+PATIENCE_S = 900  # its first start makes the tables of a database: a minute, and many on a busy machine
 
 
 def _installed() -> Path:

@@ -22,7 +22,7 @@ import pytest
 from al_lab.data.formats import label_studio, voc
 from tests.services.conftest import TOKEN, Server
 
-pytestmark = [pytest.mark.services, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.services, pytest.mark.timeout(3600)]
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("AL_LAB_SHARED_DATA") or ROOT.parent / "shared" / "data") / "bccd"
 PATIENCE_S = 600

@@ -110,13 +110,7 @@ class Folder(DetectionDataset):
             DataError: if there are no images, no class names, or annotation files that nobody can read.
         """
         base = Path(root).expanduser()
-        if format is not None and format not in layout.FORMATS:
-            raise DataError(
-                explain(
-                    expected=f"one of {', '.join(layout.FORMATS)}", got=repr(format), where="dataset.format",
-                    do="null reads what is there",
-                )
-            )  # fmt: skip
+        _check_format(format)
         self.grouping = Grouping.of(group_by, min_gap)
         image_base, self._images = self._find_images(base, image_dir)
         files = self._find_annotations(base)
@@ -138,13 +132,7 @@ class Folder(DetectionDataset):
         self._readers, self._outside, self._files, self._labels = labels.readers, outside, files, labels
         self.format, self.problems = chosen, tuple(labels.problems)
         names = listed or labels.names
-        if not names:
-            raise DataError(
-                explain(
-                    expected="class names", got="no annotation and no classes.txt", where=str(base),
-                    do="give dataset.classes='[cat,dog]' or write classes.txt, one name a line",
-                )
-            )  # fmt: skip
+        _check_names(names, base)
         splits, how = self._splits(labels, wanted, test_fraction, base)
         label = name or folder_name(root)
         super().__init__(label, names, splits["pool"], splits["val"], splits["test"], metrics)
@@ -361,6 +349,20 @@ class Folder(DetectionDataset):
             message = f"{len(self._unused)} images are in no split that is used, first {self._unused[0]!r}"
             findings.append(Finding("info", "", message, "choose others with dataset.pool_split"))
         return findings
+
+
+def _check_format(kind: str | None) -> None:
+    if kind is not None and kind not in layout.FORMATS:
+        expected = f"one of {', '.join(layout.FORMATS)}"
+        raise DataError(
+            explain(expected=expected, got=repr(kind), where="dataset.format", do="null reads what is there")
+        )
+
+
+def _check_names(names: Sequence[str], root: Path) -> None:
+    if not names:
+        do = "give dataset.classes='[cat,dog]' or write classes.txt, one name a line"
+        raise DataError(explain(expected="class names", got="no annotation and no classes.txt", where=str(root), do=do))
 
 
 def _take(labels: _Labels, records: Iterable[Record], path: Path, index: layout.NameIndex) -> list[str]:

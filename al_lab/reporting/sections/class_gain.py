@@ -1,7 +1,7 @@
 """Where a method helps: the gain of each class against random, and in how many classes one method beats another."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
@@ -95,47 +95,39 @@ def _add_gains(
         )
         alt = f"relative gain of each class over {random.label}"
         section.pictures.append(Picture("class_gain", figure, alt, _caption(drawn, names, small, random), is_wide=True))
-    rows = [
-        [
-            c,
-            name,
-            s.label,
-            100 * g.random,
-            100 * g.value,
-            100 * (g.value - g.random),
-            100 * g.error,
-            g.relative,
-            g.seeds,
-        ]
-        for c in shown
-        for name in names
-        for s in others
-        for g in [gains[c, s.label].get(name)]
-        if g is not None
-    ]
-    table = Table(
-        "class_gain",
-        f"{metric_label(metric)} per class against {random.label}",
-        [
-            "cycle",
-            "class",
-            "strategy",
-            f"{random.label}, %",
-            "strategy, %",
-            "difference, points",
-            "± SE",
-            "relative gain, %",
-            "paired seeds",
-        ],
-        rows,
-        note="Means over the seeds both have. A dash: one seed has no standard error (SE); less than one percent is "
-        "not divided by.",
-    )
-    if len(rows) <= _MAX_ROWS:
+    table = _gain_table(random.label, shown, names, [s.label for s in others], gains, metric)
+    if len(table.rows) <= _MAX_ROWS:
         section.tables.append(table)
     else:
         section.files.append(table)
         section.text += " Points and standard errors are in tables/class_gain.csv (--out)."
+
+
+def _gain_table(
+    random: str,
+    cycles: Sequence[int],
+    names: Sequence[str],
+    others: Sequence[str],
+    gains: Mapping[tuple[int, str], Mapping[str, _Gain]],
+    metric: str,
+) -> Table:
+    rows = [
+        [c, name, label, 100 * g.random, 100 * g.value, 100 * (g.value - g.random), 100 * g.error, g.relative, g.seeds]
+        for c in cycles
+        for name in names
+        for label in others
+        for g in [gains[c, label].get(name)]
+        if g is not None
+    ]
+    return Table(
+        "class_gain",
+        f"{metric_label(metric)} per class against {random}",
+        ["cycle", "class", "strategy", f"{random}, %", "strategy, %", "difference, points", "± SE", "relative gain, %",
+         "paired seeds"],
+        rows,
+        note="Means over the seeds both have. A dash: one seed has no standard error (SE); less than one percent is "
+        "not divided by.",
+    )  # fmt: skip
 
 
 def _gains(ours: _Values, theirs: _Values, cycle: int) -> dict[str, _Gain]:

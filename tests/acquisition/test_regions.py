@@ -192,3 +192,15 @@ def test_over_images_takes_the_best_of_all():
         regions.over_images([np.zeros(1), np.array([0.1, 0.2])], 1)
     with pytest.raises(ValueError, match="image number 0"):
         regions.over_images([np.array([0.3, 0.1, 0.2])], 1)
+
+
+def test_equal_pixels_are_picked_by_column_unless_a_key_says_otherwise():
+    picks = regions.pick_windows(np.ones((3, 4)), 4, 0, np.zeros((3, 4), bool))
+    assert picks.center.tolist() == [0, 4, 8, 1]
+
+
+def test_a_window_of_radius_0_is_its_pixel():
+    values = torch.tensor([[1.5, 2.5], [0.0, 4.0]])
+    assert regions.window_sum(values, 0).tolist() == values.tolist()
+    with pytest.raises(ValueError, match="radius_px >= 0, got -1"):
+        regions.window_sum(values, -1)

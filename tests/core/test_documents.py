@@ -25,6 +25,9 @@ def test_fields_are_read_with_their_kinds(source):
     assert entry.entry("sub").read("a", list_of(integer)) == [1]
     assert entry.read("none", integer, 7) == 7
     assert list(entry.entries("none", required=False)) == []
+    for read in (entry.entries, entry.values):
+        with pytest.raises(DataError, match="none"):
+            list(read("none"))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from al_lab.models.detectors.tiny import TinyDetector
 from al_lab.objectives.consistency import foreground
 from al_lab.objectives.csd import CSD
 from al_lab.objectives.isd import ISD, partners
+from al_lab.objectives.supervised import Supervised
 from tests.objectives.heads import Row
 from tests.objectives.test_csd import batch
 
@@ -92,6 +93,18 @@ def test_isd_contains_csd():
     torch.manual_seed(1)
     whole = ISD(w1=0.0, w2=0.0, csd={"be_mask": "none"})(network, data, 50, 100)
     assert whole["loss"].item() == pytest.approx(CSD(be_mask="none")(network, data, 50, 100)["loss"].item(), rel=1e-5)
+
+
+def test_the_loss_is_the_sum_of_its_parts_with_their_weights():
+    torch.manual_seed(0)
+    network, data = TinyDetector(3, input_px=32), batch([1, 0, 1, 0])
+    objective = ISD(w1=0.3, w2=0.7, weight=2.0, csd={"be_mask": "none"}, ramp={"kind": "none"})
+    found = objective(network, data, 50, 100)
+    consistency = found["consistency_class"] + found["consistency_box"]
+    mixed = 0.3 * found["type_1"] + 0.7 * (found["type_2a"] + found["type_2b"])
+    assert found["type_1"] > 0
+    plain = Supervised()(network, data, 50, 100)["loss"]
+    assert (found["loss"] - plain).item() == pytest.approx(2 * (consistency + mixed).item(), rel=1e-4)
 
 
 def test_an_odd_batch_is_refused():

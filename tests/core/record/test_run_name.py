@@ -77,3 +77,8 @@ def test_no_two_plain_sets_share_a_name():
 def test_names_of_the_first_version_are_known():
     overrides = {"trainer.lr": 0.001, "detector": "tiny", "experiment": "bccd"}
     assert first_run_name(overrides) == "bccd,detector=tiny,trainer.lr=0.001"
+
+
+def test_the_order_of_overrides_makes_no_other_name():
+    one, two = {"a": "b c", "d": "e"}, {"d": "e", "a": "b c"}
+    assert "--" in run_name(one) and run_name(one).rsplit("--")[1] == run_name(two).rsplit("--")[1]

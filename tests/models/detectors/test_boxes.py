@@ -119,6 +119,8 @@ def test_background_inside_a_crowd_is_ignored_and_positives_stay() -> None:
     crowd = torch.tensor([[[0.0, 0.0, 0.6, 1.0]]])
     out = assign([[[0.0, 0.0, 0.5, 0.5]]], ANCHORS, ignored=crowd)
     assert out == [[0, BACKGROUND, IGNORED, IGNORED]]
+    two = torch.tensor([[[0.0, 0.0, 0.6, 1.0], [0.9, 0.9, 1.0, 1.0]]])  # one of them is enough
+    assert assign([[[0.0, 0.0, 0.5, 0.5]]], ANCHORS, ignored=two) == [[0, BACKGROUND, IGNORED, IGNORED]]
 
 
 def test_unusable_anchors_learn_nothing() -> None:

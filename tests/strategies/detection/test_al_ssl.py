@@ -12,7 +12,7 @@ from al_lab.core.errors import ConfigError
 from al_lab.core.pool import Pool
 from al_lab.core.rng import Rng
 from al_lab.core.strategy import ProposeContext
-from al_lab.core.types import Candidates, Detections, ImageView
+from al_lab.core.types import Candidates, Detections, ImageView, Query
 from al_lab.models.detectors.flip import FlipRule
 from al_lab.models.detectors.head import HeadOutput
 from al_lab.strategies.detection.al_ssl import AlSsl, image_facts
@@ -109,6 +109,28 @@ def test_aq6_and_aq8_the_same_candidates_are_ranked_by_any_rule(options, bought)
 
 def test_the_prefilter_keeps_as_many_as_the_released_code_does():
     assert inspect.signature(AlSsl).parameters["prefilter_m"].default == 3000
+
+
+def test_the_prefilter_counts_open_images_alone():
+    found = candidates()
+    pool = Pool(found.sample_ids).acquire([Query("i0"), Query("i1")], 0)
+    strategy = AlSsl(score="prefilter", prefilter_m=2, ties="id")
+    queries = strategy.select(found, pool, Allowance("image", 2), Rng(0, "select"))
+    assert [q.sample_id for q in queries] == ["i3", "i2"]  # the two surest to be unsure of those that are left
+    assert all(q.utility > 0 for q in queries)
+
+
+def test_who_passes_the_prefilter_among_equals_is_drawn():
+    h, j = np.ones(12), np.arange(1.0, 13)
+    found = Candidates.images([f"i{k:02d}" for k in range(12)], h * j, entropy=h, inconsistency=j, draw=j)
+    pool = Pool(found.sample_ids)
+
+    def bought(ties: str, seed: int) -> tuple[str, ...]:
+        strategy = AlSsl(score="prefilter", prefilter_m=3, ties=ties)
+        return tuple(q.sample_id for q in strategy.select(found, pool, Allowance("image", 3), Rng(seed, "select")))
+
+    assert {bought("id", seed) for seed in range(5)} == {("i02", "i01", "i00")}
+    assert len({bought("hash", seed) for seed in range(5)}) > 1
 
 
 def test_aq7_the_scale_of_the_entropy_changes_nothing():

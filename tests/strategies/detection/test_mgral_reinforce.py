@@ -263,3 +263,11 @@ def test_what_is_wrong_is_named():
     broken.agent.scores.data[3] = torch.nan
     with pytest.raises(DivergedError, match="iteration 0"):
         broken.step(lambda batch: 1.0)
+
+
+def test_bernoulli_takes_an_image_as_often_as_its_score_says():
+    taken = [
+        float(draw("bernoulli", torch.tensor([np.log(3.0)]), 1, np.random.default_rng(n)).log_prob) > np.log(0.5)
+        for n in range(400)
+    ]
+    assert np.mean(taken) == pytest.approx(0.75, abs=0.09)  # four standard errors

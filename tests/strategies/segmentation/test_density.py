@@ -172,6 +172,10 @@ def test_broken_maps_are_named(view: DenseView, context) -> None:
         ({"probs": view.probs * torch.nan}, "probabilities"),
         ({"features": view.features * torch.nan}, "features"),
         ({"extras": {"error": view.extras["error"] * torch.inf}}, "reconstruction errors"),
+        (
+            {"extras": {"error": view.extras["error"].clone().index_fill_(0, torch.tensor(0), torch.nan)}},
+            "reconstruction",
+        ),
     ):
         with pytest.raises(ValueError, match=f"finite {words}, got others in sample 'd'; the segmenter diverged"):
             Density().propose(dataclasses.replace(view, **change), context(3))

@@ -1,10 +1,13 @@
 import errno
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from al_lab.core.errors import LabError, ResumeError
-from al_lab.core.files import atomic_path, read_json, write_json, write_text
+from al_lab.core.files import atomic_path, read_json, remove_temporaries, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
@@ -39,3 +42,14 @@ def test_missing_or_broken_json_is_named(tmp_path, content, message):
 def test_nan_never_reaches_a_file(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "x.json", float("nan"))
+
+
+def test_what_the_dead_left_is_removed_and_what_the_living_write_stays(tmp_path):
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    for name in (f".tmp-{child.pid}-a", f".tmp-{os.getpid()}-b", f".tmp-{2**70}-c", ".tmp-d"):
+        (tmp_path / name).touch()
+    remove_temporaries(tmp_path, older_than_s=3600)
+    assert len(list(tmp_path.iterdir())) == 4
+    remove_temporaries(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([f".tmp-{os.getpid()}-b", ".tmp-d"])

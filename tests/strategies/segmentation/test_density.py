@@ -174,7 +174,7 @@ def test_broken_maps_are_named(view: DenseView, context) -> None:
         ({"extras": {"error": view.extras["error"] * torch.inf}}, "reconstruction errors"),
         (
             {"extras": {"error": view.extras["error"].clone().index_fill_(0, torch.tensor(0), torch.nan)}},
-            "reconstruction",
+            "reconstruction errors",
         ),
     ):
         with pytest.raises(ValueError, match=f"finite {words}, got others in sample 'd'; the segmenter diverged"):

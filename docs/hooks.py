@@ -31,7 +31,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made from other files, and the numbers that result pages link to."""
     for uri, text in generated().items():
         files.append(File.generated(config, uri, content=text))
-    for path in sorted((ROOT / "results").glob("*.csv")):
+    for path in sorted((ROOT / "results").rglob("*.csv")):
         files.append(File.generated(config, f"results/data/{path.name}", abs_src_path=str(path)))
     return files
 

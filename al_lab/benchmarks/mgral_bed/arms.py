@@ -116,6 +116,7 @@ ARMS: Mapping[str, Callable[[Unit], Bought]] = {
     "labeled": Mgral(rows="labeled", predictor="ridge"),
     "labeled, annealed": Mgral(rows="labeled", predictor="ridge", query="annealed"),
     "labeled, set": Mgral(rows="labeled", predictor="ridge", query="set"),
+    "labeled, ensemble, set": Mgral(rows="labeled", predictor="ensemble", query="set"),
     "labeled, auto, set": Mgral(rows="labeled", predictor="auto", query="set"),
     "clusters, auto, set": Mgral(rows="clusters", predictor="auto", query="set"),
     "true: best row": best_row("uniform", "true"),

@@ -91,7 +91,9 @@ def run(
 
 def _arm(unit: Unit, name: str) -> list[Fact]:
     bought = ARMS[name](unit)
-    facts: list[Fact] = [("e", name, unit.worth(bought.batch) - unit.chance)]
+    # nobody believed: a random batch, whose own luck says nothing
+    gain = 0.0 if bought.is_random else unit.worth(bought.batch) - unit.chance
+    facts: list[Fact] = [("e", name, gain)]
     if np.isfinite(bought.reach):
         facts.append(("d", name, bought.reach))
     if bought.free is not None:

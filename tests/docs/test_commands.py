@@ -115,8 +115,9 @@ def named() -> set[tuple[str, str]]:
 def test_key_exists(page, word):
     key, _, value = word.partition("=")
     if "." not in key:
-        own = re.findall(rf"# conf/{key}/(\w+)\.yaml", EXTENDING)
-        options = {str(p.relative_to(CONF_DIR / key).with_suffix("")) for p in (CONF_DIR / key).rglob("*.yaml")}
+        group = key.partition("@")[0]  # group@package
+        own = re.findall(rf"# conf/{group}/(\w+)\.yaml", EXTENDING)
+        options = {str(p.relative_to(CONF_DIR / group).with_suffix("")) for p in (CONF_DIR / group).rglob("*.yaml")}
         assert all(v in options | {"", "X", "Y", "null", "…", "OPTION", *own} for v in value.split(",")), (
             f"{page}: {word}"
         )

@@ -130,7 +130,7 @@ XML = {
     "a class name of HTML": (xml(box("&lt;script&gt;")), ""),
 }
 IMAGES = {
-    "a header of 60,000 x 60,000": (raw("JPEGImages/a.jpg", png(60_000, 60_000, pixels=False)), "a broken one"),
+    "a header of 60,000 x 60,000": (raw("JPEGImages/a.jpg", png(60_000, 60_000, pixels=False)), "decompression bomb"),
     "60,000 x 20": (raw("JPEGImages/a.jpg", png(60_000, 20)), "^$"),
     "0 x 10": (raw("JPEGImages/a.jpg", png(0, 10, pixels=False)), "a readable image"),
     "1 x 1": (raw("JPEGImages/a.jpg", png(1, 1)), "a box inside the image of width 1"),

@@ -177,7 +177,7 @@ def test_k_folds_measure_every_image_once() -> None:
     ("kind", "known", "message"),
     [
         ("holdot", labels({}), "did you mean 'holdout'"),
-        ("val", labels({}), "expected a val set"),
+        ("val", labels({}), "expected a labeled val set"),
         ("holdout", labels({}, 1), "at least two labeled images"),
     ],
 )

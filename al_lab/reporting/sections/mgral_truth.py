@@ -74,7 +74,8 @@ def _correlations(told: Sequence[LutCycle]) -> Table:
 
 def _worth(cycle: LutCycle) -> Table:
     truth = {str(b["name"]): float(np.mean(b["values"])) for b in cycle.with_labels["batches"]}
-    random = [value for name, value in truth.items() if name.startswith("row ")]
+    drawn = [value for name, value in truth.items() if name.startswith("random ")]
+    random = drawn or [value for name, value in truth.items() if name.startswith("row ")]
     rows: list[list] = [[f"mean of {len(random)} random batches", float(np.mean(random)), math.nan, math.nan, ""]]
     for name, found in cycle.with_labels["against"].items():
         numbers = [found.get("difference", math.nan), found.get("standard_error", math.nan), found.get("verdict", "")]

@@ -110,3 +110,11 @@ def test_batches_are_weighed_against_the_random_ones() -> None:
 def test_fewer_rows_than_can_be_correlated_are_refused(rows: int) -> None:
     with pytest.raises(ConfigError, match=r"strategy\.truth"):
         TruthSettings(rows=rows)
+
+
+def test_designed_rows_are_no_random_batches() -> None:
+    rows = [batch(f"row {n}", 0.0, 50.0 + n) for n in range(4)]
+    random = [batch(f"random {n}", None, v) for n, v in enumerate([1.0, 2.0, 3.0, 2.0])]
+    found = against_rows([*rows, *random, batch("agent", None, 3.0), batch("best row", 0.0, 53.0)])
+    assert found["agent"]["difference"] == pytest.approx(1)
+    assert "random 0" not in found and "row 0" not in found

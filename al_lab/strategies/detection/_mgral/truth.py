@@ -21,6 +21,7 @@ from al_lab.core.types import Annotation, Candidates
 from al_lab.execution.job import Job
 from al_lab.learners.base import FitTask
 from al_lab.stages.sharding import remove_shards, run_sharded
+from al_lab.strategies.detection._mgral.batches import uniform
 from al_lab.strategies.detection._mgral.build_lut import BuildLut, Plan, load_table, rewards
 from al_lab.strategies.detection._mgral.honesty import judged
 
@@ -97,9 +98,13 @@ class Truth(Stage):
         return [ctx.cycle_dir / "model.ckpt", *self.lut.bases_of(ctx)]
 
     def _batches(self, ctx: StageContext, table: Mapping[str, Any]) -> Batches:
-        """Return name to ids: the first rows, the agent's batch, the best row, and the rivals'."""
+        """Return name to ids: the first rows, random ones unless these are, the agent's, the best row, the rivals'."""
         first = [row for row in table["rows"] if row["seed"] == 0]
         batches = {f"row {row['number']}": tuple(row["ids"]) for row in first[: self.settings.rows]}
+        if self.lut.settings.batches != "uniform":  # designed rows are no random batches
+            unlabeled, size = ctx.pool.unlabeled(), len(next(iter(batches.values())))
+            drawn = uniform(unlabeled, size, self.settings.rows, ctx.rng("truth random"))
+            batches |= {f"random {m}": ids for m, ids in enumerate(drawn)}
         batches["agent"] = tuple(sorted(q.sample_id for q in read_queries(ctx.cycle_dir)))
         batches["best row"] = tuple(first[int(np.argmax(rewards(table)))]["ids"])
         return batches | {name: self._bought_by(ctx, name, node) for name, node in self.settings.rivals.items()}
@@ -275,18 +280,25 @@ def rank_correlation(rows: Sequence[Mapping[str, Any]]) -> dict[str, float] | No
 
 
 def against_rows(batches: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Weigh batches against the table's random ones, and the agent's against the best row, all with their labels.
+    """Weigh batches against random ones, and the agent's against the best row of the table, all with their labels.
 
-    By chance a batch is one more random one: its difference from the mean of n has the standard error s sqrt(1 + 1/n),
-    that of two batches s sqrt(2), where s is the spread of the random ones. Student's t with n - 1, Holm's correction.
+    Rows of the table are random batches, unless there are batches named so. By chance a batch is one more random one:
+    its difference from the mean of n has the standard error s sqrt(1 + 1/n), that of two batches s sqrt(2), where s is
+    the spread of the random ones. Student's t with n - 1, Holm's correction.
     """
     truth = {row["name"]: float(np.mean(row["values"])) for row in batches}
-    random = [value for name, value in truth.items() if name.startswith("row ")]
+    random = random_ones(truth)
     n, spread = len(random), float(np.std(random, ddof=1))
-    others = [name for name in truth if not name.startswith("row ")]
+    others = [name for name in truth if not name.startswith(("row ", "random "))]
     pairs = {name: (truth[name] - float(np.mean(random)), spread * np.sqrt(1 + 1 / n)) for name in others}
     pairs["agent over best row"] = (truth["agent"] - truth["best row"], spread * np.sqrt(2))
     return judged(pairs, n - 1)
+
+
+def random_ones(truth: Mapping[str, float]) -> list[float]:
+    """Return what random batches gave: those named so, else the rows of the table."""
+    named = [value for name, value in truth.items() if name.startswith("random ")]
+    return named or [value for name, value in truth.items() if name.startswith("row ")]
 
 
 def sentence(facts: Mapping[str, Any]) -> str:

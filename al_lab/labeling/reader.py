@@ -107,14 +107,7 @@ class FolderReader(ABC, Generic[L]):
             DataError: if nobody asked for this image.
         """
         if item is None:
-            raise DataError(
-                explain(
-                    expected="a file named like one of the images of list.csv",
-                    got=repr(record.file_name),
-                    where=str(path),
-                    do="rename it, or remove it: nobody asked for this image",
-                )
-            )
+            raise not_asked_for(path, record.file_name)
         self.record(kind, path, item, record)
 
     def many(self, kind: str, path: Path, records: Iterable[Any]) -> None:
@@ -206,5 +199,17 @@ def check_size(item: Item, size_hw: tuple[int, int], where: str) -> None:
             got=f"{size_hw[0]} x {size_hw[1]}{turned}",
             where=where,
             do="label the image of the images/ folder as it is, neither resized nor rotated",
+        )
+    )
+
+
+def not_asked_for(path: Path, name: str) -> DataError:
+    """Return the error of an answer about an image that is not in the list."""
+    return DataError(
+        explain(
+            expected="a file named like one of the images of list.csv",
+            got=repr(name),
+            where=str(path),
+            do="rename it, or remove it: nobody asked for this image",
         )
     )

@@ -110,12 +110,7 @@ def write_request(
         stop_at_boxes: with a budget of boxes: how many are enough.
         tool: of `TOOLS`: its own files are written, too.
     """
-    (folder / "labels").mkdir(parents=True, exist_ok=True)
-    for item in items:
-        write_image(folder / "images" / item.file_name, dataset, item, as_png=item.is_turned)
-    open_items = [item for item in items if item.sample_id not in accepted]
-    write_text(folder / "list.txt", "".join(f"{item.file_name}\n" for item in open_items))
-    write_text(folder / "list.csv", list_table(items, accepted))
+    open_items = write_images_and_lists(folder, dataset, items, accepted)
     write_text(folder / "classes.txt", "".join(f"{name}\n" for name in dataset.classes))
     if predictions is not None:
         write_prelabels(folder / "prelabels", dataset.classes, items, predictions, one_based, min_confidence, tool)
@@ -127,6 +122,17 @@ def write_request(
     write_text(
         folder / "README.txt", _instructions(dataset.classes, items, predictions is not None, one_based, stop_at_boxes)
     )
+
+
+def write_images_and_lists(folder: Path, dataset: Any, items: Sequence[Item], done: Container[str]) -> list[Item]:
+    """Write what every task begins with: the images, both lists, a place for answers. Returns what is open."""
+    (folder / "labels").mkdir(parents=True, exist_ok=True)
+    for item in items:
+        write_image(folder / "images" / item.file_name, dataset, item, as_png=item.is_turned)
+    open_items = [item for item in items if item.sample_id not in done]
+    write_text(folder / "list.txt", "".join(f"{item.file_name}\n" for item in open_items))
+    write_text(folder / "list.csv", list_table(items, done))
+    return open_items
 
 
 def write_prelabels(

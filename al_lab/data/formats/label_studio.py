@@ -61,10 +61,13 @@ def read(path: Path, content: Any = None) -> Iterator[Record]:
     Raises:
         DataError: naming file and task.
     """
+    yield from map(read_task, _entries(path, content))
+
+
+def _entries(path: Path, content: Any = None) -> Iterator[Entry]:
     source = Source(path, "Label Studio's tasks", _DO)
-    content = list_of(anything)(source.read_json() if content is None else content, str(path), _DO, DataError)
-    for n, task in enumerate(content):
-        yield read_task(Entry(task, source, f"[{n}]"))
+    tasks = list_of(anything)(source.read_json() if content is None else content, str(path), _DO, DataError)
+    yield from (Entry(task, source, f"[{n}]") for n, task in enumerate(tasks))
 
 
 def read_task(task: Entry) -> Record:
@@ -154,10 +157,7 @@ def read_areas(path: Path) -> Iterator[AreaRecord]:
     Raises:
         DataError: naming file, task and region.
     """
-    source = Source(path, "Label Studio's tasks", _DO)
-    content = list_of(anything)(source.read_json(), str(path), _DO, DataError)
-    for n, task in enumerate(content):
-        yield read_area_task(Entry(task, source, f"[{n}]"))
+    yield from map(read_area_task, _entries(path))
 
 
 def read_area_task(task: Entry) -> AreaRecord:

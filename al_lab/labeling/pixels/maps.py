@@ -16,7 +16,7 @@ from al_lab.data.formats.images import IMAGE_SUFFIXES, open_image
 from al_lab.data.formats.layout import LISTS, json_format, xml_format
 from al_lab.data.formats.masks import VOID_NAMES, Color, read_ids, read_map_classes, read_values
 from al_lab.labeling.pixels.points import Target, answer, answered_by, read_table, target_near
-from al_lab.labeling.reader import Answers, FolderReader, check_size
+from al_lab.labeling.reader import Answers, FolderReader, check_size, not_asked_for
 from al_lab.labeling.request import Item
 
 #: Names of tables that explain the values or colors of masks; a tool's export brings its own.
@@ -96,14 +96,7 @@ class _Reader(FolderReader[PixelLabels]):
     def _mask(self, path: Path) -> None:
         item = self.item(path.name) or self.item(_MAP_SUFFIX.sub("", path.stem))
         if item is None:
-            raise DataError(
-                explain(
-                    expected="a mask named like one of the images of list.csv",
-                    got=repr(path.name),
-                    where=str(path),
-                    do="rename it, or remove it: nobody asked for this image",
-                )
-            )
+            raise not_asked_for(path, path.name)
         values, table = self._values(path)
         check_size(item, (values.shape[0], values.shape[1]), str(path))
         strange = sorted(set(np.unique(values).tolist()) - set(table))

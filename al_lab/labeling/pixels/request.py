@@ -13,7 +13,7 @@ from al_lab.labeling.guide import table_page
 from al_lab.labeling.pixels.palette import cvat_labels, named_colors, none_name, write_class_table
 from al_lab.labeling.pixels.points import Target, template
 from al_lab.labeling.pixels.points_page import write_points_pages
-from al_lab.labeling.request import Item, list_table, write_image
+from al_lab.labeling.request import Item, write_images_and_lists
 
 
 def write_pixel_request(
@@ -34,12 +34,7 @@ def write_pixel_request(
         targets: the open questions of images of which pixels were asked for, by sample id.
         tool: ``label_studio``, ``cvat``, ``labelme`` or None.
     """
-    (folder / "labels").mkdir(parents=True, exist_ok=True)
-    for item in items:
-        write_image(folder / "images" / item.file_name, dataset, item, as_png=item.is_turned)
-    open_items = [item for item in items if item.sample_id not in done]
-    write_text(folder / "list.txt", "".join(f"{item.file_name}\n" for item in open_items))
-    write_text(folder / "list.csv", list_table(items, done))
+    open_items = write_images_and_lists(folder, dataset, items, done)
     write_class_table(folder, dataset.classes)
     asked = [(item.file_name, t) for item in open_items for t in targets.get(item.sample_id, ())]
     if targets:

@@ -42,13 +42,13 @@ def pick_metric(runs: Sequence[Run]) -> str | None:
 
 
 def spent_columns(runs: Sequence[Run]) -> list[str]:
-    """Return the units in which labels were counted, the budget's own first; clicks where they are not the pixels."""
+    """Return the units in which labels were counted: the budget's own, clicks where they are not the pixels, the rest."""
     present = [c for c in _COUNTED if any(np.nansum(run.column(c)) > 0 for run in runs)]
     if "spent_clicks" in present and not all(_has_clicks(run) for run in runs if run.metrics):
         present.remove("spent_clicks")
     unit = (runs[0].config.get("budget") or {}).get("unit", "image") if runs else "image"
     own = {"box": "spent_boxes", "pixel": "spent_pixels", "region": "spent_pixels"}.get(str(unit), "spent_images")
-    return sorted(present, key=lambda c: c != own) or ["spent_images"]
+    return sorted(present, key=lambda c: (c != own, c != "spent_clicks")) or ["spent_images"]
 
 
 def _has_clicks(run: Run) -> bool:

@@ -174,13 +174,13 @@ def test_one_run(tmp_path):
 @pytest.mark.parametrize(
     ("clicks", "columns"),
     [
-        ([0, 10, 20], ["spent_pixels", "spent_clicks"]),  # squares of three pixels
-        ([0, 30, 60], ["spent_pixels"]),  # single pixels: it would be the same curve twice
-        ([None, None, 20], ["spent_pixels"]),  # begun before clicks were counted
+        ([0, 10, 20], ["spent_pixels", "spent_clicks", "spent_images"]),  # squares of three pixels
+        ([0, 30, 60], ["spent_pixels", "spent_images"]),  # single pixels: it would be the same curve twice
+        ([None, None, 20], ["spent_pixels", "spent_images"]),  # begun before clicks were counted
     ],
 )
 def test_clicks_are_a_unit_of_their_own_where_they_are_not_the_pixels(clicks, columns):
-    rows = [{"spent_pixels": 30 * n, "spent_clicks": k} for n, k in enumerate(clicks)]
+    rows = [{"spent_images": 8, "spent_pixels": 30 * n, "spent_clicks": k} for n, k in enumerate(clicks)]
     run = SimpleNamespace(
         metrics=rows,
         config={"budget": {"unit": "region"}},

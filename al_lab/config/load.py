@@ -156,14 +156,21 @@ def prepare(cfg: DictConfig) -> tuple[Parts, Path]:
     hydra = HydraConfig.get()
     config = _completed(_plain(cfg), hydra.runtime.choices)
     parts = validate(config)
-    is_shared = hydra.mode is not None and hydra.mode.name == "MULTIRUN" and "submitit" not in hydra.launcher._target_
-    if is_shared and config["executor"].get("workers") == "auto":
-        config["executor"]["workers"] = 1  # the sweep itself runs jobs side by side on this machine: one thread each
+    if hydra.mode is not None and hydra.mode.name == "MULTIRUN" and "campaigns" in config["executor"]:
+        config["executor"]["campaigns"] = max(config["executor"]["campaigns"], _side_by_side(hydra.launcher))
     config["overrides"] = list(hydra.overrides.task)
     run_dir = name_run(config)
     if config["restart"] or not is_finished(run_dir, config):
         checks.check_data(parts)
     return parts, run_dir
+
+
+def _side_by_side(launcher: Mapping[str, Any]) -> int:
+    """Return how many campaigns of a sweep this machine runs at once; a cluster's launcher has machines of its own."""
+    if "submitit" in launcher["_target_"] or launcher["_target_"].endswith("BasicLauncher"):
+        return 1
+    side = launcher.get("n_jobs")
+    return side if isinstance(side, int) and side > 0 else os.cpu_count() or 1
 
 
 def name_run(config: dict[str, Any]) -> Path:

@@ -20,6 +20,7 @@ from al_lab.core.errors import Interrupted, JobError, LabError, explain
 from al_lab.core.files import checked_writes, set_aside, sha256, write_json
 from al_lab.core.record.identity import RunIdentity
 from al_lab.core.record.seal import is_whole, seal
+from al_lab.execution.memory import is_out_of_memory, too_big
 
 log = logging.getLogger(__name__)
 
@@ -215,8 +216,12 @@ def read_result(job: Job) -> dict[str, Any] | None:
     return result
 
 
-def execute(job: Job) -> dict[str, Any]:
+def execute(job: Job, note: dict[str, Any] | None = None) -> dict[str, Any]:
     """Call the job's function here and commit its result; a result that is already committed is returned as it is.
+
+    Args:
+        job: to be done.
+        note: on how it came to be run, kept beside the result.
 
     Raises:
         JobError: if the function can't be found or returns something else than a JSON-able dict, or if the job's run is
@@ -224,10 +229,10 @@ def execute(job: Job) -> dict[str, Any]:
         Exception: whatever the function raises.
     """
     with checked_writes(job.run.check) if job.run is not None else contextlib.nullcontext():
-        return _execute(job)
+        return _execute(job, note)
 
 
-def _execute(job: Job) -> dict[str, Any]:
+def _execute(job: Job, note: dict[str, Any] | None) -> dict[str, Any]:
     if job.run is not None:
         job.run.check()
     committed = read_result(job)
@@ -264,28 +269,30 @@ def _execute(job: Job) -> dict[str, Any]:
             "result": result,
             "outputs": [sha256(path) for path in job.outputs],
         }
-        write_json(job.result, seal(content))
+        write_json(job.result, seal(content | ({"note": note} if note else {})))
     return result
 
 
-def attempt(job: Job) -> dict[str, Any]:
+def attempt(job: Job, note: dict[str, Any] | None = None) -> dict[str, Any]:
     """Run the job and describe the outcome as JSON; used where an exception object can't travel.
 
     Returns:
         ``{"ok": True, "result": …}`` or ``{"ok": False, "lab": our own kind of error?, "reason", "details"}``; with
-        ``"interrupted": True`` if the process was asked to end, which says nothing about the job.
+        ``"interrupted": True`` if the process was asked to end, which says nothing about the job, and
+        ``"out_of_memory": True`` if a GPU's memory was full, which may be because of others.
     """
     try:
-        return {"ok": True, "result": execute(job)}
+        return {"ok": True, "result": execute(job, note)}
     except Interrupted as stop:
         return {"ok": False, "interrupted": True, "lab": True, "reason": f"it was interrupted: {stop}", "details": ""}
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the caller reports it
         # An error of ours tells its whole story in one sentence; for anything else the traceback is the story.
-        ours = isinstance(error, LabError)
+        ours, is_full = isinstance(error, LabError), is_out_of_memory(error)
         return {
             "ok": False,
             "lab": ours,
-            "reason": f"{type(error).__name__}: {error}",
+            "out_of_memory": is_full,
+            "reason": too_big(job.name) if is_full else f"{type(error).__name__}: {error}",
             "details": "" if ours else traceback.format_exc(),
         }
 

@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from al_lab.core.errors import ConfigError, Interrupted, JobError, explain
-from al_lab.core.fields import at_least
+from al_lab.core.fields import at_least, optional
+from al_lab.execution.cards import Cards
 from al_lab.execution.job import Executor, Failure, Job, Progress, attempt, log_tail, output_to, read_result
-from al_lab.execution.machine import cpu_count, visible_gpus, worker_environment
+from al_lab.execution.machine import cpu_count, visible_gpus
+from al_lab.execution.memory import too_big
 from al_lab.execution.process_group import GRACE_S, Attempt, WorkerGroup
 
 log = logging.getLogger(__name__)
@@ -29,10 +31,15 @@ class LocalExecutor(Executor):
     raises is not tried again, it would only raise again. Workers never outlive this process.
 
     Args:
-        workers: processes at a time, or "auto": one per GPU, without GPUs one per ``threads`` cores.
+        workers: processes at a time, or "auto": one per GPU, without GPUs one per ``threads`` cores. More than GPUs
+            share them evenly.
         threads: of each worker, set in its environment (OMP_NUM_THREADS and the like, AL_LAB_THREADS) before it starts.
-        gpus: "auto" (all that are visible), a number, or names for CUDA_VISIBLE_DEVICES; handed out round robin.
+        gpus: "auto" (all that are visible), a number, or names for CUDA_VISIBLE_DEVICES. A GPU is taken for the time
+            in which it works, see `Cards`; while none is free the jobs wait.
         retries: how often a job whose worker died is tried again.
+        share: campaigns of this user that may work on a GPU at once; None: a cluster gave it to this one.
+        campaigns: of a sweep that run side by side on this machine; with ``workers="auto"`` each has its part of the
+            GPUs, without GPUs one worker.
 
     Raises:
         ConfigError: for numbers below their minimum, or more GPUs than there are.
@@ -44,24 +51,31 @@ class LocalExecutor(Executor):
         threads: int = 1,
         gpus: int | str | Sequence[int | str] = "auto",
         retries: int = 2,
+        share: int | None = 1,
+        campaigns: int = 1,
     ) -> None:
         at_least(1)(threads, "executor.threads", do="e.g. executor.threads=1")
         at_least(0)(retries, "executor.retries", do="e.g. executor.retries=2")
         if workers != "auto":
             at_least(1, "auto, or a whole number")(workers, "executor.workers", do="e.g. executor.workers=auto")
-        self.gpus = _choose_gpus(gpus)
+        optional(at_least(1))(share, "executor.share", do="executor.share=1 gives a GPU to one campaign at a time")
+        at_least(1)(campaigns, "executor.campaigns")
+        found = _choose_gpus(gpus)
         self.threads = threads
-        self.num_workers = workers if isinstance(workers, int) else len(self.gpus) or max(1, cpu_count() // threads)
+        automatic = max(1, (len(found) or (cpu_count() // threads if campaigns == 1 else 1)) // campaigns)
+        self.num_workers = workers if isinstance(workers, int) else automatic
+        self.cards = Cards(found, self.num_workers, share)
         self.retries = retries
         self.is_interrupted = False
+        self._is_waiting = False  # for a GPU, which was said
         self._groups: list[WorkerGroup] = []
         self._selector = selectors.DefaultSelector()
         # Also when nobody calls close(): at garbage collection and at exit.
-        self._finalizer = weakref.finalize(self, _stop_all, self._groups)
+        self._finalizer = weakref.finalize(self, _stop_all, self._groups, self.cards)
 
     def close(self) -> None:
         """End the workers; the next `run` starts new ones."""
-        _stop_all(self._groups)
+        _stop_all(self._groups, self.cards)
 
     def interrupt(self) -> None:
         """Ask the workers to end, and try no job again."""
@@ -83,15 +97,15 @@ class LocalExecutor(Executor):
         return failures
 
     def _run_batch(self, jobs: list[Job], size: int, progress: Progress) -> list[Failure]:
-        if self.gpus and size > len(self.gpus):
-            return [Failure(job, 0, f"it needs {size} devices and executor.gpus has {len(self.gpus)}") for job in jobs]
+        gpus = self.cards.names
+        if gpus and size > len(gpus):
+            return [Failure(job, 0, f"it needs {size} devices and executor.gpus has {len(gpus)}") for job in jobs]
         queue = collections.deque(Attempt(job) for job in jobs)
         groups = self._take_groups(size, len(jobs))
         failures: list[Failure] = []
+        self._is_waiting = False
         while queue or any(group.attempt for group in groups):
-            for group in groups:
-                if queue and group.attempt is None:
-                    group.start(queue.popleft(), self._selector)
+            self._begin(queue, groups)
             for key, _ in self._selector.select(timeout=_POLL_S):
                 key.data.read()
             progress.poll([group.attempt.job for group in groups if group.attempt])
@@ -100,12 +114,38 @@ class LocalExecutor(Executor):
                 outcome = group.outcome() if ended else None
                 if ended is None or outcome is None:
                     continue
+                if ended.is_alone:
+                    group.let_go()
                 failure = self._judge(ended, outcome)
                 if failure:
                     failures.append(failure)
                 elif not outcome["ok"]:
                     queue.appendleft(ended)
+        for group in groups:
+            group.let_go()
         return failures
+
+    def _begin(self, queue: collections.deque[Attempt], groups: list[WorkerGroup]) -> None:
+        """Give idle groups what waits and can have its GPUs now; a group without work lets go of its own."""
+        for group in groups:
+            if group.attempt is not None:
+                continue
+            alone = [a for a in queue if a.is_alone]
+            being_cleared = {name for a in alone for name in a.gpus}
+            first = [*alone, *[a for a in queue if not a.is_alone][:1]]
+            attempt = next((a for a in first if group.take_gpus(a, () if a.is_alone else being_cleared)), None)
+            if attempt is None:
+                group.let_go()
+            else:
+                queue.remove(attempt)
+                group.start(attempt, self._selector)
+        if queue and not self._is_waiting and not any(group.attempt for group in groups):
+            self._is_waiting = True  # said once
+            log.info(
+                "waiting for a free GPU (%s); executor.share=2 lets two campaigns work on one at a time, executor.gpus "
+                "chooses others",
+                self.cards.holders(),
+            )
 
     def _take_groups(self, size: int, jobs: int) -> list[WorkerGroup]:
         """Keep warm groups of this size, end the others (their memory is needed), add empty ones up to the limit."""
@@ -113,11 +153,11 @@ class LocalExecutor(Executor):
             group.kill()
             self._groups.remove(group)
         limit = max(1, self.num_workers // size)
-        if self.gpus and size > 1:
-            limit = min(limit, len(self.gpus) // size)
-        for index in range(len(self._groups), min(limit, jobs)):
-            gpus = [self.gpus[(index * size + rank) % len(self.gpus)] for rank in range(size)] if self.gpus else []
-            self._groups.append(WorkerGroup(size, worker_environment(self.threads, gpus)))
+        if self.cards.names and size > 1:
+            limit = min(limit, len(self.cards.names) // size)
+        self.cards.purpose = self.identity.folder if self.identity else ""
+        missing = min(limit, jobs) - len(self._groups)
+        self._groups += [WorkerGroup(size, self.threads, self.cards) for _ in range(missing)]
         return self._groups[: min(limit, jobs)]
 
     def _judge(self, ended: Attempt, outcome: dict[str, Any]) -> Failure | None:
@@ -128,11 +168,18 @@ class LocalExecutor(Executor):
         if outcome["ok"]:
             ended.spec.unlink(missing_ok=True)
             return None
+        if outcome.get("out_of_memory") and self.cards.names and not ended.is_alone:
+            ended.is_alone = True
+            where = ",".join(ended.gpus)
+            log.warning("job %s: the memory of GPU %s is full; tried again with a GPU to itself", job.name, where)
+            return None
         is_gone = outcome.get("died") or outcome.get("interrupted")
         if is_gone and ended.number <= self.retries and not self.is_interrupted:
             log.warning("job %s: %s; trying again (%d of %d)", job.name, outcome["reason"], ended.number, self.retries)
             return None
         details = outcome["details"]
+        if outcome.get("out_of_memory") and ended.is_alone:
+            outcome["reason"] = too_big(job.name, f"twice, the second time with GPU {','.join(ended.gpus)} to itself")
         if not outcome.get("lab"):
             details += f"last lines of {job.log_path}:\n{log_tail(job.log_path)}\n"
         details += f"by hand: python -m al_lab.execution.worker {ended.spec}"
@@ -157,13 +204,14 @@ def _choose_gpus(gpus: int | str | Sequence[int | str]) -> list[str]:
     return [str(name) for name in ([gpus] if isinstance(gpus, str) else gpus)]
 
 
-def _stop_all(groups: list[WorkerGroup]) -> None:
+def _stop_all(groups: list[WorkerGroup], cards: Cards) -> None:
     for group in groups:
         group.release()
     deadline = time.monotonic() + GRACE_S
     for group in groups:
         group.kill(after=deadline)
     groups.clear()
+    cards.close()
 
 
 def run_on_this_machine(job: Job, threads: int, retries: int) -> dict[str, Any]:
@@ -174,7 +222,10 @@ def run_on_this_machine(job: Job, threads: int, retries: int) -> dict[str, Any]:
     if job.devices == 1:
         with output_to(job.log_path), on_sigterm(_leave):
             return attempt(job)
-    with LocalExecutor(workers=job.devices, threads=threads, retries=retries) as pool, on_sigterm(pool.interrupt):
+    with (
+        LocalExecutor(workers=job.devices, threads=threads, retries=retries, share=None) as pool,
+        on_sigterm(pool.interrupt),
+    ):
         failures = pool._run([job], Progress(None))
     if failures:
         says = {"reason": failures[0].reason, "details": failures[0].details}

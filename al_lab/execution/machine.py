@@ -2,10 +2,11 @@
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 # What a process started by a launcher carries; a worker that inherited it would join somebody else's group.
@@ -32,6 +33,7 @@ THREAD_VARIABLES = (
     "NUMBA_NUM_THREADS",
     "AL_LAB_THREADS",
 )
+_GPU_LINE = re.compile(r"^GPU (\d+):(?:.*\(UUID: (\S+)\))?", re.MULTILINE)
 
 
 def cpu_count() -> int:
@@ -50,13 +52,33 @@ def visible_gpus() -> list[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
+    return [index for index, _ in _driver_lists()]
+
+
+def card_ids(names: Sequence[str]) -> dict[str, str]:
+    """Return what identifies each GPU on this machine, whichever way CUDA_VISIBLE_DEVICES names it.
+
+    Args:
+        names: indices, UUIDs or their beginnings.
+
+    Returns:
+        Each name's UUID as the driver gives it; without a driver, or for a part of a GPU (MIG), the name itself.
+    """
+    known = _driver_lists()
+    of_index = dict(known)
+    starts = {name: [uuid for _, uuid in known if uuid.startswith(name)] for name in names}
+    return {name: of_index.get(name) or (starts[name][0] if len(starts[name]) == 1 else name) for name in names}
+
+
+def _driver_lists() -> list[tuple[str, str]]:
+    """Return index and UUID of each GPU that the driver knows."""
     if shutil.which("nvidia-smi") is None:
         return []
     try:
         listing = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError):
         return []
-    return [str(n) for n, _ in enumerate(line for line in listing.stdout.splitlines() if line.startswith("GPU "))]
+    return _GPU_LINE.findall(listing.stdout)
 
 
 def worker_environment(threads: int, gpus: list[str] | None = None) -> dict[str, str]:
@@ -72,6 +94,7 @@ def worker_environment(threads: int, gpus: list[str] | None = None) -> dict[str,
     env["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(str(Path(entry).absolute()) for entry in sys.path))
     if gpus is not None:
         env["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+        env.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # as nvidia-smi counts; CUDA itself begins with the fastest
     return env
 
 

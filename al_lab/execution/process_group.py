@@ -9,28 +9,38 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from al_lab.core.files import write_json
+from al_lab.execution.cards import Cards
 from al_lab.execution.job import Job
+from al_lab.execution.machine import worker_environment
 
 GRACE_S = 5.0  # after one rank's error: time for the others to say what happened to them
 
 
 class Attempt:
-    """One job and how often it was started."""
+    """One job and how often it was started.
+
+    Attributes:
+        gpus: where it was started last.
+        is_alone: it did not fit beside others: next time it has its GPUs to itself.
+    """
 
     def __init__(self, job: Job) -> None:
         self.job = job
         self.number = 0
+        self.gpus: list[str] = []
+        self.is_alone = False
         self.spec = job.result.with_name(job.result.name + ".job.json")
 
 
 class Worker:
     """One process and the pipe its answers come through."""
 
-    def __init__(self, environment: dict[str, str], log_path: Path) -> None:
+    def __init__(self, environment: dict[str, str], log_path: Path, locks: tuple[int, ...] = ()) -> None:
         answers, given = os.pipe()
         with log_path.open("ab") as stream:
             # A session of its own: Ctrl-C reaches only the parent, and the whole group can be ended at once.
@@ -40,7 +50,7 @@ class Worker:
                 stdout=stream,
                 stderr=stream,
                 env=environment,
-                pass_fds=(given,),
+                pass_fds=(given, *locks),
                 start_new_session=True,
             )
         os.close(given)
@@ -100,12 +110,39 @@ class Worker:
 class WorkerGroup:
     """The processes (one per device) that run one job at a time together; one process in the usual case."""
 
-    def __init__(self, size: int, environment: dict[str, str]) -> None:
+    def __init__(self, size: int, threads: int, cards: Cards) -> None:
         self.size = size
         self.attempt: Attempt | None = None
-        self._environment = environment
+        self._threads = threads
+        self._cards = cards
+        self._gpus: list[str] = []  # that its processes see
+        self._has_gpus = False  # and nobody else may take
         self._workers: list[Worker] = []
         self._deadline: float | None = None
+
+    def take_gpus(self, attempt: Attempt, closed: Collection[str] = ()) -> bool:
+        """Take what an attempt needs; return whether it can start now.
+
+        Args:
+            attempt: that is to start.
+            closed: GPUs that are being cleared for another one.
+        """
+        if self._has_gpus and not attempt.is_alone and not set(self._gpus) & set(closed):
+            return True
+        self.let_go()
+        gpus = self._cards.take(self.size, self._gpus, attempt.is_alone, closed)
+        if gpus is None:
+            return False
+        if gpus != self._gpus:
+            self.kill()  # warm on GPUs that somebody else has now
+        self._gpus, self._has_gpus = gpus, True
+        return True
+
+    def let_go(self) -> None:
+        """Let others have the GPUs; the processes stay warm."""
+        if self._has_gpus:
+            self._cards.give_back(self._gpus)
+            self._has_gpus = False
 
     def start(self, attempt: Attempt, selector: selectors.BaseSelector) -> None:
         """Start the processes unless they are warm, and give them the job."""
@@ -117,9 +154,12 @@ class WorkerGroup:
         ]
         for path in logs:
             with path.open("w" if attempt.number == 1 else "a") as stream:
-                stream.write(f"== {job.name}: {job.fn}, attempt {attempt.number}\n")
+                alone = f", alone on GPU {','.join(self._gpus)}" if attempt.is_alone else ""
+                stream.write(f"== {job.name}: {job.fn}, attempt {attempt.number}{alone}\n")
         if not self._workers:
-            self._workers = [Worker(self._environment, path) for path in logs]
+            environment = worker_environment(self._threads, self._gpus)
+            locks = self._cards.descriptors(self._gpus)
+            self._workers = [Worker(environment, path, locks) for path in logs]
             for worker in self._workers:
                 worker.register(selector)
         port = _free_port() if self.size > 1 else 0
@@ -132,8 +172,10 @@ class WorkerGroup:
                 "MASTER_PORT": port,
             }
             env = {name: str(value) for name, value in group.items()} if self.size > 1 else {}
-            worker.send({"spec": str(attempt.spec), "log": str(path), "env": env})
+            note = {"out_of_memory": attempt.gpus, "alone": self._gpus} if attempt.is_alone else None
+            worker.send({"spec": str(attempt.spec), "log": str(path), "env": env, "note": note})
         self.attempt, self._deadline = attempt, None
+        attempt.gpus = self._gpus
 
     def outcome(self) -> dict[str, Any] | None:
         """Return how the attempt ended, None while it runs; after anything but success the processes are gone."""
@@ -157,8 +199,9 @@ class WorkerGroup:
         if dead is not None:
             return {"ok": False, "died": True, "reason": f"{rank}worker {reason}", "details": ""}
         # A rank that was asked to end leaves the others without a partner: what they say follows from that.
-        asked = [error for error in errors if error.get("interrupted")]
-        return next(iter(asked), None) or next((error for error in errors if error["lab"]), errors[0])
+        # One whose memory is full, too.
+        first = [e for word in ("interrupted", "out_of_memory", "lab") for e in errors if e.get(word)]
+        return first[0] if first else errors[0]
 
     def interrupt(self) -> None:
         """Ask all of them to end; a training saves its state first."""
@@ -176,6 +219,7 @@ class WorkerGroup:
         for worker in self._workers:
             worker.kill(after)
         self._workers, self.attempt, self._deadline = [], None, None
+        self.let_go()
 
 
 def _cause(code: int) -> str:

@@ -1,8 +1,8 @@
 """A process that runs jobs: ``python -m al_lab.execution.worker job.json`` for one, or as a warm member of a pool.
 
-In a pool it reads one JSON line per job from its standard input, ``{"spec": path, "log": path, "env": {…}}``, and
-answers one line on the file descriptor it was given. Standard input at its end means that the parent is gone: the
-worker then ends at once, also in the middle of a job, together with every process the job has started.
+In a pool it reads one JSON line per job from its standard input, ``{"spec": path, "log": path, "env": {…}, "note":
+…}``, and answers one line on the file descriptor it was given. Standard input at its end means that the parent is gone:
+the worker then ends at once, also in the middle of a job, together with every process the job has started.
 """
 
 import json
@@ -18,6 +18,7 @@ from typing import Any, TextIO
 
 from al_lab.core.errors import JobError, explain
 from al_lab.execution.job import Job, attempt, output_to
+from al_lab.execution.memory import empty_cache
 
 _GRACE_S = 2.0  # for an idle worker to end by itself
 
@@ -86,8 +87,9 @@ def _serve(answers: int) -> None:
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
     os.environ.update(request["env"])
     with output_to(Path(request["log"])):
-        outcome = attempt(read_spec(Path(request["spec"])))
+        outcome = attempt(read_spec(Path(request["spec"])), request["note"])
         _leave_process_group()
+        empty_cache()
     outcome.pop("result", None)  # the committed file is the answer; a pipe is no place for data
     return outcome
 

@@ -190,7 +190,7 @@ def test_a_failed_job_hides_no_other(command):
             "random/trainer.max_iters-900/seed1",
         )
     ]
-    assert yaml.safe_load((command.work / done.made[0]).read_text())["executor"]["workers"] == 1
+    assert yaml.safe_load((command.work / done.made[0]).read_text())["executor"]["campaigns"] == 2
     assert [p.name for p in (command.work / "outputs").iterdir()] == ["shapes"]
 
 

@@ -101,6 +101,32 @@ def write(path, text):
         Path(path).write_text(text)
     return {}
 
+def meets(folder, number):
+    (Path(folder) / str(os.getpid())).write_text(os.environ["CUDA_VISIBLE_DEVICES"])
+    deadline = time.time() + 60
+    while len(list(Path(folder).iterdir())) < number:
+        if time.time() > deadline:
+            raise TimeoutError("the others never came")
+        time.sleep(0.02)
+    return {"gpus": os.environ["CUDA_VISIBLE_DEVICES"]}
+
+class OutOfMemoryError(RuntimeError):
+    pass
+
+def needs_memory(name, folder, seconds=0.0, times=0):
+    here = Path(folder) / name
+    tries = len(list(Path(folder).glob(f"{name}.try*")))
+    (Path(folder) / f"{name}.try{tries}").touch()
+    here.touch()
+    others = sorted(p.name for p in Path(folder).iterdir() if "." not in p.name and p != here)
+    try:
+        time.sleep(seconds)
+        if tries < times:
+            raise OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+    finally:
+        here.unlink()
+    return {"beside": others, "gpus": os.environ["CUDA_VISIBLE_DEVICES"]}
+
 def leaves(code):
     sys.exit(code)
 
@@ -121,6 +147,15 @@ def ranks(folder, dead_rank=None, raising_rank=None, flag=None):
         time.sleep(0.02)
     return {"rank": rank, "world": world, "address": os.environ["MASTER_ADDR"], "gpus": os.environ.get("CUDA_VISIBLE_DEVICES")}
 """  # noqa: E501
+
+
+@pytest.fixture(autouse=True)
+def runtime_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep the locks of pretended GPUs away from other tests of this machine."""
+    folder = tmp_path / "runtime"
+    folder.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    return folder
 
 
 @pytest.fixture

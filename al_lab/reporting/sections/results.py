@@ -42,7 +42,7 @@ def pick_metric(runs: Sequence[Run]) -> str | None:
 
 
 def spent_columns(runs: Sequence[Run]) -> list[str]:
-    """Return the units in which labels were counted: the budget's own, clicks where they are not the pixels, the rest."""
+    """Return the units in which labels were counted: the budget's own, clicks where they are no pixels, the rest."""
     present = [c for c in _COUNTED if any(np.nansum(run.column(c)) > 0 for run in runs)]
     if "spent_clicks" in present and not all(_has_clicks(run) for run in runs if run.metrics):
         present.remove("spent_clicks")

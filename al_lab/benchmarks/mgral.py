@@ -18,11 +18,12 @@ from al_lab.acquisition import plackett_luce
 from al_lab.benchmarks.measure import Row, best_of
 from al_lab.core.rng import Rng
 from al_lab.strategies.detection._mgral.agent import Agent
+from al_lab.strategies.detection._mgral.learning.settings import ReinforceSettings
 from al_lab.strategies.detection._mgral.predictor.inputs import SetInputs
 from al_lab.strategies.detection._mgral.predictor.ridge import Regressor
 from al_lab.strategies.detection._mgral.predictor.table import Table, TableSettings, estimate
 from al_lab.strategies.detection._mgral.query import LEAST_GAIN, SWEEPS, search
-from al_lab.strategies.detection._mgral.reinforce import Reinforce, ReinforceSettings
+from al_lab.strategies.detection._mgral.reinforce import Reinforce
 
 VOC = (15_551, 256, 1000, 200)  # images, features, budget, records
 COCO = (115_000, 256, 2345, 30)

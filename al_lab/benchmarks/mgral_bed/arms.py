@@ -8,11 +8,12 @@ import numpy as np
 from al_lab.acquisition.k_center import k_center
 from al_lab.benchmarks.mgral_bed.unit import Unit
 from al_lab.strategies.detection._mgral.decide import AgentSettings, decide, make_training
+from al_lab.strategies.detection._mgral.learning.settings import ReinforceSettings
 from al_lab.strategies.detection._mgral.predictor.choice import Predictor, choose
 from al_lab.strategies.detection._mgral.predictor.ridge import Regressor
 from al_lab.strategies.detection._mgral.predictor.table import Choice, TableSettings
 from al_lab.strategies.detection._mgral.query import Way, search
-from al_lab.strategies.detection._mgral.reinforce import Reinforce, ReinforceSettings
+from al_lab.strategies.detection._mgral.reinforce import Reinforce
 
 _HIDDEN = 32  # LSTM width: a third of the embedding's, so that an agent takes seconds
 

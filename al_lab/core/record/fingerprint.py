@@ -50,6 +50,7 @@ _LATER: dict[str, Any] = {
     "dataset.min_gap": None,
     "objective.pairs": "alike",
     "strategy.agent.query": "top",
+    "strategy.learning.fall_backs": "first",
     "strategy.lut.batches": "uniform",
     "strategy.lut.num_clusters": 16,
     "strategy.lut.rows_from": "unlabeled",

@@ -18,9 +18,9 @@ from al_lab.core.strategy import ProposeContext, Strategy, take_best
 from al_lab.core.types import Candidates, DenseView, Detections, ImageView, Query
 from al_lab.strategies.detection._mgral.build_lut import BuildLut, LutSettings
 from al_lab.strategies.detection._mgral.decide import AgentSettings
+from al_lab.strategies.detection._mgral.learning.settings import ReinforceSettings
 from al_lab.strategies.detection._mgral.predictor.ridge import FEWEST
 from al_lab.strategies.detection._mgral.predictor.table import TableSettings
-from al_lab.strategies.detection._mgral.reinforce import ReinforceSettings
 from al_lab.strategies.detection._mgral.reward_split import measured_set
 from al_lab.strategies.detection._mgral.train_agent import TrainAgent, load_scores
 from al_lab.strategies.detection._mgral.truth import Truth, TruthSettings
@@ -125,8 +125,17 @@ class Mgral(Strategy):
         self._scores: dict[str, float] = {}
 
     def check_dataset(self, dataset: Any) -> None:
-        """Refuse a dataset without the images on which rewards are to be measured."""
+        """Refuse a dataset without the images, or the metric, by which rewards are to be measured."""
         measured_set(self.lut.split, dataset)
+        if self.lut.metric is not None and self.lut.metric not in dataset.metrics:
+            raise ConfigError(
+                explain(
+                    expected=" | ".join(dataset.metrics),
+                    got=repr(self.lut.metric),
+                    where="strategy.lut.metric",
+                    do="set strategy.lut.metric=null, the first of dataset.metrics, or add it to dataset.metrics",
+                )
+            )
 
     def stages(self) -> list[str | Stage]:
         """Return the standard stages with the table and the agent before the selection, and the truth after it."""

@@ -4,6 +4,7 @@ numbers."""
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -199,13 +200,13 @@ def contents(run: Path) -> dict[str, Any]:
 def test_killed_inside_the_agents_training_it_goes_on_and_trains_no_row_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_campaign(config(), tmp_path / "a" / "run")
+    run_campaign(config(threshold="pairwise_std"), tmp_path / "a" / "run")
     fits = []
     real_fit, real_call = StubLearner.fit, Iteration.__init__
     monkeypatch.setattr(
         StubLearner, "fit", lambda self, task: fits.append(str(task.checkpoint)) or real_fit(self, task)
     )
-    settings = config()
+    settings = config(threshold="pairwise_std")
     settings["runtime"]["checkpoint_minutes"] = 1e-9
 
     def dies(self: Iteration, iteration: int, *args: object, **kwargs: object) -> None:
@@ -221,6 +222,18 @@ def test_killed_inside_the_agents_training_it_goes_on_and_trains_no_row_twice(
     assert contents(tmp_path / "b" / "run") == contents(tmp_path / "a" / "run")
     assert len(fits) == len(set(fits))
     assert any("/row_" in name for name in fits)
+    curves = list(csv.DictReader((tmp_path / "a" / "run" / "cycle_00" / "rl_curves.csv").open()))
+    assert 0 < int(curves[6]["fall_backs"]) < int(curves[-1]["fall_backs"])  # records before the kill and after it
+
+
+def test_only_the_agent_itself_has_batches_trained_that_meet_no_row(tmp_path: Path) -> None:
+    learning = {"max_fall_backs": 3, "fall_backs": "spread"}
+    run_campaign(config(1, learning=learning, threshold="pairwise_std"), tmp_path / "run")
+    folder = tmp_path / "run" / "cycle_00"
+    other = list(csv.DictReader((folder / "lut" / "shuffled_curves.csv").open()))
+    assert json.loads((folder / "agent.json").read_text())["fall_backs"] == 3
+    assert int(other[-1]["fall_backs"]) > 0  # the agent with shuffled rewards meets none either, and nothing is trained
+    assert len(list((folder / "lut").glob("fallback_*.json"))) == 3
 
 
 def test_a_schedule_is_scaled_as_a_whole() -> None:
@@ -275,6 +288,12 @@ def test_wrong_values_are_named(change: dict, message: str) -> None:
         Mgral(**({"lut": LUT, "agent": {}, "learning": {}} | change))
 
 
+def test_a_reward_that_the_dataset_does_not_have_is_named() -> None:
+    strategy = Mgral(lut=LUT | {"metric": "coco_ap"}, agent={}, learning={})
+    with pytest.raises(ConfigError, match="strategy.lut.metric: expected voc07_ap50, got 'coco_ap'"):
+        strategy.check_dataset(SimpleNamespace(metrics=["voc07_ap50"]))
+
+
 def test_agent_settings_judge_their_numbers() -> None:
     with pytest.raises(ConfigError, match="strategy.agent.controls: expected a whole number >= 0, got -1"):
         AgentSettings(controls=-1)
@@ -292,5 +311,5 @@ def test_the_first_reference_is_the_bases_metric_or_the_first_reward(tmp_path, m
     world = World(tuple("abcd"), Images(np.zeros((4, 2), np.float32), 4), 2, None, {"references": [0.2, 0.4]})
     stage = train_agent.TrainAgent(AgentSettings(ref0=ref0), None, None, None)
     with pytest.raises(InterruptedError):
-        stage._train(None, world, None, tmp_path / "agent_state.ckpt", Rng(0))
+        stage._train(None, world, None, tmp_path / "agent_state.ckpt", Rng(0), None)
     assert seen == [reference if reference is None else pytest.approx(reference)]

@@ -7,7 +7,8 @@ from torch import nn
 from al_lab.acquisition import plackett_luce
 from al_lab.core.rng import Rng
 from al_lab.strategies.detection._mgral.clusters import Clustered
-from al_lab.strategies.detection._mgral.reinforce import Reinforce, ReinforceSettings
+from al_lab.strategies.detection._mgral.learning.settings import ReinforceSettings
+from al_lab.strategies.detection._mgral.reinforce import Reinforce
 
 
 class ByFirstFeature(nn.Module):

@@ -19,8 +19,9 @@ from al_lab.strategies.detection._mgral.honesty import (
     sentences,
     spread_against_noise,
 )
+from al_lab.strategies.detection._mgral.learning.settings import ReinforceSettings
 from al_lab.strategies.detection._mgral.predictor.table import Estimate
-from al_lab.strategies.detection._mgral.reinforce import Reinforce, ReinforceSettings
+from al_lab.strategies.detection._mgral.reinforce import Reinforce
 
 
 def test_a_ratio_that_luck_often_makes_is_no_signal() -> None:

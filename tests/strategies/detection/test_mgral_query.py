@@ -6,7 +6,7 @@ import pytest
 from al_lab.benchmarks.mgral import searched_by_loop
 from al_lab.core.rng import Rng
 from al_lab.strategies.detection._mgral.decide import on_top
-from al_lab.strategies.detection._mgral.policy import SHARPEST, temperature
+from al_lab.strategies.detection._mgral.learning.policy import SHARPEST, temperature
 from al_lab.strategies.detection._mgral.predictor.choice import Images, Records, choose
 from al_lab.strategies.detection._mgral.predictor.ridge import Regressor
 from al_lab.strategies.detection._mgral.predictor.table import TableSettings

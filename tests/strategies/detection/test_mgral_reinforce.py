@@ -10,9 +10,10 @@ from torch import nn
 from al_lab.core.errors import ConfigError, DivergedError
 from al_lab.core.rng import Rng
 from al_lab.strategies.detection._mgral.agent import Agent
-from al_lab.strategies.detection._mgral.policy import draw
+from al_lab.strategies.detection._mgral.learning.policy import draw
+from al_lab.strategies.detection._mgral.learning.settings import ReinforceSettings
 from al_lab.strategies.detection._mgral.predictor.table import Table, TableSettings
-from al_lab.strategies.detection._mgral.reinforce import Reinforce, ReinforceSettings, update_reference
+from al_lab.strategies.detection._mgral.reinforce import Reinforce, update_reference
 
 REWARDS = (60, 61, 59, 62, 62)
 TV11 = {
@@ -207,6 +208,18 @@ def test_fall_backs_are_counted_and_limited():
     assert [r.reward for r in training.curves] == [70, 70, 40, 40]
     assert [r.nearest_instead for r in training.curves] == [0, 0, 1, 1]
     assert [list(f.batch) for f in training.fall_backs] == trained
+
+
+def test_fall_backs_may_be_spread_over_the_iterations():
+    spread = ReinforceSettings(iterations=100, max_fall_backs=5, fall_backs="spread")
+    assert [spread.allowed(i) for i in (0, 19, 20, 39, 40, 79, 80, 99, 250)] == [1, 1, 2, 2, 3, 4, 5, 5, 5]
+    assert ReinforceSettings(iterations=100, max_fall_backs=5).allowed(0) == 5
+    assert ReinforceSettings(max_fall_backs=0, fall_backs="spread").allowed(99) == 0
+    x = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
+    table = Table(x, np.array([[0, 1, 2, 3]]), np.array([40.0]), TableSettings(), Rng(0))
+    training = loop(iterations=6, max_fall_backs=2, fall_backs="spread", num_samples=2)
+    training.run(table, lambda batch: 70.0)
+    assert [r.fall_backs for r in training.curves] == [1, 1, 1, 2, 2, 2]
 
 
 def test_the_query_is_the_best_scores_in_the_fixed_order():

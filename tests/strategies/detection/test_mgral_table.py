@@ -90,6 +90,9 @@ def test_a_fixed_threshold_falls_back_where_an_adaptive_one_does_not():
     before = fixed(drifted).threshold
     fixed.append(drifted, 99.0)
     assert fixed(drifted).threshold == before
+    resumed = table(TableSettings(threshold="pairwise_std"), rows=60)
+    resumed.append(drifted, 99.0)  # before anybody asked
+    assert resumed(drifted).threshold == before
 
 
 def test_leave_one_out_tells_signal_from_noise():

@@ -13,10 +13,11 @@ from al_lab.core.fields import at_least, check_fields, one_of, optional, positiv
 from al_lab.core.rng import Rng
 from al_lab.strategies.detection._mgral.agent import Agent, Order
 from al_lab.strategies.detection._mgral.clusters import Clustered
+from al_lab.strategies.detection._mgral.learning.settings import ReinforceSettings
 from al_lab.strategies.detection._mgral.predictor.choice import Chosen, Images, Predictor, Records
 from al_lab.strategies.detection._mgral.query import Judge, Query, Way
 from al_lab.strategies.detection._mgral.recurrence import Feedback
-from al_lab.strategies.detection._mgral.reinforce import Reinforce, ReinforceSettings
+from al_lab.strategies.detection._mgral.reinforce import Reinforce
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ iteration), so a training that was cut goes on as if it had not been.
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,59 +14,10 @@ from torch import Tensor, nn
 
 from al_lab.acquisition import plackett_luce
 from al_lab.core.errors import DivergedError
-from al_lab.core.fields import at_least, check_fields, fraction, one_of, positive
 from al_lab.core.rng import Rng
-from al_lab.strategies.detection._mgral.policy import Draw, Policy, draw, temperature
-from al_lab.strategies.detection._mgral.predictor.table import Estimate
-
-Reference = Literal["ema", "literal"]
-Estimator = Callable[[np.ndarray], Estimate | float | None]
-Trainer = Callable[[np.ndarray], float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReinforceSettings:
-    """How the agent learns.
-
-    | paper | here | default | where stated |
-    |---|---|---|---|
-    | iterations | ``iterations`` | 2200 VOC, 800 COCO | Sec. 4.1 |
-    | Adam | ``lr`` | 3.5e-4 | Sec. 4.1 |
-    | lambda, "baseline decay" | ``decay`` | 0.5 | Sec. 4.1, Eq. (2) |
-    | mAP_ref | ``reference`` | ema | DEVIATION from the letters of Eq. (2), see `update_reference` |
-    | "top-B" | ``policy`` | pl | UNSPECIFIED |
-    | - | ``num_samples`` | 1 | draws an iteration; from 2 on each is judged against the mean of the others |
-    | - | ``clip`` | 1.0 | UNSPECIFIED; largest norm of the gradient |
-    | - | ``max_fall_backs`` | 5 | UNSPECIFIED; trainings a cycle where no record is near; then the nearest record
-    counts |
-    | - | ``reshuffle`` | False | a new order of the pool every iteration |
-    """
-
-    iterations: int = 2200
-    lr: float = 3.5e-4
-    decay: float = 0.5
-    reference: Reference = "ema"
-    policy: Policy = "pl"
-    num_samples: int = 1
-    clip: float = 1.0
-    max_fall_backs: int = 5
-    reshuffle: bool = False
-
-    def __post_init__(self) -> None:
-        check_fields(
-            vars(self),
-            {
-                "iterations": at_least(0),
-                "lr": positive,
-                "decay": fraction,
-                "reference": one_of(*get_args(Reference)),
-                "policy": one_of(*get_args(Policy)),
-                "num_samples": at_least(1),
-                "clip": positive,
-                "max_fall_backs": at_least(0),
-            },
-            "strategy.learning",
-        )
+from al_lab.strategies.detection._mgral.learning.policy import Draw, draw, temperature
+from al_lab.strategies.detection._mgral.learning.settings import Reference, ReinforceSettings
+from al_lab.strategies.detection._mgral.learning.worth import Estimator, FallBack, Trainer, Worth
 
 
 @dataclass(frozen=True)
@@ -100,18 +51,6 @@ class Iteration:
     grad_norm: float
     fall_backs: int
     nearest_instead: int
-
-
-@dataclass(frozen=True)
-class FallBack:
-    """A batch that was trained because no record was near.
-
-    Whoever keeps the table appends it, again after a restart.
-    """
-
-    iteration: int
-    batch: tuple[int, ...]
-    reward: float
 
 
 def update_reference(reference: float, reward: float, decay: float, kind: Reference) -> float:
@@ -202,7 +141,8 @@ class Reinforce:
             draw(self.settings.policy, scores_N, self.budget, rng.generator("draw", k))
             for k in range(self.settings.num_samples)
         ]
-        worth = _Worth(self, estimate, fall_back)
+        allowed = self.settings.allowed(self.iteration)
+        worth = Worth(self.iteration, estimate, fall_back, allowed - len(self.fall_backs))
         rewards = np.array([worth.of(d.batch) for d in draws])
         reference = float(rewards.mean()) if self.reference is None else self.reference
         # The others' mean takes the reference's place: both subtracted, the reference would cancel.
@@ -272,7 +212,7 @@ class Reinforce:
         reference: float,
         advantage: float,
         norm: float,
-        worth: "_Worth",
+        worth: Worth,
     ) -> Iteration:
         best = np.sort(plackett_luce.top(plain_N, self.budget))
         shared = self.budget if self._best is None else len(np.intersect1d(best, self._best, assume_unique=True))
@@ -301,41 +241,3 @@ class Reinforce:
         self.curves.append(record)
         self.iteration += 1
         return record
-
-
-class _Worth:
-    """The rewards of one iteration's batches, and where they come from."""
-
-    def __init__(self, owner: Reinforce, estimate: Estimator, fall_back: Trainer | None) -> None:
-        self.owner, self.estimate, self.fall_back = owner, estimate, fall_back
-        self.trained: list[FallBack] = []
-        self.nearest_instead = 0
-        self._said: list[Estimate] = []
-
-    def of(self, batch: np.ndarray) -> float:
-        found = self.estimate(batch)
-        if isinstance(found, Estimate):
-            self._said.append(found)
-            value = found.value
-        else:
-            value = found
-        if (
-            value is None
-            and self.fall_back is not None
-            and len(self.owner.fall_backs) + len(self.trained) < self.owner.settings.max_fall_backs
-        ):
-            value = float(self.fall_back(batch))
-            self.trained.append(FallBack(self.owner.iteration, tuple(batch.tolist()), value))
-        elif value is None and isinstance(found, Estimate):
-            value = found.nearest
-            self.nearest_instead += 1
-        if value is None or not np.isfinite(value):
-            raise ValueError(
-                f"train_agent: expected a finite reward at iteration {self.owner.iteration}, got {value}; "
-                "give an Estimate, or a fall_back that trains"
-            )
-        return float(value)
-
-    def mean(self, name: str) -> float | None:
-        values = [len(e.neighbors) if name == "neighbors" else getattr(e, name) for e in self._said]
-        return float(np.mean(values)) if values else None

@@ -38,9 +38,11 @@ from al_lab.strategies.detection._mgral.honesty import (
     query_facts,
     sentences,
 )
+from al_lab.strategies.detection._mgral.learning.settings import ReinforceSettings
+from al_lab.strategies.detection._mgral.learning.worth import Trainer
 from al_lab.strategies.detection._mgral.predictor.choice import Chosen, Predictor, Records, choose
 from al_lab.strategies.detection._mgral.predictor.table import Choice, TableSettings
-from al_lab.strategies.detection._mgral.reinforce import Iteration, Reinforce, ReinforceSettings
+from al_lab.strategies.detection._mgral.reinforce import Iteration, Reinforce
 from al_lab.strategies.detection._mgral.world import POINTS, World, order_images, seen_anew
 
 log = logging.getLogger(__name__)
@@ -71,7 +73,7 @@ class TrainAgent(Stage):
         if why := self._why_closed(chosen, signal):
             return self._closed(ctx, world, honesty, why)
         state = ctx.cycle_dir / "lut" / "agent_state.ckpt"
-        found, pace = self._decide(ctx, world, chosen, records, state, ctx.rng(self.name))
+        found, pace = self._decide(ctx, world, chosen, records, state, ctx.rng(self.name), self._trained(ctx, world))
         save_scores(ctx.cycle_dir, dict(zip(world.candidates, found.utilities.tolist(), strict=True)))
         write_text(ctx.cycle_dir / "rl_curves.csv", _curves(found.agent.curves if found.agent else []))
         if found.agent:
@@ -160,20 +162,27 @@ class TrainAgent(Stage):
         }
 
     def _decide(
-        self, ctx: StageContext, world: World, chosen: Chosen, records: Records, path: Path, rng: Rng
+        self,
+        ctx: StageContext,
+        world: World,
+        chosen: Chosen,
+        records: Records,
+        path: Path,
+        rng: Rng,
+        fall_back: Trainer,
     ) -> tuple[Decision, dict[str, float]]:
         """Return the batch: of the trained agent, or of the search over sets; and for the ledger an agent's pace."""
         pace: dict[str, float] = {}
 
         def train(predictor: Predictor) -> Reinforce:
-            agent, found = self._train(ctx, world, predictor, path, rng)
+            agent, found = self._train(ctx, world, predictor, path, rng, fall_back)
             pace.update(found)
             return agent
 
         return decide(world.images, chosen, records, world.budget, self.settings.query, train, rng), pace
 
     def _train(
-        self, ctx: StageContext, world: World, predictor: Predictor, path: Path, rng: Rng
+        self, ctx: StageContext, world: World, predictor: Predictor, path: Path, rng: Rng, fall_back: Trainer
     ) -> tuple[Reinforce, dict[str, float]]:
         """Return the trained agent, and for the ledger its size and its speed.
 
@@ -189,20 +198,23 @@ class TrainAgent(Stage):
 
         first, start, trained = training.iteration, time.monotonic(), 0.0
 
-        def fall_back(batch: np.ndarray) -> float:
+        def append(batch: np.ndarray) -> float:
             nonlocal trained
             begin = time.monotonic()
-            value = self._measure(ctx, world, [batch], "fallback")[0]
+            value = fall_back(batch)
             trained += time.monotonic() - begin
             predictor.append(batch, value)
             return value
 
-        training.run(predictor, fall_back, saver)
+        training.run(predictor, append, saver)
         pace = {"agent_parameters": float(sum(p.numel() for p in training.agent.parameters()))}
         if training.iteration > first:
             pace["seconds_per_iteration"] = (time.monotonic() - start - trained) / (training.iteration - first)
         saver.save()
         return training, pace
+
+    def _trained(self, ctx: StageContext, world: World) -> Trainer:
+        return lambda batch: self._measure(ctx, world, [batch], "fallback")[0]
 
     def _measure(
         self, ctx: StageContext, world: World, batches: Sequence[np.ndarray], what: str, seed: int = 0
@@ -230,10 +242,15 @@ class TrainAgent(Stage):
     ) -> dict[str, Any]:
         """Train on the agent's batch, on random ones, and on that of an agent that learned from shuffled rewards.
 
-        Same seed, same labels.
+        Same seed, same labels. What the other agent's table can't tell is no training either, which would be true, but
+        the reward of some row.
         """
         assert chosen.predictor is not None
         rng, values = ctx.rng("controls"), records.rewards_M
+
+        def some_row(batch: np.ndarray) -> float:
+            return float(rng.generator("some row", ids_hash(sorted(world.ids[n] for n in batch))).choice(values))
+
         mixed = replace(records, rewards_M=values[rng.generator("shuffle").permutation(len(values))])
         reading = replace(self.reading, predictor=cast(Choice, chosen.predictor.name))
         other, _ = self._decide(
@@ -243,6 +260,7 @@ class TrainAgent(Stage):
             mixed,
             ctx.cycle_dir / "lut" / "shuffled_state.ckpt",
             rng,
+            some_row,
         )
         write_text(ctx.cycle_dir / "lut" / "shuffled_curves.csv", _curves(other.agent.curves if other.agent else []))
         random = [

@@ -11,9 +11,11 @@ Shapes: N images, D features, M records of B images each.
 | "no entry meets the threshold" | `Estimate.value` is None |
 
 UNSPECIFIED in the paper, decided here: which Wasserstein distance (its reference, Vallender 1974, is the
-one-dimensional closed form: mean over dimensions); of which distances mean and deviation are taken (of this batch to
-the records: with those between records a trained agent would always fall back, and Table 1's 18 s an iteration leave no
-time for that); how many neighbors count (all below the threshold).
+one-dimensional closed form: mean over dimensions); of which distances mean and deviation are taken: "preset" says that
+no batch has a part in it, so on the published pairs they are those between the rows themselves (``pairwise_std``), and
+an agent that has moved away from random batches meets no record; elsewhere those of the batch in question to the
+records (``query_std``), which nearly always leave a neighbor, however far it is; how many neighbors count (all below
+the threshold).
 """
 
 from collections.abc import Callable, Sequence
@@ -44,8 +46,8 @@ class TableSettings:
         distance: ``perdim_w1``: Wasserstein-1 in every dimension, averaged; ``flatten``: of all B D numbers as one
             sample; ``mean``: of the D numbers of the batches' means; ``sliced``: along 128 fixed random directions,
             averaged; ``emd``: exact, O(B^3) a record.
-        threshold: mean - std of the distances of this batch (``query_std``) or of those between records
-            (``pairwise_std``).
+        threshold: mean - std of the distances of this batch (``query_std``) or of those between the rows, known before
+            any batch is looked at (``pairwise_std``; Sec. 3.5: "preset").
         k_max: at most so many neighbors, the nearest; None: all below the threshold.
         weight_power: p of the weights; 1 is the paper's, more trusts near records more.
         predictor: ``table`` as described here (the paper; older files call it ``neighbors``), or beyond the paper
@@ -228,6 +230,7 @@ class Table:
                 f"and rewards "
                 f"{self.rewards_M}; build the missing rows"
             )
+        self._num_rows = len(self.batches)
         self._blocks: list[np.ndarray] = []
         if settings.distance != "emd":
             self._blocks.append(self._sorted(self.batches))
@@ -266,8 +269,9 @@ class Table:
 
     @cached_property
     def _pairwise_threshold(self) -> float:
-        # Fixed when first asked for: of the random records, not of those that an agent's drift added.
-        return pairwise_threshold(self.pairwise())
+        # Of the rows, not of batches that an agent's drift added, whether or not they came before the first question.
+        rows = slice(self._num_rows)
+        return pairwise_threshold(np.stack([self.distances(batch)[rows] for batch in self.batches[rows]]))
 
     def _sorted(self, batches: list[np.ndarray]) -> np.ndarray:
         size, dim = self._view(self.features_ND[batches[0]]).shape

@@ -1,0 +1,1 @@
+"""How the agent learns: its policy, what a batch is worth to it, and the numbers of both."""

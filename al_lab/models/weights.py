@@ -2,25 +2,44 @@
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 import torch
 from torch import Tensor, nn
 
-from al_lab.core.errors import WeightsError, did_you_mean, explain
+from al_lab.core.errors import WeightsError, explain
+from al_lab.models.weight_files import normalization_of, weight_file
 
 log = logging.getLogger(__name__)
-_KEY = "detector.weights or segmenter.weights"
-_TORCHVISION = re.compile(r"^torchvision:(?://)?(?P<name>\w+)$")
 _WRAPPERS = ("state_dict", "model", "model_state", "params")
+#: SSD's fc6 and fc7, made of VGG's classifier, which some files don't have.
+_FULLY_CONNECTED = re.compile(r"^features\.(31|33)\.(weight|bias)$")
+#: Means and deviations, in 0..255, that are the same ones: papers round them.
+_ROUNDING = 1.0
 #: Classifiers of ImageNet models, which detectors and segmenters have no use for.
 _CLASSIFIER = re.compile(r"^(fc|classifier|head)\.")
 
 
-def load_pretrained(model: nn.Module, source: str, cache_dir: str | Path | None = None) -> None:
+@dataclass(frozen=True)
+class Normalization:
+    """How a network wants its images: (RGB in 0..255 - mean) / std.
+
+    Attributes:
+        mean, std: per channel, in RGB's order.
+        is_bgr: the channels are turned round afterwards.
+    """
+
+    mean: Sequence[float]
+    std: Sequence[float]
+    is_bgr: bool = False
+
+
+def load_pretrained(
+    model: nn.Module, source: str, cache_dir: str | Path | None = None, inputs: Normalization | None = None
+) -> None:
     """Load a pretrained backbone, or a whole detector of mmdet, into ``model``.
 
     Args:
@@ -28,6 +47,7 @@ def load_pretrained(model: nn.Module, source: str, cache_dir: str | Path | None 
             other sizes.
         source: path, ``torchvision://name`` or http(s) URL.
         cache_dir: where downloads are kept; torch's hub folder by default.
+        inputs: what the model is fed with; torchvision's weights, made for other inputs, are folded to them.
 
     Raises:
         WeightsError: if the weights can't be had or don't fit.
@@ -38,31 +58,74 @@ def load_pretrained(model: nn.Module, source: str, cache_dir: str | Path | None 
         return
     own = getattr(model, "backbone", None)
     backbone = own if isinstance(own, nn.Module) else model
-    backbone.load_state_dict(fit(state, backbone, source))
+    fitting = fit(state, backbone, source)
+    made_for = normalization_of(source)
+    if inputs is not None and made_for is not None:
+        fitting = _folded(fitting, Normalization(*made_for), inputs, source)
+    backbone.load_state_dict(fitting)
     log.info("weights: %d tensors of %s from %s", len(state), type(backbone).__name__, source)
 
 
 def read_weights(source: str, cache_dir: str | Path | None = None) -> dict[str, Tensor]:
     """Return the float32 state dict behind a path, ``torchvision://name`` or URL, without its wrappers."""
-    url = _url_of(source)
-    path = _download(url, cache_dir) if url else Path(source).expanduser()
-    if not path.is_file():
-        raise WeightsError(
-            explain(
-                expected="a file with pretrained weights",
-                got="no such file",
-                where=str(path),
-                do=f"put it there, or set {_KEY} to a file, torchvision://<name>, a URL or null",
-            )
-        )
+    path = weight_file(source, cache_dir)
     return _tensors(_load(path), path)
+
+
+def _folded(state: dict[str, Tensor], theirs: Normalization, ours: Normalization, where: str) -> dict[str, Tensor]:
+    """Change the first convolution so that it answers to our inputs as it did to those it was trained with.
+
+    With x an image in 0..255, y = (x - m) / s ours and z = (x - m') / s' theirs, z = (s / s') y + (m - m') / s', so the
+    kernel is multiplied by s / s' and the bias gets the kernel's sum over (m - m') / s'. Exact but for zero padding,
+    which now means our mean and not theirs.
+
+    Raises:
+        WeightsError: if the means differ and the convolution has no bias to take that.
+    """
+    scale = torch.tensor([s / t for s, t in zip(ours.std, theirs.std, strict=True)])
+    shift = torch.tensor([(m - n) / t for m, n, t in zip(ours.mean, theirs.mean, theirs.std, strict=True)])
+    is_same = bool(((scale - 1).abs() < 1 / 100).all()) and all(
+        abs(m - n) < _ROUNDING for m, n in zip(ours.mean, theirs.mean, strict=True)
+    )
+    if is_same and not ours.is_bgr:
+        return state
+    name = next(k for k, v in state.items() if v.ndim == 4)
+    kernel, bias = state[name], f"{name.removesuffix('weight')}bias"
+    changed = dict(state)
+    if not is_same:
+        if bias in state:
+            changed[bias] = state[bias] + (kernel * shift.view(1, 3, 1, 1)).sum((1, 2, 3))
+        elif any(abs(m - n) >= _ROUNDING for m, n in zip(ours.mean, theirs.mean, strict=True)):
+            raise WeightsError(
+                explain(
+                    expected=f"a network with mean {_rounded(theirs.mean)}, as these weights were trained",
+                    got=f"one with {_rounded(ours.mean)}, and {name} has no bias that could take the difference",
+                    where=where,
+                    do="set data_preprocessor.mean and .std of the model to those numbers",
+                )
+            )
+        kernel = kernel * scale.view(1, 3, 1, 1)
+    changed[name] = kernel.flip(1).contiguous() if ours.is_bgr else kernel
+    log.info(
+        "weights: %s were made for images with mean %s and std %s; %s is folded to ours",
+        where,
+        _rounded(theirs.mean),
+        _rounded(theirs.std),
+        name,
+    )
+    return changed
+
+
+def _rounded(values: Sequence[float]) -> str:
+    return "(" + ", ".join(f"{v:.5g}" for v in values) + ")"
 
 
 def fit(state: Mapping[str, Tensor], module: nn.Module, where: str) -> dict[str, Tensor]:
     """Rename the entries of ``state`` to those of ``module``.
 
     Knows plain names, prefixes (``module.``, ``backbone.``, ``features.``, ``vgg.``) on either side, the flat list of
-    ``vgg16_reducedfc`` and torchvision's VGG-16, whose fully connected layers are decimated to SSD's fc6 and fc7.
+    ``vgg16_reducedfc`` and torchvision's VGG-16, whose fully connected layers are decimated to SSD's fc6 and fc7; a
+    file without them (or with NaN in their place) leaves those two as ``module`` has them, which is said.
 
     Returns:
         A complete state dict of ``module``.
@@ -74,6 +137,10 @@ def fit(state: Mapping[str, Tensor], module: nn.Module, where: str) -> dict[str,
     needed = [k for k in own if not k.endswith("num_batches_tracked")]
     best = max(_renamings(state), key=lambda names: sum(k in names for k in needed))
     missing = [k for k in needed if k not in best]
+    if missing and all(map(_FULLY_CONNECTED.match, missing)) and len(missing) < len(needed):
+        log.warning("weights: %s has no fc6 and fc7 (%s): they begin from random", where, ", ".join(missing))
+        best = {**best, **{k: own[k] for k in missing}}
+        missing = []
     if missing:
         raise WeightsError(
             explain(
@@ -102,61 +169,6 @@ def fit(state: Mapping[str, Tensor], module: nn.Module, where: str) -> dict[str,
     if len(left) > len(own):
         log.info("weights: %d entries of %s have no place in %s", len(left) - len(needed), where, type(module).__name__)
     return {k: best.get(k, v) for k, v in own.items()}
-
-
-def _url_of(source: str) -> str | None:
-    if source.startswith(("http://", "https://")):
-        return source
-    found = _TORCHVISION.match(source)
-    if not found:
-        if "://" in source:
-            raise WeightsError(
-                explain(
-                    expected="a file, torchvision://<name> or an http(s) URL",
-                    got=source,
-                    where=_KEY,
-                    do="download it yourself and give the file",
-                )
-            )
-        return None
-    from torchvision.models import get_model_weights, list_models
-
-    name, variant = found["name"], "DEFAULT"
-    if name == "vgg16_features":  # the fc-less VGG-16 that SSD was trained from, mean-subtracted RGB
-        name, variant = "vgg16", "IMAGENET1K_FEATURES"
-    if name not in list_models():
-        raise WeightsError(
-            explain(
-                expected="a model of torchvision",
-                got=repr(name),
-                where=_KEY,
-                do=did_you_mean(name, list_models()),
-            )
-        )
-    # mmdet's ResNet and SSD schedules were tuned on the first ImageNet weights, which its configs mean by this name.
-    weights = get_model_weights(name)
-    return str((weights[variant] if variant != "DEFAULT" else next(iter(weights))).url)
-
-
-def _download(url: str, cache_dir: str | Path | None) -> Path:
-    folder = Path(cache_dir).expanduser() if cache_dir else Path(torch.hub.get_dir()) / "checkpoints"
-    path = folder / Path(urlparse(url).path).name
-    if path.is_file():
-        return path
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        log.info("weights: downloading %s", url)
-        torch.hub.download_url_to_file(url, str(path), progress=False)
-    except OSError as error:  # URLError, HTTPError, timeouts and a full disk are all OSErrors
-        raise WeightsError(
-            explain(
-                expected=f"to download {url}",
-                got=f"{type(error).__name__}: {error}",
-                where=_KEY,
-                do=f"get the file on a machine with network and put it at {path}, or set {_KEY} to a file",
-            )
-        ) from error
-    return path
 
 
 def _load(path: Path) -> Any:
@@ -208,7 +220,9 @@ def _renamings(state: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
     yield listed
     yield {f"features.{k.removeprefix('vgg.')}": v for k, v in plain.items() if k.startswith("vgg.")}
     if "classifier.0.weight" in plain and plain["classifier.0.weight"].shape == (4096, 512 * 7 * 7):
-        yield plain | _reduced_fc(plain)
+        reduced = _reduced_fc(plain)
+        if all(bool(torch.isfinite(v).all()) for v in reduced.values()):  # torchvision's vgg16_features has NaN there
+            yield plain | reduced
 
 
 def _reduced_fc(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -240,6 +254,11 @@ def _fill_detector(model: nn.Module, state: Mapping[str, Tensor], where: str) ->
                 where=where,
                 do="use the checkpoint of the same mmdet config",
             )
+        )
+    bad = [k for k, v in usable.items() if not bool(torch.isfinite(v).all())]
+    if bad:
+        raise WeightsError(
+            explain(expected="finite numbers", got=f"NaN or inf in {bad[0]}", where=where, do="use other weights")
         )
     if skipped:
         log.warning(

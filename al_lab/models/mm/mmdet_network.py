@@ -24,7 +24,7 @@ from al_lab.models.detectors.priors import priors_from_corners
 from al_lab.models.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from al_lab.models.mm.mmdet_build import build_detector, coder_of, matching_of, settings_of
 from al_lab.models.mm.registry import plain, take_pretrained
-from al_lab.models.weights import load_pretrained
+from al_lab.models.weights import Normalization, load_pretrained
 
 _CACHED_SHAPES = 16
 
@@ -98,7 +98,7 @@ class MMDetNetwork(DetectorNetwork):
             "priors", self._make_priors(shapes, _padded(self.input_hw, self.pad_divisor)), persistent=False
         )
         if weights:
-            load_pretrained(detector, weights, cache_dir)
+            load_pretrained(detector, weights, cache_dir, Normalization(self.mean, self.std, swap))
 
     def forward(self, images: Tensor) -> HeadOutput:
         """Predict for (B, 3, h, w) normalized RGB images."""

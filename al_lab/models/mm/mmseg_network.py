@@ -16,7 +16,7 @@ from al_lab.core.errors import ConfigError, explain
 from al_lab.models.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from al_lab.models.mm.registry import build_module, init_weights, plain, take_pretrained
 from al_lab.models.segmenters.segmenter import SegmenterNetwork, SegmenterOutput
-from al_lab.models.weights import load_pretrained
+from al_lab.models.weights import Normalization, load_pretrained
 
 log = logging.getLogger(__name__)
 _PROBE_PX = 64
@@ -77,7 +77,7 @@ class MMSegNetwork(SegmenterNetwork):
         self.backbone_map, self._swap = int(backbone_map), swap
         channels = self._probe(f"segmenter.model ({type(self.head).__name__})")
         if weights:
-            load_pretrained(self.backbone, weights, cache_dir)
+            load_pretrained(self.backbone, weights, cache_dir, Normalization(self.mean, self.std, swap))
         self.add_branch(channels, branch)
 
     def forward(self, images: Tensor) -> SegmenterOutput:

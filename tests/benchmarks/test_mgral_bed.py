@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from al_lab.benchmarks.mgral_bed import run as bed_run
-from al_lab.benchmarks.mgral_bed.head import Truth, fit, go_on, mean_ap
+from al_lab.benchmarks.mgral_bed.head import Truth, expected_gains, fit, go_on, mean_ap
 from al_lab.benchmarks.mgral_bed.links import links
 from al_lab.benchmarks.mgral_bed.pools import Bed
 from al_lab.benchmarks.mgral_bed.run import COLUMNS, Results, read_table, run
@@ -80,10 +80,38 @@ def test_links_are_told_of_every_predictor(unit: Unit) -> None:
     assert {"ridge, labeled rows, true rewards: of designed batches", "surrogate, clusters rows"} <= set(names)
 
 
+def test_gains_by_gradients_are_what_a_step_along_each_possible_label_changes(unit: Unit) -> None:
+    import torch
+    from torch.nn import functional
+
+    bed = made_up()
+    known, x = Truth(bed.val_VD, bed.val_VC), bed.pool_ND[:3]
+    head = unit.base
+    last = (head.w2_SWC, head.b2_SC)
+    y_known = torch.from_numpy(known.y_NC.astype(np.float32))
+
+    def loss(x_ND: np.ndarray, y_NC: torch.Tensor) -> torch.Tensor:
+        logits = head(torch.from_numpy(x_ND))[:, 0]
+        return functional.binary_cross_entropy_with_logits(logits, y_NC, reduction="sum") / len(x_ND)
+
+    direction = torch.autograd.grad(loss(known.x_ND, y_known), last)
+    found = expected_gains(head, x, known)
+    p_NC = head(torch.from_numpy(x))[:, 0].sigmoid().detach()
+    for n in range(len(x)):
+        expected = 0.0
+        for c in range(3):  # each class alone, with and without it
+            for y, weight in ((1.0, float(p_NC[n, c])), (0.0, 1 - float(p_NC[n, c]))):
+                label = p_NC[n : n + 1].clone()
+                label[0, c] = y  # the other classes' gradients are zero at their own probability
+                step = torch.autograd.grad(loss(x[n : n + 1], label), last)
+                expected += weight * abs(sum(float((a * b).sum()) for a, b in zip(step, direction, strict=True)))
+        assert found[n] == pytest.approx(expected, rel=1e-4)
+
+
 @pytest.mark.slow
 def test_a_run_that_was_cut_goes_on_and_ends_in_the_same_table(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(bed_run, "load_bed", made_up)
-    arms = ("entropy", "as built")
+    arms = ("entropy", "gradient", "gradient, set", "as built")
     whole = Results(tmp_path / "whole", TINY)
     list(run(["base"], [0, 1], tmp_path, whole, TINY, tmp_path / "whole.csv", arms))
     cut = Results(tmp_path / "cut", TINY)
@@ -97,6 +125,8 @@ def test_a_run_that_was_cut_goes_on_and_ends_in_the_same_table(tmp_path, monkeyp
     rows = read_table(tmp_path / "cut.csv")
     assert {row[1] for row in rows} == {0, 1}
     assert len(rows[0]) == len(COLUMNS)
+    ranks = {row[3] for row in rows if row[2] == "b" and row[3].startswith("gradient")}
+    assert ranks == {f"{arm}, {kind} rows" for arm in arms[1:3] for kind in ("uniform", "clusters")}
     said = "\n".join(tell(rows))
     assert "**e. what is gained" in said and "| as built |" in said
 

@@ -29,6 +29,7 @@ class Bought:
         is_refused: the batch that was asked for was held back.
         is_random: nobody was believed.
         free: the batch of the search, whatever its estimate; None where no regressor decided.
+        value: says of any batch what it is worth; None where that takes a table.
     """
 
     batch: np.ndarray
@@ -36,6 +37,7 @@ class Bought:
     is_refused: bool = False
     is_random: bool = False
     free: np.ndarray | None = None
+    value: Callable[[np.ndarray], float] | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,17 @@ def core_set(unit: Unit) -> Bought:
     return Bought(k_center(unit.images.features_ND, unit.size.budget, unit.images.labeled).order)
 
 
+def gradient(unit: Unit) -> Bought:
+    """Return the images of the largest gains without training."""
+    order = np.argsort(-unit.gains, kind="stable")
+    return Bought(order[: unit.size.budget], value=lambda batch: float(unit.gains[batch].sum()))
+
+
+def gradient_set(unit: Unit) -> Bought:
+    """Return the batch that is worth most by them, near copies counting less."""
+    return Bought(unit.information.greedy(unit.size.budget), value=unit.information)
+
+
 def best_row(rows: str, rewards: str) -> Callable[[Unit], Bought]:
     """Return what buys the best row of a table."""
 
@@ -107,6 +120,8 @@ def best_row(rows: str, rewards: str) -> Callable[[Unit], Bought]:
 ARMS: Mapping[str, Callable[[Unit], Bought]] = {
     "entropy": entropy,
     "core-set": core_set,
+    "gradient": gradient,
+    "gradient, set": gradient_set,
     "best row": best_row("uniform", "surrogate"),
     "as built": Mgral(),
     "ridge": Mgral(predictor="ridge"),

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from al_lab.learners.class_gradient import binary_slopes, expected_change_of_each
+
 _WIDTH = 64
 _DROPOUT = 0.3
 _STEPS = 150
@@ -106,6 +108,23 @@ def probabilities(heads: Heads, x_ND: np.ndarray) -> np.ndarray:
     """Return the probability (n, S, C) of each class."""
     with torch.inference_mode():
         return np.asarray(heads(torch.from_numpy(x_ND)).sigmoid().numpy(), np.float64)
+
+
+def expected_gains(head: Heads, x_ND: np.ndarray, known: Truth) -> np.ndarray:
+    """Return what each image's labels change in the loss of known images on average, (n,), see `class_gradient`.
+
+    Args:
+        head: one seed's; the gradients are those of its last layer.
+        x_ND: images without labels.
+        known: images that are held out, with their labels.
+    """
+    with torch.inference_mode():
+        h_VW, h_NW = (functional.pad(head.hidden(torch.from_numpy(x))[:, 0], (0, 1), value=1.0)
+                      for x in (known.x_ND, x_ND))  # fmt: skip
+        p_VC, p_NC = (head(torch.from_numpy(x))[:, 0].sigmoid() for x in (known.x_ND, x_ND))
+        direction_CW = (p_VC - torch.from_numpy(known.y_NC.astype(np.float32))).T @ h_VW / len(h_VW)
+        found = expected_change_of_each(p_NC, *binary_slopes(p_NC), h_NW @ direction_CW.T)
+    return np.asarray(found.numpy(), np.float64)
 
 
 def mean_ap(heads: Heads, truth: Truth) -> np.ndarray:

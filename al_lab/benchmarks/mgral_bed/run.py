@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from al_lab.benchmarks.mgral_bed.arms import ARMS
+from al_lab.benchmarks.mgral_bed.arms import ARMS, Bought, Mgral
 from al_lab.benchmarks.mgral_bed.links import Fact, links
 from al_lab.benchmarks.mgral_bed.pools import load_bed
 from al_lab.benchmarks.mgral_bed.unit import Size, Unit
 from al_lab.core.files import read_json, write_json, write_text
 from al_lab.core.record.csv_file import csv_text
+from al_lab.strategies.detection._mgral.predictor.leave_one_out import rank_correlation
 
 COLUMNS = ("pool", "seed", "link", "name", "value")
 SMOKE = Size(initial=40, budget=20, rows=8, num_clusters=8, iterations=40, random=4, trainings=2)
@@ -98,12 +99,23 @@ def _arm(unit: Unit, name: str) -> list[Fact]:
         facts.append(("d", name, bought.reach))
     if bought.free is not None:
         facts.append(("e", f"{name}: by free search", unit.worth(bought.free) - unit.chance))
+    facts += _ranks(unit, name, bought)
     copies = float((unit.kind_N[bought.batch] >= 0).mean())
     facts.append(("e", f"{name}: share of near copies", copies))
-    if name not in ("entropy", "core-set") and "best row" not in name:
+    if isinstance(ARMS[name], Mgral):
         facts.append(("e", f"{name}: random, as nobody is believed", float(bought.is_random)))
         facts.append(("e", f"{name}: held back", float(bought.is_refused)))
     return facts
+
+
+def _ranks(unit: Unit, name: str, bought: Bought) -> Iterator[Fact]:
+    """Yield how an arm that values batches by itself ranks those whose truth is known."""
+    if bought.value is None:
+        return
+    for rows in ("uniform", "clusters"):
+        true = unit.records(rows, "true")
+        told = np.array([bought.value(batch) for batch in true.batches])
+        yield "b", f"{name}, {rows} rows", rank_correlation(told, true.rewards_M)
 
 
 def _told(part: str, facts: Sequence[Fact]) -> str:

@@ -9,11 +9,12 @@ from functools import cached_property
 
 import numpy as np
 
-from al_lab.benchmarks.mgral_bed.head import Truth, fit, go_on, mean_ap, probabilities
+from al_lab.benchmarks.mgral_bed.head import Truth, expected_gains, fit, go_on, mean_ap, probabilities
 from al_lab.benchmarks.mgral_bed.pools import Bed
 from al_lab.core.rng import Rng
 from al_lab.core.types import Candidates
 from al_lab.strategies.detection._mgral.batches import by_clusters, halves, part_size, uniform
+from al_lab.strategies.detection._mgral.gradient.information import InformationGain
 from al_lab.strategies.detection._mgral.predictor.choice import Records
 from al_lab.strategies.detection._mgral.world import order_images
 
@@ -132,6 +133,17 @@ class Unit:
             else by_clusters(ids, features, s.budget, s.rows, s.num_clusters, self.rng.child("lut"))
         )
         return self._positions(found)
+
+    @cached_property
+    def gains(self) -> np.ndarray:
+        """What each candidate's labels change in the loss of the validation images, (N,), without any training."""
+        return expected_gains(self.base, self.x_ND[: self.images.num], self._val)
+
+    @cached_property
+    def information(self) -> InformationGain:
+        """What batches are worth by these gains, near copies counting less."""
+        features, num = self.images.features_ND, self.images.num
+        return InformationGain(features[:num], self.gains, features[num:])
 
     def _simulate(self) -> None:
         """Cut the labeled set, and let a head that saw the one part say how unsure it is of the other."""

@@ -51,6 +51,7 @@ _LATER: dict[str, Any] = {
     "objective.pairs": "alike",
     "strategy.agent.query": "top",
     "strategy.learning.fall_backs": "first",
+    "strategy.learning.reward_of": "draw",
     "strategy.lut.batches": "uniform",
     "strategy.lut.num_clusters": 16,
     "strategy.lut.rows_from": "unlabeled",

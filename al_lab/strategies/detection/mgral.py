@@ -112,6 +112,15 @@ class Mgral(Strategy):
                     do="set strategy.learning.reshuffle=false and strategy.agent.order=perm",
                 )
             )
+        if self.agent.query == "annealed" and self.learning.is_of_top:
+            raise ConfigError(
+                explain(
+                    expected="a policy that draws",
+                    got="the reward of the largest scores, which are the same however sharp it is",
+                    where="strategy.agent.query=annealed",
+                    do="set strategy.learning.reward_of=draw strategy.learning.policy=pl, or strategy.agent.query=top",
+                )
+            )
         self.afterwards = TruthSettings(**(truth or {}))
         if self.afterwards.rows and self.lut.rows_from == "labeled":
             raise ConfigError(

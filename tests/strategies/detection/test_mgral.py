@@ -278,6 +278,7 @@ def test_a_schedule_is_scaled_as_a_whole() -> None:
         ),
         ({"lut": LUT | {"num_clusters": 1}}, "strategy.lut.num_clusters"),
         ({"agent": {"query": "best"}}, "strategy.agent.query"),
+        ({"agent": {"query": "annealed"}, "learning": {"reward_of": "top"}}, "strategy.learning.reward_of=draw"),
         ({"agent": {"gate": "shut"}}, "strategy.agent.gate"),
         ({"agent": {"clusters": 1}}, "strategy.agent.clusters: expected a whole number >= 2, or null, got 1"),
         ({"agent": {"clusters": 4}, "learning": {"reshuffle": True}}, "strategy.agent.clusters"),

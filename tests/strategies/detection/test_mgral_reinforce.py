@@ -248,6 +248,37 @@ def test_every_policy_draws_the_budget(policy):
     assert found.log_prob.item() <= 0
 
 
+# Fact sheet, TV14: scores, the ordered log-probability of the two largest and its gradient; advantage 2.
+def test_tv14_the_reward_of_the_top_reaches_the_scores_through_its_log_probability():
+    training = loop(num=4, budget=2, start=58.0, iterations=1, reward_of="top", clip=100.0)
+    training.agent.scores.data = torch.tensor([2.0, 1, 0, -1])
+    asked = []
+    training.step(lambda batch: asked.append(batch.tolist()) or 60.0)
+    assert asked == [[0, 1]]
+    expected = -2.0 * np.array([0.356086, 0.097876, -0.331873, -0.122089]) / 2
+    np.testing.assert_allclose(training.agent.scores.grad, expected, atol=1e-6)
+    assert training.curves[0].entropy == pytest.approx(0.8477957 / 2, abs=1e-6)
+
+
+@pytest.mark.parametrize("policy", ["pl", "cond_bernoulli", "bernoulli", "topb_surrogate"])
+def test_the_top_is_the_query_and_is_left_where_it_was_worth_less(policy):
+    training = loop(num=6, budget=2, iterations=1, policy=policy, reward_of="top", lr=0.1)
+    training.agent.scores.data = torch.tensor([0.0, 0.3, 0.5, 0.1, 0.4, 0.2])
+    query, before = training.query(), training.agent.scores.data.clone()
+    asked = []
+    training.step(lambda batch: asked.append(batch.tolist()) or 50.0)  # against 58
+    assert asked == [query.tolist()] == [[2, 4]]
+    moved = (training.agent.scores.data - before).numpy()
+    others = np.delete(moved, query)
+    assert moved[query].max() < others.min()
+
+
+def test_one_batch_is_no_sample_to_judge_against():
+    for change in ({"reward_of": "top"}, {"policy": "topb_surrogate"}):
+        with pytest.raises(ConfigError, match="num_samples=1"):
+            ReinforceSettings(num_samples=2, **change)
+
+
 def test_independent_draws_take_what_scores_high():
     scores = torch.tensor([-40.0] * 20 + [40.0] * 3 + [-40.0] * 20)
     found = draw("bernoulli", scores, 3, np.random.default_rng(0))

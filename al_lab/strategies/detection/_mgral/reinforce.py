@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from al_lab.acquisition import plackett_luce
 from al_lab.core.errors import DivergedError
 from al_lab.core.rng import Rng
-from al_lab.strategies.detection._mgral.learning.policy import Draw, draw, temperature
+from al_lab.strategies.detection._mgral.learning.policy import Draw, draw, mode, temperature
 from al_lab.strategies.detection._mgral.learning.settings import Reference, ReinforceSettings
 from al_lab.strategies.detection._mgral.learning.worth import Estimator, FallBack, Trainer, Worth
 
@@ -137,10 +137,13 @@ class Reinforce:
             done = self.iteration / max(self.settings.iterations - 1, 1)
             scores_N = scores_N / temperature(done, float(plain_N.std()))
         rng = self.rng.child(self.iteration)
-        draws = [
-            draw(self.settings.policy, scores_N, self.budget, rng.generator("draw", k))
-            for k in range(self.settings.num_samples)
-        ]
+        if self.settings.is_of_top:
+            draws = [mode(self.settings.policy, scores_N, self.budget)]
+        else:
+            draws = [
+                draw(self.settings.policy, scores_N, self.budget, rng.generator("draw", k))
+                for k in range(self.settings.num_samples)
+            ]
         allowed = self.settings.allowed(self.iteration)
         worth = Worth(self.iteration, estimate, fall_back, allowed - len(self.fall_backs))
         rewards = np.array([worth.of(d.batch) for d in draws])

@@ -4,11 +4,13 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from al_lab.core.errors import ConfigError, explain
 from al_lab.core.fields import at_least, check_fields, fraction, one_of, positive
 from al_lab.strategies.detection._mgral.learning.policy import Policy
 
 Reference = Literal["ema", "literal"]
 FallBacks = Literal["first", "spread"]
+RewardOf = Literal["draw", "top"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,8 @@ class ReinforceSettings:
     | lambda, "baseline decay" | ``decay`` | 0.5 | Sec. 4.1, Eq. (2) |
     | mAP_ref | ``reference`` | ema | DEVIATION from the letters of Eq. (2), see `update_reference` |
     | "top-B" | ``policy`` | pl | UNSPECIFIED |
+    | "top-B [...] forms the basis of our reward", Sec. 3.2 | ``reward_of`` | draw | DEVIATION: the batch that was drawn;
+    ``top``: the B largest scores, as printed; see `policy` |
     | - | ``num_samples`` | 1 | draws an iteration; from 2 on each is judged against the mean of the others |
     | - | ``clip`` | 1.0 | UNSPECIFIED; largest norm of the gradient |
     | "direct retraining" | ``max_fall_backs`` | 5 | UNSPECIFIED; trainings a cycle where no record is near; then the
@@ -35,6 +39,7 @@ class ReinforceSettings:
     decay: float = 0.5
     reference: Reference = "ema"
     policy: Policy = "pl"
+    reward_of: RewardOf = "draw"
     num_samples: int = 1
     clip: float = 1.0
     max_fall_backs: int = 5
@@ -50,6 +55,7 @@ class ReinforceSettings:
                 "decay": fraction,
                 "reference": one_of(*get_args(Reference)),
                 "policy": one_of(*get_args(Policy)),
+                "reward_of": one_of(*get_args(RewardOf)),
                 "num_samples": at_least(1),
                 "clip": positive,
                 "max_fall_backs": at_least(0),
@@ -57,6 +63,21 @@ class ReinforceSettings:
             },
             "strategy.learning",
         )
+        if self.is_of_top and self.num_samples > 1:
+            raise ConfigError(
+                explain(
+                    expected="one batch an iteration",
+                    got=f"{self.num_samples}: all would be the same one, and none better than the others",
+                    where="strategy.learning.num_samples with "
+                    + ("reward_of=top" if self.reward_of == "top" else f"policy={self.policy}"),
+                    do="set strategy.learning.num_samples=1",
+                )
+            )
+
+    @property
+    def is_of_top(self) -> bool:
+        """Whether the reward is that of the B largest scores, and nothing is drawn."""
+        return self.reward_of == "top" or self.policy == "topb_surrogate"
 
     def allowed(self, iteration: int) -> int:
         """Return how many batches may have been trained by the end of an iteration.

@@ -24,8 +24,7 @@ class ReinforceSettings:
     | lambda, "baseline decay" | ``decay`` | 0.5 | Sec. 4.1, Eq. (2) |
     | mAP_ref | ``reference`` | ema | DEVIATION from the letters of Eq. (2), see `update_reference` |
     | "top-B" | ``policy`` | pl | UNSPECIFIED |
-    | "top-B [...] forms the basis of our reward", Sec. 3.2 | ``reward_of`` | draw | DEVIATION: the batch that was drawn;
-    ``top``: the B largest scores, as printed; see `policy` |
+    | the reward is of the top-B | ``reward_of`` | draw | DEVIATION from Sec. 3.2, whose way is ``top``; see `policy` |
     | - | ``num_samples`` | 1 | draws an iteration; from 2 on each is judged against the mean of the others |
     | - | ``clip`` | 1.0 | UNSPECIFIED; largest norm of the gradient |
     | "direct retraining" | ``max_fall_backs`` | 5 | UNSPECIFIED; trainings a cycle where no record is near; then the

@@ -28,7 +28,7 @@ LAYERS: dict[str, set[str]] = {
     "stages": CONFIG | {"data", "execution", "metrics", "models", "acquisition", "learners"},
     "strategies": CONFIG | {"data", "execution", "metrics", "acquisition", "learners", "stages"},
     "campaign": CONFIG | {"data", "execution", "metrics", "models", "stages", "reporting"},
-    "cli": CONFIG | {"data", "labeling", "campaign", "reporting"},
+    "cli": CONFIG | {"data", "labeling", "campaign", "reporting", "execution"},
 }
 EVERYTHING = {"benchmarks", "api"}
 # floor -> room -> the rooms beside it that it may import: no two rooms need each other

@@ -27,6 +27,7 @@ from al_lab.core.record.ledger import Ledger, last_key
 from al_lab.core.record.purchase import publish_selections
 from al_lab.core.stage import Stage, StageContext
 from al_lab.data.bought_test import with_test
+from al_lab.execution.machine import loaders_to_ask
 from al_lab.stages.analyze import Analyze
 from al_lab.stages.annotate import Annotate, BuyTest, Initialize, load_pool
 from al_lab.stages.evaluate import Evaluate
@@ -177,6 +178,7 @@ def _stages(context: StageContext, cycles: int) -> Iterator[tuple[int, Stage]]:
 
 def _context(parts: Parts, run_dir: Path) -> StageContext:
     dataset = with_test(parts.dataset, parts.config, run_dir)
+    parts.executor.loaders = loaders_to_ask(parts.config["runtime"]["num_workers"])
     return StageContext(
         run_dir=run_dir,
         cycle=0,

@@ -13,6 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from al_lab.execution.machine import cpu_count, unusable_gpus, visible_gpus
+
 _NECESSARY = (
     "torch",
     "torchvision",
@@ -161,14 +163,8 @@ def _mm() -> list[Fact]:
     versions = {name: _version(name) for name in _MM}
     missing = [name for name, version in versions.items() if version is None]
     if missing:
-        return [
-            Fact(
-                "note",
-                "mmdet",
-                f"{', '.join(missing)} missing: no SSD300, no RetinaNet (the tiny detector works)",
-                "make setup",
-            )
-        ]
+        found = f"{', '.join(missing)} missing: no SSD300, no RetinaNet (the tiny detector works)"
+        return [Fact("note", "mmdet", found, "make setup")]
     facts = [Fact("ok", name, str(version)) for name, version in versions.items()]
     spec = importlib.util.find_spec("mmcv")  # not mmcv._ext itself: that would import all of mmcv
     is_compiled = spec is not None and any(any(Path(p).glob("_ext.*")) for p in spec.submodule_search_locations or ())
@@ -221,11 +217,12 @@ def _torch() -> Fact:
         torch = importlib.import_module("torch")
         importlib.import_module("torchvision")
     except Exception as error:  # noqa: BLE001 - a broken pair raises many kinds
+        remedy = "torch and torchvision must fit together: make setup"
+        return Fact("problem", "torch import", f"{type(error).__name__}: {error}", remedy)
+    reason = unusable_gpus()
+    if reason is not None:
         return Fact(
-            "problem",
-            "torch import",
-            f"{type(error).__name__}: {error}",
-            "torch and torchvision must fit together: make setup",
+            "problem", "gpu", f"{len(visible_gpus())} visible, and torch can't use them: {reason[0]}", reason[1]
         )
     if not torch.cuda.is_available():
         return Fact("ok", "gpu", "none: campaigns run on the CPU")
@@ -234,7 +231,7 @@ def _torch() -> Fact:
 
 
 def _threads() -> Fact:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = cpu_count()
     wanted = os.environ.get("OMP_NUM_THREADS")
     found = f"{cores} cores, OMP_NUM_THREADS={wanted or 'not set'}"
     if wanted is not None and wanted.isdigit() and int(wanted) > cores:

@@ -361,10 +361,12 @@ class Executor(abc.ABC):
         num_workers: jobs it can have under way at once; work is cut into about twice as many pieces.
         on_progress: who hears of progress when `run` is not told.
         identity: of the run whose jobs these are; None: of no run.
+        loaders: processes beside each of a job's own that read images for it; a cluster is asked for their cores, too.
     """
 
     num_workers: int = 1
     identity: RunIdentity | None = None
+    loaders: int = 0
     on_progress: ProgressCallback | None = None
 
     def run(self, jobs: Sequence[Job], on_progress: ProgressCallback | None = None) -> list[dict[str, Any]]:

@@ -214,14 +214,15 @@ def _stop_all(groups: list[WorkerGroup], cards: Cards) -> None:
     cards.close()
 
 
-def run_on_this_machine(job: Job, threads: int, retries: int) -> dict[str, Any]:
+def run_on_this_machine(job: Job, threads: int, retries: int, note: dict[str, Any] | None = None) -> dict[str, Any]:
     """Run one job that a cluster has brought to this machine; return what `attempt` returns.
 
-    The calling process does the work of a job of one device; for several there is one process each.
+    The calling process does the work of a job of one device; for several there is one process each. ``note`` is kept
+    beside the result of a job of one device.
     """
     if job.devices == 1:
         with output_to(job.log_path), on_sigterm(_leave):
-            return attempt(job)
+            return attempt(job, note)
     with (
         LocalExecutor(workers=job.devices, threads=threads, retries=retries, share=None) as pool,
         on_sigterm(pool.interrupt),

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from al_lab.core.errors import ConfigError, explain
+
 # What a process started by a launcher carries; a worker that inherited it would join somebody else's group.
 _LAUNCHER = (
     "RANK",
@@ -33,6 +35,9 @@ THREAD_VARIABLES = (
     "NUMBA_NUM_THREADS",
     "AL_LAB_THREADS",
 )
+#: Loader processes a device for which a cluster is asked where their number is left open: the node that will run the
+#: job, and its cores, are not known yet.
+_LOADERS = 8
 _GPU_LINE = re.compile(r"^GPU (\d+):(?:.*\(UUID: (\S+)\))?", re.MULTILINE)
 
 
@@ -70,15 +75,65 @@ def card_ids(names: Sequence[str]) -> dict[str, str]:
     return {name: of_index.get(name) or (starts[name][0] if len(starts[name]) == 1 else name) for name in names}
 
 
+def check_gpu() -> None:
+    """Refuse to train on a CPU where this process was given a GPU, which torch does in silence.
+
+    Raises:
+        ConfigError: with the reason and what to do.
+    """
+    reason = unusable_gpus()
+    if reason is not None:
+        found, remedy = reason
+        raise ConfigError(
+            explain(
+                expected=f"a torch that can use GPU {','.join(visible_gpus())}",
+                got=found,
+                where="torch",
+                do=f"{remedy}; executor.gpus=0 trains on the CPU on purpose",
+            )
+        )
+
+
+def unusable_gpus() -> tuple[str, str] | None:
+    """Return why torch can't use the GPUs that are visible, and what to do; None if it can, or there are none."""
+    if not visible_gpus():
+        return None
+    import torch
+
+    if torch.cuda.is_available():
+        return None
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__}, which is made for CPUs", "install its CUDA build (make setup)"
+    driver = _ask_driver("--query-gpu=driver_version", "--format=csv,noheader").split("\n")[0] or "none that answers"
+    return (
+        f"torch {torch.__version__} for CUDA {torch.version.cuda} and driver {driver}",
+        f"update the driver to one that knows CUDA {torch.version.cuda} (nvidia-smi's first lines name the newest it "
+        "knows), or install a torch that is made for that one",
+    )
+
+
+def loaders_to_ask(num_workers: int | str) -> int:
+    """Return how many loader processes a device a cluster is asked for.
+
+    Args:
+        num_workers: the value of ``runtime.num_workers``; a word leaves it to the machine that runs the job.
+    """
+    return num_workers if isinstance(num_workers, int) else _LOADERS
+
+
 def _driver_lists() -> list[tuple[str, str]]:
     """Return index and UUID of each GPU that the driver knows."""
+    return _GPU_LINE.findall(_ask_driver("--list-gpus"))
+
+
+def _ask_driver(*question: str) -> str:
     if shutil.which("nvidia-smi") is None:
-        return []
+        return ""
     try:
-        listing = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=30, check=True)
+        answer = subprocess.run(["nvidia-smi", *question], capture_output=True, text=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError):
-        return []
-    return _GPU_LINE.findall(listing.stdout)
+        return ""
+    return answer.stdout
 
 
 def worker_environment(threads: int, gpus: list[str] | None = None) -> dict[str, str]:

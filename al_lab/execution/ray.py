@@ -5,7 +5,7 @@ import importlib.util
 import ipaddress
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -31,8 +31,10 @@ class RayExecutor(Executor):
     Args:
         address: of a running cluster ("auto", "ray://host:10001"); None starts Ray on this machine, where nobody else
             can reach it.
-        cpus: per device; also the threads of each process.
-        gpus: per device; a fraction lets several jobs share one.
+        threads: of each process.
+        cpus: cores a device asks for; "auto": its threads and the loader processes.
+        gpus: per device; a fraction lets several jobs share one, and one of them that finds its memory full is tried
+            once more with a whole one. "auto": one where the cluster has any, else none.
         retries: how often a job whose worker died is tried again.
         num_cpus: with ``address=None``: the cores Ray may use; None: all.
 
@@ -43,8 +45,9 @@ class RayExecutor(Executor):
     def __init__(
         self,
         address: str | None = None,
-        cpus: int = 1,
-        gpus: float = 0.0,
+        threads: int = 1,
+        cpus: int | str = "auto",
+        gpus: float | str = "auto",
         retries: int = 2,
         num_cpus: int | None = None,
     ) -> None:
@@ -57,15 +60,20 @@ class RayExecutor(Executor):
                     do="install the extra: pip install 'al_lab[cluster]', or use executor=local",
                 )
             )
-        at_least(1)(cpus, "executor.cpus")
-        not_negative(gpus, "executor.gpus")
-        if gpus > 1:
-            do = "gpus=0.5 lets two jobs share a GPU; above 1 they are whole ones"
-            at_least(1)(int(gpus) if gpus == int(gpus) else gpus, "executor.gpus", do=do)
+        at_least(1)(threads, "executor.threads")
+        if cpus != "auto":
+            at_least(1, "auto, or a whole number")(cpus, "executor.cpus", do="e.g. executor.cpus=auto")
+        if gpus != "auto":
+            share = not_negative(gpus, "executor.gpus", do="auto, or a number >= 0")
+            if share > 1:
+                do = "gpus=0.5 lets two jobs share a GPU; above 1 they are whole ones"
+                at_least(1)(int(share) if share == int(share) else share, "executor.gpus", do=do)
         at_least(0)(retries, "executor.retries")
         self.address = address
+        self.threads = threads
         self.cpus = cpus
         self.gpus = gpus
+        self._has_said = False  # that GPUs of the cluster are not used
         self.retries = retries
         self.num_cpus = num_cpus
         self._started = False
@@ -74,8 +82,22 @@ class RayExecutor(Executor):
     def num_workers(self) -> int:  # type: ignore[override]  # known once the cluster is
         """See `Executor.num_workers`; needs the cluster, so it connects."""
         resources = self._connect().cluster_resources()
-        by_gpu = resources.get("GPU", 0) / self.gpus if self.gpus else float("inf")
-        return max(1, int(min(resources.get("CPU", 1) / self.cpus, by_gpu)))
+        cpus, gpus = self._needs(resources)
+        by_gpu = resources.get("GPU", 0) / gpus if gpus else float("inf")
+        return max(1, int(min(resources.get("CPU", 1) / cpus, by_gpu)))
+
+    def _needs(self, resources: Mapping[str, float]) -> tuple[int, float]:
+        """Return the cores and the GPUs that a device asks for."""
+        cpus = self.cpus if isinstance(self.cpus, int) else self.threads + self.loaders
+        there = resources.get("GPU", 0)
+        if not isinstance(self.gpus, str):
+            if not self.gpus and there and not self._has_said:
+                log.warning(
+                    "executor.gpus=0: jobs run on CPUs; the Ray cluster has %g GPUs (executor.gpus=auto)", there
+                )
+                self._has_said = True
+            return cpus, float(self.gpus)
+        return cpus, 1.0 if there else 0.0
 
     def close(self) -> None:
         """Disconnect; a Ray that this executor started ends."""
@@ -87,36 +109,48 @@ class RayExecutor(Executor):
 
     def _run(self, jobs: list[Job], progress: Progress) -> list[Failure]:
         ray = self._connect()
-        run = ray.remote(run_on_node)
-        waiting: dict[Any, Job] = {}
+        waiting: dict[Any, tuple[Job, float]] = {}  # what runs, and its part of a GPU
         failures: list[Failure] = []
+        needs = self._needs(ray.cluster_resources())
         for job in jobs:
-            missing = self._missing(job, ray.cluster_resources())
+            missing = self._missing(job, needs, ray.cluster_resources())
             if missing:
                 failures.append(Failure(job, 0, missing))
-                continue
-            task = run.options(
-                name=job.name,
-                num_cpus=self.cpus * job.devices,
-                num_gpus=self.gpus * job.devices,
-                max_retries=self.retries,
-                retry_exceptions=False,
-            )
-            waiting[task.remote(job, self.cpus)] = job
+            else:
+                waiting[self._submit(ray, job, *needs)] = job, needs[1]
         try:
             while waiting:
                 done, _ = ray.wait(list(waiting), timeout=_POLL_S)
-                progress.poll(list(waiting.values()))
+                progress.poll([job for job, _ in waiting.values()])
                 for reference in done:
-                    failure = self._judge(ray, waiting.pop(reference), reference)
-                    failures += [failure] if failure else []
+                    job, part = waiting.pop(reference)
+                    failure = self._judge(ray, job, reference, part)
+                    if isinstance(failure, Failure):
+                        failures.append(failure)
+                    elif failure == "alone":
+                        log.warning(
+                            "job %s: its part of a GPU's memory is full; tried again with a whole GPU", job.name
+                        )
+                        note = {"out_of_memory": [part], "alone": [1]}
+                        waiting[self._submit(ray, job, needs[0], 1.0, note)] = job, 1.0
         except BaseException:
             for reference in waiting:
                 ray.cancel(reference, force=True)
             raise
         return failures
 
-    def _judge(self, ray: Any, job: Job, reference: Any) -> Failure | None:
+    def _submit(self, ray: Any, job: Job, cpus: int, gpus: float, note: dict[str, Any] | None = None) -> Any:
+        task = ray.remote(run_on_node).options(
+            name=job.name,
+            num_cpus=cpus * job.devices,
+            num_gpus=gpus * job.devices,
+            max_retries=self.retries,
+            retry_exceptions=False,
+        )
+        return task.remote(job, self.threads, note)
+
+    def _judge(self, ray: Any, job: Job, reference: Any, gpus: float) -> Failure | str | None:
+        """Return why a job failed, "alone" if it is to have a GPU to itself, or None if it is done."""
         tail = f"last lines of {job.log_path}:\n{log_tail(job.log_path)}"
         try:
             outcome = ray.get(reference)
@@ -126,15 +160,19 @@ class RayExecutor(Executor):
             return Failure(job, self.retries + 1, f"{type(error).__name__}: {str(error).strip().splitlines()[0]}", tail)
         if outcome["ok"]:
             return None
+        if outcome.get("out_of_memory") and 0 < gpus < 1:
+            return "alone"
         return Failure(
             job, 1, outcome["reason"], outcome["details"] if outcome["lab"] else f"{outcome['details']}{tail}"
         )
 
-    def _missing(self, job: Job, resources: dict[str, float]) -> str | None:
+    @staticmethod
+    def _missing(job: Job, needs: tuple[int, float], resources: Mapping[str, float]) -> str | None:
         """Say what no cluster of this size will ever have: Ray itself would wait for it in silence."""
-        for name, need in (("CPU", self.cpus * job.devices), ("GPU", self.gpus * job.devices)):
-            if need > resources.get(name, 0):
-                return f"it needs {need:g} {name}s and the Ray cluster has {resources.get(name, 0):g}"
+        for name, need in zip(("CPU", "GPU"), needs, strict=True):
+            if need * job.devices > resources.get(name, 0):
+                have = f"it needs {need * job.devices:g} {name}s and the Ray cluster has {resources.get(name, 0):g}"
+                return have + ("; executor.cpus=1 asks for fewer" if name == "CPU" and need > 1 else "")
         return None
 
     def _connect(self) -> Any:
@@ -151,7 +189,7 @@ class RayExecutor(Executor):
 
             if ray.is_initialized():
                 return ray
-            environment = worker_environment(self.cpus)
+            environment = worker_environment(self.threads)
             variables = {name: environment[name] for name in ("PYTHONPATH", *THREAD_VARIABLES)}
             size = {"num_cpus": self.num_cpus, "include_dashboard": False, **place} if self.address is None else {}
             try:
@@ -179,12 +217,12 @@ class RayExecutor(Executor):
         return ray
 
 
-def run_on_node(job: Job, threads: int) -> dict[str, Any]:
+def run_on_node(job: Job, threads: int, note: dict[str, Any] | None = None) -> dict[str, Any]:
     """Run one job where Ray has brought it; see `run_on_this_machine`."""
     stranger = stranger_in(job, _NETWORK_DISK_S)
     if stranger is not None:
         return {"ok": False, "lab": True, "reason": f"JobError: {stranger}", "details": ""}
-    outcome = run_on_this_machine(job, threads, retries=0)
+    outcome = run_on_this_machine(job, threads, retries=0, note=note)
     if outcome.get("interrupted"):
         os._exit(1)  # Ray tries a task again when its worker is gone
     return outcome

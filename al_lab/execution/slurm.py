@@ -75,7 +75,7 @@ class SlurmExecutor(Executor):
 
     Args:
         cluster: "slurm", or "local" to try the same path on this machine (it starts all jobs at once: no pool).
-        threads: of each process; as many cores are asked for per device.
+        threads: of each process; cores are asked for these and for the loader processes, times the devices.
         retries: how often a job that ended without an answer is submitted again.
         poll_seconds: between two looks at the files and the queue.
         parallel: array tasks at a time.
@@ -248,7 +248,7 @@ class SlurmExecutor(Executor):
             "timeout_min": 24 * 60,
             "nodes": 1,
             "tasks_per_node": 1,
-            "cpus_per_task": self.threads * devices,
+            "cpus_per_task": (self.threads + self.loaders) * devices,
             **self.options,
         }
         parameters["name"] = job_name(self.identity.id if self.identity else None, parameters.get("name") or "al_lab")

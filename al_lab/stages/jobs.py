@@ -21,6 +21,7 @@ from al_lab.core.rng import Rng
 from al_lab.core.strategy import ProposeContext, Strategy
 from al_lab.core.types import Candidates, DenseView, Detections, ImageView
 from al_lab.data.bought_test import with_test
+from al_lab.execution.machine import check_gpu
 from al_lab.learners.base import FitTask, Learner
 from al_lab.learners.build import build_learner
 from al_lab.metrics.build import build_metrics
@@ -55,15 +56,20 @@ def _written(run_dir: Path) -> int:
 def open_learner(run_dir: str, checkpoint: str) -> tuple[dict[str, Any], Any, Learner]:
     """Return configuration, dataset and trained learner of a run."""
     config, dataset = open_run(run_dir)
-    learner = build_learner(config, dataset)
+    learner = _learner(config, dataset)
     learner.load(Path(checkpoint))
     return config, dataset, learner
+
+
+def _learner(config: dict[str, Any], dataset: Any) -> Learner:
+    check_gpu()
+    return build_learner(config, dataset)
 
 
 def fit(run_dir: str, task: dict[str, Any], progress: str | None = None) -> dict[str, float]:
     """Train as a `FitTask` says; ``progress`` is where the executor looks for news of it."""
     config, dataset = open_run(run_dir)
-    return build_learner(config, dataset).fit(FitTask.from_json(task | {"progress": progress}))
+    return _learner(config, dataset).fit(FitTask.from_json(task | {"progress": progress}))
 
 
 def fit_and_measure(
@@ -94,7 +100,7 @@ def fit_and_measure(
     start = time.monotonic()
     config, dataset = open_run(run_dir)
     config = config | changes
-    learner = build_learner(config, dataset)
+    learner = _learner(config, dataset)
     fit_task = FitTask.from_json(task | {"progress": progress})
     if early_stop is not None:
         total = build(config["trainer"]).schedule(len(fit_task.labeled)).total_steps

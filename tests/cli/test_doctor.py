@@ -80,3 +80,11 @@ def test_the_command_counts_problems(versions, tmp_path, monkeypatch, capsys):
     versions["hydra-core"] = None
     assert doctor.main([]) == 1
     assert capsys.readouterr().out.endswith("1 problem(s): see above\n")
+
+
+def test_gpus_that_torch_cannot_use_are_a_problem(monkeypatch):
+    monkeypatch.setattr(doctor, "visible_gpus", lambda: ["0", "1"])
+    monkeypatch.setattr(doctor, "unusable_gpus", lambda: ("driver 470", "update it"))
+    fact = doctor._torch()
+    assert (fact.severity, fact.remedy) == ("problem", "update it")
+    assert "2 visible, and torch can't use them: driver 470" in fact.found

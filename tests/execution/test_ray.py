@@ -1,7 +1,10 @@
 """Ray: a killed worker's job runs again, errors come whole, impossible wishes are refused."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -105,6 +108,79 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"al_lab\[cluster\]"):
         RayExecutor()
+
+
+@pytest.mark.parametrize(
+    ("options", "loaders", "cluster", "needs"),
+    [
+        ({}, 0, {"CPU": 8.0}, (1, 0.0)),
+        ({}, 7, {"CPU": 64.0, "GPU": 8.0}, (8, 1.0)),
+        ({"threads": 2, "gpus": 0.5}, 3, {"CPU": 64.0, "GPU": 8.0}, (5, 0.5)),
+        ({"cpus": 4, "gpus": 0}, 3, {"CPU": 64.0}, (4, 0.0)),
+    ],
+)
+def test_a_device_asks_for_the_cores_and_gpus_it_uses(options, loaders, cluster, needs) -> None:
+    pytest.importorskip("ray", reason="the extra 'cluster' is not installed")
+    executor = RayExecutor(**options)
+    executor.loaders = loaders
+    assert executor._needs(cluster) == needs
+
+
+def test_cpus_by_choice_on_a_cluster_with_gpus_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("ray", reason="the extra 'cluster' is not installed")
+    executor = RayExecutor(gpus=0)
+    for _ in range(2):
+        executor._needs({"CPU": 8.0, "GPU": 2.0})
+    assert [m for m in caplog.messages if "the Ray cluster has 2 GPUs (executor.gpus=auto)" in m] == caplog.messages
+
+
+class Tasks:
+    """Ray's calls, each done at once in this process; keeps what every task asked for."""
+
+    exceptions = SimpleNamespace(RayError=RuntimeError)
+
+    def __init__(self, **resources: float) -> None:
+        self.resources, self.asked, self.done = resources, [], {}
+
+    def cluster_resources(self) -> dict[str, float]:
+        return self.resources
+
+    def remote(self, function: Callable[..., Any]) -> SimpleNamespace:
+        def call(*arguments: Any) -> int:
+            self.done[len(self.done)] = function(*arguments)
+            return len(self.done) - 1
+
+        def options(**wishes: Any) -> SimpleNamespace:
+            self.asked.append((wishes["num_cpus"], wishes["num_gpus"]))
+            return SimpleNamespace(remote=call)
+
+        return SimpleNamespace(options=options)
+
+    def wait(self, references: list[int], timeout: float) -> tuple[list[int], list[int]]:
+        return references[:1], references[1:]
+
+    def get(self, reference: int) -> Any:
+        return self.done[reference]
+
+
+@pytest.mark.parametrize(("times", "is_done"), [(1, True), (9, False)])
+def test_a_job_that_finds_its_part_of_a_gpu_full_gets_a_whole_one_once(
+    times: int, is_done: bool, make_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray", reason="the extra 'cluster' is not installed")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    tasks, executor = Tasks(CPU=8.0, GPU=2.0), RayExecutor(gpus=0.25)
+    monkeypatch.setattr(executor, "_connect", lambda: tasks)
+    (tmp_path / "memory").mkdir()
+    job = make_job("needs_memory", name="big", folder=str(tmp_path / "memory"), times=times)
+    job.kwargs["name"] = "big"
+    if is_done:
+        assert executor.run([job])[0]["beside"] == []
+        assert json.loads(job.result.read_text())["note"] == {"out_of_memory": [0.25], "alone": [1]}
+    else:
+        with pytest.raises(JobError, match=r"out of memory; .*runtime.devices=2"):
+            executor.run([job])
+    assert tasks.asked == [(1, 0.25), (1, 1.0)]
 
 
 def test_more_than_one_gpu_comes_in_whole_ones() -> None:

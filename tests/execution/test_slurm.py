@@ -104,6 +104,20 @@ def test_a_running_job_of_other_arguments_is_cancelled(make_job: MakeJob, tmp_pa
     assert not Path(f"/proc/{old}/cmdline").exists() or not Path(f"/proc/{old}/cmdline").read_bytes()
 
 
+@pytest.mark.parametrize(("options", "cores"), [({}, 10), ({"cpus_per_task": 3}, 3)])
+def test_a_job_asks_for_the_cores_of_its_loaders_too(
+    options: dict[str, int], cores: int, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import submitit
+
+    asked: dict[str, object] = {}
+    monkeypatch.setattr(submitit.AutoExecutor, "update_parameters", lambda self, **given: asked.update(given))
+    one = executor(threads=2, options={"gpus_per_node": 1, **options})
+    one.loaders = 3
+    one._submitter(make_job("square").result.parent / "slurm", devices=2)
+    assert (asked["cpus_per_task"], asked["gpus_per_node"]) == (cores, 2)
+
+
 def test_options_submitit_does_not_know_are_named(make_job: MakeJob) -> None:
     with pytest.raises(ConfigError, match=r"executor.options: .*slurm_partitoin"):
         executor(options={"slurm_partitoin": "gpu"}).run([make_job("square", x=1)])

@@ -63,7 +63,7 @@ demo-mgral: setup  ## MGRAL on generated images beside its random line (five to 
 	$(ONE) $(RUN) scripts/report.py outputs/shapes --images data --out outputs/shapes/report
 
 test: setup  ## Fast tests
-	$(ONE) $(RUN) -m pytest -q -n 2 -m 'not slow and not gpu and not cluster and not services'
+	$(ONE) $(RUN) -m pytest -q -n 2 --dist loadfile -m 'not slow and not gpu and not cluster and not services'
 
 test-all: setup  ## Every test, the slow ones too (those of services that are installed first: make test-services)
 	$(ONE) $(RUN) -m pytest -q -n 2 -m 'not services'

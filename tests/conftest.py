@@ -8,7 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.remembered import remember
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_configure() -> None:
+    """Composing a configuration is what most tests begin with."""
+    remember()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

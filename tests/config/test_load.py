@@ -38,11 +38,10 @@ def leaf(group: str, option: str) -> dict:
     return yaml.safe_load((CONF_DIR / group / f"{option}.yaml").read_text())
 
 
-@pytest.fixture
-def conf(tmp_path: Path) -> Path:
-    """A copy of conf/ with strategies that have a paper of their own and a segmentation dataset, for tests to write
-    into."""
-    folder = tmp_path / "conf"
+@pytest.fixture(scope="module")
+def conf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of conf/ with strategies that have a paper of their own and a segmentation dataset, for tests to read."""
+    folder = tmp_path_factory.mktemp("own") / "conf"
     shutil.copytree(CONF_DIR, folder)
     shutil.rmtree(folder / "strategy" / "for")  # values of the real ones
     for paper in ("mgral", "al_ssl", "density"):
@@ -50,6 +49,12 @@ def conf(tmp_path: Path) -> Path:
     write(folder, "dataset/streets", {"_target_": "tests.stubs.StubDense", "name": "streets"})
     write(folder, "dataset/mine", {"_target_": "tests.stubs.StubDetection", "name": "mine"})
     return folder
+
+
+@pytest.fixture
+def own_conf(conf: Path, tmp_path: Path) -> Path:
+    """A copy of it, for one test to write into."""
+    return shutil.copytree(conf, tmp_path / "conf")
 
 
 def write(folder: Path, name: str, content: dict, header: str = "") -> None:
@@ -491,11 +496,11 @@ def test_a_protocol_may_use_a_variant_of_the_dataset():
     assert composed("protocol=none", "dataset=coco")["dataset"]["pool"] == "all"
 
 
-def test_a_strategy_has_values_of_its_own_on_a_dataset(conf):
-    write(conf, "strategy/for/mgral_voc", {"tau": 0.7})
-    assert compose(["strategy=mgral", "dataset=voc"], conf)["strategy"]["tau"] == 0.7
-    assert "tau" not in compose(["strategy=mgral", "dataset=coco"], conf)["strategy"]
-    assert compose(["strategy=mgral", "dataset=voc", "strategy.tau=0.1"], conf)["strategy"]["tau"] == 0.1
+def test_a_strategy_has_values_of_its_own_on_a_dataset(own_conf):
+    write(own_conf, "strategy/for/mgral_voc", {"tau": 0.7})
+    assert compose(["strategy=mgral", "dataset=voc"], own_conf)["strategy"]["tau"] == 0.7
+    assert "tau" not in compose(["strategy=mgral", "dataset=coco"], own_conf)["strategy"]
+    assert compose(["strategy=mgral", "dataset=voc", "strategy.tau=0.1"], own_conf)["strategy"]["tau"] == 0.1
 
 
 def test_the_command_line_wins():
@@ -503,9 +508,9 @@ def test_the_command_line_wins():
     assert (config["budget"]["initial"], config["budget"]["cycles"], config["trainer"]["lr"]) == (2000, 1, 0.5)
 
 
-def test_an_experiment_wins(conf):
+def test_an_experiment_wins(own_conf):
     write(
-        conf,
+        own_conf,
         "experiment/mine",
         {
             "defaults": [
@@ -518,14 +523,14 @@ def test_an_experiment_wins(conf):
         },
         "# @package _global_\n",
     )
-    config = compose(["experiment=mine"], conf)
+    config = compose(["experiment=mine"], own_conf)
     assert (config["choices"]["detector"], config["choices"]["budget"], config["trainer"]["lr"], config["seed"]) == (
         "tiny",
         "voc_1k",
         3.0,
         7,
     )
-    over = compose(["experiment=mine", "detector=ssd300_voc", "trainer.lr=4"], conf)
+    over = compose(["experiment=mine", "detector=ssd300_voc", "trainer.lr=4"], own_conf)
     assert (over["choices"]["detector"], over["trainer"]["lr"]) == ("ssd300_voc", 4)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, distributed, nn
 
 from al_lab.core.errors import DivergedError, explain
 from al_lab.core.rng import Rng
+from al_lab.learners.reading import Reading
 from al_lab.learners.settings import Schedule, TrainSettings
 
 _SMOOTHING = 0.02  # weight of a new loss in the running mean that is reported
@@ -50,7 +51,7 @@ class FitModule(pl.LightningModule):
         self.parts: dict[str, float] = {}
         self.lr_groups = _lr_groups(network, objective)
         self._resumed = resumed
-        self._unread: tuple[int, list[str], dict[str, Tensor]] | None = None
+        self._unread: tuple[int, list[str], Reading] | None = None
         self._broken: tuple[int, list[str]] | None = None
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -77,6 +78,10 @@ class FitModule(pl.LightningModule):
             self.trainer.precision_plugin.load_state_dict(self._resumed["precision"])
         self._resumed = None
 
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Let the device fetch a batch from page-locked memory while the host goes on."""
+        return batch.to(device, non_blocking=True)
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set this step's learning rate and torch's generator."""
         torch.manual_seed(self.rng.seed(self.next_step, self.global_rank))
@@ -87,10 +92,10 @@ class FitModule(pl.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the loss of one batch."""
-        # Looking at the last step's loss, not at this one's, keeps a GPU busy: by now it is computed.
+        # Looking at the last step's loss, not at this one's, keeps a GPU busy: by now it is there.
         self.check_loss()
         parts = self.objective(self.network, batch, self.next_step, self.schedule.total_steps)
-        self._unread = (self.next_step, list(batch.sample_ids), _agreed(parts))
+        self._unread = (self.next_step, list(batch.sample_ids), Reading(_agreed(parts)))
         self.next_step += 1
         return parts["loss"]
 
@@ -100,9 +105,9 @@ class FitModule(pl.LightningModule):
         No device waits for another here.
         """
         if self._unread is not None:
-            step, ids, parts = self._unread
+            step, ids, reading = self._unread
             self._unread = None
-            self.parts = {name: float(value) for name, value in parts.items()}
+            self.parts = reading.read()
             limit = self.settings.on_divergence.max_loss
             if math.isfinite(self.parts["loss"]) and (limit is None or self.parts["loss"] <= limit):
                 weight = max(_SMOOTHING, 1 / (step + 1))

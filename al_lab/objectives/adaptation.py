@@ -40,7 +40,7 @@ def _at_least_float32(logits: Tensor) -> Tensor:
 
 def _mean(values: Tensor, mask: Tensor | None = None) -> Tensor:
     if mask is None:
-        return values.sum() / global_positives(torch.tensor(values.numel(), device=values.device))
+        return values.sum() / global_positives(torch.full((), values.numel(), device=values.device))
     return _sum(values, mask) / global_positives(mask.sum())
 
 

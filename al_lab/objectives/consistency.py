@@ -56,4 +56,4 @@ def flip_residual(deltas: Tensor, flipped: Tensor, offset: Tensor | None = None)
 
 def mean_over_batch(values: Tensor) -> Tensor:
     """Mean over the selected anchors of the global batch; 0 (with a zero gradient) if there are none."""
-    return values.sum() / global_positives(values.new_tensor(float(len(values))))
+    return values.sum() / global_positives(values.new_full((), float(len(values))))

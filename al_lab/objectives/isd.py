@@ -9,6 +9,7 @@ from torch import Tensor, distributed
 from al_lab.acquisition.divergence import kl
 from al_lab.core.errors import ConfigError, explain
 from al_lab.core.fields import check_fields, not_negative, one_of, positive
+from al_lab.data.device import sent
 from al_lab.models.detectors.flip import together
 from al_lab.models.detectors.head import HeadOutput
 from al_lab.models.detectors.network import DetectorNetwork
@@ -130,7 +131,7 @@ class ISD(CSD):
 
         All devices use the first one's.
         """
-        ratio = torch.distributions.Beta(self.ratio_beta, self.ratio_beta).sample().to(like)
+        ratio = sent(torch.distributions.Beta(self.ratio_beta, self.ratio_beta).sample().to(like.dtype), like.device)
         if distributed.is_available() and distributed.is_initialized():
             distributed.broadcast(ratio, 0)
         return ratio

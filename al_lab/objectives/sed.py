@@ -7,28 +7,28 @@ import copy
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 import torch
-import torch.nn.functional as F
-import torchvision
 from torch import Tensor, distributed
 
 from al_lab.core.fields import below_one, check_fields, not_negative, number_from, one_of
 from al_lab.core.rng import Rng
+from al_lab.data.device import sent
 from al_lab.data.loading.batch import Kind
 from al_lab.data.transforms.strong import StrongView
 from al_lab.models.detectors.head import HeadOutput
-from al_lab.models.detectors.network import DetectorNetwork
+from al_lab.models.detectors.network import SIZES, DetectorNetwork
 from al_lab.models.detectors.scale import ScalePairs, halve, same_anchors, scale_pairs
+from al_lab.models.recent import Recent
 from al_lab.objectives.csd import LABELED_PART, PseudoLoss
 from al_lab.objectives.ramp import Ramp
 from al_lab.objectives.reduce import global_positives
+from al_lab.objectives.soft_targets import BoxDistance, box_distance, soft_focal
 from al_lab.objectives.supervised import Supervised
 
 log = logging.getLogger(__name__)
 
-BoxDistance = Literal["giou", "l1"]
 _PARTS = ("same_class", "same_box", "scale_class", "scale_box", "num_distilled", "num_scaled")
 
 
@@ -152,7 +152,7 @@ class SED(Supervised):
         self.strong = StrongView(**(strong or {}))
         self.labeled_ratio, self.tau, self.pl_loss = float(labeled_ratio), tau, pl_loss
         self.register_module("teacher", None)
-        self._pairs: dict[tuple, ScalePairs] = {}
+        self._pairs: Recent[ScalePairs] = Recent(SIZES)
 
     def attach(self, network: DetectorNetwork) -> None:
         """Make room for the teacher; learners call this before a checkpoint is read.
@@ -217,16 +217,17 @@ class SED(Supervised):
                 | {"weight": torch.tensor(w)}
             )
         seed = draw_seed(batch.images)
-        rows = (batch.kind != Kind.LABELED).nonzero().flatten().tolist()
-        weak = batch.images[rows]
+        rows = batch.places_of(Kind.UNLABELED, Kind.PSEUDO)
+        index = sent(torch.tensor(rows, dtype=torch.long), batch.images.device)
+        weak = batch.images[index]
         images = batch.images.clone()
-        images[rows] = self.views(network, batch, rows, Rng(seed, "full"))
+        images[index] = self.views(network, batch, rows, Rng(seed, "full"))
         head = network(images)
         parts = self.of_head(network, head, batch)
         same, scaled = self._no_images(head), self._no_images(head)
         if rows:
             target = self.target(weak, batch.valid_hw[rows])
-            student = head._replace(logits=head.logits[rows], deltas=head.deltas[rows])
+            student = head._replace(logits=head.logits[index], deltas=head.deltas[index])
             same = self.distill(network, student, target, same_anchors(head))
             half = network(halve(self.views(network, batch, rows, Rng(seed, "half")), network))
             scaled = self.distill(network, half, target, self.pairs(network, head, half))
@@ -243,7 +244,7 @@ class SED(Supervised):
 
         Padding stays padding.
         """
-        out = batch.images[rows].float()
+        out = batch.images[sent(torch.tensor(rows, dtype=torch.long), batch.images.device)].float()
         with torch.no_grad(), torch.autocast(out.device.type, enabled=False):
             for view, row, (height, width) in zip(out, rows, batch.valid_hw[rows].tolist(), strict=True):
                 inside = view[:, :height, :width]
@@ -256,32 +257,34 @@ class SED(Supervised):
 
         Args:
             images: (B, 3, h, w).
-            valid_hw: (B, 2), the part of each that is image and not padding.
+            valid_hw: (B, 2) on the CPU, the part of each that is image and not padding.
         """
         teacher = cast(DetectorNetwork, self.teacher)
         head = teacher(images)
         probs = teacher.probs(head.logits)[..., int(teacher.activation == "softmax") :]
         weight = probs.amax(-1)
         if teacher.resize == "keep_ratio":
-            end = valid_hw.flip(1).to(head.priors) / head.priors.new_tensor([head.input_hw[1], head.input_hw[0]])
-            weight = weight * (head.priors[:, :2] < end[:, None]).all(-1)
+            end = valid_hw.flip(1).to(head.priors.dtype) / torch.tensor([head.input_hw[1], head.input_hw[0]])
+            weight = weight * (head.priors[:, :2] < sent(end, head.priors.device)[:, None]).all(-1)
         return Target(probs, teacher.code.decode(head.deltas, head.priors), weight)
 
     def pairs(self, network: DetectorNetwork, full: HeadOutput, half: HeadOutput) -> ScalePairs:
         """Return which anchors of the half-size view see what anchors of the full-size one see.
 
-        Found once an input size.
+        Found once an input size, as long as it is one of the last `SIZES`.
         """
-        key = (full.input_hw, half.input_hw, full.level_sizes, full.logits.device)
-        if key not in self._pairs:
-            self._pairs[key] = scale_pairs(full, half, network.matching.pos_iou)
-            if not len(self._pairs[key].half):
+
+        def find() -> ScalePairs:
+            found = scale_pairs(full, half, network.matching.pos_iou)
+            if not len(found.half):
                 log.warning(
                     "objective sed: no anchor of %s sees at half the size what one of the next level sees; L_scale "
                     "is 0",
                     type(network).__name__,
                 )
-        return self._pairs[key]
+            return found
+
+        return self._pairs.get((full.input_hw, half.input_hw, full.level_sizes, full.logits.device), find)
 
     def distill(
         self, network: DetectorNetwork, student: HeadOutput, target: Target, pairs: ScalePairs
@@ -297,7 +300,7 @@ class SED(Supervised):
         image, pair = (weights > self.box_floor).nonzero(as_tuple=True)
         w_box, own, its = weights[image, pair], pairs.half[pair], pairs.full[pair]
         boxes = network.code.decode(student.deltas[image, own], student.priors[own]) * pairs.stretch
-        apart = _apart(boxes, target.boxes[image, its], self.box_distance)
+        apart = box_distance(boxes, target.boxes[image, its], self.box_distance)
         return (w * classes).sum(), w.sum(), (w_box * apart).sum(), w_box.sum(), torch.tensor(float(len(image)))
 
     @staticmethod
@@ -312,38 +315,3 @@ def draw_seed(like: Tensor) -> int:
         seed = seed.to(like.device)
         distributed.broadcast(seed, 0)
     return int(seed)
-
-
-def soft_focal(logits: Tensor, target: Tensor, activation: str, gamma: float) -> Tensor:
-    """Return (S,): sum_c |p_T - p_S|^gamma BCE(p_S, p_T), 0 where student and teacher agree.
-
-    Args:
-        logits: (S, K), the student's.
-        target: (S, C), p_T.
-        activation: of the head.
-        gamma: focuses on what they disagree about.
-    """
-    log_yes, log_no = log_probs(logits.float(), activation)
-    cross_entropy = -(target * log_yes + (1 - target) * log_no)
-    return ((target - log_yes.exp()).abs().pow(gamma) * cross_entropy).sum(-1)
-
-
-def log_probs(logits: Tensor, activation: str) -> tuple[Tensor, Tensor]:
-    """Return ln p_c and ln(1 - p_c) of each class, (…, C); both stay finite however sure the head is."""
-    if activation == "sigmoid":
-        return F.logsigmoid(logits), F.logsigmoid(-logits)
-    log_yes = logits.log_softmax(-1)
-    likeliest = torch.zeros_like(logits, dtype=torch.bool).scatter_(-1, logits.argmax(-1, keepdim=True), True)
-    # Only the likeliest one can be so near to 1 that 1 - p is lost in rounding; its complement is the sum of the
-    # others.
-    others = log_yes.masked_fill(likeliest, -torch.inf).logsumexp(-1, keepdim=True)
-    log_no = torch.where(likeliest, others, torch.log1p(-log_yes.masked_fill(likeliest, -1.0).exp()))
-    return log_yes[..., 1:], log_no[..., 1:]
-
-
-def _apart(boxes: Tensor, target: Tensor, kind: BoxDistance) -> Tensor:
-    """Return (S,): how far pairs of boxes are apart, xyxy in fractions of the input."""
-    if kind == "l1":
-        return (boxes - target).abs().sum(-1)
-    # The distance does not depend on the unit, but torchvision adds 1e-7 to areas: small boxes want a small unit.
-    return torchvision.ops.generalized_box_iou_loss(boxes * 1000, target * 1000)

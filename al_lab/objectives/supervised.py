@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from al_lab.core.errors import ConfigError, explain
 from al_lab.core.fields import check_fields, not_negative, one_of
+from al_lab.data.device import constant, sent
 from al_lab.data.loading.batch import Kind
-from al_lab.models.detectors.boxes import BACKGROUND, match, pad_boxes
+from al_lab.models.detectors.boxes import BACKGROUND, has_area, match
 from al_lab.models.detectors.head import HeadOutput
 from al_lab.models.detectors.network import DetectorNetwork
 from al_lab.objectives.reduce import global_positives
@@ -40,7 +41,7 @@ class Targets:
     @property
     def num_positives(self) -> Tensor:
         """(B,) positives of each image."""
-        return torch.bincount(self.image, minlength=len(self.assigned))
+        return (self.assigned >= 0).sum(1)
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ class Terms:
 def targets_of(
     network: DetectorNetwork,
     head: HeadOutput,
-    boxes_px: list[Tensor],
-    labels: list[Tensor],
+    boxes_px: Tensor,
+    labels: Tensor,
     valid_hw: Tensor | None = None,
 ) -> Targets:
     """Match the anchors of each image with its boxes.
@@ -65,23 +66,23 @@ def targets_of(
     Args:
         network: gives coder and thresholds.
         head: its output, for anchors and input size.
-        boxes_px: per image (G, 4) xyxy in input pixels.
-        labels: per image (G,), 0..C-1.
-        valid_hw: (B, 2), the part of each input that is image; anchors beyond it (rounded up to the network's padding)
-            are ignored.
+        boxes_px: (B, G, 4) xyxy in input pixels; boxes without area don't count.
+        labels: (B, G), 0..C-1.
+        valid_hw: (B, 2) on the CPU, the part of each input that is image; anchors beyond it (rounded up to the
+            network's padding) are ignored.
     """
     height, width = head.input_hw
-    padded, padded_labels, valid = pad_boxes(boxes_px, labels)
-    padded = padded / padded.new_tensor([width, height, width, height])
+    boxes = boxes_px / constant((width, height, width, height), boxes_px)
     usable = None
     if valid_hw is not None and network.resize == "keep_ratio":
-        end = torch.ceil(valid_hw / network.pad_divisor) * network.pad_divisor / valid_hw.new_tensor([height, width])
-        usable = (head.priors[:, :2] < end.flip(1).to(head.priors)[:, None]).all(-1)
-    assigned = match(padded, valid, head.priors, network.matching, usable=usable)
+        end = torch.ceil(valid_hw / network.pad_divisor) * network.pad_divisor / constant((height, width), valid_hw)
+        end = sent(end.flip(1).to(head.priors.dtype), head.priors.device)
+        usable = (head.priors[:, :2] < end[:, None]).all(-1)
+    assigned = match(boxes, has_area(boxes_px), head.priors, network.matching, usable=usable)
     image, anchor = (assigned >= 0).nonzero(as_tuple=True)
     box = assigned[image, anchor]
-    deltas = network.code.encode(padded[image, box], head.priors[anchor])
-    return Targets(assigned, image, anchor, padded_labels[image, box], deltas)
+    deltas = network.code.encode(boxes[image, box], head.priors[anchor])
+    return Targets(assigned, image, anchor, labels[image, box], deltas)
 
 
 def _per_image(values: Tensor, image: Tensor, num_images: int) -> Tensor:
@@ -110,11 +111,10 @@ def hard_negatives(logits: Tensor, targets: Targets, ratio: float) -> tuple[Tens
         candidate = targets.assigned == -1
         hardness = hardness.masked_fill(~candidate, -torch.inf)
         wanted = (ratio * targets.num_positives).long().minimum(candidate.sum(1))
-        most = int(wanted.max()) if len(wanted) else 0
-        anchor = hardness.sort(dim=1, descending=True, stable=True).indices[:, :most]
-        chosen = torch.arange(most, device=logits.device) < wanted[:, None]
-        image = torch.arange(len(logits), device=logits.device)[:, None].expand_as(anchor)
-        return image[chosen], anchor[chosen]
+        by_hardness = hardness.sort(dim=1, descending=True, stable=True).indices
+        chosen = torch.arange(by_hardness.shape[1], device=logits.device) < wanted[:, None]
+        image, rank = chosen.nonzero(as_tuple=True)
+        return image, by_hardness[image, rank]
 
 
 def multibox_terms(
@@ -267,13 +267,13 @@ class Supervised(nn.Module):
 
     def forward(self, network: DetectorNetwork, batch: Any, step: int, total_steps: int) -> dict[str, Tensor]:
         """Return ``loss`` and its parts for one `Batch`."""
-        rows = _with_boxes(batch)
+        rows = batch.places_of(Kind.LABELED, Kind.PSEUDO)
         used = batch.rows(rows) if rows and len(rows) < len(batch) else batch
         return self.of_head(network, network(used.images), used)
 
     def of_head(self, network: DetectorNetwork, head: HeadOutput, batch: Any) -> dict[str, Tensor]:
         """Return ``loss`` and its parts for a `Batch` whose predictions exist already."""
-        rows = _with_boxes(batch)
+        rows = batch.places_of(Kind.LABELED, Kind.PSEUDO)
         if not rows:
             nothing = torch.zeros((), device=batch.images.device)
             global_positives(nothing)  # every process takes part in every reduction, and reports the same names
@@ -284,15 +284,15 @@ class Supervised(nn.Module):
                 "num_positives": nothing,
             }
         if len(rows) < len(batch):
-            batch = batch.rows(rows)
-            head = head._replace(logits=head.logits[rows], deltas=head.deltas[rows])
+            batch, index = batch.rows(rows), sent(rows, head.logits.device)
+            head = head._replace(logits=head.logits[index], deltas=head.deltas[index])
         targets = targets_of(network, head, batch.boxes, batch.labels, batch.valid_hw)
         terms = self.terms(network, head, targets)
         count = self.normalizer(network, terms.num_positives)
-        has_negatives = (
-            (batch.kind != Kind.PSEUDO).to(terms.class_negative) if self.pl_loss == "positives_only" else 1.0
-        )
-        classes = (terms.class_positive.sum() + (terms.class_negative * has_negatives).sum()) / count
+        negative = terms.class_negative
+        if self.pl_loss == "positives_only" and batch.places_of(Kind.PSEUDO):
+            negative = negative * sent((batch.kind != Kind.PSEUDO).to(negative.dtype), negative.device)
+        classes = (terms.class_positive.sum() + negative.sum()) / count
         boxes = self.box_weight * terms.box.sum() / count
         return {
             "loss": classes + boxes,
@@ -300,7 +300,3 @@ class Supervised(nn.Module):
             "loss_box": boxes.detach(),
             "num_positives": terms.num_positives.sum().float(),
         }
-
-
-def _with_boxes(batch: Any) -> list[int]:
-    return (batch.kind != Kind.UNLABELED).nonzero().flatten().tolist()

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from al_lab.core.errors import ConfigError
-from al_lab.data.loading.batch import Batch, Kind
+from al_lab.data.loading.batch import Batch, Kind, pad_boxes
 from al_lab.models.detectors.flip import FlipRule, together
 from al_lab.models.detectors.head import HeadOutput
 from al_lab.models.detectors.network import DetectorNetwork, flatten_maps
@@ -145,8 +145,7 @@ def batch(kinds, size=32, seed=0):
     return Batch(
         torch.randn(n, 3, size, size, generator=generator),
         [str(k) for k in range(n)],
-        boxes,
-        labels,
+        *pad_boxes(boxes, labels),
         torch.tensor(kinds),
         sizes,
         sizes,

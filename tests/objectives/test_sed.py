@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 import yaml
 from torch import Tensor, nn
 
@@ -18,7 +19,8 @@ from al_lab.models.detectors.network import DetectorNetwork, flatten_maps
 from al_lab.models.detectors.priors import even_priors
 from al_lab.models.detectors.scale import same_anchors
 from al_lab.models.detectors.tiny import TinyDetector
-from al_lab.objectives.sed import SED, Target, draw_seed, log_probs
+from al_lab.objectives.sed import SED, Target, draw_seed
+from al_lab.objectives.soft_targets import giou_distance, log_probs
 from al_lab.objectives.supervised import Supervised
 from tests.models.conftest import RETINA_R18
 from tests.objectives.heads import Row
@@ -366,3 +368,17 @@ def test_the_yaml_is_the_default():
 def test_wrong_values_are_named(arguments, message):
     with pytest.raises(ConfigError, match=message):
         SED(**arguments)
+
+
+def test_the_distance_of_boxes_is_torchvisions_bit_for_bit_and_so_is_its_gradient():
+    corners = torch.rand(64, 2, 2, 2, generator=torch.Generator().manual_seed(0)).sort(2).values  # pairs of boxes
+    boxes = corners.flatten(2)
+    boxes[0, 1] = boxes[0, 0]
+    boxes[1] = torch.tensor([[0.1, 0.1, 0.2, 0.2], [0.2, 0.1, 0.3, 0.2]])  # side by side
+    results = []
+    for distance in (giou_distance, lambda a, b: torchvision.ops.generalized_box_iou_loss(1000 * a, 1000 * b)):
+        own, target = (boxes[:, k].clone().requires_grad_() for k in (0, 1))
+        value = distance(own, target)
+        value.sum().backward()
+        results.append((value.detach(), own.grad, target.grad))
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(*results, strict=True))

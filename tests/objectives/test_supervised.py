@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from al_lab.core.errors import ConfigError
-from al_lab.data.loading.batch import Batch
+from al_lab.data.loading.batch import Batch, pad_boxes
 from al_lab.models.detectors.boxes import BACKGROUND, IGNORED
 from al_lab.models.detectors.head import HeadOutput
 from al_lab.models.detectors.network import DetectorNetwork
@@ -124,23 +124,10 @@ def batch() -> Batch:
     return Batch(
         torch.randn(4, 3, 96, 96, generator=generator),
         list("abcd"),
-        boxes,
-        labels,
+        *pad_boxes(boxes, labels),
         torch.ones(4, dtype=torch.long),
         sizes,
         sizes,
-    )
-
-
-def rows(batch: Batch, index: list[int]) -> Batch:
-    return Batch(
-        batch.images[index],
-        [batch.sample_ids[i] for i in index],
-        [batch.boxes[i] for i in index],
-        [batch.labels[i] for i in index],
-        batch.kind[index],
-        batch.sizes_hw[index],
-        batch.valid_hw[index],
     )
 
 
@@ -154,7 +141,7 @@ def test_unlabeled_images_do_not_enter(batch: Batch, network: TinyDetector) -> N
     objective = Supervised()
     mixed = replace(batch, kind=torch.tensor([1, 0, 1, 0]))
     torch.testing.assert_close(
-        objective(network, mixed, 0, 1)["loss"], objective(network, rows(batch, [0, 2]), 0, 1)["loss"]
+        objective(network, mixed, 0, 1)["loss"], objective(network, batch.rows([0, 2]), 0, 1)["loss"]
     )
 
 
@@ -166,7 +153,7 @@ def test_a_batch_without_labels_costs_nothing_and_can_be_stepped(batch: Batch, n
 
 
 def test_a_batch_without_any_box_is_finite(batch: Batch, network: TinyDetector) -> None:
-    loss = Supervised()(network, rows(batch, [1]), 0, 1)["loss"]
+    loss = Supervised()(network, batch.rows([1]), 0, 1)["loss"]
     loss.backward()
     assert loss.item() == 0
 
@@ -176,7 +163,7 @@ def test_sums_over_parts_of_a_batch_are_those_of_the_whole(batch: Batch, network
     objective = Supervised()
     parts = []
     for index in ([0, 1], [2, 3], [0, 1, 2, 3]):
-        part = rows(batch, index)
+        part = batch.rows(index)
         head = network(part.images)
         terms = objective.terms(network, head, targets_of(network, head, part.boxes, part.labels))
         parts.append(
@@ -221,7 +208,7 @@ def test_anchors_beyond_the_padded_image_are_ignored() -> None:
         (64, 128),
         (4,),
     )
-    boxes, labels = [torch.zeros(0, 4)], [torch.zeros(0, dtype=torch.long)]
+    boxes, labels = torch.zeros(1, 0, 4), torch.zeros(1, 0, dtype=torch.long)
     found = targets_of(network, head, boxes, labels, torch.tensor([[40, 90]]))
     assert found.assigned.tolist() == [[BACKGROUND, BACKGROUND, IGNORED, IGNORED]]
     narrow = targets_of(network, head, boxes, labels, torch.tensor([[32, 128]]))

@@ -9,6 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from al_lab.data.device import sent
+
+_ON_DEVICE = ("images", "boxes", "labels")
 
 
 class Kind(IntEnum):
@@ -44,20 +49,24 @@ class Item:
 class Batch:
     """B images of one input size.
 
+    Images, boxes and labels move to a device. Which images are labeled and how large they are decides what is computed
+    there, so that stays with the host: asking a GPU would mean to wait for it.
+
     Attributes:
         images: (B, 3, h, w) float32, normalized; smaller images are padded right and below with 0, the network's mean.
         sample_ids: their ids.
-        boxes: per image (G, 4) float32 xyxy in input pixels.
-        labels: per image (G,) int64, 0..C-1.
-        kind: (B,) int64, see `Kind`.
-        sizes_hw: (B, 2) int64, original sizes.
-        valid_hw: (B, 2) int64, the part of each input that is image and not padding.
+        boxes: (B, G, 4) float32 xyxy in input pixels, G those of the image that has most; the others end with boxes of
+            zeros, which have no area.
+        labels: (B, G) int64, 0..C-1.
+        kind: (B,) int64, see `Kind`; on the CPU.
+        sizes_hw: (B, 2) int64, original sizes; on the CPU.
+        valid_hw: (B, 2) int64, the part of each input that is image and not padding; on the CPU.
     """
 
     images: Tensor
     sample_ids: list[str]
-    boxes: list[Tensor]
-    labels: list[Tensor]
+    boxes: Tensor
+    labels: Tensor
     kind: Tensor
     sizes_hw: Tensor
     valid_hw: Tensor
@@ -66,14 +75,19 @@ class Batch:
         return len(self.sample_ids)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
-        """Return the batch on a device."""
+        """Return the batch with images, boxes and labels on a device."""
         return self._map(lambda t: t.to(device, non_blocking=non_blocking))
+
+    def places_of(self, *kinds: Kind) -> list[int]:
+        """Return which of its images are of these kinds."""
+        return [n for n, kind in enumerate(self.kind.tolist()) if kind in kinds]
 
     def rows(self, rows: Sequence[int]) -> Batch:
         """Return some of its images."""
-        index = torch.tensor(list(rows), dtype=torch.long, device=self.images.device)
+        here = torch.tensor(list(rows), dtype=torch.long)
+        there = sent(here, self.images.device)
         picked: dict[str, Any] = {
-            f.name: v[index.to(v.device)] if isinstance(v, Tensor) else [v[n] for n in rows]
+            f.name: v[there if f.name in _ON_DEVICE else here] if isinstance(v, Tensor) else [v[n] for n in rows]
             for f in fields(self)
             for v in (getattr(self, f.name),)
         }
@@ -84,14 +98,16 @@ class Batch:
         return self._map(lambda t: t.pin_memory())
 
     def _map(self, fn: Callable[[Tensor], Tensor]) -> Batch:
-        changed: dict[str, Any] = {}
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if isinstance(value, Tensor):
-                changed[f.name] = fn(value)
-            elif f.name in ("boxes", "labels"):
-                changed[f.name] = [fn(t) for t in value]
+        changed: dict[str, Any] = {name: fn(getattr(self, name)) for name in _ON_DEVICE}
         return replace(self, **changed)
+
+
+def pad_boxes(boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Stack boxes of B images, each (G, 4) and (G,), to (B, G, 4) float32 and (B, G) int64, with zeros at the end."""
+    return (
+        pad_sequence([b.reshape(-1, 4).float() for b in boxes], batch_first=True),
+        pad_sequence([v.reshape(-1).long() for v in labels], batch_first=True),
+    )
 
 
 def collate(items: Sequence[Item], pad_to: int = 1) -> Batch:
@@ -108,8 +124,7 @@ def collate(items: Sequence[Item], pad_to: int = 1) -> Batch:
     return Batch(
         images,
         [i.sample_id for i in items],
-        [i.boxes for i in items],
-        [i.labels for i in items],
+        *pad_boxes([i.boxes for i in items], [i.labels for i in items]),
         torch.tensor([int(i.kind) for i in items]),
         torch.tensor([i.size_hw for i in items], dtype=torch.int64),
         torch.stack([heights, widths], 1),

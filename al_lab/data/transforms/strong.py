@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F  # noqa: N812 - torchvision's own name for it
 
 from al_lab.core.errors import ConfigError, explain
 from al_lab.core.fields import check_fields, fraction, number_in
+from al_lab.data.device import constant
 
 
 def _rises(pair: Sequence[float], most: float) -> bool:
@@ -78,9 +78,7 @@ class StrongView:
         """
         changes = self._colors(rng)
         if changes:
-            center, spread = (
-                torch.tensor(v, dtype=image.dtype, device=image.device)[:, None, None] for v in (mean, std)
-            )
+            center, spread = (constant(v, image)[:, None, None] for v in (mean, std))
             rgb = ((image * spread + center) / 255).clamp(0, 1)
             for change in changes:
                 rgb = change(rgb)

@@ -4,14 +4,13 @@ Shapes: B images, P anchors, G ground-truth boxes (padded). ``cxcywh`` and ``xyx
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from al_lab.core.errors import ConfigError, explain
+from al_lab.data.device import constant
 
 BACKGROUND = -1
 IGNORED = -2
@@ -71,11 +70,11 @@ class BoxCoder:
         deltas = torch.cat(
             [(box[..., :2] - priors[..., :2]) / priors[..., 2:], (box[..., 2:] / priors[..., 2:]).log()], dim=-1
         )
-        return deltas / deltas.new_tensor(self.variances)
+        return deltas / constant(self.variances, deltas)
 
     def decode(self, deltas: Tensor, priors: Tensor) -> Tensor:
         """Return xyxy boxes of deltas (…, 4) against priors (…, 4) cxcywh; not clipped to the image."""
-        deltas = deltas.float() * priors.new_tensor(self.variances)
+        deltas = deltas.float() * constant(self.variances, priors)
         center = priors[..., :2] + deltas[..., :2] * priors[..., 2:]
         half = priors[..., 2:] * deltas[..., 2:].clamp(-self.max_log_ratio, self.max_log_ratio).exp() / 2
         return torch.cat([center - half, center + half], dim=-1)
@@ -112,14 +111,9 @@ class Matching:
             )
 
 
-def pad_boxes(boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Stack boxes of B images to (B, G, 4), (B, G) labels and a (B, G) mask of real ones.
-
-    Boxes without area carry nothing an anchor could learn (ln 0), so the mask leaves them out.
-    """
-    padded = pad_sequence([b.reshape(-1, 4).float() for b in boxes], batch_first=True)
-    padded_labels = pad_sequence([v.reshape(-1).long() for v in labels], batch_first=True)
-    return padded, padded_labels, ((padded[..., 2:] - padded[..., :2]) > 0).all(-1)
+def has_area(boxes: Tensor) -> Tensor:
+    """Return (…,) bool of boxes (…, 4) xyxy: those without area, as in padding, carry nothing to learn (ln 0)."""
+    return ((boxes[..., 2:] - boxes[..., :2]) > 0).all(-1)
 
 
 def match(

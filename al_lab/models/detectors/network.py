@@ -15,7 +15,10 @@ from al_lab.models.detectors.boxes import BoxCoder, Matching
 from al_lab.models.detectors.flip_anchors import AnchorPairs, corresponding_anchors
 from al_lab.models.detectors.head import HeadOutput
 from al_lab.models.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from al_lab.models.recent import Recent
 
+#: Input sizes of which anchors and their partners are kept: batches padded to multiples of 32 have some hundred.
+SIZES = 32
 Activation = Literal["softmax", "sigmoid"]
 Resize = Literal["fixed", "keep_ratio"]
 
@@ -105,7 +108,7 @@ class DetectorNetwork(nn.Module):
         self.code = code or BoxCoder()
         self.matching = matching or Matching()
         self.postprocess = postprocess or Postprocess()
-        self._flip_anchors: dict[tuple, AnchorPairs] = {}
+        self._flip_anchors: Recent[AnchorPairs] = Recent(SIZES)
         # Travels with the weights, so that a checkpoint made for other classes is named as such.
         self.register_buffer("class_count", torch.tensor(self.num_classes))
 
@@ -123,11 +126,12 @@ class DetectorNetwork(nn.Module):
         raise NotImplementedError
 
     def flip_anchors(self, head: HeadOutput) -> AnchorPairs:
-        """Return how the anchors of a prediction correspond to those of the flipped image; found once an input size."""
+        """Return how the anchors of a prediction correspond to those of the flipped image.
+
+        Found once an input size, as long as it is one of the last `SIZES`.
+        """
         key = (head.input_hw, head.level_sizes, head.logits.device)
-        if key not in self._flip_anchors:
-            self._flip_anchors[key] = corresponding_anchors(head, self.code)
-        return self._flip_anchors[key]
+        return self._flip_anchors.get(key, lambda: corresponding_anchors(head, self.code))
 
     def probs(self, logits: Tensor) -> Tensor:
         """Return the class distribution of each anchor, in float32."""

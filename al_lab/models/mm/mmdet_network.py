@@ -5,7 +5,6 @@ so that a published config keeps its meaning. Loss, decoding and NMS are ours.
 """
 
 import copy
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import Tensor
 from al_lab.core.errors import ConfigError, explain
 from al_lab.models.detectors.head import HeadOutput
 from al_lab.models.detectors.network import (
+    SIZES,
     DetectorNetwork,
     Postprocess,
     Resize,
@@ -24,9 +24,8 @@ from al_lab.models.detectors.priors import priors_from_corners
 from al_lab.models.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from al_lab.models.mm.mmdet_build import build_detector, coder_of, matching_of, settings_of
 from al_lab.models.mm.registry import plain, take_pretrained
+from al_lab.models.recent import Recent
 from al_lab.models.weights import Normalization, load_pretrained
-
-_CACHED_SHAPES = 16
 
 
 class MMDetNetwork(DetectorNetwork):
@@ -92,7 +91,7 @@ class MMDetNetwork(DetectorNetwork):
         )
         self.detector: Any = detector
         self.clip_priors, self.embedding_from, self._swap = bool(clip_priors), embedding_from, swap
-        self._priors: OrderedDict[tuple, Tensor] = OrderedDict()
+        self._priors: Recent[Tensor] = Recent(SIZES)
         shapes = self._probe(_padded(self.input_hw, self.pad_divisor))
         self.register_buffer(
             "priors", self._make_priors(shapes, _padded(self.input_hw, self.pad_divisor)), persistent=False
@@ -123,13 +122,8 @@ class MMDetNetwork(DetectorNetwork):
     def _priors_for(self, shapes: list[tuple], input_hw: tuple[int, int]) -> Tensor:
         if input_hw == _padded(self.input_hw, self.pad_divisor):
             return self.priors
-        key = (input_hw, self.priors.device)
-        if key not in self._priors:
-            self._priors[key] = self._make_priors(shapes, input_hw).to(self.priors.device)
-            if len(self._priors) > _CACHED_SHAPES:
-                self._priors.popitem(last=False)
-        self._priors.move_to_end(key)
-        return self._priors[key]
+        device = self.priors.device
+        return self._priors.get((input_hw, device), lambda: self._make_priors(shapes, input_hw).to(device))
 
     def _make_priors(self, shapes: list[tuple], input_hw: tuple[int, int]) -> Tensor:
         corners = torch.cat(self.detector.bbox_head.prior_generator.grid_priors(shapes, device="cpu"))

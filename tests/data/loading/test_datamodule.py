@@ -104,7 +104,8 @@ def test_unlabeled_and_pseudo_labeled_images_say_so(dataset, bought):
     assert kinds == {i: Kind.LABELED for i in labeled} | {i: Kind.UNLABELED for i in unlabeled} | {
         unlabeled[0]: Kind.PSEUDO
     }
-    assert [len(b) for b, k in zip(batch.boxes, batch.kind, strict=True) if k == Kind.UNLABELED] == [0, 0, 0]
+    assert not batch.rows(batch.places_of(Kind.UNLABELED)).boxes.any()
+    assert batch.rows(batch.places_of(Kind.PSEUDO)).boxes.any(-1).sum() == 1
     assert len(_train(dataset, known, labeled=labeled, unlabeled=unlabeled)[0]) == 4  # an objective that asks for none
 
 
@@ -136,3 +137,17 @@ def test_prediction_keeps_the_order_and_pads_right_and_below(dataset, write_imag
     assert batches[0].images[0, :, 20:].abs().sum() == batches[0].images[0, :, :, 30:].abs().sum() == 0
     assert batches[1].images.shape == (1, 3, 24, 32)
     assert batches[1].to("cpu").boxes[0].shape == (0, 4)
+
+
+def test_boxes_of_a_batch_are_one_tensor_and_rows_keep_what_is_theirs(dataset, bought):
+    (batch, *_) = _train(dataset, bought)
+    assert batch.boxes.shape[::2] == (len(batch), 4) and batch.labels.shape == batch.boxes.shape[:2]
+    part = batch.rows([2, 0])
+    assert part.sample_ids == [batch.sample_ids[2], batch.sample_ids[0]]
+    assert torch.equal(part.boxes, batch.boxes[[2, 0]]) and torch.equal(part.valid_hw, batch.valid_hw[[2, 0]])
+
+
+def test_only_what_a_device_computes_with_moves_there(dataset, bought):
+    moved = _train(dataset, bought)[0].to("meta")
+    assert [t.device.type for t in (moved.images, moved.boxes, moved.labels)] == ["meta"] * 3
+    assert [t.device.type for t in (moved.kind, moved.sizes_hw, moved.valid_hw)] == ["cpu"] * 3

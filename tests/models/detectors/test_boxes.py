@@ -4,14 +4,15 @@ import pytest
 import torch
 
 from al_lab.core.errors import ConfigError
+from al_lab.data.loading.batch import pad_boxes
 from al_lab.models.detectors.boxes import (
     BACKGROUND,
     IGNORED,
     BoxCoder,
     Matching,
+    has_area,
     iou,
     match,
-    pad_boxes,
     to_centers,
     to_corners,
 )
@@ -23,8 +24,8 @@ ANCHORS = torch.tensor([[0.25, 0.25, 0.5, 0.5], [0.75, 0.75, 0.5, 0.5], [0.5, 0.
 
 def assign(boxes: list, priors: torch.Tensor, matching: Matching = SSD, **kwargs: torch.Tensor) -> list[list[int]]:
     """Match one list of boxes per image."""
-    padded, _, valid = pad_boxes([torch.tensor(b).reshape(-1, 4) for b in boxes], [torch.zeros(len(b)) for b in boxes])
-    return match(padded, valid, priors, matching, **kwargs).tolist()
+    padded, _ = pad_boxes([torch.tensor(b).reshape(-1, 4) for b in boxes], [torch.zeros(len(b)) for b in boxes])
+    return match(padded, has_area(padded), priors, matching, **kwargs).tolist()
 
 
 def test_iou_equals_the_golden_matrix() -> None:
@@ -135,8 +136,8 @@ def test_thresholds_in_the_wrong_order_are_refused() -> None:
 
 def test_boxes_without_width_or_without_height_are_left_out() -> None:
     boxes = [[0.3, 0.3, 0.3, 0.6], [0.3, 0.3, 0.6, 0.3], [0.3, 0.3, 0.3, 0.3], [0.6, 0.6, 0.3, 0.9], [0, 0, 0.1, 0.1]]
-    padded, labels, valid = pad_boxes([torch.tensor(boxes), torch.zeros(0, 4)], [torch.arange(5), torch.zeros(0)])
-    assert valid.tolist() == [[False, False, False, False, True], [False] * 5]
+    padded, labels = pad_boxes([torch.tensor(boxes), torch.zeros(0, 4)], [torch.arange(5), torch.zeros(0)])
+    assert has_area(padded).tolist() == [[False, False, False, False, True], [False] * 5]
     torch.testing.assert_close(padded[0], torch.tensor(boxes))
     assert labels.tolist() == [[0, 1, 2, 3, 4], [0] * 5]
 

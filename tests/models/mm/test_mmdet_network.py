@@ -8,6 +8,7 @@ import torch
 import yaml
 
 from al_lab.core.errors import ConfigError
+from al_lab.data.loading.batch import pad_boxes
 from al_lab.models.detectors.flip import FlipRule, together
 from al_lab.models.detectors.network import Postprocess
 from al_lab.models.detectors.postprocess import decode_batch
@@ -46,7 +47,7 @@ def images(*shape: int) -> torch.Tensor:
 def assert_same_loss(network: MMDetNetwork, peer: Any, boxes: list, labels: list, valid_hw: torch.Tensor) -> None:
     objective = Supervised()
     head = network(peer.images)
-    terms = objective.terms(network, head, targets_of(network, head, boxes, labels, valid_hw))
+    terms = objective.terms(network, head, targets_of(network, head, *pad_boxes(boxes, labels), valid_hw))
     count = objective.normalizer(network, terms.num_positives)
     ours = ((terms.class_positive + terms.class_negative).sum() / count, terms.box.sum() / count)
     theirs = peer.loss(boxes, labels)
@@ -252,7 +253,7 @@ def test_another_anchor_detector_works_and_says_which_loss_trains_it(
     assert "loss_cls=GHMC has no effect" in caplog.text
     batch = images(2, 3, 128, 192)
     head = network(batch)
-    targets = targets_of(network, head, BOXES, LABELS)
+    targets = targets_of(network, head, *pad_boxes(BOXES, LABELS))
     Supervised().terms(network, head, targets).class_positive.sum().backward()
     assert decode_batch(
         head._replace(logits=head.logits.detach(), deltas=head.deltas.detach()), network, [(128, 192)] * 2

@@ -10,7 +10,7 @@ import sys
 from al_lab.cli.waiting import first_line
 
 # The first word of a command that runs no campaign -> where its ``main(arguments)`` is.
-_BESIDE = {word: f"al_lab.cli.{word}" for word in ("report", "data", "doctor", "labels")}
+_BESIDE = {word: f"al_lab.cli.{word}" for word in ("report", "data", "doctor", "labels", "estimate")}
 
 
 _PIPE_CLOSED = 128 + 13  # as of a program that SIGPIPE ended
@@ -36,6 +36,8 @@ def main() -> int:
 
 
 def _run() -> int:
+    if "--estimate" in sys.argv[1:]:  # of this very campaign
+        sys.argv[1:] = ["estimate", *(word for word in sys.argv[1:] if word != "--estimate")]
     if sys.argv[1:] and sys.argv[1] in _BESIDE:
         return int(importlib.import_module(_BESIDE[sys.argv[1]]).main(sys.argv[2:]))
     first_line(sys.argv[1:])

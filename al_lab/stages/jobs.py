@@ -68,8 +68,13 @@ def _learner(config: dict[str, Any], dataset: Any) -> Learner:
 
 def fit(run_dir: str, task: dict[str, Any], progress: str | None = None) -> dict[str, float]:
     """Train as a `FitTask` says; ``progress`` is where the executor looks for news of it."""
+    return fit_with(run_dir, task | {"progress": progress}, {})
+
+
+def fit_with(run_dir: str, task: dict[str, Any], changes: dict[str, Any]) -> dict[str, float]:
+    """Train as a `FitTask` says, with whole groups of the configuration replaced."""
     config, dataset = open_run(run_dir)
-    return _learner(config, dataset).fit(FitTask.from_json(task | {"progress": progress}))
+    return _learner(config | changes, dataset).fit(FitTask.from_json(task))
 
 
 def fit_and_measure(

@@ -1,0 +1,84 @@
+"""How fast trainings go on a card of the table; torch is not needed."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from al_lab.campaign.forecast import Training
+from al_lab.campaign.forecast_tables import BACKWARD, IMAGES_PER_CORE, NETWORKS, PASSES, Card, Network
+
+
+@dataclass(frozen=True)
+class CardSpeed:
+    """A card of the table with a network of the table, and how fast cores can feed it.
+
+    Attributes:
+        card: the GPU.
+        network: what is trained.
+        scale: area of the inputs, in those of the table's.
+        batch, passes: recipe to images a step and what the objective looks at for each.
+        images_per_core: that a core prepares in a second.
+        images_per_s: that the cores prepare for one device; None: they keep up.
+    """
+
+    card: Card
+    network: Network
+    scale: float
+    batch: Mapping[str, int]
+    passes: Mapping[str, float]
+    images_per_core: float
+    images_per_s: float | None
+
+    def training_s(self, training: Training) -> float:
+        """See `Speed`."""
+        batch = self.batch[training.recipe]
+        flop = self.network.gflop * self.scale * BACKWARD * self.passes[training.recipe] * batch
+        feeding = 0.0 if self.images_per_s is None else batch / self.images_per_s
+        return training.steps * max(flop / (1000 * self.card.tflops), feeding)
+
+    def look_s(self, images: int) -> float:
+        """See `Speed`; reading the images is left out."""
+        return images * self.network.gflop * self.scale / (1000 * self.card.tflops)
+
+    def fed(self) -> tuple[int, "CardSpeed"]:
+        """Return how many cores a device needs so that it never waits for images, and the speed it has then."""
+        fast = dataclasses.replace(self, images_per_s=None)
+        wanted = max(self.batch[r] / fast.training_s(Training("", 1, recipe=r)) for r in self.batch)
+        return math.ceil(wanted / self.images_per_core), fast
+
+
+def card_speed(parts: Any, card: Card) -> CardSpeed | None:
+    """Return the speed of a campaign on a card; None if its network or objective is in no table."""
+    config = parts.config
+    kind = "detector" if config.get("detector") else "segmenter"
+    network = NETWORKS.get(str(config["choices"].get(kind)))
+    objectives = {"campaign": config["objective"], "rows": rows_changes(config).get("objective", config["objective"])}
+    targets = {k: ".".join(v["_target_"].split(".")[-2:]) for k, v in objectives.items() if v}
+    if network is None or len(targets) < len(objectives) or not all(t in PASSES for t in targets.values()):
+        return None
+    node, data = config[kind], config["dataset"]
+    height, width = node.get("input_hw") or data.get("target_hw") or [node.get("input_px", network.input_hw[0])] * 2
+    trainers = {"campaign": config["trainer"], "rows": rows_changes(config).get("trainer", config["trainer"])}
+    augmentation = str((config["trainer"].get("augmentation") or data)["_target_"]).rpartition(".")[2]
+    rate, loaders = IMAGES_PER_CORE.get(augmentation), config["runtime"]["num_workers"]
+    cores = max(1, loaders) if isinstance(loaders, int) else None
+    return CardSpeed(
+        card,
+        network,
+        height * width / (network.input_hw[0] * network.input_hw[1]),
+        {k: int(v["batch_size"]) for k, v in trainers.items()},
+        {k: PASSES[t] for k, t in targets.items()},
+        rate or math.inf,
+        None if rate is None or cores is None else rate * cores,
+    )
+
+
+def rows_changes(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the groups in which trainings of MGRAL's rows differ from the campaign's; none for other strategies."""
+    lut = config["strategy"].get("lut")
+    if lut is None:
+        return {}
+    trainer = lut["trainer"] or config["trainer"]
+    return {"objective": lut["objectives"][lut["objective"]], "trainer": trainer}

@@ -1,0 +1,14 @@
+"""``al-lab estimate`` from a checkout, before the project is installed, too.
+
+What a campaign will cost, before anything of it runs.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from al_lab.cli.estimate import main  # noqa: E402
+
+if __name__ == "__main__":
+    sys.exit(main())

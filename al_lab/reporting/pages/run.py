@@ -32,7 +32,7 @@ from al_lab.reporting.sections import run as parts
 from al_lab.reporting.sections.bought_pixels import bought_share, buys_pixels, overlays_section, pixel_classes_section
 from al_lab.reporting.sections.flips import flips_section
 from al_lab.reporting.sections.left_out import left_out_section
-from al_lab.reporting.sections.mgral import mgral_sections
+from al_lab.reporting.sections.mgral.of_run import mgral_sections
 from al_lab.reporting.sections.pseudo import pseudo_section
 from al_lab.reporting.sections.published import published_section
 from al_lab.reporting.sections.results import (

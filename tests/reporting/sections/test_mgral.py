@@ -18,7 +18,8 @@ from al_lab.reporting.pages.run import build_page
 from al_lab.reporting.read.find import read_run
 from al_lab.reporting.read.lut import lut_cycles
 from al_lab.reporting.read.run_folder import Run
-from al_lab.reporting.sections.mgral import compared_mgral_section, mgral_sections
+from al_lab.reporting.sections.mgral.of_run import mgral_sections
+from al_lab.reporting.sections.mgral.seeds import compared_mgral_section
 from al_lab.reporting.sections.run import utility_panel
 from tests.strategies.detection.test_mgral import config, measured
 

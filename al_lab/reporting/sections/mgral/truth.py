@@ -18,10 +18,15 @@ _SWITCH = "strategy.truth.rows=8"
 _NAMES = {"agent": "the agent's batch", "best row": "the table's best row"}
 
 
-def truth_section(run: Run, cycles: Sequence[LutCycle]) -> Section:
-    """Show rewards against what the same batches give with their labels, and what the choice was worth."""
+def truth_section(run: Run, cycles: Sequence[LutCycle]) -> Section | None:
+    """Show rewards against what the same batches give with their labels, and what the choice was worth.
+
+    None for a segmenter, of which that is not measured.
+    """
     section = Section("truth", "Rewards against the truth")
     told = [c for c in cycles if c.with_labels]
+    if not told and run.config.get("segmenter"):
+        return None
     if not told:
         section.missing.append(
             (

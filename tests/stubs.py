@@ -193,7 +193,7 @@ class FakeSegmenter(Learner):
     """Dense probabilities, and features with reconstruction errors at a quarter of the size, that depend on every pixel
     label bought so far."""
 
-    provides = ("dense_probs", "class_probs", "pixel_features", "pixel_error")
+    provides = ("dense_probs", "class_probs", "image_embedding", "pixel_features", "pixel_error")
 
     def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes
@@ -205,6 +205,7 @@ class FakeSegmenter(Learner):
             digest.update(task.init_checkpoint.read_bytes())
         for i in task.labeled:
             digest.update(read_pixel_labels(task.labels_dir, i, task.cycle).tobytes())
+        digest.update("".join(sorted(task.unlabeled)).encode())
         write_json(task.checkpoint, {"state": digest.hexdigest()})
         return {"loss": 1.0}
 
@@ -226,6 +227,7 @@ class FakeSegmenter(Learner):
                 torch.from_numpy(np.ascontiguousarray(p.transpose(2, 0, 1))),
                 torch.from_numpy(features),
                 {"error": torch.from_numpy(error)},
+                embedding=rng.normal(size=8).astype(np.float32),
             )
 
 
@@ -236,7 +238,9 @@ def stub_config(
     keys."""
     model = {"_target_": "tests.stubs.FakeSegmenter" if dense else "tests.stubs.StubLearner"}
     budget = (
-        {"unit": unit, "initial": 2, "per_cycle": 10, "scope": "image"}
+        {"unit": "image", "initial": 2, "per_cycle": 2}
+        if dense and unit == "image"
+        else {"unit": unit, "initial": 2, "per_cycle": 10, "scope": "image"}
         if dense
         else {"unit": "image", "initial": 6, "per_cycle": 5}
     )

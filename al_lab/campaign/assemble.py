@@ -42,6 +42,7 @@ def check_parts(parts: Parts, is_new: bool = True) -> None:
         with_test(parts.dataset, config)  # refuses what can't be drawn
     settings.check_stops(parts.budget.cycles)
     parts.strategy.check_budget(parts.budget)
+    parts.strategy.check_task("segmentation" if config.get("segmenter") else "detection")
     if parts.budget.initial_by == "cold_start" and is_new and trains_here(config):
         _check_start(parts.budget.start)
     _ = parts.oracle, parts.objective, parts.executor

@@ -162,6 +162,8 @@ def check_fields(parts: Parts) -> None:
     for key in ("budget", "trainer") if brings_its_training else ("objective", "budget", "trainer"):
         if not config.get(key):
             _refuse_missing(config, key)
+    if not brings_its_training:
+        _check_objective(config, model)
     _check_strategy(config, model)
     if is_generated(config["dataset"]):  # its size is known before it is drawn
         parts.budget.check_against(config["dataset"]["num_pool"])
@@ -255,6 +257,20 @@ def _check_model(config: Mapping[str, Any]) -> str:
             )
         )
     return fitting
+
+
+def _check_objective(config: Mapping[str, Any], model: str) -> None:
+    """Refuse a loss that trains the other kind of model; one that doesn't say which it trains is let through."""
+    task, solves = _TASK_OF_MODEL[model], literal_of(config["objective"]["_target_"], "task", None)
+    if solves not in (None, task):
+        raise ConfigError(
+            explain(
+                expected=f"an objective for {task}",
+                got=f"{config['choices'].get('objective')!r}, for {solves}",
+                where="objective",
+                do="e.g. objective=segment" if task == "segmentation" else "e.g. objective=supervised",
+            )
+        )
 
 
 def _check_strategy(config: Mapping[str, Any], model: str) -> None:

@@ -108,7 +108,8 @@ def choose(kind: str, protocol: str, strategy: str, dataset: str) -> str:
         kind: detector, segmenter, objective, budget, trainer or variant; ``protocol`` for the protocol's own name.
         protocol: ``auto`` is the strategy's own paper, else mgral for detection and density for segmentation.
         strategy: chosen option of that group.
-        dataset: chosen option of that group; one without a row of its own has the row ``default``.
+        dataset: chosen option of that group; one without a row of its own has the row ``default_<its task>``, else
+            ``default``.
 
     Returns:
         The option, or "-" for none.
@@ -120,7 +121,7 @@ def choose(kind: str, protocol: str, strategy: str, dataset: str) -> str:
     if kind == "protocol":
         return name
     table = option("protocol", name)
-    row = table.get(dataset) or table.get("default") or {}
+    row = table.get(dataset) or table.get(f"default_{task_of(dataset)}") or table.get("default") or {}
     return str(row.get(kind) or ABSENT)
 
 

@@ -76,6 +76,16 @@ class Strategy:
             ConfigError: naming the amount.
         """
 
+    def check_task(self, task: str) -> None:
+        """Refuse settings that are another task's, before a campaign begins; by default none.
+
+        Args:
+            task: detection | segmentation, one of ``tasks``.
+
+        Raises:
+            ConfigError: naming the setting.
+        """
+
     def check_dataset(self, dataset: Any) -> None:
         """Refuse a dataset that lacks what a later stage needs, before a campaign begins; by default none.
 

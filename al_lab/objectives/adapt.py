@@ -1,8 +1,8 @@
 """Training for active domain adaptation of segmentation: what is minimized over a batch of source and target images."""
 
 import logging
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, get_args
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from al_lab.objectives.adaptation import (
     reconstruction_loss,
     source_target_sum,
 )
+from al_lab.objectives.ramp import Ramp
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ class Adaptation(nn.Module):
     Args:
         source_ce, target_ce, consistency, negative, margin, aux, density: weights, >= 0.
         negative_threshold: a class below this probability is taken for impossible.
+        negative_ramp: arguments of `Ramp`, a factor on the weight of ``negative`` over the training; None: 1.
         consistency_where: ``boundary`` of the ground truth (released code) | ``all`` pixels.
         margin_reduction: ``mean_pixel_class`` | ``mean_pixel`` | ``sum``; UNSPECIFIED in the paper.
         density_tau: None: the squared error is averaged over channels; a number: summed over them and divided by it,
@@ -83,6 +85,8 @@ class Adaptation(nn.Module):
     Raises:
         ConfigError: for a value out of range, no weight at all, or (with a network) a weight its branch can't serve.
     """
+
+    task: ClassVar[str] = "segmentation"
 
     def __init__(
         self,
@@ -100,8 +104,10 @@ class Adaptation(nn.Module):
         stop_gradient_step: int | None = 18000,
         source_ratio: float = 0.5,
         source_balance: bool = True,
+        negative_ramp: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        self.negative_ramp = Ramp(**(negative_ramp or {"kind": "none"}))
         self.weights = {
             "source_ce": source_ce,
             "target_ce": target_ce,
@@ -199,7 +205,8 @@ class Adaptation(nn.Module):
                     "objective.target_ce=1",
                 )
             )
-        loss = torch.stack([self.weights[name] * value for name, value in parts.items()]).sum()
+        weights = self.weights | {"negative": self.weights["negative"] * self.negative_ramp(step, total_steps)}
+        loss = torch.stack([weights[name] * value for name, value in parts.items()]).sum()
         return {"loss": loss} | {name: value.detach() for name, value in parts.items()} | _watched(source, target)
 
     def _look(

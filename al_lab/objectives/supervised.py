@@ -5,7 +5,7 @@ weigh labeled, pseudo-labeled and unlabeled images differently. Shapes: B images
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -206,6 +206,8 @@ class Supervised(nn.Module):
         beta: where smooth L1 turns linear.
         box_weight: weight of the box loss.
     """
+
+    task: ClassVar[str] = "detection"
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 import dataclasses
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from al_lab.config.load import load_config
 from al_lab.core.budget import Budget
 from al_lab.core.files import read_json
 from al_lab.core.pool import Pool
-from al_lab.core.record.labels import read_labels
+from al_lab.core.record.labels import read_labels, read_pixel_labels
 from al_lab.core.record.predictions import save_predictions
 from al_lab.core.rng import Rng
 from al_lab.core.strategy import ProposeContext, Strategy
@@ -25,7 +25,8 @@ from al_lab.execution.machine import check_gpu
 from al_lab.learners.base import FitTask, Learner
 from al_lab.learners.build import build_learner
 from al_lab.metrics.build import build_metrics
-from al_lab.metrics.miou import Counts, confusion_matrix
+from al_lab.metrics.miou import Counts, confusion_matrix, miou_from_confusion
+from al_lab.metrics.result import MetricResult
 
 _open: dict[Path, tuple[dict[str, Any], Any, int]] = {}  # run folder -> configuration, dataset, when it was written
 
@@ -99,8 +100,8 @@ def fit_and_measure(
         progress: where the executor looks for news.
 
     Returns:
-        ``metrics`` (name to value), ``per_class`` (class to AP of the first metric), ``seconds``; ``diverged``, the
-        number of attempts that did, if there were any.
+        ``metrics`` (name to value), ``per_class`` (class to AP, or IoU, of the first metric), ``seconds``;
+        ``diverged``, the number of attempts that did, if there were any.
     """
     start = time.monotonic()
     config, dataset = open_run(run_dir)
@@ -127,14 +128,8 @@ def measure(run_dir: str, checkpoint: str, ids: Sequence[str]) -> dict[str, Any]
 
 def _measure(learner: Learner, checkpoint: Path, run_dir: str, dataset: Any, ids: Sequence[str]) -> dict[str, Any]:
     learner.load(checkpoint)
-    predictions = {
-        v.sample_id: v.detections
-        for v in learner.views(ids, ("detections",))
-        if isinstance(v, ImageView) and v.detections is not None
-    }
-    in_pool = set(ids) & set(dataset.pool_ids)
-    truth = read_labels(Path(run_dir), ids) if in_pool else {i: dataset.truth(i) for i in ids}
-    results = [metric.compute(predictions, truth, dataset.classes) for metric in build_metrics(dataset.metrics)]
+    measured = _of_pixels if dataset.task == "segmentation" else _of_boxes
+    results = measured(learner, Path(run_dir), dataset, ids)
     first = next(iter(results[0].scalars))
     return {
         "metrics": {name: float(v) for r in results for name, v in r.scalars.items()},
@@ -144,6 +139,37 @@ def _measure(learner: Learner, checkpoint: Path, run_dir: str, dataset: Any, ids
             if row["metric"] == first and np.isfinite(row["ap"])
         },
     }
+
+
+def _of_boxes(learner: Learner, run_dir: Path, dataset: Any, ids: Sequence[str]) -> list[MetricResult]:
+    predictions = {
+        v.sample_id: v.detections
+        for v in learner.views(ids, ("detections",))
+        if isinstance(v, ImageView) and v.detections is not None
+    }
+    in_pool = set(ids) & set(dataset.pool_ids)
+    truth = read_labels(run_dir, ids) if in_pool else {i: dataset.truth(i) for i in ids}
+    return [metric.compute(predictions, truth, dataset.classes) for metric in build_metrics(dataset.metrics)]
+
+
+def _of_pixels(learner: Learner, run_dir: Path, dataset: Any, ids: Sequence[str]) -> list[MetricResult]:
+    in_pool = set(ids) & set(dataset.pool_ids)
+
+    def truth(sample_id: str) -> np.ndarray:
+        return read_pixel_labels(run_dir, sample_id, None) if sample_id in in_pool else dataset.truth(sample_id)
+
+    total = sum(matrix for _, matrix in _confusions(learner, dataset, ids, truth))
+    return miou_from_confusion(np.asarray(total), dataset.classes, dataset.metrics)
+
+
+def _confusions(
+    learner: Learner, dataset: Any, ids: Sequence[str], truth: Callable[[str], np.ndarray]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the confusion matrix of each image, row truth, column prediction, void left out."""
+    options = {"flip": True} if dataset.flip_test else {}
+    for view in learner.views(ids, ("dense_probs",), *([options] if options else [])):
+        predicted = dense(view).probs.argmax(0).byte().cpu().numpy()
+        yield view.sample_id, confusion_matrix(truth(view.sample_id), predicted, len(dataset.classes))
 
 
 def found_in(view: ImageView | DenseView) -> Detections:
@@ -179,15 +205,9 @@ def predict(run_dir: str, checkpoint: str, ids: Sequence[str], out: str) -> dict
 
 
 def confusion(run_dir: str, checkpoint: str, ids: Sequence[str], out: str) -> dict[str, float]:
-    """Write the confusion matrices of a segmenter on test images: row truth, column prediction, void left out."""
+    """Write the confusion matrices of a segmenter on test images."""
     _, dataset, learner = open_learner(run_dir, checkpoint)
-    num_classes = len(dataset.classes)
-    options = {"flip": True} if dataset.flip_test else {}
-    found = {}
-    for view in learner.views(ids, ("dense_probs",), *([options] if options else [])):
-        predicted = dense(view).probs.argmax(0).byte().cpu().numpy()
-        matrix = confusion_matrix(dataset.truth(view.sample_id), predicted, num_classes)
-        found[view.sample_id] = Counts.of([matrix])
+    found = {i: Counts.of([matrix]) for i, matrix in _confusions(learner, dataset, ids, dataset.truth)}
     Counts.joined([found[i] for i in ids]).save(Path(out))
     return {"images": len(ids)}
 

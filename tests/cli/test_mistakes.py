@@ -46,7 +46,11 @@ def said(*overrides: str) -> str:
         (["budget=image"], "budget=image: expected an option of budget, got 'image'; write budget.unit=image"),
         (["budget=shape"], "did you mean 'shapes'?"),
         (["strategy=density"], "got 'density', for segmentation; use dataset=streets (or "),
-        (["strategy=mgral", "dataset=streets"], "got 'mgral', for detection; use dataset=shapes (or "),
+        (["strategy=al_ssl", "dataset=streets"], "got 'al_ssl', for detection; use dataset=shapes (or "),
+        (
+            ["strategy=mgral", "dataset=streets", "objective=csd"],
+            "expected an objective for segmentation, got 'csd', for",
+        ),
         (["runtime.device=cuda"], "got 'runtime.device'; did you mean 'devices'?"),
         (["budget.unit=foo"], "budget.unit: expected one of image, which strategy 'mgral' can spend, got 'foo'"),
         (

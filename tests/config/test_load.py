@@ -465,6 +465,8 @@ def test_options_are_picked_and_values_never_merged():
     [
         (("detector", "mgral", "random", "voc"), "ssd300_voc"),
         (("segmenter", "mgral", "random", "voc"), "-"),
+        (("segmenter", "mgral", "mgral", "segmentation_folder"), "squeeze"),
+        (("detector", "mgral", "mgral", "segmentation_folder"), "-"),
         (("variant", "nonsense", "x", "y"), "-"),
         (("protocol", "auto", "nonsense", "nonsense"), "mgral"),
         (("protocol", "none", "x", "y"), "none"),

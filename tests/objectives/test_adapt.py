@@ -1,6 +1,7 @@
 """The training objective of adaptation: which terms a batch gets, what each is, and which gradients reach the
 backbone."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -234,7 +235,20 @@ def test_it_learns():
     assert losses[-1] < 0.9 * losses[0]
 
 
-@pytest.mark.parametrize("name", ["density", "ripu", "segment"])
+def test_the_weight_of_negative_learning_may_rise_over_the_training():
+    data, net = batch(), network()
+    objective = Adaptation(
+        **NOTHING | {"target_ce": 1.0, "negative": 2.0}, negative_ramp={"kind": "up_only", "up": 0.5}
+    )
+    for step, factor in ((0, 0.0), (25, math.exp(-5 / 4)), (50, 1.0), (99, 1.0)):
+        parts = objective(net, data, step, 100)
+        expected = parts["target_ce"] + 2 * factor * parts["negative"]
+        assert parts["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
+    with pytest.raises(ConfigError, match="objective.ramp"):
+        Adaptation(negative_ramp={"up": 0})
+
+
+@pytest.mark.parametrize("name", ["density", "ripu", "segment", "segment_negative"])
 def test_the_yamls_weights(name):
     with open(f"conf/objective/{name}.yaml") as stream:
         options = yaml.safe_load(stream)
@@ -245,6 +259,7 @@ def test_the_yamls_weights(name):
         "density": ripu | {"margin": 1.0, "aux": 1.0, "density": 1.0},
         "ripu": ripu,
         "segment": {"source_ce": 1.0, "target_ce": 1.0},
+        "segment_negative": {"source_ce": 1.0, "target_ce": 1.0, "negative": 1.0},
     }[name]
     assert objective.weights == NOTHING | expected
     assert (objective.stop_gradient_step, objective.source_ratio, objective.negative_threshold) == (18000, 0.5, 0.05)

@@ -25,6 +25,7 @@ FOLDER = Path(__file__).parents[2] / "conf" / "strategy"
 YAMLS = sorted(p.stem for p in FOLDER.glob("*.yaml"))
 IDS = tuple(f"img/{k:03d}" for k in range(24))
 DENSE = ("pixel", "region")
+FRAME = "frame"  # whole images, of which a segmenter says something
 
 
 def node(name: str, tmp_path: Path) -> dict:
@@ -57,7 +58,8 @@ def kinds(name: str) -> list[str]:
     cls = type(build(node(name, Path("/nonexistent")))) if name != "replay" else None
     if cls is None:
         return ["image"]
-    return (["image"] if "detection" in cls.tasks else []) + [unit for unit in DENSE if unit in cls.units]
+    images = [kind for kind, task in (("image", "detection"), (FRAME, "segmentation")) if task in cls.tasks]
+    return (images if "image" in cls.units else []) + [unit for unit in DENSE if unit in cls.units]
 
 
 def all_cases() -> list[tuple[str, str]]:
@@ -67,11 +69,14 @@ def all_cases() -> list[tuple[str, str]]:
 @pytest.fixture(params=all_cases(), ids="-".join)
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[dict, str]:
     name, kind = request.param
-    return node(name, tmp_path), kind
+    config = node(name, tmp_path)
+    if kind == FRAME and name == "mgral":
+        config["lut"] |= {"objective": "negative", "rows": 4, "repeats": 2, "seeds": 2}
+    return config, kind
 
 
 def views(kind: str, ids: Sequence[str], state: str = "trained") -> list[ImageView | DenseView]:
-    learner = FakeSegmenter(3) if kind in DENSE else StubLearner(3)
+    learner = FakeSegmenter(3) if kind in (FRAME, *DENSE) else StubLearner(3)
     learner.state = state
     return list(learner.views(ids, learner.provides))
 
@@ -79,11 +84,11 @@ def views(kind: str, ids: Sequence[str], state: str = "trained") -> list[ImageVi
 def propose(
     strategy: Strategy, kind: str, shown: Sequence[ImageView | DenseView], seed: int = 0, labeled: Sequence[str] = ()
 ) -> Candidates:
-    quota = 30 if kind in DENSE else None
+    quota, unit = (30, kind) if kind in DENSE else (None, "image")
     return Candidates.concat(
         [
             strategy.propose(
-                v, ProposeContext(quota, kind, rng_for(seed, 0, "score").child(v.sample_id), v.sample_id in labeled)
+                v, ProposeContext(quota, unit, rng_for(seed, 0, "score").child(v.sample_id), v.sample_id in labeled)
             )
             for v in shown
         ]
@@ -109,8 +114,8 @@ def choose(
     cycle_dir = folder / "cycle_00"
     cycle_dir.mkdir(exist_ok=True)
     strategy.restore(cycle_dir)
-    amount = amount or {"image": 5, "pixel": 20, "region": 3}[kind]
-    allowance = Allowance(kind, amount, per_image=kind in DENSE)  # type: ignore[arg-type]
+    amount = amount or {"pixel": 20, "region": 3}.get(kind, 5)
+    allowance = Allowance(kind if kind in DENSE else "image", amount, per_image=kind in DENSE)  # type: ignore[arg-type]
     queries = strategy.select(candidates, pool, allowance, rng_for(seed, 0, "select"))
     allowance.check(queries, "contract")
     if apart is not None:
@@ -143,7 +148,7 @@ def test_images_of_a_group_stay_apart(case, tmp_path):
     most = apart.most(IDS if kind in DENSE else IDS[6:])
     assert most / 2 <= len(chosen) <= most < len(free)
     assert chosen[0] == free[0]
-    if kind == "image":
+    if kind not in DENSE:
         assert len(choose(config, kind, amount=3, apart=apart, folder=tmp_path)) == 3
 
 
@@ -166,7 +171,8 @@ def test_propose_changes_nothing_it_is_shown(case):
     shown, untouched = views(kind, IDS), views(kind, IDS)
     propose(strategy, kind, shown)
     for a, b in zip(shown, untouched, strict=True):
-        if kind in DENSE:
+        if kind in (FRAME, *DENSE):
+            assert np.array_equal(a.embedding, b.embedding)
             assert all(
                 bool((x == y).all())
                 for x, y in ((a.probs, b.probs), (a.features, b.features), (a.extras["error"], b.extras["error"]))
@@ -177,7 +183,7 @@ def test_propose_changes_nothing_it_is_shown(case):
 
 def test_images_without_detections_are_candidates_like_others(case, tmp_path):
     config, kind = case
-    if kind in DENSE:
+    if kind in (FRAME, *DENSE):
         pytest.skip("dense predictions exist for every pixel")
     strategy = build(config)
     ids = IDS if strategy.scores_labeled else IDS[6:]
@@ -200,10 +206,13 @@ def test_ties_are_not_always_the_first(case, tmp_path):
         assert len({pixels for _, pixels in chosen}) == len(IDS)
         return
     ids = IDS if strategy.scores_labeled else IDS[6:]
-    blank = [
+    blank: list[ImageView | DenseView] = [
         ImageView(i, (60, 80), Detections.none(4), np.zeros(8, np.float32), flip_detections=Detections.none(4))
         for i in ids
     ]
+    if kind == FRAME:
+        first = views(kind, IDS[:1])[0]
+        blank = [dataclasses.replace(first, sample_id=i) for i in ids]
     by_seed = [choose(config, kind, shown=blank, seed=s, folder=tmp_path) for s in range(3)]
     assert len({tuple(c) for c in by_seed}) > 1
 
@@ -223,7 +232,8 @@ def test_a_whole_campaign(case, tmp_path, monkeypatch):
     config, kind = case
     monkeypatch.setattr("al_lab.campaign.publish._write_report", lambda *_: None)  # tested where it lives
     monkeypatch.setattr("os.fsync", lambda fd: None)
-    result = run_campaign(stub_config(config, dense=kind in DENSE, unit=kind), tmp_path / "run")
+    is_dense, unit = kind in (FRAME, *DENSE), kind if kind in DENSE else "image"
+    result = run_campaign(stub_config(config, dense=is_dense, unit=unit), tmp_path / "run")
     assert result["status"] == "finished"
     assert {"voc07_ap50", "miou"} & set(result)
     assert (tmp_path / "run" / "selections.json").is_file()

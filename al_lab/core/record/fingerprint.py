@@ -49,6 +49,7 @@ _LATER: dict[str, Any] = {
     "dataset.group_by": None,
     "dataset.min_gap": None,
     "objective.pairs": "alike",
+    "objective.negative_ramp": None,
     "strategy.agent.query": "top",
     "strategy.learning.fall_backs": "first",
     "strategy.learning.reward_of": "draw",
@@ -57,6 +58,8 @@ _LATER: dict[str, Any] = {
     "strategy.lut.rows_from": "unlabeled",
     "strategy.lut.objectives.isd.pairs": "alike",
 }
+# An objective of MGRAL's rows that came later; where rows have another one, it decides nothing.
+_LATER_OBJECTIVE = ("strategy.lut.objectives.negative.", "strategy.lut.objective")
 _RENAMED = {("strategy.lut.predictor", "table"): "neighbors"}  # a value, and what it was called first
 _SHOWN = 80
 _ABSENT = "(absent)"
@@ -67,13 +70,15 @@ def frozen(config: Mapping[str, Any]) -> dict[str, Any]:
 
     ``budget.cycles`` and a listed ``budget.per_cycle`` are included; `config_difference` knows that they may grow.
     """
-    flat = _flat({k: v for k, v in config.items() if k not in FREE_KEYS})
+    flat = dict(_flat({k: v for k, v in config.items() if k not in FREE_KEYS}))
+    unused = None if flat.get(_LATER_OBJECTIVE[1]) == "negative" else _LATER_OBJECTIVE[0]
     # A list to replay and a checkpoint are known by their content, pretrained weights by their file's name: in another
     # folder they are the same. No checkpoint is the same as the key's absence.
     return {
         key: _READING.get(key, _RENAMED.get((key, str(value)), _identity(key, value)))
-        for key, value in flat
+        for key, value in flat.items()
         if _RETRIES not in key
+        and not (unused and key.startswith(unused))
         and key not in _ASKING
         and not key.startswith(_FOR_THE_REPORT)
         and not (key in _LATER and value == _LATER[key])

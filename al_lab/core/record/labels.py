@@ -54,6 +54,22 @@ def read_labels(run_dir: Path, ids: Sequence[str]) -> dict[str, Annotation]:
     return {i: found[i] for i in ids}
 
 
+def read_classes(run_dir: Path, ids: Sequence[str], task: str) -> dict[str, frozenset[int]]:
+    """Return the classes that bought images show, in the order of ``ids``.
+
+    Args:
+        run_dir: the run folder.
+        ids: images that were bought whole.
+        task: detection: classes of their objects; segmentation: of their pixels, those without a class left out.
+
+    Raises:
+        ResumeError: if the labels of an image are missing or broken.
+    """
+    if task == "segmentation":
+        return {i: frozenset(np.unique(read_pixel_labels(run_dir, i, None)).tolist()) - {255} for i in ids}
+    return {i: frozenset(a.labels.tolist()) for i, a in read_labels(run_dir, ids).items()}
+
+
 def read_annotations(path: Path, wanted: Collection[str] | None = None, do: str = _DO) -> dict[str, Annotation]:
     """Read a file with one annotated image a line.
 
@@ -86,8 +102,10 @@ def annotation_of(sample_id: str, row: Entry) -> Annotation:
     return annotation
 
 
-def read_pixel_labels(run_dir: Path, sample_id: str, before_cycle: int, void: int = 255) -> np.ndarray:
+def read_pixel_labels(run_dir: Path, sample_id: str, before_cycle: int | None, void: int = 255) -> np.ndarray:
     """Return the (H, W) uint8 label map of an image: classes where bought before a cycle, ``void`` elsewhere.
+
+    With None all that was bought counts.
 
     A bought pixel may be ``void`` too, where the truth has no class; `read_bought_pixels` tells the two apart.
     """
@@ -95,7 +113,7 @@ def read_pixel_labels(run_dir: Path, sample_id: str, before_cycle: int, void: in
 
 
 def read_bought_pixels(
-    run_dir: Path, sample_id: str, before_cycle: int, void: int = 255
+    run_dir: Path, sample_id: str, before_cycle: int | None, void: int = 255
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the label map of `read_pixel_labels` and the (H, W) bool mask of the pixels that were paid for."""
     out: tuple[np.ndarray, np.ndarray] | None = None
@@ -143,7 +161,7 @@ def pixel_labels_hash(run_dir: Path, ids: Sequence[str], before_cycle: int) -> s
     return digest.hexdigest()
 
 
-def _pixel_files(run_dir: Path, sample_id: str, before_cycle: int) -> Iterator[tuple[Path, Path]]:
+def _pixel_files(run_dir: Path, sample_id: str, before_cycle: int | None) -> Iterator[tuple[Path, Path]]:
     """Yield mask and labels of each purchase that had pixels of an image, oldest first.
 
     Raises:

@@ -46,13 +46,14 @@ class Tile:
 
     @property
     def detail(self) -> str:
-        """Utility and number of objects, in words."""
+        """Utility and number of objects (or "pixels" where some were bought), in words."""
         if self.words:
             return self.words
         utility = "" if self.choice.utility is None else f"utility {self.choice.utility:.3g}"
         count = len(self.choice.labels)
-        boxes = "pixels" if self.choice.mask else f"{count} object{'' if count == 1 else 's'}"
-        return ", ".join(part for part in (utility, boxes) if part)
+        objects = f"{count} object{'' if count == 1 else 's'}"
+        labels = "pixels" if self.choice.mask else "" if self.choice.has_map else objects
+        return ", ".join(part for part in (utility, labels) if part)
 
     @property
     def data_uri(self) -> str:

@@ -47,6 +47,7 @@ class Choice:
     boxes_xyxy: np.ndarray  # (G, 4), pixels of the original image
     labels: tuple[str, ...]  # (G,) class names
     mask: Path | None = None  # the pixels bought, where it was not the whole image
+    has_map: bool = False  # what came back is a class for every pixel, not objects
 
 
 @dataclass(frozen=True)
@@ -347,7 +348,15 @@ class Run(RunFiles):
                 self.note(f"The mask {name_of(mask)} lies outside of the run folder; it is left out.")
                 pixels = None
             choices.append(
-                Choice(sample_id, None if utility is None else number_of(utility), image, boxes, names, pixels)
+                Choice(
+                    sample_id,
+                    None if utility is None else number_of(utility),
+                    image,
+                    boxes,
+                    names,
+                    pixels,
+                    has_map=labels is None and pixels is None,
+                )
             )
         return choices
 

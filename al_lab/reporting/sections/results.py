@@ -282,13 +282,14 @@ def distribution_section(lines: Sequence[Series]) -> Section:
     if pool is not None and pool.sum() > 0:
         columns = {"pool": (pool / pool.sum()).tolist(), **columns}
         colors = [INK, *colors]
-    section.text = "Share of each class among the objects bought" + (
+    what = "pixels" if any(run.config.get("segmenter") for series in lines for run in series.runs) else "objects"
+    section.text = f"Share of each class among the {what} bought" + (
         ", against the whole pool. The pool's own shares are hidden from the strategy; the oracle counted them "
         "for this page."
         if "pool" in columns
         else ". Nobody knows the pool's own shares: its labels are not there."
     )
-    figure = figures.grouped_bars(names, columns, colors, "share of objects, %")
+    figure = figures.grouped_bars(names, columns, colors, f"share of {what}, %")
     section.pictures.append(
         Picture("class_distribution", figure, "share of each class among what was bought and in the pool")
     )

@@ -57,7 +57,8 @@ def images_section(
     if not section.sheets:
         section.text = "Nothing has been bought yet."
         return section
-    section.text = "The images bought, in rank order, with the labels that came back drawn in."
+    has_maps = any(t.choice.has_map for s in section.sheets for t in s.tiles)
+    section.text = f"The images bought, in rank order{'' if has_maps else ', with the labels that came back drawn in'}."
     if len(shown) < len(purchases):
         section.text += f" {len(shown)} of {len(purchases)} purchases are shown."
     used = {label for s in section.sheets for t in s.tiles for label in t.choice.labels}

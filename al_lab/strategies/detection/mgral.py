@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from al_lab.acquisition.uncertainty import binary_entropy, entropy
+from al_lab.config.signatures import literal_of
 from al_lab.core.budget import Allowance
 from al_lab.core.errors import ConfigError, did_you_mean, explain
 from al_lab.core.pool import Pool
@@ -53,7 +54,7 @@ class Mgral(Strategy):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("image_embedding",)
-    tasks: ClassVar[tuple[str, ...]] = ("detection",)
+    tasks: ClassVar[tuple[str, ...]] = ("detection", "segmentation")
     units: ClassVar[tuple[str, ...]] = ("image",)
 
     def __init__(
@@ -133,6 +134,32 @@ class Mgral(Strategy):
             )
         self._scores: dict[str, float] = {}
 
+    def check_task(self, task: str) -> None:
+        """Refuse rows that train the other kind of model, and for segmentation what only objects have.
+
+        A segmenter's rows are trained without labels by an objective for segmentation, and rewarded by mIoU (Sec. 4.2:
+        "by changing the reward metric"); parts of images are not bought.
+        """
+        solves = literal_of(str(self.lut.objective.get("_target_")), "task", task)
+        if self.lut.rows_from == "unlabeled" and solves != task:
+            raise ConfigError(
+                explain(
+                    expected=f"an objective for {task}",
+                    got=f"one for {solves}",
+                    where="strategy.lut.objective",
+                    do=f"set strategy.lut.objective={'negative' if task == 'segmentation' else 'isd'}",
+                )
+            )
+        if task == "segmentation" and self.afterwards.rows:
+            raise ConfigError(
+                explain(
+                    expected="0",
+                    got=str(self.afterwards.rows),
+                    where="strategy.truth.rows",
+                    do="set strategy.truth.rows=0: what batches give with their labels is measured of detectors only",
+                )
+            )
+
     def check_dataset(self, dataset: Any) -> None:
         """Refuse a dataset without the images, or the metric, by which rewards are to be measured."""
         measured_set(self.lut.split, dataset)
@@ -167,12 +194,12 @@ class Mgral(Strategy):
                 "Mgral.propose: expected an embedding, got a view without; the learner must provide image_embedding"
             )
         info = {"embedding": np.asarray(view.embedding, np.float32)[None]}
-        if self.table.predictor != "table" and isinstance(view, ImageView) and view.detections is not None:
-            info |= {name: np.array([value]) for name, value in zip(FACTS, _expected(view.detections), strict=True)}
+        if self.table.predictor != "table":
+            info |= {name: np.array([value]) for name, value in zip(FACTS, _facts(view), strict=False)}
         return Candidates.images([view.sample_id], [0.0], **info)
 
     def needs_for(self, unit: str) -> tuple[str, ...]:
-        """Return the embedding, and for regressors what the detector finds."""
+        """Return the embedding, and for regressors what the model finds."""
         return self.needs if self.table.predictor == "table" else (*self.needs, "class_probs")
 
     def restore(self, cycle_dir: Path) -> None:
@@ -183,6 +210,13 @@ class Mgral(Strategy):
         """Return the B images of the largest scores: the policy's mode."""
         scores = [self._scores.get(i, 0.0) for i in candidates.sample_ids]
         return take_best(Candidates.images(candidates.sample_ids, scores), pool, budget, rng)
+
+
+def _facts(view: ImageView | DenseView) -> tuple[float, ...]:
+    """Return the first of `FACTS`: both of an image with boxes, the entropy of one with pixels."""
+    if isinstance(view, DenseView):
+        return (float(entropy(view.probs, dim=0).double().mean()),)
+    return () if view.detections is None else _expected(view.detections)
 
 
 def _expected(found: Detections) -> tuple[float, float]:

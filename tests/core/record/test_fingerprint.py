@@ -106,6 +106,18 @@ def test_a_later_key_at_its_former_behaviour_is_as_its_absence(monkeypatch):
     assert fingerprint(old) != fingerprint(other)
 
 
+def test_an_objective_of_rows_that_came_later_decides_nothing_where_rows_have_another():
+    def rows(objective, weight=1.0):
+        nodes = {"isd": {"weight": 1.0}, "negative": {"negative": weight}}
+        return {"strategy": {"lut": {"objective": objective, "objectives": nodes}}}
+
+    before = {"strategy": {"lut": {"objective": "isd", "objectives": {"isd": {"weight": 1.0}}}}}
+    assert config_difference(before, rows("isd")) == [] and fingerprint(before) == fingerprint(rows("isd"))
+    assert config_difference(rows("negative"), rows("negative", 2.0)) == [
+        "strategy.lut.objectives.negative.negative: was 1.0, now 2.0"
+    ]
+
+
 def test_a_long_value_is_shown_in_part():
     (line,) = config_difference({"a": "x" * 200}, {"a": "y"})
     assert line == f"a: was '{'x' * 78}…, now 'y'"

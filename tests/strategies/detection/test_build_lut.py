@@ -11,7 +11,6 @@ from al_lab.campaign.loop import run_campaign
 from al_lab.core.errors import ConfigError, ResumeError
 from al_lab.core.pool import Pool
 from al_lab.core.rng import Rng
-from al_lab.core.types import Annotation
 from al_lab.learners.base import FitTask
 from al_lab.stages.annotate import load_pool
 from al_lab.strategies.detection._mgral.build_lut import LutSettings, load_table, rewards, signal_and_noise
@@ -145,14 +144,14 @@ def test_measured_on_the_test_set_the_base_is_the_cycles_own_model(
     assert "depends on test labels" in caplog.text
 
 
-def labels(counts: dict[int, int], num: int = 40) -> dict[str, Annotation]:
+def labels(counts: dict[int, int], num: int = 40) -> dict[str, set[int]]:
     """Images of which the first few have each class, the rest class 0."""
     out, n = {}, 0
     for label, count in counts.items():
         for _ in range(count):
-            out[f"i{n:02d}"] = Annotation.make([[0, 0, 1, 1]], [label])
+            out[f"i{n:02d}"] = {label}
             n += 1
-    return out | {f"i{k:02d}": Annotation.make([[0, 0, 1, 1]], [0]) for k in range(n, num)}
+    return out | {f"i{k:02d}": {0} for k in range(n, num)}
 
 
 def test_the_holdout_is_stratified_and_never_more_than_half() -> None:
@@ -161,7 +160,7 @@ def test_the_holdout_is_stratified_and_never_more_than_half() -> None:
     assert len(fold.measure) == 8
     assert {*fold.train, *fold.measure} == set(known)
     assert not set(fold.train) & set(fold.measure)
-    assert [sum(int(known[i].labels[0]) == c for i in fold.measure) for c in (0, 1, 2)] == [5, 2, 1]
+    assert [sum(known[i] == {c} for i in fold.measure) for c in (0, 1, 2)] == [5, 2, 1]
     assert len(reward_folds("holdout", known, StubDetection(), Rng(0), minimum=50)[0].measure) == 20
     assert reward_folds("holdout", known, StubDetection(), Rng(1), minimum=8)[0] != fold
 

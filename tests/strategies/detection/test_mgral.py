@@ -14,6 +14,7 @@ from al_lab.campaign.loop import run_campaign
 from al_lab.core.errors import ConfigError
 from al_lab.core.rng import Rng
 from al_lab.core.types import Candidates
+from al_lab.metrics.miou import confusion_matrix, miou_from_confusion
 from al_lab.strategies.detection._mgral import decide, train_agent
 from al_lab.strategies.detection._mgral.build_lut import scaled
 from al_lab.strategies.detection._mgral.decide import AgentSettings
@@ -24,7 +25,7 @@ from al_lab.strategies.detection._mgral.reinforce import Iteration
 from al_lab.strategies.detection._mgral.train_agent import load_scores
 from al_lab.strategies.detection._mgral.world import World
 from al_lab.strategies.detection.mgral import Mgral
-from tests.stubs import StubLearner, stub_config
+from tests.stubs import FakeSegmenter, StubDense, StubLearner, stub_config
 
 ISD = {"_target_": "al_lab.objectives.isd.ISD"}
 LUT = {"rows": 6, "objective": "isd", "objectives": {"isd": ISD}, "minimum": 2, "repeats": 2, "seeds": 2}
@@ -293,6 +294,56 @@ def test_a_reward_that_the_dataset_does_not_have_is_named() -> None:
     strategy = Mgral(lut=LUT | {"metric": "coco_ap"}, agent={}, learning={})
     with pytest.raises(ConfigError, match="strategy.lut.metric: expected voc07_ap50, got 'coco_ap'"):
         strategy.check_dataset(SimpleNamespace(metrics=["voc07_ap50"]))
+
+
+NEGATIVE = {"_target_": "al_lab.objectives.adapt.Adaptation", "negative": 1.0}
+SEGMENT = LUT | {"objective": "negative", "objectives": {"negative": NEGATIVE}}
+ENTROPY = {"_target_": "al_lab.strategies.general.entropy.Entropy"}
+
+
+@pytest.mark.parametrize(
+    ("task", "lut", "truth", "message"),
+    [
+        (
+            "segmentation",
+            LUT,
+            {},
+            "expected an objective for segmentation, got one for detection; set strategy.lut.obj",
+        ),
+        ("detection", SEGMENT, {}, "got one for segmentation; set strategy.lut.objective=isd"),
+        ("segmentation", SEGMENT, {"rows": 4, "rivals": {"entropy": ENTROPY}}, "set strategy.truth.rows=0"),
+    ],
+)
+def test_what_is_another_tasks_is_refused(task: str, lut: dict, truth: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Mgral(lut=lut, agent={}, learning={}, truth=truth).check_task(task)
+    Mgral(lut=SEGMENT, agent={}, learning={}).check_task("segmentation")
+    Mgral(lut=LUT, agent={}, learning={}).check_task("detection")
+    # rows of the labeled set are trained as the campaign's models are
+    from_labels = LUT | {"rows_from": "labeled", "mode": "scratch", "predictor": "auto"}
+    Mgral(lut=from_labels, agent={}, learning={}).check_task("segmentation")
+
+
+def test_a_segmenter_is_rewarded_with_the_miou_of_what_was_bought(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.undo()  # the real measurement
+    monkeypatch.setattr("al_lab.campaign.publish._write_report", lambda *_: None)
+    monkeypatch.setattr("os.fsync", lambda fd: None)
+    tasks, real = {}, FakeSegmenter.fit
+    monkeypatch.setattr(FakeSegmenter, "fit", lambda self, t: tasks.setdefault(t.checkpoint.stem, t) and real(self, t))
+    node = config()["strategy"] | {"lut": SEGMENT | {"minimum": 2, "predictor": "ridge"}, "agent": {"controls": 0}}
+    budget = {"_target_": "al_lab.core.budget.Budget", "unit": "image", "initial": 4, "per_cycle": 2, "cycles": 1}
+    run_campaign(stub_config(node, dense=True, cycles=1, budget=budget), tmp_path / "run")
+    folder = tmp_path / "run" / "cycle_00"
+    held = sorted(set(tasks["model"].labeled) - set(tasks["base_0"].labeled))
+    assert len(held) == 2 and len(tasks["row_000_seed0"].unlabeled) == 2
+    learner, total, dataset = FakeSegmenter(3), np.zeros((3, 3), np.int64), StubDense()
+    learner.load(tasks["base_0"].checkpoint)
+    for view in learner.views(held, ("dense_probs",)):
+        total += confusion_matrix(dataset.truth(view.sample_id), view.probs.argmax(0).numpy(), 3)
+    table = json.loads((folder / "lut" / "table.json").read_text())
+    expected = miou_from_confusion(total, dataset.classes)[0].scalars["miou"]
+    assert (table["metric"], table["references"]) == ("miou", [pytest.approx(expected)])
+    assert set(Candidates.load(folder / "candidates.npz").info) == {"embedding", "entropy"}
 
 
 def test_agent_settings_judge_their_numbers() -> None:

@@ -17,7 +17,7 @@ from al_lab.core.errors import ConfigError, ResumeError, explain
 from al_lab.core.fields import at_least, between, check_fields, one_of, optional, positive, share
 from al_lab.core.files import read_json, write_json
 from al_lab.core.pool import Pool, ids_hash
-from al_lab.core.record.labels import read_labels
+from al_lab.core.record.labels import read_classes
 from al_lab.core.stage import Stage, StageContext
 from al_lab.core.types import Candidates
 from al_lab.execution.job import Job
@@ -222,7 +222,7 @@ class BuildLut(Stage):
         size = min(ctx.budget.allowance(ctx.cycle, len(ctx.pool)).amount, len(unlabeled))
         folds = reward_folds(
             s.split,
-            read_labels(ctx.run_dir, labeled),
+            read_classes(ctx.run_dir, labeled, ctx.dataset.task),
             ctx.dataset,
             rng,
             fraction=s.fraction,

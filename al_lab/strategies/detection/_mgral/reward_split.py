@@ -6,7 +6,7 @@ Never those it trained on, never hidden labels unless somebody asks for it.
 import logging
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -14,7 +14,6 @@ import numpy as np
 
 from al_lab.core.errors import ConfigError, did_you_mean, explain
 from al_lab.core.rng import Rng
-from al_lab.core.types import Annotation
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +35,7 @@ class Fold:
 
 def reward_folds(
     kind: str,
-    labels: Mapping[str, Annotation],
+    classes: Mapping[str, Collection[int]],
     dataset: Any,
     rng: Rng,
     *,
@@ -53,7 +52,7 @@ def reward_folds(
         kind: ``holdout``: max(fraction |L|, minimum) labeled images, at most half of them; ``kfold``: row m is measured
             on part m mod k; ``val``: the dataset's validation images, labeled outside of the budget; ``test``: the test
             set.
-        labels: of the labeled images.
+        classes: of the labeled images, those each of them shows.
         dataset: gives ``val_ids`` and ``test_ids``.
         rng: of this cycle; the cut is another one each cycle.
         fraction: of the labeled images.
@@ -63,7 +62,7 @@ def reward_folds(
     Raises:
         ConfigError: for an unknown kind, a dataset without such images, or too few labeled ones.
     """
-    ids = tuple(labels)
+    ids = tuple(classes)
     measured = measured_set(kind, dataset)
     if measured:
         log.warning(
@@ -81,7 +80,7 @@ def reward_folds(
                 do="raise budget.initial",
             )
         )
-    order = _by_rarest_class(labels, rng)
+    order = _by_rarest_class(classes, rng)
     count = min(max(math.ceil(fraction * len(ids)), minimum), len(ids) // 2) if kind == "holdout" else 0
     parts = (
         _parts_of_groups(order, dataset.grouping, count, folds)
@@ -126,14 +125,11 @@ def measured_set(kind: str, dataset: Any) -> tuple[str, ...]:
     return ids
 
 
-def _by_rarest_class(labels: Mapping[str, Annotation], rng: Rng) -> Sequence[str]:
+def _by_rarest_class(classes: Mapping[str, Collection[int]], rng: Rng) -> Sequence[str]:
     """Order images by their rarest class, shuffled within it: taking every n-th one gives every class its share."""
-    counts = Counter(int(label) for a in labels.values() for label in set(a.labels.tolist()))
-    ids = list(labels)
-    rarest = [
-        min((counts[int(c)], int(c)) for c in a.labels) if len(a.labels) else (len(ids) + 1, -1)
-        for a in labels.values()
-    ]
+    counts = Counter(c for shown in classes.values() for c in set(shown))
+    ids = list(classes)
+    rarest = [min(((counts[c], c) for c in shown), default=(len(ids) + 1, -1)) for shown in classes.values()]
     place = np.empty(len(ids), np.int64)
     place[rng.generator("reward split").permutation(len(ids))] = np.arange(len(ids))
     return [ids[n] for n in sorted(range(len(ids)), key=lambda n: (rarest[n], place[n]))]

@@ -103,6 +103,20 @@ class StubLearner(Learner):
             )
 
 
+class StubGradients(StubLearner):
+    """It can be asked for gradients, too."""
+
+    def class_gradient(self, labels: Mapping[str, Annotation]) -> list[dict[str, Any]]:
+        import torch
+
+        rng = Rng(0, self.state, *sorted(labels)).generator()
+        return [{"weight": torch.from_numpy(rng.normal(size=8).astype(np.float32))}]
+
+    def expected_changes(self, ids: Sequence[str], direction: list[dict[str, Any]]) -> Iterator[tuple[str, float]]:
+        for view in self.views(ids, ("image_embedding",)):
+            yield view.sample_id, abs(float(view.embedding @ direction[0]["weight"].numpy()))
+
+
 class StubDense:
     """Eight generated frames of 24x32 pixels with label maps."""
 

@@ -56,7 +56,9 @@ def check_parts(parts: Parts, is_new: bool = True) -> None:
             )
         )
     if config.get("detector"):
-        _check_network(parts, "detector", len(config["dataset"].get("classes") or ()) or _NUM_CLASSES)
+        network = _check_network(parts, "detector", len(config["dataset"].get("classes") or ()) or _NUM_CLASSES)
+        if network is not None:
+            parts.strategy.check_model(network)
     if config.get("segmenter"):
         _check_segmentation(parts)
     if not is_generated(config["dataset"]):

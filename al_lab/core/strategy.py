@@ -93,6 +93,13 @@ class Strategy:
             ConfigError: naming the setting.
         """
 
+    def check_model(self, network: Any) -> None:
+        """Refuse a network that lacks what an own stage needs, before a campaign begins; by default none.
+
+        Raises:
+            ConfigError: naming the setting.
+        """
+
     def initial(self, pool: Pool, count: int, rng: Rng) -> Sequence[str]:
         """Return the ids of the initial set; by default a uniform draw that is the same for every strategy."""
         order = rng.generator().permutation(len(pool.ids))

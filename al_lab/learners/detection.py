@@ -11,14 +11,16 @@ from al_lab.core.errors import ConfigError, DataError, explain
 from al_lab.core.record.labels import read_labels
 from al_lab.core.types import Annotation, ImageView
 from al_lab.data.loading.batch import Batch
-from al_lab.data.loading.datamodule import predict_batches, train_batches
+from al_lab.data.loading.datamodule import labeled_batches, predict_batches, train_batches
 from al_lab.learners.base import FitTask, read_pseudo
+from al_lab.learners.class_gradient import Direction, class_gradient, expected_changes
 from al_lab.learners.module import FitModule
 from al_lab.learners.network import NetworkLearner
 from al_lab.learners.trainer import Ranks, autocast, this_device, worker_errors
 from al_lab.models.detectors.flip import FlipRule, together
 from al_lab.models.detectors.network import DetectorNetwork, Postprocess
 from al_lab.models.detectors.postprocess import at_least, decode_batch
+from al_lab.objectives.supervised import Supervised
 
 
 class DetectionLearner(NetworkLearner[Mapping[str, Annotation]]):
@@ -70,6 +72,33 @@ class DetectionLearner(NetworkLearner[Mapping[str, Annotation]]):
             pseudo=read_pseudo(task),
         )
 
+    def class_gradient(self, labels: Mapping[str, Annotation]) -> Direction:
+        """Return the gradient of the class loss of some labeled images, see `al_lab.learners.class_gradient`."""
+        batches = labeled_batches(
+            self.dataset,
+            labels,
+            network=self._trained(),
+            batch_size=_GRADIENT_BATCH,
+            num_workers=self.num_workers,
+            drop_difficult=bool(getattr(self.settings, "drop_difficult", True)),
+        )
+        with worker_errors():
+            return class_gradient(self._trained(), batches, self._supervised(), this_device())
+
+    def expected_changes(self, ids: Sequence[str], direction: Direction) -> Iterator[tuple[str, float]]:
+        """Yield what each image's labels are expected to change along a direction of the class layers' weights."""
+        network = self._trained()
+        batches = predict_batches(
+            self.dataset, ids, network=network, batch_size=self.predict_batch, num_workers=self.num_workers
+        )
+        with worker_errors():
+            yield from expected_changes(network, batches, direction, self._supervised(), this_device())
+
+    def _supervised(self) -> Supervised:
+        """Return the objective whose class loss counts; a semi-supervised one's labeled part is the ordinary one."""
+        objective = self._make_objective()
+        return objective if isinstance(objective, Supervised) else Supervised()
+
     def _views(
         self, network: DetectorNetwork, ids: Sequence[str], needs: frozenset[str], options: Mapping[str, Any]
     ) -> Iterator[ImageView]:
@@ -103,6 +132,10 @@ class DetectionLearner(NetworkLearner[Mapping[str, Annotation]]):
             pairs = rules.flip.compare(network, heads[0], heads[1], sizes, batch.valid_hw)
         for row, sample_id in enumerate(batch.sample_ids):
             yield ImageView(sample_id, sizes[row], detections[row], embeddings[row], flip_detections=pairs[row])
+
+
+#: images whose gradients are summed at once: fixed, so that the sum is the same whatever `predict_batch` is
+_GRADIENT_BATCH = 16
 
 
 @dataclass(frozen=True)

@@ -296,10 +296,14 @@ class NetworkLearner(Learner, Generic[LabelsT]):
                     do=did_you_mean(strange[0], self.provides),
                 )
             )
+        return self._views(self._trained(), ids, frozenset(needs), options or {})
+
+    def _trained(self) -> Any:
+        """Return the network, once `load` was called."""
         if self._network is None:
             raise ConfigError(
                 explain(
                     expected="a trained network", got="none", where="learner.views", do="call load(checkpoint) first"
                 )
             )
-        return self._views(self._network, ids, frozenset(needs), options or {})
+        return self._network

@@ -147,8 +147,7 @@ def _of_boxes(learner: Learner, run_dir: Path, dataset: Any, ids: Sequence[str])
         for v in learner.views(ids, ("detections",))
         if isinstance(v, ImageView) and v.detections is not None
     }
-    in_pool = set(ids) & set(dataset.pool_ids)
-    truth = read_labels(run_dir, ids) if in_pool else {i: dataset.truth(i) for i in ids}
+    truth = truth_of(dataset, run_dir, ids)
     return [metric.compute(predictions, truth, dataset.classes) for metric in build_metrics(dataset.metrics)]
 
 
@@ -170,6 +169,12 @@ def _confusions(
     for view in learner.views(ids, ("dense_probs",), *([options] if options else [])):
         predicted = dense(view).probs.argmax(0).byte().cpu().numpy()
         yield view.sample_id, confusion_matrix(truth(view.sample_id), predicted, len(dataset.classes))
+
+
+def truth_of(dataset: Any, run_dir: Path, ids: Sequence[str]) -> dict[str, Any]:
+    """Return the labels of images: those that were bought, or of the test or validation set its own."""
+    in_pool = set(ids) & set(dataset.pool_ids)
+    return dict(read_labels(run_dir, ids)) if in_pool else {i: dataset.truth(i) for i in ids}
 
 
 def found_in(view: ImageView | DenseView) -> Detections:

@@ -181,6 +181,23 @@ def predict_batches(
     return loader(images, partial(collate, pad_to=spec.pad_divisor), num_workers, batch_size=batch_size, shuffle=False)
 
 
+def labeled_batches(
+    dataset: Dataset,
+    annotations: Mapping[str, Annotation],
+    *,
+    network: Any,
+    batch_size: int,
+    num_workers: int = 0,
+    drop_difficult: bool = True,
+) -> DataLoader:
+    """Return a loader over annotated images in their order, as `predict_batches` sees them, with their boxes."""
+    spec = InputSpec.of(network)
+    images = TrainImages(dataset, annotations, None, spec, 0, drop_difficult)
+    draws = [Draw(0, i, 0) for i in annotations]
+    chunks = [draws[k : k + batch_size] for k in range(0, len(draws), batch_size)]
+    return loader(images, partial(collate, pad_to=spec.pad_divisor), num_workers, batch_sampler=chunks)
+
+
 def loader(
     images: TorchDataset[Any], collate_fn: Callable[[list[Any]], Any], num_workers: int, **kwargs: Any
 ) -> DataLoader:

@@ -125,6 +125,28 @@ class DetectorNetwork(nn.Module):
         """Return one (B, E) float32 vector per image."""
         raise NotImplementedError
 
+    def class_layers(self) -> list[nn.Module]:
+        """Return the layers of weights that give the class logits, each a convolution; what comes before is shared.
+
+        A forward calls them in the order of the feature levels, one of them several times if levels share it.
+
+        Raises:
+            ConfigError: if nobody knows which they are.
+        """
+        raise ConfigError(
+            explain(
+                expected="a detector whose last class layers are known",
+                got=type(self).__name__,
+                where="detector",
+                do="define its class_layers() as al_lab/models/detectors/tiny.py does, or choose what needs no "
+                "gradients (strategy.lut.reward=training)",
+            )
+        )
+
+    def class_logits(self, maps: list[Tensor]) -> Tensor:
+        """Return (B, P, K) logits from the maps (B, A K, H, W) that the class layers gave, level by level."""
+        return flatten_maps(maps, self.num_logits)
+
     def flip_anchors(self, head: HeadOutput) -> AnchorPairs:
         """Return how the anchors of a prediction correspond to those of the flipped image.
 

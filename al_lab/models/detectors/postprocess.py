@@ -59,23 +59,24 @@ def decode_batch(
             )
         )
     probs_BPK = network.probs(head.logits)
-    first = int(network.activation == "softmax")
-    image, anchor, label, confidence = _candidates(probs_BPK[..., first:], settings, head.level_sizes)
-    boxes = network.code.decode(head.deltas[image, anchor], head.priors[anchor])
-    limit, scale = _geometry(network, head.input_hw, sizes_hw, valid_hw, boxes)
-    if settings.clip:
-        boxes = torch.minimum(boxes.clamp(min=0), limit[image])
-        alive = (boxes[:, 2:] > boxes[:, :2]).all(-1)
-        image, anchor, label, confidence, boxes = (v[alive] for v in (image, anchor, label, confidence, boxes))
-    keep = _suppress(boxes, confidence, image * network.num_classes + label, settings.nms_iou)
-    keep = keep[torch.argsort(confidence[keep], descending=True, stable=True)]
-    keep = _first_of_groups(image[keep], settings.max_per_image, len(sizes_hw), keep)
-    boxes = boxes[keep] * scale[image[keep]]
-    image, anchor, label, confidence = (v[keep] for v in (image, anchor, label, confidence))
+    image, anchor, label, confidence, boxes = _kept(head, network, sizes_hw, settings, valid_hw, probs_BPK)
     probs = [probs_BPK[image, anchor]]
     if flipped is not None:
         probs.append(network.probs(flipped.logits[image, network.flip_anchors(head).anchor[anchor]]))
     return _hand_over(boxes, image, label, confidence, torch.cat(probs, dim=1), network, len(sizes_hw))
+
+
+def kept_anchors(
+    head: HeadOutput,
+    network: DetectorNetwork,
+    sizes_hw: Tensor | Sequence[tuple[int, int]],
+    valid_hw: Tensor | Sequence[tuple[int, int]] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return image and anchor (N,) of what `decode_batch` keeps, once each, sorted."""
+    probs_BPK = network.probs(head.logits)
+    image, anchor, *_ = _kept(head, network, sizes_hw, network.postprocess, valid_hw, probs_BPK)
+    flat = torch.unique(image * probs_BPK.shape[1] + anchor)
+    return flat // probs_BPK.shape[1], flat % probs_BPK.shape[1]
 
 
 def at_least(settings: Postprocess, confidence: float) -> Postprocess:
@@ -87,6 +88,30 @@ def at_least(settings: Postprocess, confidence: float) -> Postprocess:
     return dataclasses.replace(
         settings, conf_min=max(settings.conf_min, float(np.nextafter(np.float32(confidence), np.float32(0))))
     )
+
+
+def _kept(
+    head: HeadOutput,
+    network: DetectorNetwork,
+    sizes_hw: Tensor | Sequence[tuple[int, int]],
+    settings: Postprocess,
+    valid_hw: Tensor | Sequence[tuple[int, int]] | None,
+    probs_BPK: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return image, anchor, label, confidence and box (original pixels) of what is left, most confident first."""
+    first = int(network.activation == "softmax")
+    image, anchor, label, confidence = _candidates(probs_BPK[..., first:], settings, head.level_sizes)
+    boxes = network.code.decode(head.deltas[image, anchor], head.priors[anchor])
+    limit, scale = _geometry(network, head.input_hw, sizes_hw, valid_hw, boxes)
+    if settings.clip:
+        boxes = torch.minimum(boxes.clamp(min=0), limit[image])
+        alive = (boxes[:, 2:] > boxes[:, :2]).all(-1)
+        image, anchor, label, confidence, boxes = (v[alive] for v in (image, anchor, label, confidence, boxes))
+    keep = _suppress(boxes, confidence, image * network.num_classes + label, settings.nms_iou)
+    keep = keep[torch.argsort(confidence[keep], descending=True, stable=True)]
+    keep = _first_of_groups(image[keep], settings.max_per_image, len(sizes_hw), keep)
+    image, anchor, label, confidence, boxes = (v[keep] for v in (image, anchor, label, confidence, boxes))
+    return image, anchor, label, confidence, boxes * scale[image]
 
 
 def _candidates(

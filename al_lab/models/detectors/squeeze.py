@@ -99,9 +99,13 @@ class SqueezeDetector(DetectorNetwork):
     def forward(self, images: Tensor) -> HeadOutput:
         """Predict for (B, 3, h, w) normalized images."""
         *maps, deepest = self._maps(images)
-        logits = flatten_maps([head(m) for head, m in zip(self.class_heads, maps, strict=True)], self.num_logits)
+        logits = self.class_logits([head(m) for head, m in zip(self.class_heads, maps, strict=True)])
         deltas = flatten_maps([head(m) for head, m in zip(self.box_heads, maps, strict=True)], 4)
         return HeadOutput(logits, deltas, (deepest, *maps), self.priors, self.input_hw, self.level_sizes)
+
+    def class_layers(self) -> list[nn.Module]:
+        """See `DetectorNetwork.class_layers`."""
+        return list(self.class_heads)
 
     def embedding(self, features: tuple[Tensor, ...]) -> Tensor:
         """Average SqueezeNet's last map: (B, 512)."""

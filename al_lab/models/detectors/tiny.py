@@ -72,9 +72,13 @@ class TinyDetector(DetectorNetwork):
         for level in self.levels:
             x = level(x)
             features.append(x)
-        logits = flatten_maps([head(f) for head, f in zip(self.class_heads, features, strict=True)], self.num_logits)
+        logits = self.class_logits([head(f) for head, f in zip(self.class_heads, features, strict=True)])
         deltas = flatten_maps([head(f) for head, f in zip(self.box_heads, features, strict=True)], 4)
         return HeadOutput(logits, deltas, tuple(features), self.priors, self.input_hw, self.level_sizes)
+
+    def class_layers(self) -> list[nn.Module]:
+        """See `DetectorNetwork.class_layers`."""
+        return list(self.class_heads)
 
     def embedding(self, features: tuple[Tensor, ...]) -> Tensor:
         """Average the deepest map: (B, 128) with the default widths."""

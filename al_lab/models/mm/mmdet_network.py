@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from al_lab.core.errors import ConfigError, explain
 from al_lab.models.detectors.head import HeadOutput
@@ -103,14 +103,25 @@ class MMDetNetwork(DetectorNetwork):
         """Predict for (B, 3, h, w) normalized RGB images."""
         features = self.detector.extract_feat(images.flip(1) if self._swap else images)
         class_maps, box_maps = self.detector.bbox_head(features)
-        logits = flatten_maps(class_maps, self.num_logits)
-        if self.activation == "softmax":
-            logits = torch.cat([logits[..., -1:], logits[..., :-1]], dim=-1)  # mmdet's background is last, ours first
+        logits = self.class_logits(class_maps)
         deltas = flatten_maps(box_maps, 4)
         shapes = [tuple(m.shape[-2:]) for m in box_maps]
         input_hw = (int(images.shape[2]), int(images.shape[3]))
         sizes = tuple(m.shape[1] // 4 * m.shape[2] * m.shape[3] for m in box_maps)
         return HeadOutput(logits, deltas, tuple(features), self._priors_for(shapes, input_hw), input_hw, sizes)
+
+    def class_logits(self, maps: list[Tensor]) -> Tensor:
+        """See `DetectorNetwork.class_logits`; mmdet's background is last, ours first."""
+        logits = super().class_logits(maps)
+        return torch.cat([logits[..., -1:], logits[..., :-1]], dim=-1) if self.activation == "softmax" else logits
+
+    def class_layers(self) -> list[nn.Module]:
+        """See `DetectorNetwork.class_layers`; RetinaNet's levels share one, each of SSD's has its own."""
+        head = self.detector.bbox_head
+        shared = getattr(head, "retina_cls", None)
+        layers = [shared] if shared is not None else [_last(branch) for branch in getattr(head, "cls_convs", ())]
+        are_known = layers and all(isinstance(layer, nn.Conv2d) for layer in layers)
+        return layers if are_known else super().class_layers()
 
     def embedding(self, features: tuple[Tensor, ...]) -> Tensor:
         """Return (B, E) float32: 256 numbers from SSD300's conv11_2, or from the mean over RetinaNet's pyramid."""
@@ -182,6 +193,11 @@ class MMDetNetwork(DetectorNetwork):
                 )
             )
         return [tuple(m.shape[-2:]) for m in maps[1]]
+
+
+def _last(branch: nn.Module) -> nn.Module:
+    """Return the last layer of a branch."""
+    return list(branch.children())[-1] if isinstance(branch, nn.Sequential) else branch
 
 
 def _padded(hw: tuple[int, int], divisor: int) -> tuple[int, int]:

@@ -85,7 +85,16 @@ class LutCycle:
 
 
 def lut_cycles(run: Run) -> list[LutCycle]:
-    """Return the queries that have a table, ascending; empty for every other strategy."""
+    """Return the queries that have a table of trainings, ascending; empty for every other strategy."""
+    return [item for item in _cycles(run) if item.table.get("reward") != "gradient"]
+
+
+def gain_cycles(run: Run) -> list[LutCycle]:
+    """Return the queries whose batches were valued without any training (``lut.reward=gradient``), ascending."""
+    return [item for item in _cycles(run) if item.table.get("reward") == "gradient"]
+
+
+def _cycles(run: Run) -> list[LutCycle]:
     found = (
         _of_cycle(run, cycle, folder)
         for cycle, folder in run.cycle_dirs.items()

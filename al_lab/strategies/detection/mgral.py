@@ -17,13 +17,16 @@ from al_lab.core.rng import Rng
 from al_lab.core.stage import Stage
 from al_lab.core.strategy import ProposeContext, Strategy, take_best
 from al_lab.core.types import Candidates, DenseView, Detections, ImageView, Query
-from al_lab.strategies.detection._mgral.build_lut import BuildLut, LutSettings
+from al_lab.strategies.detection._mgral.agent_scores import load_scores
+from al_lab.strategies.detection._mgral.build_lut import BuildLut
 from al_lab.strategies.detection._mgral.decide import AgentSettings
+from al_lab.strategies.detection._mgral.gradient.weigh import WeighImages
 from al_lab.strategies.detection._mgral.learning.settings import ReinforceSettings
 from al_lab.strategies.detection._mgral.predictor.ridge import FEWEST
 from al_lab.strategies.detection._mgral.predictor.table import TableSettings
 from al_lab.strategies.detection._mgral.reward_split import measured_set
-from al_lab.strategies.detection._mgral.train_agent import TrainAgent, load_scores
+from al_lab.strategies.detection._mgral.rows.settings import LutSettings
+from al_lab.strategies.detection._mgral.train_agent import TrainAgent
 from al_lab.strategies.detection._mgral.truth import Truth, TruthSettings
 from al_lab.strategies.detection._mgral.world import FACTS
 
@@ -44,6 +47,8 @@ class Mgral(Strategy):
     | reward mAP_i - ref, moving average ref | Eq. 1-3 | `Reinforce` |
     | query: the B images of the largest scores | Sec. 3.2 | here |
     | what batches are worth with their labels (for the report alone) | ours | stage ``truth``: `Truth` |
+    | images' gains without rows, in place of table and agent (``lut.reward=gradient``) | ours | stage
+    ``weigh_images``: `WeighImages` |
 
     Args:
         lut: arguments of `LutSettings` and `TableSettings`: how the table is built and read; ``objective`` names one of
@@ -91,8 +96,8 @@ class Mgral(Strategy):
                     "set are none",
                 )
             )
-        #: regressors see the labeled images, too, and what the detector finds in an image
-        self.scores_labeled = is_learned
+        #: regressors see the labeled images, too, and what the detector finds in an image; so does a set without rows
+        self.scores_labeled = is_learned or self.lut.reward == "gradient"
         self.agent, self.learning = AgentSettings(**agent), ReinforceSettings(**learning)
         # a second training
         if self.agent.gate == "random" and (self.lut.repeats < 1 or self.lut.seeds < 2):  # noqa: PLR2004
@@ -122,6 +127,8 @@ class Mgral(Strategy):
                     do="set strategy.learning.reward_of=draw strategy.learning.policy=pl, or strategy.agent.query=top",
                 )
             )
+        if self.lut.reward == "gradient":
+            self._check_gradient()
         self.afterwards = TruthSettings(**(truth or {}))
         if self.afterwards.rows and self.lut.rows_from == "labeled":
             raise ConfigError(
@@ -159,6 +166,38 @@ class Mgral(Strategy):
                     do="set strategy.truth.rows=0: what batches give with their labels is measured of detectors only",
                 )
             )
+        if task == "segmentation" and self.lut.reward == "gradient":
+            raise ConfigError(
+                explain(
+                    expected="training",
+                    got="gradient",
+                    where="strategy.lut.reward",
+                    do="set strategy.lut.reward=training: gradients are asked of detectors only",
+                )
+            )
+
+    def _check_gradient(self) -> None:
+        """Refuse what nobody reads where no row is trained and no agent learns."""
+        for name, value, only in (
+            ("lut.predictor", self.table.predictor, ("table",)),
+            ("agent.query", self.agent.query, ("top", "set")),
+            ("agent.gate", self.agent.gate, ("warn",)),
+        ):
+            if value not in only:
+                raise ConfigError(
+                    explain(
+                        expected=" | ".join(only),
+                        got=repr(value),
+                        where=f"strategy.{name} with strategy.lut.reward=gradient",
+                        do=f"set strategy.{name}={only[0]}: no row is trained that a predictor, an agent or a gate "
+                        "could learn from",
+                    )
+                )
+
+    def check_model(self, network: Any) -> None:
+        """Refuse a detector whose class layers nobody knows, if their gradients are to be asked for."""
+        if self.lut.reward == "gradient":
+            network.class_layers()
 
     def check_dataset(self, dataset: Any) -> None:
         """Refuse a dataset without the images, or the metric, by which rewards are to be measured."""
@@ -176,12 +215,16 @@ class Mgral(Strategy):
     def stages(self) -> list[str | Stage]:
         """Return the standard stages with the table and the agent before the selection, and the truth after it."""
         table = BuildLut(self.lut)
+        choosing: list[Stage] = (
+            [WeighImages(table, self.agent.query)]
+            if self.lut.reward == "gradient"
+            else [table, TrainAgent(self.agent, self.learning, self.table, table)]
+        )
         return [
             "train",
             "evaluate",
             "score",
-            table,
-            TrainAgent(self.agent, self.learning, self.table, table),
+            *choosing,
             "select",
             *([Truth(self.afterwards, table)] if self.afterwards.rows else []),
             "annotate",

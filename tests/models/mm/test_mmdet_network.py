@@ -18,6 +18,7 @@ from al_lab.objectives.supervised import Supervised, targets_of
 from al_lab.strategies.detection.al_ssl import image_facts
 
 pytest.importorskip("mmdet")
+from al_lab.learners.class_gradient import _inputs_of
 from al_lab.models.mm.mmdet_network import MMDetNetwork  # noqa: E402
 
 BOXES = [torch.tensor([[12.0, 20, 90, 120], [60, 10, 150, 60], [100, 70, 118, 92]]), torch.tensor([[5.0, 5, 70, 100]])]
@@ -349,3 +350,15 @@ def test_an_image_is_compared_with_its_flipped_image_by_softmax_and_sigmoid_head
         facts = image_facts(detections)
         assert detections.flip_probs.shape == detections.probs.shape
         assert len(detections) == 0 or (0 < facts["entropy"] <= 1 and facts["inconsistency"] > 0)
+
+
+@pytest.mark.parametrize("kind", ["ssd_lite", "retina_r18"])
+def test_class_layers_give_the_logits(request: pytest.FixtureRequest, kind: str) -> None:
+    network = build(request.getfixturevalue(kind), (64, 64)).eval()
+    layers = network.class_layers()
+    with torch.no_grad():
+        with _inputs_of(layers) as calls:
+            head = network(images(2, 3, 64, 64))
+        again = network.class_logits([layers[k](x) for k, x in calls])
+    assert len(layers) == (1 if kind == "retina_r18" else len(head.level_sizes))
+    torch.testing.assert_close(again, head.logits)

@@ -2,7 +2,8 @@
 
 from al_lab.core.stage import Stage
 from al_lab.core.strategy import STANDARD_STAGES
-from al_lab.strategies.detection._mgral.build_lut import BuildLut, LutSettings
+from al_lab.strategies.detection._mgral.build_lut import BuildLut
+from al_lab.strategies.detection._mgral.rows.settings import LutSettings
 from al_lab.strategies.general.random import Random
 
 

@@ -13,8 +13,9 @@ from al_lab.core.pool import Pool
 from al_lab.core.rng import Rng
 from al_lab.learners.base import FitTask
 from al_lab.stages.annotate import load_pool
-from al_lab.strategies.detection._mgral.build_lut import LutSettings, load_table, rewards, signal_and_noise
 from al_lab.strategies.detection._mgral.reward_split import reward_folds
+from al_lab.strategies.detection._mgral.rows.settings import LutSettings
+from al_lab.strategies.detection._mgral.rows.table import load_table, rewards, signal_and_noise
 from tests.stubs import StubDetection, StubLearner, stub_config
 
 ROWS = {"rows": 4, "objective": {"_target_": "al_lab.objectives.isd.ISD"}, "minimum": 2, "repeats": 2, "seeds": 2}

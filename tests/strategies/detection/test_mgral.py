@@ -16,13 +16,13 @@ from al_lab.core.rng import Rng
 from al_lab.core.types import Candidates
 from al_lab.metrics.miou import confusion_matrix, miou_from_confusion
 from al_lab.strategies.detection._mgral import decide, train_agent
-from al_lab.strategies.detection._mgral.build_lut import scaled
+from al_lab.strategies.detection._mgral.agent_scores import load_scores
 from al_lab.strategies.detection._mgral.decide import AgentSettings
 from al_lab.strategies.detection._mgral.honesty import SIGNIFICANCE
 from al_lab.strategies.detection._mgral.predictor.choice import Images
 from al_lab.strategies.detection._mgral.predictor.leave_one_out import LeaveOneOut
 from al_lab.strategies.detection._mgral.reinforce import Iteration
-from al_lab.strategies.detection._mgral.train_agent import load_scores
+from al_lab.strategies.detection._mgral.rows.settings import scaled
 from al_lab.strategies.detection._mgral.world import World
 from al_lab.strategies.detection.mgral import Mgral
 from tests.stubs import FakeSegmenter, StubDense, StubLearner, stub_config

@@ -1,11 +1,146 @@
-"""MGRAL without rows: values of batches whose copies count less."""
+"""MGRAL without rows: a campaign that buys by gains, and values of batches whose copies count less."""
 
 import itertools
+import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from al_lab.campaign.loop import run_campaign
+from al_lab.core.errors import ConfigError
+from al_lab.core.oracle import Oracle, SimulatedOracle
+from al_lab.models.detectors.network import DetectorNetwork
+from al_lab.models.detectors.tiny import TinyDetector
+from al_lab.reporting.read.find import read_run
+from al_lab.reporting.sections.mgral.of_run import mgral_sections
+from al_lab.strategies.detection._mgral.agent_scores import load_scores
+from al_lab.strategies.detection._mgral.gradient import jobs
 from al_lab.strategies.detection._mgral.gradient.information import InformationGain
+from al_lab.strategies.detection._mgral.gradient.jobs import load_gains
+from al_lab.strategies.detection.mgral import Mgral
+from tests.strategies.detection.test_mgral import config, measured
+from tests.stubs import StubGradients, StubLearner
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("al_lab.campaign.publish._write_report", lambda *_: None)
+    monkeypatch.setattr("os.fsync", lambda fd: None)
+    monkeypatch.setattr("al_lab.stages.jobs._measure", measured)
+
+
+@pytest.fixture
+def fits(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every training that is really done, by the name of its checkpoint."""
+    seen: list[str] = []
+    real = StubLearner.fit
+    monkeypatch.setattr(StubLearner, "fit", lambda self, task: seen.append(task.checkpoint.name) or real(self, task))
+    return seen
+
+
+def campaign(folder: Path, query: str = "top", rows: int = 0, **lut: Any) -> Path:
+    node = config(1, agent={"query": query}, reward="gradient", **lut)
+    node["strategy"]["truth"] = {"rows": rows}
+    node["detector"] = {"_target_": "tests.stubs.StubGradients"}
+    run_campaign(node, folder)
+    return folder / "cycle_00"
+
+
+def bought(folder: Path) -> list[str]:
+    return [row["id"] for row in json.loads((folder / "queries.json").read_text())["queries"]]
+
+
+@pytest.mark.parametrize("query", ["top", "set"])
+def test_a_campaign_buys_by_gains_and_trains_no_row(tmp_path: Path, query: str, fits: list[str]) -> None:
+    folder = campaign(tmp_path / "run", query)
+    gains = load_gains([folder / "lut" / "gains.npz"])
+    assert fits == ["model.ckpt", "base_0.ckpt", "model.ckpt"]
+    assert len(gains) == 20  # the candidates
+    by_gain = sorted(gains, key=lambda i: -gains[i])
+    assert (bought(folder) == by_gain[:5]) == (query == "top")
+    scores = load_scores(folder)
+    assert bought(folder) == sorted(scores, key=lambda i: -scores[i])[:5]
+    assert sorted(path.name for path in (folder / "lut").iterdir()) == [
+        "base_0.ckpt",
+        "base_0.json",
+        "gains.npz",
+        "table.json",
+    ]
+    facts = json.loads((folder / "agent.json").read_text())
+    share = sum(gains[i] for i in bought(folder)) / sum(gains.values())
+    assert facts["share_of_gains"] == pytest.approx(share)
+    assert (facts["largest_share_of_gains"] == pytest.approx(share)) == (query == "top")
+    told = mgral_sections(read_run(tmp_path / "run"))
+    assert [section.key for section in told] == ["gains", "truth"]
+    assert f"{100 * share:.1f} %" in told[0].text
+    assert told[0].tables[0].rows[0][2] == 5
+
+
+def test_killed_at_any_point_nothing_is_trained_twice_and_the_same_is_bought(
+    tmp_path: Path, fits: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = campaign(tmp_path / "a" / "run", rows=4)
+    expected = sorted(fits)
+    fits.clear()
+    where = iter(("hold_out", "save_gains", "write_json"))
+    for name in where:
+        module = (
+            jobs
+            if name != "write_json"
+            else __import__("al_lab.strategies.detection._mgral.gradient.weigh", fromlist=["weigh"])
+        )
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, _killed)
+            with pytest.raises(KeyboardInterrupt):
+                campaign(tmp_path / "b" / "run", rows=4)
+    again = campaign(tmp_path / "b" / "run", rows=4)
+    assert sorted(fits) == expected
+    for name in ("queries.json", "lut/gains.npz", "agent.json", "lut/table.json", "truth.json"):
+        assert (again / name).read_bytes() == (whole / name).read_bytes()
+
+
+def _killed(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_gains_are_held_against_the_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = campaign(tmp_path / "run", "set", rows=4)
+    table = json.loads((folder / "lut" / "table.json").read_text())
+    truth = json.loads((folder / "truth.json").read_text())
+    told = [row["reward"] for row in truth["batches"] if row["name"].startswith("row ")]
+    assert told == pytest.approx([100 * row["value"] for row in table["rows"][:4]])
+    monkeypatch.setattr(SimulatedOracle, "peek", Oracle.peek)
+    folder = campaign(tmp_path / "people", rows=4)
+    truth = json.loads((folder / "truth.json").read_text())
+    assert truth["on"] == "labeled"
+    assert len({row["reward"] for row in truth["batches"]}) > 1
+
+
+@pytest.mark.parametrize(
+    ("lut", "agent", "message"),
+    [
+        ({"split": "kfold"}, {}, "one held-out set"),
+        ({"predictor": "auto"}, {}, "lut.predictor"),
+        ({}, {"query": "annealed"}, "expected top . set, got 'annealed'"),
+        ({}, {"gate": "random"}, "agent.gate"),
+        ({"reward": "gradients"}, {}, "did you mean 'gradient'|training . gradient"),
+    ],
+)
+def test_what_nobody_would_read_is_refused(tmp_path: Path, lut: dict, agent: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run_campaign(config(1, agent=agent, **({"reward": "gradient"} | lut)), tmp_path / "run")
+
+
+def test_detectors_without_gradients_are_refused(tmp_path: Path) -> None:
+    strategy = Mgral(**{k: v for k, v in config(1, reward="gradient")["strategy"].items() if k[0] != "_"})
+    strategy.check_model(TinyDetector(3))
+    with pytest.raises(ConfigError, match="last class layers are known, got DetectorNetwork"):
+        strategy.check_model(DetectorNetwork(3, (32, 32)))
+    with pytest.raises(ConfigError, match="gradients can be asked for, got StubLearner"):
+        jobs._with_gradients(StubLearner(3))
+    assert jobs._with_gradients(StubGradients(3))
 
 
 def test_of_two_copies_the_second_adds_less_and_labeled_ones_count() -> None:

@@ -30,7 +30,7 @@ def truth_section(run: Run, cycles: Sequence[LutCycle]) -> Section | None:
     if not told:
         section.missing.append(
             (
-                "The table's rewards come from trainings without labels. Whether they rank batches as labels do was "
+                "Rewards come from what needs no labels of the pool. Whether they rank batches as labels do was "
                 "not measured in this run; this measures it, after each choice and without touching it:",
                 commands.changed(run, _SWITCH),
             )

@@ -7,132 +7,25 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 
-from al_lab.core.errors import ConfigError, ResumeError, explain
-from al_lab.core.fields import at_least, between, check_fields, one_of, optional, positive, share
-from al_lab.core.files import read_json, write_json
-from al_lab.core.pool import Pool, ids_hash
-from al_lab.core.record.labels import read_classes
+from al_lab.core.files import write_json
 from al_lab.core.stage import Stage, StageContext
-from al_lab.core.types import Candidates
 from al_lab.execution.job import Job
 from al_lab.learners.base import FitTask
-from al_lab.learners.settings import TrainSettings
-from al_lab.strategies.detection._mgral.batches import Batches, RowsFrom, by_clusters, halves, part_size, uniform
-from al_lab.strategies.detection._mgral.honesty import SIGNIFICANCE, against_base, spread_against_noise
-from al_lab.strategies.detection._mgral.reward_split import Fold, reward_folds
+from al_lab.strategies.detection._mgral.honesty import SIGNIFICANCE
+from al_lab.strategies.detection._mgral.reward_split import Fold
+from al_lab.strategies.detection._mgral.rows.plan import Plan, plan_rows
+from al_lab.strategies.detection._mgral.rows.settings import LutSettings, scaled
+from al_lab.strategies.detection._mgral.rows.table import reward_of, row_of, signal_and_noise
 
 log = logging.getLogger(__name__)
 
-
 #: what a model that saw the first half of the labeled set says of the second
 HALF = "half.npz"
-
-
-@dataclass(frozen=True, kw_only=True)
-class LutSettings:
-    """How the table is built; the numbers of ``strategy.lut``.
-
-    Liang et al., MGRAL, Sec. 3.3: M rows, each = labeled set + one random unlabeled batch of the query's size, trained
-    semi-supervised, and its mAP.
-
-    Attributes:
-        rows: M; 200 on VOC, 30 on COCO.
-        objective: of the rows: ``isd`` for SSD, ``sed`` for RetinaNet, as a configuration node.
-        mode: ``scratch`` (the paper) or ``finetune``: rows start from the row base, a supervised training on the same
-            labels.
-        trainer: of the rows, as a configuration node; None: the campaign's.
-        length: rows train for this fraction of that schedule, milestones included.
-        lr_scale: factor on its learning rate: rows that start from the base would undo it at the full one.
-        split: what rows are measured on, see `reward_folds`.
-        fraction, minimum, folds: of that split.
-        metric: the reward; None: the dataset's first metric.
-        repeats: rows that are trained again with other seeds, to see how much of the spread is noise.
-        seeds: trainings of each of these, the first included.
-        batches: which the rows are: ``uniform`` (the paper) or ``clusters``, see `batches`.
-        num_clusters: of ``batches=clusters`` and ``rows_from=labeled``.
-        rows_from: what a row trains on: the labeled set and a batch without labels (``unlabeled``, the paper), or half
-            of the labeled set and a part of the other half, with their labels (``labeled``), see `batches`.
-        early_stop: rows stop after this fraction of their schedule (beyond the paper); None: at its end.
-    """
-
-    rows: int
-    objective: Mapping[str, Any]
-    mode: Literal["scratch", "finetune"] = "finetune"
-    trainer: Mapping[str, Any] | None = None
-    length: float = 1.0
-    lr_scale: float = 1.0
-    split: str = "holdout"
-    fraction: float = 0.2
-    minimum: int = 50
-    folds: int = 5
-    metric: str | None = None
-    repeats: int = 3
-    seeds: int = 3
-    early_stop: float | None = None
-    batches: Batches = "uniform"
-    num_clusters: int = 16
-    rows_from: RowsFrom = "unlabeled"
-
-    def __post_init__(self) -> None:
-        check_fields(
-            vars(self),
-            {
-                "rows": at_least(2),
-                "mode": one_of("scratch", "finetune"),
-                "length": positive,
-                "lr_scale": positive,
-                "seeds": at_least(1),
-                "repeats": between(0, self.rows),
-                "early_stop": optional(share),
-                "batches": one_of(*get_args(Batches)),
-                "rows_from": one_of(*get_args(RowsFrom)),
-            },
-            "strategy.lut",
-        )
-        if self.rows_from == "labeled" and (self.mode, self.lr_scale) != ("scratch", 1):
-            raise ConfigError(
-                explain(
-                    expected="rows that are trained as the campaign's models are",
-                    got=f"strategy.lut.mode={self.mode} and strategy.lut.lr_scale={self.lr_scale:g}: the base has seen "
-                    "every label, so a row that goes on from it says nothing of its part",
-                    where="strategy.lut.rows_from=labeled",
-                    do="set strategy.lut.mode=scratch strategy.lut.lr_scale=1",
-                )
-            )
-        if self.rows_from == "labeled" and self.split == "kfold":
-            raise ConfigError(
-                explain(
-                    expected="rows that are all measured on the same images",
-                    got="strategy.lut.split=kfold",
-                    where="strategy.lut.rows_from=labeled",
-                    do="set strategy.lut.split=holdout",
-                )
-            )
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What this cycle's rows are; a function of (seed, cycle) and the pool.
-
-    Attributes:
-        folds: see `reward_folds`.
-        batches: M lists of ids, sorted: unlabeled images, or parts of the labeled ones.
-        size: B.
-        first: with ``rows_from=labeled`` what a simulated query begins with, and every row trains on; else empty.
-        labeled_hash: of the labeled set.
-    """
-
-    folds: list[Fold]
-    batches: list[tuple[str, ...]]
-    labeled_hash: str
-    size: int
-    first: tuple[str, ...] = ()
 
 
 class BuildLut(Stage):
@@ -164,7 +57,7 @@ class BuildLut(Stage):
             [self.job(ctx, plan, plan.batches[m], m % len(plan.folds), s, f"row_{m:03d}_seed{s}") for m, s in numbers]
         )
         rows = [
-            _row(number, number[0] % len(plan.folds), plan.batches[number[0]], result, metric)
+            row_of(number, number[0] % len(plan.folds), plan.batches[number[0]], result, metric)
             for number, result in zip(numbers, results, strict=True)
         ]
         table = {
@@ -177,7 +70,7 @@ class BuildLut(Stage):
             "objective": _hash(self.settings.objective),
             "num_measured": len({i for fold in plan.folds for i in fold.measure}),
             "references": references,
-            "rows": [row | {"reward": _reward(row, references)} for row in rows],
+            "rows": [row | {"reward": reward_of(row, references)} for row in rows],
             "seconds": sum(r["seconds"] for r in results),
         }
         diverged = sum("diverged" in row for row in rows)
@@ -217,33 +110,7 @@ class BuildLut(Stage):
 
     def plan(self, ctx: StageContext) -> Plan:
         """Draw the batches and cut the labeled set."""
-        s, rng = self.settings, ctx.rng(self.name)
-        labeled, unlabeled = ctx.pool.labeled(), ctx.pool.unlabeled()
-        size = min(ctx.budget.allowance(ctx.cycle, len(ctx.pool)).amount, len(unlabeled))
-        folds = reward_folds(
-            s.split,
-            read_classes(ctx.run_dir, labeled, ctx.dataset.task),
-            ctx.dataset,
-            rng,
-            fraction=s.fraction,
-            minimum=s.minimum,
-            folds=s.folds,
-        )
-        if s.rows_from == "labeled":
-            return self._simulated(ctx, folds, size)
-        if s.batches == "uniform":
-            batches = uniform(unlabeled, size, s.rows, rng)
-        else:
-            batches = by_clusters(unlabeled, _embeddings(ctx, unlabeled), size, s.rows, s.num_clusters, rng)
-        return Plan(folds, batches, ctx.pool.labeled_hash(), size)
-
-    def _simulated(self, ctx: StageContext, folds: list[Fold], size: int) -> Plan:
-        """Plan rows that buy again what is labeled already, see `batches`."""
-        s, rng = self.settings, ctx.rng(self.name)
-        first, second = halves(folds[0].train, rng.child("halves"))
-        features = _embeddings(ctx, second)
-        batches = by_clusters(second, features, part_size(len(second)), s.rows, s.num_clusters, rng)
-        return Plan(folds, batches, ctx.pool.labeled_hash(), size, first)
+        return plan_rows(ctx, self.settings, ctx.rng(self.name))
 
     def _look(self, ctx: StageContext, plan: Plan) -> None:
         """Train on the first half, and ask that model what it expects of the images of the second."""
@@ -283,7 +150,7 @@ class BuildLut(Stage):
         """
         jobs = []
         for n, fold in enumerate(plan.folds):
-            checkpoint = self._base(ctx, plan, n)
+            checkpoint = self.base_of(ctx, plan, n)
             if checkpoint.name == "model.ckpt":
                 jobs.append(
                     Job(
@@ -311,9 +178,10 @@ class BuildLut(Stage):
         if self.settings.mode != "finetune":
             return []
         plan = self.plan(ctx)
-        return [self._base(ctx, plan, n) for n in range(len(plan.folds))]
+        return [self.base_of(ctx, plan, n) for n in range(len(plan.folds))]
 
-    def _base(self, ctx: StageContext, plan: Plan, fold: int) -> Path:
+    def base_of(self, ctx: StageContext, plan: Plan, fold: int) -> Path:
+        """Return the model that was trained on a fold's images alone."""
         is_whole = set(plan.folds[fold].train) == set(ctx.pool.labeled())
         return ctx.cycle_dir / "model.ckpt" if is_whole else ctx.cycle_dir / "lut" / f"base_{fold}.ckpt"
 
@@ -347,7 +215,7 @@ class BuildLut(Stage):
             seed=ctx.rng("lut row").seed(seed),
             cycle=ctx.cycle,
             start="weights" if finetune else "scratch",
-            init_checkpoint=(base or self._base(ctx, plan, fold)) if finetune else None,
+            init_checkpoint=(base or self.base_of(ctx, plan, fold)) if finetune else None,
         )
         return self.measured(ctx, task, changes, plan.folds[fold], name, folder=folder)
 
@@ -377,91 +245,6 @@ class BuildLut(Stage):
             },
             outputs=(task.checkpoint,) if keep else (),
         )
-
-
-def _embeddings(ctx: StageContext, ids: Sequence[str]) -> np.ndarray:
-    """Return the embeddings (N, D) of some images that the stage ``score`` looked at."""
-    candidates = Candidates.load(ctx.cycle_dir / "candidates.npz")
-    place = {i: n for n, i in enumerate(candidates.sample_ids)}
-    return np.asarray(candidates.info["embedding"], np.float32)[[place[i] for i in ids]]
-
-
-def scaled(trainer: Mapping[str, Any], length: float, lr: float = 1.0) -> dict[str, Any]:
-    """Return a recipe whose whole schedule is longer or shorter by a factor.
-
-    Its learning rate is higher or lower by another.
-    """
-    node = dict(trainer)
-    if lr != 1:
-        node["lr"] = node.get("lr", TrainSettings.lr) * lr
-    if length != 1:
-        for key in ("max_iters", "max_epochs", "warmup_iters"):
-            if node.get(key):
-                node[key] = node[key] * length if key == "max_epochs" else max(1, round(node[key] * length))
-        node["milestones"] = [
-            m * length if node.get("max_epochs") else max(1, round(m * length)) for m in node.get("milestones") or ()
-        ]
-    return node
-
-
-def _row(
-    number: tuple[int, int], fold: int, batch: Sequence[str], result: Mapping[str, Any], metric: str
-) -> dict[str, Any]:
-    return {
-        "number": number[0],
-        "seed": number[1],
-        "fold": fold,
-        "ids": list(batch),
-        "ids_hash": ids_hash(batch),
-        "value": float(result["metrics"][metric]),
-        "per_class": result["per_class"],
-        "seconds": result["seconds"],
-        **({"diverged": result["diverged"]} if "diverged" in result else {}),
-    }
-
-
-def rewards(table: Mapping[str, Any]) -> np.ndarray:
-    """Return the reward of each row (first seeds), (M,): its metric, with the differences between folds taken out."""
-    return np.array([_reward(row, table["references"]) for row in table["rows"] if row["seed"] == 0])
-
-
-def _reward(row: Mapping[str, Any], references: Sequence[float]) -> float:
-    return float(row["value"] - references[row["fold"]] + np.mean(references))
-
-
-def load_table(path: Path, pool: Pool, split: str) -> dict[str, Any]:
-    """Read a table and refuse rows that belong to another labeled set or were measured on other images.
-
-    Raises:
-        ResumeError: naming what differs.
-    """
-    table: dict[str, Any] = read_json(path)
-    for name, expected in (("labeled_hash", pool.labeled_hash()), ("split", split)):
-        if table[name] != expected:
-            raise ResumeError(
-                explain(
-                    expected=f"rows with {name} {expected}",
-                    got=str(table[name]),
-                    where=str(path),
-                    do="delete the folder lut of this cycle: its rows belong to other labels",
-                )
-            )
-    return table
-
-
-def signal_and_noise(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Compare the spread between rows with the spread between seeds of the same row, in points.
-
-    See `spread_against_noise`.
-    """
-    repeated: dict[int, list[float]] = {}
-    for row in table["rows"]:
-        repeated.setdefault(row["number"], []).append(100 * row["value"])
-    return against_base(
-        100 * rewards(table),
-        100 * float(np.mean(table["references"])),
-        spread_against_noise(100 * rewards(table), repeated),
-    )
 
 
 def _hash(node: Mapping[str, Any]) -> str:

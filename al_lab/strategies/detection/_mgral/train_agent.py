@@ -14,9 +14,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from al_lab.core.arrays import Column, load_arrays
 from al_lab.core.errors import WeightsError
-from al_lab.core.files import atomic_path, write_json, write_text
+from al_lab.core.files import write_json, write_text
 from al_lab.core.pool import ids_hash
 from al_lab.core.record.csv_file import csv_text
 from al_lab.core.rng import Rng
@@ -25,7 +24,8 @@ from al_lab.core.types import Candidates
 from al_lab.execution.job import Job
 from al_lab.learners.checkpoint import load_checkpoint, save_checkpoint
 from al_lab.learners.trainer import limit_threads
-from al_lab.strategies.detection._mgral.build_lut import HALF, BuildLut, load_table, signal_and_noise
+from al_lab.strategies.detection._mgral.agent_scores import save_scores
+from al_lab.strategies.detection._mgral.build_lut import HALF, BuildLut
 from al_lab.strategies.detection._mgral.decide import AgentSettings, Decision, decide, make_training
 from al_lab.strategies.detection._mgral.honesty import (
     SIGNIFICANCE,
@@ -43,6 +43,7 @@ from al_lab.strategies.detection._mgral.learning.worth import Trainer
 from al_lab.strategies.detection._mgral.predictor.choice import Chosen, Predictor, Records, choose
 from al_lab.strategies.detection._mgral.predictor.table import Choice, TableSettings
 from al_lab.strategies.detection._mgral.reinforce import Iteration, Reinforce
+from al_lab.strategies.detection._mgral.rows.table import load_table, signal_and_noise
 from al_lab.strategies.detection._mgral.world import POINTS, World, order_images, seen_anew
 
 log = logging.getLogger(__name__)
@@ -347,23 +348,6 @@ def _whose(world: World, rng: Rng) -> str:
         rng.seed(),
     ]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def save_scores(cycle_dir: Path, scores: dict[str, float]) -> None:
-    """Write the agent's score of every candidate."""
-    with atomic_path(cycle_dir / "agent_scores.npz") as temporary, temporary.open("wb") as stream:
-        np.savez(
-            stream, ids=np.asarray(list(scores), dtype=np.str_), scores=np.asarray(list(scores.values()), np.float64)
-        )
-
-
-def load_scores(cycle_dir: Path) -> dict[str, float]:
-    """Read what `save_scores` wrote; nothing if there is none."""
-    path = cycle_dir / "agent_scores.npz"
-    if not path.is_file():
-        return {}
-    z = load_arrays(path, {"ids": Column("U", ("N",)), "scores": Column("f", ("N",))})
-    return dict(zip(z["ids"].tolist(), z["scores"].tolist(), strict=True))
 
 
 def _curves(records: Sequence[Iteration]) -> str:

@@ -22,8 +22,11 @@ from al_lab.execution.job import Job
 from al_lab.learners.base import FitTask
 from al_lab.stages.sharding import remove_shards, run_sharded
 from al_lab.strategies.detection._mgral.batches import uniform
-from al_lab.strategies.detection._mgral.build_lut import BuildLut, Plan, load_table, rewards
+from al_lab.strategies.detection._mgral.build_lut import BuildLut
+from al_lab.strategies.detection._mgral.gradient.weigh import weigh
 from al_lab.strategies.detection._mgral.honesty import judged
+from al_lab.strategies.detection._mgral.rows.plan import Plan
+from al_lab.strategies.detection._mgral.rows.table import load_table, rewards
 
 log = logging.getLogger(__name__)
 
@@ -204,11 +207,18 @@ class Truth(Stage):
     def _surrogate(self, ctx: StageContext, part: Plan, batches: Batches) -> dict[str, float]:
         """Return the reward, in points, of rows beside a part of the labeled set."""
         folder = ctx.cycle_dir / "truth"
-        base = folder / "base.ckpt" if self.lut.settings.mode == "finetune" else None
+        is_gradient = self.lut.settings.reward == "gradient"
+        base = folder / "base.ckpt" if self.lut.settings.mode == "finetune" or is_gradient else None
         if base is not None:
             task = self._task(ctx, ctx.run_dir, part.folds[0].train, (), 0)
             task = replace(task, checkpoint=base, scratch_dir=base.with_suffix(".training"))
             ctx.executor.run([self.lut.measured(ctx, task, {}, part.folds[0], "base", keep=True, folder=folder)])
+        if is_gradient:
+            assert base is not None
+            others = sorted({i for ids in batches.values() for i in ids})
+            gains = weigh(ctx, base, part.folds[0].measure, others, "truth_gains")
+            base.unlink()
+            return {name: _POINTS * sum(gains[i] for i in ids) for name, ids in batches.items()}
         jobs = [
             self.lut.job(ctx, part, ids, 0, 0, f"part_{ids_hash(ids)[:12]}", base=base, folder=folder)
             for ids in batches.values()

@@ -9,8 +9,9 @@ import numpy as np
 from al_lab.core.rng import Rng
 from al_lab.core.types import Candidates
 from al_lab.strategies.detection._mgral.agent import Order, sequence_order
-from al_lab.strategies.detection._mgral.build_lut import Plan, rewards
 from al_lab.strategies.detection._mgral.predictor.choice import Images, Records
+from al_lab.strategies.detection._mgral.rows.plan import Plan
+from al_lab.strategies.detection._mgral.rows.table import rewards
 
 POINTS = 100  # rewards are in points of the metric
 #: numbers an image that `Candidates.info` may hold beside its embedding

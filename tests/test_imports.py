@@ -28,13 +28,15 @@ LAYERS: dict[str, set[str]] = {
     "stages": CONFIG | {"data", "execution", "metrics", "models", "acquisition", "learners"},
     "strategies": CONFIG | {"data", "execution", "metrics", "acquisition", "learners", "stages"},
     "campaign": CONFIG | {"data", "execution", "metrics", "models", "stages", "reporting"},
-    "cli": CONFIG | {"data", "labeling", "campaign", "reporting", "execution"},
+    "selection": CONFIG | {"data", "labeling", "acquisition", "reporting"},
+    "cli": CONFIG | {"data", "labeling", "campaign", "reporting", "execution", "selection"},
 }
 EVERYTHING = {"benchmarks", "api"}
 # floor -> room -> the rooms beside it that it may import: no two rooms need each other
 ROOMS: dict[str, dict[str, set[str]]] = {
     "data": {
         "formats": set(),
+        "predictions": {"formats"},
         "transforms": set(),
         "datasets": {"formats", "transforms"},
         "generated": {"formats", "datasets", "transforms"},
@@ -175,6 +177,7 @@ TRUTH = {
     "data/copied_pool.py",
     "labeling/folder.py",
     "labeling/store.py",
+    "selection/labeled.py",  # of images that are labeled
     "benchmarks/mgral_bed/pools.py",  # no campaign: it knows everything
 }
 

@@ -11,6 +11,7 @@ from al_lab.core.rng import Rng
 from al_lab.core.strategy import mix
 
 How = Literal["max", "mean", "sum"]
+HOWS: tuple[How, ...] = get_args(How)
 
 
 def check_how(how: str) -> How:
@@ -19,7 +20,7 @@ def check_how(how: str) -> How:
     Raises:
         ConfigError: naming the nearest one.
     """
-    for word in get_args(How):
+    for word in HOWS:
         if how == word:
             return word
     raise ConfigError(
@@ -27,7 +28,7 @@ def check_how(how: str) -> How:
             expected="max | mean | sum",
             got=repr(how),
             where="strategy.aggregate",
-            do=did_you_mean(str(how), get_args(How)),
+            do=did_you_mean(str(how), HOWS),
         )
     )
 

@@ -1,4 +1,4 @@
-"""The command ``al-lab``: run a campaign or go on with one; ``al-lab report``, ``data`` and ``doctor`` stand beside it.
+"""The command ``al-lab``: run a campaign or go on with one; ``al-lab report``, ``data``, ``select`` … stand beside it.
 
 Nothing heavy is imported here: the first line is on the screen before anything that takes seconds.
 """
@@ -10,7 +10,7 @@ import sys
 from al_lab.cli.waiting import first_line
 
 # The first word of a command that runs no campaign -> where its ``main(arguments)`` is.
-_BESIDE = {word: f"al_lab.cli.{word}" for word in ("report", "data", "doctor", "labels", "estimate")}
+_BESIDE = {word: f"al_lab.cli.{word}" for word in ("report", "data", "doctor", "labels", "estimate", "select")}
 
 
 _PIPE_CLOSED = 128 + 13  # as of a program that SIGPIPE ended

@@ -47,10 +47,15 @@ def add_command(
 ) -> argparse.ArgumentParser:
     """Add a command that works on a dataset, named by overrides, with the user's own yamls where there are any."""
     command: argparse.ArgumentParser = commands.add_parser(name, help=about)
-    command.add_argument("overrides", nargs="*", metavar="dataset=…", help=overrides)
-    command.add_argument("--config-dir", "-cd", type=Path, help="your own yamls, as for a campaign")
+    add_overrides(command, overrides)
     command.set_defaults(run=run)
     return command
+
+
+def add_overrides(command: argparse.ArgumentParser, overrides: str) -> None:
+    """Let a command take ``key=value``, and the user's own yamls."""
+    command.add_argument("overrides", nargs="*", metavar="dataset=…", help=overrides)
+    command.add_argument("--config-dir", "-cd", type=Path, help="your own yamls, as for a campaign")
 
 
 def add_target(command: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from al_lab.config.kinds import check_values
-from al_lab.config.options import datasets_for
+from al_lab.config.options import datasets_for, every, union
 from al_lab.config.parts import Parts
 from al_lab.config.signatures import HYDRA_KEYS, check_call, defines, literal_of, signature_of
 from al_lab.core.budget import Budget
@@ -209,7 +209,7 @@ def _refuse_missing(config: Mapping[str, Any], key: str) -> None:
 
 def _check_task(config: Mapping[str, Any]) -> None:
     """Refuse a strategy that is not for the dataset's task; it is said first, as it decides what all else should be."""
-    chosen, tasks = config["choices"], literal_of(config["strategy"]["_target_"], "tasks", ("detection",))
+    chosen, tasks = config["choices"], every(config["strategy"], "tasks", ("detection",))
     task = _task_of(config)
     if task in tasks:
         return
@@ -285,7 +285,7 @@ def _check_strategy(config: Mapping[str, Any], model: str) -> None:
                 do="regions and pixels are bought with a segmenter; detectors are trained on whole images",
             )
         )
-    units = literal_of(target, "units", ("image", "box"))
+    units = every(config["strategy"], "units", ("image", "box"))
     if unit not in units:
         raise ConfigError(
             explain(
@@ -295,7 +295,7 @@ def _check_strategy(config: Mapping[str, Any], model: str) -> None:
                 do=f"set budget.unit={units[0]} or choose another strategy=…",
             )
         )
-    needs, scope = literal_of(target, "needs", ()), config["budget"].get("scope", "pool")
+    needs, scope = union(config["strategy"], "needs"), config["budget"].get("scope", "pool")
     if unit in ("pixel", "region"):
         scopes = literal_of(target, "pixel_scopes", ("pool", "image"))
         if scope not in scopes:

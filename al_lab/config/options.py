@@ -1,5 +1,6 @@
 """The options that the groups of the configuration have: the yaml files on Hydra's search path, read as they stand."""
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,17 @@ from al_lab.config.signatures import literal_of
 from al_lab.core.errors import ConfigError
 from al_lab.core.record.moved import present_path, with_targets
 
-__all__ = ["CONF_DIR", "datasets_for", "option", "options", "search_path", "task_of"]
+__all__ = [
+    "CONF_DIR",
+    "datasets_for",
+    "every",
+    "option",
+    "options",
+    "search_path",
+    "strategies_in",
+    "task_of",
+    "union",
+]
 
 _IN_WHEEL = Path(__file__).resolve().parents[1] / "conf"  # setup.py puts it there
 CONF_DIR = _IN_WHEEL if _IN_WHEEL.is_dir() else _IN_WHEEL.parents[1] / "conf"
@@ -50,6 +61,25 @@ def datasets_for(tasks: tuple[str, ...]) -> list[str]:
     """Return the datasets of some tasks, those that are drawn first: they need no files."""
     found = [name for name in options("dataset") if task_of(name) in tasks]
     return sorted(found, key=lambda name: not isinstance(option("dataset", name).get("num_pool"), int))
+
+
+def strategies_in(node: Mapping[str, Any]) -> list[str]:
+    """Return the class of a strategy's configuration, and of those that it is made of (see `Strategy.made_of`)."""
+    target = str(node["_target_"])
+    parts = [node[key] for key in literal_of(target, "made_of", ()) if isinstance(node.get(key), Mapping)]
+    return [target, *(inner for part in parts for inner in strategies_in(part))]
+
+
+def every(node: Mapping[str, Any], attribute: str, default: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what a strategy and all it is made of have in a class attribute, in the strategy's own order."""
+    first, *others = [literal_of(target, attribute, default) for target in strategies_in(node)]
+    return tuple(word for word in first if all(word in other for other in others))
+
+
+def union(node: Mapping[str, Any], attribute: str) -> tuple[str, ...]:
+    """Return what a strategy or anything it is made of has in a class attribute."""
+    lists = [literal_of(target, attribute, ()) for target in strategies_in(node)]
+    return tuple(dict.fromkeys(word for words in lists for word in words))
 
 
 @cache

@@ -67,7 +67,7 @@ def load_arrays(
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(info.file_size for info in archive.infolist())
-            most = _LARGEST_UNPACKED if compressed else path.stat().st_size + _ENTRY_OVERHEAD
+            most = max(path.stat().st_size + _ENTRY_OVERHEAD, _LARGEST_UNPACKED if compressed else 0)
             if unpacked > most:
                 raise _DamagedError(f"one that unpacks to {unpacked / 1e6:.0f} MB")
             arrays = {name.removesuffix(".npy"): _read_array(archive, name) for name in archive.namelist()}

@@ -1,10 +1,10 @@
 """The contract of a strategy: what it needs to see, what it proposes, what it selects."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -40,6 +40,28 @@ class ProposeContext:
     cycle: int = 0
 
 
+def context_for(
+    seed: int,
+    cycle: int,
+    sample_id: str,
+    unit: str,
+    *,
+    quota: int | None = None,
+    is_labeled: bool = False,
+    share: float = 0.0,
+) -> ProposeContext:
+    """Return what `Strategy.propose` is told of one image, wherever its view comes from."""
+    rng = Rng(seed, cycle, "score", sample_id)
+    return ProposeContext(quota, unit, rng, is_labeled=is_labeled, share=share, cycle=cycle)
+
+
+class Reason(NamedTuple):
+    """Why an image has its utility: the numbers it is made of, by name, and a phrase for people."""
+
+    parts: Mapping[str, float]
+    words: str
+
+
 class Strategy:
     """Decides what is bought next. Subclasses override `propose`, and `select` if taking the best is not enough.
 
@@ -54,6 +76,8 @@ class Strategy:
         pixel_scopes: whether pixels and regions may be counted over the pool, image by image, or either.
         scores_labeled: `propose` is also called for labeled images.
         radius_px: a region is a square of side 2 r + 1.
+        only_views: the choice follows from views and the pool alone: no stages of its own, nothing to restore.
+        made_of: arguments that are strategies themselves, whose needs, tasks and units count, too.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
@@ -62,6 +86,8 @@ class Strategy:
     units: ClassVar[tuple[str, ...]] = ("image", "box")
     pixel_scopes: ClassVar[tuple[str, ...]] = ("pool", "image")
     scores_labeled: bool = False
+    only_views: ClassVar[bool] = True
+    made_of: ClassVar[tuple[str, ...]] = ()
     radius_px: int = 0
     ties: Literal["hash", "id"] = "hash"
 
@@ -126,6 +152,17 @@ class Strategy:
 
     def restore(self, cycle_dir: Path) -> None:
         """Reload what own stages wrote; called before `select`, also after a restart."""
+
+    def explain(self, view: ImageView, ctx: ProposeContext, classes: Sequence[str], utility: float) -> Reason:
+        """Say why an image that was chosen has its utility; by default nothing is known but the number.
+
+        Args:
+            view: as `propose` saw it.
+            ctx: the same.
+            classes: names in label order.
+            utility: with which it was chosen.
+        """
+        return Reason({}, f"utility {utility:.3g}")
 
 
 def take_best(

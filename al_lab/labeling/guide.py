@@ -85,8 +85,10 @@ def _why(item: Any, found: Detections | None, classes: Sequence[str]) -> str:
         return f"{utility}; the model finds nothing in it: mind what it misses"
     words = []
     first = 1 if found.activation == "softmax" else 0
+    # of boxes that were kept without their distributions, nothing is known of other classes
+    knows_all = found.probs.shape[1] == len(classes) + first
     for label, confidence, probs in zip(found.labels[:_SHOWN], found.confidence, found.probs, strict=False):
-        order = np.argsort(-probs[first:], kind="stable")
+        order = np.argsort(-probs[first:], kind="stable") if knows_all else ()
         second = next((int(k) for k in order if k != label), None)
         rival = f" or {escape(classes[second])}" if second is not None and probs[first + second] > _UNSURE else ""
         words.append(f"{escape(classes[int(label)])}{rival} {confidence:.2f}")

@@ -17,8 +17,7 @@ from al_lab.core.files import read_json
 from al_lab.core.pool import Pool
 from al_lab.core.record.labels import read_labels, read_pixel_labels
 from al_lab.core.record.predictions import save_predictions
-from al_lab.core.rng import Rng
-from al_lab.core.strategy import ProposeContext, Strategy
+from al_lab.core.strategy import Strategy, context_for
 from al_lab.core.types import Candidates, DenseView, Detections, ImageView
 from al_lab.data.bought_test import with_test
 from al_lab.execution.machine import check_gpu
@@ -274,7 +273,6 @@ def propose(
         if budget.unit in ("pixel", "region"):
             quota = budget.allowance(cycle, len(pool)).in_image(view.size_hw, strategy.radius_px)
             share = budget.share_of(view.size_hw) if budget.unit == "pixel" and budget.scope == "image" else 0.0
-    rng = Rng(int(config["seed"]), cycle, "score", i)
-    return strategy.propose(
-        view, ProposeContext(quota, budget.unit, rng, is_labeled=i in pool.whole, share=share, cycle=cycle)
-    )
+    is_labeled = i in pool.whole
+    ctx = context_for(int(config["seed"]), cycle, i, budget.unit, quota=quota, is_labeled=is_labeled, share=share)
+    return strategy.propose(view, ctx)

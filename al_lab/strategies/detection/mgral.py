@@ -59,6 +59,7 @@ class Mgral(Strategy):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("image_embedding",)
+    only_views: ClassVar[bool] = False
     tasks: ClassVar[tuple[str, ...]] = ("detection", "segmentation")
     units: ClassVar[tuple[str, ...]] = ("image",)
 

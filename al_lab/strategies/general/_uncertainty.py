@@ -4,15 +4,16 @@ A value a box, or a value a pixel, becomes candidates: images, pixels or regions
 """
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from al_lab.acquisition.aggregate import aggregate, best_pixels, check_how
+from al_lab.acquisition.aggregate import HOWS, aggregate, best_pixels, check_how
 from al_lab.acquisition.regions import prediction_uncertainty
 from al_lab.core.fields import below_one, one_of
-from al_lab.core.strategy import ProposeContext, Strategy
+from al_lab.core.strategy import ProposeContext, Reason, Strategy
 from al_lab.core.types import Candidates, DenseView, Detections, ImageView
 from al_lab.strategies.general._windows import check_radius, propose_windows
 
@@ -76,13 +77,30 @@ class Uncertainty(Strategy):
         center, utility = best_pixels(value_HW, ctx.quota, view.bought, tie_rng)
         return Candidates.pixels(view.sample_id, view.size_hw, center, utility)
 
+    def explain(self, view: ImageView, ctx: ProposeContext, classes: Sequence[str], utility: float) -> Reason:
+        """See `Strategy.explain`: the least sure box decides, or all add up."""
+        kept, value_D = self._of_boxes(view.detections)
+        if not len(kept):
+            return Reason({"boxes": 0}, f"no box of confidence {self.min_confidence:g} or more")
+        least = int(value_D.argmax())
+        box = f"{classes[int(kept.labels[least])]} {kept.confidence[least]:.2f}"
+        parts = {"boxes": float(len(kept))} | {how: aggregate(value_D, how) for how in HOWS}
+        if len(kept) == 1:
+            return Reason(parts, f"its only box: {box}")
+        if self.how == "max":
+            return Reason(parts, f"the least sure of {len(kept)} boxes: {box}")
+        return Reason(parts, f"the {self.how} over {len(kept)} boxes, the least sure of which is {box}")
+
     def _of_image(self, detections: Detections | None) -> float:
+        return aggregate(self._of_boxes(detections)[1], self.how)
+
+    def _of_boxes(self, detections: Detections | None) -> tuple[Detections, Tensor]:
+        """Return the boxes that count and the value of each."""
         if detections is None:
             raise TypeError(
                 f"{type(self).__name__}.propose: expected detections, got a view without; the learner must "
                 f"provide class_probs"
             )
         kept = detections.above(self.min_confidence)
-        return aggregate(
-            self.of_boxes(torch.from_numpy(kept.probs), torch.from_numpy(kept.confidence), kept.activation), self.how
-        )
+        probs_DK, confidence_D = torch.from_numpy(kept.probs), torch.from_numpy(kept.confidence)
+        return kept, self.of_boxes(probs_DK, confidence_D, kept.activation)

@@ -1,5 +1,6 @@
 """Core-set: buy images (or pixels) so that none is far, in feature space, from a labeled one."""
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -9,7 +10,7 @@ from al_lab.core.budget import Allowance
 from al_lab.core.errors import ConfigError, DataError, explain
 from al_lab.core.pool import Pool
 from al_lab.core.rng import Rng
-from al_lab.core.strategy import ProposeContext, Strategy, take_best
+from al_lab.core.strategy import ProposeContext, Reason, Strategy, take_best
 from al_lab.core.types import Candidates, DenseView, ImageView, Query
 from al_lab.strategies.general._filtered import Filter, FilteredGreedy, SeedRule
 
@@ -115,3 +116,9 @@ class CoreSet(Strategy):
         # Without a single labeled image the first pick is infinitely far; its utility must be a number.
         distance = np.where(np.isinf(picked.distance), np.finfo(np.float32).max, picked.distance)
         return [Query(ids[n], None, float(d)) for n, d in zip(picked.order, distance, strict=True)]
+
+    def explain(self, view: ImageView, ctx: ProposeContext, classes: Sequence[str], utility: float) -> Reason:
+        """See `Strategy.explain`: the utility is the distance."""
+        if utility >= np.finfo(np.float32).max:
+            return Reason({}, "the first of all: nothing is labeled yet")
+        return Reason({}, f"{utility:.3g} away from everything labeled or chosen before it")

@@ -1,10 +1,11 @@
 """Random: the line every other strategy has to beat."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 
-from al_lab.core.strategy import ProposeContext, Strategy
+from al_lab.core.strategy import ProposeContext, Reason, Strategy
 from al_lab.core.types import Candidates, DenseView, ImageView
 from al_lab.strategies.general._windows import check_radius, propose_windows
 
@@ -42,3 +43,7 @@ class Random(Strategy):
         best = open_pixels[np.argpartition(-u[open_pixels], count - 1)[:count]] if count else open_pixels[:0]
         best = best[np.argsort(-u[best])]
         return Candidates.pixels(view.sample_id, view.size_hw, best, u[best])
+
+    def explain(self, view: ImageView, ctx: ProposeContext, classes: Sequence[str], utility: float) -> Reason:
+        """See `Strategy.explain`."""
+        return Reason({}, "drawn at random")

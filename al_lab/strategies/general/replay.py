@@ -28,6 +28,7 @@ class Replay(Strategy):
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
+    only_views: ClassVar[bool] = False
     tasks: ClassVar[tuple[str, ...]] = ("detection", "segmentation")
     units: ClassVar[tuple[str, ...]] = ("image", "box", "pixel", "region")
 

@@ -1,0 +1,1 @@
+"""From a ranking to what is bought: budgets, and what they are to hold."""

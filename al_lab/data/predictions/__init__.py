@@ -1,0 +1,1 @@
+"""What any detector said of images, read from the files that detectors write."""

@@ -1,0 +1,1 @@
+"""Choosing images once, from what any detector said of them: no campaign, no training."""

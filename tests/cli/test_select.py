@@ -1,0 +1,126 @@
+"""From predictions files to a table, a page, and a folder for people, in one command."""
+
+import argparse
+import copy
+import csv
+import json
+import shlex
+from functools import cache
+
+import numpy as np
+import pytest
+
+from al_lab.cli import select as command
+from al_lab.cli.tool import composed
+from al_lab.data.datasets.folder import Folder
+from al_lab.labeling.store import LabelStore, take_over
+from tests.trees import _image
+
+BOX = "10,10,30,30"
+GIVEN = ("--predictions", "table.csv", "--count", "2")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Ten photographs without labels, and a table of predictions: the higher the number, the surer."""
+    for k in range(10):
+        _image(tmp_path / "photos" / f"p{k}.png")
+    lines = [f"p{k}.png,{'cat' if k % 2 else 'dog'},{BOX},{0.5 + k / 20}" for k in range(9)]
+    (tmp_path / "table.csv").write_text("file,class,x1,y1,x2,y2,confidence\n" + "\n".join(lines) + "\n")
+    return tmp_path
+
+
+@cache
+def composed_once(overrides):
+    return composed(argparse.Namespace(overrides=list(overrides), config_dir=None))
+
+
+@pytest.fixture
+def run(photos, monkeypatch, capsys):
+    monkeypatch.setattr("al_lab.cli.command.start_log", lambda: None)
+    monkeypatch.setattr(command, "composed", lambda args: copy.deepcopy(composed_once(tuple(args.overrides))))
+    monkeypatch.chdir(photos)
+
+    def call(*words):
+        status = command.main(["dataset=folder", "dataset.root=photos", "runtime.data_dir=data", *words])
+        return status, capsys.readouterr()
+
+    return call
+
+
+def rows(path):
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_a_round_and_the_next(run, photos, caplog):
+    status, printed = run("--predictions", "table.csv", "strategy=margin", "--count", "4", "--random-share", "0.25",
+                          "--quota", "cat=0.5", "--tool", "yolo", "--out", "round_1")  # fmt: skip
+    assert status == 0, printed.err
+    assert "4 images: round_1/selected.csv" in printed.out
+    table = rows(photos / "round_1" / "selected.csv")
+    assert [r["rank"] for r in table] == ["1", "2", "3", "4"] and sum(r["arm"] == "random" for r in table) == 1
+    best = next(r for r in table if r["arm"] == "strategy")
+    assert best["file"] == "photos/p0.png" and best["why"] == "its only box: dog 0.50" and best["num_boxes"] == "1"
+    assert float(best["utility"]) == float(best["utility_max"]) == 1 and best["expected_boxes"] == "0.5"
+    assert "1 of 10 images stand in no file" in caplog.text and "only its confidence s is known" in caplog.text
+
+    asked = photos / "round_1" / "to_label"
+    assert len(list((asked / "images").iterdir())) == 4 and (asked / "README.txt").is_file()
+    assert (asked / "classes.txt").read_text() == "cat\ndog\n"  # as the predictions name them
+    assert {p.name for p in (asked / "prelabels").iterdir()} >= {"coco.json", "voc", "yolo"}
+    page = (photos / "round_1" / "selected.html").read_text()
+    assert page.count("data:image/jpeg") == 4 and "its only box: dog 0.50" in page and "Drawn at random" in page
+
+    again = next(line for line in page.splitlines() if "--labeled" in line).split("<code>")[1].split("</code>")[0]
+    words = shlex.split(again.replace("&#39;", "'"))
+    assert words[:2] == ["al-lab", "select"] and command.main(words[2:]) == 0
+    second = rows(photos / "round_2" / "selected.csv")
+    assert not {r["sample_id"] for r in table} & {r["sample_id"] for r in second} and len(second) == 4
+
+
+def test_what_people_labeled_is_left_out(run, photos):
+    (photos / "photos" / "p0.txt").write_text("0 .5 .5 .2 .2\n")
+    (photos / "photos" / "classes.txt").write_text("cat\ndog\n")
+    take_over(LabelStore(photos / "data" / ".labels"), Folder("photos", test_split="none"), "people")
+    (photos / "photos" / "p0.txt").unlink()
+    assert run("--predictions", "table.csv", "--count", "2", "--near-copies", "keep")[0] == 0
+    assert [r["sample_id"] for r in rows(photos / "selected" / "selected.csv")] == ["p1", "p2"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--predictions", "table.csv", "--count", "0"], "--count or --boxes: expected a whole number >= 1, got 0"),
+        (["--predictions", "none.csv", "--count", "2"], "none.csv: expected a table of predictions"),
+        ([*GIVEN, "--quota", "cta=0.5"], "--quota: expected a class, got 'cta'; did"),
+        ([*GIVEN, "--quota", "cat"], "--quota: expected CLASS=SHARE, got 'cat'"),
+        ([*GIVEN, "--tool", "cvta"], "did you mean 'cvat'?"),
+        ([*GIVEN, "--out", "photos"], "photos: expected a new folder"),
+        ([*GIVEN, "strategy=core_set"], "strategy=core_set: expected files that hold"),
+        (["dataset.classes=[cat,dog]", "--boxes", "9", "strategy=random"], "--boxes: expected predictions"),
+        ([*GIVEN, "strategy.sigmoid=classes"], "expected whole class distributions"),
+        ([*GIVEN, "strategy.agregate=sum"], "strategy.agregate"),
+    ],
+)  # fmt: skip
+def test_a_wrong_command_is_a_sentence(words, sentence, run, photos):
+    status, printed = run(*words)
+    assert status == 2 and sentence in printed.err and "Traceback" not in printed.err
+    assert not (photos / "selected").exists()
+
+
+def test_embeddings_that_are_missing_are_named(run, photos):
+    np.savez(photos / "e.npz", images=np.array(["p0.png"]), embedding=np.ones((1, 4)))
+    status, printed = run("--arrays", "e.npz", "strategy=core_set", "dataset.classes=[cat,dog]", "--count", "2")
+    assert status == 2 and "an embedding for each of 10 images, got none for 9, first 'p1'" in printed.err
+
+
+def test_classes_that_starve_are_named(run, photos, caplog):
+    results = [{"image_id": f"p{k}", "category_id": k == 9, "bbox": [1, 1, 9, 9], "score": 0.99 if k == 9 else 0.5}
+               for k in range(10)]  # fmt: skip
+    (photos / "r.json").write_text(json.dumps([{**r, "category_id": int(r["category_id"])} for r in results]))
+    words = ("dataset.classes=[cat,dog,owl]", "--predictions", "r.json", "--count", "3", "--near-copies", "keep")
+    assert run(*words, "--quota", "owl=0.4")[0] == 0
+    assert "dog starves: seen in 1 images of the pool, in none of the chosen" in caplog.text
+    assert "owl starves: 0 of the 1 images of its quota" in caplog.text
+    assert "classes starve" in (photos / "selected" / "selected.html").read_text()

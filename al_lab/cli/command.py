@@ -12,9 +12,9 @@ from typing import Any
 from al_lab.cli import sweep
 from al_lab.cli.arguments import arranged
 from al_lab.cli.mistakes import readable
-from al_lab.cli.stop import end_on_sigterm
 from al_lab.config.options import CONF_DIR
 from al_lab.core.errors import ConfigError, DataError, Interrupted, LabError, ResumeError, WeightsError
+from al_lab.execution.stop import end_on_sigterm
 
 # Mended by changing the command or a file; everything else that fails ends with 1.
 _OF_THE_USER = (ConfigError, DataError, ResumeError, WeightsError)

@@ -17,9 +17,9 @@ from typing import Any
 from hydra.core.utils import JobReturn
 
 from al_lab.cli.mistakes import readable
-from al_lab.cli.stop import end_on_sigterm, end_with
 from al_lab.config.load import check_sweep
 from al_lab.core.files import write_json
+from al_lab.execution.stop import end_on_sigterm, end_with
 
 _MAX_METRICS = 4
 _NOT_METRICS = ("status", "run_dir", "message")

@@ -1,5 +1,6 @@
 """Fixtures every test may use."""
 
+import gc
 import os
 import random
 import sys
@@ -23,6 +24,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.timeout(900))
+
+
+def pytest_collection_finish() -> None:
+    """Python's collector need not look again and again at torch and at the tests themselves: 5 % of all time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from al_lab.core.files import atomic_path, write_json, write_text
 from al_lab.core.record.labels import read_labels, read_pixel_labels
@@ -17,6 +18,7 @@ from al_lab.core.rng import Rng
 from al_lab.core.types import Annotation, DenseView, Detections, ImageView
 from al_lab.labeling.folder import FolderOracle
 from al_lab.learners.base import FitTask, Learner, read_pseudo
+from al_lab.metrics.resampling import resamples
 
 
 class StubDetection:
@@ -243,6 +245,15 @@ class FakeSegmenter(Learner):
                 {"error": torch.from_numpy(error)},
                 embedding=rng.normal(size=8).astype(np.float32),
             )
+
+
+def quicken(patch: pytest.MonkeyPatch) -> None:
+    """Leave out of campaigns what is tested where it lives: figures, most draws of the test images, the list of
+    installed packages, and waiting for a disk that nobody unplugs."""
+    patch.setattr("al_lab.campaign.publish._write_report", lambda *_: None)
+    patch.setattr("al_lab.stages.evaluate.resamples", lambda num_images: resamples(num_images, 4))
+    patch.setattr("al_lab.campaign.identity._environment", dict)
+    patch.setattr("os.fsync", lambda fd: None)
 
 
 def stub_config(

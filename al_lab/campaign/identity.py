@@ -8,6 +8,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Mapping
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,6 @@ def _environment() -> dict[str, Any]:
         commit = subprocess.run(git, cwd=root, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         commit = f"unknown, al_lab {__version__}"
-    packages = {d.metadata["Name"]: d.version for d in metadata.distributions() if d.metadata["Name"]}
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -94,5 +94,12 @@ def _environment() -> dict[str, Any]:
         "commit": commit,
         "command": shlex.join(sys.argv),
         "overrides": sys.argv[1:],
-        "packages": dict(sorted(packages.items())),
+        "packages": _packages(),
     }
+
+
+@cache
+def _packages() -> dict[str, str]:
+    """Return name and version of all that is installed; to read them takes longer than a small campaign's stage."""
+    read = [d.metadata for d in metadata.distributions()]
+    return dict(sorted({m["Name"]: m["Version"] for m in read if m["Name"]}.items()))

@@ -18,7 +18,8 @@ from al_lab.campaign.loop import run_campaign
 from al_lab.core.errors import LabError
 from al_lab.core.record.ledger import Ledger
 from tests.campaign.kills import facts
-from tests.campaign.test_resume import CONFIGS, Killed
+from tests.campaign.runs import CONFIGS
+from tests.campaign.test_resume import Killed
 
 TASKS = {"detection": "pseudo", "pixels": "pixels"}
 STATES = {"under way": "01/score", "finished": None}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from al_lab.campaign.loop import run_campaign
-from tests.campaign.test_resume import CONFIGS
+from tests.campaign.runs import CONFIGS
 from tests.strategies.detection.test_mgral import config as mgral_config
 from tests.stubs import stub_config
 

@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.campaign.damage import STATES, TASKS, Matrix, quiet
+from tests.campaign.damage import STATES, TASKS, Matrix
+from tests.stubs import quicken
 
 _STEP = 29  # of the fast tests; coprime to the number of harms
 
 
 @pytest.fixture(scope="module", autouse=True)
 def quick() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch, quiet():
-        patch.setattr("al_lab.campaign.identity._environment", dict)
-        patch.setattr("os.fsync", lambda fd: None)
+    with pytest.MonkeyPatch.context() as patch:
+        quicken(patch)
         yield
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.campaign.test_resume import contents
+from tests.campaign.runs import contents
 
 ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("AL_LAB_TEST_KILLS", "4"))

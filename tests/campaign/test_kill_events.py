@@ -10,6 +10,7 @@ import pytest
 from al_lab.core.record.ledger import Ledger
 from tests.campaign.kills import KINDS, asked_twice, campaign, facts
 from tests.strategies.detection.test_mgral import measured
+from tests.stubs import quicken
 
 # Of the fast tests, which are to take seconds; the slow ones look at every event.
 _STEPS = {"image": 17, "pixel": 34, "people": 17, "box": 85, "pseudo-label": 17, "mgral": 17}
@@ -18,9 +19,7 @@ _STEPS = {"image": 17, "pixel": 34, "people": 17, "box": 85, "pseudo-label": 17,
 @pytest.fixture(scope="module", autouse=True)
 def quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("al_lab.campaign.publish._write_report", lambda run_dir, folders: None)
-        patch.setattr("al_lab.campaign.identity._environment", dict)
-        patch.setattr("os.fsync", lambda fd: None)
+        quicken(patch)
         patch.setattr("al_lab.stages.jobs._measure", measured)
         yield
 

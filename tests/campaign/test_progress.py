@@ -10,7 +10,7 @@ from al_lab.campaign import progress
 from al_lab.campaign.loop import run_campaign
 from al_lab.campaign.progress import Eta
 from al_lab.core.record.ledger import Ledger
-from tests.stubs import stub_config
+from tests.stubs import quicken, stub_config
 
 STAGES = ("train", "evaluate", "select")
 
@@ -84,7 +84,7 @@ def test_the_training_under_way_tells_of_those_to_come(ledger, monkeypatch, capl
 
 def test_a_campaign_shows_which_of_its_trainings_were_reused(tmp_path, monkeypatch):
     """What the estimate looks for is what a training and the cache really leave behind."""
-    monkeypatch.setattr("al_lab.campaign.publish._write_report", lambda *_: None)
+    quicken(monkeypatch)
     config = stub_config({"_target_": "al_lab.strategies.general.random.Random"}, cycles=0)
     config["runtime"]["cache_dir"] = str(tmp_path / "cache")
     known = []

@@ -12,8 +12,8 @@ import pytest
 from al_lab.campaign.loop import run_campaign
 from al_lab.core.errors import ResumeError
 from al_lab.core.record.ledger import Ledger
-from tests.campaign.test_resume import CONFIGS, contents
-from tests.stubs import StubDetection, StubLearner, stub_config
+from tests.campaign.runs import CONFIGS, contents, finished
+from tests.stubs import StubDetection, StubLearner, quicken, stub_config
 
 BOX = {"_target_": "al_lab.core.budget.Budget", "unit": "box", "initial": 6, "per_cycle": 12, "cycles": 2}
 
@@ -21,8 +21,7 @@ BOX = {"_target_": "al_lab.core.budget.Budget", "unit": "box", "initial": 6, "pe
 @pytest.fixture(scope="module", autouse=True)
 def quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("al_lab.campaign.publish._write_report", lambda run_dir, folders: None)
-        patch.setattr("os.fsync", lambda fd: None)
+        quicken(patch)
         yield
 
 
@@ -39,9 +38,8 @@ def same(run_dir: Path, whole: dict[str, object]) -> bool:
 
 @pytest.mark.parametrize("harm", ["gone", "cut", "other classes"])
 @pytest.mark.parametrize("folder", ["pixel_labels", "masks"])
-def test_bought_pixels_are_revealed_again(tmp_path: Path, folder: str, harm: str) -> None:
-    run_dir = tmp_path / "run"
-    run_campaign(CONFIGS["pixels"](), run_dir)
+def test_bought_pixels_are_revealed_again(folder: str, harm: str) -> None:
+    run_dir = finished("pixels")
     whole = contents(run_dir)
     stop_after(run_dir, "01/annotate")
     path = sorted((run_dir / "cycle_00" / folder).glob("*.npz"))[0]
@@ -73,15 +71,12 @@ def test_labels_that_the_oracle_no_longer_knows_are_named(tmp_path: Path, monkey
     }
 
 
-def test_a_checkpoint_is_trained_again_only_if_somebody_needs_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkpoint_is_trained_again_only_if_somebody_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     fits = []
     real = StubLearner.fit
     monkeypatch.setattr(StubLearner, "fit", lambda self, task: fits.append(task.cycle) or real(self, task))
     for kind, needed in (("images", [1]), ("continue", [0, 1])):
-        run_dir = tmp_path / kind / "run"
-        run_campaign(CONFIGS[kind](), run_dir)
+        run_dir = finished(kind)
         whole = contents(run_dir)
         stop_after(run_dir, "01/evaluate")
         fits.clear()
@@ -95,11 +90,8 @@ def test_a_checkpoint_is_trained_again_only_if_somebody_needs_it(
         )
 
 
-def test_a_model_that_comes_out_another_way_takes_along_what_was_built_on_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run_dir = tmp_path / "run"
-    run_campaign(CONFIGS["images"](), run_dir)
+def test_a_model_that_comes_out_another_way_takes_along_what_was_built_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    run_dir = finished("images")
     stop_after(run_dir, "01/score")
     before = Ledger(run_dir / "ledger.jsonl").entries
     (run_dir / "cycle_01" / "model.ckpt").unlink()
@@ -168,17 +160,16 @@ def test_a_lost_configuration_is_not_taken_from_another_command(tmp_path: Path) 
 
 
 def test_a_ledger_of_another_run_is_named(tmp_path: Path) -> None:
-    for seed in (0, 1):
-        run_campaign(CONFIGS["images"]() | {"seed": seed}, tmp_path / str(seed) / "run")
-    (tmp_path / "0/run/ledger.jsonl").write_bytes((tmp_path / "1/run/ledger.jsonl").read_bytes())
+    run_dir = finished("images")
+    run_campaign(CONFIGS["images"]() | {"seed": 1}, tmp_path / "run")
+    (run_dir / "ledger.jsonl").write_bytes((tmp_path / "run/ledger.jsonl").read_bytes())
     with pytest.raises(ResumeError, match="expected the ledger of this run"):
-        run_campaign(CONFIGS["images"](), tmp_path / "0" / "run")
-    assert (tmp_path / "0/run/cycle_00/model.ckpt").is_file()
+        run_campaign(CONFIGS["images"](), run_dir)
+    assert (run_dir / "cycle_00/model.ckpt").is_file()
 
 
-def test_a_digit_changed_in_the_ledger_is_named(tmp_path: Path) -> None:
-    run_dir = tmp_path / "run"
-    run_campaign(CONFIGS["images"](), run_dir)
+def test_a_digit_changed_in_the_ledger_is_named() -> None:
+    run_dir = finished("images")
     text = (run_dir / "ledger.jsonl").read_text()
     (run_dir / "ledger.jsonl").write_text(text.replace('"num_labeled": 16', '"num_labeled": 17'))
     with pytest.raises(ResumeError, match="ledger.jsonl"):
@@ -218,18 +209,17 @@ def test_a_finished_run_without_permission_to_write_can_be_looked_at(monkeypatch
         assert {p: p.read_bytes() for p in run_dir.rglob("*") if p.is_file()} == before
 
 
-def test_deleted_selections_are_written_again(tmp_path: Path) -> None:
-    run_campaign(CONFIGS["images"](), tmp_path / "run")
-    before = contents(tmp_path / "run")
+def test_deleted_selections_are_written_again() -> None:
+    run_dir = finished("images")
+    before = contents(run_dir)
     for name in ("selections.json", "metrics.jsonl", "metrics.csv"):
-        (tmp_path / "run" / name).unlink()
-    run_campaign(CONFIGS["images"](), tmp_path / "run")
-    assert contents(tmp_path / "run") == before
+        (run_dir / name).unlink()
+    run_campaign(CONFIGS["images"](), run_dir)
+    assert contents(run_dir) == before
 
 
-def test_a_run_of_an_older_version_goes_on(tmp_path: Path) -> None:
-    run_dir = tmp_path / "run"
-    run_campaign(CONFIGS["pixels"](), run_dir)
+def test_a_run_of_an_older_version_goes_on() -> None:
+    run_dir = finished("pixels")
     whole = {k: v for k, v in contents(run_dir).items() if k != "ledger.jsonl"}
     stop_after(run_dir, "00/annotate")
     old = []

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,119 +16,25 @@ from al_lab.core.record.predictions import load_predictions
 from al_lab.learners.base import FitTask, read_pseudo
 from al_lab.learners.checkpoint import load_checkpoint
 from al_lab.stages.annotate import load_pool
-from tests.stubs import FakeSegmenter, StubDense, StubDetection, StubLearner, stub_config
-
-DETECTION = {"_target_": "al_lab.strategies.general.core_set.CoreSet"}
-PSEUDO = {"_target_": "al_lab.objectives.csd.CSD", "tau": 0.6}
-PIXELS = {"_target_": "al_lab.strategies.general.margin.Margin"}
+from tests.campaign.runs import CONFIGS, DETECTION, PIXELS, PSEUDO, contents, finished, segmenter_config
+from tests.stubs import FakeSegmenter, StubDense, StubDetection, StubLearner, quicken, stub_config
 
 
 class Killed(BaseException):
     """Stands for SIGKILL: nothing catches it, nothing cleans up after it."""
 
 
-def contents(run_dir: Path) -> dict[str, object]:
-    """What a run says in the end; times and job bookkeeping left out."""
-    out: dict[str, object] = {}
-    for path in sorted(run_dir.rglob("*")):
-        name = str(path.relative_to(run_dir))
-        if (
-            path.is_dir()
-            or name in ("run.log", "environment.json", ".lock", "report.html")
-            or path.name.startswith("train")
-        ):
-            continue
-        if name == "ledger.jsonl":
-            out[name] = [
-                {k: v for k, v in json.loads(line).items() if k != "seconds"} for line in path.read_text().splitlines()
-            ]
-        else:
-            out[name] = path.read_bytes()
-    return out
-
-
-_STREETS = tempfile.TemporaryDirectory()  # generated once for all runs below
-
-
-def segmenter_config(**changes: object) -> dict:
-    """Two pixel queries in one continuing training of a real network, which begins without a target label."""
-    return stub_config(
-        {"_target_": "al_lab.strategies.general.random.Random"},
-        dense=True,
-        dataset={
-            "_target_": "al_lab.data.generated.streets.Streets",
-            "data_dir": _STREETS.name,
-            "num_source": 3,
-            "num_pool": 4,
-            "num_test": 2,
-            "size_hw": [24, 32],
-        },
-        segmenter={
-            "_target_": "al_lab.models.segmenters.tiny.TinySegmenter",
-            "widths": [8, 8, 8],
-            "branch": {"dim": 4},
-        },
-        objective={"_target_": "al_lab.objectives.adapt.Adaptation"},
-        budget={
-            "_target_": "al_lab.core.budget.Budget",
-            "unit": "pixel",
-            "initial": 0,
-            "per_cycle": 0.01,
-            "cycles": 2,
-            "scope": "image",
-        },
-        trainer={
-            "_target_": "al_lab.learners.settings.TrainSettings",
-            "batch_size": 4,
-            "max_iters": 10,
-            "decay": "poly",
-            "start": "continue",
-            "stop_at": [2, 3, 5],
-        },
-        **changes,
-    )
-
-
-CONFIGS = {
-    "segmenter": segmenter_config,
-    "images": lambda: stub_config(DETECTION),
-    "pixels": lambda: stub_config(PIXELS, dense=True),
-    "continue": lambda: stub_config(
-        DETECTION,
-        trainer={
-            "_target_": "al_lab.learners.settings.TrainSettings",
-            "batch_size": 4,
-            "max_iters": 100,
-            "start": "continue",
-            "stop_at": [40, 60, 100],
-        },
-    ),
-    "boxes": lambda: stub_config(
-        {"_target_": "al_lab.strategies.general.entropy.Entropy"},
-        budget={"_target_": "al_lab.core.budget.Budget", "unit": "box", "initial": 6, "per_cycle": 12, "cycles": 2},
-    ),
-    "pseudo": lambda: stub_config({"_target_": "al_lab.strategies.detection.al_ssl.AlSsl"}, objective=PSEUDO),
-}
-
-
 @pytest.fixture(scope="module", autouse=True)
 def quick() -> Iterator[None]:
-    """Hundreds of tiny campaigns: no figures, and no waiting for a disk that nobody unplugs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("al_lab.campaign.publish._write_report", lambda *_: None)
-        patch.setattr("os.fsync", lambda fd: None)
+        quicken(patch)
         yield
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, object]]:
-    # Every run lives at a path of the same name: checkpoints and queries name no path, and this proves it.
-    results = {}
-    for name, make in CONFIGS.items():
-        folder = tmp_path_factory.mktemp(name) / "run"
-        assert run_campaign(make(), folder)["status"] == "finished"
-        results[name] = contents(folder)
-    return results
+def uninterrupted() -> dict[str, dict[str, object]]:
+    # Other runs live at other paths of the same name: checkpoints and queries name no path, and this proves it.
+    return {kind: contents(finished(kind)) for kind in CONFIGS}
 
 
 def kill_at_next_commit(patch: pytest.MonkeyPatch, when: str) -> None:
@@ -159,9 +64,8 @@ def test_killed_before_and_after_every_commit(
     assert contents(run_dir) == uninterrupted[kind]
 
 
-def test_killed_while_appending_to_the_ledger(tmp_path: Path, uninterrupted: dict) -> None:
-    run_dir = tmp_path / "run"
-    run_campaign(CONFIGS["images"](), run_dir)
+def test_killed_while_appending_to_the_ledger(uninterrupted: dict) -> None:
+    run_dir = finished("images")
     ledger = run_dir / "ledger.jsonl"
     ledger.write_bytes(ledger.read_bytes()[:-30])
     run_campaign(CONFIGS["images"](), run_dir)
@@ -180,15 +84,14 @@ def test_finished_run_returns_at_once_and_more_cycles_continue_it(
     assert run_campaign(CONFIGS["images"](), run_dir)["status"] == "already finished"
 
 
-def test_another_config_is_refused_with_the_difference_and_restart_moves_the_old_run_aside(tmp_path: Path) -> None:
-    run_dir = tmp_path / "run"
-    run_campaign(CONFIGS["images"](), run_dir)
+def test_another_config_is_refused_with_the_difference_and_restart_moves_the_old_run_aside() -> None:
+    run_dir = finished("images")
     changed = CONFIGS["images"]()
     changed["budget"]["per_cycle"] = 4
     with pytest.raises(ResumeError, match=r"budget\.per_cycle.*restart=true"):
         run_campaign(changed, run_dir)
     assert run_campaign(changed | {"restart": True}, run_dir)["status"] == "finished"
-    assert (tmp_path / "run.before-restart-1" / "ledger.jsonl").is_file()
+    assert (run_dir.with_name("run.before-restart-1") / "ledger.jsonl").is_file()
 
 
 def test_values_are_judged_before_anything_is_created(tmp_path: Path) -> None:
@@ -281,8 +184,7 @@ def test_pseudo_labels_come_with_every_strategy(tmp_path: Path) -> None:
 
 
 def test_pixels_never_bought_can_be_garbage(tmp_path: Path, uninterrupted: dict) -> None:
-    run_campaign(CONFIGS["pixels"](), tmp_path / "first")
-    pool = load_pool(StubDense(), tmp_path / "first", 2)
+    pool = load_pool(StubDense(), finished("pixels"), 2)
     config = CONFIGS["pixels"]()
     config["dataset"]["garbage_outside"] = {i: np.flatnonzero(pool.bought_mask(i)).tolist() for i in pool.partial()}
     assert len(config["dataset"]["garbage_outside"]) >= 6  # the initial set was bought whole
@@ -292,27 +194,27 @@ def test_pixels_never_bought_can_be_garbage(tmp_path: Path, uninterrupted: dict)
 
 def test_replay_buys_a_published_list_again(tmp_path: Path, uninterrupted: dict) -> None:
     for kind, dense in (("images", False), ("pixels", True)):
-        run_campaign(CONFIGS[kind](), tmp_path / kind)
+        run_dir = finished(kind)
         config = stub_config(
-            {"_target_": "al_lab.strategies.general.replay.Replay", "path": str(tmp_path / kind / "selections.json")},
+            {"_target_": "al_lab.strategies.general.replay.Replay", "path": str(run_dir / "selections.json")},
             dense=dense,
         )
         run_campaign(config, tmp_path / f"replayed_{kind}")
         theirs, ours = (
-            json.loads((p / "selections.json").read_text()) for p in (tmp_path / kind, tmp_path / f"replayed_{kind}")
+            json.loads((p / "selections.json").read_text()) for p in (run_dir, tmp_path / f"replayed_{kind}")
         )
         assert [[(q["id"], q.get("sha256")) for q in p["queries"]] for p in ours["purchases"]] == [
             [(q["id"], q.get("sha256")) for q in p["queries"]] for p in theirs["purchases"]
         ]
-        metrics = [json.loads((tmp_path / d / "cycle_02/metrics.json").read_text()) for d in (kind, f"replayed_{kind}")]
+        metrics = [
+            json.loads((p / "cycle_02/metrics.json").read_text()) for p in (run_dir, tmp_path / f"replayed_{kind}")
+        ]
         assert metrics[0] == metrics[1]
 
 
-def test_a_segmentation_campaign_is_one_training_interrupted_by_queries(tmp_path: Path, uninterrupted: dict) -> None:
-    run_campaign(segmenter_config(), tmp_path / "run")
-    entries = {
-        e["key"]: e["scalars"] for e in map(json.loads, (tmp_path / "run" / "ledger.jsonl").read_text().splitlines())
-    }
+def test_a_segmentation_campaign_is_one_training_interrupted_by_queries() -> None:
+    lines = (finished("segmenter") / "ledger.jsonl").read_text().splitlines()
+    entries = {e["key"]: e["scalars"] for e in map(json.loads, lines)}
     trained = [entries[f"{cycle:02d}/train"] for cycle in range(3)]
     assert [t["steps"] for t in trained] == [2, 3, 5]
     assert [t["bought_pixels"] for t in trained] == [0, 4 * 8, 8 * 8]  # ceil(0.01 * 24 * 32) = 8 of each of four images

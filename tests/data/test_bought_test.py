@@ -13,13 +13,12 @@ from al_lab.data.bought_test import BoughtTest, with_test
 from al_lab.data.datasets.folder import Folder
 from al_lab.data.formats import voc
 from al_lab.data.formats.record import Record
-from tests.stubs import StubDense, StubDetection, stub_config
+from tests.stubs import StubDense, StubDetection, quicken, stub_config
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr("al_lab.campaign.publish._write_report", lambda *_: None)
-    monkeypatch.setattr("os.fsync", lambda fd: None)
+    quicken(monkeypatch)
 
 
 def config(strategy="random", **changes):

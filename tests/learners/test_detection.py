@@ -306,11 +306,22 @@ def test_a_task_survives_json(make_task: Make, run_dir: Path) -> None:
 # --- views ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def weights() -> list[bytes]:
+    """A trained checkpoint, once a test needed it."""
+    return []
+
+
 @pytest.fixture
-def trained(make_learner: Make, make_task: Make) -> Make:
+def trained(make_learner: Make, make_task: Make, weights: list[bytes]) -> Make:
     """Return a factory of learners that hold the same trained weights."""
     task = make_task()
-    make_learner().fit(task)
+    if weights:
+        task.checkpoint.parent.mkdir()
+        task.checkpoint.write_bytes(weights[0])
+    else:
+        make_learner().fit(task)
+        weights.append(task.checkpoint.read_bytes())
 
     def make(**options: Any) -> Any:
         learner = make_learner(**options)

@@ -11,7 +11,7 @@ from al_lab.campaign.loop import run_campaign
 from al_lab.core.oracle import Oracle
 from al_lab.core.pool import load_mask
 from al_lab.metrics.coverage import coverage
-from tests.stubs import FakeSegmenter, StubDense, stub_config
+from tests.stubs import FakeSegmenter, StubDense, quicken, stub_config
 
 RANDOM = {"_target_": "al_lab.strategies.general.random.Random"}
 DENSITY = {"_target_": "al_lab.strategies.segmentation.density.Density"}
@@ -44,8 +44,14 @@ def bought(run_dir: Path, sample_id: str) -> np.ndarray:
     return np.logical_or.reduce([load_mask(p) for p in run_dir.glob(f"cycle_*/masks/{name}")])
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    quicken(monkeypatch)
+
+
 @pytest.fixture(scope="module")
 def density(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A campaign with its report."""
     run_dir = tmp_path_factory.mktemp("density") / "run"
     run_campaign(settings(DENSITY), run_dir)
     return run_dir

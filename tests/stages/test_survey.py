@@ -13,7 +13,7 @@ from al_lab.core.record.ledger import Ledger
 from al_lab.data.formats import voc
 from al_lab.data.formats.record import Record
 from al_lab.stages import survey
-from tests.stubs import stub_config
+from tests.stubs import quicken, stub_config
 
 SCENES, COPIES = 4, 6
 
@@ -61,8 +61,7 @@ def _write(path, picture, shift):
 def quick(monkeypatch):
     monkeypatch.setattr("al_lab.models.backbone.Backbone", Colors)
     monkeypatch.setattr("al_lab.campaign.assemble._check_start", lambda start: None)
-    monkeypatch.setattr("al_lab.campaign.publish._write_report", lambda *_: None)
-    monkeypatch.setattr("os.fsync", lambda fd: None)
+    quicken(monkeypatch)
 
 
 def config(root, strategy="random.Random", dataset=None, **budget):

@@ -19,7 +19,7 @@ from al_lab.core.pool import Apart, Pool
 from al_lab.core.rng import rng_for
 from al_lab.core.strategy import ProposeContext, Strategy
 from al_lab.core.types import Candidates, DenseView, Detections, ImageView, Query
-from tests.stubs import FakeSegmenter, StubLearner, stub_config
+from tests.stubs import FakeSegmenter, StubLearner, quicken, stub_config
 
 FOLDER = Path(__file__).parents[2] / "conf" / "strategy"
 YAMLS = sorted(p.stem for p in FOLDER.glob("*.yaml"))
@@ -230,8 +230,7 @@ def test_a_budget_larger_than_the_pool_buys_the_pool(case, tmp_path):
 
 def test_a_whole_campaign(case, tmp_path, monkeypatch):
     config, kind = case
-    monkeypatch.setattr("al_lab.campaign.publish._write_report", lambda *_: None)  # tested where it lives
-    monkeypatch.setattr("os.fsync", lambda fd: None)
+    quicken(monkeypatch)
     is_dense, unit = kind in (FRAME, *DENSE), kind if kind in DENSE else "image"
     result = run_campaign(stub_config(config, dense=is_dense, unit=unit), tmp_path / "run")
     assert result["status"] == "finished"

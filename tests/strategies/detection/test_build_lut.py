@@ -16,7 +16,7 @@ from al_lab.stages.annotate import load_pool
 from al_lab.strategies.detection._mgral.reward_split import reward_folds
 from al_lab.strategies.detection._mgral.rows.settings import LutSettings
 from al_lab.strategies.detection._mgral.rows.table import load_table, rewards, signal_and_noise
-from tests.stubs import StubDetection, StubLearner, stub_config
+from tests.stubs import StubDetection, StubLearner, quicken, stub_config
 
 ROWS = {"rows": 4, "objective": {"_target_": "al_lab.objectives.isd.ISD"}, "minimum": 2, "repeats": 2, "seeds": 2}
 
@@ -32,8 +32,7 @@ def config(**lut: object) -> dict:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("al_lab.campaign.publish._write_report", lambda *_: None)
-    monkeypatch.setattr("os.fsync", lambda fd: None)
+    quicken(monkeypatch)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from al_lab.strategies.detection._mgral.reinforce import Iteration
 from al_lab.strategies.detection._mgral.rows.settings import scaled
 from al_lab.strategies.detection._mgral.world import World
 from al_lab.strategies.detection.mgral import Mgral
-from tests.stubs import FakeSegmenter, StubDense, StubLearner, stub_config
+from tests.stubs import FakeSegmenter, StubDense, StubLearner, quicken, stub_config
 
 ISD = {"_target_": "al_lab.objectives.isd.ISD"}
 LUT = {"rows": 6, "objective": "isd", "objectives": {"isd": ISD}, "minimum": 2, "repeats": 2, "seeds": 2}
@@ -33,8 +33,7 @@ LUT = {"rows": 6, "objective": "isd", "objectives": {"isd": ISD}, "minimum": 2, 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("al_lab.campaign.publish._write_report", lambda *_: None)
-    monkeypatch.setattr("os.fsync", lambda fd: None)
+    quicken(monkeypatch)
     # The stub's boxes lie anywhere: an AP of 0 would be the worth of every batch. Here it is a number that follows from
     # the model.
     monkeypatch.setattr("al_lab.stages.jobs._measure", measured)

@@ -14,14 +14,14 @@ from al_lab.core.oracle import Oracle, SimulatedOracle
 from al_lab.execution.inline import InlineExecutor
 from al_lab.strategies.detection._mgral.truth import TruthSettings, against_rows, rank_correlation, sentence
 from tests.strategies.detection.test_mgral import config, measured
+from tests.stubs import quicken
 
 RIVALS = {"random": {"_target_": "al_lab.strategies.general.random.Random"}}
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("al_lab.campaign.publish._write_report", lambda *_: None)
-    monkeypatch.setattr("os.fsync", lambda fd: None)
+    quicken(monkeypatch)
     monkeypatch.setattr("al_lab.stages.jobs._measure", measured)
 
 

@@ -79,8 +79,13 @@ def plan(parts: Any, sizes: Sizes) -> list[Group]:
         groups.append((cycle, (Look("test images", twice * sizes.test),)))
         if cycle == budget.cycles:
             break
-        groups += [(cycle, group) for group in _choosing(parts, sizes, cycle, labeled)]
+        chosen = (tuple(filter(_is_any, group)) for group in _choosing(parts, sizes, cycle, labeled))
+        groups += [(cycle, group) for group in chosen if group]
     return groups
+
+
+def _is_any(item: Training | Look) -> bool:
+    return isinstance(item, Look) or item.count > 0
 
 
 def num_labeled(budget: Budget, sizes: Sizes, cycle: int) -> int:

@@ -308,7 +308,7 @@ def _lost(submitted: Submitted, state: str, requeues: int) -> Failure:
         f"from its "
         "last checkpoint, executor.options.requeues=… allows for more"
         if state == INTERRUPTED
-        else f"it ended without an answer {where}"
+        else f"it ended without an answer {where}; a node that does not see that folder can't give one"
     )
     slurms = log_tail(logs / f"{submitted.job_id}_0_log.err")
     return Failure(

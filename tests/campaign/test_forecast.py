@@ -110,6 +110,15 @@ def test_what_people_are_asked_for(budget: Budget, sizes: Sizes, kind: str, expe
     assert labels(parts, sizes) == Labels(*counts, hours=seconds / 3600)
 
 
+def test_rows_that_are_measured_elsewhere_have_no_base() -> None:
+    parts = published("strategy=mgral", "dataset=voc", "strategy.lut.split=test", "strategy.learning.max_fall_backs=0")
+    assert {i.what for _, g in plan(parts, SIZES) for i in g if isinstance(i, Training)} == {
+        "training",
+        "row",
+        "control",
+    }
+
+
 def test_mgrals_table_on_voc_takes_what_was_counted_by_hand() -> None:
     """214 to 226 trainings a cycle; a row takes 7 hours on an A100, 1.5 on an H100, and 21 with one core to feed it."""
     parts = published("strategy=mgral", "dataset=voc")

@@ -35,6 +35,13 @@ def loses_its_folder(environment, out):
     write_text(Path(out), "after")
     return {}
 
+def loses_its_disk(folder):
+    from al_lab.core.files import write_text
+    import shutil
+    shutil.rmtree(folder)
+    write_text(Path(folder) / "out", "after")
+    return {}
+
 def is_asked_to_end(flag, times=1):
     count = int(Path(flag).read_text()) if Path(flag).exists() else 0
     Path(flag).write_text(str(count + 1))

@@ -1,5 +1,6 @@
 """Ray: a killed worker's job runs again, errors come whole, impossible wishes are refused."""
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from al_lab.core.errors import ConfigError, JobError
+from al_lab.core.record.identity import ENVIRONMENT, RunIdentity
 from al_lab.execution import ray as module
 from al_lab.execution.job import Job
 from al_lab.execution.ray import RayExecutor
@@ -181,6 +183,32 @@ def test_a_job_that_finds_its_part_of_a_gpu_full_gets_a_whole_one_once(
         with pytest.raises(JobError, match=r"out of memory; .*runtime.devices=2"):
             executor.run([job])
     assert tasks.asked == [(1, 0.25), (1, 1.0)]
+
+
+def test_a_node_that_does_not_see_the_run_folder_is_named_and_makes_none(
+    make_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_NETWORK_DISK_S", 0.0)
+    monkeypatch.setattr("al_lab.core.record.identity.socket.gethostname", lambda: "node7")
+    gone = tmp_path / "network" / "run"
+    job = dataclasses.replace(make_job("square", x=1), result=gone / "row.json", run=RunIdentity(str(gone), "a", "f"))
+    outcome = module.run_on_node(job, 1)
+    assert outcome["reason"].startswith(
+        f"JobError: {gone}: expected the folder of run a, got no such folder on machine node7"
+    )
+    assert "mount its disk on node7" in outcome["reason"]
+    assert not gone.parent.exists()
+
+
+def test_a_node_that_loses_the_run_folder_in_the_middle_is_named(make_job: MakeJob, tmp_path: Path) -> None:
+    run = tmp_path / "network"
+    run.mkdir()
+    (run / ENVIRONMENT).write_text(json.dumps({"run": {"id": "a", "fingerprint": "f"}}))
+    job = make_job("loses_its_disk", folder=str(run))
+    job = dataclasses.replace(job, result=run / "row.json", run=RunIdentity(str(run), "a", "f"))
+    outcome = module.run_on_node(job, 1)
+    assert "no such folder on machine" in outcome["reason"] and outcome["lab"]
+    assert not run.exists()
 
 
 def test_more_than_one_gpu_comes_in_whole_ones() -> None:

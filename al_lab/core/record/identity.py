@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +39,20 @@ class RunIdentity:
         found = read_identity(Path(self.folder))
         if found is not None and found["id"] == self.id and found["fingerprint"] == self.fingerprint:
             return
-        raise JobError(
-            explain(
-                expected=f"the folder of run {self.id}",
-                got=f"no run named in {ENVIRONMENT}" if found is None else f"that of run {found['id']}",
-                where=self.folder,
-                do="run the same command again"
-                if found is None
-                else "nothing is to be done: this job's run was set aside, and the one that is here is left alone",
+        where = Path(self.folder)
+        if found is not None:
+            got = f"that of run {found['id']}"
+            do = "nothing is to be done: this job's run was set aside, and the one that is here is left alone"
+        elif where.is_dir():
+            got, do = f"no run named in {ENVIRONMENT}", "run the same command again"
+        else:
+            host = socket.gethostname()
+            got = f"no such folder on machine {host}"
+            do = (
+                f"machines that run jobs have to see the run folder at this path: mount its disk on {host}, or take "
+                "that machine out of the cluster; the same command then goes on"
             )
-        )
+        raise JobError(explain(expected=f"the folder of run {self.id}", got=got, where=self.folder, do=do))
 
 
 def read_identity(run_dir: Path) -> dict[str, Any] | None:

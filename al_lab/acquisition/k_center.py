@@ -19,6 +19,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 _UNIT = float(np.finfo(np.float32).eps) / 2  # unit roundoff u of float32
+_PICKS_AT_ONCE = 256  # columns of one matrix product
 _BUFFER_BYTES = 1 << 20  # features in flight at once; about one core's cache
 
 
@@ -234,8 +235,8 @@ class _Greedy:
     def _settle(self, before: int) -> None:
         """Make the centers from number ``before`` on count for every point."""
         new = self.centers[before : self.num]
-        for start in range(0, len(new), 256):
-            some = slice(start, min(start + 256, len(new)))
+        for start in range(0, len(new), _PICKS_AT_ONCE):
+            some = slice(start, min(start + _PICKS_AT_ONCE, len(new)))
             picks = self._picks_BD[before - self.num_labeled :][some]
             self.points.lower(self.sq_radius, picks, self.points.sq_norm[new[some]])
         self.sq_radius[new] = -np.inf

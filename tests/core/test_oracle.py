@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from al_lab.core.budget import Allowance
-from al_lab.core.oracle import SimulatedOracle
+from al_lab.core.oracle import Oracle, SimulatedOracle
 from al_lab.core.record.labels import read_pixel_labels
 from al_lab.core.record.purchase import Purchase
 from al_lab.core.types import Annotation, Candidates, Query, Region
@@ -82,3 +82,10 @@ def test_a_whole_map_is_delivered_as_pixels_with_its_mask(tmp_path: Path) -> Non
     assert read_pixel_labels(tmp_path, "a/b", 1).tolist() == truth.tolist()
     cost = json.loads((purchase.folder / "cost.json").read_text())
     assert (cost["images"], cost["boxes"], cost["pixels"]) == (1, 0, 6)
+
+
+def test_who_asks_people_knows_the_truth_of_test_images_alone() -> None:
+    dataset = SimpleNamespace(test_ids=frozenset("t"), truth=lambda i: f"truth of {i}")
+    people = SimpleNamespace()
+    assert Oracle.peek(people, dataset, "t") == "truth of t"
+    assert Oracle.peek(people, dataset, "a") is None

@@ -79,6 +79,7 @@ def test_no_checkpoint_to_begin_with_is_as_before_there_could_be_one():
         ("seed", 1, "seed: was 0, now 1"),
         ("oracle._target_", "P", "oracle._target_: was 'O', now 'P'"),
         ("dataset.image_dir", "images", "dataset.image_dir: was 'JPEGImages', now 'images'"),
+        ("dataset.image_dir", "b/JPEGImages", "dataset.image_dir: was 'JPEGImages', now 'b/JPEGImages'"),
     ],
 )
 def test_any_other_change_refuses_and_is_shown(path, value, line):

@@ -45,6 +45,14 @@ def test_it_comes_back_from_a_file():
         PixelLabels.from_json(entry(value), 2)
 
 
+def test_the_largest_map_there_may_be_is_read(monkeypatch):
+    monkeypatch.setattr("al_lab.core.record.pixel_labels._LARGEST", 6)
+    assert PixelLabels.from_json(entry(ONE.to_json())).same_as(ONE)
+    monkeypatch.setattr("al_lab.core.record.pixel_labels._LARGEST", 5)
+    with pytest.raises(DataError, match="at most 5 pixels, got 2 x 3"):
+        PixelLabels.from_json(entry(ONE.to_json()))
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -53,6 +61,7 @@ def test_it_comes_back_from_a_file():
         ({"size_hw": [10**6, 10**6]}, "at most"),
         ({"map": "AAAA"}, "a damaged one"),
         ({"map": "not base 64!"}, "a damaged one"),
+        ({"map": "!" + ONE.to_json()["map"]}, "a damaged one"),  # what base 64 is not isn't skipped
         ({"map": 3}, "a packed label map, got 3"),
     ],
 )

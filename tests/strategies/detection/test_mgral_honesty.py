@@ -12,6 +12,7 @@ from al_lab.core.rng import Rng
 from al_lab.strategies.detection._mgral.honesty import (
     against_base,
     against_chance,
+    chosen_sentence,
     learning,
     leave_one_out_sentence,
     likeness,
@@ -171,6 +172,15 @@ def test_every_finding_is_a_sentence() -> None:
     told = leave_one_out_sentence(found, {"rmse": 0.9, "rank_correlation": -1.0}, 17)
     assert told.endswith("ridge regression on batch features: error 0.90, no better than the mean")
     assert sentences({"signal": {"sentence": "a"}, "leave_one_out": None, "learning": {"sentence": "b"}}) == ["a", "b"]
+
+
+@pytest.mark.parametrize(("name", "who"), [("ridge", "ridge answers"), (None, "nobody is believed")])
+def test_who_answers_is_said(name: str | None, who: str) -> None:
+    told = {"ridge": {"rmse": 0.5, "rank_correlation": 0.25, "rmse_of_mean": 1.0}}
+    assert chosen_sentence(told, name, "auto") == (
+        f"{who} (strategy.lut.predictor=auto): left-out errors are ridge 0.50 (rank correlation 0.25), the mean's 1.00 "
+        "points"
+    )
 
 
 def test_a_table_of_an_older_run_is_read() -> None:

@@ -132,7 +132,7 @@ def test_the_table_answers_where_it_is_asked_and_where_records_are_too_few_to_ju
     assert isinstance(choose(images(), records(np.arange(6.0)), TableSettings(), Rng(0)).predictor, Table)
     few = choose(images(), records(np.arange(2.0)), TableSettings(predictor="auto"), Rng(0))
     assert isinstance(few.predictor, Table)
-    assert few.judgments == {}
+    assert few.judgments == {} and few.error == 0.0
 
 
 def test_what_simulated_queries_bought_is_no_batch_for_a_table() -> None:

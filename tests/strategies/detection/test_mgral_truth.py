@@ -47,6 +47,11 @@ def test_it_is_told_and_changes_nothing(tmp_path: Path) -> None:
     expected = spearmanr([b["reward"] for b in rows], [np.mean(b["values"]) for b in rows]).statistic
     assert facts["rank_correlation"]["value"] == pytest.approx(expected)
     assert facts["analyzed"]["images"] > 0
+    table = json.loads((with_it / "lut" / "table.json").read_text())
+    told = {f"row {r['number']}": 100 * r["value"] for r in table["rows"] if r["seed"] == 0}
+    assert [b["reward"] for b in rows] == pytest.approx([told[b["name"]] for b in rows])
+    best = next(b for b in facts["batches"] if b["name"] == "best row")
+    assert best["reward"] == pytest.approx(max(told.values()))
 
 
 def test_with_people_the_labeled_set_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,6 +96,9 @@ def test_the_rank_correlation_and_its_interval() -> None:
     assert found is not None and found["low"] < found["value"] < found["high"]
     z = np.arctanh([found["low"], found["high"]])
     assert np.diff(z)[0] / 2 == pytest.approx(1.96 * np.sqrt((1 + found["value"] ** 2 / 2) / 7))
+    upside_down = rank_correlation([batch(f"row {n}", float(-n), float(n)) for n in range(10)])
+    assert upside_down is not None and upside_down["value"] == pytest.approx(-1)
+    assert -1 <= upside_down["low"] <= upside_down["high"] < 0
     assert rank_correlation([batch("row 0", 1.0, 2.0)] * 8) is None
     assert rank_correlation(rows[:3]) is None
 
@@ -99,6 +107,7 @@ def test_batches_are_weighed_against_the_random_ones() -> None:
     rows = [batch(f"row {n}", 0.0, v) for n, v in enumerate([1.0, 2.0, 3.0, 2.0])]
     found = against_rows([*rows, batch("agent", None, 12.0), batch("best row", 0.0, 2.0)])
     assert found["agent"]["difference"] == pytest.approx(10)
+    assert found["agent"]["standard_error"] == pytest.approx(np.std([1, 2, 3, 2], ddof=1) * (1 + 1 / 4) ** 0.5)
     assert found["agent"]["verdict"] == "clearly better"
     assert found["best row"]["difference"] == pytest.approx(0)
     assert found["agent over best row"]["standard_error"] == pytest.approx(np.std([1, 2, 3, 2], ddof=1) * 2**0.5)

@@ -81,6 +81,11 @@ def test_too_little_to_pool(lines):
     assert block_of([dict(enumerate(line)) for line in lines]) is None
 
 
+def test_three_lines_of_two_seeds_are_enough():
+    lines = [[0.0, 1.0], [2.0, 0.5], [1.0, 3.0]]
+    assert block_of([dict(enumerate(line)) for line in lines]) is not None
+
+
 def test_lines_without_a_common_seed_do_not_help_each_other():
     assert block_of([{0: 1.0, 1: 2.0}, {0: 0.0, 1: 4.0}, {2: 1.0, 3: 0.0}]) is None
 

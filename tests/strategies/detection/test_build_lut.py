@@ -3,6 +3,7 @@ be mixed."""
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from al_lab.campaign.loop import run_campaign
 from al_lab.core.errors import ConfigError, ResumeError
 from al_lab.core.pool import Pool
 from al_lab.core.rng import Rng
+from al_lab.data.grouping import Grouping
 from al_lab.learners.base import FitTask
 from al_lab.stages.annotate import load_pool
 from al_lab.strategies.detection._mgral.reward_split import reward_folds
@@ -170,6 +172,19 @@ def test_k_folds_measure_every_image_once() -> None:
     folds = reward_folds("kfold", known, StubDetection(), Rng(0), folds=4)
     assert sorted(i for f in folds for i in f.measure) == sorted(known)
     assert all(not set(f.train) & set(f.measure) and len(f.measure) == 10 for f in folds)
+
+
+def test_a_part_of_groups_is_whole_groups_and_stops_when_it_is_large_enough() -> None:
+    known = {f"{g}_{k}": {0} for g in "abcde" for k in range(2)}
+    dataset = SimpleNamespace(grouping=Grouping("^[a-e]"))
+    (fold,) = reward_folds("holdout", known, dataset, Rng(0), minimum=4)
+    assert len(fold.measure) == 4  # two groups: a third would be one too many
+    assert not {i[0] for i in fold.train} & {i[0] for i in fold.measure}
+    two = {i: a for i, a in known.items() if i[0] in "ab"}
+    (fold,) = reward_folds("holdout", two, dataset, Rng(0), minimum=2)
+    assert len({i[0] for i in fold.measure}) == 1
+    with pytest.raises(ConfigError, match="at least two groups"):
+        reward_folds("holdout", {i: a for i, a in two.items() if i[0] == "a"}, dataset, Rng(0), minimum=1)
 
 
 @pytest.mark.parametrize(

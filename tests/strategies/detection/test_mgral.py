@@ -56,6 +56,15 @@ def config(cycles: int = 2, agent: dict | None = None, learning: dict | None = N
     return stub_config(node, cycles=cycles, budget=budget)
 
 
+@pytest.mark.parametrize(
+    ("predictor", "needs"),
+    [("table", ("image_embedding",)), ("ridge", ("image_embedding", "class_probs"))],
+)
+def test_what_the_detector_finds_is_asked_for_by_regressors_alone(predictor: str, needs: tuple[str, ...]) -> None:
+    node = config(1, predictor=predictor)["strategy"]
+    assert Mgral(node["lut"], node["agent"], node["learning"]).needs_for("image") == needs
+
+
 def test_a_campaign_buys_what_the_agent_scores_highest(tmp_path: Path) -> None:
     run_campaign(config(), tmp_path / "run")
     for cycle in range(2):

@@ -73,6 +73,19 @@ def test_the_ceiling_is_the_best_record_and_the_error() -> None:
     assert judge.ceiling == pytest.approx(records.rewards_M.max() + chosen.judgments["ridge"].rmse)
 
 
+def test_a_record_with_an_image_that_cannot_be_bought_is_no_start() -> None:
+    _, images, records = problem("table")
+    best = int(records.rewards_M.argmax())
+    batches = [*records.batches]
+    batches[best] = np.array([*batches[best][:-1], NUM])  # the first of the labeled ones
+    held = Records(batches, records.bases, records.rewards_M, records.weight_M)
+    chosen = choose(images, held, TableSettings(predictor="table"), Rng(0))
+    start = Judge(chosen, held, NUM, BUDGET, np.random.default_rng(0)).start
+    assert start.max() < NUM
+    others = [m for m in range(len(batches)) if m != best]
+    assert start.tolist() == batches[max(others, key=lambda m: records.rewards_M[m])].tolist()
+
+
 def test_simulated_queries_of_fewer_images_lead_by_less() -> None:
     _, images, records = problem("ridge")
     labeled = images.labeled

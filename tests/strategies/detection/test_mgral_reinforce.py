@@ -56,6 +56,24 @@ def test_tv11_literal_tends_to_half():
     assert reference == pytest.approx(30)
 
 
+def test_the_overlap_of_two_queries_is_jaccards() -> None:
+    training = loop(iterations=2)
+    training.agent.scores.data = torch.arange(20.0)
+    training.settings = ReinforceSettings(iterations=2, lr=1e-12)
+    training.run(lambda batch: 60.0)
+    assert [record.overlap for record in training.curves] == [1.0, 1.0]
+    training = loop(iterations=3)
+    training.agent.scores.data = torch.arange(20.0)
+    training._best = np.array([0, 1, 18, 19])
+    assert training.step(lambda batch: 60.0).overlap == pytest.approx(2 / 6)
+
+
+def test_a_draw_of_one_image_is_its_log_probability() -> None:
+    scores = torch.tensor([0.3, 1.0, -2.0])
+    found = draw("pl", scores, 1, np.random.default_rng(0))
+    assert float(found.log_prob) == pytest.approx(float(scores.log_softmax(0)[found.batch[0]]))
+
+
 @pytest.mark.parametrize(("kind", "is_invariant"), [("ema", True), ("literal", False)])
 def test_adding_a_constant_to_every_reward(kind, is_invariant):
     advantages = []

@@ -43,6 +43,7 @@ def test_it_is_told_and_changes_nothing(tmp_path: Path) -> None:
     assert [b["name"] for b in facts["batches"]] == [*(f"row {m}" for m in range(4)), "agent", "best row", "random"]
     assert facts["on"] == "pool" and facts["measured_on"] == "test"
     assert {len(b["values"]) for b in facts["batches"]} == {2}
+    assert all(0 < value <= 100 for b in facts["batches"] for value in b["values"])  # points
     rows = [b for b in facts["batches"] if b["name"].startswith("row ")]
     expected = spearmanr([b["reward"] for b in rows], [np.mean(b["values"]) for b in rows]).statistic
     assert facts["rank_correlation"]["value"] == pytest.approx(expected)

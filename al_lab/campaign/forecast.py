@@ -110,16 +110,32 @@ def _choosing(parts: Any, sizes: Sizes, cycle: int, labeled: int) -> Iterator[tu
         pool = sizes.pool if literal_of(target, "scores_labeled", False) or unit != "image" else sizes.pool - labeled
         yield (Look("images of the pool", pool),)
     if target == _MGRAL:
-        yield from _mgral(parts, strategy, cycle, labeled)
+        yield from _mgral(parts, strategy, cycle, labeled, sizes.pool)
 
 
-def _mgral(parts: Any, strategy: Mapping[str, Any], cycle: int, labeled: int) -> Iterator[tuple[Training, ...]]:
+def _mgral(
+    parts: Any, strategy: Mapping[str, Any], cycle: int, labeled: int, pool: int
+) -> Iterator[tuple[Training | Look, ...]]:
     lut, truth, settings = strategy["lut"], strategy["truth"], _settings(parts.config["trainer"])
     held_out = min(max(math.ceil(lut["fraction"] * labeled), lut["minimum"]), labeled // 2)
     is_part = lut["split"] in ("holdout", "kfold")
     kept = labeled - (labeled // lut["folds"] if lut["split"] == "kfold" else held_out if is_part else 0)
     bases = (lut["folds"] if lut["split"] == "kfold" else 1) if is_part else 0
     base = Training("row base", settings.schedule(kept).total_steps, bases)
+    if lut["reward"] == "gradient":
+        yield from ((base,), (Look("images of the pool", pool - labeled),))
+    else:
+        yield from _table(parts, strategy, cycle, kept, base)
+    if truth["rows"]:
+        count = (truth["rows"] + _RIVALS + len(truth["rivals"])) * truth["seeds"]
+        whole = labeled + parts.budget.allowance(cycle, 0).amount
+        yield (Training("truth", settings.schedule(whole).total_steps, count),)
+
+
+def _table(
+    parts: Any, strategy: Mapping[str, Any], cycle: int, kept: int, base: Training
+) -> Iterator[tuple[Training, ...]]:
+    lut = strategy["lut"]
     steps = rows_steps(parts, lut, kept)
     rows = Training("row", steps, lut["rows"] + lut["repeats"] * (lut["seeds"] - 1), "rows")
     if lut["mode"] == "finetune":
@@ -129,10 +145,6 @@ def _mgral(parts: Any, strategy: Mapping[str, Any], cycle: int, labeled: int) ->
     yield (Training("batch without a record (at most)", steps, strategy["learning"]["max_fall_backs"], "rows", True),)
     if cycle == 0 and strategy["agent"]["controls"]:
         yield (Training("control", steps, strategy["agent"]["controls"] + 2, "rows"),)
-    if truth["rows"]:
-        count = (truth["rows"] + _RIVALS + len(truth["rivals"])) * truth["seeds"]
-        whole = labeled + parts.budget.allowance(cycle, 0).amount
-        yield (Training("truth", settings.schedule(whole).total_steps, count),)
 
 
 def rows_steps(parts: Any, lut: Mapping[str, Any], kept: int) -> int:

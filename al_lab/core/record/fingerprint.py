@@ -57,6 +57,7 @@ _LATER: dict[str, Any] = {
     "strategy.lut.num_clusters": 16,
     "strategy.lut.rows_from": "unlabeled",
     "strategy.lut.reward": "training",
+    "strategy.lut.keep": None,
     "strategy.lut.objectives.isd.pairs": "alike",
 }
 # An objective of MGRAL's rows that came later; where rows have another one, it decides nothing.

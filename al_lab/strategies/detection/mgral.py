@@ -98,7 +98,9 @@ class Mgral(Strategy):
                 )
             )
         #: regressors see the labeled images, too, and what the detector finds in an image; so does a set without rows
-        self.scores_labeled = is_learned or self.lut.reward == "gradient"
+        #: and so do rows of earlier cycles, whose images are embedded anew
+        self.scores_labeled = is_learned or self.lut.reward == "gradient" or self.table.keep is not None
+        self._check_kept()
         self.agent, self.learning = AgentSettings(**agent), ReinforceSettings(**learning)
         # a second training
         if self.agent.gate == "random" and (self.lut.repeats < 1 or self.lut.seeds < 2):  # noqa: PLR2004
@@ -174,6 +176,18 @@ class Mgral(Strategy):
                     got="gradient",
                     where="strategy.lut.reward",
                     do="set strategy.lut.reward=training: gradients are asked of detectors only",
+                )
+            )
+
+    def _check_kept(self) -> None:
+        """Refuse to keep rows that no later cycle could compare with its own."""
+        if self.table.keep is not None and (self.lut.reward, self.lut.rows_from) != ("training", "unlabeled"):
+            raise ConfigError(
+                explain(
+                    expected="rows that are batches of the pool, and are trained",
+                    got=f"strategy.lut.reward={self.lut.reward} and strategy.lut.rows_from={self.lut.rows_from}",
+                    where="strategy.lut.keep",
+                    do="set strategy.lut.keep=null",
                 )
             )
 

@@ -73,6 +73,7 @@ def table_section(cycles: Sequence[LutCycle]) -> Section:
     section.text += (
         f" {sentence(f'in cycle {last.cycle}, ' + last.sentence('signal'))}" if last.sentence("signal") else ""
     )
+    section.text += f" {sentence(last.sentence('kept'))}" if last.sentence("kept") else ""
     if len(judged) > 1:
         above = sum(_p_value(c) <= _SIGNIFICANCE for c in judged)
         section.text += f" In {above} of {len(judged)} cycles the rows differ by more than noise explains."

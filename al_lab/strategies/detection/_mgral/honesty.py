@@ -323,6 +323,6 @@ def sentences(honesty: Mapping[str, Any]) -> list[str]:
     """Return what was found out, in the order of its finding."""
     return [
         honesty[name]["sentence"]
-        for name in ("signal", "leave_one_out", "gate", "learning", "query", "likeness", "controls")
+        for name in ("signal", "kept", "leave_one_out", "gate", "learning", "query", "likeness", "controls")
         if honesty.get(name)
     ]

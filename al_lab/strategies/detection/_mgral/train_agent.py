@@ -43,6 +43,7 @@ from al_lab.strategies.detection._mgral.learning.worth import Trainer
 from al_lab.strategies.detection._mgral.predictor.choice import Chosen, Predictor, Records, choose
 from al_lab.strategies.detection._mgral.predictor.table import Choice, TableSettings
 from al_lab.strategies.detection._mgral.reinforce import Iteration, Reinforce
+from al_lab.strategies.detection._mgral.rows.kept import kept_facts, kept_rows, table_paths
 from al_lab.strategies.detection._mgral.rows.table import load_table, signal_and_noise
 from al_lab.strategies.detection._mgral.world import POINTS, World, order_images, seen_anew
 
@@ -70,7 +71,9 @@ class TrainAgent(Stage):
         records = world.records()
         chosen = choose(world.images, records, self.reading, ctx.rng("table"))
         signal = signal_and_noise(world.facts)
-        honesty = {"signal": signal, **self._judged(chosen, len(records.rewards_M))}
+        honesty = {"signal": signal, **self._judged(chosen, world.num_rows, len(records.rewards_M))}
+        if self.reading.keep is not None:
+            honesty["kept"] = kept_facts(world.kept, self.reading.keep, world.num_rows, ctx.pool.labeled())
         if why := self._why_closed(chosen, signal):
             return self._closed(ctx, world, honesty, why)
         state = ctx.cycle_dir / "lut" / "agent_state.ckpt"
@@ -127,8 +130,9 @@ class TrainAgent(Stage):
         return [path for name in (*names, *agents) if (path := ctx.cycle_dir / name).is_file()]
 
     def inputs(self, ctx: StageContext) -> list[Path]:
-        """Return the models that a row trained for real starts from."""
-        return [ctx.cycle_dir / "model.ckpt", *self.lut.bases_of(ctx)]
+        """Return the models that a row trained for real starts from, and earlier cycles' tables, if they count."""
+        tables = table_paths(ctx.run_dir, ctx.cycle) if self.reading.keep is not None else []
+        return [ctx.cycle_dir / "model.ckpt", *self.lut.bases_of(ctx), *tables]
 
     def _world(self, ctx: StageContext) -> World:
         candidates = Candidates.load(ctx.cycle_dir / "candidates.npz")
@@ -138,10 +142,16 @@ class TrainAgent(Stage):
         facts = load_table(self.lut.path(ctx), ctx.pool, self.lut.settings.split)
         if plan.first:
             images = seen_anew(ids, images, Candidates.load(self.lut.path(ctx).with_name(HALF)))
-        return World(ids, images, plan.size, plan, facts)
+        if self.reading.keep is None:
+            return World(ids, images, plan.size, plan, facts)
+        kept = kept_rows(ctx, self.lut.settings.split, plan.size, ids)
+        return World(ids, images, plan.size, plan, facts, kept, self.reading.keep)
 
-    def _judged(self, chosen: Chosen, num_rows: int) -> dict[str, Any]:
-        """Return how well each predictor tells each record from the others; all are told, whichever is used."""
+    def _judged(self, chosen: Chosen, num_rows: int, num_records: int) -> dict[str, Any]:
+        """Return how well each predictor tells each record from the others; all are told, whichever is used.
+
+        ``estimates`` are those of this cycle's rows, which are the first.
+        """
         asked = self.reading.predictor
         name = chosen.predictor.name if chosen.predictor else None
         facts: dict[str, Any] = {"predictor": name or "none", "leave_one_out": None, "regressor": None}
@@ -150,7 +160,8 @@ class TrainAgent(Stage):
         told = {k: j.to_json() for k, j in chosen.judgments.items()}
         ridge = {k: told["ridge"][k] for k in ("rmse", "rank_correlation")} | {"alpha": chosen.alpha}
         shown = told.get("table") or told["ridge"]
-        sentence = leave_one_out_sentence(shown, ridge, num_rows) if "table" in told else ""
+        shown["estimates"] = shown["estimates"][:num_rows]
+        sentence = leave_one_out_sentence(shown, ridge, num_records) if "table" in told else ""
         if asked != "table":
             sentence = "; ".join(filter(None, (sentence, chosen_sentence(told, name, asked))))
         return facts | {
@@ -270,7 +281,7 @@ class TrainAgent(Stage):
         ]
         measured = self._measure(ctx, world, [batch, other.batch, *random], "control", seed=self.lut.settings.seeds)
         found = learning(other.agent) if other.agent else None
-        facts = against_chance(measured[0], measured[1], measured[2:], values, noise)
+        facts = against_chance(measured[0], measured[1], measured[2:], values[: world.num_rows], noise)
         if found:
             log.info("an agent with shuffled rewards: %s", found["sentence"])
             facts["shuffled_gain"] = found["gain"]
@@ -346,6 +357,7 @@ def _whose(world: World, rng: Rng) -> str:
         world.facts["references"],
         [[r["ids"], r["value"]] for r in world.facts["rows"]],
         rng.seed(),
+        *([world.keep, [[r.age, r.ids, r.gain] for r in world.kept]] if world.kept else []),
     ]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 

@@ -10,6 +10,7 @@ from al_lab.core.rng import Rng
 from al_lab.core.types import Candidates
 from al_lab.strategies.detection._mgral.agent import Order, sequence_order
 from al_lab.strategies.detection._mgral.predictor.choice import Images, Records
+from al_lab.strategies.detection._mgral.rows.kept import Kept
 from al_lab.strategies.detection._mgral.rows.plan import Plan
 from al_lab.strategies.detection._mgral.rows.table import rewards
 
@@ -28,6 +29,8 @@ class World:
         budget: B.
         plan: of the rows.
         facts: the table, as it was written.
+        kept: rows of earlier cycles, behind the table's own.
+        keep: the factor of their weight a cycle of age.
     """
 
     ids: tuple[str, ...]
@@ -35,6 +38,8 @@ class World:
     budget: int
     plan: Plan
     facts: dict[str, Any]
+    kept: Sequence[Kept] = ()
+    keep: float = 1.0
 
     @property
     def candidates(self) -> tuple[str, ...]:
@@ -51,13 +56,27 @@ class World:
         place = {i: n for n, i in enumerate(self.ids)}
         return np.array([place[i] for i in ids], np.int64)
 
+    @property
+    def num_rows(self) -> int:
+        """Rows of this cycle, the first of the records."""
+        return sum(row["seed"] == 0 for row in self.facts["rows"])
+
     def records(self) -> Records:
-        """Return the rows of first seeds, with rewards in points."""
+        """Return the rows of first seeds, with rewards in points; then those of earlier cycles."""
         rows = [row for row in self.facts["rows"] if row["seed"] == 0]
         sets = [self.positions(row["ids"]) for row in rows]
         first = self.plan.first
         base = self.positions(first) if first else self.images.labeled
-        return Records(sets, [base] * len(rows), POINTS * rewards(self.facts), np.ones(len(rows)), not first)
+        bases = [base] * len(rows)
+        reference = float(np.mean(self.facts["references"]))
+        earlier = {row.labeled: self.positions(row.labeled) for row in self.kept}
+        return Records(
+            sets + [self.positions(row.ids) for row in self.kept],
+            bases + [earlier[row.labeled] for row in self.kept],
+            POINTS * np.array([*rewards(self.facts), *(reference + row.gain for row in self.kept)]),
+            np.array([1.0] * len(rows) + [self.keep**row.age for row in self.kept]),
+            not first,
+        )
 
 
 def order_images(

@@ -26,7 +26,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from al_lab.acquisition.transport import earth_mover, sort_columns, unit_directions, wasserstein_1
-from al_lab.core.fields import at_least, check_fields, not_negative, one_of, optional
+from al_lab.core.fields import at_least, check_fields, not_negative, one_of, optional, share
 from al_lab.core.rng import Rng
 from al_lab.strategies.detection._mgral.predictor.leave_one_out import LeaveOneOut, distinct, judged, rank_correlation
 
@@ -54,6 +54,8 @@ class TableSettings:
             ``ridge`` | ``ensemble``: what learned from it (`Regressor`), or ``auto``: the one of the three that
             predicts left-out rows best, nobody if none does better than their mean.
         num_clusters: of the images, as regressors and designed rows see them.
+        keep: rows of earlier cycles stay in the table with this factor a cycle of age as their weight, see
+            `al_lab.strategies.detection._mgral.rows.kept`; None: each cycle begins an empty one.
     """
 
     distance: Distance = "perdim_w1"
@@ -62,6 +64,7 @@ class TableSettings:
     weight_power: float = 1.0
     predictor: Choice = "table"
     num_clusters: int = 16
+    keep: float | None = None
 
     def __post_init__(self) -> None:
         if self.predictor == "neighbors":  # type: ignore[comparison-overlap]
@@ -75,6 +78,7 @@ class TableSettings:
                 "num_clusters": at_least(2),
                 "k_max": optional(at_least(1)),
                 "weight_power": not_negative,
+                "keep": optional(share),
             },
             "strategy.lut",
         )

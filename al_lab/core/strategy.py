@@ -12,7 +12,7 @@ from al_lab.core.budget import Allowance, Budget
 from al_lab.core.pool import ApartRows, Pool
 from al_lab.core.rng import Rng
 from al_lab.core.stage import Stage
-from al_lab.core.types import Candidates, DenseView, ImageView, Query, Region
+from al_lab.core.types import Annotation, Candidates, DenseView, ImageView, Query, Region
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +77,7 @@ class Strategy:
         scores_labeled: `propose` is also called for labeled images.
         radius_px: a region is a square of side 2 r + 1.
         only_views: the choice follows from views and the pool alone: no stages of its own, nothing to restore.
+        needs_labels: the choice depends on what labeled images show: see `restore` and `learn`.
         made_of: arguments that are strategies themselves, whose needs, tasks and units count, too.
     """
 
@@ -87,6 +88,7 @@ class Strategy:
     pixel_scopes: ClassVar[tuple[str, ...]] = ("pool", "image")
     scores_labeled: bool = False
     only_views: ClassVar[bool] = True
+    needs_labels: bool = False
     made_of: ClassVar[tuple[str, ...]] = ()
     radius_px: int = 0
     ties: Literal["hash", "id"] = "hash"
@@ -152,6 +154,9 @@ class Strategy:
 
     def restore(self, cycle_dir: Path) -> None:
         """Reload what own stages wrote; called before `select`, also after a restart."""
+
+    def learn(self, labels: Mapping[str, Annotation]) -> None:
+        """Take the labels of labeled images where no run folder has them; a campaign calls `restore` instead."""
 
     def explain(self, view: ImageView, ctx: ProposeContext, classes: Sequence[str], utility: float) -> Reason:
         """Say why an image that was chosen has its utility; by default nothing is known but the number.

@@ -127,6 +127,7 @@ class _Boxes:
     """
 
     image: np.ndarray  # (N,) position of the image
+    row: np.ndarray  # (N,) position among the boxes of all classes, image by image
     boxes_xyxy: np.ndarray  # (N, 4) float64: the products of large float32 coordinates are not exact
     ignored: np.ndarray  # (N,) bool; for objects
 
@@ -158,6 +159,23 @@ def match(found: _Boxes, objects: _Boxes, iou: float, extra: float) -> tuple[np.
     return is_true, ~is_true & ~is_ignored
 
 
+def true_positives(
+    found: Sequence[Detections], truth: Sequence[Annotation], num_classes: int, iou: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which detections of N images are true and which are false positives, image by image, (D,) bool each.
+
+    As VOC's AP counts them: one of an object's class that overlaps it by more than ``iou``, the most confident of
+    several. A detection of a difficult or crowd object is neither.
+    """
+    is_true, is_false = (np.zeros(sum(map(len, found)), bool) for _ in range(2))
+    if not len(is_true):
+        return is_true, is_false
+    classes = zip(_gather(list(found), num_classes), _gather(list(truth), num_classes), strict=True)
+    for mine, objects in classes:
+        is_true[mine.row], is_false[mine.row] = match(mine, objects, iou, 0.0)
+    return is_true, is_false
+
+
 def recall_precision(is_true: np.ndarray, is_false: np.ndarray, num_gt: int) -> tuple[np.ndarray, np.ndarray]:
     """Return recall and precision after every detection, in order of confidence."""
     true, false = np.cumsum(is_true), np.cumsum(is_false)
@@ -186,4 +204,4 @@ def _gather(items: Sequence[Detections] | Sequence[Annotation], num_classes: int
     rank = image if truth else -np.concatenate(found)
     order = np.lexsort((rank, labels))  # stable
     parts = np.split(order, np.searchsorted(labels[order], np.arange(1, num_classes)))
-    return [_Boxes(image[part], boxes[part].astype(np.float64), ignored[part]) for part in parts]
+    return [_Boxes(image[part], part, boxes[part].astype(np.float64), ignored[part]) for part in parts]

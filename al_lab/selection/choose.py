@@ -101,7 +101,6 @@ class Views:
         self._predictions, self._dataset = predictions, dataset
         self._boxes = bool({"detections", "class_probs"} & set(needs))
         self._embedding = "image_embedding" in needs
-        self._suppressed = "suppressed" in needs
 
     def __call__(self, sample_id: str) -> ImageView:
         """Return the view of one image."""
@@ -112,7 +111,7 @@ class Views:
         if self._embedding and found.embedding is not None:
             embedding = found.embedding[found.embedded[sample_id]]
         extras = {}
-        if self._suppressed and found.suppressed is not None:
+        if self._boxes and found.suppressed is not None:
             extras["suppressed"] = found.suppressed[found.rows(sample_id)]
         return ImageView(sample_id, size, detections, embedding, extras)
 

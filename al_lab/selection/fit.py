@@ -14,7 +14,6 @@ _REMEDIES = {
     "detections": "give --predictions FILE",
     "class_probs": "give --predictions FILE",
     "image_embedding": "give --arrays FILE.npz with 'images' and 'embedding'",
-    "suppressed": "give --arrays FILE.npz with 'suppressed', or choose another strategy",
 }
 _NESTED = "/strategy@"
 
@@ -47,6 +46,9 @@ def check_task(name: str, node: Mapping[str, Any], dataset: Any, provides: Itera
     if not all(literal_of(target, "only_views", True) for target in strategies_in(node)):
         got = "one with stages, or files, of its own"
         raise _refused(name, "a strategy that needs no more than predictions", got, f"run a campaign, or {remain}")
+    if not has_labels and _learns(node):
+        do = f"say which images are labeled: --labeled annotated, or a list; {remain}"
+        raise _refused(name, "labeled images, whose labels it learns from", "none", do)
     lacking = sorted(set(union(node, "needs")) - set(provides))
     if lacking:
         do = "; ".join(dict.fromkeys(_REMEDIES.get(n, "a campaign's detector can provide it") for n in lacking))
@@ -69,11 +71,15 @@ def fitting(provides: Iterable[str], has_labels: bool) -> list[str]:
     found = []
     for name in options("strategy"):
         node = _with_defaults(name)
-        knows = has_labels or not any(literal_of(target, "needs_labels", False) for target in strategies_in(node))
+        knows = has_labels or not _learns(node)
         fits = "detection" in every(node, "tasks", ("detection",)) and set(union(node, "needs")) <= held and knows
         if fits and all(literal_of(target, "only_views", True) for target in strategies_in(node)):
             found.append(name)
     return found
+
+
+def _learns(node: Mapping[str, Any]) -> bool:
+    return any(literal_of(target, "needs_labels", False) for target in strategies_in(node))
 
 
 def _with_defaults(name: str) -> dict[str, Any]:

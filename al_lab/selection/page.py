@@ -204,9 +204,12 @@ def _utilities(rows: Sequence[Row], choice: Choice, told: Told) -> Section:
         axes.hist(utility, bins, color=MUTED, alpha=0.45, label="unlabeled images")
         axes.hist(chosen, bins, color=color_of(told.strategy), label="chosen")
         axes.set(xlabel=f"utility ({told.strategy})", ylabel="images", yscale="symlog")
+        axes.yaxis.set_major_formatter("{x:,.0f}")  # of powers it would write formulas
         axes.legend()
     alt = f"Histogram of the utilities of {len(utility)} images and of the {len(chosen)} chosen"
-    caption = "The number of images on a logarithmic scale. What is chosen from further left was a quota's."
+    caption = "The number of images on a logarithmic scale."
+    if any(row.pick.quota is not None for row in rows):
+        caption += " What was chosen from further left was a quota's."
     section.pictures.append(Picture("utilities", figure, alt, caption, is_wide=True))
     return section
 
@@ -215,7 +218,7 @@ def _read(told: Told, choice: Choice) -> Section:
     section = Section(
         "read", "What was read", "Predictions: " + ", ".join(told.files) if told.files else "No predictions."
     )
-    section.missing = [(note, "") for note in told.notes]
+    section.missing = [(note[:1].upper() + note[1:], "") for note in told.notes]
     copies = "\n".join(f"{i}  is nearly {other}" for i, other in sorted(choice.copies.items()))
     if copies:
         section.blocks.append((f"{len(choice.copies)} near copies that were passed over", copies))

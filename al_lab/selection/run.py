@@ -21,7 +21,7 @@ from al_lab.labeling.request import TOOLS
 from al_lab.labeling.store import LabelStore
 from al_lab.selection.choose import Choice, Order, Views, choose, contexts
 from al_lab.selection.fit import check_built, check_task
-from al_lab.selection.labeled import ANNOTATED, Known, labeled_ids
+from al_lab.selection.labeled import ANNOTATED, Known, labeled_ids, labels_of
 from al_lab.selection.write import REQUEST, Row, check_new, rows_of, write_selection
 
 log = logging.getLogger(__name__)
@@ -128,6 +128,8 @@ def select(config: Mapping[str, Any], asked: Asked) -> Outcome:
     order = _order(asked, dataset, predictions, int(config["seed"]))
     strategy = _strategy(config, dataset, predictions, labeled)
     store = LabelStore(Path(config["runtime"]["data_dir"]) / ".labels")
+    if strategy.needs_labels:
+        strategy.learn(labels_of(sorted(labeled), dataset, store))
     views = Views(predictions, dataset, strategy.needs_for(asked.unit))
     choice = choose(strategy, views, predictions, dataset, labeled, Known(store, dataset), order)
     rows = rows_of(choice, strategy, views, predictions, dataset, contexts(order, labeled), notes)

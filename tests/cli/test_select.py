@@ -124,3 +124,16 @@ def test_classes_that_starve_are_named(run, photos, caplog):
     assert "dog starves: seen in 1 images of the pool, in none of the chosen" in caplog.text
     assert "owl starves: 0 of the 1 images of its quota" in caplog.text
     assert "classes starve" in (photos / "selected" / "selected.html").read_text()
+
+
+def test_a_strategy_that_learns_from_what_is_labeled(run, photos):
+    for k in range(5):
+        (photos / "photos" / f"p{k}.txt").write_text("0 .333 .5 .333 .5\n" if k % 2 else "")
+    (photos / "photos" / "classes.txt").write_text("cat\ndog\n")
+    words = ("dataset.test_split=none", "--predictions", "table.csv", "strategy=pal", "--count", "2")
+    status, printed = run(*words)
+    assert status == 2 and "expected labeled images, whose labels it learns from, got none; say which" in printed.err
+    assert run(*words, "--labeled", "annotated", "--near-copies", "keep")[0] == 0
+    table = rows(photos / "selected" / "selected.csv")
+    assert len(table) == 2 and {r["sample_id"] for r in table} <= {f"p{k}" for k in range(5, 9)}
+    assert all("the chance to be true is 0." in r["why"] for r in table)

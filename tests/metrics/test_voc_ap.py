@@ -6,7 +6,7 @@ import pytest
 from al_lab.core.boxes import pair_iou
 from al_lab.core.errors import ConfigError, DataError
 from al_lab.core.types import Annotation, Detections
-from al_lab.metrics.voc_ap import VocAP, area_ap, eleven_point_ap, recall_precision
+from al_lab.metrics.voc_ap import VocAP, area_ap, eleven_point_ap, recall_precision, true_positives
 
 LEGACY = np.arange(0.0, 1.1, 0.1)
 
@@ -150,3 +150,20 @@ def test_an_image_drawn_twice_counts_twice(random_world) -> None:
     for name, scalar in VocAP().compute(predictions, truth, classes).scalars.items():
         assert values[name][0] == pytest.approx(scalar)
         assert values[name][1] == pytest.approx(VocAP().compute(*twice, classes).scalars[name])
+
+
+def test_true_positives_image_by_image() -> None:
+    a, b, far = [0.0, 0, 10, 10], [20.0, 20, 30, 30], [50.0, 50, 60, 60]
+    first = Detections(*_rows([(a, 0.9, 0), (a, 0.8, 0), (b, 0.7, 1), (far, 0.6, 0)]))
+    second = Detections(*_rows([(b, 0.5, 0), (a, 0.4, 1)]))
+    truth = [Annotation.make([a, b], [0, 1]), Annotation.make([b, a], [0, 1], difficult=[True, False])]
+    is_true, is_false = true_positives([first, second, Detections.none(2, "sigmoid")], [*truth, truth[0]], 2, 0.5)
+    assert is_true.tolist() == [True, False, True, False, False, True]
+    assert is_false.tolist() == [False, True, False, True, False, False]  # a difficult object's is neither
+    assert [len(x) for x in true_positives([], [], 2, 0.5)] == [0, 0]
+
+
+def _rows(boxes: list[tuple[list[float], float, int]]) -> tuple[np.ndarray, ...]:
+    confidence = np.array([b[1] for b in boxes], np.float32)
+    places = np.array([b[0] for b in boxes], np.float32)
+    return places, confidence, np.array([b[2] for b in boxes], np.int64), confidence[:, None]

@@ -15,6 +15,7 @@ def test_what_remains():
     of_boxes = {"adapted_random", "entropy", "least_confidence", "margin", "power", "random"}
     assert set(fitting((), False)) == {"random"}
     assert set(fitting(BOXES, False)) == of_boxes
+    assert set(fitting(BOXES, True)) == {*of_boxes, "pal"}
     assert set(fitting(("image_embedding",), False)) == {"random", "core_set"}
     assert set(fitting((*BOXES, "image_embedding"), False)) == {*of_boxes, "core_set", "shortlist"}
 
@@ -25,6 +26,10 @@ def test_what_remains():
         ("core_set", "files that hold image_embedding, got others; give --arrays FILE.npz .*what remains: .*entropy"),
         ("al_ssl", "files that hold flip_probs, got others; a campaign's detector can provide it; what remains"),
         ("mgral", "needs no more than predictions, got one with stages, or files, of its own; run a campaign"),
+        (
+            "pal",
+            "expected labeled images, whose labels it learns from, got none; say which images are labeled: --labeled",
+        ),
         ("ripu", "expected a strategy for detection, got one for segmentation; what remains"),
     ],
 )

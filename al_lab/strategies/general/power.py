@@ -1,7 +1,7 @@
 """Power: a utility with noise, so that a batch is not full of the same thing."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,7 +10,7 @@ import numpy as np
 from al_lab.core.errors import ConfigError, DataError, explain
 from al_lab.core.fields import number_from, positive
 from al_lab.core.strategy import ProposeContext, Reason, Strategy
-from al_lab.core.types import Candidates, DenseView, ImageView
+from al_lab.core.types import Annotation, Candidates, DenseView, ImageView
 
 _LARGEST_LOG = 30.0  # of beta: beyond it the noise is nothing beside a utility
 
@@ -61,7 +61,7 @@ class Power(Strategy):
         self.of = of
         self.beta = positive(beta, "strategy.beta", do="1 is the paper's")
         self.growth = number_from(1)(growth, "strategy.growth", do="1: the noise stays as it is")
-        self.scores_labeled, self.ties = of.scores_labeled, of.ties
+        self.scores_labeled, self.needs_labels, self.ties = of.scores_labeled, of.needs_labels, of.ties
 
     def needs_for(self, unit: str) -> tuple[str, ...]:
         """Return the other strategy's needs."""
@@ -79,6 +79,10 @@ class Power(Strategy):
         """Return beta_t."""
         log_beta = math.log(self.beta) + cycle * math.log(self.growth)
         return math.exp(min(log_beta, _LARGEST_LOG))
+
+    def learn(self, labels: Mapping[str, Annotation]) -> None:
+        """See `Strategy.learn`."""
+        self.of.learn(labels)
 
     def propose(self, view: ImageView | DenseView, ctx: ProposeContext) -> Candidates:
         """Return the image with its noisy utility; ``info`` keeps the plain one."""

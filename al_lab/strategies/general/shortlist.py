@@ -1,7 +1,7 @@
 """Shortlist: the most uncertain images first, then those among them that another strategy prefers."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,7 +14,7 @@ from al_lab.core.fields import number_from
 from al_lab.core.pool import Pool
 from al_lab.core.rng import Rng
 from al_lab.core.strategy import ProposeContext, Reason, Strategy
-from al_lab.core.types import Candidates, DenseView, ImageView, Query
+from al_lab.core.types import Annotation, Candidates, DenseView, ImageView, Query
 
 
 class Shortlist(Strategy):
@@ -44,6 +44,7 @@ class Shortlist(Strategy):
         self.of, self.then = of, then
         self.factor = number_from(1)(factor, "strategy.factor", do="PPAL's is 4")
         self.scores_labeled = of.scores_labeled or then.scores_labeled
+        self.needs_labels = of.needs_labels or then.needs_labels
         for name, part in (("of", of), ("then", then)):
             if not part.only_views:
                 where, do = f"strategy.{name}", "choose one that looks at each image by itself, e.g. entropy"
@@ -62,6 +63,11 @@ class Shortlist(Strategy):
         """See `Strategy.restore`."""
         self.of.restore(cycle_dir)
         self.then.restore(cycle_dir)
+
+    def learn(self, labels: Mapping[str, Annotation]) -> None:
+        """See `Strategy.learn`."""
+        self.of.learn(labels)
+        self.then.learn(labels)
 
     def propose(self, view: ImageView | DenseView, ctx: ProposeContext) -> Candidates:
         """Return the image with the utilities of both, and what both keep of it."""

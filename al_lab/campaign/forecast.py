@@ -14,6 +14,7 @@ from al_lab.core.budget import Budget
 
 _OPTIMIZER = 3  # a checkpoint to go on from has the weights and at most two numbers a weight besides
 _RIVALS = 2  # what a table's best row and the agent's own batch are trained for beside the rows of `strategy.truth`
+_SCRATCH = {"mode": "scratch", "length": 1.0, "lr_scale": 1.0, "early_stop": None, "reward": "training"}
 _MGRAL = "al_lab.strategies.detection.mgral.Mgral"
 
 
@@ -135,6 +136,7 @@ def _mgral(
 def _table(
     parts: Any, strategy: Mapping[str, Any], cycle: int, kept: int, base: Training
 ) -> Iterator[tuple[Training, ...]]:
+    """Yield the trainings of the rows and of the agent."""
     lut = strategy["lut"]
     steps = rows_steps(parts, lut, kept)
     rows = Training("row", steps, lut["rows"] + lut["repeats"] * (lut["seeds"] - 1), "rows")
@@ -189,13 +191,14 @@ def variants(parts: Any) -> dict[str, Any]:
         return {}
     small = option("strategy", "mgral")["lut"]
     ways = {
-        "rows from scratch": {"mode": "scratch", "length": 1.0, "lr_scale": 1.0, "early_stop": None},
-        "finetuned rows": {k: small[k] for k in ("mode", "length", "lr_scale")} | {"early_stop": None},
-        "stopped early": {"mode": "scratch", "length": 1.0, "lr_scale": 1.0, "early_stop": 0.25},
+        "rows from scratch": _SCRATCH,
+        "finetuned rows": _SCRATCH | {k: small[k] for k in ("mode", "length", "lr_scale")},
+        "stopped early": _SCRATCH | {"early_stop": 0.25},
+        "gradients, no rows": _SCRATCH | {"reward": "gradient"},
     }
     found = {}
     for name, changes in ways.items():
-        words = " ".join(f"strategy.lut.{k}={v}" for k, v in changes.items() if v is not None)
+        words = " ".join(f"strategy.lut.{k}={'null' if v is None else v}" for k, v in changes.items())
         config = {**parts.config, "strategy": {**strategy, "lut": {**strategy["lut"], **changes}}}
         found[name] = (words, type(parts)(config))
     return found

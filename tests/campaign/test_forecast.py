@@ -137,6 +137,10 @@ def test_mgrals_table_on_voc_takes_what_was_counted_by_hand() -> None:
 def test_rows_come_beside_their_base_where_they_do_not_start_from_it() -> None:
     parts = published("strategy=mgral", "dataset=voc")
     ways = {name: plan(way, SIZES) for name, (_, way) in variants(parts).items()}
+    assert {i.what for _, g in ways.pop("gradients, no rows") for i in g if isinstance(i, Training)} == {
+        "training",
+        "row base",
+    }
     rows = {name: next(g for _, g in groups if any(i.what == "row" for i in g)) for name, groups in ways.items()}
     assert [item.what for item in rows["rows from scratch"]] == ["row base", "row"]
     assert [item.what for item in rows["finetuned rows"]] == ["row"]

@@ -13,6 +13,8 @@ from al_lab.core.errors import ConfigError, ResumeError
 from al_lab.core.pool import Pool
 from al_lab.core.rng import Rng
 from al_lab.data.grouping import Grouping
+from al_lab.execution.inline import InlineExecutor
+from al_lab.execution.job import Job
 from al_lab.learners.base import FitTask
 from al_lab.stages.annotate import load_pool
 from al_lab.strategies.detection._mgral.reward_split import reward_folds
@@ -98,6 +100,29 @@ def test_scratch_trains_from_scratch_and_early_stop_stops_early(tmp_path: Path, 
     run(tmp_path / "run", mode="scratch", early_stop=0.25)
     assert [(t.start, t.stop_at) for t in tasks[2:-1]] == [("scratch", 25)] * 6
     assert tasks[1].stop_at is None
+
+
+@pytest.mark.parametrize(
+    ("options", "batches"),
+    [
+        ({"mode": "scratch"}, [["base 0", *["row"] * 6]]),
+        ({"mode": "finetune"}, [["base 0"], ["row"] * 6]),
+    ],
+)
+def test_rows_wait_for_their_base_only_if_they_start_from_it(
+    options: dict[str, str], batches: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+    real = InlineExecutor.run
+
+    def run_jobs(self: InlineExecutor, jobs: list[Job]) -> list[dict]:
+        names = [job.name.removeprefix("cycle 00 ") for job in jobs]
+        asked.append(["row" if name.startswith("row") else name for name in names])
+        return real(self, jobs)
+
+    monkeypatch.setattr(InlineExecutor, "run", run_jobs)
+    run(tmp_path / "run", **options)
+    assert [names for names in asked if {"row", "base 0"} & set(names)] == batches
 
 
 def test_a_table_killed_in_the_middle_is_gone_on_with_row_by_row(

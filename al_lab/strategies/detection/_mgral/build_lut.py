@@ -40,22 +40,14 @@ class BuildLut(Stage):
         self.settings = settings
 
     def run(self, ctx: StageContext) -> dict[str, float]:
-        """Train and measure the bases, the rows and their repetitions.
-
-        They run in parallel where they don't need each other.
-        """
+        """Train and measure the bases, the rows and their repetitions."""
         plan = self.plan(ctx)
-        bases = self.bases(ctx, plan)
         metric = self.settings.metric or ctx.dataset.metrics[0]
-        references = [float(base["metrics"][metric]) for base in bases]
-        if plan.first:
-            self._look(ctx, plan)
         numbers = [(m, 0) for m in range(len(plan.batches))] + [
             (m, s) for s in range(1, self.settings.seeds) for m in range(self.settings.repeats)
         ]
-        results = ctx.executor.run(
-            [self.job(ctx, plan, plan.batches[m], m % len(plan.folds), s, f"row_{m:03d}_seed{s}") for m, s in numbers]
-        )
+        bases, results = self._train(ctx, plan, numbers)
+        references = [float(base["metrics"][metric]) for base in bases]
         rows = [
             row_of(number, number[0] % len(plan.folds), plan.batches[number[0]], result, metric)
             for number, result in zip(numbers, results, strict=True)
@@ -112,8 +104,27 @@ class BuildLut(Stage):
         """Draw the batches and cut the labeled set."""
         return plan_rows(ctx, self.settings, ctx.rng(self.name))
 
-    def _look(self, ctx: StageContext, plan: Plan) -> None:
-        """Train on the first half, and ask that model what it expects of the images of the second."""
+    def _train(
+        self, ctx: StageContext, plan: Plan, numbers: Sequence[tuple[int, int]]
+    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Return what the bases gave and what the rows (number, seed) gave.
+
+        One batch of jobs where rows start from scratch, so that no device waits for a base that they don't need.
+        """
+        bases = self._base_jobs(ctx, plan)
+        rows = [
+            self.job(ctx, plan, plan.batches[m], m % len(plan.folds), s, f"row_{m:03d}_seed{s}") for m, s in numbers
+        ]
+        if self.settings.mode == "finetune":
+            return ctx.executor.run(bases), ctx.executor.run(rows)
+        half = [self._half_job(ctx, plan)] if plan.first else []
+        results = ctx.executor.run([*bases, *half, *rows])
+        if plan.first:
+            self._look(ctx, plan)
+        return results[: len(bases)], results[len(bases) + len(half) :]
+
+    def _half_job(self, ctx: StageContext, plan: Plan) -> Job:
+        """Describe the training on the first half, which says what it expects of the images of the second."""
         folder = ctx.cycle_dir / "lut"
         task = FitTask(
             labeled=plan.first,
@@ -123,7 +134,11 @@ class BuildLut(Stage):
             seed=ctx.rng("lut base").seed("half"),
             cycle=ctx.cycle,
         )
-        ctx.executor.run([self.measured(ctx, task, {}, plan.folds[0], "base_half", keep=True)])
+        return self.measured(ctx, task, {}, plan.folds[0], "base_half", keep=True)
+
+    def _look(self, ctx: StageContext, plan: Plan) -> None:
+        """Ask the model of the first half about the images of the second."""
+        folder = ctx.cycle_dir / "lut"
         second = sorted(set(plan.folds[0].train) - set(plan.first))
         ctx.executor.run(
             [
@@ -133,7 +148,7 @@ class BuildLut(Stage):
                     result=folder / "half_scored.json",
                     kwargs={
                         "run_dir": str(ctx.run_dir),
-                        "checkpoint": str(task.checkpoint),
+                        "checkpoint": str(folder / "base_half.ckpt"),
                         "cycle": ctx.cycle,
                         "ids": second,
                         "out": str(folder / HALF),
@@ -148,6 +163,10 @@ class BuildLut(Stage):
 
         If rows train on the whole labeled set the base is the cycle's own model.
         """
+        results: list[dict[str, Any]] = ctx.executor.run(self._base_jobs(ctx, plan))
+        return results
+
+    def _base_jobs(self, ctx: StageContext, plan: Plan) -> list[Job]:
         jobs = []
         for n, fold in enumerate(plan.folds):
             checkpoint = self.base_of(ctx, plan, n)
@@ -170,8 +189,7 @@ class BuildLut(Stage):
                 cycle=ctx.cycle,
             )
             jobs.append(self.measured(ctx, task, {}, fold, f"base_{n}", keep=True))
-        results: list[dict[str, Any]] = ctx.executor.run(jobs)
-        return results
+        return jobs
 
     def bases_of(self, ctx: StageContext) -> list[Path]:
         """Return the models that the rows start from; none if they start from scratch."""

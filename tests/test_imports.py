@@ -28,7 +28,7 @@ LAYERS: dict[str, set[str]] = {
     "stages": CONFIG | {"data", "execution", "metrics", "models", "acquisition", "learners"},
     "strategies": CONFIG | {"data", "execution", "metrics", "acquisition", "learners", "stages"},
     "campaign": CONFIG | {"data", "execution", "metrics", "models", "stages", "reporting"},
-    "selection": CONFIG | {"data", "labeling", "acquisition", "reporting"},
+    "selection": CONFIG | {"data", "labeling", "acquisition", "metrics", "reporting"},
     "cli": CONFIG | {"data", "labeling", "campaign", "reporting", "execution", "selection"},
 }
 EVERYTHING = {"benchmarks", "api"}

@@ -15,6 +15,7 @@ examples:
   al-lab labels list                                                   how many images have labels, of which classes
   al-lab labels list dataset=folder dataset.root=photos                which of these photographs are labeled
   al-lab labels import dataset=folder dataset.root=labeled_photos      take over what lies there, as people's labels
+  al-lab labels take dataset=folder dataset.root=photos --round round_1     what came back of a choice of al-lab select
   al-lab labels export dataset=folder dataset.root=photos 'dataset.classes=[cat,dog]' --to coco --out photos_coco
   al-lab labels forget dataset=folder dataset.root=photos --yes
 """
@@ -27,16 +28,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = parser_of("labels", __doc__, _EXAMPLES)
-    commands = parser.add_subparsers(required=True, metavar="{list,export,import,forget}")
+    commands = parser.add_subparsers(required=True, metavar="{list,export,import,take,forget}")
     for name, function, words in (
         ("list", _list, "count what is there; of a dataset's images, if one is named"),
         ("export", _export, "write the labels of a dataset's images in any format"),
         ("import", _import, "take over the annotations that lie beside a dataset's images"),
+        ("take", _take, "take over what people put into the folder of a choice (al-lab select)"),
         ("forget", _forget, "remove the labels of a dataset's images; runs that used them keep theirs"),
     ):
         command = add_command(commands, name, function, words, "as for a campaign")
         if name == "export":
             add_target(command)
+        if name == "take":
+            command.add_argument("--round", type=Path, required=True, help="the folder that al-lab select wrote")
         if name == "forget":
             command.add_argument(
                 "--yes", action="store_true", help="without it, nothing is removed: it is only counted"
@@ -96,6 +100,19 @@ def _import(args: argparse.Namespace) -> int:
     for problem in problems:
         print(f"not taken over: {problem}")
     print(f"{store.folder}: {new} new answers, {known} known already, {len(problems)} not taken over")
+    return 0
+
+
+def _take(args: argparse.Namespace) -> int:
+    from al_lab.config.build import build
+    from al_lab.config.checks import check_targets
+    from al_lab.selection.taken import classes_of, sentences, take
+
+    node = composed(args)["dataset"]
+    check_targets({"dataset": node})
+    if "classes" in node and not node["classes"]:  # those of the predictions, perhaps, which nobody gives here
+        node = {**node, "classes": classes_of(args.round)}
+    print("\n".join(sentences(take(args.round, build(node), _store(args)), args.round)))
     return 0
 
 

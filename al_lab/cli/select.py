@@ -99,12 +99,18 @@ def _select(args: argparse.Namespace) -> int:
         args.tool,
         args.thumbnails,
         args.min_confidence,
-        _again(args),
+        [_take(args), _again(args)],
     )
     with said_while("choosing images"):
         outcome = select(composed(args), asked)
     print(f"{len(outcome.rows)} images: {args.out / 'selected.csv'}, {outcome.page}, {args.out / 'to_label'}/")
     return 0
+
+
+def _take(args: argparse.Namespace) -> str:
+    """Return the command that takes over what people labeled."""
+    of_data = [o for o in args.overrides if o.startswith(("dataset", "runtime"))]
+    return shlex.join(["al-lab", "labels", "take", *of_data, "--round", str(args.out)])
 
 
 def _again(args: argparse.Namespace) -> str:

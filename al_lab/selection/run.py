@@ -50,7 +50,7 @@ class Asked:
         tool: whose format the folder for people also has.
         thumbnails: on the page, of each arm.
         min_confidence: of boxes that people are offered to start from.
-        again: the command of the next round, for the page.
+        commands: to take over labels, and of the next round, for the page.
     """
 
     predictions: Sequence[Path]
@@ -69,7 +69,7 @@ class Asked:
     tool: str | None
     thumbnails: int
     min_confidence: float
-    again: str = ""
+    commands: Sequence[str] = ()
 
     def check(self) -> None:
         """Refuse numbers that make no sense.
@@ -161,8 +161,11 @@ def _page(
     counts = class_rows(predictions, choice, order)
     found = alarms(counts, choice, order, dataset.classes) if len(predictions.ids) else []
     folder = asked.out / REQUEST
-    words = (f"Label the images of {folder}/images, the first ones first; {folder}/README.txt says how. When the "
-             "detector is trained with them and has predicted again, the next round leaves them out:")  # fmt: skip
+    words = (
+        f"Label the images of {folder}/images, the first ones first ({folder}/README.txt says how), then take over "
+        "what is in labels/: it is kept with the images, and the random share is compared with the others",
+        "When the detector is trained with them and has predicted again, choose anew; what was chosen is left out",
+    )
     told = Told(
         dataset.name,
         str(config["choices"]["strategy"]),
@@ -171,7 +174,7 @@ def _page(
         [str(path) for path in (*asked.predictions, *asked.arrays)],
         notes,
         found,
-        [(words, asked.again)],
+        list(zip(words, asked.commands, strict=False)),
     )
     return found, write_page(make_page(told, rows, choice, counts, order, asked.thumbnails), asked.out)
 

@@ -10,6 +10,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+from al_lab.cli import labels
 from al_lab.cli import select as command
 from al_lab.cli.tool import composed
 from al_lab.data.datasets.folder import Folder
@@ -72,11 +73,43 @@ def test_a_round_and_the_next(run, photos, caplog):
     page = (photos / "round_1" / "selected.html").read_text()
     assert page.count("data:image/jpeg") == 4 and "its only box: dog 0.50" in page and "Drawn at random" in page
 
-    again = next(line for line in page.splitlines() if "--labeled" in line).split("<code>")[1].split("</code>")[0]
-    words = shlex.split(again.replace("&#39;", "'"))
-    assert words[:2] == ["al-lab", "select"] and command.main(words[2:]) == 0
+    take, again = (
+        shlex.split(next(line for line in page.splitlines() if what in line).split("<code>")[1].split("</code>")[0])
+        for what in ("--round", "--labeled")
+    )
+    assert take == ["al-lab", "labels", "take", "dataset=folder", "dataset.root=photos", "runtime.data_dir=data",
+                    "--round", "round_1"]  # fmt: skip
+    assert again[:2] == ["al-lab", "select"] and command.main(again[2:]) == 0
     second = rows(photos / "round_2" / "selected.csv")
     assert not {r["sample_id"] for r in table} & {r["sample_id"] for r in second} and len(second) == 4
+
+
+def test_what_came_back_is_kept_and_compared(run, photos, monkeypatch, capsys):
+    assert run("--predictions", "table.csv", "--count", "8", "--random-share", "0.5", "--out", "round_1")[0] == 0
+    monkeypatch.setattr(labels, "composed", lambda args: copy.deepcopy(composed_once(tuple(args.overrides))))
+    words = ["take", "dataset=folder", "dataset.root=photos", "runtime.data_dir=data", "--round", "round_1"]
+    assert labels.main(words) == 0
+    assert "0 of 8 images of round_1 are labeled" in capsys.readouterr().out
+
+    request = photos / "round_1" / "to_label"
+    table = rows(photos / "round_1" / "selected.csv")
+    for n, row in enumerate(table):  # every box of the random share is right; of the others one is missing, or two
+        path = request / "labels" / f"{row['sample_id']}.txt"
+        label = 1 - int(row["sample_id"][1]) % 2  # odd numbers are cats
+        boxes = [] if row["num_boxes"] == "0" else [f"{label} .333333 .5 .333333 .5"]
+        extra = 0 if row["arm"] == "random" else 1 + n // 2 % 2
+        path.write_text("\n".join([*boxes, *[f"0 .8 .{k + 1} .1 .1" for k in range(extra)]]) + "\n")
+    (request / "labels" / "p99.txt").write_text("0 .5 .5 .1 .1\n")
+    assert labels.main(words) == 0
+    out = capsys.readouterr().out
+    assert "not taken over: " in out and "p99.txt" in (request / "problems.txt").read_text()
+    assert "8 of 8 images of round_1 are labeled, 8 answers are new" in out
+    assert "1.50 of the strategy (4 images), 0.00 at random (4); difference +1.50" in out
+    assert "more than chance explains: the strategy finds images on which the detector errs" in out
+    assert (request / "list.txt").read_text() == ""
+    assert labels.main(words) == 0 and "0 answers are new" in capsys.readouterr().out
+    left = run("--predictions", "table.csv", "--count", "9", "--out", "round_2")
+    assert left[0] == 0 and len(rows(photos / "round_2" / "selected.csv")) == 2
 
 
 def test_what_people_labeled_is_left_out(run, photos):

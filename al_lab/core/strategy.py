@@ -71,6 +71,7 @@ class Strategy:
         needs: what a learner must provide (``detections``, ``class_probs``, ``image_embedding``, ``dense_probs``, …);
             empty: the score stage runs no network at all.
         pixel_needs: what it needs instead when pixels or regions are bought; None: the same.
+        also: what else the report shows of a detector's candidates, taken from a learner that can give it.
         tasks: detection and/or segmentation.
         units: budget units it can spend.
         pixel_scopes: whether pixels and regions may be counted over the pool, image by image, or either.
@@ -83,6 +84,7 @@ class Strategy:
 
     needs: ClassVar[tuple[str, ...]] = ()
     pixel_needs: ClassVar[tuple[str, ...] | None] = None
+    also: ClassVar[tuple[str, ...]] = ()
     tasks: ClassVar[tuple[str, ...]] = ("detection",)
     units: ClassVar[tuple[str, ...]] = ("image", "box")
     pixel_scopes: ClassVar[tuple[str, ...]] = ("pool", "image")

@@ -26,6 +26,7 @@ from al_lab.learners.build import build_learner
 from al_lab.metrics.build import build_metrics
 from al_lab.metrics.miou import Counts, confusion_matrix, miou_from_confusion
 from al_lab.metrics.result import MetricResult
+from al_lab.stages.entropies import image_entropies
 
 _open: dict[Path, tuple[dict[str, Any], Any, int]] = {}  # run folder -> configuration, dataset, when it was written
 
@@ -238,7 +239,8 @@ def score(
         read_json(Path(run_dir) / f"cycle_{cycle:02d}" / "pool.json"), dataset.pool_ids, Path(run_dir)
     )
     # The embedding costs next to nothing beside the forward, and the report draws the pool with it.
-    needs = dict.fromkeys((*strategy.needs_for(budget.unit), *({"image_embedding"} & set(learner.provides))))
+    also = ("image_embedding", *(strategy.also if dataset.task == "detection" else ()))
+    needs = dict.fromkeys((*strategy.needs_for(budget.unit), *(word for word in also if word in learner.provides)))
     options = strategy.view_options()
     if pseudo_tau is not None and not {"detections", "class_probs"} & set(needs):
         needs["detections"] = None
@@ -251,6 +253,8 @@ def score(
             pseudo[view.sample_id] = pseudo_labels(found_in(view), view.size_hw, pseudo_tau)
         if view.embedding is not None and "embedding" not in part.info:
             part = dataclasses.replace(part, info={**part.info, "embedding": view.embedding[None]})
+        if isinstance(view, ImageView) and view.detections is not None:
+            part = dataclasses.replace(part, info={**part.info, **image_entropies(view.detections)})
         parts.append(part)
     Candidates.concat(parts).save(Path(out))
     if pseudo_tau is not None:

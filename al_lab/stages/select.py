@@ -11,12 +11,14 @@ from al_lab.core.errors import ConfigError, explain
 from al_lab.core.record.purchase import pixel_files, write_queries
 from al_lab.core.stage import Stage, StageContext
 from al_lab.core.types import Candidates, Query
+from al_lab.stages.entropies import path as entropies_path
+from al_lab.stages.entropies import write_most_unsure
 
 log = logging.getLogger(__name__)
 
 
 class Select(Stage):
-    """``candidates.npz`` (and what the strategy's own stages wrote) -> ``queries.json``."""
+    """``candidates.npz`` (and what the strategy's own stages wrote) -> ``queries.json``, ``entropies.json``."""
 
     name = "select"
 
@@ -47,6 +49,7 @@ class Select(Stage):
         write_queries(
             ctx.cycle_dir, queries, allowance, {q.sample_id: str(ctx.dataset.image_path(q.sample_id)) for q in queries}
         )
+        write_most_unsure(ctx, candidates)
         utilities = [q.utility for q in queries]
         return {
             "num_queries": len(queries),
@@ -56,8 +59,9 @@ class Select(Stage):
         }
 
     def files(self, ctx: StageContext) -> list[Path]:
-        """Return the queries and, of pixels, their masks."""
-        return [ctx.cycle_dir / "queries.json", *pixel_files(ctx.cycle_dir, ("masks",))]
+        """Return the queries, of pixels their masks, and what entropy would have chosen."""
+        unsure = [p for p in (entropies_path(ctx.cycle_dir),) if p.is_file()]
+        return [ctx.cycle_dir / "queries.json", *pixel_files(ctx.cycle_dir, ("masks",)), *unsure]
 
     def inputs(self, ctx: StageContext) -> list[Path]:
         """Return what was scored."""

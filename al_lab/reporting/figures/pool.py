@@ -50,6 +50,15 @@ class FlipPanel:
     is_bought: np.ndarray
 
 
+@dataclass(frozen=True)
+class ChoicePanel:
+    """How unsure a detector is of every candidate image of one query: mean and sum over its boxes, nats."""
+
+    mean: np.ndarray
+    total: np.ndarray
+    is_bought: np.ndarray
+
+
 def _wrapped(title: str) -> str:
     return fill(title.replace("cycle ", "cycle\u00a0"), _TITLE_LENGTH, break_long_words=False)
 
@@ -200,3 +209,31 @@ def principal_axes(points: np.ndarray, max_rows: int = 4000) -> np.ndarray:
     axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])] < 0, -1.0, 1.0)
     flat = (points - mean) @ axes
     return flat if flat.shape[1] == 2 else np.pad(flat, ((0, 0), (0, 2 - flat.shape[1])))
+
+
+def choice_scatter(panel: ChoicePanel) -> Figure:
+    """Draw mean against sum of entropies, those bought on top."""
+    with look():
+        figure = Figure(figsize=(4.8, 3.2))
+        axes = figure.add_subplot()
+        for wanted, color, size in ((False, POOL, 9), (True, BOUGHT_NOW, 22)):
+            index = np.flatnonzero(panel.is_bought == wanted)
+            index = index[:: max(1, -(-len(index) // _MAX_POINTS))]
+            edge = {"edgecolors": INK, "linewidths": 0.4} if wanted else {"linewidths": 0}
+            label = "bought" if wanted else "not bought"
+            axes.scatter(
+                panel.mean[index],
+                panel.total[index],
+                s=size,
+                color=color,
+                alpha=0.85,
+                rasterized=True,
+                label=label,
+                zorder=2 + wanted,
+                **edge,
+            )
+        axes.set_xlabel("mean entropy of an image's boxes, nats")
+        axes.set_ylabel("sum, nats")
+        axes.grid(axis="x", visible=True)
+        figure.legend(loc="outside upper right", ncols=2)
+    return figure

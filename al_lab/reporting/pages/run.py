@@ -32,6 +32,7 @@ from al_lab.reporting.sections import run as parts
 from al_lab.reporting.sections.bought_pixels import bought_share, buys_pixels, overlays_section, pixel_classes_section
 from al_lab.reporting.sections.flips import flips_section
 from al_lab.reporting.sections.left_out import left_out_section
+from al_lab.reporting.sections.mgral.choice import choice_section
 from al_lab.reporting.sections.mgral.of_run import mgral_sections
 from al_lab.reporting.sections.pseudo import pseudo_section
 from al_lab.reporting.sections.published import published_section
@@ -118,6 +119,7 @@ def build_page(run: Run, family: Sequence[Run], method: parts.Method = "pca", le
             ("Left out", lambda: left_out_section(run)),
             ("Analysis", lambda: pixel_sections(single)),
             ("Utilities", lambda: parts.utilities_section(run)),
+            ("The choice beside entropy", lambda: choice_section(run)),
             ("MGRAL", lambda: mgral_sections(run)),
             ("Entropy and inconsistency", lambda: flips_section(run)),
             ("Pseudo-labels", lambda: pseudo_section(single)),

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from al_lab.acquisition.uncertainty import binary_entropy, entropy
+from al_lab.acquisition.uncertainty import entropy
 from al_lab.config.signatures import literal_of
 from al_lab.core.budget import Allowance
 from al_lab.core.errors import ConfigError, did_you_mean, explain
@@ -17,6 +17,7 @@ from al_lab.core.rng import Rng
 from al_lab.core.stage import Stage
 from al_lab.core.strategy import ProposeContext, Strategy, take_best
 from al_lab.core.types import Candidates, DenseView, Detections, ImageView, Query
+from al_lab.stages.entropies import box_entropies
 from al_lab.strategies.detection._mgral.agent_scores import load_scores
 from al_lab.strategies.detection._mgral.build_lut import BuildLut
 from al_lab.strategies.detection._mgral.decide import AgentSettings
@@ -60,6 +61,7 @@ class Mgral(Strategy):
 
     needs: ClassVar[tuple[str, ...]] = ("image_embedding",)
     only_views: ClassVar[bool] = False
+    also: ClassVar[tuple[str, ...]] = ("class_probs",)  # Fig. 4: the entropies of what was chosen
     tasks: ClassVar[tuple[str, ...]] = ("detection", "segmentation")
     units: ClassVar[tuple[str, ...]] = ("image",)
 
@@ -281,9 +283,7 @@ def _expected(found: Detections) -> tuple[float, float]:
     """Return the sum of the boxes' entropies, nats, and how many objects there should be: the sum of confidences."""
     if not len(found):
         return 0.0, 0.0
-    probs, confidence = torch.from_numpy(found.probs), torch.from_numpy(found.confidence)
-    each = entropy(probs) if found.activation == "softmax" else binary_entropy(confidence)
-    return float(each.sum()), float(confidence.sum())
+    return float(box_entropies(found).sum()), float(torch.from_numpy(found.confidence).sum())
 
 
 def _objective(objectives: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -78,6 +78,8 @@ def test_a_campaign_buys_what_the_agent_scores_highest(tmp_path: Path) -> None:
     assert len(honesty["controls"]["random"]) == 3
     assert "controls" not in json.loads((tmp_path / "run" / "cycle_01" / "agent.json").read_text())
     assert load_scores(tmp_path) == {}
+    assert {"mean_entropy", "sum_entropy"} <= set(Candidates.load(folder / "candidates.npz").info)
+    assert len(json.loads((folder / "entropies.json").read_text())["largest"]["sum_entropy"]) == 4
 
 
 def test_a_learned_predictor_and_a_clustered_pool_run_to_the_end(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def choice_section(run: Run) -> Section:
     section.pictures.append(
         Picture(
             "choice",
-            choice_scatter(ChoicePanel(*(found.values[name] for name in _NAMES), found.is_bought)),
+            choice_scatter(ChoicePanel(found.values["mean_entropy"], found.values["sum_entropy"], found.is_bought)),
             "mean against sum of the entropies of every candidate, those bought marked",
             f"Each point is an image that could be bought after cycle {cycle}.",
         )

@@ -31,6 +31,7 @@ _RUNTIME = {
     "num_workers": 0,
     "checkpoint_minutes": 0,
     "checkpoint_steps": None,
+    "deterministic": None,
     "analyze_images": 0,
 }
 
@@ -180,6 +181,8 @@ def _check_runtime(runtime: Mapping[str, Any]) -> None:
             raise ConfigError(
                 explain(expected="a key of runtime", got=repr(key), where=where, do=did_you_mean(key, _RUNTIME))
             )
+        if key == "deterministic" and not isinstance(value, bool):
+            raise ConfigError(explain(expected="true or false", got=repr(value), where=where, do=f"e.g. {where}=true"))
         least = _RUNTIME[key]
         if least is None:
             continue

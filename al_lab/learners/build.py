@@ -67,7 +67,7 @@ def build_learner(config: Mapping[str, Any], dataset: Any) -> Learner:
     runtime = config.get("runtime") or {}
     options = {
         key: runtime[key]
-        for key in ("predict_batch", "num_workers", "checkpoint_minutes", "checkpoint_steps")
+        for key in ("predict_batch", "num_workers", "checkpoint_minutes", "checkpoint_steps", "deterministic")
         if runtime.get(key) is not None
     }
     # How a diverged training begins again may change while a run goes on; an attempt's seed and rate tell it from

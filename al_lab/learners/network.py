@@ -27,7 +27,7 @@ from al_lab.learners.divergence import Attempt, Attempts
 from al_lab.learners.interrupt import SaveWhenAsked
 from al_lab.learners.module import FitModule
 from al_lab.learners.settings import Schedule, TrainSettings
-from al_lab.learners.trainer import Ranks, keep_freed_memory, limit_threads, run_steps, this_device
+from al_lab.learners.trainer import Ranks, keep_freed_memory, limit_threads, repeatable, run_steps, this_device
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +51,7 @@ class NetworkLearner(Learner, Generic[LabelsT]):
         num_workers: loader processes.
         checkpoint_minutes: how much training a kill may cost.
         checkpoint_steps: save every so many steps too.
+        deterministic: a GPU's training gives the same numbers every time (`repeatable`).
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class NetworkLearner(Learner, Generic[LabelsT]):
         num_workers: int = 0,
         checkpoint_minutes: float = 10,
         checkpoint_steps: int | None = None,
+        deterministic: bool = False,
     ) -> None:
         limit_threads()
         keep_freed_memory()
@@ -73,6 +75,7 @@ class NetworkLearner(Learner, Generic[LabelsT]):
         self.dataset, self.settings = dataset, settings
         self.predict_batch, self.num_workers = predict_batch, num_workers
         self.checkpoint_minutes, self.checkpoint_steps = checkpoint_minutes, checkpoint_steps
+        self._deterministic = deterministic
         self._make_network, self._make_objective = make_network, make_objective
         self._identity = dict(identity or {})
         self._network: nn.Module | None = None
@@ -202,7 +205,8 @@ class NetworkLearner(Learner, Generic[LabelsT]):
         if task.progress is not None:
             callbacks.append(Progress(task.progress, stop))
         log.info("training on %d images, steps %d to %d of %d", len(task.labeled), first, stop, schedule.total_steps)
-        run_steps(module, batches, stop - first, self.settings, callbacks, ranks)
+        with repeatable(self._deterministic):
+            run_steps(module, batches, stop - first, self.settings, callbacks, ranks)
         return self._commit(task, module.fit_state(meta), ranks)
 
     @staticmethod

@@ -96,6 +96,27 @@ def this_device(ranks: Ranks = Ranks()) -> torch.device:  # noqa: B008 - frozen
     return torch.device("cuda", min(ranks.local, torch.cuda.device_count() - 1))
 
 
+@contextlib.contextmanager
+def repeatable(is_wanted: bool) -> Iterator[None]:
+    """Let a GPU's training of one seed give the same numbers every time; a CPU's does anyway.
+
+    Sums that many threads add to come out in another order each time. Torch has slower operators without that, for
+    nearly everything; of what is left it warns by name.
+    """
+    if not (is_wanted and torch.cuda.is_available()):
+        yield
+        return
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when a matrix is first multiplied
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.benchmark = before[1]
+
+
 def run_steps(
     module: FitModule, batches: Any, steps: int, settings: TrainSettings, callbacks: Sequence[pl.Callback], ranks: Ranks
 ) -> None:

@@ -97,6 +97,10 @@ def test_a_foreign_learner_needs_no_objective(strategy):
         ({"budget__unit": "images"}, "budget.unit: expected one of image, box"),
         ({"runtime__devices": 0}, "runtime.devices: expected a whole number >= 1, got 0; e.g. runtime.devices=1"),
         ({"runtime__checkpoint_minutes": "often"}, "runtime.checkpoint_minutes: expected a number >= 0, got 'often'"),
+        (
+            {"runtime__deterministic": 1},
+            "runtime.deterministic: expected true or false, got 1; e.g. runtime.deterministic=true",
+        ),
         ({"runtime__device": 2}, "runtime.device: expected a key of runtime, got 'device'; did you mean 'devices'?"),
     ],
 )

@@ -54,6 +54,7 @@ class Net(NamedTuple):
     make: Callable[[], nn.Module]
     batch_size: int
     lr: float = 0.01
+    is_cropped: bool = True  # crops are of all shapes: a network of any input size would meet a new one in every step
 
 
 def _mmdet(name: str, **options: Any) -> nn.Module:
@@ -71,7 +72,7 @@ DETECTORS = {
     "tiny": Net(functools.partial(TinyDetector, 2, input_px=32, widths=(8, 8, 16, 16, 16)), 8),
     "squeeze": Net(functools.partial(SqueezeDetector, 2, input_px=64, weights=None, width=16), 8),
     "ssd300": Net(functools.partial(_mmdet, "ssd300_voc"), 2, 1e-4),
-    "retinanet": Net(functools.partial(_mmdet, "retinanet_r50", input_hw=(64, 96)), 4, 1e-3),
+    "retinanet": Net(functools.partial(_mmdet, "retinanet_r50", input_hw=(64, 96)), 4, 1e-3, False),
 }
 _BRANCH = {"dim": 8}
 SEGMENTERS = {
@@ -86,12 +87,18 @@ SEGMENTERS = {
 NETS = DETECTORS | SEGMENTERS
 
 
+class Unordered(NamedTuple):
+    """Rows whose order means nothing: of boxes with nearly the same confidence either may come first."""
+
+    rows: np.ndarray
+
+
 class Rehearsal(NamedTuple):
     """What one training and one look gave.
 
     Attributes:
         losses: of each step.
-        found: a number or an array of each view, in order.
+        found: arrays and `Unordered` rows of each view, in order.
         events: what a step costs once caches are filled, by (kind, operator, place): the mean from the beginning of the
             second step to that of the last.
     """
@@ -141,7 +148,7 @@ def _settings(net: Net, precision: int | str, steps: int, **options: Any) -> Tra
 
 def _detector(net: Net, objective: str, precision: int | str, folder: Path, steps: int) -> tuple[Learner, FitTask]:
     data = Blocks()
-    settings = _settings(net, precision, steps, augmentation=SSDAugmentation())
+    settings = _settings(net, precision, steps, augmentation=SSDAugmentation() if net.is_cropped else None)
     learner = DetectionLearner(data, net.make, OBJECTIVES[objective], settings)
     task = FitTask(
         labeled=data.pool_ids[:6],
@@ -175,7 +182,8 @@ def _look_at_boxes(learner: Any) -> list[Any]:
     found: list[Any] = []
     for view in [*learner.views(ids, needs), *learner.views(ids, ("detections", "flip_probs"), by_iou)]:
         boxes, flipped = view.detections, view.flip_detections
-        found += [boxes.boxes_xyxy, boxes.probs, flipped.boxes_xyxy, np.nan_to_num(flipped.flip_probs)]
+        found.append(Unordered(np.concatenate([boxes.boxes_xyxy, boxes.probs], 1)))
+        found.append(Unordered(np.concatenate([flipped.boxes_xyxy, np.nan_to_num(flipped.flip_probs)], 1)))
         found += [] if view.embedding is None else [view.embedding]
     return found
 

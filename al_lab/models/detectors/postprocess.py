@@ -1,24 +1,31 @@
 """From raw predictions of a batch to detections: one pass over the whole batch, one transfer to the CPU.
 
-Shapes: B images, P anchors, K logits, C classes, N candidate (image, anchor, class) triples.
+Shapes: B images, P anchors, K logits, C classes, R anchors that may be more than background, N candidate (image,
+anchor, class) triples.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torchvision
+import torchvision  # noqa: F401 - registers its operators
 from torch import Tensor
 
 from al_lab.core.errors import LabError, explain
 from al_lab.core.types import Detections
+from al_lab.data.device import sent
 from al_lab.data.transforms.geometry import resized_hw
 from al_lab.models.detectors.head import HeadOutput
 from al_lab.models.detectors.network import DetectorNetwork, Postprocess
 
 #: Above this many candidates per image a partial selection per group is cheaper than sorting them all.
 _DENSE = 20_000
+#: Without torchvision's checks in Python, which cost a third as much as the suppression of a class of an image.
+_nms = torch.ops.torchvision.nms
+#: More than rounding can make of a probability or a logit, less than matters.
+_ROUNDING = 1e-5
 
 
 @torch.no_grad()
@@ -49,18 +56,9 @@ def decode_batch(
         LabError: if a prediction is not finite.
     """
     settings = settings or network.postprocess
-    if not bool(torch.isfinite(head.logits).all() & torch.isfinite(head.deltas).all()):
-        raise LabError(
-            explain(
-                expected="finite predictions",
-                got="NaN or inf",
-                where="decode_batch",
-                do="the model diverged or its checkpoint is damaged: train it again with a lower learning rate",
-            )
-        )
-    probs_BPK = network.probs(head.logits)
-    image, anchor, label, confidence, boxes = _kept(head, network, sizes_hw, settings, valid_hw, probs_BPK)
-    probs = [probs_BPK[image, anchor]]
+    _check_finite(head)
+    image, anchor, label, confidence, boxes = _kept(head, network, sizes_hw, settings, valid_hw)
+    probs = [network.probs(head.logits[image, anchor])]
     if flipped is not None:
         probs.append(network.probs(flipped.logits[image, network.flip_anchors(head).anchor[anchor]]))
     return _hand_over(boxes, image, label, confidence, torch.cat(probs, dim=1), network, len(sizes_hw))
@@ -73,10 +71,10 @@ def kept_anchors(
     valid_hw: Tensor | Sequence[tuple[int, int]] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return image and anchor (N,) of what `decode_batch` keeps, once each, sorted."""
-    probs_BPK = network.probs(head.logits)
-    image, anchor, *_ = _kept(head, network, sizes_hw, network.postprocess, valid_hw, probs_BPK)
-    flat = torch.unique(image * probs_BPK.shape[1] + anchor)
-    return flat // probs_BPK.shape[1], flat % probs_BPK.shape[1]
+    image, anchor, *_ = _kept(head, network, sizes_hw, network.postprocess, valid_hw)
+    num = head.logits.shape[1]
+    flat = torch.unique(image * num + anchor)
+    return flat // num, flat % num
 
 
 def at_least(settings: Postprocess, confidence: float) -> Postprocess:
@@ -96,43 +94,65 @@ def _kept(
     sizes_hw: Tensor | Sequence[tuple[int, int]],
     settings: Postprocess,
     valid_hw: Tensor | Sequence[tuple[int, int]] | None,
-    probs_BPK: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return image, anchor, label, confidence and box (original pixels) of what is left, most confident first."""
-    first = int(network.activation == "softmax")
-    image, anchor, label, confidence = _candidates(probs_BPK[..., first:], settings, head.level_sizes)
+    image, anchor, label, confidence = _candidates(head, network, settings)
     boxes = network.code.decode(head.deltas[image, anchor], head.priors[anchor])
     limit, scale = _geometry(network, head.input_hw, sizes_hw, valid_hw, boxes)
     if settings.clip:
         boxes = torch.minimum(boxes.clamp(min=0), limit[image])
         alive = (boxes[:, 2:] > boxes[:, :2]).all(-1)
         image, anchor, label, confidence, boxes = (v[alive] for v in (image, anchor, label, confidence, boxes))
-    keep = _suppress(boxes, confidence, image * network.num_classes + label, settings.nms_iou)
+    keep = _suppress(boxes, confidence, image, label, settings.nms_iou)
     keep = keep[torch.argsort(confidence[keep], descending=True, stable=True)]
     keep = _first_of_groups(image[keep], settings.max_per_image, len(sizes_hw), keep)
     image, anchor, label, confidence, boxes = (v[keep] for v in (image, anchor, label, confidence, boxes))
     return image, anchor, label, confidence, boxes * scale[image]
 
 
+def _check_finite(head: HeadOutput) -> None:
+    # The extremes of a tensor with a NaN are NaN; nothing as large as the tensor is made.
+    extremes = [v.float() for values in (head.logits, head.deltas) if values.numel() for v in values.aminmax()]
+    if extremes and not bool(torch.isfinite(torch.stack(extremes)).all()):
+        raise LabError(
+            explain(
+                expected="finite predictions",
+                got="NaN or inf",
+                where="decode_batch",
+                do="the model diverged or its checkpoint is damaged: train it again with a lower learning rate",
+            )
+        )
+
+
+def _possible(logits: Tensor, activation: str, conf_min: float) -> Tensor:
+    """Return image and anchor, (R, 2), of anchors of which some class may be above ``conf_min``.
+
+    No class's probability is above the sigmoid of what its logit (with softmax: less the background's) is; so in a
+    trained network most anchors need no exponential.
+    """
+    most = logits[..., 1:].amax(-1) - logits[..., 0] if activation == "softmax" else logits.amax(-1)
+    least = conf_min - _ROUNDING
+    return (most > (math.log(least / (1 - least)) - _ROUNDING if least > 0 else -math.inf)).nonzero()
+
+
 def _candidates(
-    probs_BPC: Tensor, settings: Postprocess, level_sizes: Sequence[int]
+    head: HeadOutput, network: DetectorNetwork, settings: Postprocess
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return image, anchor, label (N,) and confidence (N,) of all pairs that may enter NMS."""
-    num_images, _, num_classes = probs_BPC.shape
-    mask = probs_BPC > settings.conf_min
-    if settings.max_per_class is not None and int(mask.sum()) > _DENSE * num_images:
-        count = min(settings.max_per_class, probs_BPC.shape[1])
-        least = probs_BPC.transpose(1, 2).contiguous().topk(count, dim=-1, sorted=False).values.amin(-1)
-        mask &= probs_BPC >= least[:, None]
-    if settings.max_per_level is not None and int(mask.sum()) > _DENSE * num_images:
-        for level in torch.arange(probs_BPC.shape[1], device=mask.device).split(list(level_sizes)):
-            flat = probs_BPC[:, level].flatten(1)
-            least = flat.topk(min(settings.max_per_level, flat.shape[1]), dim=-1, sorted=False).values.amin(-1)
-            mask[:, level] &= probs_BPC[:, level] >= least[:, None, None]
-    image, anchor, label = mask.nonzero(as_tuple=True)
-    confidence = probs_BPC[image, anchor, label]
+    num_images, num_classes, first = len(head.logits), network.num_classes, int(network.activation == "softmax")
+    image, anchor = _possible(head.logits.float(), network.activation, settings.conf_min).unbind(1)
+    probs_RC = network.probs(head.logits[image, anchor])[:, first:]
+    row, label = (probs_RC > settings.conf_min).nonzero(as_tuple=True)
+    is_limited = settings.max_per_class is not None or settings.max_per_level is not None
+    if is_limited and len(row) > _DENSE * num_images:
+        probs_BPC = network.probs(head.logits)[..., first:]
+        image, anchor, label = _of_many(probs_BPC, settings, head.level_sizes).nonzero(as_tuple=True)
+        confidence = probs_BPC[image, anchor, label]
+    else:
+        image, anchor, confidence = image[row], anchor[row], probs_RC[row, label]
     if settings.max_per_level is not None:
-        ends = torch.tensor(level_sizes, device=mask.device).cumsum(0)
+        level_sizes = head.level_sizes
+        ends = sent(torch.tensor(level_sizes).cumsum(0), anchor.device)
         level = torch.searchsorted(ends, anchor, right=True)
         chosen = _best_of_groups(
             image * len(level_sizes) + level, confidence, settings.max_per_level, num_images * len(level_sizes)
@@ -144,6 +164,21 @@ def _candidates(
         )
         image, anchor, label, confidence = (v[chosen] for v in (image, anchor, label, confidence))
     return image, anchor, label, confidence
+
+
+def _of_many(probs_BPC: Tensor, settings: Postprocess, level_sizes: Sequence[int]) -> Tensor:
+    """Return which pairs can be among the best of their class and level, (B, P, C) bool."""
+    mask = probs_BPC > settings.conf_min
+    if settings.max_per_class is not None:
+        count = min(settings.max_per_class, probs_BPC.shape[1])
+        least = probs_BPC.transpose(1, 2).contiguous().topk(count, dim=-1, sorted=False).values.amin(-1)
+        mask &= probs_BPC >= least[:, None]
+    if settings.max_per_level is not None and int(mask.sum()) > _DENSE * len(mask):
+        for level in torch.arange(probs_BPC.shape[1], device=mask.device).split(list(level_sizes)):
+            flat = probs_BPC[:, level].flatten(1)
+            least = flat.topk(min(settings.max_per_level, flat.shape[1]), dim=-1, sorted=False).values.amin(-1)
+            mask[:, level] &= probs_BPC[:, level] >= least[:, None, None]
+    return mask
 
 
 def _best_of_groups(group: Tensor, confidence: Tensor, limit: int, num_groups: int) -> Tensor:
@@ -166,23 +201,26 @@ def _first_of_groups(group: Tensor, limit: int | None, num_groups: int, values: 
     return values[keep]
 
 
-def _suppress(boxes: Tensor, confidence: Tensor, group: Tensor, nms_iou: float) -> Tensor:
-    """Greedy NMS within each group; returns kept indices.
+def _suppress(boxes: Tensor, confidence: Tensor, image: Tensor, label: Tensor, nms_iou: float) -> Tensor:
+    """Greedy NMS within each class of each image; returns kept indices.
 
-    On a CPU the groups (image, class) are contiguous slices after one sort, so that each costs its own square only; on
-    a GPU one call shifts the groups apart, in double precision, because a shift of hundreds in float32 would move the
-    boxes.
+    A call costs the square of its boxes. On a CPU it is one a class and image. A GPU, which every call costs a wait,
+    has one an image: its classes are shifted apart, in double precision, because a shift of hundreds in float32 would
+    move the boxes. All images in one call would be 33 GB of marks for 80 classes and 32 images.
     """
     if len(boxes) == 0:
-        return group
+        return image
     if boxes.is_cuda:
-        shift = group.double() * ((boxes.max() - boxes.min()).double() + 1)
-        return torchvision.ops.nms(boxes.double() + shift[:, None], confidence.double(), nms_iou)
+        group = image
+        boxes = boxes.double() + (label.double() * ((boxes.max() - boxes.min()).double() + 1))[:, None]
+        confidence = confidence.double()
+    else:
+        group = image * (label.max() + 1) + label
     order = torch.argsort(group, stable=True)
     sizes = torch.unique_consecutive(group[order], return_counts=True)[1].tolist()
     kept, start = [], 0
     for part_boxes, part_confidence in zip(boxes[order].split(sizes), confidence[order].split(sizes), strict=True):
-        kept.append(torchvision.ops.nms(part_boxes, part_confidence, nms_iou) + start)
+        kept.append(_nms(part_boxes, part_confidence, nms_iou) + start)
         start += len(part_boxes)
     return order[torch.cat(kept)]
 
@@ -200,9 +238,10 @@ def _geometry(
     """
     original = [(int(h), int(w)) for h, w in sizes_hw]
     resized = [resized_hw(hw, network.input_hw, network.resize) for hw in original] if valid_hw is None else valid_hw
-    whole = like.new_tensor([(w, h, w, h) for h, w in original])
-    limit = like.new_tensor([(w, h, w, h) for h, w in resized]) / like.new_tensor([input_hw[1], input_hw[0]] * 2)
-    return limit, whole / limit
+    whole = torch.tensor([(w, h, w, h) for h, w in original], dtype=like.dtype)
+    ends = torch.tensor([(float(w), float(h)) * 2 for h, w in resized], dtype=like.dtype)
+    limit = ends / torch.tensor([input_hw[1], input_hw[0]] * 2, dtype=like.dtype)
+    return sent(limit, like.device), sent(whole / limit, like.device)
 
 
 def _hand_over(

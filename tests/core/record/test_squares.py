@@ -13,6 +13,7 @@ from al_lab.core.types import Candidates
     ("radius_px", "unit", "found"),
     [
         (1, "region", 2),
+        (1, "pixel", 2),  # squares that are paid by the pixel
         (0, "pixel", None),  # single pixels
         (None, "image", None),
         (None, "region", 0),  # replayed: nobody knows the squares

@@ -205,6 +205,8 @@ def test_a_part_of_groups_is_whole_groups_and_stops_when_it_is_large_enough() ->
     (fold,) = reward_folds("holdout", known, dataset, Rng(0), minimum=4)
     assert len(fold.measure) == 4  # two groups: a third would be one too many
     assert not {i[0] for i in fold.train} & {i[0] for i in fold.measure}
+    (fold,) = reward_folds("holdout", known, SimpleNamespace(grouping=Grouping(".*")), Rng(0), minimum=4)
+    assert len(fold.measure) == 4  # of groups of one image, a fifth would fit into the half that may be held out
     two = {i: a for i, a in known.items() if i[0] in "ab"}
     (fold,) = reward_folds("holdout", two, dataset, Rng(0), minimum=2)
     assert len({i[0] for i in fold.measure}) == 1

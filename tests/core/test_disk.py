@@ -32,7 +32,7 @@ REFUSALS = {
     "EMFILE": "ulimit -n",
     "ENFILE": "all of this machine in use",
     "EIO": "an input/output error",
-    "ESTALE": "a stale handle",
+    "ESTALE": "a stale handle of a network disk; Run the same command again",
     "ENODEV": "No such device",
 }
 WRITERS: dict[str, Callable[[Path], object]] = {

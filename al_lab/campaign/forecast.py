@@ -185,7 +185,10 @@ def _wall(group: Sequence[Training | Look], speed: Speed, devices: int) -> float
 
 
 def variants(parts: Any) -> dict[str, Any]:
-    """Return MGRAL's ways to make its table, each as overrides and parts; none for other strategies."""
+    """Return MGRAL's ways to make its table; none for other strategies.
+
+    Each is the overrides that the command lacks, and the parts they make.
+    """
     strategy = parts.config["strategy"]
     if strategy["_target_"] != _MGRAL:
         return {}
@@ -198,7 +201,8 @@ def variants(parts: Any) -> dict[str, Any]:
     }
     found = {}
     for name, changes in ways.items():
-        words = " ".join(f"strategy.lut.{k}={'null' if v is None else v}" for k, v in changes.items())
+        other = {k: v for k, v in changes.items() if strategy["lut"][k] != v}
+        words = " ".join(f"strategy.lut.{k}={'null' if v is None else v}" for k, v in other.items())
         config = {**parts.config, "strategy": {**strategy, "lut": {**strategy["lut"], **changes}}}
         found[name] = (words, type(parts)(config))
     return found

@@ -128,7 +128,7 @@ def _ways(parts: Any, sizes: Any, measured: Any, gpus: Sequence[int]) -> list[st
         for place, speed in _speeds(way, measured).items():
             wall = f"{_time(wall_seconds(groups, speed, max(gpus)))} on {max(gpus)}"
             lines.append(f"  {name:<18} {place.split(' (')[0]}: {_time(device_seconds(groups, speed))}, {wall}")
-        lines.append(f"  {'':<18} {words}")
+        lines.append(f"  {'':<18} {words or '(what this command does)'}")
     return ["the table's ways (beyond the paper but for rows from scratch):", *lines, ""] if lines else []
 
 

@@ -1,6 +1,7 @@
 """What this machine offers: CPU cores and GPUs, found without importing torch."""
 
 import contextlib
+import itertools
 import os
 import re
 import shutil
@@ -38,6 +39,7 @@ THREAD_VARIABLES = (
 #: Loader processes a device for which a cluster is asked where their number is left open: the node that will run the
 #: job, and its cores, are not known yet.
 _LOADERS = 8
+_GPU_NAME = re.compile(r"\d+|(GPU|MIG)-\S+")
 _GPU_LINE = re.compile(r"^GPU (\d+):(?:.*\(UUID: (\S+)\))?", re.MULTILINE)
 
 
@@ -56,7 +58,8 @@ def visible_gpus() -> list[str]:
     """Name the GPUs this process may use, as CUDA_VISIBLE_DEVICES names them; empty without a driver."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
+        # As CUDA reads it: what comes after a name that is none does not count (older SLURMs write NoDevFiles).
+        return list(itertools.takewhile(_GPU_NAME.fullmatch, map(str.strip, visible.split(","))))
     return [index for index, _ in _driver_lists()]
 
 

@@ -24,6 +24,22 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        ("", []),
+        ("-1", []),
+        ("NoDevFiles", []),
+        ("2, 0", ["2", "0"]),
+        ("1,-1,0", ["1"]),
+        ("GPU-8932f937,MIG-GPU-1/0/0", ["GPU-8932f937", "MIG-GPU-1/0/0"]),
+    ],
+)
+def test_the_gpus_that_are_visible(value: str, names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+    assert machine.visible_gpus() == names
+
+
+@pytest.mark.parametrize(
     ("cuda", "found", "do"),
     [("13.0", "for CUDA 13.0 and driver 470.82.01", "update the driver"), (None, "made for CPUs", "CUDA build")],
 )

@@ -32,6 +32,11 @@ from al_lab.strategies.detection._mgral.truth import Truth, TruthSettings
 from al_lab.strategies.detection._mgral.world import FACTS
 
 
+def _refusal(expected: str, got: str, where: str, do: str) -> ConfigError:
+    """Return the error of a setting that does not fit."""
+    return ConfigError(explain(expected=expected, got=got, where=where, do=do))
+
+
 class Mgral(Strategy):
     """Performance-guided reinforced active learning.
 
@@ -79,71 +84,18 @@ class Mgral(Strategy):
         shared = {k: v for k, v in lut.items() if k in reading & building}
         self.lut = LutSettings(**(strange | shared | {"objective": _objective(objectives, lut["objective"])}))
         self.table = TableSettings(**{k: v for k, v in lut.items() if k in reading})
-        is_learned = self.table.predictor != "table"
-        if is_learned and self.lut.rows < FEWEST:
-            raise ConfigError(
-                explain(
-                    expected=f"at least {FEWEST} rows",
-                    got=str(self.lut.rows),
-                    where=f"strategy.lut.rows with strategy.lut.predictor={self.table.predictor}",
-                    do="raise strategy.lut.rows",
-                )
-            )
-        if self.lut.rows_from == "labeled" and not is_learned:
-            raise ConfigError(
-                explain(
-                    expected="strategy.lut.predictor=ridge | ensemble | auto",
-                    got=str(self.table.predictor),
-                    where="strategy.lut.rows_from=labeled",
-                    do="set strategy.lut.predictor=auto: a table looks for rows like a batch, and parts of the labeled "
-                    "set are none",
-                )
-            )
+        self.agent, self.learning = AgentSettings(**agent), ReinforceSettings(**learning)
+        self.afterwards = TruthSettings(**(truth or {}))
         #: regressors see the labeled images, too, and what the detector finds in an image; so does a set without rows
         #: and so do rows of earlier cycles, whose images are embedded anew
-        self.scores_labeled = is_learned or self.lut.reward == "gradient" or self.table.keep is not None
+        self.scores_labeled = (
+            self.table.predictor != "table" or self.lut.reward == "gradient" or self.table.keep is not None
+        )
+        self._check_rows()
         self._check_kept()
-        self.agent, self.learning = AgentSettings(**agent), ReinforceSettings(**learning)
-        # a second training
-        if self.agent.gate == "random" and (self.lut.repeats < 1 or self.lut.seeds < 2):  # noqa: PLR2004
-            raise ConfigError(
-                explain(
-                    expected="rows that are trained again, to know what noise does",
-                    got=f"strategy.lut.repeats={self.lut.repeats} and strategy.lut.seeds={self.lut.seeds}",
-                    where="strategy.agent.gate=random",
-                    do="e.g. set strategy.lut.repeats=4 strategy.lut.seeds=2",
-                )
-            )
-        if self.agent.clusters and (self.learning.reshuffle or self.agent.order == "reshuffle"):
-            raise ConfigError(
-                explain(
-                    expected="clusters in one order",
-                    got="a new order every iteration",
-                    where="strategy.agent.clusters",
-                    do="set strategy.learning.reshuffle=false and strategy.agent.order=perm",
-                )
-            )
-        if self.agent.query == "annealed" and self.learning.is_of_top:
-            raise ConfigError(
-                explain(
-                    expected="a policy that draws",
-                    got="the reward of the largest scores, which are the same however sharp it is",
-                    where="strategy.agent.query=annealed",
-                    do="set strategy.learning.reward_of=draw strategy.learning.policy=pl, or strategy.agent.query=top",
-                )
-            )
+        self._check_agent()
         if self.lut.reward == "gradient":
             self._check_gradient()
-        self.afterwards = TruthSettings(**(truth or {}))
-        if self.afterwards.rows and self.lut.rows_from == "labeled":
-            raise ConfigError(
-                explain(
-                    expected="rows that are batches of the pool",
-                    got=f"strategy.truth.rows={self.afterwards.rows} with rows whose labels were bought long ago",
-                    where="strategy.lut.rows_from=labeled",
-                    do="set strategy.truth.rows=0",
-                )
-            )
         self._scores: dict[str, float] = {}
 
     def check_task(self, task: str) -> None:
@@ -154,43 +106,85 @@ class Mgral(Strategy):
         """
         solves = literal_of(str(self.lut.objective.get("_target_")), "task", task)
         if self.lut.rows_from == "unlabeled" and solves != task:
-            raise ConfigError(
-                explain(
-                    expected=f"an objective for {task}",
-                    got=f"one for {solves}",
-                    where="strategy.lut.objective",
-                    do=f"set strategy.lut.objective={'negative' if task == 'segmentation' else 'isd'}",
-                )
+            raise _refusal(
+                expected=f"an objective for {task}",
+                got=f"one for {solves}",
+                where="strategy.lut.objective",
+                do=f"set strategy.lut.objective={'negative' if task == 'segmentation' else 'isd'}",
             )
         if task == "segmentation" and self.afterwards.rows:
-            raise ConfigError(
-                explain(
-                    expected="0",
-                    got=str(self.afterwards.rows),
-                    where="strategy.truth.rows",
-                    do="set strategy.truth.rows=0: what batches give with their labels is measured of detectors only",
-                )
+            raise _refusal(
+                expected="0",
+                got=str(self.afterwards.rows),
+                where="strategy.truth.rows",
+                do="set strategy.truth.rows=0: what batches give with their labels is measured of detectors only",
             )
         if task == "segmentation" and self.lut.reward == "gradient":
-            raise ConfigError(
-                explain(
-                    expected="training",
-                    got="gradient",
-                    where="strategy.lut.reward",
-                    do="set strategy.lut.reward=training: gradients are asked of detectors only",
-                )
+            raise _refusal(
+                expected="training",
+                got="gradient",
+                where="strategy.lut.reward",
+                do="set strategy.lut.reward=training: gradients are asked of detectors only",
+            )
+
+    def _check_rows(self) -> None:
+        """Refuse rows that nobody could learn from, or that are no batches where some are asked for."""
+        is_learned = self.table.predictor != "table"
+        if is_learned and self.lut.rows < FEWEST:
+            raise _refusal(
+                expected=f"at least {FEWEST} rows",
+                got=str(self.lut.rows),
+                where=f"strategy.lut.rows with strategy.lut.predictor={self.table.predictor}",
+                do="raise strategy.lut.rows",
+            )
+        if self.lut.rows_from == "labeled" and not is_learned:
+            raise _refusal(
+                expected="strategy.lut.predictor=ridge | ensemble | auto",
+                got=str(self.table.predictor),
+                where="strategy.lut.rows_from=labeled",
+                do="set strategy.lut.predictor=auto: a table looks for rows like a batch, and parts of the labeled "
+                "set are none",
+            )
+        if self.afterwards.rows and self.lut.rows_from == "labeled":
+            raise _refusal(
+                expected="rows that are batches of the pool",
+                got=f"strategy.truth.rows={self.afterwards.rows} with rows whose labels were bought long ago",
+                where="strategy.lut.rows_from=labeled",
+                do="set strategy.truth.rows=0",
+            )
+
+    def _check_agent(self) -> None:
+        """Refuse an agent whose settings leave nothing to judge by, to draw, or to keep in order."""
+        if self.agent.gate == "random" and (self.lut.repeats < 1 or self.lut.seeds < 2):  # noqa: PLR2004
+            raise _refusal(
+                expected="rows that are trained again, to know what noise does",
+                got=f"strategy.lut.repeats={self.lut.repeats} and strategy.lut.seeds={self.lut.seeds}",
+                where="strategy.agent.gate=random",
+                do="e.g. set strategy.lut.repeats=4 strategy.lut.seeds=2",
+            )
+        if self.agent.clusters and (self.learning.reshuffle or self.agent.order == "reshuffle"):
+            raise _refusal(
+                expected="clusters in one order",
+                got="a new order every iteration",
+                where="strategy.agent.clusters",
+                do="set strategy.learning.reshuffle=false and strategy.agent.order=perm",
+            )
+        if self.agent.query == "annealed" and self.learning.is_of_top:
+            raise _refusal(
+                expected="a policy that draws",
+                got="the reward of the largest scores, which are the same however sharp it is",
+                where="strategy.agent.query=annealed",
+                do="set strategy.learning.reward_of=draw strategy.learning.policy=pl, or strategy.agent.query=top",
             )
 
     def _check_kept(self) -> None:
         """Refuse to keep rows that no later cycle could compare with its own."""
         if self.table.keep is not None and (self.lut.reward, self.lut.rows_from) != ("training", "unlabeled"):
-            raise ConfigError(
-                explain(
-                    expected="rows that are batches of the pool, and are trained",
-                    got=f"strategy.lut.reward={self.lut.reward} and strategy.lut.rows_from={self.lut.rows_from}",
-                    where="strategy.lut.keep",
-                    do="set strategy.lut.keep=null",
-                )
+            raise _refusal(
+                expected="rows that are batches of the pool, and are trained",
+                got=f"strategy.lut.reward={self.lut.reward} and strategy.lut.rows_from={self.lut.rows_from}",
+                where="strategy.lut.keep",
+                do="set strategy.lut.keep=null",
             )
 
     def _check_gradient(self) -> None:
@@ -201,14 +195,12 @@ class Mgral(Strategy):
             ("agent.gate", self.agent.gate, ("warn",)),
         ):
             if value not in only:
-                raise ConfigError(
-                    explain(
-                        expected=" | ".join(only),
-                        got=repr(value),
-                        where=f"strategy.{name} with strategy.lut.reward=gradient",
-                        do=f"set strategy.{name}={only[0]}: no row is trained that a predictor, an agent or a gate "
-                        "could learn from",
-                    )
+                raise _refusal(
+                    expected=" | ".join(only),
+                    got=repr(value),
+                    where=f"strategy.{name} with strategy.lut.reward=gradient",
+                    do=f"set strategy.{name}={only[0]}: no row is trained that a predictor, an agent or a gate "
+                    "could learn from",
                 )
 
     def check_model(self, network: Any) -> None:
@@ -220,13 +212,11 @@ class Mgral(Strategy):
         """Refuse a dataset without the images, or the metric, by which rewards are to be measured."""
         measured_set(self.lut.split, dataset)
         if self.lut.metric is not None and self.lut.metric not in dataset.metrics:
-            raise ConfigError(
-                explain(
-                    expected=" | ".join(dataset.metrics),
-                    got=repr(self.lut.metric),
-                    where="strategy.lut.metric",
-                    do="set strategy.lut.metric=null, the first of dataset.metrics, or add it to dataset.metrics",
-                )
+            raise _refusal(
+                expected=" | ".join(dataset.metrics),
+                got=repr(self.lut.metric),
+                where="strategy.lut.metric",
+                do="set strategy.lut.metric=null, the first of dataset.metrics, or add it to dataset.metrics",
             )
 
     def stages(self) -> list[str | Stage]:
@@ -288,13 +278,11 @@ def _expected(found: Detections) -> tuple[float, float]:
 
 def _objective(objectives: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     if name not in objectives:
-        raise ConfigError(
-            explain(
-                expected=" | ".join(objectives),
-                got=repr(name),
-                where="strategy.lut.objective",
-                do=did_you_mean(str(name), tuple(objectives)),
-            )
+        raise _refusal(
+            expected=" | ".join(objectives),
+            got=repr(name),
+            where="strategy.lut.objective",
+            do=did_you_mean(str(name), tuple(objectives)),
         )
     node: Mapping[str, Any] = objectives[name]
     return node

@@ -72,6 +72,7 @@ NETWORKS = {
     "ssd300_coco": Network(68.72, (300, 300), 34_305_206),
     "retinanet_r50": Network(499.04, (800, 1333), 37_968_692),
     "deeplab_v2": Network(1143.66, (640, 1280), 44_114_296),
+    "deeplab_v3plus": Network(1578.02, (640, 1280), 60_388_591),
 }
 # Forward and backward of an image, in units of one image's: what an objective looks at for each image of the batch.
 PASSES = {

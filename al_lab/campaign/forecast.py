@@ -145,6 +145,8 @@ def _table(
     else:
         yield (base, rows)
     yield (Training("batch without a record (at most)", steps, strategy["learning"]["max_fall_backs"], "rows", True),)
+    if lut["online"]:
+        yield (Training("batch of the agent (at most)", steps, lut["online"], "rows", True),)
     if cycle == 0 and strategy["agent"]["controls"]:
         yield (Training("control", steps, strategy["agent"]["controls"] + 2, "rows"),)
 

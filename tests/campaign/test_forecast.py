@@ -119,6 +119,16 @@ def test_rows_that_are_measured_elsewhere_have_no_base() -> None:
     }
 
 
+def test_gains_without_rows_take_a_base_and_a_look_and_own_batches_are_counted() -> None:
+    parts = published("strategy=mgral", "dataset=voc", "strategy.lut.reward=gradient")
+    first = [item for cycle, group in plan(parts, SIZES) for item in group if cycle == 0]
+    assert [item.what for item in first if isinstance(item, Training)] == ["training", "row base"]
+    assert [item.what for item in first if isinstance(item, Look)].count("images of the pool") == 2
+    parts = published("strategy=mgral", "dataset=voc", "strategy.lut.online=4")
+    counts = {i.what: i.count for c, g in plan(parts, SIZES) for i in g if c == 0 and isinstance(i, Training)}
+    assert counts["batch of the agent (at most)"] == 4
+
+
 def test_mgrals_table_on_voc_takes_what_was_counted_by_hand() -> None:
     """214 to 226 trainings a cycle; a row takes 7 hours on an A100, 1.5 on an H100, and 21 with one core to feed it."""
     parts = published("strategy=mgral", "dataset=voc")

@@ -58,6 +58,7 @@ _LATER: dict[str, Any] = {
     "strategy.lut.rows_from": "unlabeled",
     "strategy.lut.reward": "training",
     "strategy.lut.keep": None,
+    "strategy.lut.online": 0,
     "strategy.lut.objectives.isd.pairs": "alike",
 }
 # An objective of MGRAL's rows that came later; where rows have another one, it decides nothing.

@@ -176,6 +176,13 @@ class Mgral(Strategy):
                 where="strategy.agent.query=annealed",
                 do="set strategy.learning.reward_of=draw strategy.learning.policy=pl, or strategy.agent.query=top",
             )
+        if self.lut.online and self.agent.query == "set":
+            raise _refusal(
+                expected="an agent, whose batches are trained on the way",
+                got="a search over sets",
+                where="strategy.lut.online with strategy.agent.query=set",
+                do="set strategy.lut.online=0",
+            )
 
     def _check_kept(self) -> None:
         """Refuse to keep rows that no later cycle could compare with its own."""

@@ -152,7 +152,7 @@ def learning(training: Reinforce) -> dict[str, Any] | None:
         ``iterations``, ``reward_first``, ``reward_last``, ``gain`` (of the estimated reward, points), ``advantage``
         (mean of its size), ``entropy_first``, ``entropy_last``, ``entropy_flat`` (of a Plackett-Luce policy without
         preferences, else None), ``overlap_last``, ``neighbors`` (records an estimate averaged; None if something else
-        than the table answered), ``fall_backs``, ``nearest_instead``, ``sentence``.
+        than the table answered), ``fall_backs``, ``nearest_instead``, ``own`` (see `OwnBatch`), ``sentence``.
     """
     curves = training.curves
     if not curves:
@@ -179,6 +179,7 @@ def learning(training: Reinforce) -> dict[str, Any] | None:
         "neighbors": float(np.mean([record.neighbors for record in curves])) if is_table else None,
         "fall_backs": len(training.fall_backs),
         "nearest_instead": sum(record.nearest_instead for record in curves),
+        "own": [{"iteration": r.iteration, "expected": r.expected, "reward": r.reward} for r in training.own],
     }
     return facts | {"sentence": _learning_sentence(facts)}
 
@@ -198,7 +199,18 @@ def _learning_sentence(facts: Mapping[str, Any]) -> str:
         f"{facts['advantage']:.2f} in size, the overlap of one iteration's best images with the next's "
         f"{facts['overlap_last']:.2f} at the end; "
         f"batches trained as no record was near: {facts['fall_backs']}, batches that took the nearest record's worth: "
-        f"{facts['nearest_instead']}"
+        f"{facts['nearest_instead']}" + _own_sentence(facts["own"])
+    )
+
+
+def _own_sentence(own: Sequence[Mapping[str, float]]) -> str:
+    """Say what the agent's own batches were expected to reach, and what they did; "" if none was trained."""
+    if not own:
+        return ""
+    expected, reached = (float(np.mean([r[k] for r in own])) for k in ("expected", "reward"))
+    return (
+        f"; {len(own)} of its own batches were trained on the way and joined the records: expected were "
+        f"{expected:.2f} points on average, reached {reached:.2f}"
     )
 
 

@@ -17,7 +17,7 @@ from al_lab.core.errors import DivergedError
 from al_lab.core.rng import Rng
 from al_lab.strategies.detection._mgral.learning.policy import Draw, draw, mode, temperature
 from al_lab.strategies.detection._mgral.learning.settings import Reference, ReinforceSettings
-from al_lab.strategies.detection._mgral.learning.worth import Estimator, FallBack, Trainer, Worth
+from al_lab.strategies.detection._mgral.learning.worth import Estimator, FallBack, OwnBatch, Trainer, Worth, is_due
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,7 @@ class Reinforce:
         iteration: the next one, from 0.
         curves: one record an iteration.
         fall_backs: see `FallBack`.
+        own: see `OwnBatch`.
     """
 
     def __init__(
@@ -102,19 +103,43 @@ class Reinforce:
         self.iteration = 0
         self.curves: list[Iteration] = []
         self.fall_backs: list[FallBack] = []
+        self.own: list[OwnBatch] = []
         self._best: np.ndarray | None = None
 
     def run(
-        self, estimate: Estimator, fall_back: Trainer | None = None, after: Callable[[Iteration], None] | None = None
+        self,
+        estimate: Estimator,
+        fall_back: Trainer | None = None,
+        after: Callable[[Iteration], None] | None = None,
+        online: int = 0,
     ) -> None:
         """Do the iterations that are left.
 
-        ``after`` is called after each: save the state, log the curve, stop by raising.
+        Args:
+            estimate: see `step`.
+            fall_back: see `step`; it also trains the agent's own batches.
+            after: is called after each: save the state, log the curve, stop by raising.
+            online: so many times, evenly spread, what the agent would buy now is trained and joins the records.
         """
         while self.iteration < self.settings.iterations:
             record = self.step(estimate, fall_back)
+            if fall_back is not None and is_due(record.iteration, self.settings.iterations, online):
+                self._train_own(record.iteration, estimate, fall_back)
             if after is not None:
                 after(record)
+
+    @property
+    def records(self) -> list[FallBack | OwnBatch]:
+        """All that was trained on the way, in the order in which it joined the table."""
+        return sorted([*self.fall_backs, *self.own], key=lambda record: record.iteration)
+
+    def _train_own(self, iteration: int, estimate: Estimator, train: Trainer) -> None:
+        """Train what would be bought now, unless that was trained before."""
+        batch = self.query()
+        if any(set(record.batch) == set(batch.tolist()) for record in self.records):
+            return
+        expected = Worth(iteration, estimate, None, 0).of(batch)
+        self.own.append(OwnBatch(iteration, tuple(batch.tolist()), float(train(batch)), expected))
 
     def step(self, estimate: Estimator, fall_back: Trainer | None = None) -> Iteration:
         """Do one iteration. If anything raises, the state is as it was before.
@@ -189,17 +214,19 @@ class Reinforce:
             "reference": self.reference,
             "best": None if self._best is None else self._best.tolist(),
             "curves": [asdict(record) for record in self.curves],
+            "own": [asdict(record) | {"batch": list(record.batch)} for record in self.own],
             "fall_backs": [asdict(record) | {"batch": list(record.batch)} for record in self.fall_backs],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was called; append ``fall_backs`` to the table, which must hold no later ones."""
+        """Go on where `state_dict` was called; append ``records`` to the table, which must hold no later ones."""
         self.agent.load_state_dict(state["agent"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.iteration, self.reference = state["iteration"], state["reference"]
         self._best = None if state["best"] is None else np.array(state["best"], np.int64)
         self.curves = [Iteration(**record) for record in state["curves"]]
         self.fall_backs = [FallBack(r["iteration"], tuple(r["batch"]), r["reward"]) for r in state["fall_backs"]]
+        self.own = [OwnBatch(**(r | {"batch": tuple(r["batch"])})) for r in state.get("own", ())]
 
     def _scores(self) -> Tensor:
         if not self.settings.reshuffle:

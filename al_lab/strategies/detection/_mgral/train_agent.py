@@ -205,7 +205,7 @@ class TrainAgent(Stage):
         training = make_training(world.features_ND, world.budget, s, self.learning, rng, reference)
         saver = _Saver(training, path, _whose(world, rng), float(ctx.config["runtime"].get("checkpoint_minutes") or 10))
         saver.restore()
-        for known in training.fall_backs:
+        for known in training.records:
             predictor.append(np.array(known.batch), known.reward)
 
         first, start, trained = training.iteration, time.monotonic(), 0.0
@@ -218,7 +218,7 @@ class TrainAgent(Stage):
             predictor.append(batch, value)
             return value
 
-        training.run(predictor, append, saver)
+        training.run(predictor, append, saver, self.lut.settings.online)
         pace = {"agent_parameters": float(sum(p.numel() for p in training.agent.parameters()))}
         if training.iteration > first:
             pace["seconds_per_iteration"] = (time.monotonic() - start - trained) / (training.iteration - first)

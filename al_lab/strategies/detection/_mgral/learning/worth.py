@@ -23,6 +23,29 @@ class FallBack:
     reward: float
 
 
+@dataclass(frozen=True)
+class OwnBatch:
+    """What the agent would have bought after an iteration, trained as a row (``lut.online``).
+
+    Attributes:
+        iteration: after which.
+        batch: positions.
+        reward: what the training reached, points.
+        expected: what the predictor had said before, points.
+    """
+
+    iteration: int
+    batch: tuple[int, ...]
+    reward: float
+    expected: float
+
+
+def is_due(iteration: int, iterations: int, trainings: int) -> bool:
+    """Say whether one of so many trainings, evenly spread and none at the end, comes after an iteration."""
+    before, after = (n * (trainings + 1) // max(iterations, 1) for n in (iteration, iteration + 1))
+    return before < after <= trainings
+
+
 class Worth:
     """The rewards of one iteration's batches, and where they come from.
 

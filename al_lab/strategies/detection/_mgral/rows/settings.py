@@ -38,6 +38,8 @@ class LutSettings:
             of the labeled set and a part of the other half, with their labels (``labeled``), see `batches`.
         reward: of a batch: what a ``training`` with it reaches (the paper), or by the ``gradient`` what its labels are
             expected to change in the loss of held-out images, without training any row, see `WeighImages`.
+        online: so many times, evenly over the agent's iterations, the batch that it would buy is trained as a row; the
+            predictor learns from it at once (beyond the paper, which calls it future work).
         early_stop: rows stop after this fraction of their schedule (beyond the paper); None: at its end.
     """
 
@@ -59,6 +61,7 @@ class LutSettings:
     num_clusters: int = 16
     rows_from: RowsFrom = "unlabeled"
     reward: Reward = "training"
+    online: int = 0
 
     def __post_init__(self) -> None:
         check_fields(
@@ -74,6 +77,7 @@ class LutSettings:
                 "batches": one_of(*get_args(Batches)),
                 "rows_from": one_of(*get_args(RowsFrom)),
                 "reward": one_of(*get_args(Reward)),
+                "online": at_least(0),
             },
             "strategy.lut",
         )
@@ -94,6 +98,15 @@ class LutSettings:
                     got="strategy.lut.split=kfold",
                     where="strategy.lut.rows_from=labeled",
                     do="set strategy.lut.split=holdout",
+                )
+            )
+        if self.online and (self.reward, self.rows_from) != ("training", "unlabeled"):
+            raise ConfigError(
+                explain(
+                    expected="rows that are batches of the pool, and are trained",
+                    got=f"strategy.lut.reward={self.reward} and strategy.lut.rows_from={self.rows_from}",
+                    where="strategy.lut.online",
+                    do="set strategy.lut.online=0",
                 )
             )
         if self.reward == "gradient" and (self.split == "kfold" or self.rows_from == "labeled"):

@@ -154,7 +154,7 @@ def _table(
 def rows_steps(parts: Any, lut: Mapping[str, Any], kept: int) -> int:
     """Return the steps of one of MGRAL's rows, which trains on so many labeled images."""
     total = _settings(lut["trainer"] or parts.config["trainer"]).schedule(kept).total_steps * lut["length"]
-    return max(1, round(total * (lut["early_stop"] or 1)))
+    return max(1, round(total * ((lut["calibrate"] is None and lut["early_stop"]) or 1)))
 
 
 def _settings(trainer: Mapping[str, Any]) -> Any:

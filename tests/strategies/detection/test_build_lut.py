@@ -18,6 +18,7 @@ from al_lab.execution.job import Job
 from al_lab.learners.base import FitTask
 from al_lab.stages.annotate import load_pool
 from al_lab.strategies.detection._mgral.reward_split import reward_folds
+from al_lab.strategies.detection._mgral.rows.halving import better_half, expected_at_end
 from al_lab.strategies.detection._mgral.rows.settings import LutSettings
 from al_lab.strategies.detection._mgral.rows.table import load_table, rewards, signal_and_noise
 from tests.stubs import StubDetection, StubLearner, quicken, stub_config
@@ -234,6 +235,8 @@ def test_a_split_that_cannot_be_made_is_named(kind: str, known: dict, message: s
         ({"mode": "fine"}, "scratch | finetune"),
         ({"repeats": 9}, "lut.repeats"),
         ({"early_stop": 2}, "lut.early_stop"),
+        ({"calibrate": 4}, "a fraction of the schedule below 1"),
+        ({"calibrate": 3, "early_stop": 0.5}, "lut.calibrate"),
     ],
 )
 def test_wrong_settings_are_named(change: dict, message: str) -> None:
@@ -270,3 +273,74 @@ def test_without_repetitions_nothing_is_claimed() -> None:
 
 def test_the_pool_hash_names_the_labeled_set() -> None:
     assert Pool(("a", "b")).labeled_hash() != Pool(("a", "b"), {"a": -1}).labeled_hash()
+
+
+HALVES = {"rows": 12, "early_stop": 0.25, "calibrate": 4, "repeats": 0, "mode": "scratch"}
+
+
+@pytest.mark.parametrize("agreement", [-1, 1])
+def test_the_worse_half_stops_where_the_rung_ranks_rows(
+    tmp_path: Path, tasks: list[FitTask], agreement: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("al_lab.stages.jobs._measure", by_state)
+    found = run(tmp_path / "run", **HALVES, agreement=agreement)
+    rungs, rest = ([t for t in tasks[2:-1] if ("rung" in t.checkpoint.name) == is_rung] for is_rung in (True, False))
+    assert [t.stop_at for t in rungs] == [25] * 12
+    assert {(t.start, t.stop_at) for t in rest} == {("continue", None)}
+    assert [t.init_checkpoint.name for t in rest[:4]] == [f"row_{m:03d}_rung.ckpt" for m in range(4)]
+    assert not list((tmp_path / "run" / "cycle_00" / "lut").glob("row_*.ckpt"))
+    early = found["early"]
+    is_ranked = early["rank_correlation"] >= agreement
+    assert (len(rest), early["stopped"]) == ((8, 4) if is_ranked else (12, 0))
+    stopped = [row for row in found["rows"] if "stopped" in row]
+    others = [row for row in found["rows"][4:] if "stopped" not in row]
+    assert len(stopped) == early["stopped"]
+    if stopped:
+        assert max(row["rung"] for row in stopped) <= min(row["rung"] for row in others)
+    assert f"{100 * 0.25:.0f} % of the schedule" in early["sentence"]
+
+
+def by_state(learner: StubLearner, checkpoint: Path, *_: object) -> dict:
+    learner.load(checkpoint)
+    return {"metrics": {"voc07_ap50": int(learner.state[:4], 16) / 16**4}, "per_class": {}}
+
+
+def test_halves_killed_in_the_middle_train_no_row_twice(
+    tmp_path: Path, tasks: list[FitTask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("al_lab.stages.jobs._measure", by_state)
+    lut = HALVES | {"agreement": -1}
+    whole = run(tmp_path / "a" / "run", **lut)
+    done = len(tasks)
+    tasks.clear()
+    counted = StubLearner.fit
+    for name in ("row_005_rung.ckpt", "row_002_seed0.ckpt"):
+
+        def dies(self: StubLearner, task: FitTask, name: str = name) -> dict[str, float]:
+            if task.checkpoint.name == name:
+                raise KeyboardInterrupt
+            return counted(self, task)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(StubLearner, "fit", dies)
+            with pytest.raises(KeyboardInterrupt):
+                run_campaign(config(**lut), tmp_path / "b" / "run")
+    with monkeypatch.context() as patch:  # between the last row and the table
+        patch.setattr("al_lab.strategies.detection._mgral.build_lut.signal_and_noise", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run_campaign(config(**lut), tmp_path / "b" / "run")
+    resumed = run(tmp_path / "b" / "run", **lut)
+    assert len(tasks) == done
+    for found in (whole, resumed):
+        for row in found["rows"]:
+            row.pop("seconds")
+        found.pop("seconds")
+    assert resumed == whole
+
+
+def test_rows_that_stopped_get_what_a_line_expects() -> None:
+    assert better_half({3: 0.1, 5: 0.3, 6: 0.2}) == [5, 6]
+    rung = {0: 0.0, 1: 1.0, 2: 2.0, 3: 4.0}
+    assert expected_at_end(rung, {0: 1.0, 1: 3.0, 2: 5.0}) == {3: pytest.approx(9.0)}
+    assert expected_at_end(rung, {0: 3.0, 1: 2.0}) == {2: 2.5, 3: 2.5}  # a falling line is none
+    assert expected_at_end({0: 1.0, 1: 1.0, 2: 5.0}, {0: 3.0, 1: 2.0}) == {2: 2.5}

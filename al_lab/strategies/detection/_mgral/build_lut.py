@@ -3,10 +3,9 @@
 What came of it is written down.
 """
 
-import hashlib
-import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,10 @@ from al_lab.execution.job import Job
 from al_lab.learners.base import FitTask
 from al_lab.strategies.detection._mgral.honesty import SIGNIFICANCE
 from al_lab.strategies.detection._mgral.reward_split import Fold
+from al_lab.strategies.detection._mgral.rows.halving import Part, train_by_halves
 from al_lab.strategies.detection._mgral.rows.plan import Plan, plan_rows
 from al_lab.strategies.detection._mgral.rows.settings import LutSettings, scaled
-from al_lab.strategies.detection._mgral.rows.table import reward_of, row_of, signal_and_noise
+from al_lab.strategies.detection._mgral.rows.table import node_hash, reward_of, row_of, signal_and_noise
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,11 @@ class BuildLut(Stage):
         numbers = [(m, 0) for m in range(len(plan.batches))] + [
             (m, s) for s in range(1, self.settings.seeds) for m in range(self.settings.repeats)
         ]
-        bases, results = self._train(ctx, plan, numbers)
+        early: dict[str, Any] = {}
+        if self.settings.calibrate is None:
+            bases, results = self._train(ctx, plan, numbers)
+        else:
+            bases, results, early = self._train_by_halves(ctx, plan, numbers, metric)
         references = [float(base["metrics"][metric]) for base in bases]
         rows = [
             row_of(number, number[0] % len(plan.folds), plan.batches[number[0]], result, metric)
@@ -59,11 +63,12 @@ class BuildLut(Stage):
             "metric": metric,
             "mode": self.settings.mode,
             "rows_from": self.settings.rows_from,
-            "objective": _hash(self.settings.objective),
+            "objective": node_hash(self.settings.objective),
             "num_measured": len({i for fold in plan.folds for i in fold.measure}),
             "references": references,
             "rows": [row | {"reward": reward_of(row, references)} for row in rows],
             "seconds": sum(r["seconds"] for r in results),
+            **({"early": early} if early else {}),
         }
         diverged = sum("diverged" in row for row in rows)
         if diverged:
@@ -73,6 +78,8 @@ class BuildLut(Stage):
                 diverged,
                 len(rows),
             )
+        if early:
+            log.info(early["sentence"])
         noise = signal_and_noise(table)
         write_json(self.path(ctx), table | {"signal": noise})
         log.info(
@@ -122,6 +129,31 @@ class BuildLut(Stage):
         if plan.first:
             self._look(ctx, plan)
         return results[: len(bases)], results[len(bases) + len(half) :]
+
+    def _train_by_halves(
+        self, ctx: StageContext, plan: Plan, numbers: Sequence[tuple[int, int]], metric: str
+    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Any]]:
+        """Return the same, and how well the rung ranked rows; see `halving`."""
+        bases = self.bases(ctx, plan)
+        folder, folds = self.path(ctx).parent, len(plan.folds)
+
+        def job(m: int, seed: int, part: Part) -> Job:
+            name = f"row_{m:03d}_{'rung' if part == 'rung' else f'seed{seed}'}"
+            found = self.job(ctx, plan, plan.batches[m], m % folds, seed, name)
+            if part == "rung":  # its weights are no output: once the rest is trained nobody misses them
+                return replace(found, kwargs=found.kwargs | {"keep": True, "early_stop": self.settings.early_stop})
+            if part == "whole":
+                return found
+            start = {"start": "continue", "init_checkpoint": str(folder / f"row_{m:03d}_rung.ckpt")}
+            return replace(found, kwargs=found.kwargs | {"task": found.kwargs["task"] | start})
+
+        def reward(m: int, result: dict[str, Any]) -> float:
+            return float(result["metrics"][metric] - bases[m % folds]["metrics"][metric])
+
+        results, facts = train_by_halves(self.settings, numbers, ctx.executor.run, job, reward, metric)
+        for path in folder.glob("row_*_rung.ckpt"):
+            path.unlink()
+        return bases, results, facts
 
     def _half_job(self, ctx: StageContext, plan: Plan) -> Job:
         """Describe the training on the first half, which says what it expects of the images of the second."""
@@ -258,12 +290,8 @@ class BuildLut(Stage):
                 "changes": changes,
                 "ids": list(fold.measure),
                 "keep": keep,
-                "early_stop": None if keep else self.settings.early_stop,
+                "early_stop": None if keep else self.settings.stop_of_all,
                 "progress": str(task.scratch_dir / "progress.json"),
             },
             outputs=(task.checkpoint,) if keep else (),
         )
-
-
-def _hash(node: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(node, sort_keys=True, default=str).encode()).hexdigest()[:16]

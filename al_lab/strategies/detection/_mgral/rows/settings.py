@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from al_lab.core.errors import ConfigError, explain
-from al_lab.core.fields import at_least, between, check_fields, one_of, optional, positive, share
+from al_lab.core.fields import at_least, between, check_fields, number_in, one_of, optional, positive, share
 from al_lab.learners.settings import TrainSettings
 from al_lab.strategies.detection._mgral.batches import Batches, RowsFrom
 
 Reward = Literal["training", "gradient"]
+
+_FEWEST = 4  # rows that a rank correlation is made of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +43,9 @@ class LutSettings:
         online: so many times, evenly over the agent's iterations, the batch that it would buy is trained as a row; the
             predictor learns from it at once (beyond the paper, which calls it future work).
         early_stop: rows stop after this fraction of their schedule (beyond the paper); None: at its end.
+        calibrate: so many rows are trained to the end to see whether rewards at ``early_stop`` rank rows as those at
+            the end do; only then the worse half of the others stops, see `halving`. None: all stop, unseen.
+        agreement: the least rank correlation at which they do.
     """
 
     rows: int
@@ -62,6 +67,13 @@ class LutSettings:
     rows_from: RowsFrom = "unlabeled"
     reward: Reward = "training"
     online: int = 0
+    calibrate: int | None = None
+    agreement: float = 0.5
+
+    @property
+    def stop_of_all(self) -> float | None:
+        """The fraction of the schedule at which every row stops; None: at its end, or by `halving`."""
+        return self.early_stop if self.calibrate is None else None
 
     def __post_init__(self) -> None:
         check_fields(
@@ -78,6 +90,8 @@ class LutSettings:
                 "rows_from": one_of(*get_args(RowsFrom)),
                 "reward": one_of(*get_args(Reward)),
                 "online": at_least(0),
+                "calibrate": optional(between(_FEWEST, self.rows)),
+                "agreement": number_in(-1, 1),
             },
             "strategy.lut",
         )
@@ -98,6 +112,24 @@ class LutSettings:
                     got="strategy.lut.split=kfold",
                     where="strategy.lut.rows_from=labeled",
                     do="set strategy.lut.split=holdout",
+                )
+            )
+        if self.calibrate is not None and (self.reward, self.rows_from) != ("training", "unlabeled"):
+            raise ConfigError(
+                explain(
+                    expected="rows that are batches of the pool, and are trained",
+                    got=f"strategy.lut.reward={self.reward} and strategy.lut.rows_from={self.rows_from}",
+                    where="strategy.lut.calibrate",
+                    do="set strategy.lut.calibrate=null",
+                )
+            )
+        if self.calibrate is not None and (self.early_stop or 1) == 1:
+            raise ConfigError(
+                explain(
+                    expected="a fraction of the schedule below 1",
+                    got=str(self.early_stop),
+                    where="strategy.lut.early_stop with strategy.lut.calibrate",
+                    do="e.g. set strategy.lut.early_stop=0.25",
                 )
             )
         if self.online and (self.reward, self.rows_from) != ("training", "unlabeled"):

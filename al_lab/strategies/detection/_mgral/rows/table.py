@@ -1,5 +1,7 @@
 """``lut/table.json``: what came of the rows, and how much of it is noise."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ def row_of(
         "value": float(result["metrics"][metric]),
         "per_class": result["per_class"],
         "seconds": result["seconds"],
-        **({"diverged": result["diverged"]} if "diverged" in result else {}),
+        **{key: result[key] for key in ("diverged", "rung", "stopped") if key in result},
     }
 
 
@@ -72,3 +74,8 @@ def signal_and_noise(table: Mapping[str, Any]) -> dict[str, Any]:
         100 * float(np.mean(table["references"])),
         spread_against_noise(100 * rewards(table), repeated),
     )
+
+
+def node_hash(node: Mapping[str, Any]) -> str:
+    """Return what tells a configuration node from others, 16 hex digits."""
+    return hashlib.sha256(json.dumps(node, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -230,13 +230,8 @@ class Supervised(nn.Module):
             "objective",
         )
         self.loss, self.box_loss = loss, box_loss
-        self.negative_ratio, self.gamma, self.alpha, self.beta, self.box_weight = (
-            negative_ratio,
-            gamma,
-            alpha,
-            beta,
-            box_weight,
-        )
+        self.negative_ratio, self.gamma, self.alpha = negative_ratio, gamma, alpha
+        self.beta, self.box_weight = beta, box_weight
 
     # of images with pseudo-labels; objectives that have such set it
     pl_loss: Literal["positives_only", "all"] = "positives_only"

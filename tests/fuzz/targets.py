@@ -42,6 +42,7 @@ from al_lab.labeling.pixels.points import targets_of
 from al_lab.labeling.request import Item
 from al_lab.strategies.general.replay import Replay
 from tests.fuzz.mutations import ATOMS, damaged, json_files, json_rows, texts
+from tests.fuzz.predictions import PREDICTIONS
 
 SIZE_HW = (480, 640)
 CLASSES = ("cat", "dog")
@@ -669,4 +670,5 @@ TARGETS = {
         "a.npz", damaged(_saved(_CANDIDATES.save), _saved(_WINDOWS.save)), Candidates.load, _candidates_hold
     ),
     "images and masks": Target("a.png", damaged(*PICTURES), _look, _pictures_hold),
+    **{name: Target(*parts) for name, parts in PREDICTIONS.items()},
 }

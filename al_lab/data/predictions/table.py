@@ -110,9 +110,17 @@ class Predictions:
         return self._of(ids, (total[self.start[1:]] - total[self.start[:-1]]).astype(np.float64))
 
     def _of(self, ids: Sequence[str], values: np.ndarray) -> np.ndarray:
-        row_of = getattr(self, "row_of")  # noqa: B009
-        at = np.fromiter((row_of.get(i, -1) for i in ids), np.int64, len(ids))
+        at = self._places(ids)
         return np.where(at >= 0, values[at] if len(values) else 0.0, 0.0)
+
+    def _places(self, ids: Sequence[str]) -> np.ndarray:
+        """Return the position of each image, -1 for one that no file speaks of; those asked for last are remembered."""
+        last_ids, last = getattr(self, "_last", (None, None))
+        if last_ids is not ids or last is None or len(last) != len(ids):
+            row_of = getattr(self, "row_of")  # noqa: B009 - set above, in a frozen object
+            last = np.fromiter((row_of.get(i, -1) for i in ids), np.int64, len(ids))
+            object.__setattr__(self, "_last", (ids, last))
+        return last
 
     @property
     def provides(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from al_lab.data.predictions.rows import Rows, raise_all
 WHAT = "YOLO predictions: lines of class cx cy w h confidence"
 _DO = "predict again with save_txt=True save_conf=True, or correct the line"
 _COLUMNS = 6
+_MOST_CLASSES = 2**31
 _DESCRIBED = ("data.yaml", "data.yml", "dataset.yaml")
 _LISTS = ("classes.txt", "labels.txt", "readme.txt")
 
@@ -74,12 +75,12 @@ def _read_file(path: Path) -> np.ndarray:
     rows = [words for line in lines if (words := line.split()) and not words[0].startswith(b"#")]
     try:
         table = np.array(rows, np.bytes_).astype(np.float64).reshape(len(rows), _COLUMNS)
-        if not len(rows) or (
-            np.isfinite(table[:, 0]).all() and (table[:, 0] % 1 == 0).all() and table[:, 0].min() >= 0
-        ):
-            return table
     except (ValueError, OverflowError):
-        pass
+        raise _named(source) from None
+    numbers = table[:, 0]
+    with np.errstate(invalid="ignore"):
+        if ((numbers % 1 == 0) & (numbers >= 0) & (numbers < _MOST_CLASSES)).all():
+            return table
     raise _named(source)
 
 
@@ -95,7 +96,7 @@ def _named(source: Source) -> Exception:
             values = []
         if len(values) != _COLUMNS:
             return source.wrong("six numbers: class cx cy w h confidence", shown(line), f"line {n}")
-        if not values[0].is_integer() or values[0] < 0:
+        if not values[0].is_integer() or not 0 <= values[0] < _MOST_CLASSES:
             return source.wrong("a class number, 0 or more", words[0], f"line {n}")
     return source.wrong(WHAT, "something else")
 

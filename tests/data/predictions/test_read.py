@@ -177,6 +177,8 @@ def test_all_that_is_wrong_is_named_at_once(tmp_path):
         ("0 .5 .5 .1 .1 .9 7", "a.txt: line 2: expected six numbers"),
         ("-1 .5 .5 .1 .1 .9", "a.txt: line 2: expected a class number, 0 or more"),
         ("0.5 .5 .5 .1 .1 .9", "a.txt: line 2: expected a class number, 0 or more"),
+        ("1e308 .5 .5 .1 .1 .9", "a.txt: line 2: expected a class number, 0 or more"),
+        ("nan .5 .5 .1 .1 .9", "a.txt: line 2: expected a class number, 0 or more"),
         ("0 320 240 64 64 .9", "a.txt: box 2: expected a box in fractions of the image"),
         ("0 nan .5 .1 .1 .9", "a.txt: box 2: expected a box of four finite numbers"),
         ("0 .5 .5 .1 .1 1.5", r"a.txt: box 2: expected a confidence in \[0, 1\]"),

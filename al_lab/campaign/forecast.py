@@ -14,7 +14,14 @@ from al_lab.core.budget import Budget
 
 _OPTIMIZER = 3  # a checkpoint to go on from has the weights and at most two numbers a weight besides
 _RIVALS = 2  # what a table's best row and the agent's own batch are trained for beside the rows of `strategy.truth`
-_SCRATCH = {"mode": "scratch", "length": 1.0, "lr_scale": 1.0, "early_stop": None, "reward": "training"}
+_SCRATCH = {
+    "mode": "scratch",
+    "length": 1.0,
+    "lr_scale": 1.0,
+    "early_stop": None,
+    "calibrate": None,
+    "reward": "training",
+}
 _MGRAL = "al_lab.strategies.detection.mgral.Mgral"
 
 

@@ -1,6 +1,7 @@
 """Every objective with every network: what it trains on, and one training with a look at other images after it."""
 
 import collections
+import copy
 import csv
 import functools
 from collections.abc import Callable
@@ -8,10 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import yaml
 from torch import nn
 
-from al_lab.config.options import CONF_DIR
+from al_lab.config.build import build
+from al_lab.config.options import option
 from al_lab.core.pool import INITIAL, purchase_dir
 from al_lab.core.record.predictions import save_predictions
 from al_lab.core.record.purchase import write_labels
@@ -58,14 +59,11 @@ class Net(NamedTuple):
 
 
 def _mmdet(name: str, **options: Any) -> nn.Module:
-    from al_lab.models.mm.mmdet_network import MMDetNetwork
-
-    config = yaml.safe_load((CONF_DIR / "detector" / f"{name}.yaml").read_text())
+    config = copy.deepcopy(option("detector", name)) | {"weights": None} | options
     if name.startswith("retinanet"):
         config["model"]["backbone"]["depth"] = 18
         config["model"]["neck"]["in_channels"] = [64, 128, 256, 512]
-    keep = {k: v for k, v in config.items() if k not in ("_target_", "weights")}
-    return MMDetNetwork(2, **(keep | {"input_hw": tuple(config["input_hw"])} | options))
+    return build(config, num_classes=2)
 
 
 DETECTORS = {

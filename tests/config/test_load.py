@@ -728,6 +728,11 @@ LEAVES = sorted(
 @pytest.mark.parametrize("path", LEAVES, ids=str)
 def test_every_leaf_fits_its_constructor(path):
     node = {k: "given" if v == "???" else v for k, v in leaf(str(path.parent), path.name).items() if k != "defaults"}
+    for default in leaf(str(path.parent), path.name).get("defaults", ()):
+        for key, option in default.items() if isinstance(default, dict) else ():
+            group, _, argument = key.partition("@")
+            if group == "/strategy" and "." not in argument:  # a strategy that is made of others
+                node[argument] = leaf("strategy", option)
     check_targets({path.parts[0]: node})
     check_kinds({path.parts[0]: {k: v for k, v in node.items() if v != "given"}})
 

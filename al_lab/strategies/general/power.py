@@ -45,8 +45,6 @@ class Power(Strategy):
     """
 
     made_of: ClassVar[tuple[str, ...]] = ("of",)
-    tasks: ClassVar[tuple[str, ...]] = ("detection", "segmentation")
-    units: ClassVar[tuple[str, ...]] = ("image", "box")
 
     def __init__(self, of: Strategy, beta: float = 1.0, growth: float = 2.0) -> None:
         if type(of).select is not Strategy.select or not of.only_views:

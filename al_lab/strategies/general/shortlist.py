@@ -37,7 +37,6 @@ class Shortlist(Strategy):
     """
 
     made_of: ClassVar[tuple[str, ...]] = ("of", "then")
-    tasks: ClassVar[tuple[str, ...]] = ("detection", "segmentation")
     units: ClassVar[tuple[str, ...]] = ("image",)
 
     def __init__(self, of: Strategy, then: Strategy, factor: float = 4.0) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from al_lab.config.build import build
 from al_lab.config.checks import check_kinds, check_targets
+from al_lab.config.options import strategies_in
 from al_lab.core.errors import ConfigError, DataError, did_you_mean, explain
 from al_lab.core.fields import at_least, below_one, fraction, one_of, optional, share
 from al_lab.core.strategy import Strategy
@@ -130,7 +131,8 @@ def select(config: Mapping[str, Any], asked: Asked) -> Outcome:
     store = LabelStore(Path(config["runtime"]["data_dir"]) / ".labels")
     if strategy.needs_labels:
         strategy.learn(labels_of(sorted(labeled), dataset, store))
-    views = Views(predictions, dataset, strategy.needs_for(asked.unit))
+    is_own = not all(target.startswith("al_lab.") for target in strategies_in(config["strategy"]))
+    views = Views(predictions, dataset, strategy.needs_for(asked.unit), has_sizes=is_own)
     choice = choose(strategy, views, predictions, dataset, labeled, Known(store, dataset), order)
     rows = rows_of(choice, strategy, views, predictions, dataset, contexts(order, labeled), notes)
     if len(rows) < asked.amount and asked.unit == "image":

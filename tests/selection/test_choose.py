@@ -10,7 +10,7 @@ from al_lab.core.pool import Apart, Pool
 from al_lab.core.rng import rng_for
 from al_lab.core.types import Candidates, Query
 from al_lab.data.near_copies import MAX_BITS
-from al_lab.selection.choose import RANDOM, STRATEGY
+from al_lab.selection.choose import RANDOM, STRATEGY, Views
 from al_lab.stages.jobs import propose
 from al_lab.strategies.general.core_set import CoreSet
 from al_lab.strategies.general.entropy import Entropy
@@ -150,3 +150,11 @@ def test_kept_labels_are_asked_about_only_as_far_as_needed(chosen):
 def test_nothing_left_is_a_sentence(chosen):
     with pytest.raises(ConfigError, match="expected images to choose from, got none: all 40 are labeled"):
         chosen(Entropy(), 5, labeled=StubDetection().pool_ids)
+
+
+def test_views_have_what_is_asked_for(predictions):
+    bare = Views(predictions, StubDetection(), ())("img/001")
+    assert bare.detections is None and bare.embedding is None and bare.size_hw is None
+    seen = Views(predictions, StubDetection(), ("class_probs", "image_embedding"), has_sizes=True)("img/001")
+    assert len(seen.detections) == predictions.counts(["img/001"])[0] and seen.size_hw == (60, 80)
+    assert np.array_equal(seen.embedding, predictions.embedding[1])

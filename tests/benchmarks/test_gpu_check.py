@@ -1,5 +1,6 @@
 """The check of a card: its page is kept point by point, and the whole of it runs in its CPU form."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -39,7 +40,7 @@ def test_photographs_cost_what_decoding_costs(tmp_path: Path) -> None:
     drawn = Photos(3)
     assert drawn.is_drawn and len(drawn.pool_ids) == 3
     assert drawn.load_image(drawn.pool_ids[1]).shape == (*drawn.size_hw(drawn.pool_ids[1]), 3) == (500, 375, 3)
-    (tmp_path / "real.jpg").write_bytes(drawn._bytes[drawn.pool_ids[0]])
+    shutil.copy(drawn._files[drawn.pool_ids[0]], tmp_path / "real.jpg")
     assert Photos(3, tmp_path).pool_ids == ("real",)
 
 

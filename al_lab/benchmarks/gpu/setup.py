@@ -1,6 +1,6 @@
 """What the points of the check share: the device, how much is asked of it, and photographs to train on."""
 
-import io
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from al_lab.core.pool import INITIAL, purchase_dir
 from al_lab.core.record.purchase import write_labels
 from al_lab.core.rng import Rng
 from al_lab.core.types import Annotation
+from al_lab.data.formats.images import load_rgb, read_size_hw
 
 Seen = Iterator[tuple[str, str]]  # what was looked at, and what was seen; a point yields them as they come
 
@@ -45,7 +46,7 @@ class Setup:
 
 
 class Photos:
-    """JPEG files held in memory as bytes, so that reading one costs what decoding costs; two made-up boxes each.
+    """JPEG files, read as a dataset reads them, two made-up boxes each.
 
     Args:
         num: how many; fewer if the folder has fewer.
@@ -58,18 +59,20 @@ class Photos:
 
     def __init__(self, num: int, folder: Path | None = None) -> None:
         files = sorted(folder.glob("*.jpg"))[:num] if folder is not None else []
-        self._bytes = {f.stem: f.read_bytes() for f in files} or {f"drawn{n:03d}": _drawn(n) for n in range(num)}
         self.is_drawn = not files
-        self.pool_ids = tuple(sorted(self._bytes))
+        if self.is_drawn:
+            self._drawn = tempfile.TemporaryDirectory(prefix="photos_")  # gone with this object
+            files = [_draw(Path(self._drawn.name) / f"drawn{n:03d}.jpg", n) for n in range(num)]
+        self._files = {path.stem: path for path in files}
+        self.pool_ids = tuple(sorted(self._files))
 
     def load_image(self, sample_id: str) -> np.ndarray:
         """Decode one."""
-        return np.array(Image.open(io.BytesIO(self._bytes[sample_id])).convert("RGB"))
+        return load_rgb(self._files[sample_id])
 
     def size_hw(self, sample_id: str) -> tuple[int, int]:
         """Return its height and width."""
-        width, height = Image.open(io.BytesIO(self._bytes[sample_id])).size
-        return height, width
+        return read_size_hw(self._files[sample_id])
 
     def buy(self, run_dir: Path) -> None:
         """Write labels of all of them into a run folder."""
@@ -83,14 +86,13 @@ class Photos:
         write_labels(purchase_dir(run_dir, INITIAL), labels)
 
 
-def _drawn(number: int) -> bytes:
-    """Return a JPEG with as much detail as a photograph: noise at several scales, about 80 kB."""
+def _draw(path: Path, number: int) -> Path:
+    """Write a JPEG with as much detail as a photograph: noise at several scales, about 80 kB."""
     rng = Rng(0, "photo", number).generator()
     height, width = _SIZES[number % 2]
     total = np.full((height, width, 3), 128.0)
     for scale in (2, 8, 32, 128):
         coarse = rng.normal(0, 24, (-(-height // scale), -(-width // scale), 3))
         total += coarse.repeat(scale, 0).repeat(scale, 1)[:height, :width]
-    stream = io.BytesIO()
-    Image.fromarray(total.clip(0, 255).astype(np.uint8)).save(stream, "JPEG", quality=90)
-    return stream.getvalue()
+    Image.fromarray(total.clip(0, 255).astype(np.uint8)).save(path, "JPEG", quality=90)
+    return path

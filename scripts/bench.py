@@ -15,7 +15,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from al_lab.benchmarks import al_ssl, average_precision, density_greedy, k_center, mgral, ripu, scoring  # noqa: E402
+from al_lab.benchmarks import al_ssl, average_precision, badge, density_greedy, k_center, mgral, ripu, scoring  # noqa: E402
 from al_lab.benchmarks.measure import Row, header, line, to_json  # noqa: E402
 
 BENCHMARKS = {
@@ -25,6 +25,7 @@ BENCHMARKS = {
     "k_center": k_center.run,
     "mgral": mgral.run,
     "density_greedy": density_greedy.run,
+    "badge": badge.run,
     "ripu": ripu.run,
 }
 

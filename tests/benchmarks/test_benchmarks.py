@@ -2,7 +2,7 @@
 
 import pytest
 
-from al_lab.benchmarks import al_ssl, average_precision, density_greedy, k_center, mgral, ripu, scoring
+from al_lab.benchmarks import al_ssl, average_precision, badge, density_greedy, k_center, mgral, ripu, scoring
 from al_lab.benchmarks.measure import Row, header, line
 
 
@@ -53,6 +53,13 @@ def test_density_greedy_equals_the_loop() -> None:
     rows = list(density_greedy.run(sizes=(((40, 64), (40, 64), 30, 10),)))
     assert [(r.same, r.target) for r in rows] == [(True, ""), (True, ">= 5")] * 2
     assert all("same 30 picks as in float64" in r.note for r in rows)
+
+
+@pytest.mark.slow
+def test_badge_draws_what_whole_passes_draw() -> None:
+    rows = list(badge.run(size=((40, 64), (40, 64), 90, 10)))
+    assert [(r.same, r.target) for r in rows] == [(True, ">= 10"), (True, "")]
+    assert ["ours extrapolated" in r.note for r in rows] == [False, True]
 
 
 @pytest.mark.slow

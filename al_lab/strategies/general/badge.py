@@ -3,9 +3,11 @@
 from typing import ClassVar, Literal
 
 import numpy as np
+import torch
 
 from al_lab.acquisition.gradient_embedding import GradientEmbeddings, k_means_pp
 from al_lab.acquisition.source_filter import sample_bilinear
+from al_lab.acquisition.tiles import spatial_order
 from al_lab.core.strategy import ProposeContext, Strategy
 from al_lab.core.types import Candidates, DenseView, ImageView
 from al_lab.strategies.general._filtered import Filter, FilteredGreedy, diverged
@@ -23,8 +25,9 @@ class Badge(Strategy):
 
     BADGE chooses images for a classifier. Density Matters (Table 5) compares with it by pixels and does not say how, so
     this is ours (UNSPECIFIED): phi is the network's feature map at the pixel, candidates are the alpha b least sure
-    pixels, as for the other strategies that look at features, and each image is chosen from by itself. b N (C + D)
-    multiplications an image: seconds for 40 pixels, minutes for 2.2 % of a Cityscapes image.
+    pixels, as for the other strategies that look at features, and each image is chosen from by itself, on the device
+    of its features. On a CPU, 2.2 % of a Cityscapes image take ten seconds where neighbors look alike, minutes where
+    nothing does.
 
     Args:
         filter: entropy | margin | least_confidence | none.
@@ -50,9 +53,12 @@ class Badge(Strategy):
                 "pixel_features"
             )
         pixel_N = self.filtered.candidates(view, ctx)
-        probs_NC = view.probs.flatten(1)[:, pixel_N].T.double().cpu().numpy()
-        phi_ND = sample_bilinear(view.features.float(), pixel_N, view.size_hw).double().cpu().numpy()
-        if not np.isfinite(phi_ND).all():
+        phi_ND = sample_bilinear(view.features.float(), pixel_N, view.size_hw)
+        if not bool(phi_ND.isfinite().all()):
             raise diverged(view, "features")
-        seeds = k_means_pp(GradientEmbeddings(probs_NC, phi_ND), ctx.quota, ctx.rng.generator("badge"))
+        points = GradientEmbeddings(
+            view.probs.flatten(1)[:, torch.as_tensor(pixel_N, device=view.probs.device)].T, phi_ND
+        )
+        near_N = spatial_order(pixel_N, view.size_hw[1])
+        seeds = k_means_pp(points, ctx.quota, ctx.rng.generator("badge"), near_N)
         return Candidates.pixels(view.sample_id, view.size_hw, pixel_N[seeds.order], np.sqrt(seeds.squared))

@@ -1,7 +1,7 @@
 """The contract of a strategy: what it needs to see, what it proposes, what it selects."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -188,23 +188,42 @@ def take_best(
     kept = np.flatnonzero(is_open[candidates.sample])
     utility, sample = candidates.utility[kept], candidates.sample[kept]
     _warn_of_ties(utility)
+    cost, groups = _costs(candidates, kept, budget), _by_image(sample, utility)
+    apart = None if pool.apart is None else pool.apart.rows(candidates.sample_ids)
+    if budget.per_image:  # no candidate is compared with another image's, only the best ones are
+        groups = _rank_groups(groups, utility, lambda rows: _tie_keys(candidates, kept[rows], rng, ties))
+        if apart is not None:
+            taken = set(apart.first([int(sample[group[0]]) for group in groups]).tolist())
+            groups = [group for group in groups if sample[group[0]] in taken]
+        amount_M = _amounts(candidates, budget)
+        paid = [np.searchsorted(cost[group].cumsum(), amount_M[sample[group[0]]], side="right") for group in groups]
+        return _queries(candidates, [kept[group[:num]] for group, num in zip(groups, paid, strict=True) if num])
     order = np.lexsort((_tie_keys(candidates, kept, rng, ties), -utility))
-    by_image = np.lexsort((-utility, sample))  # stable: inside an image, equal ones as proposed
     # which image is next stays; of its equal candidates, the first
-    order[np.argsort(sample[order], kind="stable")] = by_image
-    if pool.apart is not None:
-        order = order[_are_apart(sample[order], pool.apart.rows(candidates.sample_ids))]
-    cost = _costs(candidates, kept, budget)
-    if budget.per_image:
-        spent = np.cumsum(cost[by_image])
-        first = np.searchsorted(sample[by_image], sample[by_image], side="left")
-        spent -= spent[first] - cost[by_image[first]]
-        is_paid = np.zeros(len(kept), bool)
-        is_paid[by_image] = spent <= _amounts(candidates, budget)[sample[by_image]]
-        order = order[is_paid[order]]
-    else:
-        order = order[np.cumsum(cost[order]) <= budget.amount]
-    return _queries(candidates, kept[order])
+    order[np.argsort(sample[order], kind="stable")] = np.concatenate([np.zeros(0, np.int64), *groups])
+    if apart is not None:
+        order = order[_are_apart(sample[order], apart)]
+    order = order[np.cumsum(cost[order]) <= budget.amount]
+    return _queries(candidates, _by_best(candidates, kept[order]))
+
+
+def _by_image(sample: np.ndarray, utility: np.ndarray) -> list[np.ndarray]:
+    """Return each image's rows, the best first; inside an image, equal ones as proposed."""
+    rows = np.argsort(sample, kind="stable")
+    groups = np.split(rows, np.flatnonzero(np.diff(sample[rows])) + 1) if len(rows) else []
+    return [group[np.argsort(-utility[group], kind="stable")] for group in groups]
+
+
+def _rank_groups(
+    groups: list[np.ndarray], utility: np.ndarray, keys_of: Callable[[np.ndarray], np.ndarray]
+) -> list[np.ndarray]:
+    """Return the images in the order of their best candidates; equal ones by the smallest key of those."""
+    if not groups:
+        return []
+    equal = [group[: np.searchsorted(-utility[group], -utility[group[0]], side="right")] for group in groups]
+    starts = np.cumsum([0, *map(len, equal[:-1])])
+    key = np.minimum.reduceat(keys_of(np.concatenate(equal)), starts)
+    return [groups[k] for k in np.lexsort((key, -utility[[group[0] for group in groups]]))]
 
 
 def _are_apart(samples: np.ndarray, rule: ApartRows) -> np.ndarray:
@@ -232,19 +251,25 @@ def _amounts(candidates: Candidates, budget: Allowance) -> np.ndarray:
     return np.array([budget.in_image((int(h), int(w)), candidates.radius_px) for h, w in candidates.size_hw], np.int64)
 
 
-def _queries(candidates: Candidates, chosen: np.ndarray) -> list[Query]:
-    if candidates.center is None or candidates.size_hw is None:
-        return [Query(candidates.sample_ids[candidates.sample[n]], None, float(candidates.utility[n])) for n in chosen]
+def _by_best(candidates: Candidates, chosen: np.ndarray) -> list[np.ndarray]:
+    """Return ranked candidates by image, in the order of each image's best one."""
     samples = candidates.sample[chosen]
-    images, best = np.unique(samples, return_index=True)
     by_image = np.argsort(samples, kind="stable")
     grouped = np.split(chosen[by_image], np.flatnonzero(np.diff(samples[by_image])) + 1)
+    best = np.unique(samples, return_index=True)[1]
+    return [grouped[k] for k in np.argsort(best).tolist()]
+
+
+def _queries(candidates: Candidates, groups: list[np.ndarray]) -> list[Query]:
+    """Return a query for each image: some candidates of it, the best first."""
     queries = []
-    for k in np.argsort(best).tolist():  # in the order of each image's best candidate
-        m, mine = int(images[k]), grouped[k]
-        size_hw = (int(candidates.size_hw[m, 0]), int(candidates.size_hw[m, 1]))
-        pixels = _window_pixels(candidates.center[mine], size_hw, candidates.radius_px)
-        queries.append(Query(candidates.sample_ids[m], Region(pixels, size_hw), float(candidates.utility[mine[0]])))
+    for mine in groups:
+        m, utility = int(candidates.sample[mine[0]]), float(candidates.utility[mine[0]])
+        region = None
+        if candidates.center is not None and candidates.size_hw is not None:
+            size_hw = (int(candidates.size_hw[m, 0]), int(candidates.size_hw[m, 1]))
+            region = Region(_window_pixels(candidates.center[mine], size_hw, candidates.radius_px), size_hw)
+        queries.append(Query(candidates.sample_ids[m], region, utility))
     return queries
 
 
@@ -283,10 +308,11 @@ def mix(keys: np.ndarray, pixels: Any) -> np.ndarray:
 
 
 def _warn_of_ties(utility: np.ndarray) -> None:
-    if len(utility) < 5:  # noqa: PLR2004 - a fifth of fewer than five is no candidate
+    num = len(utility)
+    if num < 5:  # noqa: PLR2004 - a fifth of fewer than five is no candidate
         return
-    most = int(np.unique(utility, return_counts=True)[1].max())
-    if most > len(utility) / 5 and most > 1:
-        log.warning(
-            "%d of %d utilities are equal: among those the choice is arbitrary, but reproducible", most, len(utility)
-        )
+    # What is equal to more than a fifth of all stands at one of these places of a sorted list, which isn't needed.
+    places = np.arange(0, num, num // 5)
+    most = max(int((utility == value).sum()) for value in np.unique(np.partition(utility, places)[places]))
+    if most > num / 5 and most > 1:
+        log.warning("%d of %d utilities are equal: among those the choice is arbitrary, but reproducible", most, num)

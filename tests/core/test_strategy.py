@@ -1,9 +1,11 @@
 import logging
+from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from al_lab.core.budget import Allowance
-from al_lab.core.pool import Pool
+from al_lab.core.pool import Apart, Pool
 from al_lab.core.rng import rng_for
 from al_lab.core.strategy import take_best
 from al_lab.core.types import Candidates, Query
@@ -98,6 +100,24 @@ def test_equal_pixels_of_an_image_keep_their_order():
     some = {q.sample_id: q.region.pixels for q in take_best(both, Pool(("a", "b")), Allowance("pixel", 40), RNG)}
     # between images it is arbitrary
     assert all(0 < len(p) < 40 and p.tolist() == sorted(center[: len(p)]) for p in some.values())
+
+
+@pytest.mark.parametrize("ties", ["hash", "id"])
+def test_images_come_in_the_pools_order_though_each_is_chosen_from_by_itself(ties):
+    """Where everything is affordable, both ways buy the same in the same order, ties and near images included."""
+    rng = np.random.default_rng(0)
+    ids = tuple(f"{k:02d}" for k in range(12))
+    pool = Pool(ids, apart=Apart(dict.fromkeys(ids, "video"), {i: k for k, i in enumerate(ids)}, 2))
+    both = Candidates.concat([Candidates.pixels(i, (4, 4), rng.permutation(16), rng.integers(13, 16, 16)) for i in ids])
+    mixed = rng.permutation(len(both))
+    both = replace(both, sample=both.sample[mixed], utility=both.utility[mixed], center=both.center[mixed])
+    of_pool = take_best(both, pool, Allowance("pixel", 1000), RNG, ties)
+    of_each = take_best(both, pool, Allowance("pixel", 16, per_image=True), RNG, ties)
+    assert ids_and_pixels(of_each) == ids_and_pixels(of_pool) and 1 < len(of_each) < 12
+
+
+def ids_and_pixels(queries):
+    return [(q.sample_id, q.utility, q.region.pixels.tolist()) for q in queries]
 
 
 def test_a_few_equal_utilities_are_warned_of(caplog):

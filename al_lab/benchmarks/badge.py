@@ -30,11 +30,11 @@ def unsure_pixels(size: Size) -> tuple[GradientEmbeddings, np.ndarray]:
     return points, spatial_order(pixel_N, size_hw[1])
 
 
-def structureless(size: Size) -> tuple[GradientEmbeddings, np.ndarray]:
-    """Return gradients without any structure: nothing can be passed over."""
-    num, generator = size[2] * size[3], torch.Generator().manual_seed(0)
+def structureless(num: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return probabilities and features of points without any structure: nothing can be passed over."""
+    generator = torch.Generator().manual_seed(0)
     probs = torch.randn(num, _CLASSES, generator=generator).softmax(1)
-    return GradientEmbeddings(probs, torch.randn(num, DIM, generator=generator)), np.arange(num)
+    return probs, torch.randn(num, DIM, generator=generator)
 
 
 def run(full: bool = False, size: Size = NATIVE) -> Iterator[Row]:
@@ -42,10 +42,11 @@ def run(full: bool = False, size: Size = NATIVE) -> Iterator[Row]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        for kind, make in (("pixels", unsure_pixels), ("random", structureless)):
-            points, near = make(size)
-            first = size[2] if full else min(size[2], FIRST_PICKS)
-            yield _compare(points, near, size[2], kind, first if kind == "random" else size[2], first)
+        first = size[2] if full else min(size[2], FIRST_PICKS)
+        points, near = unsure_pixels(size)
+        yield _compare(points, near, size[2], "pixels", size[2], first)
+        points = GradientEmbeddings(*structureless(size[2] * size[3]))
+        yield _compare(points, np.arange(len(points)), size[2], "random", first, first)
     finally:
         torch.set_num_threads(threads)
 

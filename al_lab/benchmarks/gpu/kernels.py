@@ -9,8 +9,10 @@ import torch
 import torchvision
 
 from al_lab.acquisition.density_greedy import density_greedy
+from al_lab.acquisition.gradient_embedding import GradientEmbeddings, k_means_pp
 from al_lab.acquisition.k_center import k_center
-from al_lab.benchmarks.density_greedy import tensor_loop
+from al_lab.benchmarks.badge import FIRST_PICKS, structureless
+from al_lab.benchmarks.density_greedy import NATIVE, tensor_loop
 from al_lab.benchmarks.gpu.setup import Seen, Setup
 
 _BOXES = (20_000, 128_000, 512_000)
@@ -44,7 +46,8 @@ def suppression(setup: Setup) -> Seen:
 def selections(setup: Setup) -> Seen:
     """Compare ours on one core with the plain loop on the device, on features without any structure.
 
-    Ours runs on the CPU whatever the device: the ratio says what a greedy selection on the device could win at most.
+    Greedy ones run on the CPU whatever the device: the ratio says what they could win on the device at most. BADGE
+    draws where its features are.
     """
     scale = 100 if setup.smoke else 1
     rng = np.random.default_rng(0)
@@ -60,6 +63,25 @@ def selections(setup: Setup) -> Seen:
     yield from _against_loop(
         setup, "k-center", pool, np.ones(len(pool)), picks, lambda: k_center(pool, picks, first=0).order
     )
+
+    yield from _draws(setup, NATIVE[2] * NATIVE[3] // scale)
+
+
+def _draws(setup: Setup, num: int) -> Seen:
+    """Draw as BADGE does, on one core and on the device."""
+    probs, features = structureless(num)
+    found, seconds = [], []
+    for device in ("cpu", setup.device):
+        points = GradientEmbeddings(probs.to(device), features.to(device))
+        k_means_pp(points, 3, np.random.default_rng(0))
+        setup.wait()
+        begun = time.perf_counter()
+        found.append(k_means_pp(points, FIRST_PICKS, np.random.default_rng(0)).order.tolist())
+        seconds.append(time.perf_counter() - begun)
+    same = "the same picks" if found[0] == found[1] else "picks differ"
+    core_s, device_s = seconds
+    what = f"BADGE, {num:,} x ({probs.shape[1]} + {features.shape[1]}), {FIRST_PICKS} picks without any structure"
+    yield what, f"one core {core_s:.2f} s, {setup.device} {device_s:.2f} s: {core_s / device_s:.2f}x; {same}"
 
 
 def _against_loop(

@@ -16,7 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from al_lab.acquisition.device.greedy import DeviceGreedy
 from al_lab.acquisition.tiles import HAS_NUMBA, TILE, UNIT, Tiles, lower_all, padded, tiled
 
 _PAIRS = 1 << 17  # points times centers compared in float64 at once
@@ -38,7 +41,7 @@ class DensityGreedy:
 
 
 def density_greedy(
-    features: np.ndarray,
+    features: np.ndarray | Tensor,
     density: np.ndarray | float,
     budget: int,
     bought: Sequence[int] | np.ndarray = (),
@@ -61,7 +64,8 @@ def density_greedy(
     Args:
         features: (N, D) real, candidates and bought points; used as float32. Normalize them before, if at all. Much
             faster if rows that follow each other are alike, as pixels in `spatial_order` are; bought ones among
-            themselves, too.
+            themselves, too. Of a tensor on a GPU is picked there; only where float64's last digit decides may picks
+            differ.
         density: (N,) > 0, or one number for all.
         budget: how many to pick; if fewer candidates are left, all of them are.
         bought: rows that are centers already (s_0).
@@ -70,13 +74,14 @@ def density_greedy(
         tie_key: (N,) sortable, unique numbers; default the row number.
         first: the first pick if nothing is bought (Alg. 1 leaves it open); default the candidate of the smallest
             ``tie_key``.
-        front: points looked at closely in a block; changes the speed only.
-        compiled: whether numba updates the radii; default if it is installed. Same picks either way.
+        front: points looked at closely in a block on a CPU; changes the speed only.
+        compiled: whether numba updates the radii on a CPU; default if it is installed. Same picks either way.
 
     Raises:
         ValueError: features or densities that are not finite or not positive, rows and keys that do not fit them.
     """
-    features = np.asarray(features)
+    if not isinstance(features, Tensor) or features.device.type == "cpu":
+        features = np.asarray(features)
     _check_features(features)
     n = len(features)
     density = (
@@ -95,20 +100,40 @@ def density_greedy(
             f"one it keeps"
         )
     rows = np.flatnonzero(open_N)
-    if compiled is None:
-        compiled = HAS_NUMBA
-    state = _Greedy(features, density, rows, bought, key, front, compiled)
     start = None if first is None else int(np.searchsorted(rows, first))
+    if isinstance(features, Tensor):
+        return _on_device(features, density, rows, bought, key, min(budget, len(rows)), start)
+    state = _Greedy(features, density, rows, bought, key, front, HAS_NUMBA if compiled is None else compiled)
     return state.run(min(budget, len(rows)), start)
 
 
-def _check_features(features: np.ndarray) -> None:
+def _on_device(
+    features: Tensor,
+    density: np.ndarray,
+    rows: np.ndarray,
+    bought: np.ndarray,
+    key: np.ndarray,
+    budget: int,
+    first: int | None,
+) -> DensityGreedy:
+    x_ND = features.float()
+    at_N, mixed = (torch.as_tensor(r, device=x_ND.device) for r in (rows, np.random.default_rng(0).permutation(bought)))
+    state = DeviceGreedy(x_ND[at_N], density[rows], key[rows].argsort().argsort())
+    state.settle(x_ND[mixed].double(), torch.as_tensor(np.ascontiguousarray(density), device=x_ND.device)[mixed])
+    order, radius = state.run(budget, first)
+    return DensityGreedy(rows[order], radius)
+
+
+def _check_features(features: np.ndarray | Tensor) -> None:
     if features.ndim != 2:
         raise ValueError(
-            f"density_greedy: expected features of shape (N, D), got {features.shape}; give one row a pixel"
+            f"density_greedy: expected features of shape (N, D), got {tuple(features.shape)}; give one row a pixel"
         )
-    with np.errstate(over="ignore"):
-        bad = np.flatnonzero(~np.isfinite(features.astype(np.float32, copy=False)).all(1))
+    if isinstance(features, Tensor):
+        bad = (~features.float().isfinite().all(1)).nonzero()[:, 0].cpu().numpy()
+    else:
+        with np.errstate(over="ignore"):
+            bad = np.flatnonzero(~np.isfinite(features.astype(np.float32, copy=False)).all(1))
     if len(bad):
         raise ValueError(
             f"density_greedy: expected finite float32 features, got {len(bad)} rows that are not, the first is "

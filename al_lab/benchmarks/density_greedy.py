@@ -82,7 +82,9 @@ def smooth_pixels(size: Size) -> Problem:
     pixels = greedy.candidates(view, ProposeContext(budget, "pixel", Rng(0)))
     pixels = pixels[spatial_order(pixels, size_hw[1])]
     density_HW = coverage_density(view.extras["error"])
-    return greedy.features(view, pixels), sample_bilinear(density_HW[None], pixels, size_hw)[:, 0].double().numpy()
+    return greedy.features(view, pixels).numpy(), sample_bilinear(density_HW[None], pixels, size_hw)[
+        :, 0
+    ].double().numpy()
 
 
 def random_vectors(size: Size) -> Problem:

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
 from al_lab.acquisition import density_greedy as module
 from al_lab.acquisition.density_greedy import density_greedy
+from al_lab.acquisition.device.greedy import DeviceGreedy
 from al_lab.acquisition.k_center import k_center
 
 X = np.array([(3.2, 0.1), (0.5, 6.0), (0.7, 1.8), (0.7, 2.8), (3.5, 3.3), (4.4, 1.7), (1.5, 1.3), (4.1, 0.3)])
@@ -95,6 +97,23 @@ def test_same_picks_as_the_textbook_loop(kind, front, num_bought, monkeypatch):
     assert result.order.tolist() == order
     np.testing.assert_allclose(result.radius, radius, rtol=1e-5)
     assert (np.diff(result.radius) <= 0).all()
+
+
+@pytest.mark.parametrize(("front", "num_bought"), [(1, 7), (9, 7), (512, 0), (100, 200)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_on_a_device_the_picks_are_the_same(kind, front, num_bought):
+    rng = np.random.default_rng(KINDS.index(kind))
+    x = points(kind, rng).astype(np.float32)
+    density = 2.0 ** rng.integers(-2, 3, len(x))
+    bought, key = rng.choice(len(x), num_bought, replace=False), rng.permutation(len(x))
+    rows = np.setdiff1d(np.arange(len(x)), bought)
+    state = DeviceGreedy(torch.from_numpy(x[rows]), density[rows], key[rows], front)
+    state.settle(torch.from_numpy(x[bought]).double(), torch.from_numpy(density[bought]))
+    order, radius = state.run(140, None)
+    first = None if num_bought else int(key.argmin())
+    expected = textbook(x, density, 140, bought, None, key, first)
+    assert rows[order].tolist() == expected[0]
+    np.testing.assert_allclose(radius, expected[1], rtol=1e-12)
 
 
 def test_of_many_centers_only_near_ones_are_compared_in_float64(monkeypatch):

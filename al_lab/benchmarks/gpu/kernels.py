@@ -46,8 +46,8 @@ def suppression(setup: Setup) -> Seen:
 def selections(setup: Setup) -> Seen:
     """Compare ours on one core with the plain loop on the device, on features without any structure.
 
-    Greedy ones run on the CPU whatever the device: the ratio says what they could win on the device at most. BADGE
-    draws where its features are.
+    k-center runs on the CPU whatever the device: the ratio to the plain loop there says what it could win. Density
+    greedy and BADGE pick where the features are.
     """
     scale = 100 if setup.smoke else 1
     rng = np.random.default_rng(0)
@@ -57,6 +57,15 @@ def selections(setup: Setup) -> Seen:
     density_greedy(x[:100], density[:100], 5)  # compiles
     yield from _against_loop(
         setup, "density greedy", x, density, budget, lambda: density_greedy(x, density, budget, first=0).order
+    )
+    core_s, core = _once(setup, lambda: density_greedy(x, density, budget, first=0))
+    there = torch.from_numpy(x).to(setup.device)
+    density_greedy(there, density, 3, first=0)
+    device_s, found = _once(setup, lambda: density_greedy(there, density, budget, first=0))
+    same = "the same picks" if core.order.tolist() == found.order.tolist() else "picks differ"
+    yield (
+        f"density greedy where the features are, {len(x):,} x {_DIM}, {budget:,} picks",
+        f"one core {core_s:.2f} s, {setup.device} {device_s:.2f} s: {core_s / device_s:.2f}x; {same}",
     )
     pool = rng.standard_normal((_POOL // scale, _WIDTH), dtype=np.float32)
     picks = _BATCH // scale
@@ -74,14 +83,20 @@ def _draws(setup: Setup, num: int) -> Seen:
     for device in ("cpu", setup.device):
         points = GradientEmbeddings(probs.to(device), features.to(device))
         k_means_pp(points, 3, np.random.default_rng(0))
-        setup.wait()
-        begun = time.perf_counter()
-        found.append(k_means_pp(points, FIRST_PICKS, np.random.default_rng(0)).order.tolist())
-        seconds.append(time.perf_counter() - begun)
+        taken, seeds = _once(setup, lambda: k_means_pp(points, FIRST_PICKS, np.random.default_rng(0)))  # noqa: B023
+        found.append(seeds.order.tolist())
+        seconds.append(taken)
     same = "the same picks" if found[0] == found[1] else "picks differ"
     core_s, device_s = seconds
     what = f"BADGE, {num:,} x ({probs.shape[1]} + {features.shape[1]}), {FIRST_PICKS} picks without any structure"
     yield what, f"one core {core_s:.2f} s, {setup.device} {device_s:.2f} s: {core_s / device_s:.2f}x; {same}"
+
+
+def _once(setup: Setup, function: Callable[[], Any]) -> tuple[float, Any]:
+    setup.wait()
+    begun = time.perf_counter()
+    result = function()
+    return time.perf_counter() - begun, result
 
 
 def _against_loop(

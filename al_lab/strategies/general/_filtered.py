@@ -102,14 +102,13 @@ class FilteredGreedy:
         return pixels
 
     @staticmethod
-    def features(view: DenseView, pixels: np.ndarray) -> np.ndarray:
-        """Return f: the feature map upsampled to the image, at some pixels, then divided by its length."""
-        f_ND = (
-            functional.normalize(sample_bilinear(view.features.float(), pixels, view.size_hw), dim=1, eps=_EPS)
-            .cpu()
-            .numpy()
-        )
-        if not np.isfinite(f_ND).all():
+    def features(view: DenseView, pixels: np.ndarray) -> Tensor:
+        """Return f: the feature map upsampled to the image, at some pixels, then divided by its length.
+
+        It stays on the view's device.
+        """
+        f_ND = functional.normalize(sample_bilinear(view.features.float(), pixels, view.size_hw), dim=1, eps=_EPS)
+        if not bool(f_ND.isfinite().all()):
             raise diverged(view, "features")
         return f_ND
 

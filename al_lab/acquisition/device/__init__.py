@@ -1,0 +1,1 @@
+"""Selections where the features are."""

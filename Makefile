@@ -58,7 +58,7 @@ demo: setup  ## Two strategies beside random on generated images, three seeds (a
 	$(ONE) $(RUN) run.py -m experiment=shapes_demo
 	$(ONE) $(RUN) scripts/report.py outputs/shapes_demo --images data --out outputs/shapes_demo/report
 
-demo-mgral: setup  ## MGRAL on generated images beside its random line (five to nine minutes), then the report
+demo-mgral: setup  ## MGRAL on generated images beside its random line, three seeds (under ten minutes), then the report
 	$(ONE) $(RUN) run.py -m experiment=shapes_mgral
 	$(ONE) $(RUN) scripts/report.py outputs/shapes --images data --out outputs/shapes/report
 

@@ -235,7 +235,7 @@ def test_the_number_of_classes_is_the_datasets(monkeypatch):
     monkeypatch.setattr(
         "al_lab.models.detectors.tiny.TinyDetector.__init__", lambda self, num_classes, **_: seen.append(num_classes)
     )
-    config = composed(INLINE)
+    config = composed(INLINE, "strategy=random")
     check_values(config)
     check_values(config | {"dataset": {**config["dataset"], "classes": ["a", "b", "c"]}})
     assert seen == [2, 3]

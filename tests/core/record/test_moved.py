@@ -77,7 +77,8 @@ def test_a_run_that_goes_on_keeps_its_file(tmp_path):
 
 
 def test_a_setting_that_came_later_with_what_was_always_done_is_no_other_experiment():
-    new = compose(["strategy=mgral"])
+    papers_way = ["strategy=mgral", "strategy.lut.reward=training", "strategy.agent.query=top"]
+    new = compose(papers_way)
     old = {**new, "strategy": {**new["strategy"]}}
     old["strategy"]["lut"] = {
         k: "neighbors" if k == "predictor" else v
@@ -87,7 +88,7 @@ def test_a_setting_that_came_later_with_what_was_always_done_is_no_other_experim
     old["strategy"]["agent"] = {k: v for k, v in new["strategy"]["agent"].items() if k != "query"}
     assert config_difference(old, new) == []
     assert fingerprint(old) == fingerprint(new)
-    changed = compose(["strategy=mgral", "strategy.lut.batches=clusters", "strategy.lut.predictor=ridge"])
+    changed = compose([*papers_way, "strategy.lut.batches=clusters", "strategy.lut.predictor=ridge"])
     assert config_difference(old, changed) == [
         "strategy.lut.batches: was (absent), now 'clusters'",
         "strategy.lut.predictor: was 'neighbors', now 'ridge'",

@@ -39,6 +39,7 @@ THREAD_VARIABLES = (
 #: Loader processes a device for which a cluster is asked where their number is left open: the node that will run the
 #: job, and its cores, are not known yet.
 _LOADERS = 8
+_DRIVER = Path("/proc/driver/nvidia")
 _GPU_NAME = re.compile(r"\d+|(GPU|MIG)-\S+")
 _GPU_LINE = re.compile(r"^GPU (\d+):(?:.*\(UUID: (\S+)\))?", re.MULTILINE)
 
@@ -105,6 +106,8 @@ def unusable_gpus() -> tuple[str, str] | None:
 
     if torch.cuda.is_available():
         return None
+    if not _driver_lists() and not _DRIVER.exists():
+        return None  # a launcher may name GPUs on a machine that has none, as submitit does for its local processes
     if torch.version.cuda is None:
         return f"torch {torch.__version__}, which is made for CPUs", "install its CUDA build (make setup)"
     driver = _ask_driver("--query-gpu=driver_version", "--format=csv,noheader").split("\n")[0] or "none that answers"

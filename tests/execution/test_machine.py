@@ -58,6 +58,17 @@ def test_the_cpu_on_purpose_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None
     machine.check_gpu()
 
 
+def test_a_name_on_a_machine_without_any_gpu_is_no_fault(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setattr(machine, "_ask_driver", lambda *_: "")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(machine, "_DRIVER", tmp_path / "none")
+    machine.check_gpu()
+    monkeypatch.setattr(machine, "_DRIVER", tmp_path)  # the driver is there and answers nothing
+    with pytest.raises(ConfigError, match="expected a torch that can use GPU 0"):
+        machine.check_gpu()
+
+
 @pytest.mark.usefixtures("driver")
 def test_gpus_that_torch_uses_are_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from textwrap import fill
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
@@ -149,6 +150,25 @@ def embedding(panels: Sequence[EmbeddingPanel]) -> Figure:
     return figure
 
 
+def _scatter(axes: Axes, x_N: np.ndarray, y_N: np.ndarray, is_bought_N: np.ndarray) -> None:
+    """Draw images as points, those bought on top; of very many only some, rasterized, to keep the page small."""
+    for wanted, color, size in ((False, POOL, 9), (True, BOUGHT_NOW, 20)):
+        index = np.flatnonzero(is_bought_N == wanted)
+        index = index[:: max(1, -(-len(index) // _MAX_POINTS))]
+        edge = {"edgecolors": INK, "linewidths": 0.4} if wanted else {"linewidths": 0}
+        axes.scatter(
+            x_N[index],
+            y_N[index],
+            s=size,
+            color=color,
+            alpha=0.85,
+            rasterized=True,
+            label="bought" if wanted else "not bought",
+            zorder=2 + wanted,
+            **edge,
+        )
+
+
 def flip_scatter(panels: Sequence[FlipPanel]) -> Figure:
     """Draw entropy against inconsistency, one panel per query, all on the same axes.
 
@@ -164,20 +184,7 @@ def flip_scatter(panels: Sequence[FlipPanel]) -> Figure:
         figure = Figure(figsize=(max(4.4, 3.2 * columns + 0.2), 2.8 * rows + 0.4))
         for k, panel in enumerate(panels):
             axes = figure.add_subplot(rows, columns, k + 1)
-            for wanted, color, size in ((False, POOL, 9), (True, BOUGHT_NOW, 20)):
-                index = np.flatnonzero(panel.is_bought == wanted)
-                index = index[:: max(1, -(-len(index) // _MAX_POINTS))]
-                edge = {"edgecolors": INK, "linewidths": 0.4} if wanted else {"linewidths": 0}
-                axes.scatter(
-                    panel.entropy[index],
-                    panel.inconsistency[index],
-                    s=size,
-                    color=color,
-                    alpha=0.85,
-                    rasterized=True,
-                    zorder=2 + wanted,
-                    **edge,
-                )
+            _scatter(axes, panel.entropy, panel.inconsistency, panel.is_bought)
             axes.set_title(_wrapped(panel.title))
             axes.set_xlim(-0.03 * right, 1.05 * right)
             axes.set_ylim(-0.03 * top, 1.06 * top)
@@ -216,22 +223,7 @@ def choice_scatter(panel: ChoicePanel) -> Figure:
     with look():
         figure = Figure(figsize=(4.8, 3.2))
         axes = figure.add_subplot()
-        for wanted, color, size in ((False, POOL, 9), (True, BOUGHT_NOW, 22)):
-            index = np.flatnonzero(panel.is_bought == wanted)
-            index = index[:: max(1, -(-len(index) // _MAX_POINTS))]
-            edge = {"edgecolors": INK, "linewidths": 0.4} if wanted else {"linewidths": 0}
-            label = "bought" if wanted else "not bought"
-            axes.scatter(
-                panel.mean[index],
-                panel.total[index],
-                s=size,
-                color=color,
-                alpha=0.85,
-                rasterized=True,
-                label=label,
-                zorder=2 + wanted,
-                **edge,
-            )
+        _scatter(axes, panel.mean, panel.total, panel.is_bought)
         axes.set_xlabel("mean entropy of an image's boxes, nats")
         axes.set_ylabel("sum, nats")
         axes.grid(axis="x", visible=True)

@@ -21,13 +21,12 @@ from al_lab.strategies.detection._mgral.gradient.information import InformationG
 from al_lab.strategies.detection._mgral.gradient.jobs import load_gains
 from al_lab.strategies.detection.mgral import Mgral
 from tests.strategies.detection.test_mgral import config, measured
-from tests.stubs import StubGradients, StubLearner
+from tests.stubs import StubGradients, StubLearner, quicken
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("al_lab.campaign.publish._write_report", lambda *_: None)
-    monkeypatch.setattr("os.fsync", lambda fd: None)
+    quicken(monkeypatch)
     monkeypatch.setattr("al_lab.stages.jobs._measure", measured)
 
 

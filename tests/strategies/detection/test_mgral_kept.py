@@ -16,13 +16,12 @@ from al_lab.strategies.detection._mgral import train_agent
 from al_lab.strategies.detection._mgral.predictor.choice import Images, Records
 from al_lab.strategies.detection._mgral.rows.kept import Kept, kept_facts
 from tests.strategies.detection.test_mgral import config, measured
-from tests.stubs import StubDetection, StubLearner
+from tests.stubs import StubDetection, StubLearner, quicken
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("al_lab.campaign.publish._write_report", lambda *_: None)
-    monkeypatch.setattr("os.fsync", lambda fd: None)
+    quicken(monkeypatch)
     monkeypatch.setattr("al_lab.stages.jobs._measure", measured)
 
 

@@ -95,6 +95,12 @@ class LutSettings:
             },
             "strategy.lut",
         )
+        self._check_rows_from()
+        self._check_rungs()
+        self._check_without_rows()
+
+    def _check_rows_from(self) -> None:
+        """Refuse simulated queries that say nothing of their part."""
         if self.rows_from == "labeled" and (self.mode, self.lr_scale) != ("scratch", 1):
             raise ConfigError(
                 explain(
@@ -114,6 +120,9 @@ class LutSettings:
                     do="set strategy.lut.split=holdout",
                 )
             )
+
+    def _check_rungs(self) -> None:
+        """Refuse to stop, or to add, rows that are not trained."""
         if self.calibrate is not None and (self.reward, self.rows_from) != ("training", "unlabeled"):
             raise ConfigError(
                 explain(
@@ -141,6 +150,9 @@ class LutSettings:
                     do="set strategy.lut.online=0",
                 )
             )
+
+    def _check_without_rows(self) -> None:
+        """Refuse gradients of more than one held-out set, or of what is labeled."""
         if self.reward == "gradient" and (self.split == "kfold" or self.rows_from == "labeled"):
             raise ConfigError(
                 explain(

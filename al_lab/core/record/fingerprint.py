@@ -65,6 +65,8 @@ _LATER: dict[str, Any] = {
 }
 # An objective of MGRAL's rows that came later; where rows have another one, it decides nothing.
 _LATER_OBJECTIVE = ("strategy.lut.objectives.negative.", "strategy.lut.objective")
+# How images are cut into segments, where segments are bought; both came later.
+_SEGMENTS, _BY_SEGMENT = "dataset.segments.", ("segmentation.redal.", "segmentation.d2ada.", "segmentation.badge_")
 _RENAMED = {("strategy.lut.predictor", "table"): "neighbors"}  # a value, and what it was called first
 _SHOWN = 80
 _ABSENT = "(absent)"
@@ -77,6 +79,8 @@ def frozen(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     flat = dict(_flat({k: v for k, v in config.items() if k not in FREE_KEYS}))
     unused = None if flat.get(_LATER_OBJECTIVE[1]) == "negative" else _LATER_OBJECTIVE[0]
+    target = str(flat.get("strategy._target_"))
+    has_segments = flat.get("budget.unit") == "segment" or any(part in target for part in _BY_SEGMENT)
     # A list to replay and a checkpoint are known by their content, pretrained weights by their file's name: in another
     # folder they are the same. No checkpoint is the same as the key's absence.
     return {
@@ -84,6 +88,7 @@ def frozen(config: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in flat.items()
         if _RETRIES not in key
         and not (unused and key.startswith(unused))
+        and (has_segments or not key.startswith(_SEGMENTS))
         and key not in _ASKING
         and not key.startswith(_FOR_THE_REPORT)
         and not (key in _LATER and value == _LATER[key])

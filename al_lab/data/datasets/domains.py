@@ -6,6 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -73,6 +74,7 @@ class DomainPair(SegmentationDataset):
         metrics: Sequence[str] | None = None,
         flip_test: bool = True,
         name: str = "domains",
+        segments: Mapping[str, Any] | None = None,
     ) -> None:
         """Join the two.
 
@@ -85,6 +87,7 @@ class DomainPair(SegmentationDataset):
             metrics: what evaluation computes, the main one first.
             flip_test: evaluation averages image and flipped image.
             name: of the dataset.
+            segments: how images are cut into segments, see `SegmentSettings`.
 
         Raises:
             DataError: if the two have different classes, or there is no source image.
@@ -113,6 +116,7 @@ class DomainPair(SegmentationDataset):
             metrics=metrics,
             cache_dir=cache_dir,
             flip_test=flip_test,
+            segments=segments,
         )
         if source is not None and not source_ids:
             raise DataError(

@@ -12,7 +12,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from al_lab.core.files import read_json, write_json
 from al_lab.data.datasets.dataset import Dataset, Finding
 from al_lab.data.formats.images import read_size_hw
 from al_lab.data.label_census import LabelCensus, strange_label
+from al_lab.data.segments.maps import SegmentSettings
 from al_lab.data.transforms.dense import VOID
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class SegmentationDataset(Dataset):
         metrics: Sequence[str] | None = None,
         cache_dir: str | Path | None = None,
         flip_test: bool = True,
+        segments: Mapping[str, Any] | None = None,
     ) -> None:
         """Check ids and sizes.
 
@@ -80,10 +82,12 @@ class SegmentationDataset(Dataset):
             metrics: what evaluation computes, the main one first.
             cache_dir: keeps which classes each source label holds; None: counted again in each process.
             flip_test: evaluation averages image and flipped image.
+            segments: arguments of `SegmentSettings`, how images are cut where whole segments are bought.
 
         Raises:
             DataError: if ids are wrong, see `Dataset`, or a size is none.
         """
+        self.segments = SegmentSettings.of(segments)
         self.source_ids, self.flip_test = tuple(sorted(source_ids)), bool(flip_test)
         super().__init__(name, classes, pool_ids, val_ids, test_ids, metrics)
         self.source_hw, self.target_hw = _size(source_hw, "source_hw"), _size(target_hw, "target_hw")
@@ -156,6 +160,25 @@ class SegmentationDataset(Dataset):
             )
         self._require_truth(sample_id)
         return self._checked(sample_id)
+
+    def segment_map(self, sample_id: str) -> np.ndarray:
+        """Return the segment of each pixel of an image, (H, W) int16, 0..R-1; see `SegmentSettings`.
+
+        Raises:
+            DataError: if a map that another tool wrote is missing, or is another image's.
+        """
+        path, size_hw = self.image_path(sample_id), self.size_hw(sample_id)
+        map_HW = self.segments.map_of(sample_id, path, lambda: self.load_image(sample_id))
+        if map_HW.shape != size_hw:
+            raise DataError(
+                explain(
+                    expected=f"a segment map of the image's height and width {size_hw}",
+                    got=str(map_HW.shape),
+                    where=f"dataset.segments, {sample_id!r} ({path})",
+                    do="write the map for the upright image at its own size",
+                )
+            )
+        return map_HW
 
     def source_classes(self) -> Mapping[str, tuple[int, ...]]:
         """Return which classes each source label holds, by id.

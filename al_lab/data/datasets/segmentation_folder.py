@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -165,6 +166,7 @@ class SegmentationFolder(DomainPair):
         name: str | None = None,
         group_by: str | None = None,
         min_gap: int | str | None = None,
+        segments: Mapping[str, Any] | None = None,
     ) -> None:
         """Index the folders.
 
@@ -187,6 +189,7 @@ class SegmentationFolder(DomainPair):
             name: of the dataset; None takes the root's name.
             group_by: images of one group (video, patient, camera) have one role: a regular expression, see `Grouping`.
             min_gap: how far apart the numbers of a group's images in one purchase are; "group": one image of a group.
+            segments: how images are cut into segments, see `SegmentSettings`.
 
         Raises:
             DataError: see `LabelFolder`.
@@ -197,7 +200,9 @@ class SegmentationFolder(DomainPair):
         target = LabelFolder(root, classes, void_id, wanted, share, self.grouping)
         other = {"pool": source_split, "val": ABSENT, "test": ABSENT}
         self._folders = (target, LabelFolder(source, target.classes, void_id, other) if source is not None else None)
-        super().__init__(*self._folders, source_hw, target_hw, cache_dir, metrics, flip_test, name or folder_name(root))
+        super().__init__(
+            *self._folders, source_hw, target_hw, cache_dir, metrics, flip_test, name or folder_name(root), segments
+        )
         log.info(
             "%s: read as %s; pool %d, val %d, test %d, source %d; %d classes: %s", self.name, target.files.how,
             len(self.pool_ids), len(self.val_ids), len(self.test_ids), len(self.source_ids), len(self.classes),

@@ -6,8 +6,9 @@ on the target, and poles, signs and persons are a few pixels each.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -45,6 +46,7 @@ class Streets(SegmentationFolder):
         metrics: Sequence[str] | None = None,
         flip_test: bool = True,
         name: str = "streets",
+        segments: Mapping[str, Any] | None = None,
     ) -> None:
         """Generate if need be, then open.
 
@@ -59,6 +61,7 @@ class Streets(SegmentationFolder):
             metrics: what evaluation computes, the main one first.
             flip_test: evaluation averages image and flipped image.
             name: of the dataset.
+            segments: how images are cut into segments, see `SegmentSettings`.
 
         Raises:
             DataError: for another source.
@@ -75,6 +78,7 @@ class Streets(SegmentationFolder):
             metrics=metrics,
             flip_test=flip_test,
             name=name,
+            segments=segments,
         )
 
 

@@ -1,0 +1,1 @@
+"""Maps that cut an image into segments: made once, kept beside the data."""

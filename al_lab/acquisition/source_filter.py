@@ -24,9 +24,10 @@ from al_lab.acquisition.uncertainty import margin
 from al_lab.core.rng import Rng
 
 BETA, TAU = math.exp(2.4), 0.25
-Scale = Literal["minmax", "robust", "none"]
+Scale = Literal["minmax", "robust", "relative", "none"]
 SCALES: tuple[str, ...] = get_args(Scale)
 _ROBUST = (0.01, 0.99)
+_ROWS = 4096  # pixels sampled at once on a CPU
 
 
 def informativeness(probs_CHW: Tensor) -> Tensor:
@@ -76,7 +77,13 @@ def candidates(
     return best_pixels(informativeness_HW, math.ceil(alpha * budget), bought_HW, tie_rng)
 
 
-def coverage_density(error_HW: Tensor, beta: float = BETA, tau: float = TAU, scale: Scale = "minmax") -> Tensor:
+def coverage_density(
+    error_HW: Tensor,
+    beta: float = BETA,
+    tau: float = TAU,
+    scale: Scale = "minmax",
+    features_DHW: Tensor | None = None,
+) -> Tensor:
     """Return d = beta exp(-e / tau) of each location, with e scaled to 0..1 within the image; float64, > 0.
 
     A constant map scales to 0, so its density is beta everywhere.
@@ -86,9 +93,22 @@ def coverage_density(error_HW: Tensor, beta: float = BETA, tau: float = TAU, sca
         beta: a factor of all densities; the order of a greedy selection does not depend on it.
         tau: small values spread densities over a factor of e^(1 / tau).
         scale: ``minmax``: (e - min) / (max - min); ``robust``: the same with the 1 % and 99 % quantiles, clipped to
-            0..1, so that one outlier can't squeeze all the others towards beta; ``none``: e as it is.
+            0..1, so that one outlier can't squeeze all the others towards beta; ``relative``: e / |F|^2, then as
+            ``robust`` (ours: distances are on features of length 1, errors on F as it is); ``none``: e as it is.
+        features_DHW: F, needed by ``relative``.
+
+    Raises:
+        ValueError: for ``relative`` without features of the error's size.
     """
     error_HW = error_HW.double()
+    if scale == "relative":
+        if features_DHW is None or features_DHW.shape[1:] != error_HW.shape:
+            shape = None if features_DHW is None else tuple(features_DHW.shape)
+            raise ValueError(
+                f"coverage_density: expected features of {tuple(error_HW.shape)} locations for scale=relative, got "
+                f"{shape}; pass the view's features"
+            )
+        error_HW = error_HW / features_DHW.double().square().sum(0).clamp_min(torch.finfo(torch.float64).tiny)
     if scale != "none":
         least, most = (
             (error_HW.amin(), error_HW.amax())
@@ -122,6 +142,23 @@ def sample_bilinear(map_DHW: Tensor, pixels: np.ndarray, size_hw: tuple[int, int
         far.append((low + 1).clamp(max=coarse - 1))
         part.append((place - low).to(map_DHW.dtype))
     (top, left), (bottom, right), (down, across) = near, far, part
+    if map_DHW.device.type == "cpu" and len(map_DHW) > 1:
+        width = map_DHW.shape[2]
+        corners = (top * width + left, top * width + right, bottom * width + left, bottom * width + right)
+        return _sample_rows(map_DHW.flatten(1).T.contiguous(), corners, down[:, None], across[:, None])
     above = map_DHW[:, top, left] * (1 - across) + map_DHW[:, top, right] * across
     below = map_DHW[:, bottom, left] * (1 - across) + map_DHW[:, bottom, right] * across
     return (above * (1 - down) + below * down).T
+
+
+def _sample_rows(map_RD: Tensor, corners: tuple[Tensor, ...], down_N1: Tensor, across_N1: Tensor) -> Tensor:
+    """Do the same, sum by sum, with a location's channels side by side and a cache full of pixels at a time."""
+    out_DN = map_RD.new_empty(map_RD.shape[1], len(down_N1))
+    for start in range(0, len(down_N1), _ROWS):
+        some = slice(start, start + _ROWS)
+        a, b, c, d = (map_RD.index_select(0, corner[some]) for corner in corners)
+        down, across = down_N1[some], across_N1[some]
+        above = a.mul_(1 - across).add_(b.mul_(across))
+        below = c.mul_(1 - across).add_(d.mul_(across))
+        out_DN[:, some] = above.mul_(1 - down).add_(below.mul_(down)).T
+    return out_DN.T

@@ -60,5 +60,19 @@ def margin(probs: Tensor, dim: int = -1) -> Tensor:
             f"margin: expected at least 2 classes on dim {dim}, got {probs.shape[dim]} in shape {tuple(probs.shape)}; "
             "for a yes/no probability use abs(2 p - 1)"
         )
-    first, second = _at_least_float32(probs).topk(2, dim=dim).values.unbind(dim)
+    probs = _at_least_float32(probs)
+    if probs.device.type == "cpu" and probs.stride(dim) > 1:  # of maps topk would sort every pixel's classes
+        first, second = _two_largest(probs, dim)
+    else:
+        first, second = probs.topk(2, dim=dim).values.unbind(dim)
     return first - second
+
+
+def _two_largest(probs: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Return both by running maxima, class after class: the numbers of topk, NaN where a class is NaN."""
+    classes = probs.unbind(dim)
+    first, second = torch.maximum(*classes[:2]), torch.minimum(*classes[:2])
+    for one in classes[2:]:
+        torch.maximum(second, torch.minimum(first, one), out=second)
+        torch.maximum(first, one, out=first)
+    return first, second

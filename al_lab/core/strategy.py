@@ -80,6 +80,7 @@ class Strategy:
         only_views: the choice follows from views and the pool alone: no stages of its own, nothing to restore.
         needs_labels: the choice depends on what labeled images show: see `restore` and `learn`.
         made_of: arguments that are strategies themselves, whose needs, tasks and units count, too.
+        judges: names of what `judge` measures; empty: nothing.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
@@ -92,6 +93,7 @@ class Strategy:
     only_views: ClassVar[bool] = True
     needs_labels: bool = False
     made_of: ClassVar[tuple[str, ...]] = ()
+    judges: ClassVar[tuple[str, ...]] = ()
     radius_px: int = 0
     ties: Literal["hash", "id"] = "hash"
 
@@ -141,6 +143,14 @@ class Strategy:
     def propose(self, view: ImageView | DenseView, ctx: ProposeContext) -> Candidates:
         """Return the candidates of one image. Pure: the view is not changed, nothing is remembered."""
         raise TypeError(f"{type(self).__name__} does not say how it values an image: override propose()")
+
+    def judge(self, view: ImageView | DenseView, ctx: ProposeContext) -> Mapping[str, float]:
+        """Measure, for the report alone, how good the choice in one image is; asked of some images of each query.
+
+        Returns:
+            Values of ``judges``; one that is not there, or NaN, is unknown for this image.
+        """
+        return {}
 
     def needs_for(self, unit: str) -> tuple[str, ...]:
         """Return what a learner must provide when this unit is bought."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from al_lab.acquisition.source_filter import BETA, TAU, coverage_density
+from al_lab.acquisition.source_filter import BETA, TAU
 from al_lab.config.build import build
 from al_lab.core.files import atomic_path, read_json, write_json
 from al_lab.core.pool import INITIAL, purchase_dir
@@ -21,17 +21,16 @@ from al_lab.core.rng import Rng
 from al_lab.core.stage import Stage, StageContext
 from al_lab.core.types import DenseView
 from al_lab.execution.job import Job
-from al_lab.metrics.coverage import class_shares, core_set_loss, coverage, density_calibration, uniform_by_density
+from al_lab.metrics.coverage import class_shares, core_set_loss, density_calibration, uniform_by_density
 from al_lab.metrics.miou import IGNORE
-from al_lab.stages.estimator import CENTERS, calibrate, neighbor_rank, one_purchase, unit_features
 from al_lab.stages.jobs import dense, open_learner
+from al_lab.stages.look import Look, density_of, look
+from al_lab.stages.score import some_images
 
 log = logging.getLogger(__name__)
 
-POPULATION = 50_000  # pixels of an image that stand for all of them
 _PICTURES = 4  # images whose maps are kept, and test images whose predictions are
 _PICTURE_PX = 640  # longer side of a kept prediction
-_SHOWN = (20, 40)  # bought and other pixels of an image in the t-SNE
 _TSNE_IMAGES = 16
 
 
@@ -53,7 +52,7 @@ class Analyze(Stage):
             "run_dir": str(ctx.run_dir),
             "checkpoint": str(ctx.cycle_dir / "model.ckpt"),
             "cycle": ctx.cycle,
-            "ids": _draw(ctx.pool.labeled(), int(ctx.config["runtime"]["analyze_images"]), rng),
+            "ids": some_images(ctx, ctx.pool.labeled()),
             "test_ids": _draw(ctx.dataset.test_ids, _PICTURES, rng),
         }
         name = f"cycle {ctx.cycle:02d} analyze"
@@ -99,7 +98,7 @@ def analyze(run_dir: str, checkpoint: str, cycle: int, ids: Sequence[str], test_
         truth_HW = oracle.peek(dataset, view.sample_id)
         bought_HW = read_bought_pixels(Path(run_dir), view.sample_id, cycle)[1]
         rng = Rng(int(config["split_seed"]), "analyze", view.sample_id)
-        found.add(_look(view, truth_HW, bought_HW, rng, _densities(config["strategy"])))
+        found.add(look(view, truth_HW, bought_HW, rng, _densities(config["strategy"])))
         if "error" in view.extras and len(found.maps) < _PICTURES:
             found.add_map(view, str(dataset.image_path(view.sample_id)), _densities(config["strategy"]))
     options = {"flip": True} if dataset.flip_test else {}
@@ -125,103 +124,16 @@ def _densities(strategy: Mapping[str, Any]) -> dict[str, Any]:
     return own if len(own) == 3 else {"beta": BETA, "tau": TAU, "scale": "minmax"}  # noqa: PLR2004
 
 
-@dataclass(frozen=True)
-class _Look:
-    """What one image of the pool came to; losses and features are absent where the truth or a branch is.
-
-    Attributes:
-        row: numbers of the image, for ``analysis.json``.
-        loss, loss_bought: cross-entropies of its labeled pixels, and of those bought.
-        density, radial: of plain k-center's picks.
-        features, labels, is_bought: of the pixels shown in the t-SNE.
-    """
-
-    row: dict[str, Any]
-    loss: np.ndarray
-    loss_bought: np.ndarray
-    density: np.ndarray
-    radial: np.ndarray
-    features: np.ndarray
-    labels: np.ndarray
-    is_bought: np.ndarray
-
-
-def _look(
-    view: DenseView, truth_HW: np.ndarray | None, bought_HW: np.ndarray, rng: Rng, densities: Mapping[str, Any]
-) -> _Look:
-    """Measure one image; without a truth every pixel counts as having a class."""
-    valid_HW = np.ones(bought_HW.shape, bool) if truth_HW is None else truth_HW != IGNORE
-    none = np.zeros(0)
-    row: dict[str, Any] = {
-        "id": view.sample_id,
-        "pixels": bought_HW.size,
-        "valid": int(valid_HW.sum()),
-        "bought": int(bought_HW.sum()),
-    }
-    loss: np.ndarray = none
-    loss_bought: np.ndarray = none
-    if truth_HW is not None:
-        loss_HW = _cross_entropy(view.probs, truth_HW)
-        loss, loss_bought = loss_HW[valid_HW], loss_HW[valid_HW & bought_HW]
-    if view.features is None or bought_HW.all() or not valid_HW.any():  # a whole image is covered by itself
-        return _Look(row, loss, loss_bought, none, none, np.zeros((0, 0)), none, none)
-    pixels, centers = np.flatnonzero(valid_HW), np.flatnonzero(bought_HW)
-    sample = (
-        pixels if len(pixels) <= POPULATION else rng.generator("population").choice(pixels, POPULATION, replace=False)
-    )
-    rows = np.union1d(sample, centers)
-    f_ND = unit_features(view, rows)
-    covered = coverage(f_ND, np.searchsorted(rows, centers))
-    row |= {
-        "population": len(rows),
-        "radius": covered.radius,
-        "largest_radial": covered.largest_radial,
-        "largest_radial_others": float(covered.radial_others.max()),
-        "mean_distance": covered.mean_distance,
-    }
-    density = radial = none
-    if "error" in view.extras:
-        density_hw, count = coverage_density(view.extras["error"], **densities), min(len(centers), CENTERS)
-        density, radial = calibrate(view, f_ND, rows, count, density_hw, rng)
-        row |= {
-            "neighbor_rank": neighbor_rank(view.features, density_hw, rng),
-            "one_purchase": one_purchase(view, sample, count, density_hw),
-        }
-    few, many = _SHOWN
-    others = np.setdiff1d(sample, centers)
-    shown = np.concatenate(
-        [rng.generator("shown", n).permutation(of)[:n] for of, n in ((centers, few), (others, many))]
-    )
-    labels = np.full(len(shown), IGNORE) if truth_HW is None else truth_HW.reshape(-1)[shown]
-    return _Look(
-        row,
-        loss,
-        loss_bought,
-        density,
-        radial,
-        f_ND[np.searchsorted(rows, shown)],
-        labels,
-        bought_HW.reshape(-1)[shown],
-    )
-
-
-def _cross_entropy(probs: torch.Tensor, truth_HW: np.ndarray) -> np.ndarray:
-    """Return -log p of the true class, (H, W) float32; pixels without one get a number that nobody reads."""
-    index = torch.from_numpy(np.where(truth_HW < len(probs), truth_HW, 0).astype(np.int64)).to(probs.device)
-    p_HW = probs.float().gather(0, index[None])[0]
-    return -p_HW.clamp_min(torch.finfo(p_HW.dtype).tiny).log().cpu().numpy()
-
-
 @dataclass
 class _Found:
     """Gathers what single images came to; pixels of all images are pooled."""
 
-    looks: list[_Look] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)
     maps: list[dict[str, Any]] = field(default_factory=list)
     predictions: list[dict[str, Any]] = field(default_factory=list)
     pictures: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def add(self, look: _Look) -> None:
+    def add(self, look: Look) -> None:
         """Take an image of the pool."""
         self.looks.append(look)
 
@@ -230,7 +142,7 @@ class _Found:
         k = len(self.maps)
         self.pictures |= {
             f"error_{k}": view.extras["error"].float().cpu().numpy(),
-            f"density_{k}": coverage_density(view.extras["error"], **densities).float().cpu().numpy(),
+            f"density_{k}": density_of(view, densities).float().cpu().numpy(),
         }
         self.maps.append({"id": view.sample_id, "image": image})
 
@@ -248,9 +160,9 @@ class _Found:
 
     def facts(self) -> dict[str, Any]:
         """Return the content of ``analysis.json`` but for the classes."""
-        loss, bought, density, radial = (
+        loss, bought, density, radial, density_random, radial_random = (
             np.concatenate([getattr(look, k) for look in self.looks] or [np.zeros(0)])
-            for k in ("loss", "loss_bought", "density", "radial")
+            for k in ("loss", "loss_bought", "density", "radial", "density_random", "radial_random")
         )
         losses = (
             {"loss": None}
@@ -267,6 +179,7 @@ class _Found:
             "images": [look.row for look in self.looks],
             **losses,
             "calibration": self._calibration(density, radial),
+            "calibration_random": self._calibration(density_random, radial_random),
             "maps": self.maps,
             "predictions": self.predictions,
         }

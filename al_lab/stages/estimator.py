@@ -1,11 +1,10 @@
 """Judge estimated densities and the selection that divides by them on one image of one model.
 
-What a campaign bought does not matter.
-
 Between campaigns bounds differ for many reasons: each has its own last model. Here all is of the same model, image and
 candidates.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from al_lab.metrics.coverage import coverage
 CENTERS = 512  # picked in an image at most
 _NEIGHBORS = 0.01  # of the map's locations; how far away they are says how dense the features really are
 _ALPHA = 20.0  # the paper's
+_JUDGED = 4096  # pixels that stand for an image at a query
 
 
 def unit_features(view: DenseView, pixels: np.ndarray) -> np.ndarray:
@@ -32,16 +32,24 @@ def unit_features(view: DenseView, pixels: np.ndarray) -> np.ndarray:
 
 
 def calibrate(
-    view: DenseView, f_ND: np.ndarray, pixels: np.ndarray, count: int, density_hw: Tensor, rng: Rng
+    view: DenseView, f_ND: np.ndarray, pixels: np.ndarray, centers: np.ndarray, density_hw: Tensor
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pick by plain k-center and return each pick's density and average radial distance.
+    """Return each center's density and average radial distance; Density Matters, Fig. 4 and supplement.
 
-    Density Matters, Fig. 4 and supplement.
+    Args:
+        view: whose maps these are.
+        f_ND: `unit_features` of ``pixels``.
+        pixels: (N,) flat indices.
+        centers: rows of both: those of `far_centers`, or random ones, whose areas nobody evened out.
+        density_hw: at the features' resolution.
     """
-    first = int(rng.generator("first").integers(len(pixels)))
-    picked = k_center(f_ND, count, first=first).order
-    density = sample_bilinear(density_hw[None], pixels[picked], view.size_hw)[:, 0]
-    return density.cpu().numpy(), coverage(f_ND, picked).radial
+    density = sample_bilinear(density_hw[None], pixels[centers], view.size_hw)[:, 0]
+    return density.cpu().numpy(), coverage(f_ND, centers).radial
+
+
+def far_centers(f_ND: np.ndarray, count: int, rng: Rng) -> np.ndarray:
+    """Return the rows that plain k-center picks, (count,), from a random one on."""
+    return k_center(f_ND, count, first=int(rng.generator("first").integers(len(f_ND)))).order
 
 
 def one_purchase(
@@ -58,19 +66,71 @@ def one_purchase(
         density_hw: at the features' resolution.
     """
     candidate_C = candidates(informativeness(view.probs), count, _ALPHA)[0]
-    f_CD = unit_features(view, candidate_C)
-    density_C = sample_bilinear(density_hw[None], candidate_C, view.size_hw)[:, 0].double().cpu().numpy()
+    return bounds(view, population, candidate_C, count, {"k_center": None, "density": density_hw})
+
+
+def bounds(
+    view: DenseView,
+    population: np.ndarray,
+    candidate_C: np.ndarray,
+    count: int,
+    densities: Mapping[str, Tensor | None],
+) -> dict[str, dict[str, float]]:
+    """Return, for each density map, how well what it would buy of this image covers some pixels.
+
+    All have the same candidates, and what is bought already.
+
+    Args:
+        view: with features, and what was bought.
+        population: (N,) flat indices of the pixels to be covered; centers are added.
+        candidate_C: flat indices, the first pick (where nothing is bought) first.
+        count: how many to buy.
+        densities: name -> map at the features' resolution; None: 1 everywhere, which is k-center.
+    """
+    bought_B = np.zeros(0, np.int64) if view.bought is None else np.flatnonzero(view.bought)
+    row_R = np.concatenate([candidate_C, bought_B])
+    f_RD = unit_features(view, row_R)
+    pixels = np.union1d(population, row_R)
+    f_PD = unit_features(view, pixels)
     found = {}
-    for name, divisor in (("k_center", 1.0), ("density", density_C)):
-        centers = candidate_C[density_greedy(f_CD, divisor, count, first=0).order]
-        pixels = np.union1d(population, centers)
-        covered = coverage(unit_features(view, pixels), np.searchsorted(pixels, centers))
+    for name, density_hw in densities.items():
+        d_R: np.ndarray | float = 1.0
+        if density_hw is not None:
+            d_R = sample_bilinear(density_hw[None], row_R, view.size_hw)[:, 0].double().cpu().numpy()
+        first = None if len(bought_B) else 0
+        order = density_greedy(f_RD, d_R, count, np.arange(len(candidate_C), len(row_R)), first=first).order
+        centers = np.concatenate([row_R[order], bought_B])
+        kept = np.isin(pixels, np.union1d(population, centers))
+        covered = coverage(f_PD[kept], np.searchsorted(pixels[kept], centers))
         found[name] = {
             "radius": covered.radius,
             "largest_radial": covered.largest_radial,
             "mean_distance": covered.mean_distance,
         }
     return found
+
+
+def judge_purchase(
+    view: DenseView, candidate_C: np.ndarray, count: int, density_hw: Tensor, rng: Rng
+) -> dict[str, float]:
+    """Return how good densities, and what is bought by them, are on the model that buys.
+
+    Returns:
+        ``density_rank``, see `neighbor_rank` (absent where densities are constant); ``density_ratio``: of the 90 % to
+        the 10 % quantile of densities; ``radial`` and ``mean_distance`` after this purchase (max_k delta_s(k), the bound
+        of Theorem 2, and its mean), and both as ``…_k_center`` had the same candidates been picked by k-center.
+    """
+    size = int(np.prod(view.size_hw))
+    some = rng.generator("judged").permutation(size)[:_JUDGED]
+    both = bounds(view, some, candidate_C, count, {"": density_hw, "_k_center": None})
+    low, high = density_hw.double().reshape(-1).quantile(density_hw.new_tensor([0.1, 0.9], dtype=torch.float64)).tolist()
+    rank = neighbor_rank(view.features, density_hw, rng)
+    return {
+        **({} if rank is None else {"density_rank": rank}),
+        "density_ratio": high / low,
+        **{f"radial{who}": found["largest_radial"] for who, found in both.items()},
+        **{f"mean_distance{who}": found["mean_distance"] for who, found in both.items()},
+    }
 
 
 def neighbor_rank(features_DHW: Tensor, density_hw: Tensor, rng: Rng) -> float | None:

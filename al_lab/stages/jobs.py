@@ -17,7 +17,7 @@ from al_lab.core.files import read_json
 from al_lab.core.pool import Pool
 from al_lab.core.record.labels import read_labels, read_pixel_labels
 from al_lab.core.record.predictions import save_predictions
-from al_lab.core.strategy import Strategy, context_for
+from al_lab.core.strategy import ProposeContext, Strategy, context_for
 from al_lab.core.types import Candidates, DenseView, Detections, ImageView
 from al_lab.data.bought_test import with_test
 from al_lab.execution.machine import check_gpu
@@ -28,6 +28,7 @@ from al_lab.metrics.miou import Counts, confusion_matrix, miou_from_confusion
 from al_lab.metrics.result import MetricResult
 from al_lab.stages.entropies import image_entropies
 
+JUDGED = "judged_"  # columns of shards of candidates that are for the report
 _open: dict[Path, tuple[dict[str, Any], Any, int]] = {}  # run folder -> configuration, dataset, when it was written
 
 
@@ -225,11 +226,13 @@ def score(
     out: str,
     pseudo_tau: float | None = None,
     changes: dict[str, Any] | None = None,
+    judged: Sequence[str] = (),
 ) -> dict[str, float]:
     """Write the candidates a strategy proposes in some images.
 
     With ``pseudo_tau`` the pseudo-labels found in the same pass are written, too. ``changes`` replaces whole groups of
-    the configuration: another strategy looks through the same model.
+    the configuration: another strategy looks through the same model. Of the images ``judged`` the strategy's `judge` is
+    written, as columns ``judged_…`` that are NaN elsewhere.
     """
     config, dataset, learner = open_learner(run_dir, checkpoint)
     config = config | (changes or {})
@@ -248,6 +251,8 @@ def score(
     parts, pseudo = [], {}
     for view in learner.views(ids, tuple(needs), *([options] if options else [])):
         part = propose(strategy, view, pool, config, cycle, budget)
+        if judged:
+            part = _with_judgement(part, strategy, view, pool, config, cycle, budget, view.sample_id in judged)
         if pseudo_tau is not None and view.sample_id not in pool.whole:
             assert view.size_hw is not None
             pseudo[view.sample_id] = pseudo_labels(found_in(view), view.size_hw, pseudo_tau)
@@ -271,6 +276,28 @@ def propose(
     strategy: Strategy, view: ImageView | DenseView, pool: Pool, config: dict[str, Any], cycle: int, budget: Budget
 ) -> Candidates:
     """Ask a strategy about one image, with what was bought in it, and what may be, filled in."""
+    return strategy.propose(*_shown(strategy, view, pool, config, cycle, budget))
+
+
+def _with_judgement(
+    part: Candidates,
+    strategy: Strategy,
+    view: ImageView | DenseView,
+    pool: Pool,
+    config: dict[str, Any],
+    cycle: int,
+    budget: Budget,
+    is_asked: bool,
+) -> Candidates:
+    found = strategy.judge(*_shown(strategy, view, pool, config, cycle, budget)) if is_asked else {}
+    columns = {f"{JUDGED}{name}": np.array([found.get(name, np.nan)]) for name in strategy.judges}
+    return dataclasses.replace(part, info={**part.info, **columns})
+
+
+def _shown(
+    strategy: Strategy, view: ImageView | DenseView, pool: Pool, config: dict[str, Any], cycle: int, budget: Budget
+) -> tuple[ImageView | DenseView, ProposeContext]:
+    """Return what a strategy is told of one image."""
     i, quota, share = view.sample_id, None, 0.0
     if isinstance(view, DenseView):
         view = dataclasses.replace(view, bought=pool.bought_mask(i))
@@ -279,4 +306,4 @@ def propose(
             share = budget.share_of(view.size_hw) if budget.unit == "pixel" and budget.scope == "image" else 0.0
     is_labeled = i in pool.whole
     ctx = context_for(int(config["seed"]), cycle, i, budget.unit, quota=quota, is_labeled=is_labeled, share=share)
-    return strategy.propose(view, ctx)
+    return view, ctx

@@ -1,11 +1,16 @@
 """Ask the strategy about every image of the pool."""
 
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from al_lab.core.record.predictions import load_predictions, save_predictions
+from al_lab.core.rng import Rng
 from al_lab.core.stage import Stage, StageContext
 from al_lab.core.types import Candidates, DenseView, ImageView
-from al_lab.stages.jobs import propose, pseudo_path
+from al_lab.stages.jobs import JUDGED, propose, pseudo_path
 from al_lab.stages.sharding import remove_shards, run_sharded
 
 
@@ -24,18 +29,19 @@ class Score(Stage):
         if ctx.strategy.needs_for(ctx.budget.unit) or tau is not None:
             checkpoint = ctx.cycle_dir / "model.ckpt"
             beside = None if tau is None else pseudo_path
+            judged = {"judged": some_images(ctx, ids)} if ctx.strategy.judges else {}
             paths = run_sharded(
-                ctx, "score", "score", ids, checkpoint, ".npz", beside=beside, cycle=ctx.cycle, pseudo_tau=tau
+                ctx, "score", "score", ids, checkpoint, ".npz", beside=beside, cycle=ctx.cycle, pseudo_tau=tau, **judged
             )
-            candidates = Candidates.concat([Candidates.load(p) for p in paths])
+            candidates, judgement = _split(Candidates.concat([Candidates.load(p) for p in paths]))
         else:
-            paths = []
+            paths, judgement = [], {}
             views = (self._bare_view(ctx, i) for i in ids)
             candidates = Candidates.concat(
                 [propose(ctx.strategy, v, ctx.pool, dict(ctx.config), ctx.cycle, ctx.budget) for v in views]
             )
         candidates.save(ctx.cycle_dir / "candidates.npz")
-        scalars: dict[str, float] = {"num_candidates": len(candidates)}
+        scalars: dict[str, float] = {"num_candidates": len(candidates), **judgement}
         if tau is not None:
             pseudo = load_predictions([pseudo_path(p) for p in paths])
             save_predictions(ctx.cycle_dir / "pseudo.npz", pseudo)
@@ -65,6 +71,21 @@ class Score(Stage):
         if ctx.budget.unit in ("image", "box"):
             return ImageView(sample_id)
         return DenseView(sample_id, ctx.dataset.size_hw(sample_id), probs=None)
+
+
+def some_images(ctx: StageContext, ids: Sequence[str]) -> list[str]:
+    """Return ``runtime.analyze_images`` of the ids, the same ones for every strategy and seed."""
+    keys = Rng(int(ctx.config["split_seed"]), "analyze").tie_keys(ids)
+    return [ids[k] for k in np.argsort(keys, kind="stable")[: int(ctx.config["runtime"].get("analyze_images", 0))]]
+
+
+def _split(candidates: Candidates) -> tuple[Candidates, dict[str, float]]:
+    """Return the candidates without what is for the report, and the means of that over the images judged."""
+    columns = {name: values for name, values in candidates.info.items() if name.startswith(JUDGED)}
+    known = {name: values[np.isfinite(values)] for name, values in columns.items()}
+    rest = {name: values for name, values in candidates.info.items() if name not in columns}
+    means = {name.removeprefix(JUDGED): float(values.mean()) for name, values in known.items() if len(values)}
+    return dataclasses.replace(candidates, info=rest), means
 
 
 def pseudo_tau(ctx: StageContext) -> float | None:

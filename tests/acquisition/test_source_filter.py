@@ -64,6 +64,19 @@ def test_an_outlier_squeezes_no_robust_density():
     assert robust.reshape(-1)[499] == pytest.approx(11.023176 * np.exp(-0.5 / 0.25), rel=0.01)
 
 
+def test_relative_errors_do_not_grow_with_features():
+    """|Fhat - F|^2 / |F|^2, then the 1 % and 99 % quantiles: as errors of features of length 1 would be."""
+    rng = np.random.default_rng(0)
+    length, error = rng.uniform(1, 9, (6, 8)), torch.from_numpy(rng.uniform(0, 1, (6, 8)))
+    unit = F.normalize(torch.from_numpy(rng.normal(size=(5, 6, 8))), dim=0)
+    long = torch.from_numpy(length) * unit
+    found = S.coverage_density(error * torch.from_numpy(length) ** 2, tau=1.0, scale="relative", features_DHW=long)
+    np.testing.assert_allclose(found, S.coverage_density(error, tau=1.0, scale="robust"), rtol=1e-9)
+    assert S.coverage_density(error, scale="relative", features_DHW=0 * unit).isfinite().all()
+    with pytest.raises(ValueError, match=r"expected features of \(6, 8\) locations for scale=relative"):
+        S.coverage_density(error, scale="relative")
+
+
 def test_t10_upsampling():
     corner = torch.tensor([[[0.0, 1], [2, 4]]], dtype=torch.float64)
     expected = [
@@ -81,3 +94,10 @@ def test_sampling_is_upsampling(coarse, full):
     whole = F.interpolate(maps[None], full, mode="bilinear", align_corners=True)[0]
     pixels = np.random.default_rng(0).choice(full[0] * full[1], 5)
     torch.testing.assert_close(S.sample_bilinear(maps, pixels, full), whole.reshape(3, -1)[:, pixels].T)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_channels_side_by_side_give_the_same_digits(dtype):
+    maps, pixels = torch.randn(16, 9, 14, dtype=dtype), np.random.default_rng(0).permutation(90 * 120)
+    single = torch.cat([S.sample_bilinear(one[None], pixels, (90, 120)) for one in maps], 1)
+    assert len(pixels) > S._ROWS and torch.equal(S.sample_bilinear(maps, pixels, (90, 120)), single)

@@ -59,6 +59,14 @@ def test_certainty_is_exactly_zero_and_halves_are_computed_in_float32() -> None:
     assert entropy(uniform).dtype == torch.float32
 
 
+def test_margin_of_a_map_has_the_digits_of_sorted_classes() -> None:
+    p = torch.randint(0, 4, (5, 30, 40)) / 7  # ties of all kinds
+    p[2, 3, 4] = torch.nan
+    top = p.sort(0, descending=True).values
+    assert torch.equal(margin(p, dim=0).nan_to_num(9), (top[0] - top[1]).nan_to_num(9))
+    assert margin(p, dim=0)[3, 4].isnan() and torch.equal(margin(p[:2, :2], dim=0), (p[0, :2] - p[1, :2]).abs())
+
+
 def test_margin_of_a_single_class_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 2 classes"):
         margin(torch.ones(4, 1))

@@ -10,7 +10,12 @@ import pytest
 from al_lab.campaign.loop import run_campaign
 from al_lab.core.oracle import Oracle
 from al_lab.core.pool import load_mask
+from al_lab.core.rng import Rng
+from al_lab.core.types import Candidates
 from al_lab.metrics.coverage import coverage
+from al_lab.metrics.miou import IGNORE
+from al_lab.stages.look import look
+from al_lab.strategies.segmentation.density import Density
 from tests.stubs import FakeSegmenter, StubDense, quicken, stub_config
 
 RANDOM = {"_target_": "al_lab.strategies.general.random.Random"}
@@ -106,7 +111,33 @@ def test_pictures_are_kept(density):
     page = (density / "report.html").read_text()
     # the report reads what the stage writes
     assert all(f'id="{key}"' in page for key in ("coverage", "maps", "features"))
-    assert 0 < facts["predictions"][0]["accuracy"] < 1 and facts["calibration"]["centers"] == 3 * 20
+    assert 0 < facts["predictions"][0]["accuracy"] < 1
+    assert facts["calibration"]["centers"] == facts["calibration_random"]["centers"] == 3 * 20
+    assert facts["calibration"]["radial"] != facts["calibration_random"]["radial"]
+
+
+def test_a_query_says_how_good_its_densities_were(density):
+    rows = [json.loads(line) for line in (density / "ledger.jsonl").read_text().splitlines()]
+    scored = [row["scalars"] for row in rows if row["key"].endswith("/score")]
+    assert len(scored) == 2 and all(set(Density.judges) <= set(row) for row in scored)
+    assert not any("judged" in name for name in Candidates.load(density / "cycle_01" / "candidates.npz").info)
+
+
+def test_void_pixels_that_were_bought_are_no_centers():
+    (view,) = FakeSegmenter(3).views(["a"], ())
+    truth, bought = np.zeros((24, 32), np.uint8), np.zeros((24, 32), bool)
+    bought[3, 4] = bought[5, 6:9] = True
+    rng, scaled = Rng(0), {"beta": 1.0, "tau": 0.25, "scale": "minmax"}
+    everything = look(view, truth, bought, rng, scaled)
+    truth[5, 6:9] = IGNORE
+    void = look(view, truth, bought, rng, scaled)
+    alone = np.zeros_like(bought)
+    alone[3, 4] = True
+    one = look(view, truth, alone, rng, scaled).row
+    assert void.row["bought"] == 4 and void.row["radius"] == one["radius"] > everything.row["radius"]
+    assert void.row["largest_radial"] == one["largest_radial"] and len(void.density) == len(void.density_random) == 1
+    truth[3, 4] = IGNORE
+    assert "radius" not in look(view, truth, bought, rng, scaled).row
 
 
 def test_same_images_for_every_strategy_and_an_old_run_catches_up(density, tmp_path):

@@ -263,23 +263,28 @@ def calibration(panels: Sequence[CalibrationPanel]) -> Figure:
     return figure
 
 
-def scaled_errors(errors: Sequence[tuple[str, str, np.ndarray]]) -> Figure:
-    """Draw where reconstruction errors lie once they are scaled to 0..1 in their image.
+def densities(values_of: Sequence[tuple[str, str, np.ndarray]]) -> Figure:
+    """Draw how far estimated densities are spread, on a logarithmic axis.
 
     Args:
-        errors: title, color and (E,) scaled errors of each strategy.
+        values_of: title, color and (E,) densities > 0 of each strategy.
     """
     with look():
         figure = Figure(figsize=(4.8, 2.7))
         axes = figure.add_subplot()
-        for title, color, values in errors:
-            share, edges = np.histogram(values, bins=40, range=(0, 1), weights=np.full(len(values), 100 / len(values)))
+        low, high = (float(np.log10(f([f(values) for _, _, values in values_of]))) for f in (np.min, np.max))
+        bins = np.logspace(low - 0.02, high + 0.02, 41)
+        for title, color, values in values_of:
+            share, edges = np.histogram(values, bins=bins, weights=np.full(len(values), 100 / len(values)))
             axes.stairs(share, edges, color=color, linewidth=1.6, label=title)
-        axes.set_xlim(0, 1)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_ylim(bottom=0)
-        axes.set_xlabel("error, scaled to 0..1 in its image")
+        axes.set_xlabel("estimated density d, log scale")
         axes.set_ylabel("share of locations, %")
-        if len(errors) > 1:
+        if len(values_of) > 1:
             axes.legend()
     return figure
 

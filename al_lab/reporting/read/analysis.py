@@ -34,8 +34,16 @@ class Analysis:
 
     @property
     def fit(self) -> tuple[float, float, float] | None:
-        """Slope, intercept and R^2 of the calibration."""
-        fit = (self.facts.get("calibration") or {}).get("fit")
+        """Slope, intercept and R^2 of the calibration on plain k-center's centers."""
+        return self._fit("calibration")
+
+    @property
+    def fit_random(self) -> tuple[float, float, float] | None:
+        """The same on random centers."""
+        return self._fit("calibration_random")
+
+    def _fit(self, key: str) -> tuple[float, float, float] | None:
+        fit = (self.facts.get(key) or {}).get("fit")
         return None if not fit else (fit["slope"], fit["intercept"], fit["r2"])
 
     def array(self, name: str) -> np.ndarray | None:

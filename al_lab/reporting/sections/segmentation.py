@@ -17,6 +17,7 @@ from al_lab.reporting.judge.protocol import Series
 from al_lab.reporting.read import commands
 from al_lab.reporting.read.analysis import Analysis, analysis_of
 from al_lab.reporting.sections.bought_pixels import opened, shown
+from al_lab.reporting.sections.densities import DENSITIES, densities_of, query_table, same_model_table
 
 _COVERAGE = (
     ("radius", "covering radius δ"),
@@ -37,36 +38,19 @@ _CALIBRATION = (
     "Centers of plain k-center on the same pixels, about evenly spread over densities from 0.5 to 3; line: "
     "least squares of "
     "δₛ = a/d + c. The paper takes a > 0 and its R² of 0.72 for good densities. But k-center evens these distances "
-    "out: the rank of "
-    "densities in the table of both selections asks for the same without it."
+    "out, so R² is near 0 for good densities, too; that of as many random centers and the rank of densities ask for "
+    "the same without it."
 )
 _MAPS = (
     "Error: how badly features are foretold by their surroundings, |F̂ − F|²; density: what the strategy makes of it. "
     "Bright is large, scaled in "
     "each picture."
 )
-_ERRORS = (
-    "Errors of the same images, scaled as the strategy does before it turns them into densities. If nearly all lie "
-    "close to 0, a few outliers "
-    "squeeze all densities towards one value: strategy.scale=robust cuts them off."
-)
 _BOUNDS_NOTE = (
     "Means over images, then over seeds with their standard deviation (SD). Smaller is better in all but R². Density "
     "Matters reports for "
     "k-center and its own choice: δ 0.132 and 0.176, max δₛ(k) 0.364 and 0.124, core-set loss 0.646 and 0.550. "
 )
-
-_SAME_MODEL = (("δ", "radius"), ("max δₛ(k)", "largest_radial"), ("mean distance", "mean_distance"))
-_SAME_MODEL_NOTE = (
-    "What k-center and density-aware greedy would buy first in an analyzed image (as many pixels as were bought, "
-    "at most 512, "
-    "of the 20 times as many of smallest margin), both on the last model of the line, so that only the divisor "
-    "differs. Rank of "
-    "densities: rank correlation of 1/d with how far away the nearest 1 % of an image's features are; 1 says that "
-    "densities have "
-    "the true order."
-)
-
 
 def pixel_sections(lines: Sequence[Series]) -> list[Section]:
     """Return the sections that need a finished analysis; none for detection."""
@@ -98,7 +82,7 @@ def _coverage_section(lines: Sequence[Series], found: Mapping[str, Sequence[Anal
     else:
         section.tables.append(_bound_table(lines, found))
         section.files.append(_run_table(lines, found))
-    section.tables += _same_model_table(lines, found)
+    section.tables += same_model_table(lines, found) + query_table(lines)
     labels, panels = [s.label for s in lines], []
     for series in lines:
         first = next((a for a in found[series.label] if (a.facts.get("calibration") or {}).get("density")), None)
@@ -159,6 +143,7 @@ def _bound_table(lines: Sequence[Series], found: Mapping[str, Sequence[Analysis]
         ("mean distance", lambda a: a.mean("mean_distance")),
         ("core-set loss", lambda a: a.loss("core_set")),
         ("R²", lambda a: a.fit[2] if a.fit else math.nan),
+        ("R², random centers", lambda a: a.fit_random[2] if a.fit_random else math.nan),
     ]
     rows = []
     for series in lines:
@@ -180,39 +165,6 @@ def _bound_table(lines: Sequence[Series], found: Mapping[str, Sequence[Analysis]
         rows,
         digits=3,
         note=_BOUNDS_NOTE + _sampled_any(found),
-    )
-
-
-def _same_model_table(lines: Sequence[Series], found: Mapping[str, Sequence[Analysis]]) -> list[Table]:
-    """Return both greedy selections on each line's last model, means over images and seeds.
-
-    Nothing if no run has densities.
-    """
-    rows: list[list[Any]] = []
-    for series in lines:
-        images = [row for a in found[series.label] for row in a.covered if "one_purchase" in row]
-        if not images:
-            continue
-        pairs = [
-            float(np.mean([row["one_purchase"][who][key] for row in images]))
-            for _, key in _SAME_MODEL
-            for who in ("k_center", "density")
-        ]
-        ranks = [row["neighbor_rank"] for row in images if row["neighbor_rank"] is not None]
-        rows.append([series.label, *pairs, float(np.mean(ranks)) if ranks else math.nan])
-    columns = [
-        "model of",
-        *(f"{name}, {who}" for name, _ in _SAME_MODEL for who in ("k-center", "density")),
-        "rank of densities",
-    ]
-    return (
-        [
-            Table(
-                "same_model", "Both greedy selections on the same model", columns, rows, digits=3, note=_SAME_MODEL_NOTE
-            )
-        ]
-        if rows
-        else []
     )
 
 
@@ -275,26 +227,18 @@ def _maps_section(lines: Sequence[Series], found: Mapping[str, Sequence[Analysis
                 )
             )
     labels = [s.label for s in lines]
-    errors = [
-        (s.label, color_of(s.strategy, s.label, labels), _scaled_errors(a))
+    spread = [
+        (s.label, color_of(s.strategy, s.label, labels), densities_of(a))
         for s in lines
         for label, a in firsts
         if label == s.label
     ]
-    errors = [(label, color, values) for label, color, values in errors if len(values)]
-    if errors:
+    spread = [(label, color, values) for label, color, values in spread if len(values)]
+    if spread:
         section.pictures.append(
-            Picture("scaled_errors", draw.scaled_errors(errors), "histogram of scaled reconstruction errors", _ERRORS)
+            Picture("densities", draw.densities(spread), "histogram of estimated densities", DENSITIES)
         )
     return section
-
-
-def _scaled_errors(analysis: Analysis) -> np.ndarray:
-    """Return the errors of the images with maps, each image's scaled to 0..1; empty where there are none."""
-    maps = [analysis.array(f"error_{k}") for k in range(len(analysis.facts.get("maps", ())))]
-    return np.concatenate(
-        [((e - e.min()) / max(float(np.ptp(e)), 1e-12)).reshape(-1) for e in maps if e is not None] or [np.zeros(0)]
-    )
 
 
 def _predicted(label: str, analysis: Analysis, sample_id: str, colors: Sequence[str]) -> draw.Panel:

@@ -1,5 +1,6 @@
 """Density Matters: cover the unsure pixels of an image in feature space, more densely where features vary."""
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from torch import Tensor
@@ -9,6 +10,7 @@ from al_lab.core.errors import ConfigError, explain
 from al_lab.core.fields import at_least, one_of, positive
 from al_lab.core.strategy import ProposeContext, Strategy
 from al_lab.core.types import Candidates, DenseView, ImageView
+from al_lab.stages.estimator import judge_purchase
 from al_lab.strategies.general._filtered import Filter, FilteredGreedy, SeedRule, diverged
 from al_lab.strategies.general.random import Random
 
@@ -45,6 +47,11 @@ class Density(Strategy):
     would take days, and densities, scaled within an image, aren't comparable between images. So ``budget.scope=pool``
     is refused.
 
+    Beyond the paper, for everything but its own numbers: ``scale=relative``. f has length 1, F has not, so where F is
+    long the error is large whatever the surroundings foretell; e / |F|^2 orders locations nearly as their real density
+    does. Quantiles spread it over all of 0..1, so a milder tau (0.5 to 2) then keeps the greedy selection from buying
+    the sparse places alone; `al-lab tune-density` says which, on a model.
+
     Args:
         filter: margin (the paper's) | entropy | least_confidence | none.
         alpha: candidates a pixel bought; null: by budget.
@@ -52,7 +59,7 @@ class Density(Strategy):
             estimator.
         beta: see above.
         tau: see above.
-        scale: minmax | robust | none, see `coverage_density`.
+        scale: minmax | robust | relative | none, see `coverage_density`.
         seed_rule: informative | dense | random.
         random_cycles: so many cycles, from the first, buy pixels at random: for campaigns whose first query comes
             before any training (without a source; UNSPECIFIED in the paper).
@@ -63,6 +70,14 @@ class Density(Strategy):
     tasks: ClassVar[tuple[str, ...]] = ("segmentation",)
     units: ClassVar[tuple[str, ...]] = ("pixel",)
     pixel_scopes: ClassVar[tuple[str, ...]] = ("image",)
+    judges: ClassVar[tuple[str, ...]] = (
+        "density_rank",
+        "density_ratio",
+        "radial",
+        "radial_k_center",
+        "mean_distance",
+        "mean_distance_k_center",
+    )
 
     def __init__(
         self,
@@ -108,6 +123,13 @@ class Density(Strategy):
             return self.random.propose(view, ctx)
         return self.greedy(view, ctx, self._density(view) if self.weighted else None)
 
+    def judge(self, view: ImageView | DenseView, ctx: ProposeContext) -> Mapping[str, float]:
+        """Return what `judge_purchase` measures of this image; nothing where densities don't choose."""
+        if not (self.weighted and isinstance(view, DenseView) and ctx.quota) or ctx.cycle < self.random_cycles:
+            return {}
+        pixel_N = self.greedy.candidates(view, ctx)
+        return judge_purchase(view, pixel_N, ctx.quota, self._density(view), ctx.rng) if len(pixel_N) else {}
+
     def _density(self, view: DenseView) -> Tensor:
         """Return D at the features' resolution; it is upsampled after the exponential."""
         if "error" not in view.extras:
@@ -117,4 +139,4 @@ class Density(Strategy):
             )
         if not view.extras["error"].isfinite().all():
             raise diverged(view, "reconstruction errors")
-        return coverage_density(view.extras["error"], self.beta, self.tau, self.scale)
+        return coverage_density(view.extras["error"], self.beta, self.tau, self.scale, view.features)

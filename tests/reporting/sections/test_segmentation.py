@@ -61,6 +61,8 @@ def make(root: Path, strategy: str = "density", seed: int = 0, *, analysis: bool
             scalars = {"bought_pixels": spent, "effective_labels": spent // 2}
             ledger.commit(cycle, "train", seconds=3, scalars=scalars, files={})
             ledger.commit(cycle, "evaluate", seconds=1, scalars={"miou": 0.3 + 0.1 * cycle}, files={})
+            judged = {"radial": 0.25, "radial_k_center": 0.125, "density_rank": 0.5 + cycle / 4} if features else {}
+            ledger.commit(cycle, "score", seconds=1, scalars={"num_candidates": 9, **judged}, files={})
             rows.append(
                 {
                     "cycle": cycle,
@@ -115,6 +117,9 @@ def analyze(folder: Path, root: Path, seed: int, features: bool) -> None:
             }
             if features
             else None,
+            "calibration_random": {"density": [], "fit": {"slope": 0.2, "intercept": 0.1, "r2": 0.5}}
+            if features
+            else None,
             "maps": [{"id": "train/0", "image": image}] if features else [],
             "predictions": [{"id": "test/0", "image": image, "accuracy": 0.5}, {"id": "test/1", "image": "gone.png"}],
             "cycle": 2,
@@ -136,7 +141,7 @@ def analyze(folder: Path, root: Path, seed: int, features: bool) -> None:
     if features:
         arrays |= {
             "error_0": np.eye(4, 6),
-            "density_0": np.eye(4, 6),
+            "density_0": np.exp(np.eye(4, 6)),
             "tsne_points": np.random.default_rng(0).normal(size=(9, 2)),
             "tsne_labels": np.array([0, 1, 2, 255, 0, 1, 1, 1, 0]),
             "tsne_bought": np.arange(9) < 3,
@@ -156,7 +161,7 @@ def test_one_run(tmp_path):
         "density_calibration",
         "predictions",
         "density_maps",
-        "scaled_errors",
+        "densities",
         "features_tsne",
     ]
     rows = {row[0]: row[1:] for row in found["coverage"].tables[0].rows}
@@ -229,7 +234,10 @@ def test_strategies_side_by_side(tmp_path):
     assert [row[0] for row in bounds.rows] == ["density", "random"]
     assert bounds.rows[0][1:4] == [2, 1.0, pytest.approx(np.std([0.5, 1.5], ddof=1))]
     assert len(found["coverage"].files[0].rows) == 2 * 2 * 2
+    assert bounds.columns[-2:] == ["R², random centers", "± SD"] and bounds.rows[0][-2:] == [0.5, 0]
     assert found["coverage"].tables[1].rows[0] == ["density", 0.5, 0.625, 0.75, 0.75, 0.1, 0.1, 0.75]
+    queries = [row[:3] + row[4:6] for row in found["coverage"].tables[2].rows if row[0] == "density"]
+    assert queries == [["density", cycle, 0.5 + cycle / 4, 0.25, 0.125] for cycle in range(3)]
     text = found["images"].pictures[0].svg
     assert all(word in text for word in ("density", "random", "train/"))
     assert found["cost"].tables[0].columns[2] == "pixels labeled" and found["cost"].tables[0].rows[0][2] == 60

@@ -162,6 +162,33 @@ def test_errors_are_scaled_as_asked(view: DenseView, context) -> None:
     assert raw != Density(tau=0.1).propose(view, context(20)).center.tolist()
 
 
+def test_relative_errors_are_of_features_of_length_1(view: DenseView, context) -> None:
+    length = torch.rand(COARSE, generator=torch.Generator().manual_seed(2)).mul(9).add(1)
+    long = dataclasses.replace(view, features=view.features * length, extras={"error": view.extras["error"] * length**2})
+    relative, robust = Density(scale="relative"), Density(scale="robust")
+    short = dataclasses.replace(view, extras={"error": view.extras["error"] / view.features.square().sum(0)})
+    torch.testing.assert_close(relative._density(long), robust._density(short), rtol=1e-4, atol=1e-4)
+    assert relative.propose(view, context(20)).center.tolist() != robust.propose(view, context(20)).center.tolist()
+
+
+def test_what_is_measured_of_a_choice_is_its_own(view: DenseView, context) -> None:
+    """The bounds after a purchase, with what was bought before, on all pixels of a small image."""
+    somewhere = np.zeros(SIZE_HW, bool)
+    somewhere[3, 4:6] = True
+    begun, f = dataclasses.replace(view, bought=somewhere), maps(view)[1]
+    found = Density().judge(begun, context(7))
+    for who, strategy in (("", Density()), ("_k_center", Density(weighted=False))):
+        centers = np.concatenate([strategy.propose(begun, context(7)).center, np.flatnonzero(somewhere)])
+        nearest = ((f[:, None] - f[centers]) ** 2).sum(2)
+        owner, distance = nearest.argmin(1), np.sqrt(nearest.min(1))
+        radial = max(distance[owner == k].mean() for k in range(len(centers)))
+        assert (found[f"radial{who}"], found[f"mean_distance{who}"]) == pytest.approx((radial, distance.mean()))
+    d = Density()._density(view).numpy()
+    assert found["density_ratio"] == pytest.approx(np.quantile(d, 0.9) / np.quantile(d, 0.1))
+    assert set(found) == set(Density.judges) and found["radial"] != found["radial_k_center"]
+    assert not Density(weighted=False).judge(view, context(7)) and not Density(random_cycles=1).judge(view, context(7))
+
+
 def test_nobody_estimates_densities_that_are_not_used() -> None:
     assert Density().needs_for("pixel") == ("dense_probs", "pixel_features", "pixel_error")
     assert Density(weighted=False).needs_for("pixel") == ("dense_probs", "pixel_features")

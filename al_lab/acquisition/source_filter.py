@@ -5,7 +5,7 @@ Density Matters (arXiv 2312.09595), "Source Aided Candidate Filtering" and Eq. (
 | symbol | here | default | where |
 |---|---|---|---|
 | I | `informativeness` | | text below Eq. (6) |
-| alpha | ``alpha`` of `candidates` | 20 up to 2.2 %, 10 above: `alpha_for` | implementation details |
+| alpha | ``alpha`` of `candidates` | 20 up to 2.2 %, 10 above: `al_lab.core.budget.alpha_for` | implementation details |
 | beta, tau | `coverage_density` | e^2.4, 0.25 | implementation details |
 
 Deviations: errors are scaled to 0..1 by the smallest and largest of the image (UNSPECIFIED in the paper, which says
@@ -37,14 +37,6 @@ def informativeness(probs_CHW: Tensor) -> Tensor:
     source.
     """
     return 1 - margin(probs_CHW, dim=0)
-
-
-def alpha_for(share: float) -> int:
-    """Return alpha for a total budget as a share of all pixels: 20 up to 2.2 %, else 10.
-
-    The paper names "below 2.2 %" and "5 %"; 2.2 % itself is read as the former.
-    """
-    return 20 if share <= 0.022 else 10  # noqa: PLR2004
 
 
 def candidates(

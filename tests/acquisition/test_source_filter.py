@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from al_lab.acquisition import source_filter as S
 from al_lab.acquisition.regions import pixel_entropy
 from al_lab.acquisition.uncertainty import entropy, least_confidence, margin
+from al_lab.core.budget import alpha_for
 
 ROWS = torch.tensor(
     [[0.6, 0.3, 0.08, 0.02], [0.1, 0.2, 0.3, 0.4], [0.25] * 4, [0.97, 0.01, 0.01, 0.01], [0.5, 0.5, 0, 0]],
@@ -40,7 +41,7 @@ def test_t2_filter():
 
 
 def test_alpha():
-    assert [S.alpha_for(share) for share in (40 / (640 * 1280), 0.022, 0.05)] == [20, 20, 10]
+    assert [alpha_for(share) for share in (40 / (640 * 1280), 0.022, 0.05)] == [20, 20, 10]
 
 
 def test_t5_density():

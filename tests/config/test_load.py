@@ -43,7 +43,8 @@ def conf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of conf/ with strategies that have a paper of their own and a segmentation dataset, for tests to read."""
     folder = tmp_path_factory.mktemp("own") / "conf"
     shutil.copytree(CONF_DIR, folder)
-    shutil.rmtree(folder / "strategy" / "for")  # values of the real ones
+    for values in ("for", "by_budget"):  # of the real ones
+        shutil.rmtree(folder / "strategy" / values)
     for paper in ("mgral", "al_ssl", "density"):
         write(folder, f"strategy/{paper}", {"_target_": "al_lab.strategies.general.random.Random"})
     write(folder, "dataset/streets", {"_target_": "tests.stubs.StubDense", "name": "streets"})
@@ -361,6 +362,22 @@ def test_density_is_its_papers_protocol(dataset, num_classes, metrics):
         config["objective"][k] for k in ("negative_threshold", "stop_gradient_step", "source_ratio", "source_balance")
     ] == [0.05, 18000, 0.5, True]
     assert (config["segmenter"]["branch"], config["segmenter"]["head_lr"]) == ({"dim": 64, "estimator": "dmc5"}, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("words", "alpha"),
+    [
+        ("strategy=density", 20),
+        ("strategy=density budget=40px", 20),
+        ("strategy=density budget=5pct", 10),
+        ("experiment=adapt_density segmenter=deeplab_v3plus budget=5pct", 10),
+        ("strategy=density budget=5pct strategy.alpha=7", 7),
+        ("strategy=density budget=20px", None),
+        ("strategy=core_set", None),
+    ],
+)
+def test_alpha_is_the_papers_number_for_the_papers_budgets(words, alpha):
+    assert composed(*words.split(), "dataset=gtav_cityscapes")["strategy"]["alpha"] == alpha
 
 
 # Section 7: a query before the first step and then every 2,000; the model it begins with, 20,000 steps on the source

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from al_lab.core.budget import alpha_for
 from al_lab.core.files import sha256
 from al_lab.core.record.moved import first_path, present_path, with_targets
 
@@ -78,6 +79,8 @@ def frozen(config: Mapping[str, Any]) -> dict[str, Any]:
     ``budget.cycles`` and a listed ``budget.per_cycle`` are included; `config_difference` knows that they may grow.
     """
     flat = dict(_flat({k: v for k, v in config.items() if k not in FREE_KEYS}))
+    if "strategy.alpha" in flat and flat["strategy.alpha"] == _alpha(flat):
+        flat["strategy.alpha"] = None
     unused = None if flat.get(_LATER_OBJECTIVE[1]) == "negative" else _LATER_OBJECTIVE[0]
     target = str(flat.get("strategy._target_"))
     has_segments = flat.get("budget.unit") == "segment" or any(part in target for part in _BY_SEGMENT)
@@ -94,6 +97,20 @@ def frozen(config: Mapping[str, Any]) -> dict[str, Any]:
         and not (key in _LATER and value == _LATER[key])
         and (value is not None if key in _BY_CONTENT else key.rsplit(".", 1)[-1] not in _MACHINE_KEYS)
     }
+
+
+def _alpha(flat: Mapping[str, Any]) -> int | None:
+    """Return what ``strategy.alpha=null`` means with this budget, so that the number is the same experiment.
+
+    None if it can't be told.
+    """
+    steps, cycles = flat.get("budget.per_cycle"), flat.get("budget.cycles")
+    if not isinstance(steps, list) and isinstance(cycles, int):
+        steps = [steps] * cycles
+    if not isinstance(steps, list) or not all(isinstance(step, int | float) for step in steps):
+        return None
+    # counts of pixels, the papers' 40 an image: 20, but for images of a few thousand pixels
+    return alpha_for(round(sum(step for step in steps if isinstance(step, float)), 6))
 
 
 def _identity(key: str, value: Any) -> Any:

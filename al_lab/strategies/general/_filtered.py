@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from al_lab.acquisition.density_greedy import density_greedy
-from al_lab.acquisition.source_filter import alpha_for, candidates, informativeness, sample_bilinear
+from al_lab.acquisition.source_filter import candidates, informativeness, sample_bilinear
 from al_lab.acquisition.tiles import spatial_order
 from al_lab.acquisition.uncertainty import entropy, least_confidence
+from al_lab.core.budget import alpha_for
 from al_lab.core.errors import DataError, explain
 from al_lab.core.fields import number_from, one_of, optional
 from al_lab.core.strategy import ProposeContext

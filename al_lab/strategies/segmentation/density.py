@@ -1,11 +1,13 @@
 """Density Matters: cover the unsure pixels of an image in feature space, more densely where features vary."""
 
+import logging
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from torch import Tensor
 
 from al_lab.acquisition.source_filter import BETA, SCALES, TAU, Scale, coverage_density
+from al_lab.core.budget import Budget, alpha_for
 from al_lab.core.errors import ConfigError, explain
 from al_lab.core.fields import at_least, one_of, positive
 from al_lab.core.strategy import ProposeContext, Strategy
@@ -13,6 +15,10 @@ from al_lab.core.types import Candidates, DenseView, ImageView
 from al_lab.stages.estimator import judge_purchase
 from al_lab.strategies.general._filtered import Filter, FilteredGreedy, SeedRule, diverged
 from al_lab.strategies.general.random import Random
+
+log = logging.getLogger(__name__)
+
+_PAPERS = (10, 20)  # alpha's two values
 
 
 class Density(Strategy):
@@ -107,6 +113,18 @@ class Density(Strategy):
             )
         self.random, self.random_cycles = Random(), random_cycles
         self.weighted, self.beta, self.tau, self.scale = bool(weighted), float(beta), float(tau), scale
+
+    def check_budget(self, budget: Budget) -> None:
+        """Warn of the paper's alpha for another budget than this one: a recipe's number doesn't follow the command."""
+        steps, alpha = budget.steps(), self.greedy.alpha
+        if not steps or not all(isinstance(step, float) for step in steps):
+            return
+        share = sum(steps)
+        if alpha in _PAPERS and alpha != alpha_for(round(share, 6)):
+            log.warning(
+                "strategy.alpha=%g is the paper's for another budget than %.3g %% of all pixels; strategy.alpha=null "
+                "follows the budget", alpha, 100 * share,
+            )  # fmt: skip
 
     def needs_for(self, unit: str) -> tuple[str, ...]:
         """Return the needs; without densities nobody has to estimate them."""

@@ -107,6 +107,17 @@ def test_a_later_key_at_its_former_behaviour_is_as_its_absence(monkeypatch):
     assert fingerprint(old) != fingerprint(other)
 
 
+@pytest.mark.parametrize(
+    ("per_cycle", "cycles", "alpha"), [(0.0044, 5, 20), (0.01, 5, 10), ([0.01, 0.04], 2, 10), (21, 5, 20), (0.0044, 5, 7)]
+)
+def test_alpha_as_the_budget_gives_it_is_null(per_cycle, cycles, alpha):
+    configs = [
+        {"strategy": {"alpha": value}, "budget": {"per_cycle": per_cycle, "cycles": cycles}} for value in (None, alpha)
+    ]
+    assert (config_difference(*configs) == []) == (fingerprint(configs[0]) == fingerprint(configs[1])) == (alpha != 7)
+    assert fingerprint({"strategy": {}, "budget": {}}) != fingerprint({"strategy": {"alpha": None}, "budget": {}})
+
+
 def test_an_objective_of_rows_that_came_later_decides_nothing_where_rows_have_another():
     def rows(objective, weight=1.0):
         nodes = {"isd": {"weight": 1.0}, "negative": {"negative": weight}}

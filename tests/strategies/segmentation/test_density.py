@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from al_lab.core.budget import Budget
 from al_lab.core.errors import ConfigError
 from al_lab.core.types import DenseView
 from al_lab.strategies.general import _filtered
@@ -124,6 +125,14 @@ def test_alpha_follows_the_budget_of_all_cycles(view: DenseView, context: Callab
     Density(alpha=3.5).propose(view, context(5))
     Density(filter="none").propose(view, context(5))
     assert num_candidates == [100, 100, 50, 18, 18 * 26]
+
+
+def test_alpha_of_another_budget_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    for share, alpha in ((0.0044, 20), (0.01, 10), (0.01, None), (0.01, 7)):
+        Density(alpha=alpha).check_budget(Budget("pixel", per_cycle=share, cycles=5, scope="image"))
+    assert not caplog.records
+    Density(alpha=20).check_budget(Budget("pixel", per_cycle=0.01, cycles=5, scope="image"))
+    assert "strategy.alpha=20 is the paper's for another budget than 5 %" in caplog.text
 
 
 def test_the_first_pick(view: DenseView, context) -> None:

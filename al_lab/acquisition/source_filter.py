@@ -5,7 +5,7 @@ Density Matters (arXiv 2312.09595), "Source Aided Candidate Filtering" and Eq. (
 | symbol | here | default | where |
 |---|---|---|---|
 | I | `informativeness` | | text below Eq. (6) |
-| alpha | ``alpha`` of `candidates` | 20 up to 2.2 %, 10 above: `al_lab.core.budget.alpha_for` | implementation details |
+| alpha | ``alpha`` of `candidates` | 20 or 10: `al_lab.core.budget.alpha_for` | implementation details |
 | beta, tau | `coverage_density` | e^2.4, 0.25 | implementation details |
 
 Deviations: errors are scaled to 0..1 by the smallest and largest of the image (UNSPECIFIED in the paper, which says

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from al_lab.acquisition.source_filter import BETA, TAU
 from al_lab.config.build import build

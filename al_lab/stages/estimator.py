@@ -117,13 +117,15 @@ def judge_purchase(
 
     Returns:
         ``density_rank``, see `neighbor_rank` (absent where densities are constant); ``density_ratio``: of the 90 % to
-        the 10 % quantile of densities; ``radial`` and ``mean_distance`` after this purchase (max_k delta_s(k), the bound
-        of Theorem 2, and its mean), and both as ``…_k_center`` had the same candidates been picked by k-center.
+        the 10 % quantile of densities; ``radial`` and ``mean_distance`` after this purchase (max_k delta_s(k), the
+        bound of Theorem 2, and its mean), and both as ``…_k_center`` had the same candidates been picked by k-center.
     """
     size = int(np.prod(view.size_hw))
     some = rng.generator("judged").permutation(size)[:_JUDGED]
     both = bounds(view, some, candidate_C, count, {"": density_hw, "_k_center": None})
-    low, high = density_hw.double().reshape(-1).quantile(density_hw.new_tensor([0.1, 0.9], dtype=torch.float64)).tolist()
+    low, high = (
+        density_hw.double().reshape(-1).quantile(density_hw.new_tensor([0.1, 0.9], dtype=torch.float64)).tolist()
+    )
     rank = neighbor_rank(view.features, density_hw, rng)
     return {
         **({} if rank is None else {"density_rank": rank}),

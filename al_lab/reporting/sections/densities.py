@@ -30,8 +30,8 @@ _AT_QUERY_NOTE = (
     "for densities that lower them."
 )
 DENSITIES = (
-    "Estimated densities of the images with maps, as the strategy makes them of reconstruction errors. If nearly all are "
-    "alike, the choice is that of k-center: strategy.scale=relative spreads them."
+    "Estimated densities of the images with maps, as the strategy makes them of reconstruction errors. If nearly all "
+    "are alike, the choice is that of k-center: strategy.scale=relative spreads them."
 )
 
 
@@ -76,8 +76,9 @@ def query_table(lines: Sequence[Series]) -> list[Table]:
         for run in series.runs:
             for entry in run.ledger:
                 scalars, cycle = entry.get("scalars"), entry.get("cycle")
-                is_score = entry.get("stage") == "score" and isinstance(cycle, int)
-                if is_score and isinstance(scalars, Mapping) and "radial" in scalars:
+                if entry.get("stage") != "score" or not isinstance(cycle, int):
+                    continue
+                if isinstance(scalars, Mapping) and "radial" in scalars:
                     measured.setdefault(cycle, []).append(scalars)
         for cycle, found in sorted(measured.items()):
             values = [[number_of(scalars.get(key)) for scalars in found] for key in _AT_QUERY]

@@ -52,6 +52,7 @@ _BOUNDS_NOTE = (
     "k-center and its own choice: δ 0.132 and 0.176, max δₛ(k) 0.364 and 0.124, core-set loss 0.646 and 0.550. "
 )
 
+
 def pixel_sections(lines: Sequence[Series]) -> list[Section]:
     """Return the sections that need a finished analysis; none for detection."""
     if not any(run.config.get("segmenter") for s in lines for run in s.runs):

@@ -108,7 +108,8 @@ def test_a_later_key_at_its_former_behaviour_is_as_its_absence(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("per_cycle", "cycles", "alpha"), [(0.0044, 5, 20), (0.01, 5, 10), ([0.01, 0.04], 2, 10), (21, 5, 20), (0.0044, 5, 7)]
+    ("per_cycle", "cycles", "alpha"),
+    [(0.0044, 5, 20), (0.01, 5, 10), ([0.01, 0.04], 2, 10), (21, 5, 20), (0.0044, 5, 7)],
 )
 def test_alpha_as_the_budget_gives_it_is_null(per_cycle, cycles, alpha):
     configs = [

@@ -173,7 +173,9 @@ def test_errors_are_scaled_as_asked(view: DenseView, context) -> None:
 
 def test_relative_errors_are_of_features_of_length_1(view: DenseView, context) -> None:
     length = torch.rand(COARSE, generator=torch.Generator().manual_seed(2)).mul(9).add(1)
-    long = dataclasses.replace(view, features=view.features * length, extras={"error": view.extras["error"] * length**2})
+    long = dataclasses.replace(
+        view, features=view.features * length, extras={"error": view.extras["error"] * length**2}
+    )
     relative, robust = Density(scale="relative"), Density(scale="robust")
     short = dataclasses.replace(view, extras={"error": view.extras["error"] / view.features.square().sum(0)})
     torch.testing.assert_close(relative._density(long), robust._density(short), rtol=1e-4, atol=1e-4)

@@ -88,7 +88,7 @@ def _acquisition(network: Any, images: Tensor, repeats: int) -> Iterator[Row]:
 
 
 def _forward(network: Any, images: Tensor) -> Any:
-    from al_lab.models.detectors.flip import together
+    from al_lab.models.detectors.network import together
 
     return together(network, images, images.flip(-1))
 
@@ -149,7 +149,7 @@ def _training_step(network: Any, images: Tensor, repeats: int) -> Row:
 
     One pass over both views and selected rows only, or two passes and whole tensors.
     """
-    from al_lab.models.detectors.flip import together
+    from al_lab.models.detectors.network import together
     from al_lab.objectives.csd import CSD
 
     objective = CSD()

@@ -58,7 +58,7 @@ def check_parts(parts: Parts, is_new: bool = True) -> None:
     if config.get("detector"):
         network = _check_network(parts, "detector", len(config["dataset"].get("classes") or ()) or _NUM_CLASSES)
         if network is not None:
-            parts.strategy.check_model(network)
+            _check_detector(parts, network)
     if config.get("segmenter"):
         _check_segmentation(parts)
     if not is_generated(config["dataset"]):
@@ -68,6 +68,24 @@ def check_parts(parts: Parts, is_new: bool = True) -> None:
 def trains_here(config: Mapping[str, Any]) -> bool:
     """Whether trainings run on this machine; those of a cluster may have other packages and files."""
     return config["executor"]["_target_"] in _HERE
+
+
+def _check_detector(parts: Parts, network: Any) -> None:
+    """Hold detector, objective, strategy and machine against each other."""
+    parts.strategy.check_model(network)
+    if hasattr(parts.objective, "attach"):
+        parts.objective.attach(network)  # it refuses a network that does not read what it says
+    devices = int(parts.config["runtime"]["devices"])
+    if devices > 1 and "anchors" not in network.provides:
+        raise ConfigError(
+            explain(
+                expected=f"runtime.devices=1 for {type(network).__name__}",
+                got=str(devices),
+                where="runtime.devices",
+                do="its own loss is divided by what one device sees, so that more of them would train another model; "
+                "several campaigns side by side use several devices",
+            )
+        )
 
 
 def _check_segmentation(parts: Parts) -> None:
@@ -174,7 +192,8 @@ def _check_file(node: Mapping[str, Any]) -> None:
     """Refuse pretrained weights in a file that is not there."""
     from al_lab.models.weights import read_weights  # noqa: PLC0415
 
-    backbone = (node.get("model") or {}).get("backbone") or {}
+    model = node.get("model")
+    backbone = (model.get("backbone") if isinstance(model, Mapping) else None) or {}
     source = str(node.get("weights") or (backbone.get("init_cfg") or {}).get("checkpoint") or "")
     is_file = source and "://" not in source and not source.startswith("torchvision:")
     if is_file and not Path(source).expanduser().is_file():

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from al_lab.config.kinds import check_values
-from al_lab.config.options import datasets_for, every, union
+from al_lab.config.options import datasets_for, every, option, options, union
 from al_lab.config.parts import Parts
 from al_lab.config.signatures import HYDRA_KEYS, check_call, defines, literal_of, signature_of
 from al_lab.core.budget import Budget
@@ -274,6 +274,27 @@ def _check_objective(config: Mapping[str, Any], model: str) -> None:
                 do="e.g. objective=segment" if task == "segmentation" else "e.g. objective=supervised",
             )
         )
+    needs = literal_of(config["objective"]["_target_"], "needs", ())
+    provides = literal_of(config[model]["_target_"], "provides", None)
+    lacking = [word for word in needs if word not in (provides or ())]
+    if provides is None or not lacking:
+        return
+    remain = [name for name in options("objective") if _trains(option("objective", name), task, provides)]
+    raise ConfigError(
+        explain(
+            expected=f"a {model} with {', '.join(lacking)} (objective {config['choices'].get('objective')!r} needs it)",
+            got=f"{config['choices'].get(model)!r}, which has none",
+            where="objective",
+            do=f"what remains: objective={' or '.join(remain)}; or choose another {model}=…",
+        )
+    )
+
+
+def _trains(objective: Mapping[str, Any], task: str, provides: Sequence[str]) -> bool:
+    target = objective.get("_target_")
+    if not isinstance(target, str) or literal_of(target, "task", None) != task:
+        return False
+    return set(literal_of(target, "needs", ())) <= set(provides)
 
 
 def _check_strategy(config: Mapping[str, Any], model: str) -> None:

@@ -12,7 +12,7 @@ from al_lab.core.record.moved import first_path, with_targets
 from al_lab.learners.base import Learner
 from al_lab.learners.detection import DetectionLearner
 from al_lab.learners.segmentation import SegmentationLearner
-from al_lab.models.detectors.network import DetectorNetwork
+from al_lab.models.detectors.detector import Detector
 from al_lab.models.segmenters.segmenter import SegmenterNetwork
 
 
@@ -20,7 +20,7 @@ def build_learner(config: Mapping[str, Any], dataset: Any) -> Learner:
     """Build the learner of a campaign.
 
     A model that brings its own ``fit`` and ``views`` is its own learner (it is given ``num_classes``, and ``dataset``
-    if its constructor has such an argument); a `DetectorNetwork` is wrapped in a `DetectionLearner`, a
+    if its constructor has such an argument); a `Detector` is wrapped in a `DetectionLearner`, a
     `SegmenterNetwork` in a `SegmentationLearner`.
 
     Args:
@@ -54,7 +54,7 @@ def build_learner(config: Mapping[str, Any], dataset: Any) -> Learner:
                 )
             )
     kind, learner = ("detector", DetectionLearner) if config.get("detector") else ("segmenter", SegmentationLearner)
-    network = DetectorNetwork if kind == "detector" else SegmenterNetwork
+    network = Detector if kind == "detector" else SegmenterNetwork
     if inspect.isclass(target) and not issubclass(target, network):
         raise ConfigError(
             explain(

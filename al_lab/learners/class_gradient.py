@@ -10,7 +10,7 @@ A step along -g_i(y) lowers the hold-out's loss by <g_i(y), G> times the rate. W
 expectation of g_i under p_i is zero, so the mean projection says nothing; its positive part, what the image gives if
 its label turns out to help, is half of its absolute value.
 
-In a detector the last layer are the convolutions that give the class logits (`DetectorNetwork.class_layers`), the
+In a detector the last layer are the convolutions that give the class logits (`AnchorDetector.class_layers`), the
 labels those of the boxes it keeps, and the hold-out's loss the class loss of the campaign's supervised objective. The
 logits are linear in these weights, so <g_i(y), G> = <dl/dz, u> with u the logits that the weights G give: one forward
 an image, and no gradient of any.
@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from al_lab.data.loading.batch import Batch
-from al_lab.models.detectors.network import DetectorNetwork
+from al_lab.models.detectors.network import AnchorDetector
 from al_lab.models.detectors.postprocess import kept_anchors
 from al_lab.objectives.supervised import Supervised, targets_of
 
@@ -76,7 +76,7 @@ def focal_slopes(logits: Tensor, gamma: float = 2.0, alpha: float = 0.25) -> tup
 
 
 def class_gradient(
-    network: DetectorNetwork, batches: Iterable[Batch], loss: Supervised, device: torch.device
+    network: AnchorDetector, batches: Iterable[Batch], loss: Supervised, device: torch.device
 ) -> Direction:
     """Return G: the gradient of the class loss of labeled images by the weights of the class layers.
 
@@ -105,7 +105,7 @@ def class_gradient(
 
 
 def expected_changes(
-    network: DetectorNetwork, batches: Iterable[Batch], direction: Direction, loss: Supervised, device: torch.device
+    network: AnchorDetector, batches: Iterable[Batch], direction: Direction, loss: Supervised, device: torch.device
 ) -> Iterator[tuple[str, float]]:
     """Yield v(i) of each image: the sum over the boxes it keeps of `expected_change` along G.
 

@@ -17,9 +17,11 @@ from al_lab.learners.class_gradient import Direction, class_gradient, expected_c
 from al_lab.learners.module import FitModule
 from al_lab.learners.network import NetworkLearner
 from al_lab.learners.trainer import Ranks, autocast, this_device, worker_errors
-from al_lab.models.detectors.flip import FlipRule, together
-from al_lab.models.detectors.network import DetectorNetwork, Postprocess
-from al_lab.models.detectors.postprocess import at_least, decode_batch
+from al_lab.models.detectors.detector import Detector
+from al_lab.models.detectors.flip import FlipRule
+from al_lab.models.detectors.network import AnchorDetector
+from al_lab.models.detectors.postprocess import at_least
+from al_lab.models.detectors.settings import Postprocess
 from al_lab.objectives.supervised import Supervised
 
 
@@ -27,11 +29,11 @@ class DetectionLearner(NetworkLearner[Mapping[str, Annotation]]):
     """A detector; see `NetworkLearner`.
 
     Detections come with their whole class distribution; ``flip_probs`` costs one more forward, of the flipped images,
-    in the same pass. Options of `views`: ``flip``, the arguments of `FlipRule`; ``min_confidence``, below which
-    detections are left out.
+    in the same pass; ``box_embedding`` (D, E) comes among the extras. Options of `views`: ``flip``, the arguments of
+    `FlipRule`; ``min_confidence``, below which detections are left out.
     """
 
-    provides = DetectorNetwork.provides
+    provides = AnchorDetector.provides
 
     def _labels(self, task: FitTask) -> Mapping[str, Annotation]:
         if not task.labeled:
@@ -100,12 +102,12 @@ class DetectionLearner(NetworkLearner[Mapping[str, Annotation]]):
         return objective if isinstance(objective, Supervised) else Supervised()
 
     def _views(
-        self, network: DetectorNetwork, ids: Sequence[str], needs: frozenset[str], options: Mapping[str, Any]
+        self, network: Detector, ids: Sequence[str], needs: frozenset[str], options: Mapping[str, Any]
     ) -> Iterator[ImageView]:
         # a wrong option is refused now, not at the first image
         return self._all_views(network, ids, _Rules.of(network, needs, options))
 
-    def _all_views(self, network: DetectorNetwork, ids: Sequence[str], rules: "_Rules") -> Iterator[ImageView]:
+    def _all_views(self, network: Detector, ids: Sequence[str], rules: "_Rules") -> Iterator[ImageView]:
         batches = predict_batches(
             self.dataset, ids, network=network, batch_size=self.predict_batch, num_workers=self.num_workers
         )
@@ -113,25 +115,34 @@ class DetectionLearner(NetworkLearner[Mapping[str, Annotation]]):
             for batch in batches:
                 yield from self._look(network, batch, rules)
 
-    def _look(self, network: DetectorNetwork, batch: Batch, rules: "_Rules") -> Iterator[ImageView]:
-        device = this_device()
+    def _look(self, network: Detector, batch: Batch, rules: "_Rules") -> Iterator[ImageView]:
+        device, valid_hw = this_device(), batch.valid_hw
         sizes = [(int(h), int(w)) for h, w in batch.sizes_hw.tolist()]
-        detections: Sequence[Any] = [None] * len(batch)
-        embeddings: Any = [None] * len(batch)
-        pairs: Sequence[Any] = [None] * len(batch)
+        nothing: Sequence[Any] = [None] * len(batch)
+        detections: Sequence[Any] = nothing
+        embeddings: Any = nothing
+        pairs, of_boxes = nothing, nothing
         # Not around the yield: what the caller does with tensors is its own affair.
-        with torch.inference_mode(), autocast(self.settings, device):
-            images = batch.images.to(device, non_blocking=True)
-            heads = together(network, images, images.flip(-1)) if rules.flip else [network(images)]
-            if "image_embedding" in rules.needs:
-                embeddings = network.embedding(heads[0].features).float().cpu().numpy()
-        heads = [head._replace(logits=head.logits.float(), deltas=head.deltas.float()) for head in heads]
-        if rules.needs & {"detections", "class_probs"}:
-            detections = decode_batch(heads[0], network, sizes, rules.detections, valid_hw=batch.valid_hw)
-        if rules.flip:
-            pairs = rules.flip.compare(network, heads[0], heads[1], sizes, batch.valid_hw)
+        with torch.inference_mode():
+            with autocast(self.settings, device):
+                images = batch.images.to(device, non_blocking=True)
+                looked = (
+                    list(network.look_flipped(images, valid_hw)) if rules.flip else [network.look(images, valid_hw)]
+                )
+                if "image_embedding" in rules.needs:
+                    embeddings = network.embedding(looked[0].features).float().cpu().numpy()
+            if rules.needs & {"detections", "class_probs", "box_embedding"}:
+                detections = network.detections(looked[0], sizes, valid_hw, rules.detections)
+            if "box_embedding" in rules.needs:
+                valid = valid_hw / torch.tensor(images.shape[2:])
+                means = network.box_embeddings(looked[0], detections, sizes, valid)
+                of_boxes = [{"box_embedding": rows.float().cpu().numpy()} for rows in means]
+            if rules.flip:
+                pairs = rules.flip.compare(network, looked[0], looked[1], sizes, valid_hw)
         for row, sample_id in enumerate(batch.sample_ids):
-            yield ImageView(sample_id, sizes[row], detections[row], embeddings[row], flip_detections=pairs[row])
+            yield ImageView(
+                sample_id, sizes[row], detections[row], embeddings[row], of_boxes[row] or {}, flip_detections=pairs[row]
+            )
 
 
 #: images whose gradients are summed at once: fixed, so that the sum is the same whatever `predict_batch` is
@@ -147,7 +158,7 @@ class _Rules:
     flip: FlipRule | None
 
     @classmethod
-    def of(cls, network: DetectorNetwork, needs: frozenset[str], options: Mapping[str, Any]) -> "_Rules":
+    def of(cls, network: Detector, needs: frozenset[str], options: Mapping[str, Any]) -> "_Rules":
         strange = set(options) - {"flip", "min_confidence"}
         if strange:
             raise ConfigError(

@@ -54,7 +54,7 @@ def load_pretrained(
     """
     state = read_weights(source, cache_dir)
     if any(k.startswith("bbox_head.") for k in state):
-        _fill_detector(model, state, source)
+        fill_detector(model, state, source, ("bbox_head.",))
         return
     own = getattr(model, "backbone", None)
     backbone = own if isinstance(own, nn.Module) else model
@@ -241,18 +241,29 @@ def _reduced_fc(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def _fill_detector(model: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+def fill_detector(model: nn.Module, state: Mapping[str, Tensor], where: str, of_classes: tuple[str, ...]) -> None:
+    """Load a whole detector; layers for other classes begin from random.
+
+    Args:
+        model: the detector.
+        state: its weights, perhaps trained on other classes.
+        where: they come from, for errors.
+        of_classes: beginnings of the names of layers whose shapes depend on the classes.
+
+    Raises:
+        WeightsError: if anything else is missing or has another shape.
+    """
     own = model.state_dict()
     usable = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
     skipped = [k for k in own if k not in usable and not k.endswith("num_batches_tracked")]
-    strange = [k for k in skipped if not k.startswith("bbox_head.")]
+    strange = [k for k in skipped if not k.startswith(of_classes)]
     if strange:
         raise WeightsError(
             explain(
                 expected=f"a checkpoint of this {type(model).__name__}",
                 got=f"none or another shape for {strange[0]}",
                 where=where,
-                do="use the checkpoint of the same mmdet config",
+                do="use the checkpoint of the same model",
             )
         )
     bad = [k for k, v in usable.items() if not bool(torch.isfinite(v).all())]

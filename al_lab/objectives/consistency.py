@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from al_lab.acquisition.divergence import distribution, jensen_shannon, symmetric_kl
-from al_lab.models.detectors.network import DetectorNetwork
+from al_lab.models.detectors.network import AnchorDetector
 from al_lab.objectives.reduce import global_positives
 
 EPS = 1e-7  # added to every probability before its logarithm (CSD's, ISD's and AL-SSL's code)
@@ -28,7 +28,7 @@ def foreground(logits: Tensor, activation: str) -> Tensor:
         return logits[..., 1:].amax(-1) > logits[..., 0] if activation == "softmax" else logits.amax(-1) > 0
 
 
-def rows_of(network: DetectorNetwork, logits: Tensor, image: Tensor, anchor: Tensor) -> Tensor:
+def rows_of(network: AnchorDetector, logits: Tensor, image: Tensor, anchor: Tensor) -> Tensor:
     """Return the class distributions (S, K) of some anchors."""
     return distribution(network.probs(logits[image, anchor]), network.activation)
 

@@ -1,15 +1,14 @@
 """CSD: an image and its flipped image should be seen alike, labeled or not."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from al_lab.core.fields import Kind, check_fields, not_negative, one_of, optional, share
-from al_lab.models.detectors.flip import together
 from al_lab.models.detectors.head import HeadOutput
-from al_lab.models.detectors.network import DetectorNetwork
+from al_lab.models.detectors.network import AnchorDetector, together
 from al_lab.objectives.consistency import (
     BoxResidual,
     Distance,
@@ -77,6 +76,8 @@ class CSD(Supervised):
         supervised: arguments of `Supervised`.
     """
 
+    needs: ClassVar[tuple[str, ...]] = ("anchors",)
+
     def __init__(
         self,
         weight: float = 1.0,
@@ -106,7 +107,7 @@ class CSD(Supervised):
         self.cons_cls, self.cons_detach, self.be_mask, self.cons_loc = cons_cls, bool(cons_detach), be_mask, cons_loc
         self.labeled_ratio, self.tau, self.pl_loss = float(labeled_ratio), tau, pl_loss
 
-    def forward(self, network: DetectorNetwork, batch: Any, step: int, total_steps: int) -> dict[str, Tensor]:
+    def forward(self, network: AnchorDetector, batch: Any, step: int, total_steps: int) -> dict[str, Tensor]:
         """Return ``loss`` and its parts for one `Batch`."""
         if self.weight == 0:
             return super().forward(network, batch, step, total_steps)
@@ -123,7 +124,7 @@ class CSD(Supervised):
         }
 
     def consistency(
-        self, network: DetectorNetwork, head: HeadOutput, flipped: HeadOutput
+        self, network: AnchorDetector, head: HeadOutput, flipped: HeadOutput
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the two means of L_con and the number of anchors they are taken over.
 

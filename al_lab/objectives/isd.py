@@ -10,9 +10,8 @@ from al_lab.acquisition.divergence import kl
 from al_lab.core.errors import ConfigError, explain
 from al_lab.core.fields import check_fields, not_negative, one_of, positive
 from al_lab.data.device import sent
-from al_lab.models.detectors.flip import together
 from al_lab.models.detectors.head import HeadOutput
-from al_lab.models.detectors.network import DetectorNetwork
+from al_lab.models.detectors.network import AnchorDetector, together
 from al_lab.objectives.consistency import EPS, foreground, mean_over_batch, rows_of
 from al_lab.objectives.csd import CSD, PseudoLoss
 
@@ -88,7 +87,7 @@ class ISD(CSD):
         self.ratio_beta, self.w1, self.w2 = float(beta), float(w1), float(w2)  # beta is the box loss
         self.shuffle_places = pairs == "any"  # see StepSampler
 
-    def forward(self, network: DetectorNetwork, batch: Any, step: int, total_steps: int) -> dict[str, Tensor]:
+    def forward(self, network: AnchorDetector, batch: Any, step: int, total_steps: int) -> dict[str, Tensor]:
         """Return ``loss`` and its parts for one `Batch`.
 
         Raises:
@@ -138,7 +137,7 @@ class ISD(CSD):
 
     @staticmethod
     def interpolation(
-        network: DetectorNetwork, left: HeadOutput, right: HeadOutput, mixed: HeadOutput, ratio: Tensor
+        network: AnchorDetector, left: HeadOutput, right: HeadOutput, mixed: HeadOutput, ratio: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return L_I, L_IIA and L_IIB; ``right`` is the partner's flipped image, in its own geometry."""
         in_left, in_right = (foreground(head.logits, network.activation) for head in (left, right))
@@ -158,7 +157,7 @@ def partners(values: Tensor) -> Tensor:
     return values.roll(-(len(values) // 2), 0)
 
 
-def _follow(network: DetectorNetwork, source: HeadOutput, mixed: HeadOutput, selected: Tensor) -> Tensor:
+def _follow(network: AnchorDetector, source: HeadOutput, mixed: HeadOutput, selected: Tensor) -> Tensor:
     """Type II: where only one of the two images has something, the mixture should show just that."""
     image, anchor = selected.nonzero(as_tuple=True)
     target, predicted = (

@@ -7,7 +7,7 @@ import copy
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast, get_args
+from typing import Any, ClassVar, cast, get_args
 
 import torch
 from torch import Tensor, distributed
@@ -18,7 +18,7 @@ from al_lab.data.device import sent
 from al_lab.data.loading.batch import Kind
 from al_lab.data.transforms.strong import StrongView
 from al_lab.models.detectors.head import HeadOutput
-from al_lab.models.detectors.network import SIZES, DetectorNetwork
+from al_lab.models.detectors.network import SIZES, AnchorDetector
 from al_lab.models.detectors.scale import ScalePairs, halve, same_anchors, scale_pairs
 from al_lab.models.recent import Recent
 from al_lab.objectives.csd import LABELED_PART, PseudoLoss
@@ -110,7 +110,8 @@ class SED(Supervised):
         labeled_ratio, tau, pl_loss, supervised: see `CSD`.
     """
 
-    teacher: DetectorNetwork | None
+    needs: ClassVar[tuple[str, ...]] = ("anchors",)
+    teacher: AnchorDetector | None
 
     def __init__(
         self,
@@ -154,7 +155,7 @@ class SED(Supervised):
         self.register_module("teacher", None)
         self._pairs: Recent[ScalePairs] = Recent(SIZES)
 
-    def attach(self, network: DetectorNetwork) -> None:
+    def attach(self, network: AnchorDetector) -> None:
         """Make room for the teacher; learners call this before a checkpoint is read.
 
         Its weights then have a place.
@@ -170,7 +171,7 @@ class SED(Supervised):
         return self
 
     @torch.no_grad()
-    def follow(self, network: DetectorNetwork, updates: int) -> None:
+    def follow(self, network: AnchorDetector, updates: int) -> None:
         """Move the teacher towards the student.
 
         Args:
@@ -182,7 +183,7 @@ class SED(Supervised):
             self.attach(network)
         if updates < 0:
             return
-        teacher = cast(DetectorNetwork, self.teacher)
+        teacher = cast(AnchorDetector, self.teacher)
         step = 1 - self.momentum(updates)
         for own, its in zip(teacher.parameters(), network.parameters(), strict=True):
             own.lerp_(its, step)
@@ -203,7 +204,7 @@ class SED(Supervised):
         """Return w(t), 0 in the burn-in."""
         return 0.0 if step < self.first_step(total_steps) else self.weight * self.ramp(step, total_steps)
 
-    def forward(self, network: DetectorNetwork, batch: Any, step: int, total_steps: int) -> dict[str, Tensor]:
+    def forward(self, network: AnchorDetector, batch: Any, step: int, total_steps: int) -> dict[str, Tensor]:
         """Return ``loss`` and its parts for one `Batch`; moves the teacher, so it is called once a step."""
         if self.weight == 0:
             return super().forward(network, batch, step, total_steps)
@@ -239,7 +240,7 @@ class SED(Supervised):
             | {"loss": parts["loss"] + w * sum(losses), "weight": torch.tensor(w)}
         )
 
-    def views(self, network: DetectorNetwork, batch: Any, rows: list[int], rng: Rng) -> Tensor:
+    def views(self, network: AnchorDetector, batch: Any, rows: list[int], rng: Rng) -> Tensor:
         """Return strong views of some images; what is drawn depends on ``rng`` and the image's id.
 
         Padding stays padding.
@@ -259,7 +260,7 @@ class SED(Supervised):
             images: (B, 3, h, w).
             valid_hw: (B, 2) on the CPU, the part of each that is image and not padding.
         """
-        teacher = cast(DetectorNetwork, self.teacher)
+        teacher = cast(AnchorDetector, self.teacher)
         head = teacher(images)
         probs = teacher.probs(head.logits)[..., int(teacher.activation == "softmax") :]
         weight = probs.amax(-1)
@@ -268,7 +269,7 @@ class SED(Supervised):
             weight = weight * (head.priors[:, :2] < sent(end, head.priors.device)[:, None]).all(-1)
         return Target(probs, teacher.code.decode(head.deltas, head.priors), weight)
 
-    def pairs(self, network: DetectorNetwork, full: HeadOutput, half: HeadOutput) -> ScalePairs:
+    def pairs(self, network: AnchorDetector, full: HeadOutput, half: HeadOutput) -> ScalePairs:
         """Return which anchors of the half-size view see what anchors of the full-size one see.
 
         Found once an input size, as long as it is one of the last `SIZES`.
@@ -287,7 +288,7 @@ class SED(Supervised):
         return self._pairs.get((full.input_hw, half.input_hw, full.level_sizes, full.logits.device), find)
 
     def distill(
-        self, network: DetectorNetwork, student: HeadOutput, target: Target, pairs: ScalePairs
+        self, network: AnchorDetector, student: HeadOutput, target: Target, pairs: ScalePairs
     ) -> tuple[Tensor, ...]:
         """Return the sums of L_cls over this device's images: weighted losses, weights; the two of L_box.
 

@@ -17,7 +17,7 @@ from al_lab.data.device import constant, sent
 from al_lab.data.loading.batch import Kind
 from al_lab.models.detectors.boxes import BACKGROUND, has_area, match
 from al_lab.models.detectors.head import HeadOutput
-from al_lab.models.detectors.network import DetectorNetwork
+from al_lab.models.detectors.network import AnchorDetector
 from al_lab.objectives.reduce import global_positives
 
 
@@ -55,7 +55,7 @@ class Terms:
 
 
 def targets_of(
-    network: DetectorNetwork,
+    network: AnchorDetector,
     head: HeadOutput,
     boxes_px: Tensor,
     labels: Tensor,
@@ -191,8 +191,21 @@ def _focal_negative(logits: Tensor, gamma: float, alpha: float) -> Tensor:
     return (1 - alpha) * logits.sigmoid().pow(gamma) * F.softplus(logits)
 
 
+_DEFAULTS = {
+    "loss": "auto",
+    "negative_ratio": 3.0,
+    "gamma": 2.0,
+    "alpha": 0.25,
+    "box_loss": "auto",
+    "beta": 1.0,
+    "box_weight": 1.0,
+}
+
+
 class Supervised(nn.Module):
     """The ordinary detection loss on labeled images; images of kind 0 (unlabeled) don't enter.
+
+    A detector with a loss of its own (`Detector.loss`) keeps that; none of the arguments is for it.
 
     Images with pseudo-labels (kind 2) enter with their positive anchors only: what a model did not find may be there
     all the same, so nothing in them is taken for background (AL-SSL, Elezi et al., CVPR 2022, Sec. 3.3).
@@ -219,9 +232,10 @@ class Supervised(nn.Module):
         beta: float = 1.0,
         box_weight: float = 1.0,
     ) -> None:
+        given = dict(locals())
         super().__init__()
         check_fields(
-            locals(),
+            given,
             {
                 "loss": one_of("auto", "multibox", "focal"),
                 "box_loss": one_of("auto", "smooth_l1", "l1"),
@@ -229,6 +243,7 @@ class Supervised(nn.Module):
             },
             "objective",
         )
+        self._changed = [name for name, value in _DEFAULTS.items() if given[name] != value]
         self.loss, self.box_loss = loss, box_loss
         self.negative_ratio, self.gamma, self.alpha = negative_ratio, gamma, alpha
         self.beta, self.box_weight = beta, box_weight
@@ -236,7 +251,7 @@ class Supervised(nn.Module):
     # of images with pseudo-labels; objectives that have such set it
     pl_loss: Literal["positives_only", "all"] = "positives_only"
 
-    def terms(self, network: DetectorNetwork, head: HeadOutput, targets: Targets) -> Terms:
+    def terms(self, network: AnchorDetector, head: HeadOutput, targets: Targets) -> Terms:
         """Return the per-image sums of the loss that fits the network."""
         loss = self.loss if self.loss != "auto" else {"softmax": "multibox", "sigmoid": "focal"}[network.activation]
         fits = {"multibox": "softmax", "focal": "sigmoid"}[loss]
@@ -255,20 +270,40 @@ class Supervised(nn.Module):
         kind = "l1" if self.box_loss == "auto" else self.box_loss
         return focal_terms(head.logits, head.deltas, targets, self.gamma, self.alpha, kind, self.beta)
 
-    def normalizer(self, network: DetectorNetwork, num_positives: Tensor) -> Tensor:
+    def normalizer(self, network: AnchorDetector, num_positives: Tensor) -> Tensor:
         """Return what the sums are divided by: all positives of the global batch.
 
         With a sigmoid head an image without positives counts as one, as in mmdet; SSD's N counts none.
         """
         return global_positives(num_positives.clamp(min=1) if network.activation == "sigmoid" else num_positives)
 
-    def forward(self, network: DetectorNetwork, batch: Any, step: int, total_steps: int) -> dict[str, Tensor]:
+    def attach(self, network: Any) -> None:
+        """Refuse settings that a network with a loss of its own would not read; learners call this before a training.
+
+        Raises:
+            ConfigError: naming the first.
+        """
+        if isinstance(network, AnchorDetector) or not self._changed:
+            return
+        raise ConfigError(
+            explain(
+                expected=f"a detector whose loss is the objective's, for objective.{self._changed[0]}",
+                got=f"{type(network).__name__}, which has a loss of its own",
+                where=f"objective.{self._changed[0]}",
+                do="leave it at its default; what a detector's own loss weighs, its own options say",
+            )
+        )
+
+    def forward(self, network: Any, batch: Any, step: int, total_steps: int) -> dict[str, Tensor]:
         """Return ``loss`` and its parts for one `Batch`."""
         rows = batch.places_of(Kind.LABELED, Kind.PSEUDO)
         used = batch.rows(rows) if rows and len(rows) < len(batch) else batch
+        if not isinstance(network, AnchorDetector):
+            own: dict[str, Tensor] = network.loss(used)
+            return own
         return self.of_head(network, network(used.images), used)
 
-    def of_head(self, network: DetectorNetwork, head: HeadOutput, batch: Any) -> dict[str, Tensor]:
+    def of_head(self, network: AnchorDetector, head: HeadOutput, batch: Any) -> dict[str, Tensor]:
         """Return ``loss`` and its parts for a `Batch` whose predictions exist already."""
         rows = batch.places_of(Kind.LABELED, Kind.PSEUDO)
         if not rows:

@@ -75,6 +75,32 @@ def check_values(config: dict) -> None:
             ],
             "nowhere.pth: expected a file with pretrained weights, got no such file",
         ),
+        (
+            ["detector=faster_rcnn_small", "strategy=al_ssl", "objective=supervised"],
+            "strategy.matching: expected a detector with anchors for strategy.matching=index, got TorchvisionDetector; "
+            "set strategy.matching=iou",
+        ),
+        (
+            ["detector=faster_rcnn_small", "strategy=random", "runtime.devices=2"],
+            "runtime.devices: expected runtime.devices=1 for TorchvisionDetector, got 2",
+        ),
+        (
+            ["detector=faster_rcnn_small", "strategy=random", "objective.gamma=3"],
+            "objective.gamma: expected a detector whose loss is the objective's",
+        ),
+        (
+            [
+                "detector=faster_rcnn_small",
+                "strategy=mgral",
+                "strategy.lut.reward=training",
+                "strategy.agent.query=top",
+            ],
+            "strategy.lut.objective: expected a detector with anchors, which the rows' objective compares",
+        ),
+        (
+            ["detector=faster_rcnn_small", "strategy=mgral"],
+            "detector: expected a detector whose last class layers are known, got TorchvisionDetector",
+        ),
     ],
 )
 def test_a_value_that_no_training_could_use_creates_no_folder(overrides, sentence, tmp_path):

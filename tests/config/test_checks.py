@@ -188,6 +188,20 @@ def photos(folder: Path) -> None:
         Image.new("RGB", (8, 6)).save(folder / "JPEGImages" / f"{n}.jpg")
 
 
+def test_an_objective_that_compares_anchors_needs_some(config):
+    config["detector"] = {"_target_": "al_lab.models.adapters.torchvision_detector.TorchvisionDetector"}
+    config["detector"] |= {"model": "fcos_resnet50_fpn", "input_hw": [96, 96]}
+    config["choices"] |= {"detector": "fcos", "objective": "isd"}
+    for target in ("isd.ISD", "sed.SED", "csd.CSD"):
+        config["objective"] = {"_target_": f"al_lab.objectives.{target}"}
+        with pytest.raises(ConfigError) as caught:
+            validate(config)
+        assert str(caught.value) == (
+            "objective: expected a detector with anchors (objective 'isd' needs it), got 'fcos', which has none; "
+            "what remains: objective=supervised; or choose another detector=…"
+        )
+
+
 class Costly:
     """A strategy that only buys images; read from source by the checks."""
 

@@ -8,9 +8,10 @@ import torch
 
 from al_lab.models.detectors.boxes import BoxCoder
 from al_lab.models.detectors.head import HeadOutput
-from al_lab.models.detectors.network import DetectorNetwork, Postprocess
+from al_lab.models.detectors.network import AnchorDetector
 from al_lab.models.detectors.postprocess import decode_batch
 from al_lab.models.detectors.priors import even_priors
+from al_lab.models.detectors.settings import Postprocess
 from tests.device import pretend
 from tests.device.runtime import pretend_cuda
 
@@ -21,7 +22,7 @@ SIZES = [(100, 200), (300, 150), (64, 64)]
 @pytest.mark.parametrize("settings", [Postprocess(), Postprocess(max_per_class=None, max_per_level=20, clip=True)])
 def test_a_batch_of_many_classes_has_one_call_an_image(settings: Postprocess, guard: Any) -> None:
     generator = torch.Generator().manual_seed(0)
-    network = DetectorNetwork(20, (60, 60), code=BoxCoder())
+    network = AnchorDetector(20, (60, 60), code=BoxCoder())
     logits = 2 * torch.randn(3, len(PRIORS), 21, generator=generator)
     deltas = torch.randn(3, len(PRIORS), 4, generator=generator)
     head = HeadOutput(logits, deltas, (), PRIORS, (60, 60), (144, 36))

@@ -17,8 +17,8 @@ from al_lab.core.types import Annotation, Detections
 from al_lab.data.transforms.detection import InputSpec, plain
 from al_lab.learners.base import FitTask
 from al_lab.learners.checkpoint import load_checkpoint
-from al_lab.models.detectors.network import Postprocess
 from al_lab.models.detectors.postprocess import decode_batch
+from al_lab.models.detectors.settings import Postprocess
 from al_lab.objectives.csd import CSD
 from al_lab.objectives.isd import ISD
 from al_lab.objectives.sed import SED

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 
 from al_lab.models.detectors.head import HeadOutput
-from al_lab.models.detectors.network import DetectorNetwork
+from al_lab.models.detectors.network import AnchorDetector
 
 
-class Row(DetectorNetwork):
+class Row(AnchorDetector):
     """W anchors side by side; its flipped image reverses their order."""
 
     def __init__(self, num_classes: int, width: int, activation: str = "softmax") -> None:

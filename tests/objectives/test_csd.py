@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 from al_lab.core.errors import ConfigError
 from al_lab.data.loading.batch import Batch, Kind, pad_boxes
-from al_lab.models.detectors.flip import FlipRule, together
+from al_lab.models.detectors.flip import FlipRule
 from al_lab.models.detectors.head import HeadOutput
-from al_lab.models.detectors.network import DetectorNetwork, flatten_maps
+from al_lab.models.detectors.network import AnchorDetector, flatten_maps, together
 from al_lab.models.detectors.priors import even_priors
 from al_lab.models.detectors.tiny import TinyDetector
 from al_lab.objectives.consistency import flip_residual, foreground
@@ -108,7 +108,7 @@ def test_sigmoid_heads_are_yes_no_questions():
     assert count.item() == 1
 
 
-class Symmetric(DetectorNetwork):
+class Symmetric(AnchorDetector):
     """Commutes with flipping: what it says of an image's flipped image is the flipped image of what it says, dx
     negated."""
 

@@ -15,7 +15,7 @@ from al_lab.data.loading.batch import Kind
 from al_lab.learners.module import FitModule
 from al_lab.learners.settings import TrainSettings
 from al_lab.models.detectors.head import HeadOutput
-from al_lab.models.detectors.network import DetectorNetwork, flatten_maps
+from al_lab.models.detectors.network import AnchorDetector, flatten_maps
 from al_lab.models.detectors.priors import even_priors
 from al_lab.models.detectors.scale import same_anchors
 from al_lab.models.detectors.tiny import TinyDetector
@@ -48,7 +48,7 @@ def tiny(px: int = 32) -> TinyDetector:
     return TinyDetector(3, input_px=px)
 
 
-def target_of(network: DetectorNetwork, head: HeadOutput) -> Target:
+def target_of(network: AnchorDetector, head: HeadOutput) -> Target:
     probs = network.probs(head.logits)[..., int(network.activation == "softmax") :]
     return Target(probs, network.code.decode(head.deltas, head.priors), probs.amax(-1))
 
@@ -128,7 +128,7 @@ def test_anchors_in_padding_do_not_count():
 # --- scale ------------------------------------------------------------------------------------------------------------
 
 
-class Pyramid(DetectorNetwork):
+class Pyramid(AnchorDetector):
     """Commutes with scaling: one head on means over 4x4, 8x8 and 16x16 pixels, with anchors that double."""
 
     def __init__(self, activation: str, resize: str) -> None:
@@ -166,7 +166,7 @@ def test_a_detector_that_commutes_with_scaling_costs_nothing(activation, resize,
     assert min(parts[name] for name in DISTILLED) > 1e-3
 
 
-def retina() -> DetectorNetwork:
+def retina() -> AnchorDetector:
     from al_lab.models.mm.mmdet_network import MMDetNetwork
 
     torch.manual_seed(0)

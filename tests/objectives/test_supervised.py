@@ -11,7 +11,7 @@ from al_lab.core.errors import ConfigError
 from al_lab.data.loading.batch import Batch, pad_boxes
 from al_lab.models.detectors.boxes import BACKGROUND, IGNORED
 from al_lab.models.detectors.head import HeadOutput
-from al_lab.models.detectors.network import DetectorNetwork
+from al_lab.models.detectors.network import AnchorDetector
 from al_lab.models.detectors.tiny import TinyDetector
 from al_lab.objectives.supervised import (
     Supervised,
@@ -198,7 +198,7 @@ def test_an_unknown_loss_is_refused() -> None:
 
 def test_anchors_beyond_the_padded_image_are_ignored() -> None:
     """An image of 40 x 90 in a batch of 64 x 128 padded to multiples of 32: it ends at 64 of 64 and at 96 of 128."""
-    network = DetectorNetwork(2, (64, 128), resize="keep_ratio", pad_divisor=32)
+    network = AnchorDetector(2, (64, 128), resize="keep_ratio", pad_divisor=32)
     centers = torch.tensor([[0.1, 0.1], [0.74, 0.9], [0.76, 0.1], [0.9, 0.99]])
     head = HeadOutput(
         torch.zeros(1, 4, 3),

@@ -1,8 +1,8 @@
-"""An image and its flipped image: one forward for both, and the boxes by which they are compared."""
+"""An image and its flipped image: the boxes by which they are compared."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -10,24 +10,16 @@ import torchvision
 from torch import Tensor
 
 from al_lab.acquisition.divergence import distribution, symmetric_kl
+from al_lab.core.errors import ConfigError, explain
 from al_lab.core.fields import one_of
 from al_lab.core.types import Detections
-from al_lab.models.detectors.head import HeadOutput
-from al_lab.models.detectors.network import DetectorNetwork, Postprocess
+from al_lab.models.detectors.detector import Detector
+from al_lab.models.detectors.network import AnchorDetector
 from al_lab.models.detectors.postprocess import at_least, decode_batch
+from al_lab.models.detectors.settings import Postprocess
 
 Matching = Literal["index", "iou"]
 _MIN_OVERLAP = 0.5
-
-
-def together(network: DetectorNetwork, *views: Tensor) -> list[HeadOutput]:
-    """Predict for several versions of a batch in one forward, and take the result apart again."""
-    head = network(torch.cat(views))
-    logits, deltas = (getattr(head, name).chunk(len(views)) for name in ("logits", "deltas"))
-    features = zip(*(f.chunk(len(views)) for f in head.features), strict=True) if head.features else [()] * len(views)
-    return [
-        head._replace(logits=z, deltas=d, features=tuple(f)) for z, d, f in zip(logits, deltas, features, strict=True)
-    ]
 
 
 @dataclass(frozen=True)
@@ -54,21 +46,46 @@ class FlipRule:
 
     def compare(
         self,
-        network: DetectorNetwork,
-        head: HeadOutput,
-        flipped: HeadOutput,
+        network: Detector,
+        seen: Any,
+        flipped: Any,
         sizes_hw: Sequence[tuple[int, int]],
         valid_hw: Tensor,
     ) -> list[Detections]:
-        """Return the boxes that count, with both class distributions; one `Detections` an image."""
+        """Return the boxes that count, with both class distributions; one `Detections` an image.
+
+        Args:
+            network: which looked.
+            seen: of the images, see `Detector.look_flipped`.
+            flipped: of the flipped images.
+            sizes_hw: (height, width) of the original images.
+            valid_hw: (B, 2), the part of each input that is image.
+
+        Raises:
+            ConfigError: for ``index`` and a network without anchors.
+        """
         settings = at_least(Postprocess(conf_min=0.0, nms_iou=self.nms_acq, max_per_class=200), self.count_thresh)
         if self.matching == "index":
-            return decode_batch(head, network, sizes_hw, settings, valid_hw, flipped)
-        found = decode_batch(head, network, sizes_hw, settings, valid_hw)
-        found_flipped = decode_batch(flipped, network, sizes_hw, settings, valid_hw)
-        # A padded input is flipped with its padding, so the axis of symmetry is the input's, not the image's.
-        widths = [hw[1] * head.input_hw[1] / float(valid[1]) for hw, valid in zip(sizes_hw, valid_hw, strict=True)]
+            if not isinstance(network, AnchorDetector):
+                raise no_anchors(network)
+            return decode_batch(seen, network, sizes_hw, settings, valid_hw, flipped)
+        found, found_flipped = (network.detections(s, sizes_hw, valid_hw, settings) for s in (seen, flipped))
+        widths = [
+            network.flip_width(seen, size, valid) for size, valid in zip(sizes_hw, valid_hw.tolist(), strict=True)
+        ]
         return [match_flipped(*pair) for pair in zip(found, found_flipped, widths, strict=True)]
+
+
+def no_anchors(network: Any) -> ConfigError:
+    """Say that boxes can't be compared by anchor."""
+    return ConfigError(
+        explain(
+            expected="a detector with anchors for strategy.matching=index",
+            got=type(network).__name__,
+            where="strategy.matching",
+            do="set strategy.matching=iou: boxes are then compared with those that overlap them in the flipped image",
+        )
+    )
 
 
 def reflect(boxes_xyxy: np.ndarray, width: float) -> np.ndarray:

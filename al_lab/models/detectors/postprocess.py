@@ -17,8 +17,8 @@ from al_lab.core.errors import LabError, explain
 from al_lab.core.types import Detections
 from al_lab.data.device import sent
 from al_lab.data.transforms.geometry import resized_hw
-from al_lab.models.detectors.head import HeadOutput
-from al_lab.models.detectors.network import DetectorNetwork, Postprocess
+from al_lab.models.detectors.head import Anchored, HeadOutput
+from al_lab.models.detectors.settings import Activation, Postprocess
 
 #: Above this many candidates per image a partial selection per group is cheaper than sorting them all.
 _DENSE = 20_000
@@ -31,7 +31,7 @@ _ROUNDING = 1e-5
 @torch.no_grad()
 def decode_batch(
     head: HeadOutput,
-    network: DetectorNetwork,
+    network: Anchored,
     sizes_hw: Tensor | Sequence[tuple[int, int]],
     settings: Postprocess | None = None,
     valid_hw: Tensor | Sequence[tuple[int, int]] | None = None,
@@ -61,12 +61,13 @@ def decode_batch(
     probs = [network.probs(head.logits[image, anchor])]
     if flipped is not None:
         probs.append(network.probs(flipped.logits[image, network.flip_anchors(head).anchor[anchor]]))
-    return _hand_over(boxes, image, label, confidence, torch.cat(probs, dim=1), network, len(sizes_hw))
+    columns = (boxes, image, label, confidence, torch.cat(probs, dim=1))
+    return hand_over(*columns, network.activation, network.num_logits, len(sizes_hw))
 
 
 def kept_anchors(
     head: HeadOutput,
-    network: DetectorNetwork,
+    network: Anchored,
     sizes_hw: Tensor | Sequence[tuple[int, int]],
     valid_hw: Tensor | Sequence[tuple[int, int]] | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -90,7 +91,7 @@ def at_least(settings: Postprocess, confidence: float) -> Postprocess:
 
 def _kept(
     head: HeadOutput,
-    network: DetectorNetwork,
+    network: Anchored,
     sizes_hw: Tensor | Sequence[tuple[int, int]],
     settings: Postprocess,
     valid_hw: Tensor | Sequence[tuple[int, int]] | None,
@@ -103,9 +104,9 @@ def _kept(
         boxes = torch.minimum(boxes.clamp(min=0), limit[image])
         alive = (boxes[:, 2:] > boxes[:, :2]).all(-1)
         image, anchor, label, confidence, boxes = (v[alive] for v in (image, anchor, label, confidence, boxes))
-    keep = _suppress(boxes, confidence, image, label, settings.nms_iou)
+    keep = suppress(boxes, confidence, image, label, settings.nms_iou)
     keep = keep[torch.argsort(confidence[keep], descending=True, stable=True)]
-    keep = _first_of_groups(image[keep], settings.max_per_image, len(sizes_hw), keep)
+    keep = first_of_groups(image[keep], settings.max_per_image, len(sizes_hw), keep)
     image, anchor, label, confidence, boxes = (v[keep] for v in (image, anchor, label, confidence, boxes))
     return image, anchor, label, confidence, boxes * scale[image]
 
@@ -135,9 +136,7 @@ def _possible(logits: Tensor, activation: str, conf_min: float) -> Tensor:
     return (most > (math.log(least / (1 - least)) - _ROUNDING if least > 0 else -math.inf)).nonzero()
 
 
-def _candidates(
-    head: HeadOutput, network: DetectorNetwork, settings: Postprocess
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _candidates(head: HeadOutput, network: Anchored, settings: Postprocess) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return image, anchor, label (N,) and confidence (N,) of all pairs that may enter NMS."""
     num_images, num_classes, first = len(head.logits), network.num_classes, int(network.activation == "softmax")
     image, anchor = _possible(head.logits.float(), network.activation, settings.conf_min).unbind(1)
@@ -154,12 +153,12 @@ def _candidates(
         level_sizes = head.level_sizes
         ends = sent(torch.tensor(level_sizes).cumsum(0), anchor.device)
         level = torch.searchsorted(ends, anchor, right=True)
-        chosen = _best_of_groups(
+        chosen = best_of_groups(
             image * len(level_sizes) + level, confidence, settings.max_per_level, num_images * len(level_sizes)
         )
         image, anchor, label, confidence = (v[chosen] for v in (image, anchor, label, confidence))
     if settings.max_per_class is not None:
-        chosen = _best_of_groups(
+        chosen = best_of_groups(
             image * num_classes + label, confidence, settings.max_per_class, num_images * num_classes
         )
         image, anchor, label, confidence = (v[chosen] for v in (image, anchor, label, confidence))
@@ -181,15 +180,15 @@ def _of_many(probs_BPC: Tensor, settings: Postprocess, level_sizes: Sequence[int
     return mask
 
 
-def _best_of_groups(group: Tensor, confidence: Tensor, limit: int, num_groups: int) -> Tensor:
+def best_of_groups(group: Tensor, confidence: Tensor, limit: int, num_groups: int) -> Tensor:
     """Return the indices of at most ``limit`` most confident members of each group (the earlier one of equals)."""
     if len(group) == 0 or int(torch.bincount(group, minlength=num_groups).max()) <= limit:
         return torch.arange(len(group), device=group.device)
     order = torch.argsort(confidence, descending=True, stable=True)
-    return _first_of_groups(group[order], limit, num_groups, order)
+    return first_of_groups(group[order], limit, num_groups, order)
 
 
-def _first_of_groups(group: Tensor, limit: int | None, num_groups: int, values: Tensor) -> Tensor:
+def first_of_groups(group: Tensor, limit: int | None, num_groups: int, values: Tensor) -> Tensor:
     """Keep the first ``limit`` values of each group, in the order given."""
     if limit is None or len(group) == 0:
         return values
@@ -201,7 +200,7 @@ def _first_of_groups(group: Tensor, limit: int | None, num_groups: int, values: 
     return values[keep]
 
 
-def _suppress(boxes: Tensor, confidence: Tensor, image: Tensor, label: Tensor, nms_iou: float) -> Tensor:
+def suppress(boxes: Tensor, confidence: Tensor, image: Tensor, label: Tensor, nms_iou: float) -> Tensor:
     """Greedy NMS within each class of each image; returns kept indices.
 
     A call costs the square of its boxes. On a CPU it is one a class and image. A GPU, which every call costs a wait,
@@ -226,7 +225,7 @@ def _suppress(boxes: Tensor, confidence: Tensor, image: Tensor, label: Tensor, n
 
 
 def _geometry(
-    network: DetectorNetwork,
+    network: Anchored,
     input_hw: tuple[int, int],
     sizes_hw: Tensor | Sequence[tuple[int, int]],
     valid_hw: Tensor | Sequence[tuple[int, int]] | None,
@@ -244,21 +243,34 @@ def _geometry(
     return sent(limit, like.device), sent(whole / limit, like.device)
 
 
-def _hand_over(
+def hand_over(
     boxes: Tensor,
     image: Tensor,
     label: Tensor,
     confidence: Tensor,
     probs: Tensor,
-    network: DetectorNetwork,
+    activation: Activation,
+    num_logits: int,
     num_images: int,
 ) -> list[Detections]:
+    """Bring detections of a batch to the CPU, all at once, and take them apart; the order within an image stays.
+
+    Args:
+        boxes: (N, 4), original pixels.
+        image: (N,) which image each belongs to.
+        label: (N,).
+        confidence: (N,).
+        probs: (N, K), or (N, 2 K) with those of the flipped image behind.
+        activation: of the probabilities.
+        num_logits: K.
+        num_images: of the batch.
+    """
     order = torch.argsort(image, stable=True)
     columns = torch.cat([image[:, None].float(), label[:, None].float(), confidence[:, None], boxes, probs], dim=1)[
         order
     ]
     table = columns.cpu().numpy()
-    end_of_probs = 7 + network.num_logits
+    end_of_probs = 7 + num_logits
     ends = (table[:, 0][:, None] < range(1, num_images + 1)).sum(0) if len(table) else [0] * num_images
     out, start = [], 0
     for end in ends:
@@ -269,8 +281,8 @@ def _hand_over(
                 rows[:, 2].copy(),
                 rows[:, 1].astype("int64"),
                 rows[:, 7:end_of_probs].copy(),
-                network.activation,
-                rows[:, end_of_probs:].copy() if probs.shape[1] > network.num_logits else None,
+                activation,
+                rows[:, end_of_probs:].copy() if probs.shape[1] > num_logits else None,
             )
         )
         start = end

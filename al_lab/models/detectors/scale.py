@@ -12,12 +12,12 @@ from torch import Tensor
 from al_lab.core.errors import ConfigError, explain
 from al_lab.models.detectors.boxes import iou, to_corners
 from al_lab.models.detectors.head import HeadOutput
-from al_lab.models.detectors.network import DetectorNetwork
+from al_lab.models.detectors.network import AnchorDetector
 
 _SAME = 1e-6  # of the input: priors are float32 fractions
 
 
-def halve(images: Tensor, network: DetectorNetwork) -> Tensor:
+def halve(images: Tensor, network: AnchorDetector) -> Tensor:
     """Return the images at half the size, each pixel the mean of four.
 
     A network that takes inputs of any size (``keep_ratio``) gets them as they are. One of a fixed input gets them in

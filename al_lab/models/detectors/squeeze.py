@@ -7,15 +7,16 @@ from torch import Tensor, nn
 
 from al_lab.core.errors import ConfigError, explain
 from al_lab.models.detectors.head import HeadOutput
-from al_lab.models.detectors.network import DetectorNetwork, Postprocess, flatten_maps
+from al_lab.models.detectors.network import AnchorDetector, flatten_maps
 from al_lab.models.detectors.priors import even_priors
+from al_lab.models.detectors.settings import Postprocess
 from al_lab.models.weights import fit, read_weights
 
 #: Modules of torchvision's SqueezeNet 1.1 after which stride 8 (256 channels) and stride 16 (512 channels) end.
 _ENDS = (8, 13)
 
 
-class SqueezeDetector(DetectorNetwork):
+class SqueezeDetector(AnchorDetector):
     """SqueezeNet 1.1 (Iandola et al., 2016) with SSD heads at strides 8, 16, 32 and 64.
 
     The early layers can be frozen: they are general, and their maps are the largest, so that the backward pass stops
@@ -31,8 +32,6 @@ class SqueezeDetector(DetectorNetwork):
         postprocess: settings; SSD's by default.
         cache_dir: where downloaded weights are kept.
     """
-
-    provides: tuple[str, ...] = ("detections", "class_probs", "flip_probs", "image_embedding")
 
     def __init__(
         self,
@@ -104,12 +103,12 @@ class SqueezeDetector(DetectorNetwork):
         return HeadOutput(logits, deltas, (deepest, *maps), self.priors, self.input_hw, self.level_sizes)
 
     def class_layers(self) -> list[nn.Module]:
-        """See `DetectorNetwork.class_layers`."""
+        """See `Detector.class_layers`."""
         return list(self.class_heads)
 
-    def embedding(self, features: tuple[Tensor, ...]) -> Tensor:
-        """Average SqueezeNet's last map: (B, 512)."""
-        return features[0].float().mean(dim=(2, 3))
+    def embedding_map(self, features: tuple[Tensor, ...]) -> Tensor:
+        """Return SqueezeNet's last map: (B, 512, h, w)."""
+        return features[0]
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:

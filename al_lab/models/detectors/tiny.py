@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from al_lab.models.detectors.boxes import BoxCoder, Matching
 from al_lab.models.detectors.head import HeadOutput
-from al_lab.models.detectors.network import DetectorNetwork, Postprocess, flatten_maps
+from al_lab.models.detectors.network import AnchorDetector, flatten_maps
 from al_lab.models.detectors.priors import even_priors
+from al_lab.models.detectors.settings import Postprocess
 
 
 def _block(inputs: int, outputs: int, stride: int = 1, groups: int = 8) -> nn.Sequential:
@@ -18,7 +18,7 @@ def _block(inputs: int, outputs: int, stride: int = 1, groups: int = 8) -> nn.Se
     )
 
 
-class TinyDetector(DetectorNetwork):
+class TinyDetector(AnchorDetector):
     """Plain 3x3 convolutions (depthwise ones are slow on a CPU) and three levels of anchors at strides 8, 16 and 32.
 
     Args:
@@ -28,8 +28,6 @@ class TinyDetector(DetectorNetwork):
         sizes: smallest anchor side of each level and the largest of all, as fractions of the input.
         postprocess: settings; SSD's by default.
     """
-
-    provides: tuple[str, ...] = ("detections", "class_probs", "flip_probs", "image_embedding")
 
     def __init__(
         self,
@@ -77,9 +75,5 @@ class TinyDetector(DetectorNetwork):
         return HeadOutput(logits, deltas, tuple(features), self.priors, self.input_hw, self.level_sizes)
 
     def class_layers(self) -> list[nn.Module]:
-        """See `DetectorNetwork.class_layers`."""
+        """See `Detector.class_layers`."""
         return list(self.class_heads)
-
-    def embedding(self, features: tuple[Tensor, ...]) -> Tensor:
-        """Average the deepest map: (B, 128) with the default widths."""
-        return torch.mean(features[-1].float(), dim=(2, 3))

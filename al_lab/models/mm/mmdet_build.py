@@ -9,7 +9,7 @@ from torch import nn
 
 from al_lab.core.errors import ConfigError, explain
 from al_lab.models.detectors.boxes import BoxCoder, Matching
-from al_lab.models.detectors.network import Postprocess
+from al_lab.models.detectors.settings import Postprocess
 from al_lab.models.mm.registry import build_module, init_weights
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def _check(detector: nn.Module, where: str) -> None:
                     expected="a single-stage detector with anchors and box deltas",
                     got=f"{type(detector).__name__}: {reason}",
                     where=where,
-                    do="choose e.g. RetinaNet, SSD or SSDLite, or write a DetectorNetwork of your own",
+                    do="choose e.g. RetinaNet, SSD or SSDLite, or write a AnchorDetector of your own",
                 )
             )
     for name in ("loss_cls", "loss_bbox"):

@@ -1,4 +1,4 @@
-"""Any single-stage anchor detector of mmdet, named by its model dict, as a `DetectorNetwork`.
+"""Any single-stage anchor detector of mmdet, named by its model dict, as a `AnchorDetector`.
 
 mmdet gives the network and its anchors; matching thresholds, box coder and test settings are read from the same dict,
 so that a published config keeps its meaning. Loss, decoding and NMS are ours.
@@ -13,14 +13,9 @@ from torch import Tensor, nn
 
 from al_lab.core.errors import ConfigError, explain
 from al_lab.models.detectors.head import HeadOutput
-from al_lab.models.detectors.network import (
-    SIZES,
-    DetectorNetwork,
-    Postprocess,
-    Resize,
-    flatten_maps,
-)
+from al_lab.models.detectors.network import SIZES, AnchorDetector, flatten_maps
 from al_lab.models.detectors.priors import priors_from_corners
+from al_lab.models.detectors.settings import Postprocess, Resize
 from al_lab.models.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from al_lab.models.mm.mmdet_build import build_detector, coder_of, matching_of, settings_of
 from al_lab.models.mm.registry import plain, take_pretrained
@@ -28,7 +23,7 @@ from al_lab.models.recent import Recent
 from al_lab.models.weights import Normalization, load_pretrained
 
 
-class MMDetNetwork(DetectorNetwork):
+class MMDetNetwork(AnchorDetector):
     """An mmdet detector with anchors, box deltas and plain class probabilities.
 
     Such are SSD, SSDLite, RetinaNet and their relatives.
@@ -51,8 +46,6 @@ class MMDetNetwork(DetectorNetwork):
     Raises:
         ConfigError: if the dict names something that is not such a detector.
     """
-
-    provides: tuple[str, ...] = ("detections", "class_probs", "flip_probs", "image_embedding")
 
     def __init__(
         self,
@@ -111,24 +104,29 @@ class MMDetNetwork(DetectorNetwork):
         return HeadOutput(logits, deltas, tuple(features), self._priors_for(shapes, input_hw), input_hw, sizes)
 
     def class_logits(self, maps: list[Tensor]) -> Tensor:
-        """See `DetectorNetwork.class_logits`; mmdet's background is last, ours first."""
+        """See `AnchorDetector.class_logits`; mmdet's background is last, ours first."""
         logits = super().class_logits(maps)
         return torch.cat([logits[..., -1:], logits[..., :-1]], dim=-1) if self.activation == "softmax" else logits
 
     def class_layers(self) -> list[nn.Module]:
-        """See `DetectorNetwork.class_layers`; RetinaNet's levels share one, each of SSD's has its own."""
+        """See `Detector.class_layers`; RetinaNet's levels share one, each of SSD's has its own."""
         head = self.detector.bbox_head
         shared = getattr(head, "retina_cls", None)
         layers = [shared] if shared is not None else [_last(branch) for branch in getattr(head, "cls_convs", ())]
         are_known = layers and all(isinstance(layer, nn.Conv2d) for layer in layers)
         return layers if are_known else super().class_layers()
 
+    def embedding_map(self, features: tuple[Tensor, ...]) -> Tensor:
+        """See `Detector.embedding_map`; with ``mean`` the middle level."""
+        if self.embedding_from == "mean":
+            return features[len(features) // 2]
+        return features[-1 if self.embedding_from == "last" else int(self.embedding_from)]
+
     def embedding(self, features: tuple[Tensor, ...]) -> Tensor:
         """Return (B, E) float32: 256 numbers from SSD300's conv11_2, or from the mean over RetinaNet's pyramid."""
-        pooled = [f.float().mean(dim=(2, 3)) for f in features]
         if self.embedding_from == "mean":
-            return torch.stack(pooled).mean(0)
-        return pooled[-1 if self.embedding_from == "last" else int(self.embedding_from)]
+            return torch.stack([f.float().mean(dim=(2, 3)) for f in features]).mean(0)
+        return super().embedding(features)
 
     def _priors_for(self, shapes: list[tuple], input_hw: tuple[int, int]) -> Tensor:
         if input_hw == _padded(self.input_hw, self.pad_divisor):

@@ -7,6 +7,7 @@ import torch
 
 from al_lab.acquisition.divergence import distribution, normalized_entropy, symmetric_kl
 from al_lab.core.budget import Allowance
+from al_lab.core.errors import ConfigError, explain
 from al_lab.core.fields import at_least, below_one, check_fields, one_of, share
 from al_lab.core.pool import Pool
 from al_lab.core.rng import Rng
@@ -86,6 +87,19 @@ class AlSsl(Strategy):
     def view_options(self) -> dict[str, Any]:
         """Tell the learner which boxes count."""
         return {"flip": {"count_thresh": self.count_thresh, "nms_acq": self.nms_acq, "matching": self.matching}}
+
+    def check_model(self, network: Any) -> None:
+        """Refuse to compare by anchor where there are none."""
+        if self.matching == "index" and "anchors" not in network.provides:
+            raise ConfigError(
+                explain(
+                    expected="a detector with anchors for strategy.matching=index",
+                    got=type(network).__name__,
+                    where="strategy.matching",
+                    do="set strategy.matching=iou: boxes are then compared with those that overlap them in the flipped "
+                    "image",
+                )
+            )
 
     def propose(self, view: ImageView | DenseView, ctx: ProposeContext) -> Candidates:
         """Return the image with H, J and the box of the largest j_i."""

@@ -211,9 +211,20 @@ class Mgral(Strategy):
                 )
 
     def check_model(self, network: Any) -> None:
-        """Refuse a detector whose class layers nobody knows, if their gradients are to be asked for."""
+        """Refuse a detector that lacks what rewards are made of: class layers, or what the rows' objective compares."""
         if self.lut.reward == "gradient":
             network.class_layers()
+            return
+        lacking = set(literal_of(str(self.lut.objective.get("_target_")), "needs", ())) - set(network.provides)
+        if lacking:
+            raise _refusal(
+                expected=f"a detector with {', '.join(sorted(lacking))}, which the rows' objective compares",
+                got=type(network).__name__,
+                where="strategy.lut.objective",
+                do="choose a detector with anchors, another strategy=…, or rows without it, which learn from labels "
+                "alone: '+strategy.lut.objectives.supervised={_target_: al_lab.objectives.supervised.Supervised}' "
+                "strategy.lut.objective=supervised strategy.lut.rows_from=labeled",
+            )
 
     def check_dataset(self, dataset: Any) -> None:
         """Refuse a dataset without the images, or the metric, by which rewards are to be measured."""

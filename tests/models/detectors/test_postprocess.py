@@ -7,17 +7,18 @@ import torchvision
 
 from al_lab.core.errors import ConfigError, LabError
 from al_lab.models.detectors.head import HeadOutput
-from al_lab.models.detectors.network import DetectorNetwork, Postprocess
+from al_lab.models.detectors.network import AnchorDetector
 from al_lab.models.detectors.postprocess import decode_batch
 from al_lab.models.detectors.priors import even_priors
+from al_lab.models.detectors.settings import Postprocess
 
 PRIORS = even_priors([(6, 6), (3, 3)], [0.2, 0.4, 0.8], [[2.0], [2.0]])
 LEVELS = (144, 36)
 SIZES = [(100, 200), (300, 150), (64, 64)]
 
 
-def network(activation: str = "softmax", **kwargs) -> DetectorNetwork:
-    return DetectorNetwork(3, (60, 60), activation=activation, **kwargs)
+def network(activation: str = "softmax", **kwargs) -> AnchorDetector:
+    return AnchorDetector(3, (60, 60), activation=activation, **kwargs)
 
 
 def head(activation: str = "softmax", spread: float = 2.0, seed: int = 0) -> HeadOutput:
@@ -27,7 +28,7 @@ def head(activation: str = "softmax", spread: float = 2.0, seed: int = 0) -> Hea
     return HeadOutput(logits, torch.randn(3, len(PRIORS), 4, generator=generator), (), PRIORS, (60, 60), LEVELS)
 
 
-def reference(out: HeadOutput, net: DetectorNetwork, settings: Postprocess) -> list[list[tuple]]:
+def reference(out: HeadOutput, net: AnchorDetector, settings: Postprocess) -> list[list[tuple]]:
     """Do it the slow way: one image, level and class after the other."""
     result = []
     for b, (height, width) in enumerate(SIZES):

@@ -9,10 +9,11 @@ import yaml
 
 from al_lab.core.errors import ConfigError
 from al_lab.data.loading.batch import pad_boxes
-from al_lab.models.detectors.flip import FlipRule, together
-from al_lab.models.detectors.network import Postprocess
+from al_lab.models.detectors.flip import FlipRule
+from al_lab.models.detectors.network import together
 from al_lab.models.detectors.postprocess import decode_batch
 from al_lab.models.detectors.priors import SSD300_COCO, SSD300_VOC, ssd_priors
+from al_lab.models.detectors.settings import Postprocess
 from al_lab.objectives.csd import CSD
 from al_lab.objectives.supervised import Supervised, targets_of
 from al_lab.strategies.detection.al_ssl import image_facts

@@ -11,7 +11,7 @@ import pytest
 from al_lab.campaign.loop import run_campaign
 from al_lab.core.errors import ConfigError
 from al_lab.core.oracle import Oracle, SimulatedOracle
-from al_lab.models.detectors.network import DetectorNetwork
+from al_lab.models.detectors.network import AnchorDetector
 from al_lab.models.detectors.tiny import TinyDetector
 from al_lab.reporting.read.find import read_run
 from al_lab.reporting.sections.mgral.of_run import mgral_sections
@@ -135,8 +135,8 @@ def test_what_nobody_would_read_is_refused(tmp_path: Path, lut: dict, agent: dic
 def test_detectors_without_gradients_are_refused(tmp_path: Path) -> None:
     strategy = Mgral(**{k: v for k, v in config(1, reward="gradient")["strategy"].items() if k[0] != "_"})
     strategy.check_model(TinyDetector(3))
-    with pytest.raises(ConfigError, match="last class layers are known, got DetectorNetwork"):
-        strategy.check_model(DetectorNetwork(3, (32, 32)))
+    with pytest.raises(ConfigError, match="last class layers are known, got AnchorDetector"):
+        strategy.check_model(AnchorDetector(3, (32, 32)))
     with pytest.raises(ConfigError, match="gradients can be asked for, got StubLearner"):
         jobs._with_gradients(StubLearner(3))
     assert jobs._with_gradients(StubGradients(3))

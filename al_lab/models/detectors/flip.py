@@ -20,6 +20,7 @@ from al_lab.models.detectors.settings import Postprocess
 
 Matching = Literal["index", "iou"]
 _MIN_OVERLAP = 0.5
+_DOUBT = 0.01
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class FlipRule:
             same boxes: an outcome depends on more confident boxes only.
         nms_acq: suppression within a class (the code's acquisition: .5, where its detector has .45).
         matching: ``index``: the flipped image's prediction at the anchor that corresponds to the box's own; ``iou``:
-            for every box found in the flipped image, the box of the image it overlaps most, if by at least one half;
-            boxes without a partner have NaN ``flip_probs``, and of several partners the most different one is taken.
+            boxes found in the flipped image, by overlap (`match_flipped`); what has no partner there is compared with
+            background.
     """
 
     count_thresh: float = 0.5
@@ -96,18 +97,26 @@ def reflect(boxes_xyxy: np.ndarray, width: float) -> np.ndarray:
 
 
 def match_flipped(found: Detections, flipped: Detections, width: float) -> Detections:
-    """Give each box the class distribution of the flipped image's box that matches it (AL-SSL, Eq. 1), else NaN.
+    """Give each box the class distribution of the flipped image's box that matches it.
+
+    Elezi et al., CVPR 2022, Eq. 1: every box of the flipped image belongs to the box it overlaps most, if by at least
+    one half; of several the most different one counts. The paper says nothing of boxes that none belongs to: such a box
+    has that of the flipped image which overlaps it most, if by at least one half, else the distribution of background
+    (`background`): an object that the flipped image does not show is no consistent one.
 
     Args:
         found: of the image.
         flipped: of its flipped image, in the flipped image's coordinates.
         width: of the image, in the unit of the boxes.
     """
-    flip_probs = np.full_like(found.probs, np.nan)
+    flip_probs = np.repeat(background(found.probs.shape[1], found.activation)[None], len(found), 0)
     if len(found) and len(flipped):
         overlap = torchvision.ops.box_iou(
             torch.from_numpy(reflect(flipped.boxes_xyxy, width)), torch.from_numpy(found.boxes_xyxy)
         )
+        nearest, of_flipped = overlap.max(0)
+        for row in torch.nonzero(nearest >= _MIN_OVERLAP).flatten().tolist():
+            flip_probs[row] = flipped.probs[int(of_flipped[row])]
         best, partner = overlap.max(1)
         p, q = (distribution(torch.from_numpy(d.probs), found.activation) for d in (found, flipped))
         difference = symmetric_kl(p[partner], q)
@@ -115,3 +124,15 @@ def match_flipped(found: Detections, flipped: Detections, width: float) -> Detec
             if best[row] >= _MIN_OVERLAP:
                 flip_probs[int(partner[row])] = flipped.probs[row]
     return Detections(found.boxes_xyxy, found.confidence, found.labels, found.probs, found.activation, flip_probs)
+
+
+def background(num_probs: int, activation: str) -> np.ndarray:
+    """Return (K,) float32: the class distribution of a place where nothing is seen, with a doubt of 1 % (own choice).
+
+    With ``softmax`` the doubt is shared by the classes, with ``sigmoid`` each class has it, as focal heads begin. None
+    at all would make every divergence from it infinite.
+    """
+    if activation == "sigmoid":
+        return np.full(num_probs, _DOUBT, np.float32)
+    of_classes = np.full(num_probs - 1, _DOUBT / max(num_probs - 1, 1), np.float32)
+    return np.concatenate([np.array([1 - _DOUBT], np.float32), of_classes])

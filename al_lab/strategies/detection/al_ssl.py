@@ -44,6 +44,9 @@ class AlSsl(Strategy):
     the former). Per image, H, J, the number of boxes and the most inconsistent box are kept with the candidates, and
     `select` ranks by these alone.
 
+    By overlap, boxes that the flipped image does not show are compared with background (`match_flipped`); the paper
+    leaves them open.
+
     Deviations: ties are broken by a hash, the released code's by an unstable sort.
 
     Args:

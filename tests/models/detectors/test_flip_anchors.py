@@ -7,11 +7,12 @@ import torch
 from al_lab.core.errors import ConfigError
 from al_lab.core.types import Detections
 from al_lab.models.detectors.boxes import BoxCoder
-from al_lab.models.detectors.flip import match_flipped, reflect
+from al_lab.models.detectors.flip import background, match_flipped, reflect
 from al_lab.models.detectors.flip_anchors import corresponding_anchors
 from al_lab.models.detectors.head import HeadOutput
 from al_lab.models.detectors.priors import SSD300_VOC, ssd_priors
 from al_lab.models.detectors.tiny import TinyDetector
+from al_lab.strategies.detection.al_ssl import image_facts
 
 LEVELS = (5776, 2166, 600, 150, 36, 4)
 
@@ -82,8 +83,23 @@ def test_m2_boxes_are_matched_by_overlap():
         Detections(boxes, confidence, labels, probs), Detections(flipped, confidence, labels, probs), 1.0
     )
     assert pairs.flip_probs[0].tolist() == probs[0].tolist()
-    assert np.isnan(pairs.flip_probs[1]).all()
+    assert pairs.flip_probs[1].tolist() == probs[0].tolist()  # box 0 is nearer to it, but it overlaps this one, too
     assert pairs.flip_probs[2].tolist() == probs[1].tolist()
+
+
+@pytest.mark.parametrize(("activation", "seen", "least"), [("softmax", [0.1, 0.5, 0.4], 2.0), ("sigmoid", [0.8], 1.5)])
+def test_an_object_that_vanishes_is_no_consistent_one(activation, seen, least):
+    box, probs = np.array([[0, 0, 10, 10]], np.float32), np.array([seen], np.float32)
+    found = Detections(box, probs.max(1), np.zeros(1, np.int64), probs, activation)
+    elsewhere = Detections(box, probs.max(1), np.zeros(1, np.int64), probs, activation)
+    for flipped in (Detections.none(len(seen), activation), elsewhere):
+        pairs = match_flipped(found, flipped, 30)
+        assert pairs.flip_probs.tolist() == [background(len(seen), activation).tolist()]
+        assert image_facts(pairs)["inconsistency"] > least
+    there = Detections(reflect(box, 30), elsewhere.confidence, elsewhere.labels, probs, activation)
+    assert image_facts(match_flipped(found, there, 30))["inconsistency"] == 0
+    nothing = match_flipped(Detections.none(len(seen), activation), elsewhere, 30)
+    assert nothing.flip_probs.shape == (0, len(seen))
 
 
 def test_of_several_partners_the_most_different_counts():

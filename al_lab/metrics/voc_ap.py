@@ -16,6 +16,7 @@ from al_lab.core.types import Annotation, Detections
 from al_lab.metrics.result import Metric, MetricResult, check_inputs, unknown_metric
 
 NAMES = ("voc07_ap50", "voc_area_ap50")
+_MOST_AT_ONCE = 2**16  # detections of one class, times how often the images are drawn: half a megabyte an array
 _TOLERANT_GRID = np.arange(11) / 10 - 1e-12
 _LEGACY_GRID = np.arange(0.0, 1.1, 0.1)  # 0.3, 0.6 and 0.7 come out slightly too large
 
@@ -59,17 +60,15 @@ class VocAP(Metric):
     ) -> MetricResult:
         """See `Metric.compute`."""
         check_inputs(predictions, truth, classes, "VocAP")
-        found = _gather([predictions[i] for i in truth], len(classes))
-        objects = _gather(list(truth.values()), len(classes))
-        curves = [self._curve(*pair) for pair in zip(found, objects, strict=True)]
+        once = self._by_class(predictions, truth, classes, np.ones((1, len(truth)), np.int64))
         scalars, rows = {}, []
-        for name in self.names:
-            ap = [self._ap(name, curve) for curve in curves]
+        for name, ap_1C in once.ap_BC.items():
+            ap = ap_1C[0].tolist()
             if np.isfinite(ap).any():  # else every object is difficult, and there is nothing to measure
                 scalars[name] = float(np.nanmean(ap))
             rows += [
-                {"class": label, "ap": value, "num_gt": curve.num_gt, "num_det": len(curve.recall), "metric": name}
-                for label, value, curve in zip(classes, ap, curves, strict=True)
+                {"class": label, "ap": value, "num_gt": objects, "num_det": found, "metric": name}
+                for label, value, objects, found in zip(classes, ap, once.num_gt, once.num_det, strict=True)
             ]
         return MetricResult(scalars, rows)
 
@@ -81,42 +80,51 @@ class VocAP(Metric):
         weights_BN: np.ndarray,
     ) -> dict[str, np.ndarray]:
         """See `Metric.resampled`."""
-        found = _gather([predictions[i] for i in truth], len(classes))
-        objects = _gather(list(truth.values()), len(classes))
-        pairs = list(zip(found, objects, strict=True))
-        matches = [match(f, o, self.iou, self.extra) for f, o in pairs]
-        values = {name: np.full(len(weights_BN), np.nan) for name in self.names}
-        for k, weight_N in enumerate(weights_BN):
-            curves = []
-            for (f, o), (is_true, is_false) in zip(pairs, matches, strict=True):
-                num_gt, drawn = int((weight_N[o.image] * ~o.ignored).sum()), weight_N[f.image]
-                curves.append(_Curve(*recall_precision(is_true * drawn, is_false * drawn, num_gt), num_gt))
-            for name in self.names:
-                ap = [self._ap(name, curve) for curve in curves]
-                values[name][k] = np.nanmean(ap) if np.isfinite(ap).any() else np.nan
+        values = {}
+        for name, ap_BC in self._by_class(predictions, truth, classes, weights_BN).ap_BC.items():
+            known = np.isfinite(ap_BC).any(1)
+            values[name] = np.full(len(weights_BN), np.nan)
+            values[name][known] = np.nanmean(ap_BC[known], 1)
         return values
 
-    def _ap(self, name: str, curve: "_Curve") -> float:
-        if curve.num_gt == 0:
-            return float("nan")
-        if len(curve.recall) == 0:
-            return self.empty
-        return (
-            eleven_point_ap(curve.recall, curve.precision, self.grid)
-            if name == "voc07_ap50"
-            else area_ap(curve.recall, curve.precision)
-        )
+    def _by_class(
+        self,
+        predictions: Mapping[str, Detections],
+        truth: Mapping[str, Annotation],
+        classes: Sequence[str],
+        weights_BN: np.ndarray,
+    ) -> "_ByClass":
+        found = _gather([predictions[i] for i in truth], len(classes))
+        objects = _gather(list(truth.values()), len(classes))
+        ap_BC = {name: np.full((len(weights_BN), len(classes)), np.nan) for name in self.names}
+        for column, (mine, theirs) in enumerate(zip(found, objects, strict=True)):
+            is_true, is_false = match(mine, theirs, self.iou, self.extra)
+            num_gt_B = (np.take(weights_BN, theirs.image, 1) * ~theirs.ignored).sum(1)
+            rows = max(_MOST_AT_ONCE // max(len(is_true), 1), 1)
+            for some in (slice(k, k + rows) for k in range(0, len(weights_BN), rows)):
+                drawn_BD = np.take(weights_BN[some], mine.image, 1)
+                recall, precision = recall_precision(is_true * drawn_BD, is_false * drawn_BD, num_gt_B[some])
+                for name in self.names:
+                    ap_BC[name][some, column] = np.where(num_gt_B[some] > 0, self._ap(name, recall, precision), np.nan)
+        num_gt = [int((~theirs.ignored).sum()) for theirs in objects]
+        return _ByClass(ap_BC, num_gt, [len(mine.image) for mine in found])
 
-    def _curve(self, found: "_Boxes", objects: "_Boxes") -> "_Curve":
-        num_gt = int((~objects.ignored).sum())
-        return _Curve(*recall_precision(*match(found, objects, self.iou, self.extra), num_gt), num_gt)
+    def _ap(self, name: str, recall: np.ndarray, precision: np.ndarray) -> np.ndarray | float:
+        if recall.shape[-1] == 0:
+            return self.empty
+        return eleven_point_ap(recall, precision, self.grid) if name == "voc07_ap50" else area_ap(recall, precision)
 
 
 @dataclass(frozen=True)
-class _Curve:
-    recall: np.ndarray
-    precision: np.ndarray
-    num_gt: int
+class _ByClass:
+    """Average precision of each class, for each of B times that test images are drawn.
+
+    NaN where no object is drawn; ``num_gt`` and ``num_det`` of each class are those of each image drawn once.
+    """
+
+    ap_BC: dict[str, np.ndarray]
+    num_gt: list[int]
+    num_det: list[int]
 
 
 @dataclass(frozen=True)
@@ -176,22 +184,35 @@ def true_positives(
     return is_true, is_false
 
 
-def recall_precision(is_true: np.ndarray, is_false: np.ndarray, num_gt: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return recall and precision after every detection, in order of confidence."""
-    true, false = np.cumsum(is_true), np.cumsum(is_false)
-    return true / max(num_gt, 1), true / np.maximum(true + false, 1)
+def recall_precision(
+    is_true: np.ndarray, is_false: np.ndarray, num_gt: int | np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return recall and precision after every detection, in order of confidence.
+
+    Args:
+        is_true: (..., D) how often each detection counts as a true positive.
+        is_false: (..., D) likewise as a false positive.
+        num_gt: (...) objects to find.
+    """
+    true, false = np.cumsum(is_true, -1), np.cumsum(is_false, -1)
+    return true / np.maximum(num_gt, 1)[..., None], true / np.maximum(true + false, 1)
 
 
-def eleven_point_ap(recall: np.ndarray, precision: np.ndarray, grid: np.ndarray = _TOLERANT_GRID) -> float:
-    """Return the mean over the grid of the best precision at that recall or beyond."""
-    envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
-    return float(envelope[np.searchsorted(recall, grid, side="left")].mean())
+def eleven_point_ap(recall: np.ndarray, precision: np.ndarray, grid: np.ndarray = _TOLERANT_GRID) -> np.ndarray:
+    """Return the mean over the grid of the best precision at that recall or beyond; (..., D) -> (...)."""
+    envelope = _envelope(precision)
+    envelope = np.concatenate([envelope, np.zeros((*envelope.shape[:-1], 1))], -1)
+    at = [np.searchsorted(row, grid, side="left") for row in recall.reshape(-1, recall.shape[-1])]
+    return np.take_along_axis(envelope, np.reshape(at, (*recall.shape[:-1], len(grid))), -1).mean(-1)
 
 
-def area_ap(recall: np.ndarray, precision: np.ndarray) -> float:
-    """Return the area under the precision envelope."""
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    return float((np.diff(recall, prepend=0.0) * envelope).sum())
+def area_ap(recall: np.ndarray, precision: np.ndarray) -> np.ndarray:
+    """Return the area under the precision envelope; (..., D) -> (...)."""
+    return (np.diff(recall, prepend=0.0) * _envelope(precision)).sum(-1)
+
+
+def _envelope(precision: np.ndarray) -> np.ndarray:
+    return np.maximum.accumulate(precision[..., ::-1], -1)[..., ::-1]
 
 
 def _gather(items: Sequence[Detections] | Sequence[Annotation], num_classes: int) -> list[_Boxes]:

@@ -14,6 +14,7 @@ from al_lab.data.bought_test import with_test
 from al_lab.data.loading.dense_batch import domain_counts
 from al_lab.metrics.build import build_metrics
 from al_lab.metrics.miou import check_metrics
+from al_lab.stages.probe import check_speed
 
 _NUM_CLASSES = 2  # where the config names no classes; our networks take any number
 # Their trainings run with the packages and files of this machine; a cluster's nodes may have others.
@@ -41,6 +42,8 @@ def check_parts(parts: Parts, is_new: bool = True) -> None:
     if (config.get("budget") or {}).get("test"):  # else a generated dataset is not drawn for a look at the plan
         with_test(parts.dataset, config)  # refuses what can't be drawn
     settings.check_stops(parts.budget.cycles)
+    if trains_here(config):
+        check_speed(config)
     parts.strategy.check_budget(parts.budget)
     parts.strategy.check_task("segmentation" if config.get("segmenter") else "detection")
     if parts.budget.initial_by == "cold_start" and is_new and trains_here(config):

@@ -12,6 +12,7 @@ from typing import Any
 from al_lab.campaign.assemble import check_parts, trains_here
 from al_lab.campaign.ending import foreign_ledger, is_at_its_end, last_cycle, other_settings, sentence, with_cycles_of
 from al_lab.campaign.identity import begins_anew, identify, set_aside
+from al_lab.campaign.precision import as_begun, decide
 from al_lab.campaign.progress import Eta
 from al_lab.campaign.publish import Publisher, renew_report
 from al_lab.campaign.readiness import check_before_asking
@@ -58,8 +59,12 @@ def run_campaign(parts: Parts | Mapping[str, Any], run_dir: Path) -> dict[str, A
         LabError: for everything a user can mend; what is committed stays.
     """
     parts = parts if isinstance(parts, Parts) else Parts(parts)
-    config, run_dir = parts.config, run_dir.absolute()
-    anew = begins_anew(config, run_dir)
+    asked, run_dir = parts.config, run_dir.absolute()
+    parts.change(as_begun(asked, run_dir))
+    anew = begins_anew(parts.config, run_dir)
+    if anew:
+        parts.change(asked)
+    config = parts.config
     is_new = anew or not (run_dir / "ledger.jsonl").is_file()
     if is_new:
         check_parts(parts)
@@ -73,6 +78,8 @@ def run_campaign(parts: Parts | Mapping[str, Any], run_dir: Path) -> dict[str, A
     with folder_lock(run_dir), _log_file(run_dir):
         remove_temporaries(run_dir, older_than_s=0.0 if trains_here(config) else _LONG_S)
         ledger = Ledger(run_dir / "ledger.jsonl")
+        decide(parts, run_dir)
+        config = parts.config
         _adopt_config(config, run_dir, ledger)
         identity = identify(config, run_dir)
         if is_at_its_end(config, run_dir, ledger):

@@ -6,6 +6,7 @@ from typing import Any
 from al_lab.config.kinds import check_values
 from al_lab.config.options import datasets_for, every, option, options, union
 from al_lab.config.parts import Parts
+from al_lab.config.runtime import check_runtime
 from al_lab.config.signatures import HYDRA_KEYS, check_call, defines, literal_of, signature_of
 from al_lab.core.budget import Budget
 from al_lab.core.errors import ConfigError, DataError, did_you_mean, explain
@@ -21,19 +22,6 @@ _ADDED = ("choices", "overrides")
 CHECK_THEMSELVES = ("budget", "trainer")
 _TASK_OF_MODEL = {"detector": "detection", "segmenter": "segmentation"}
 _SEEDS = ("seed", "split_seed")
-# What the program reads of `runtime`: the least each number may be; None for what is no number or may be absent.
-_RUNTIME = {
-    "outputs_dir": None,
-    "data_dir": None,
-    "cache_dir": None,
-    "devices": 1,
-    "predict_batch": 1,
-    "num_workers": 0,
-    "checkpoint_minutes": 0,
-    "checkpoint_steps": None,
-    "deterministic": None,
-    "analyze_images": 0,
-}
 
 
 def check_root(config: Mapping[str, Any], known: Sequence[str]) -> None:
@@ -156,7 +144,7 @@ def check_fields(parts: Parts) -> None:
         ConfigError: for groups that don't fit.
     """
     config = parts.config
-    _check_runtime(config["runtime"])
+    check_runtime(config["runtime"])
     _check_task(config)
     model = _check_model(config)
     brings_its_training = defines(config[model]["_target_"], "fit")  # a foreign framework, with its own losses
@@ -172,30 +160,6 @@ def check_fields(parts: Parts) -> None:
         parts.build("trainer", {**config["trainer"], "augmentation": None})
     else:
         _ = parts.settings
-
-
-def _check_runtime(runtime: Mapping[str, Any]) -> None:
-    for key, value in runtime.items():
-        where = f"runtime.{key}"
-        if key not in _RUNTIME:
-            raise ConfigError(
-                explain(expected="a key of runtime", got=repr(key), where=where, do=did_you_mean(key, _RUNTIME))
-            )
-        if key == "deterministic" and not isinstance(value, bool):
-            raise ConfigError(explain(expected="true or false", got=repr(value), where=where, do=f"e.g. {where}=true"))
-        least = _RUNTIME[key]
-        if least is None:
-            continue
-        kinds = (int, float) if key == "checkpoint_minutes" else int
-        if not isinstance(value, kinds) or isinstance(value, bool) or value < least:
-            raise ConfigError(
-                explain(
-                    expected=f"a {'whole ' if kinds is int else ''}number >= {least}",
-                    got=repr(value),
-                    where=where,
-                    do=f"e.g. {where}={max(least, 1)}",
-                )
-            )
 
 
 def _refuse_missing(config: Mapping[str, Any], key: str) -> None:

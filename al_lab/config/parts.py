@@ -21,6 +21,12 @@ class Parts:
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.config = config
 
+    def change(self, config: Mapping[str, Any]) -> None:
+        """Take another configuration of the trainer; what was built of the others is kept."""
+        if config != self.config:
+            self.config = config
+            self.__dict__.pop("settings", None)
+
     @cached_property
     def budget(self) -> Budget:
         """How much is bought, and when."""

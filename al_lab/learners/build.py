@@ -67,12 +67,14 @@ def build_learner(config: Mapping[str, Any], dataset: Any) -> Learner:
     runtime = config.get("runtime") or {}
     options = {
         key: runtime[key]
-        for key in ("predict_batch", "num_workers", "checkpoint_minutes", "checkpoint_steps", "deterministic")
+        for key in ("predict_batch", "num_workers", "checkpoint_minutes", "checkpoint_steps", "deterministic", "speed")
         if runtime.get(key) is not None
     }
     # How a diverged training begins again may change while a run goes on; an attempt's seed and rate tell it from
     # others.
-    recipe = {key: value for key, value in config["trainer"].items() if key != "on_divergence"}
+    recipe = {key: value for key, value in config["trainer"].items() if key not in ("on_divergence", "tf32")}
+    if config["trainer"].get("tf32") is False:
+        recipe["tf32"] = False  # recipes without it were, and are, as with true
     return learner(
         dataset,
         functools.partial(build, node, num_classes=num_classes),

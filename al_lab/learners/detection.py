@@ -14,9 +14,10 @@ from al_lab.data.loading.batch import Batch
 from al_lab.data.loading.datamodule import labeled_batches, predict_batches, train_batches
 from al_lab.learners.base import FitTask, read_pseudo
 from al_lab.learners.class_gradient import Direction, class_gradient, expected_changes
+from al_lab.learners.device.precision import as_trained
 from al_lab.learners.module import FitModule
 from al_lab.learners.network import NetworkLearner
-from al_lab.learners.trainer import Ranks, autocast, this_device, worker_errors
+from al_lab.learners.trainer import Ranks, this_device, worker_errors
 from al_lab.models.detectors.detector import Detector
 from al_lab.models.detectors.flip import FlipRule
 from al_lab.models.detectors.network import AnchorDetector
@@ -74,6 +75,9 @@ class DetectionLearner(NetworkLearner[Mapping[str, Annotation]]):
             pseudo=read_pseudo(task),
         )
 
+    def _has_one_size(self, network: Detector) -> bool:
+        return network.resize == "fixed"
+
     def class_gradient(self, labels: Mapping[str, Annotation]) -> Direction:
         """Return the gradient of the class loss of some labeled images, see `al_lab.learners.class_gradient`."""
         batches = labeled_batches(
@@ -124,7 +128,7 @@ class DetectionLearner(NetworkLearner[Mapping[str, Annotation]]):
         pairs, of_boxes = nothing, nothing
         # Not around the yield: what the caller does with tensors is its own affair.
         with torch.inference_mode():
-            with autocast(self.settings, device):
+            with as_trained(self.settings, device):
                 images = batch.images.to(device, non_blocking=True)
                 looked = (
                     list(network.look_flipped(images, valid_hw)) if rules.flip else [network.look(images, valid_hw)]

@@ -10,6 +10,7 @@ from torch import Tensor, distributed, nn
 
 from al_lab.core.errors import DivergedError, explain
 from al_lab.core.rng import Rng
+from al_lab.learners.device.speed import optimizer_of, restore
 from al_lab.learners.reading import Reading
 from al_lab.learners.settings import Schedule, TrainSettings
 
@@ -30,6 +31,7 @@ class FitModule(pl.LightningModule):
         schedule: the learning rate of every step.
         seed: of this training.
         resumed: a checkpoint of `fit_state` whose optimizer, step and running loss this fit goes on with.
+        is_fused: the optimizer updates all weights in one kernel.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class FitModule(pl.LightningModule):
         *,
         seed: int,
         resumed: dict[str, Any] | None = None,
+        is_fused: bool = False,
     ) -> None:
         super().__init__()
         self.network, self.objective = network, objective
@@ -50,7 +53,7 @@ class FitModule(pl.LightningModule):
         self.mean_loss = float(resumed["meta"]["loss"]) if resumed else 0.0
         self.parts: dict[str, float] = {}
         self.lr_groups = _lr_groups(network, objective)
-        self._resumed = resumed
+        self._resumed, self.is_fused = resumed, is_fused
         self._unread: tuple[int, list[str], Reading] | None = None
         self._broken: tuple[int, list[str]] | None = None
 
@@ -59,17 +62,10 @@ class FitModule(pl.LightningModule):
 
         Its state is restored.
         """
-        s = self.settings
         groups = [{"params": params} for params, _ in self.lr_groups]
-        lr = self.schedule.lr_at(self.first_step)
-        if s.optimizer == "sgd":
-            optimizer: torch.optim.Optimizer = torch.optim.SGD(
-                groups, lr=lr, momentum=s.momentum, weight_decay=s.weight_decay
-            )
-        else:
-            optimizer = torch.optim.AdamW(groups, lr=lr, weight_decay=s.weight_decay)
+        optimizer = optimizer_of(groups, self.settings, self.schedule.lr_at(self.first_step), self.is_fused)
         if self._resumed is not None:
-            optimizer.load_state_dict(self._resumed["optimizer"])
+            restore(optimizer, self._resumed["optimizer"])
         return optimizer
 
     def on_fit_start(self) -> None:

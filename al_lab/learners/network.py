@@ -23,6 +23,8 @@ from al_lab.core.types import DenseView, ImageView
 from al_lab.learners.base import FitTask, Learner
 from al_lab.learners.callbacks import CsvLog, KeepLast, Progress
 from al_lab.learners.checkpoint import load_checkpoint, load_weights, read_last, save_checkpoint
+from al_lab.learners.device.precision import best_precision, products
+from al_lab.learners.device.speed import Speed
 from al_lab.learners.divergence import Attempt, Attempts
 from al_lab.learners.interrupt import SaveWhenAsked
 from al_lab.learners.module import FitModule
@@ -52,6 +54,7 @@ class NetworkLearner(Learner, Generic[LabelsT]):
         checkpoint_minutes: how much training a kill may cost.
         checkpoint_steps: save every so many steps too.
         deterministic: a GPU's training gives the same numbers every time (`repeatable`).
+        speed: options of `Speed`; None: its own.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class NetworkLearner(Learner, Generic[LabelsT]):
         checkpoint_minutes: float = 10,
         checkpoint_steps: int | None = None,
         deterministic: bool = False,
+        speed: Mapping[str, bool] | None = None,
     ) -> None:
         limit_threads()
         keep_freed_memory()
@@ -75,7 +79,7 @@ class NetworkLearner(Learner, Generic[LabelsT]):
         self.dataset, self.settings = dataset, settings
         self.predict_batch, self.num_workers = predict_batch, num_workers
         self.checkpoint_minutes, self.checkpoint_steps = checkpoint_minutes, checkpoint_steps
-        self._deterministic = deterministic
+        self._deterministic, self._speed = deterministic, Speed(**(speed or {}))
         self._make_network, self._make_objective = make_network, make_objective
         self._identity = dict(identity or {})
         self._network: nn.Module | None = None
@@ -97,6 +101,10 @@ class NetworkLearner(Learner, Generic[LabelsT]):
     def _counts(self, labels: LabelsT) -> dict[str, float]:
         """Return what else the ledger should say of the labels."""
         return {}
+
+    def _has_one_size(self, network: Any) -> bool:
+        """Whether all images of a training have one size."""
+        return False
 
     @abstractmethod
     def _views(
@@ -205,7 +213,13 @@ class NetworkLearner(Learner, Generic[LabelsT]):
         if task.progress is not None:
             callbacks.append(Progress(task.progress, stop))
         log.info("training on %d images, steps %d to %d of %d", len(task.labeled), first, stop, schedule.total_steps)
-        with repeatable(self._deterministic):
+        device, has_one_size = this_device(ranks), self._has_one_size(module.network)
+        log.info("computing on %s", self._speed.sentence(self.settings, device, has_one_size))
+        with (
+            products(self.settings.tf32, device),
+            self._speed.algorithms(device, has_one_size),
+            repeatable(self._deterministic),
+        ):
             run_steps(module, batches, stop - first, self.settings, callbacks, ranks)
         return self._commit(task, module.fit_state(meta), ranks)
 
@@ -230,7 +244,16 @@ class NetworkLearner(Learner, Generic[LabelsT]):
             load_weights(network, state["state_dict"], source)  # type: ignore[arg-type]
         if resumed is not None:
             load_weights(objective, resumed["objective"], source)  # type: ignore[arg-type]
-        return FitModule(network.train(), objective, self.settings, schedule, seed=task.seed, resumed=resumed)
+        device = this_device()
+        return FitModule(
+            self._speed.prepare(network, device).train(),
+            objective,
+            self.settings,
+            schedule,
+            seed=task.seed,
+            resumed=resumed,
+            is_fused=self._speed.fuses(device),
+        )
 
     def _finished(self, task: FitTask, fingerprint: str) -> dict[str, Any] | None:
         """Return the result of this very task if a process died between writing it and saying so."""
@@ -259,6 +282,8 @@ class NetworkLearner(Learner, Generic[LabelsT]):
                 default=str,
             ).encode()
         )
+        if self.settings.precision == "auto":  # another one on another device
+            digest.update(str(best_precision(this_device())).encode())
         digest.update(self._labels_hash(labels).encode())
         for path in (task.pseudo, task.init_checkpoint):
             if path is not None and path.is_file():
@@ -276,7 +301,8 @@ class NetworkLearner(Learner, Generic[LabelsT]):
         state = load_checkpoint(checkpoint)
         network = self._make_network()
         load_weights(network, state["state_dict"], checkpoint)
-        self._network = network.eval().to(this_device())
+        device = this_device()
+        self._network = self._speed.prepare(network.eval(), device).to(device)
         # perhaps less than its class names: a branch may be off
         self.provides = tuple(getattr(network, "provides", self.provides))
 

@@ -13,9 +13,10 @@ from al_lab.core.errors import ConfigError, did_you_mean, explain
 from al_lab.core.types import DenseView
 from al_lab.data.loading.dense_batch import BoughtPixels, DenseBatch, dense_predict_batches, dense_train_batches
 from al_lab.learners.base import FitTask
+from al_lab.learners.device.precision import as_trained
 from al_lab.learners.module import FitModule
 from al_lab.learners.network import NetworkLearner
-from al_lab.learners.trainer import Ranks, autocast, this_device, worker_errors
+from al_lab.learners.trainer import Ranks, this_device, worker_errors
 from al_lab.models.segmenters.segmenter import SegmenterNetwork, upsample
 from al_lab.objectives.adaptation import reconstruction_error
 
@@ -68,6 +69,9 @@ class SegmentationLearner(NetworkLearner[BoughtPixels]):
             num_workers=self.num_workers,
         )
 
+    def _has_one_size(self, network: SegmenterNetwork) -> bool:
+        return self.dataset.target_hw is not None
+
     def _views(
         self, network: SegmenterNetwork, ids: Sequence[str], needs: frozenset[str], options: Mapping[str, Any]
     ) -> Iterator[DenseView]:
@@ -110,7 +114,7 @@ class SegmentationLearner(NetworkLearner[BoughtPixels]):
         wants_probs = bool(needs & {"dense_probs", "class_probs"})
         features = errors = embeddings = flipped = None
         # Not around the yield: what the caller does with tensors is its own affair.
-        with torch.inference_mode(), autocast(self.settings, device):
+        with torch.inference_mode(), as_trained(self.settings, device):
             images = batch.target_images.to(device, non_blocking=True)  # type: ignore[union-attr]
             output = network(images)
             if wants_probs and flip:

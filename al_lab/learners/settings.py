@@ -13,7 +13,7 @@ from al_lab.learners.divergence import OnDivergence
 OptimizerName = Literal["sgd", "adamw"]
 DecayName = Literal["multistep", "poly"]
 _MANY = 10**6  # images: an epoch's part is then never less than a step
-PRECISIONS = ("32", "16-mixed", "bf16-mixed")
+PRECISIONS = ("auto", "32", "16-mixed", "bf16-mixed")
 _KINDS: dict[str, Kind[Any]] = {
     "batch_size": at_least(1),
     "max_iters": optional(at_least(1)),
@@ -56,7 +56,9 @@ class TrainSettings:
             (pretrained) ones.
         stop_at: where a cycle's training ends before the horizon; a list has one entry a cycle, and the only training
             of a campaign without queries goes to its last one. 0 queries before the first step.
-        precision: 32 | 16-mixed | bf16-mixed.
+        precision: 32 | 16-mixed | bf16-mixed | auto: bf16-mixed on a GPU that has it, else 32; a campaign asks a device
+            once, when it begins.
+        tf32: on a GPU that can, products of float32 numbers see ten bits of each mantissa (TF32); False: all of them.
         grad_clip: largest 2-norm of all gradients together; None: no clipping.
         augmentation: a transform of al_lab.data.transforms.detection; None: the plain resize.
         on_divergence: arguments of `OnDivergence`: how a training that diverged is begun again.
@@ -79,6 +81,7 @@ class TrainSettings:
     init: str | None = None
     stop_at: float | Sequence[float] | None = None
     precision: int | str = 32
+    tf32: bool = True
     grad_clip: float | None = None
     augmentation: Any = None
     on_divergence: Any = None
@@ -98,6 +101,7 @@ class TrainSettings:
         for name, kind in _KINDS.items():
             kind(getattr(self, name), f"trainer.{name}")
         one_of(*PRECISIONS)(str(self.precision), "trainer.precision")
+        one_of(True, False)(self.tf32, "trainer.tf32")
         positive(self.length, f"trainer.{self.unit}")
         marks = list(self.milestones)
         if not all(a < b for a, b in zip([0, *marks], [*marks, self.length], strict=True)):

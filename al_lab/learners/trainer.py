@@ -22,6 +22,7 @@ from pytorch_lightning.plugins.environments import (  # type: ignore[attr-define
 from pytorch_lightning.strategies import DDPStrategy
 
 from al_lab.core.errors import ConfigError, LabError, explain
+from al_lab.learners.device.precision import precision_on
 from al_lab.learners.module import FitModule
 from al_lab.learners.settings import TrainSettings
 
@@ -130,7 +131,7 @@ def run_steps(
             max_steps=steps,
             max_epochs=-1,
             callbacks=list(callbacks),
-            precision=_precision(settings, torch.cuda.is_available()),  # type: ignore[arg-type]
+            precision=precision_on(settings.precision, this_device(ranks)),  # type: ignore[arg-type]
             gradient_clip_val=settings.grad_clip,
             gradient_clip_algorithm="norm",
             use_distributed_sampler=False,
@@ -156,20 +157,6 @@ def worker_errors() -> Iterator[None]:
         if not head.startswith("Caught "):
             raise
         raise type(error)(sentence.strip()) from error
-
-
-def autocast(settings: TrainSettings, device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """Return the context in which a forward outside of training has the precision of training."""
-    precision = _precision(settings, device.type == "cuda")
-    if precision == "32-true":
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, torch.float16 if precision == "16-mixed" else torch.bfloat16)
-
-
-def _precision(settings: TrainSettings, on_gpu: bool) -> str:
-    # A CPU has no float16 training; bfloat16 is what Lightning would take too, with a warning.
-    precision = str(settings.precision)
-    return "32-true" if precision == "32" else precision if on_gpu else "bf16-mixed"
 
 
 def _placement(module: FitModule, ranks: Ranks) -> dict[str, Any]:

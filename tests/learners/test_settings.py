@@ -69,7 +69,7 @@ def test_stop_at_is_in_the_unit_of_the_length_and_may_differ_by_cycle() -> None:
         ({"optimizer": "adam"}, "trainer.optimizer: expected sgd | adamw, got 'adam'; did you mean 'adamw'?"),
         ({"decay": "cosine"}, "trainer.decay: expected multistep | poly, got 'cosine'"),
         ({"start": "wieghts"}, "did you mean 'weights'?"),
-        ({"precision": 16}, "trainer.precision: expected 32 | 16-mixed | bf16-mixed, got '16'"),
+        ({"precision": 16}, "trainer.precision: expected auto | 32 | 16-mixed | bf16-mixed, got '16'"),
         ({"lr": float("nan")}, "trainer.lr: expected a finite number > 0, got nan"),
         ({"grad_clip": 0}, "trainer.grad_clip: expected a finite number > 0, or null, got 0"),
         ({"milestones": [20, 10]}, "trainer.milestones: expected rising numbers below max_iters=30, got [20, 10]"),

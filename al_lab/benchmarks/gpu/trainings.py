@@ -5,7 +5,7 @@ import functools
 import json
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import nn
 from al_lab.benchmarks.gpu.setup import Photos, Seen, Setup
 from al_lab.config.build import build
 from al_lab.config.options import option
+from al_lab.config.runtime import SPEED
 from al_lab.data.transforms.detection import SSDAugmentation
 from al_lab.learners.base import FitTask
 from al_lab.learners.detection import DetectionLearner
@@ -27,22 +28,25 @@ from al_lab.objectives.supervised import Supervised
 _WORKERS = (0, 4, 8, 14)
 _BATCH = 32  # SSD300's under AL-SSL's protocol
 _STEPS_OF_AL_SSL = 120_000 * 6  # al_ssl on VOC: a training of the first images, and one after each of 5 queries
+_NONE = dict.fromkeys(SPEED, False)
+_ALL = dict.fromkeys(SPEED, True) | {"compile": False}
 _ISD_WAITS = 6  # without the wait for the loss, which torch's debug mode does not count
 
 
 def paces(setup: Setup) -> Seen:
-    """Measure what feeds the device best, then what of its modern side pays; this decides defaults."""
+    """Measure what feeds the device best, then what each of its modern options pays alone; this decides defaults."""
     steps, found = (2 if setup.smoke else 40), dict[int, float]()
     for workers in (0, 1) if setup.smoke else _WORKERS:
         found[workers], memory = _train(setup, Supervised, steps, workers=workers)
         yield f"supervised, runtime.num_workers={workers}", f"{_pace(found[workers])}{memory}"
     best = max(found, key=lambda workers: found[workers])
-    half = "bf16-mixed"
+    half = {"precision": "bf16-mixed"}
     variants: dict[str, dict[str, Any]] = {
-        f"trainer.precision={half}": {"precision": half},
-        "channels_last": {"channels_last": True},
-        "cudnn.benchmark": {"benchmark": True},
-        "all three": {"precision": half, "channels_last": True, "benchmark": True},
+        "trainer.tf32=false": {"tf32": False},
+        "trainer.precision=bf16-mixed": half,
+        **{f"runtime.speed.{word}=true": {"speed": {word: True}} for word in SPEED if word != "compile"},
+        "bf16-mixed and all of these": half | {"speed": _ALL},
+        "… and runtime.speed.compile=true": half | {"speed": _ALL | {"compile": True}},
     }
     for name, options in variants.items():
         pace, memory = _train(setup, Supervised, 2 * steps, workers=best, **options)
@@ -70,7 +74,8 @@ def minute(setup: Setup) -> Seen:
     steps = 2 if setup.smoke else 100
     photos = Photos(_BATCH if setup.smoke else 256, setup.photos)
     yield "photographs", f"{len(photos.pool_ids)} {'drawn' if photos.is_drawn else f'of {setup.photos}'}"
-    pace, memory = _train(setup, functools.partial(CSD, tau=0.99), steps, workers=0 if setup.smoke else 14, data=photos)
+    make = functools.partial(CSD, tau=0.99)
+    pace, memory = _train(setup, make, steps, workers=0 if setup.smoke else 14, data=photos, speed=_ALL)
     yield "SSD300, csd_pl", f"{_pace(pace)}{memory}"
     hours = _STEPS_OF_AL_SSL / pace / 3600
     yield "al-lab strategy=al_ssl dataset=voc", f"{hours:,.0f} hours of trainings: {_STEPS_OF_AL_SSL:,} steps"
@@ -87,8 +92,8 @@ def _train(
     *,
     workers: int,
     precision: int | str = 32,
-    channels_last: bool = False,
-    benchmark: bool = False,
+    tf32: bool = True,
+    speed: Mapping[str, bool] | None = None,
     data: Photos | None = None,
 ) -> tuple[float, str]:
     """Return steps a second, from the end of the first step, and the memory they took, in words."""
@@ -98,19 +103,14 @@ def _train(
     data.buy(folder)
     half = len(data.pool_ids) // 2
     settings = TrainSettings(
-        batch_size=_BATCH, max_iters=steps, lr=1e-5, precision=precision, augmentation=SSDAugmentation()
+        batch_size=_BATCH, max_iters=steps, lr=1e-5, precision=precision, tf32=tf32, augmentation=SSDAugmentation()
     )
-    make = functools.partial(_network, setup, channels_last)
-    learner = DetectionLearner(data, make, objective, settings, num_workers=workers)
+    make, options = functools.partial(_network, setup), _NONE | dict(speed or {})
+    learner = DetectionLearner(data, make, objective, settings, num_workers=workers, speed=options)
     progress = folder / "progress.json"
-    before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = benchmark
     if setup.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    try:
-        learner.fit(_task(folder, data.pool_ids[:half], data.pool_ids[half:], progress))
-    finally:
-        torch.backends.cudnn.benchmark = before
+    learner.fit(_task(folder, data.pool_ids[:half], data.pool_ids[half:], progress))
     pace = float(json.loads(progress.read_text())["it_per_s"])
     peak = f", peak {torch.cuda.max_memory_allocated() / 1e9:.1f} GB" if setup.device == "cuda" else ""
     return pace, peak
@@ -128,12 +128,10 @@ def _task(folder: Path, labeled: tuple[str, ...], unlabeled: tuple[str, ...], pr
     )
 
 
-def _network(setup: Setup, channels_last: bool) -> nn.Module:
+def _network(setup: Setup) -> Any:
     if setup.smoke:
-        network: nn.Module = TinyDetector(20, input_px=32, widths=(8, 8, 16, 16, 16))
-    else:
-        network = build(option("detector", "ssd300_voc") | {"weights": None}, num_classes=20)
-    return network.to(memory_format=torch.channels_last) if channels_last else network
+        return TinyDetector(20, input_px=32, widths=(8, 8, 16, 16, 16))
+    return build(option("detector", "ssd300_voc") | {"weights": None}, num_classes=20)
 
 
 @contextlib.contextmanager

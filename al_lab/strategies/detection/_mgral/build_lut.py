@@ -19,7 +19,7 @@ from al_lab.strategies.detection._mgral.honesty import SIGNIFICANCE
 from al_lab.strategies.detection._mgral.reward_split import Fold
 from al_lab.strategies.detection._mgral.rows.halving import Part, train_by_halves
 from al_lab.strategies.detection._mgral.rows.plan import Plan, plan_rows
-from al_lab.strategies.detection._mgral.rows.settings import LutSettings, scaled
+from al_lab.strategies.detection._mgral.rows.settings import LutSettings, row_trainer, scaled
 from al_lab.strategies.detection._mgral.rows.table import node_hash, reward_of, row_of, signal_and_noise
 
 log = logging.getLogger(__name__)
@@ -251,7 +251,8 @@ class BuildLut(Stage):
         ``base`` is what it starts from and ``folder`` where it lies, if these are not the cycle's own.
         """
         s, folder = self.settings, folder or ctx.cycle_dir / "lut"
-        changes: dict[str, Any] = {"trainer": scaled(s.trainer or ctx.config["trainer"], s.length, s.lr_scale)}
+        recipe = row_trainer(s.trainer, ctx.config["trainer"])
+        changes: dict[str, Any] = {"trainer": scaled(recipe, s.length, s.lr_scale)}
         is_part = s.rows_from == "labeled"
         if not is_part:
             changes["objective"] = dict(s.objective)

@@ -164,6 +164,17 @@ class LutSettings:
             )
 
 
+def row_trainer(own: Mapping[str, Any] | None, campaign: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the recipe of rows: their own or the campaign's, in whose precision they train where theirs is ``auto``.
+
+    What is as without the key is left out: a table that was begun before there was one goes on.
+    """
+    node = dict(own or campaign)
+    if node.get("precision") == "auto":
+        node["precision"] = campaign.get("precision", "auto")
+    return {key: value for key, value in node.items() if (key, value) != ("tf32", True)}
+
+
 def scaled(trainer: Mapping[str, Any], length: float, lr: float = 1.0) -> dict[str, Any]:
     """Return a recipe whose whole schedule is longer or shorter by a factor.
 

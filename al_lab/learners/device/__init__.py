@@ -1,0 +1,1 @@
+"""What a training does with the device it runs on."""

@@ -19,7 +19,7 @@ from al_lab.campaign.readiness import check_before_asking
 from al_lab.campaign.repair import Repair
 from al_lab.config.load import config_difference, fingerprint, load_config, save_config
 from al_lab.config.parts import Parts
-from al_lab.core.errors import AwaitingLabels, ResumeError
+from al_lab.core.errors import Awaiting, ResumeError
 from al_lab.core.files import folder_lock, is_read_only, read_json, remove_temporaries, sha256, write_text
 from al_lab.core.pool import INITIAL, TEST, purchase_dir
 from al_lab.core.record.csv_file import csv_text
@@ -126,7 +126,7 @@ def _run(parts: Parts, run_dir: Path, ledger: Ledger, identity: RunIdentity) -> 
                 _run_stage(stage, context, ledger, eta)
                 _write_metrics(run_dir, ledger)
                 publisher.stage_done(cycle, stage.name, ledger)
-    except AwaitingLabels as waiting:
+    except Awaiting as waiting:
         return _outcome("awaiting", run_dir, ledger, str(waiting))
     finally:
         publisher.finish()

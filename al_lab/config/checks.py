@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from al_lab.config.fitting import needs_of, provides_of
+from al_lab.config.foreign import check_foreign, is_foreign, remaining
 from al_lab.config.kinds import check_values
-from al_lab.config.options import datasets_for, every, option, options, union
+from al_lab.config.options import datasets_for, every, option, options
 from al_lab.config.parts import Parts
 from al_lab.config.runtime import check_runtime
 from al_lab.config.signatures import HYDRA_KEYS, check_call, defines, literal_of, signature_of
@@ -154,6 +156,7 @@ def check_fields(parts: Parts) -> None:
     if not brings_its_training:
         _check_objective(config, model)
     _check_strategy(config, model)
+    check_foreign(config, model)
     if is_generated(config["dataset"]):  # its size is known before it is drawn
         parts.budget.check_against(config["dataset"]["num_pool"])
     if config["trainer"].get("augmentation"):  # it alone would import torch: the numbers are checked without it
@@ -283,7 +286,7 @@ def _check_strategy(config: Mapping[str, Any], model: str) -> None:
                 do=f"set budget.unit={units[0]} or choose another strategy=…",
             )
         )
-    needs, scope = union(config["strategy"], "needs"), config["budget"].get("scope", "pool")
+    needs, scope = needs_of(config["strategy"], unit), config["budget"].get("scope", "pool")
     if unit in ("pixel", "region"):
         scopes = literal_of(target, "pixel_scopes", ("pool", "image"))
         if scope not in scopes:
@@ -295,16 +298,16 @@ def _check_strategy(config: Mapping[str, Any], model: str) -> None:
                     do=f"set budget.scope={scopes[0]} or choose another strategy=…",
                 )
             )
-        needs = literal_of(target, "pixel_needs", None) or needs
-    provides = literal_of(config[model]["_target_"], "provides", None)
+    provides = provides_of(config[model])
     lacking = set(needs) - set(provides or ())
     if provides is not None and lacking:
+        others = f" (what remains: {remaining(config, model)})" if is_foreign(config[model]) else ""
         raise ConfigError(
             explain(
                 expected=f"a {model} that provides {', '.join(sorted(lacking))} (strategy {name!r} needs it)",
                 got=f"{chosen.get(model)!r}, which provides {', '.join(provides)}",
                 where=model,
-                do=f"choose another {model}=… or strategy=…",
+                do=f"choose another {model}=… or strategy=…{others}",
             )
         )
 

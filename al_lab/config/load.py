@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from al_lab.config import checks
 from al_lab.config.build import build
+from al_lab.config.foreign import leave_to_itself, warn_of_idle
 from al_lab.config.options import CONF_DIR, option, options, task_of
 from al_lab.config.parts import Parts
 from al_lab.core.budget import UNITS, ColdStart, Limits
@@ -160,6 +161,7 @@ def prepare(cfg: DictConfig) -> tuple[Parts, Path]:
     if hydra.mode is not None and hydra.mode.name == "MULTIRUN" and "campaigns" in config["executor"]:
         config["executor"]["campaigns"] = max(config["executor"]["campaigns"], _side_by_side(hydra.launcher))
     config["overrides"] = list(hydra.overrides.task)
+    warn_of_idle(config["overrides"], config)
     run_dir = name_run(config)
     if config["restart"] or not is_finished(run_dir, config):
         checks.check_data(parts)
@@ -250,6 +252,7 @@ def _completed(config: dict[str, Any], choices: Mapping[str, Any]) -> dict[str, 
                     do=f"write budget.unit={name}" if name in UNITS else did_you_mean(name, options(group)),
                 )
             )
+    leave_to_itself(config)
     _count_milestones(config.get("trainer"))
     dataset = config["dataset"]
     if isinstance(dataset.get("root"), str):

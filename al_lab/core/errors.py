@@ -57,8 +57,16 @@ class Interrupted(BaseException):  # noqa: N818 - not an error: as KeyboardInter
     """This process was asked to end; what it did is committed or checkpointed, and can be gone on with."""
 
 
-class AwaitingLabels(Exception):  # noqa: N818 - not an error: the campaign stops cleanly and waits for people
-    """Labels were asked for and have not (all) come back yet."""
+class Awaiting(Exception):  # noqa: N818 - not an error: the campaign stops cleanly, and the same command goes on
+    """Something was asked for from outside, and has not (all) come back yet."""
+
+
+class AwaitingLabels(Awaiting):
+    """Labels, of people."""
+
+
+class AwaitingPredictions(Awaiting):
+    """Predictions, of a model that is trained elsewhere."""
 
 
 def explain(*, expected: str, got: str, where: str, do: str) -> str:

@@ -140,6 +140,12 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def state_of(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """Return what tells whether somebody put something into a folder, or changed it; it may be absent."""
+    files = (p for p in sorted(folder.rglob("*")) if p.is_file()) if folder.is_dir() else ()
+    return tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files)
+
+
 def remove_temporaries(folder: Path, older_than_s: float = 0.0) -> None:
     """Delete what killed processes left of files they were writing.
 

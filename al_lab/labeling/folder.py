@@ -7,7 +7,7 @@ from typing import Any
 
 from al_lab.core.errors import ConfigError, explain
 from al_lab.core.fields import between, one_of, optional
-from al_lab.core.files import write_text
+from al_lab.core.files import state_of, write_text
 from al_lab.core.record.predictions import load_predictions
 from al_lab.core.record.purchase import Purchase
 from al_lab.labeling.answers import read_answers
@@ -114,7 +114,7 @@ class FolderOracle(PeopleOracle):
         """Read all files of ``labels/``; what is wrong with them goes into ``problems.txt``."""
         del taken
         folder = self.exchange_folder(purchase)
-        self._seen = _state_of(folder / "labels")
+        self._seen = state_of(folder / "labels")
         if not (folder / "labels").is_dir():
             return Answers()
         answers: Answers[Any]
@@ -147,14 +147,8 @@ class FolderOracle(PeopleOracle):
 
     def wait_for_news(self, purchase: Purchase) -> None:
         """Return when somebody has put something into ``labels/``, or changed it."""
-        while _state_of(self.exchange_folder(purchase) / "labels") == self._seen:
+        while state_of(self.exchange_folder(purchase) / "labels") == self._seen:
             time.sleep(self.poll_seconds)
-
-
-def _state_of(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """Return what tells whether somebody put something into a folder, or changed it."""
-    files = (p for p in sorted(folder.rglob("*")) if p.is_file()) if folder.is_dir() else ()
-    return tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files)
 
 
 def _message(folder: Path, missing: str, hint: str | None, kept: str | None, problems: Sequence[str]) -> str:

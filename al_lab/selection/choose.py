@@ -14,8 +14,9 @@ from al_lab.core.errors import ConfigError, explain
 from al_lab.core.pool import Pool
 from al_lab.core.rng import rng_for
 from al_lab.core.strategy import ProposeContext, Strategy, context_for
-from al_lab.core.types import Candidates, ImageView, Query
+from al_lab.core.types import Candidates, Query
 from al_lab.data.predictions.table import Predictions
+from al_lab.data.predictions.views import Views
 from al_lab.selection.gate import Gates
 from al_lab.selection.labeled import Known
 
@@ -86,37 +87,6 @@ class Choice:
     copies: Mapping[str, str]
     unreadable: Mapping[str, str]
     num_known: int
-
-
-class Views:
-    """What a learner would say of each image, from files.
-
-    Args:
-        predictions: of the detector.
-        dataset: for sizes, where boxes are fractions of their image.
-        needs: of the strategy: nothing else is made.
-        has_sizes: every image's size is read, for a strategy that may ask for it; otherwise only where boxes are
-            fractions of it (100,000 headers take half a minute).
-    """
-
-    def __init__(self, predictions: Predictions, dataset: Any, needs: Sequence[str], has_sizes: bool = False) -> None:
-        self._predictions, self._dataset, self._has_sizes = predictions, dataset, has_sizes
-        self._boxes = bool({"detections", "class_probs"} & set(needs))
-        self._embedding = "image_embedding" in needs
-
-    def __call__(self, sample_id: str) -> ImageView:
-        """Return the view of one image."""
-        found = self._predictions
-        is_sized = self._has_sizes or (self._boxes and found.needs_size(sample_id))
-        size = self._dataset.size_hw(sample_id) if is_sized else None
-        detections = found.detections(sample_id, size) if self._boxes else None
-        embedding = None
-        if self._embedding and found.embedding is not None:
-            embedding = found.embedding[found.embedded[sample_id]]
-        extras = {}
-        if self._boxes and found.suppressed is not None:
-            extras["suppressed"] = found.suppressed[found.rows(sample_id)]
-        return ImageView(sample_id, size, detections, embedding, extras)
 
 
 def contexts(order: Order, labeled: set[str]) -> Any:

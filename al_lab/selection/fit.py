@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from al_lab.config.options import every, option, options, strategies_in, union
+from al_lab.config.fitting import fitting, learns
+from al_lab.config.options import every, strategies_in, union
 from al_lab.config.signatures import literal_of
 from al_lab.core.errors import ConfigError, explain
 from al_lab.core.strategy import STANDARD_STAGES, Strategy
@@ -15,7 +16,6 @@ _REMEDIES = {
     "class_probs": "give --predictions FILE",
     "image_embedding": "give --arrays FILE.npz with 'images' and 'embedding'",
 }
-_NESTED = "/strategy@"
 
 
 def check_task(name: str, node: Mapping[str, Any], dataset: Any, provides: Iterable[str], has_labels: bool) -> None:
@@ -46,7 +46,7 @@ def check_task(name: str, node: Mapping[str, Any], dataset: Any, provides: Itera
     if not all(literal_of(target, "only_views", True) for target in strategies_in(node)):
         got = "one with stages, or files, of its own"
         raise _refused(name, "a strategy that needs no more than predictions", got, f"run a campaign, or {remain}")
-    if not has_labels and _learns(node):
+    if not has_labels and learns(node):
         do = f"say which images are labeled: --labeled annotated, or a list; {remain}"
         raise _refused(name, "labeled images, whose labels it learns from", "none", do)
     lacking = sorted(set(union(node, "needs")) - set(provides))
@@ -63,34 +63,6 @@ def check_built(name: str, strategy: Strategy) -> None:
     """
     if strategy.stages() != list(STANDARD_STAGES):
         raise _refused(name, "a strategy without stages of its own", str(strategy.stages()), "run a campaign")
-
-
-def fitting(provides: Iterable[str], has_labels: bool) -> list[str]:
-    """Return the strategies that can live on what files hold."""
-    held = set(provides)
-    found = []
-    for name in options("strategy"):
-        node = _with_defaults(name)
-        knows = has_labels or not _learns(node)
-        fits = "detection" in every(node, "tasks", ("detection",)) and set(union(node, "needs")) <= held and knows
-        if fits and all(literal_of(target, "only_views", True) for target in strategies_in(node)):
-            found.append(name)
-    return found
-
-
-def _learns(node: Mapping[str, Any]) -> bool:
-    return any(literal_of(target, "needs_labels", False) for target in strategies_in(node))
-
-
-def _with_defaults(name: str) -> dict[str, Any]:
-    """Return a strategy's yaml with the strategies that its list of defaults puts into it."""
-    node = dict(option("strategy", name))
-    for default in node.pop("defaults", ()):
-        for key, value in default.items() if isinstance(default, Mapping) else ():
-            place = str(key).removeprefix(_NESTED)
-            if str(key).startswith(_NESTED) and "." not in place:
-                node[place] = _with_defaults(str(value)) | (node.get(place) or {})
-    return node
 
 
 def _refused(name: str, expected: str, got: str, do: str) -> ConfigError:

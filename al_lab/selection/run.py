@@ -18,9 +18,10 @@ from al_lab.data.near_copies import MAX_BITS
 from al_lab.data.predictions.names import ImageNames
 from al_lab.data.predictions.read import PredictionFiles
 from al_lab.data.predictions.table import Predictions, check_embedded
+from al_lab.data.predictions.views import Views
 from al_lab.labeling.request import TOOLS
 from al_lab.labeling.store import LabelStore
-from al_lab.selection.choose import Choice, Order, Views, choose, contexts
+from al_lab.selection.choose import Choice, Order, choose, contexts
 from al_lab.selection.fit import check_built, check_task
 from al_lab.selection.labeled import ANNOTATED, Known, labeled_ids, labels_of
 from al_lab.selection.write import REQUEST, Row, check_new, rows_of, write_selection

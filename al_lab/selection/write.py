@@ -15,8 +15,9 @@ from al_lab.core.record.csv_file import csv_text
 from al_lab.core.strategy import Reason, Strategy
 from al_lab.core.types import Detections, Query
 from al_lab.data.predictions.table import Predictions
+from al_lab.data.predictions.views import Views
 from al_lab.labeling.request import make_items, write_request
-from al_lab.selection.choose import RANDOM, Choice, Pick, Views
+from al_lab.selection.choose import RANDOM, Choice, Pick
 
 REQUEST = "to_label"
 _CONTROL = "drawn at random from all unlabeled images, to compare with"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from al_lab.core.budget import Allowance
-from al_lab.core.errors import AwaitingLabels, ConfigError, DataError, explain
+from al_lab.core.errors import ConfigError, DataError, explain
 from al_lab.core.files import read_json, write_json
 from al_lab.core.oracle import Oracle, SimulatedOracle
 from al_lab.core.pool import INITIAL, TEST, Pool, purchase_dir
@@ -19,27 +19,14 @@ from al_lab.core.types import Query
 from al_lab.stages.score import pseudo_tau
 from al_lab.stages.sharding import remove_shards, run_sharded
 from al_lab.stages.survey import cold_start_ids, read_left_out
+from al_lab.stages.waiting import answered
 
 log = logging.getLogger(__name__)
 
 
 def _reveal(ctx: StageContext, oracle: Oracle, purchase: Purchase) -> tuple[Query, ...]:
-    """Reveal the labels; with ``oracle.wait`` the command stays until people have given them.
-
-    People take hours: neither a worker nor the memory of its GPU is held meanwhile.
-
-    Raises:
-        AwaitingLabels: without ``oracle.wait``, as long as labels are missing.
-    """
-    while True:
-        try:
-            return oracle.reveal(ctx.dataset, purchase)
-        except AwaitingLabels as waiting:
-            if not oracle.wait:
-                raise
-            log.info("%s\nwaiting: this command goes on by itself (Ctrl-C ends it; nothing is lost)", waiting)
-        ctx.executor.close()
-        oracle.wait_for_news(purchase)
+    """Reveal the labels, see `answered`."""
+    return answered(ctx, oracle, lambda: oracle.reveal(ctx.dataset, purchase), lambda: oracle.wait_for_news(purchase))
 
 
 def _buy(ctx: StageContext, oracle: Oracle, purchase: Purchase) -> dict[str, float]:

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from al_lab.config.signatures import literal_of
 from al_lab.core.errors import ConfigError, ResumeError, explain
 from al_lab.core.files import atomic_path, read_json, sha256, write_json
 from al_lab.core.pool import purchase_dir
@@ -19,7 +20,9 @@ from al_lab.core.rng import rng_for
 from al_lab.core.stage import Stage, StageContext
 from al_lab.execution.job import Job
 from al_lab.learners.base import FitTask
+from al_lab.learners.build import build_learner
 from al_lab.stages.score import pseudo_tau
+from al_lab.stages.waiting import answered
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +35,8 @@ class Train(Stage):
     def run(self, ctx: StageContext) -> dict[str, float]:
         """Fit the learner; an identical fit that is in ``runtime.cache_dir`` is reused."""
         task = self.task(ctx)
+        if _is_awaited(ctx):
+            return _taken(ctx, task)
         cache = _Cache(ctx, task)
         cached = cache.fetch(task.checkpoint)
         if cached is not None:
@@ -107,6 +112,27 @@ class Train(Stage):
             stop_at=settings.stop_step(ctx.cycle, len(labeled), ctx.budget.cycles),
             devices=int(ctx.config["runtime"]["devices"]),
         )
+
+
+def _is_awaited(ctx: StageContext) -> bool:
+    model = ctx.config.get("detector") or ctx.config.get("segmenter") or {}
+    return bool(literal_of(model["_target_"], "is_awaited", False))
+
+
+def _taken(ctx: StageContext, task: FitTask) -> dict[str, float]:
+    """Wait for the predictions of a model that somebody else trains, see `PredictionsModel.take`.
+
+    Of the pool they are needed where something is still to be chosen by what the model says.
+    """
+    model: Any = build_learner(ctx.config, ctx.dataset)
+    looks = bool(ctx.strategy.needs_for(ctx.budget.unit)) or ctx.oracle.wants_predictions
+    looked_at = ctx.pool.in_use() if ctx.strategy.scores_labeled else ctx.pool.unlabeled()
+    roles = {
+        "test set": ctx.dataset.test_ids,
+        "pool": looked_at if looks and ctx.cycle < ctx.budget.cycles else (),
+    }
+    before = purchase_dir(ctx.run_dir, ctx.cycle - 1) / "model.ckpt" if ctx.cycle else None
+    return dict(answered(ctx, model, lambda: model.take(task, roles, before), lambda: model.wait_for_news(task)))
 
 
 class _Cache:

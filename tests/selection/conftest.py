@@ -9,8 +9,9 @@ import pytest
 from al_lab.core.strategy import Strategy
 from al_lab.core.types import ImageView
 from al_lab.data.predictions.table import Predictions
+from al_lab.data.predictions.views import Views
 from al_lab.labeling.store import LabelStore
-from al_lab.selection.choose import Choice, Order, Views, choose
+from al_lab.selection.choose import Choice, Order, choose
 from al_lab.selection.labeled import Known
 from tests.stubs import StubDetection, StubLearner
 

@@ -10,7 +10,8 @@ from al_lab.core.pool import Apart, Pool
 from al_lab.core.rng import rng_for
 from al_lab.core.types import Candidates, Query
 from al_lab.data.near_copies import MAX_BITS
-from al_lab.selection.choose import RANDOM, STRATEGY, Views
+from al_lab.data.predictions.views import Views
+from al_lab.selection.choose import RANDOM, STRATEGY
 from al_lab.stages.jobs import propose
 from al_lab.strategies.general.core_set import CoreSet
 from al_lab.strategies.general.entropy import Entropy

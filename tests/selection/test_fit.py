@@ -3,9 +3,10 @@
 import pytest
 
 from al_lab.config.build import build
+from al_lab.config.fitting import fitting
 from al_lab.config.options import option
 from al_lab.core.errors import ConfigError
-from al_lab.selection.fit import check_built, check_task, fitting
+from al_lab.selection.fit import check_built, check_task
 from tests.stubs import StubDense, StubDetection
 
 BOXES = ("detections", "class_probs")

@@ -32,6 +32,12 @@ _ASKING = frozenset(
         "image_base"
     )
 )  # fmt: skip
+# How a model that is trained elsewhere is waited for, where and how long it works.
+_AROUND = frozenset(
+    f"{model}.{key}"
+    for model in ("detector", "segmenter")
+    for key in ("wait", "poll_seconds", "images", "device", "train_minutes", "predict_minutes")
+)
 _READING = {"oracle.empty_is_answer": True}  # what version 0.1.0 had, for its fingerprints
 # Keys that came after version 0.1.0, each with the value at which everything is as it was without the key, so that a
 # run begun before goes on. Whoever adds a key to a group that decides results adds it here.
@@ -94,6 +100,7 @@ def frozen(config: Mapping[str, Any]) -> dict[str, Any]:
         and not (unused and key.startswith(unused))
         and (has_segments or not key.startswith(_SEGMENTS))
         and key not in _ASKING
+        and key not in _AROUND
         and not key.startswith(_FOR_THE_REPORT)
         and not (key in _LATER and value == _LATER[key])
         and (value is not None if key in _BY_CONTENT else key.rsplit(".", 1)[-1] not in _MACHINE_KEYS)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -13,6 +14,12 @@ from al_lab.core.errors import did_you_mean
 from al_lab.core.fields import shown
 from al_lab.data.formats.layout import NameIndex
 from al_lab.data.predictions.rows import Rows, raise_all
+
+
+class Finds(Protocol):
+    """Whatever knows which image a file means."""
+
+    def find(self, name: str | int) -> str | None: ...  # noqa: D102
 
 
 class ImageNames:

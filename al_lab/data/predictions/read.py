@@ -12,7 +12,7 @@ import numpy as np
 from al_lab.core.documents import Source
 from al_lab.core.errors import DataError, explain
 from al_lab.data.predictions import arrays, coco, csv_table, label_studio, yolo
-from al_lab.data.predictions.names import ImageNames
+from al_lab.data.predictions.names import Finds
 from al_lab.data.predictions.rows import Rows
 from al_lab.data.predictions.table import Predictions, assemble, no_predictions
 
@@ -45,7 +45,7 @@ class PredictionFiles:
         """Return the names of classes that the files themselves tell, in their order of occurrence sorted by name."""
         return tuple(sorted({c for rows in self._rows for c in rows.categories if isinstance(c, str)}))
 
-    def join(self, names: ImageNames, classes: Sequence[str], first_category: int | None = None) -> Predictions:
+    def join(self, names: Finds, classes: Sequence[str], first_category: int | None = None) -> Predictions:
         """Return what the files say of a dataset.
 
         Args:
@@ -87,7 +87,7 @@ def _document(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def _embedded(found: Predictions, read: Sequence[arrays.Arrays], names: ImageNames) -> Predictions:
+def _embedded(found: Predictions, read: Sequence[arrays.Arrays], names: Finds) -> Predictions:
     """Return the predictions with the embeddings of the dataset's images."""
     held = [(a.images, a.embedding) for a in read if a.embedding is not None]
     widths = {e.shape[1] for _, e in held}

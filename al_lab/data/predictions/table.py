@@ -12,7 +12,7 @@ import numpy as np
 from al_lab.core.errors import DataError
 from al_lab.core.fields import shown
 from al_lab.core.types import Detections
-from al_lab.data.predictions.names import ImageNames, labels_of
+from al_lab.data.predictions.names import Finds, labels_of
 from al_lab.data.predictions.rows import Rows
 
 
@@ -132,7 +132,7 @@ class Predictions:
 
 
 def assemble(
-    files: Sequence[Rows], names: ImageNames, classes: Sequence[str], first_category: int | None = None
+    files: Sequence[Rows], names: Finds, classes: Sequence[str], first_category: int | None = None
 ) -> Predictions:
     """Join the boxes of some files under the dataset's images and classes.
 
@@ -181,7 +181,7 @@ def assemble(
 
 def _placed(
     rows: Rows,
-    names: ImageNames,
+    names: Finds,
     classes: Sequence[str],
     first_category: int | None,
     samples: dict[str, int],

@@ -42,6 +42,8 @@ def changed(path: str, value: object) -> dict:
         ("dataset.cache_dir", "/c"),
         ("oracle.folder", "/to_label"),
         ("detector.weights", "/b/vgg.pth"),
+        ("detector.wait", True),
+        ("detector.train_minutes", 30),
         ("name", "y"),
         ("restart", True),
         ("trainer.on_divergence.retries", 3),

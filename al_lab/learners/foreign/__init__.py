@@ -1,0 +1,1 @@
+"""Models that are trained elsewhere: by a command, or by people who hand in predictions."""

@@ -135,6 +135,7 @@ class StubDense:
         self.flip_test = True
         self.pool_ids = tuple(f"frame/{k}" for k in range(size))
         self.test_ids = ("test/0", "test/1")
+        self.source_ids = tuple(f"source/{k}" for k in range(5))
         self.val_ids = ()
         self.garbage_outside = garbage_outside or {}
 
@@ -157,6 +158,10 @@ class StubDense:
             known[self.garbage_outside[sample_id]] = True
             label_HW[~known.reshape(label_HW.shape)] = 0
         return label_HW
+
+    def source_label(self, sample_id: str) -> np.ndarray:
+        assert sample_id in self.source_ids
+        return Rng(7, "source", sample_id).generator().integers(0, 3, (24, 32)).astype(np.uint8)
 
 
 class Frames(StubDense):

@@ -11,6 +11,7 @@ from al_lab.cli.waiting import first_line
 
 # The first word of a command that runs no campaign -> where its ``main(arguments)`` is.
 _BESIDE = {word: f"al_lab.cli.{word}" for word in ("report", "data", "doctor", "labels", "estimate", "select")}
+_BESIDE["tune-density"] = "al_lab.cli.tuning.density"
 
 
 _PIPE_CLOSED = 128 + 13  # as of a program that SIGPIPE ended

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from al_lab.core.errors import ConfigError, did_you_mean, explain
 from al_lab.core.types import DenseView
+from al_lab.data.datasets.segmentation import SOURCE_PREFIX
 from al_lab.data.loading.dense_batch import BoughtPixels, DenseBatch, dense_predict_batches, dense_train_batches
 from al_lab.learners.base import FitTask
 from al_lab.learners.device.precision import as_trained
@@ -35,7 +36,8 @@ class SegmentationLearner(NetworkLearner[BoughtPixels]):
 
     Views have class probabilities at the image's own size, one image at a time; a branch's features and errors stay at
     their own resolution, un-normalized. Everything but the embedding stays on the device. Option of `views`: ``flip``,
-    the mean of the probabilities of an image and of its flipped image, turned back.
+    the mean of the probabilities of an image and of its flipped image, turned back. Of the source's images it tells as
+    much, if all ids are theirs.
     """
 
     provides = SegmenterNetwork.provides
@@ -103,7 +105,9 @@ class SegmentationLearner(NetworkLearner[BoughtPixels]):
 
         A divisor of ``predict_batch``, at whose multiples ids are cut, that fits in memory or cache.
         """
-        height, width = self.dataset.target_hw or (self.dataset.size_hw(ids[0]) if ids else (1, 1))
+        is_source = bool(ids) and ids[0].startswith(SOURCE_PREFIX)
+        fixed_hw = self.dataset.source_hw if is_source else self.dataset.target_hw
+        height, width = fixed_hw or (self.dataset.size_hw(ids[0]) if ids else (1, 1))
         most = max(1, _PIXELS_A_FORWARD[this_device().type] // (height * width))
         return max(n for n in range(1, min(most, self.predict_batch) + 1) if self.predict_batch % n == 0)
 
@@ -115,7 +119,8 @@ class SegmentationLearner(NetworkLearner[BoughtPixels]):
         features = errors = embeddings = flipped = None
         # Not around the yield: what the caller does with tensors is its own affair.
         with torch.inference_mode(), as_trained(self.settings, device):
-            images = batch.target_images.to(device, non_blocking=True)  # type: ignore[union-attr]
+            one = batch.source_images if batch.target_images is None else batch.target_images
+            images = one.to(device, non_blocking=True)  # type: ignore[union-attr]
             output = network(images)
             if wants_probs and flip:
                 flipped = network(images.flip(-1)).logits

@@ -24,7 +24,7 @@ from al_lab.metrics.coverage import class_shares, core_set_loss, density_calibra
 from al_lab.metrics.miou import IGNORE
 from al_lab.stages.jobs import dense, open_learner
 from al_lab.stages.look import Look, density_of, look
-from al_lab.stages.score import some_images
+from al_lab.stages.score import first_ids, some_images
 
 log = logging.getLogger(__name__)
 
@@ -46,13 +46,12 @@ class Analyze(Stage):
 
         The draw depends on ``split_seed``, so strategies and seeds are compared on the same images.
         """
-        rng = Rng(int(ctx.config["split_seed"]), "analyze")
         kwargs = {
             "run_dir": str(ctx.run_dir),
             "checkpoint": str(ctx.cycle_dir / "model.ckpt"),
             "cycle": ctx.cycle,
             "ids": some_images(ctx, ctx.pool.labeled()),
-            "test_ids": _draw(ctx.dataset.test_ids, _PICTURES, rng),
+            "test_ids": first_ids(ctx.dataset.test_ids, int(ctx.config["split_seed"]), _PICTURES),
         }
         name = f"cycle {ctx.cycle:02d} analyze"
         (scalars,) = ctx.executor.run(
@@ -72,11 +71,6 @@ class Analyze(Stage):
     def files(self, ctx: StageContext) -> list[Path]:
         """Return what the report reads."""
         return [ctx.cycle_dir / "analysis.json", ctx.cycle_dir / "analysis.npz"]
-
-
-def _draw(ids: Sequence[str], count: int, rng: Rng) -> list[str]:
-    """Return some ids, whatever their order and number: the same key first, of any subset that has it."""
-    return [ids[k] for k in np.argsort(rng.tie_keys(ids), kind="stable")[:count]]
 
 
 def analyze(run_dir: str, checkpoint: str, cycle: int, ids: Sequence[str], test_ids: Sequence[str]) -> dict[str, float]:

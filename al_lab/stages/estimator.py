@@ -4,7 +4,7 @@ Between campaigns bounds differ for many reasons: each has its own last model. H
 candidates.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,13 @@ from torch.nn import functional
 
 from al_lab.acquisition.density_greedy import density_greedy
 from al_lab.acquisition.k_center import k_center
-from al_lab.acquisition.source_filter import candidates, informativeness, sample_bilinear
+from al_lab.acquisition.source_filter import (
+    Scale,
+    candidates,
+    coverage_density,
+    informativeness,
+    sample_bilinear,
+)
 from al_lab.core.rng import Rng
 from al_lab.core.types import DenseView
 from al_lab.metrics.coverage import coverage
@@ -24,6 +30,8 @@ CENTERS = 512  # picked in an image at most
 _NEIGHBORS = 0.01  # of the map's locations; how far away they are says how dense the features really are
 _ALPHA = 20.0  # the paper's
 _JUDGED = 4096  # pixels that stand for an image at a query
+POPULATIONS = ("image", "candidates")
+SPREADS: tuple[Scale, ...] = ("minmax", "robust", "relative")  # scales that `try_densities` compares
 
 
 def unit_features(view: DenseView, pixels: np.ndarray) -> np.ndarray:
@@ -123,16 +131,51 @@ def judge_purchase(
     size = int(np.prod(view.size_hw))
     some = rng.generator("judged").permutation(size)[:_JUDGED]
     both = bounds(view, some, candidate_C, count, {"": density_hw, "_k_center": None})
-    low, high = (
-        density_hw.double().reshape(-1).quantile(density_hw.new_tensor([0.1, 0.9], dtype=torch.float64)).tolist()
-    )
     rank = neighbor_rank(view.features, density_hw, rng)
     return {
         **({} if rank is None else {"density_rank": rank}),
-        "density_ratio": high / low,
+        "density_ratio": _ratio(density_hw),
         **{f"radial{who}": found["largest_radial"] for who, found in both.items()},
         **{f"mean_distance{who}": found["mean_distance"] for who, found in both.items()},
     }
+
+
+def try_densities(
+    view: DenseView, count: int, alpha: float, ways: Sequence[tuple[Any, Any]], rng: Rng
+) -> Iterator[dict[str, Any]]:
+    """Buy of one image, for nothing, as Density Matters would with each of several densities.
+
+    Args:
+        view: with probabilities, features, errors and what was bought.
+        count: b, pixels to buy.
+        alpha: candidates a pixel bought.
+        ways: scale and tau of `coverage_density`; (None, None): k-center.
+        rng: draws pixels and locations, the same ones for each way.
+
+    Yields:
+        ``rank`` (NaN without densities) and ``ratio`` as `judge_purchase` has them; ``bounds``: of each of
+        `POPULATIONS`.
+    """
+    candidate_C = candidates(informativeness(view.probs), count, alpha, view.bought)[0]
+    size = int(np.prod(view.size_hw))
+    some = (rng.generator("population").permutation(size)[:_JUDGED], candidate_C)
+    for scale, tau in ways:
+        density, rank, ratio = None, None, 1.0
+        if scale is not None:
+            density = coverage_density(view.extras["error"], 1.0, tau, scale, view.features)
+            rank, ratio = neighbor_rank(view.features, density, rng), _ratio(density)
+        found = {
+            name: bounds(view, pixels, candidate_C, count, {"": density})[""]
+            for name, pixels in zip(POPULATIONS, some, strict=True)
+        }
+        yield {"rank": np.nan if rank is None else rank, "ratio": ratio, "bounds": found}
+
+
+def _ratio(density_hw: Tensor) -> float:
+    low, high = (
+        density_hw.double().reshape(-1).quantile(density_hw.new_tensor([0.1, 0.9], dtype=torch.float64)).tolist()
+    )
+    return float(high / low)
 
 
 def neighbor_rank(features_DHW: Tensor, density_hw: Tensor, rng: Rng) -> float | None:

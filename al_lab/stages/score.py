@@ -75,8 +75,14 @@ class Score(Stage):
 
 def some_images(ctx: StageContext, ids: Sequence[str]) -> list[str]:
     """Return ``runtime.analyze_images`` of the ids, the same ones for every strategy and seed."""
-    keys = Rng(int(ctx.config["split_seed"]), "analyze").tie_keys(ids)
-    return [ids[k] for k in np.argsort(keys, kind="stable")[: int(ctx.config["runtime"].get("analyze_images", 0))]]
+    count = int(ctx.config["runtime"].get("analyze_images", 0))
+    return first_ids(ids, int(ctx.config["split_seed"]), count)
+
+
+def first_ids(ids: Sequence[str], split_seed: int, count: int) -> list[str]:
+    """Return some ids, whatever their order and number: the same ones first, of any subset that has them."""
+    keys = Rng(split_seed, "analyze").tie_keys(ids)
+    return [ids[k] for k in np.argsort(keys, kind="stable")[:count]]
 
 
 def _split(candidates: Candidates) -> tuple[Candidates, dict[str, float]]:

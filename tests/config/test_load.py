@@ -364,6 +364,31 @@ def test_density_is_its_papers_protocol(dataset, num_classes, metrics):
     assert (config["segmenter"]["branch"], config["segmenter"]["head_lr"]) == ({"dim": 64, "estimator": "dmc5"}, 10.0)
 
 
+# Fact sheet of rivals, section 4.
+@pytest.mark.parametrize("dataset", ["gtav_cityscapes", "synthia_cityscapes"])
+def test_mada_is_its_papers_protocol(dataset):
+    config = composed("strategy=mada", f"dataset={dataset}")
+    assert {k: config["budget"][k] for k in ("unit", "initial", "per_cycle", "cycles", "scope")} == {
+        "unit": "image", "initial": 0, "per_cycle": int(0.05 * 2975), "cycles": 1, "scope": "pool",
+    }  # fmt: skip
+    assert {k: config["strategy"][k] for k in ("anchors", "min_pixels", "iterations")} == {
+        "anchors": 10, "min_pixels": 10, "iterations": 20,
+    }  # fmt: skip
+    found = settings(config) | {k: config["trainer"][k] for k in ("weight_decay", "decay", "poly_power")}
+    numbers = {
+        "optimizer": "sgd", "lr": 0.0001, "momentum": 0.9, "weight_decay": 0.0002, "decay": "poly", "poly_power": 0.9,
+        "max_iters": 90000, "batch_size": 4, "start": "weights",
+    }  # fmt: skip
+    assert {k: found[k] for k in numbers} == numbers
+    assert config["segmenter"]["head"] == "v3plus" and config["segmenter"]["branch"] == {
+        "dim": 256,
+        "estimator": "none",
+    }
+    weights = {k: config["objective"][k] for k in ("source_ce", "target_ce", "consistency", "negative", "margin")}
+    assert weights == {"source_ce": 1, "target_ce": 1, "consistency": 0, "negative": 0, "margin": 0}
+    check_targets({k: v for k, v in config.items() if k != "choices"})
+
+
 @pytest.mark.parametrize(
     ("words", "alpha"),
     [

@@ -10,6 +10,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from al_lab.cli import data, labels, report, select
+from al_lab.cli.tuning import density
 from al_lab.config.checks import check_targets
 from al_lab.config.load import CONF_DIR, compose
 from scripts.docs_pages import tutorial_page, yaml_keys
@@ -78,6 +79,9 @@ def test_command_is_one(command, own_conf, monkeypatch, tmp_path):
     if words[:1] == ["data"]:
         arguments = data._parser().parse_args(words[1:])
         words = list(getattr(arguments, "overrides", []))
+    if words[:1] == ["tune-density"]:
+        density._parser().parse_args(words[1:])
+        return
     if words[:1] == ["labels"]:
         words = list(labels._parser().parse_args(words[1:]).overrides)
     if words[:1] == ["select"]:

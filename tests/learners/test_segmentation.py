@@ -93,6 +93,20 @@ def same_weights(a: Path, b: Path) -> bool:
     return all(torch.equal(states[0]["state_dict"][k], v) for k, v in states[1]["state_dict"].items())
 
 
+def test_it_looks_at_source_images_too(learner: Make, task: Make, patches: Patches) -> None:
+    first = task()
+    trained = learner(SUPERVISED, branch={"dim": 4, "estimator": "none"}, recipe={"max_iters": 1})
+    trained.fit(first)
+    trained.load(first.checkpoint)
+    ids = patches.source_ids[:3]
+    seen = list(trained.views(ids, ("dense_probs", "pixel_features")))
+    assert [v.sample_id for v in seen] == list(ids)
+    for view in seen:
+        height, width = patches.source_hw or view.size_hw
+        assert view.probs.shape == (3, *patches.size_hw(view.sample_id))
+        assert view.features.shape == (4, -(-height // 4), -(-width // 4))
+
+
 # --- fit --------------------------------------------------------------------------------------------------------------
 
 

@@ -19,7 +19,8 @@ from al_lab.core.pool import Apart, Pool
 from al_lab.core.rng import rng_for
 from al_lab.core.strategy import ProposeContext, Strategy
 from al_lab.core.types import Candidates, DenseView, Detections, ImageView, Query
-from tests.stubs import FakeSegmenter, StubLearner, quicken, stub_config
+from al_lab.strategies.segmentation._source import LooksAtSource
+from tests.stubs import FakeSegmenter, StubDense, StubLearner, quicken, stub_config
 
 FOLDER = Path(__file__).parents[2] / "conf" / "strategy"
 YAMLS = sorted(p.stem for p in FOLDER.glob("*.yaml"))
@@ -113,6 +114,11 @@ def choose(
     candidates = propose(strategy, kind, views(kind, ids) if shown is None else shown, seed, pool.labeled())
     cycle_dir = folder / "cycle_00"
     cycle_dir.mkdir(exist_ok=True)
+    if isinstance(strategy, LooksAtSource):  # what its own stage would have written
+        data = StubDense()
+        seen = [strategy.of_source(v, data.source_label(v.sample_id)) for v in views(kind, data.source_ids)]
+        rows = {name: np.concatenate([part[name] for part in seen]) for name in seen[0]}
+        np.savez(cycle_dir / "source.npz", **strategy.summary(rows, rng_for(0, 0, "source")))
     strategy.restore(cycle_dir)
     amount = amount or {"pixel": 20, "region": 3}.get(kind, 5)
     allowance = Allowance(kind if kind in DENSE else "image", amount, per_image=kind in DENSE)  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset as TorchDataset
 from al_lab.core.errors import ConfigError, DataError, explain
 from al_lab.core.record.labels import pixel_labels_hash, read_bought_pixels, read_pixel_labels
 from al_lab.core.rng import Rng
-from al_lab.data.datasets.segmentation import SegmentationDataset
+from al_lab.data.datasets.segmentation import SOURCE_PREFIX, SegmentationDataset
 from al_lab.data.loading.datamodule import loader
 from al_lab.data.loading.sampler import Stream
 from al_lab.data.loading.source_sampler import BalancedSource, PlainSource
@@ -356,9 +356,10 @@ def dense_train_batches(
 def dense_predict_batches(
     dataset: SegmentationDataset, ids: Sequence[str], *, network: Any, batch_size: int, num_workers: int = 0
 ) -> DataLoader:
-    """Return a loader of target images at ``dataset.target_hw``.
+    """Return a loader of target images at ``dataset.target_hw``, or of source images at ``dataset.source_hw``.
 
-    They come in the order of ``ids``, in chunks of ``batch_size``.
+    They come in the order of ``ids``, in chunks of ``batch_size``; all are of one domain.
     """
-    chunks = [[DenseDraw(i, False) for i in ids[n : n + batch_size]] for n in range(0, len(ids), batch_size)]
+    is_source = bool(ids) and ids[0].startswith(SOURCE_PREFIX)
+    chunks = [[DenseDraw(i, is_source) for i in ids[n : n + batch_size]] for n in range(0, len(ids), batch_size)]
     return loader(DenseImages(dataset, network), dense_collate, num_workers, batch_sampler=chunks)

@@ -1,0 +1,1 @@
+"""Images and regions of the target, compared with the source."""

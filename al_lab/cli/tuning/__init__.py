@@ -1,0 +1,1 @@
+"""Commands that look for settings on a run's own model."""

@@ -13,7 +13,7 @@ from tests.strategies.detection.test_mgral import measured
 from tests.stubs import quicken
 
 # Of the fast tests, which are to take seconds; the slow ones look at every event.
-_STEPS = {"image": 17, "pixel": 34, "people": 17, "box": 85, "pseudo-label": 17, "mgral": 17}
+_STEPS = {"image": 41, "pixel": 67, "people": 17, "box": 85, "pseudo-label": 17, "mgral": 17}
 
 
 @pytest.fixture(scope="module", autouse=True)

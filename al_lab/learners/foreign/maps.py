@@ -229,7 +229,7 @@ def read_probabilities(path: Path, num_classes: int) -> np.ndarray:
     probs = value.astype(np.float32) / (_STEPS if value.dtype.kind == "u" else 1)
     total = probs.sum(0)
     if not ((probs >= 0).all() and np.isfinite(total).all() and (np.abs(total - 1) <= _ROUNDING).all()):
-        got = f"numbers from {np.nanmin(probs):g} to {np.nanmax(probs):g} that sum to {total.min():g}..{total.max():g}"
+        got = f"numbers from {probs.min():g} to {probs.max():g} that sum to {total.min():g}..{total.max():g}"
         raise source.wrong("probabilities that sum to 1 over the classes", got, do="apply the softmax first")
     exact: np.ndarray = probs / total
     return exact

@@ -146,16 +146,31 @@ def _table(
     """Yield the trainings of the rows and of the agent."""
     lut = strategy["lut"]
     steps = rows_steps(parts, lut, kept)
-    rows = Training("row", steps, lut["rows"] + lut["repeats"] * (lut["seeds"] - 1), "rows")
-    if lut["mode"] == "finetune":
-        yield from ((base,), (rows,))
+    again = lut["repeats"] * (lut["seeds"] - 1)
+    if lut["calibrate"] is not None:
+        yield (base,)
+        yield from _by_halves(lut, steps, again)
     else:
-        yield (base, rows)
+        rows = Training("row", steps, lut["rows"] + again, "rows")
+        yield from ((base,), (rows,)) if lut["mode"] == "finetune" else ((base, rows),)
+    if lut["against_scratch"] and cycle == 0:
+        whole = _settings(lut["trainer"] or parts.config["trainer"]).schedule(kept).total_steps
+        yield (Training("row from scratch, to compare", whole, lut["against_scratch"], "rows"),)
     yield (Training("batch without a record (at most)", steps, strategy["learning"]["max_fall_backs"], "rows", True),)
     if lut["online"]:
         yield (Training("batch of the agent (at most)", steps, lut["online"], "rows", True),)
     if cycle == 0 and strategy["agent"]["controls"]:
         yield (Training("control", steps, strategy["agent"]["controls"] + 2, "rows"),)
+
+
+def _by_halves(lut: Mapping[str, Any], steps: int, again: int) -> Iterator[tuple[Training, ...]]:
+    """Yield the rows' trainings to the rung, and from there to the end, if the rung ranks them."""
+    rung = max(1, round(lut["early_stop"] * steps))
+    first = max(lut["calibrate"], lut["repeats"] if again else 0)
+    yield (Training("row to its rung", rung, lut["rows"], "rows"), Training("row", steps, again, "rows"))
+    yield (Training("row from its rung to the end", steps - rung, first, "rows"),)
+    others = -(-(lut["rows"] - first) // 2)  # rounded up
+    yield (Training("row of the better half, to the end", steps - rung, others, "rows"),)
 
 
 def rows_steps(parts: Any, lut: Mapping[str, Any], kept: int) -> int:
@@ -206,6 +221,7 @@ def variants(parts: Any) -> dict[str, Any]:
         "rows from scratch": _SCRATCH,
         "finetuned rows": _SCRATCH | {k: small[k] for k in ("mode", "length", "lr_scale")},
         "stopped early": _SCRATCH | {"early_stop": 0.25},
+        "halved at a rung": _SCRATCH | {"early_stop": 0.25, "calibrate": min(8, strategy["lut"]["rows"])},
         "gradients, no rows": _SCRATCH | {"reward": "gradient"},
     }
     found = {}

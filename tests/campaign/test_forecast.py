@@ -144,6 +144,13 @@ def test_mgrals_table_on_voc_takes_what_was_counted_by_hand() -> None:
     assert 30 <= cores <= 42  # for the supervised trainings; rows are three times as much work
 
 
+def test_rows_from_scratch_to_compare_with_are_counted_once() -> None:
+    small = ("strategy=mgral", "dataset=voc", "strategy.lut.mode=finetune")
+    parts = published(*small, "strategy.lut.length=0.5", "strategy.lut.against_scratch=8")
+    found = [(c, i) for c, g in plan(parts, SIZES) for i in g if isinstance(i, Training) and "to compare" in i.what]
+    assert [(c, i.count, i.steps) for c, i in found] == [(0, 8, 120_000)]
+
+
 def test_rows_come_beside_their_base_where_they_do_not_start_from_it() -> None:
     parts = published("strategy=mgral", "dataset=voc")
     ways = {name: plan(way, SIZES) for name, (_, way) in variants(parts).items()}
@@ -151,11 +158,18 @@ def test_rows_come_beside_their_base_where_they_do_not_start_from_it() -> None:
         "training",
         "row base",
     }
+    halved = [i for c, g in ways.pop("halved at a rung") for i in g if isinstance(i, Training) and c == 0]
     rows = {name: next(g for _, g in groups if any(i.what == "row" for i in g)) for name, groups in ways.items()}
     assert [item.what for item in rows["rows from scratch"]] == ["row base", "row"]
     assert [item.what for item in rows["finetuned rows"]] == ["row"]
     steps = {name: next(i.steps for i in group if i.what == "row") for name, group in rows.items()}
     assert steps == {"rows from scratch": 120_000, "finetuned rows": 60_000, "stopped early": 30_000}
+    counts = {i.what: (i.count, i.steps) for i in halved if "rung" in i.what or "half" in i.what}
+    assert counts == {
+        "row to its rung": (200, 30_000),
+        "row from its rung to the end": (8, 90_000),
+        "row of the better half, to the end": (96, 90_000),
+    }
     for words, _ in variants(parts).values():  # what the page advises composes
         assert validate(compose(["strategy=mgral", "dataset=voc", *words.split()]))
 

@@ -69,6 +69,7 @@ _LATER: dict[str, Any] = {
     "strategy.lut.online": 0,
     "strategy.lut.calibrate": None,
     "strategy.lut.agreement": 0.5,
+    "strategy.lut.against_scratch": None,
     "strategy.lut.objectives.isd.pairs": "alike",
 }
 # An objective of MGRAL's rows that came later; where rows have another one, it decides nothing.

@@ -73,9 +73,9 @@ def table_section(cycles: Sequence[LutCycle]) -> Section:
     section.text += (
         f" {sentence(f'in cycle {last.cycle}, ' + last.sentence('signal'))}" if last.sentence("signal") else ""
     )
-    early = last.table.get("early")
-    told = str(early.get("sentence") or "") if isinstance(early, dict) else ""
-    section.text += f" {sentence(told)}" if told else ""
+    for facts in (last.table.get("early"), cycles[0].table.get("shared_start")):
+        told = str(facts.get("sentence") or "") if isinstance(facts, dict) else ""
+        section.text += f" {sentence(told)}" if told else ""
     section.text += f" {sentence(last.sentence('kept'))}" if last.sentence("kept") else ""
     if len(judged) > 1:
         above = sum(_p_value(c) <= _SIGNIFICANCE for c in judged)

@@ -20,6 +20,7 @@ from al_lab.strategies.detection._mgral.reward_split import Fold
 from al_lab.strategies.detection._mgral.rows.halving import Part, train_by_halves
 from al_lab.strategies.detection._mgral.rows.plan import Plan, plan_rows
 from al_lab.strategies.detection._mgral.rows.settings import LutSettings, row_trainer, scaled
+from al_lab.strategies.detection._mgral.rows.shared_start import agreement_with_scratch, as_the_paper
 from al_lab.strategies.detection._mgral.rows.table import node_hash, reward_of, row_of, signal_and_noise
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,8 @@ class BuildLut(Stage):
             "seconds": sum(r["seconds"] for r in results),
             **({"early": early} if early else {}),
         }
+        if self.settings.against_scratch and ctx.cycle == 0:
+            table["shared_start"] = self._against_scratch(ctx, plan, table, metric)
         diverged = sum("diverged" in row for row in rows)
         if diverged:
             log.warning(
@@ -95,6 +98,7 @@ class BuildLut(Stage):
             **{k: v for k, v in noise.items() if isinstance(v, float)},
             "training_seconds": table["seconds"],
             **({"diverged_rows": diverged} if diverged else {}),
+            **({"shared_start": table["shared_start"]["rank_correlation"]} if "shared_start" in table else {}),
         }
 
     def files(self, ctx: StageContext) -> list[Path]:
@@ -154,6 +158,19 @@ class BuildLut(Stage):
         for path in folder.glob("row_*_rung.ckpt"):
             path.unlink()
         return bases, results, facts
+
+    def _against_scratch(self, ctx: StageContext, plan: Plan, table: dict[str, Any], metric: str) -> dict[str, Any]:
+        """Train some of the table's batches as the paper does, and say whether both ways rank them alike."""
+        paper, folds = BuildLut(as_the_paper(self.settings)), len(plan.folds)
+        some = range(self.settings.against_scratch or 0)
+        results = ctx.executor.run(
+            [paper.job(ctx, plan, plan.batches[m], m % folds, 0, f"scratch_{m:03d}") for m in some]
+        )
+        rows = [row_of((m, 0), m % folds, plan.batches[m], results[m], metric) for m in some]
+        shared = {row["number"]: row["reward"] for row in table["rows"] if row["seed"] == 0}
+        facts = agreement_with_scratch([shared[m] for m in some], [reward_of(row, table["references"]) for row in rows])
+        log.info(facts["sentence"])
+        return facts
 
     def _half_job(self, ctx: StageContext, plan: Plan) -> Job:
         """Describe the training on the first half, which says what it expects of the images of the second."""

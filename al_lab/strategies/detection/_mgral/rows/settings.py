@@ -46,6 +46,8 @@ class LutSettings:
         calibrate: so many rows are trained to the end to see whether rewards at ``early_stop`` rank rows as those at
             the end do; only then the worse half of the others stops, see `halving`. None: all stop, unseen.
         agreement: the least rank correlation at which they do.
+        against_scratch: with ``mode=finetune``, so many batches are trained from scratch as well, once, to report
+            whether both rank them alike, see `shared_start`; None: nobody asks.
     """
 
     rows: int
@@ -69,6 +71,7 @@ class LutSettings:
     online: int = 0
     calibrate: int | None = None
     agreement: float = 0.5
+    against_scratch: int | None = None
 
     @property
     def stop_of_all(self) -> float | None:
@@ -92,6 +95,7 @@ class LutSettings:
                 "online": at_least(0),
                 "calibrate": optional(between(_FEWEST, self.rows)),
                 "agreement": number_in(-1, 1),
+                "against_scratch": optional(between(_FEWEST, self.rows)),
             },
             "strategy.lut",
         )
@@ -139,6 +143,15 @@ class LutSettings:
                     got=str(self.early_stop),
                     where="strategy.lut.early_stop with strategy.lut.calibrate",
                     do="e.g. set strategy.lut.early_stop=0.25",
+                )
+            )
+        if self.against_scratch is not None and (self.mode, self.reward) != ("finetune", "training"):
+            raise ConfigError(
+                explain(
+                    expected="rows that start from their base",
+                    got=f"strategy.lut.mode={self.mode} and strategy.lut.reward={self.reward}",
+                    where="strategy.lut.against_scratch",
+                    do="set strategy.lut.against_scratch=null",
                 )
             )
         if self.online and (self.reward, self.rows_from) != ("training", "unlabeled"):

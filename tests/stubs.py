@@ -16,6 +16,7 @@ from al_lab.core.record.labels import read_labels, read_pixel_labels
 from al_lab.core.record.purchase import Purchase
 from al_lab.core.rng import Rng
 from al_lab.core.types import Annotation, DenseView, Detections, ImageView
+from al_lab.data.segments.maps import SegmentSettings, grid
 from al_lab.labeling.folder import FolderOracle
 from al_lab.learners.base import FitTask, Learner, read_pseudo
 from al_lab.metrics.resampling import resamples
@@ -148,6 +149,17 @@ class StubDense:
     def blockers(self) -> list:
         return []
 
+    def segment_map(self, sample_id: str) -> np.ndarray:
+        """24 rectangles, and in every other image two of them joined."""
+        found = grid((24, 32), 24)
+        return np.where(found == 23, 0, found).astype(np.int16) if sample_id.endswith(tuple("13579")) else found
+
+    segments = SegmentSettings("grid", 24)
+
+    def load_image(self, sample_id: str) -> np.ndarray:
+        image: np.ndarray = Rng(5, "image", sample_id).generator().integers(0, 256, (24, 32, 3)).astype(np.uint8)
+        return image
+
     def has_truth(self, sample_id: str) -> bool:
         return True
 
@@ -271,6 +283,8 @@ def stub_config(
         {"unit": "image", "initial": 2, "per_cycle": 2}
         if dense and unit == "image"
         else {"unit": unit, "initial": 2, "per_cycle": 10, "scope": "image"}
+        if dense and unit != "segment"
+        else {"unit": unit, "initial": 2, "per_cycle": 30}
         if dense
         else {"unit": "image", "initial": 6, "per_cycle": 5}
     )

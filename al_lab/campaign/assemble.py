@@ -108,6 +108,7 @@ def _check_segmentation(parts: Parts) -> None:
     if objective is not None and settings.stop_step(0, 1, budget.cycles) != 0:
         has_target = budget.initial_images(len(dataset.pool_ids)) != 0 or getattr(objective, "uses_unlabeled", True)
         domain_counts(settings.batch_size, objective, has_source=bool(dataset.source_ids), has_target=has_target)
+    _check_segments(parts)
     network = _check_network(parts, "segmenter", len(dataset.classes))
     if network is None:
         return
@@ -123,6 +124,21 @@ def _check_segmentation(parts: Parts) -> None:
         )
     if hasattr(objective, "attach"):
         objective.attach(network)  # it refuses a network that lacks what it trains
+
+
+def _check_segments(parts: Parts) -> None:
+    """Refuse segments that can't be made, and an oracle of segments where none are bought."""
+    if "segments" in parts.strategy.shown_for(parts.budget.unit):
+        parts.dataset.segments.check()
+    elif parts.oracle.only_segments:
+        raise ConfigError(
+            explain(
+                expected="segments, of which each gets one class",
+                got=f"budget.unit={parts.budget.unit}",
+                where="oracle",
+                do="set budget.unit=segment, or use oracle=simulated",
+            )
+        )
 
 
 def _check_network(parts: Parts, kind: str, num_classes: int) -> Any:

@@ -10,7 +10,7 @@ from al_lab.campaign.forecast_tables import Sizes
 from al_lab.config.build import build
 from al_lab.config.options import option
 from al_lab.config.signatures import literal_of
-from al_lab.core.budget import Budget
+from al_lab.core.budget import PARTS, Budget
 
 _OPTIMIZER = 3  # a checkpoint to go on from has the weights and at most two numbers a weight besides
 _RIVALS = 2  # what a table's best row and the agent's own batch are trained for beside the rows of `strategy.truth`
@@ -112,7 +112,7 @@ def _choosing(parts: Any, sizes: Sizes, cycle: int, labeled: int) -> Iterator[tu
     strategy = parts.config["strategy"]
     target, unit = strategy["_target_"], parts.budget.unit
     needs = literal_of(target, "needs", ()) or ()
-    if unit in ("pixel", "region"):
+    if unit in PARTS:
         needs = literal_of(target, "pixel_needs", None) or needs
     if needs:
         pool = sizes.pool if literal_of(target, "scores_labeled", False) or unit != "image" else sizes.pool - labeled

@@ -10,7 +10,7 @@ from al_lab.config.options import datasets_for, every, option, options
 from al_lab.config.parts import Parts
 from al_lab.config.runtime import check_runtime
 from al_lab.config.signatures import HYDRA_KEYS, check_call, defines, literal_of, signature_of
-from al_lab.core.budget import Budget
+from al_lab.core.budget import PARTS, Budget
 from al_lab.core.errors import ConfigError, DataError, did_you_mean, explain
 
 # Arguments that the program passes when it builds the object, so a config need not have them.
@@ -267,13 +267,13 @@ def _trains(objective: Mapping[str, Any], task: str, provides: Sequence[str]) ->
 def _check_strategy(config: Mapping[str, Any], model: str) -> None:
     target, chosen = config["strategy"]["_target_"], config["choices"]
     name, task, unit = chosen["strategy"], _TASK_OF_MODEL[model], config["budget"].get("unit", "image")
-    if task == "detection" and unit in ("pixel", "region"):
+    if task == "detection" and unit in PARTS:
         raise ConfigError(
             explain(
                 expected="image or box",
                 got=repr(unit),
                 where="budget.unit",
-                do="regions and pixels are bought with a segmenter; detectors are trained on whole images",
+                do="pixels, regions and segments are bought with a segmenter; detectors are trained on whole images",
             )
         )
     units = every(config["strategy"], "units", ("image", "box"))
@@ -287,7 +287,7 @@ def _check_strategy(config: Mapping[str, Any], model: str) -> None:
             )
         )
     needs, scope = needs_of(config["strategy"], unit), config["budget"].get("scope", "pool")
-    if unit in ("pixel", "region"):
+    if unit in PARTS:
         scopes = literal_of(target, "pixel_scopes", ("pool", "image"))
         if scope not in scopes:
             raise ConfigError(

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+import numpy as np
+
 from al_lab.core.errors import ConfigError, did_you_mean, explain
 from al_lab.core.fields import (
     Kind,
@@ -22,9 +24,9 @@ from al_lab.core.fields import (
 )
 from al_lab.core.types import Query
 
-Unit = Literal["image", "pixel", "region", "box"]
-UNITS = ("image", "pixel", "region", "box")
-_OF_PIXELS = ("pixel", "region")
+Unit = Literal["image", "pixel", "region", "segment", "box"]
+UNITS = ("image", "pixel", "region", "segment", "box")
+PARTS = ("pixel", "region", "segment")  # of an image: what is bought of it is a mask
 _MOST_CYCLES = 10_000  # each one is a training
 
 
@@ -134,6 +136,8 @@ class Allowance:
             return 1
         if self.unit == "pixel" and query.region is not None:
             return len(query.region)
+        if self.unit == "segment" and query.region is not None and query.region.segments is not None:
+            return len(np.unique(query.region.segments))
         return None
 
     def check(self, queries: Sequence[Query], where: str) -> None:
@@ -168,13 +172,13 @@ class Budget:
     """The plan of all purchases.
 
     Attributes:
-        unit: image | pixel | region | box.
+        unit: image | pixel | region (squares) | segment (of the dataset's maps; one click each) | box.
         initial: the initial set in images: a count, a fraction of the pool (a float up to 1.0), or ``annotated``
             for the samples that have labels already.
         per_cycle: what each query may cost, in ``unit``: a count; or a fraction, of the pool's images, or with
             ``scope=image`` of each image's pixels; or one of these for each query.
         cycles: number of queries; there is one training more than that.
-        scope: ``pool``: the amount is for the whole pool; ``image``: for each image (pixels and regions only).
+        scope: ``pool``: the amount is for the whole pool; ``image``: for each image (parts of images only).
         initial_by: who chooses the initial set: ``random``, or ``cold_start``, see `ColdStart`; the same for every
             strategy.
         cold_start: arguments of `ColdStart`.
@@ -201,9 +205,9 @@ class Budget:
         _built(ColdStart, self.cold_start, "budget.cold_start")
         _built(Limits, self.limits, "budget.limits")
         one_of(*UNITS)(self.unit, "budget.unit")
-        scopes = ("pool", "image") if self.unit in _OF_PIXELS else ("pool",)
+        scopes = ("pool", "image") if self.unit in PARTS else ("pool",)
         one_of(*scopes)(
-            self.scope, "budget.scope", do="budgets are counted image by image with pixels and regions only"
+            self.scope, "budget.scope", do="budgets are counted image by image with pixels, regions and segments only"
         )
         between(0, _MOST_CYCLES)(self.cycles, "budget.cycles", do="e.g. budget.cycles=5")
         _initial(self.initial, "budget.initial", do="e.g. budget.initial=1000, or 0.02 for 2 %")
@@ -214,7 +218,10 @@ class Budget:
         if self.unit == "box":
             do = "how many boxes the pool holds is hidden, so a fraction of them means nothing"
             _refuse_share("a number of boxes", self.per_cycle, do)
-        if self.unit in _OF_PIXELS and self.scope == "pool":
+        if self.unit == "segment":
+            do = "segments are counted: one click each"
+            _refuse_share("a number of segments", self.per_cycle, do)
+        if self.unit in PARTS and self.scope == "pool":
             do = "a share is one of each image's pixels: set budget.scope=image"
             _refuse_share(f"a number of {self.unit}s", self.per_cycle, do)
 

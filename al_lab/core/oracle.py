@@ -30,6 +30,7 @@ class Oracle(ABC):
 
     needs_truth: bool = True  # the pool's labels must exist before the campaign
     wants_predictions: bool = False  # pre-labels of the queried images help whoever answers
+    only_segments: bool = False  # it answers of whole segments
     wait: bool = False  # a command keeps running while people label
 
     def __init__(
@@ -109,6 +110,8 @@ class Oracle(ABC):
         revealed: Iterable[tuple[Query, Region, np.ndarray]],
         work: Mapping[str, float] | None = None,
         clicks: int | None = None,
+        as_maps: bool = False,
+        facts: Mapping[str, Any] | None = None,
     ) -> tuple[Query, ...]:
         """Write pixel labels, their cost and their statistics.
 
@@ -119,6 +122,8 @@ class Oracle(ABC):
                 image may be labeled in part.
             work: what people did for this purchase, for the account.
             clicks: how many they were, where one click named several pixels; None: one for each.
+            as_maps: parts of images take their share of a label map's seconds, not a click's for each pixel.
+            facts: what else the account of classes says, see `_account`; read when everything is revealed.
         """
         histogram = np.zeros(len(dataset.classes), np.int64)
         pixels = in_parts = whole = 0
@@ -129,13 +134,15 @@ class Oracle(ABC):
                 whole, maps = whole + 1, maps + len(region) / float(np.prod(region.size_hw))
             else:
                 in_parts += len(region)
+                maps += as_maps * len(region) / float(np.prod(region.size_hw))
             write_pixel_labels(purchase.folder, query.sample_id, labels)
             histogram += np.bincount(labels[labels < len(histogram)], minlength=len(histogram))
             pixels += len(labels)
         named = in_parts if clicks is None else clicks
-        seconds = whole * self.seconds_per_image + maps * self.seconds_per_map + named * self.seconds_per_pixel
+        seconds = whole * self.seconds_per_image + maps * self.seconds_per_map
+        seconds += 0 if as_maps else named * self.seconds_per_pixel
         counts = {"images": whole, "boxes": 0, "pixels": pixels, "clicks": named}
-        self._account(dataset, purchase, counts, seconds, histogram, work or {})
+        self._account(dataset, purchase, counts, seconds, histogram, work or {}, facts or {})
         return purchase.queries
 
     def _work(self, labeled: Mapping[str, Annotation], seconds: Mapping[str, float | None]) -> dict[str, float]:
@@ -158,6 +165,7 @@ class Oracle(ABC):
         seconds: float,
         histogram: np.ndarray,
         work: Mapping[str, float],
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
         write_json(purchase.folder / "cost.json", {**counts, "hours": seconds / 3600, **work})
         write_json(
@@ -166,6 +174,7 @@ class Oracle(ABC):
                 "classes": list(dataset.classes),
                 "bought": histogram.tolist(),
                 "pool": self._pool_histogram(dataset, purchase),
+                **(facts or {}),
             },
         )
 
@@ -195,7 +204,10 @@ class Oracle(ABC):
 
 
 class SimulatedOracle(Oracle):
-    """Answers from the dataset's own ground truth, as papers do."""
+    """Answers from the dataset's own ground truth, as papers do.
+
+    Segments are labeled pixel by pixel: that costs their share of a label map's seconds, and a click for each pixel.
+    """
 
     def reveal(self, dataset: Any, purchase: Purchase) -> tuple[Query, ...]:
         """See `Oracle.reveal`; never waits."""
@@ -211,8 +223,14 @@ class SimulatedOracle(Oracle):
             )
         if dataset.task == "detection":
             return self.deliver(dataset, purchase, {q.sample_id: dataset.truth(q.sample_id) for q in purchase.queries})
+        return self._reveal_pixels(dataset, purchase)
+
+    def _reveal_pixels(self, dataset: Any, purchase: Purchase) -> tuple[Query, ...]:
         revealed = self._true_pixels(dataset, purchase.queries)
-        return self.deliver_pixels(dataset, purchase, revealed, clicks=num_clicks(purchase))
+        has_segments = any(q.region is not None and q.region.segments is not None for q in purchase.queries)
+        return self.deliver_pixels(
+            dataset, purchase, revealed, clicks=None if has_segments else num_clicks(purchase), as_maps=has_segments
+        )
 
     @staticmethod
     def _true_pixels(dataset: Any, queries: Sequence[Query]) -> Iterator[tuple[Query, Region, np.ndarray]]:

@@ -33,14 +33,26 @@ def file_stem(sample_id: str) -> str:
 
 
 def save_region(path: Path, region: Region) -> None:
-    """Write a region as a packed bit mask, atomically."""
+    """Write a region as a packed bit mask, atomically, with the segment of each of its pixels if it has segments."""
+    arrays: dict[str, Any] = {"bits": np.packbits(region.mask()), "size_hw": np.asarray(region.size_hw, np.int32)}
+    if region.segments is not None:
+        arrays["segments"] = region.segments.astype(np.int16)
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, bits=np.packbits(region.mask()), size_hw=np.asarray(region.size_hw, np.int32))
+        np.savez_compressed(stream, **arrays)
 
 
 def load_mask(path: Path) -> np.ndarray:
     """Read what `save_region` wrote, as an (H, W) bool mask."""
-    z = load_arrays(path, {"bits": Column("u", (None,)), "size_hw": Column("iu", (2,))}, compressed=True)
+    return _read_region(path)[0]
+
+
+def _read_region(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    columns = {
+        "bits": Column("u", (None,)),
+        "size_hw": Column("iu", (2,)),
+        "segments": Column("i", (None,), required=False),
+    }
+    z = load_arrays(path, columns, compressed=True)
     bits, (height, width) = z["bits"], (int(v) for v in z["size_hw"])
     if bits.dtype != np.uint8 or min(height, width) < 1 or len(bits) != -(-height * width // 8):
         raise ResumeError(
@@ -51,12 +63,15 @@ def load_mask(path: Path) -> np.ndarray:
                 do="restore the file, or start anew with restart=again",
             )
         )
-    return np.unpackbits(bits, count=height * width).view(bool).reshape(height, width)
+    mask = np.unpackbits(bits, count=height * width).view(bool).reshape(height, width)
+    return mask, z.get("segments")
 
 
 def load_region(path: Path) -> Region:
     """Read what `save_region` wrote."""
-    return Region.from_mask(load_mask(path))
+    mask, segments = _read_region(path)
+    region = Region.from_mask(mask)
+    return region if segments is None else Region(region.pixels, region.size_hw, segments.astype(np.int16))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from al_lab.core.budget import Allowance, Budget
+from al_lab.core.budget import PARTS, Allowance, Budget
 from al_lab.core.pool import ApartRows, Pool
 from al_lab.core.rng import Rng
 from al_lab.core.stage import Stage
@@ -24,7 +24,7 @@ class ProposeContext:
     """What `Strategy.propose` may use besides the view.
 
     Attributes:
-        quota: the most pixels or regions (``unit``) of this image that can be bought; None: whole images are bought.
+        quota: the most pixels, regions or segments (``unit``) of this image that can be bought; None: whole images are.
         unit: the budget's unit.
         rng: derived from (seed, cycle, stage, sample id).
         is_labeled: the image is labeled already and is shown because of ``scores_labeled``.
@@ -70,11 +70,13 @@ class Strategy:
     Attributes:
         needs: what a learner must provide (``detections``, ``class_probs``, ``image_embedding``, ``dense_probs``, …);
             empty: the score stage runs no network at all.
-        pixel_needs: what it needs instead when pixels or regions are bought; None: the same.
+        pixel_needs: what it needs instead when parts of images are bought; None: the same.
+        data_needs: what of the dataset it is shown beside the view: ``segments`` (always with ``unit=segment``),
+            ``image`` (the photograph).
         also: what else the report shows of a detector's candidates, taken from a learner that can give it.
         tasks: detection and/or segmentation.
         units: budget units it can spend.
-        pixel_scopes: whether pixels and regions may be counted over the pool, image by image, or either.
+        pixel_scopes: whether parts of images may be counted over the pool, image by image, or either.
         scores_labeled: `propose` is also called for labeled images.
         radius_px: a region is a square of side 2 r + 1.
         only_views: the choice follows from views and the pool alone: no stages of its own, nothing to restore.
@@ -85,6 +87,7 @@ class Strategy:
 
     needs: ClassVar[tuple[str, ...]] = ()
     pixel_needs: ClassVar[tuple[str, ...] | None] = None
+    data_needs: ClassVar[tuple[str, ...]] = ()
     also: ClassVar[tuple[str, ...]] = ()
     tasks: ClassVar[tuple[str, ...]] = ("detection",)
     units: ClassVar[tuple[str, ...]] = ("image", "box")
@@ -154,7 +157,11 @@ class Strategy:
 
     def needs_for(self, unit: str) -> tuple[str, ...]:
         """Return what a learner must provide when this unit is bought."""
-        return self.pixel_needs if unit in ("pixel", "region") and self.pixel_needs is not None else self.needs
+        return self.pixel_needs if unit in PARTS and self.pixel_needs is not None else self.needs
+
+    def shown_for(self, unit: str) -> tuple[str, ...]:
+        """Return what of the dataset it is shown when this unit is bought, see ``data_needs``."""
+        return tuple(dict.fromkeys((*self.data_needs, *(("segments",) if unit == "segment" else ()))))
 
     def view_options(self) -> dict[str, Any]:
         """Return the numbers a learner needs to answer ``needs``, as plain JSON; most needs have none."""
@@ -190,8 +197,8 @@ def take_best(
     Ties between images are broken by a hash of (seed, cycle, id), or by id with ``ties="id"``; inside an image the
     candidate that was proposed first goes first, so a greedy order that ends in equal utilities stays what it was.
     Pixels of one image become one query, and queries come in the order of their best candidate. A pixel budget pays for
-    every pixel of a window. An image too near a better one (``pool.apart``) is passed over, with all its pixels. With a
-    box budget as many images are ranked as boxes may be bought: the oracle stops when the money is spent.
+    every pixel of a window or segment. An image too near a better one (``pool.apart``) is passed over, with all its
+    pixels. With a box budget as many images are ranked as boxes may be bought: the oracle stops when it is spent.
     """
     open_ids = set(pool.unlabeled())
     is_open = np.fromiter((i in open_ids for i in candidates.sample_ids), bool, len(candidates.sample_ids))
@@ -244,6 +251,8 @@ def _are_apart(samples: np.ndarray, rule: ApartRows) -> np.ndarray:
 
 def _costs(candidates: Candidates, kept: np.ndarray, budget: Allowance) -> np.ndarray:
     """Return what each kept candidate costs in the budget's unit; a box budget pays when the boxes are known."""
+    if candidates.cost is not None and budget.unit == "pixel":
+        return candidates.cost[kept]
     if candidates.center is None or candidates.size_hw is None or budget.unit != "pixel" or not candidates.radius_px:
         return np.ones(len(kept), np.int64)
     size = candidates.size_hw[candidates.sample[kept]].astype(np.int64)
@@ -276,7 +285,9 @@ def _queries(candidates: Candidates, groups: list[np.ndarray]) -> list[Query]:
     for mine in groups:
         m, utility = int(candidates.sample[mine[0]]), float(candidates.utility[mine[0]])
         region = None
-        if candidates.center is not None and candidates.size_hw is not None:
+        if candidates.segment is not None:
+            region = candidates.region_of_segments(mine)
+        elif candidates.center is not None and candidates.size_hw is not None:
             size_hw = (int(candidates.size_hw[m, 0]), int(candidates.size_hw[m, 1]))
             region = Region(_window_pixels(candidates.center[mine], size_hw, candidates.radius_px), size_hw)
         queries.append(Query(candidates.sample_ids[m], region, utility))

@@ -4,8 +4,8 @@ Boxes are xyxy, absolute pixels of the original image, continuous and 0-based (w
 width).
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -165,6 +165,8 @@ class DenseView:
         probs: (C, H, W) torch tensor on the learner's device, at the image's own size.
         features: (D, h, w) torch tensor or None.
         bought: (H, W) bool, pixels whose label was bought already; None if none was.
+        segments: (H, W) int16, the segment of each pixel, 0..R-1; None where segments are not bought.
+        image: (H, W, 3) uint8 RGB, for strategies that look at it (``data_needs``).
     """
 
     sample_id: str
@@ -174,14 +176,24 @@ class DenseView:
     extras: Mapping[str, Any] = field(default_factory=dict)
     bought: np.ndarray | None = None
     embedding: np.ndarray | None = None
+    segments: np.ndarray | None = None
+    image: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class Region:
-    """Some pixels of an image: ``pixels`` are sorted, unique, flat (row-major) indices into ``size_hw``."""
+    """Some pixels of an image.
+
+    Attributes:
+        pixels: sorted, unique, flat (row-major) indices into ``size_hw``.
+        size_hw: of the image.
+        segments: of each pixel the segment with which it is bought, (n,) int16; None: it is bought by itself, or with
+            its square.
+    """
 
     pixels: np.ndarray
     size_hw: tuple[int, int]
+    segments: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         p = self.pixels
@@ -189,6 +201,8 @@ class Region:
             len(p) == 0 or (p[0] >= 0 and p[-1] < np.prod(self.size_hw) and bool((np.diff(p) > 0).all()))
         )
         _require(ok, "Region", f"sorted unique pixel indices below {self.size_hw[0]}x{self.size_hw[1]}", "others")
+        fits = self.segments is None or self.segments.shape == p.shape
+        _require(fits, "Region", f"a segment for each of {len(p)} pixels", "others")
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -203,6 +217,20 @@ class Region:
     def from_mask(cls, mask: np.ndarray) -> "Region":
         """Return the region of the true pixels of an (H, W) mask."""
         return cls(np.flatnonzero(mask), (int(mask.shape[0]), int(mask.shape[1])))
+
+    @classmethod
+    def of_segments(cls, segments_HW: np.ndarray, chosen: Any) -> "Region":
+        """Return the region of some segments of a map, (H, W) int16."""
+        region = cls.from_mask(np.isin(segments_HW, np.asarray(chosen)))
+        return cls(region.pixels, region.size_hw, segments_HW.reshape(-1)[region.pixels].astype(np.int16))
+
+    def parts(self) -> list[np.ndarray]:
+        """Return the pixels of each segment, by its number; none of a region without segments."""
+        if self.segments is None:
+            return []
+        order = np.argsort(self.segments, kind="stable")
+        cuts = np.flatnonzero(np.diff(self.segments[order])) + 1
+        return [part for part in np.split(self.pixels[order], cuts) if len(part)]
 
 
 @dataclass(frozen=True)
@@ -226,6 +254,10 @@ class Candidates:
         radius_px: a region is the square window of side 2r + 1 around its center, clipped at the border.
         size_hw: (M, 2) int32, needed with ``center``.
         info: small arrays a strategy wants to keep, each (M, …).
+        segment: (N,) int32 number of a candidate that is a segment, in its image's map; ``center`` is its first pixel.
+        cost: (N,) int64, how many pixels a segment has.
+        columns: arrays a strategy wants to keep of each candidate, (N, …).
+        map_of: sample id to (H, W) map of segments; not saved, see `with_maps`.
     """
 
     sample_ids: tuple[str, ...]
@@ -235,6 +267,10 @@ class Candidates:
     radius_px: int = 0
     size_hw: np.ndarray | None = None
     info: Mapping[str, np.ndarray] = field(default_factory=dict)
+    segment: np.ndarray | None = None
+    cost: np.ndarray | None = None
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+    map_of: Callable[[str], np.ndarray] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         bad = np.flatnonzero(~np.isfinite(self.utility))
@@ -262,6 +298,9 @@ class Candidates:
                 f"{len(self.sample_ids)} rows",
                 str(len(array)),
             )
+        for name, column in {"segment": self.segment, "cost": self.cost, **self.columns}.items():
+            fits = column is None or len(column) == len(self.utility)
+            _require(fits, f"Candidates.{name}", f"{len(self.utility)} rows", "others")
 
     def __len__(self) -> int:
         return len(self.utility)
@@ -293,14 +332,53 @@ class Candidates:
         )
 
     @classmethod
+    def segments(
+        cls,
+        sample_id: str,
+        segments_HW: np.ndarray,
+        segment: Any,
+        utility: Any,
+        columns: Mapping[str, Any] | None = None,
+    ) -> "Candidates":
+        """Segments of one image.
+
+        Args:
+            sample_id: the image.
+            segments_HW: its map, int16.
+            segment: (N,) numbers in it.
+            utility: (N,).
+            columns: of each candidate, (N, …).
+        """
+        height, width = segments_HW.shape
+        segment = np.asarray(segment, np.int32).reshape(-1)
+        area_R = np.bincount(segments_HW.reshape(-1))
+        first_R = np.zeros(len(area_R), np.int64)
+        numbers, first = np.unique(segments_HW, return_index=True)
+        first_R[numbers] = first
+        return cls(
+            (sample_id,),
+            np.zeros(len(segment), np.int32),
+            np.asarray(utility, np.float64).reshape(-1),
+            first_R[segment],
+            size_hw=np.asarray([(height, width)], np.int32),
+            segment=segment,
+            cost=area_R[segment].astype(np.int64),
+            columns={k: np.asarray(v) for k, v in (columns or {}).items()},
+        )
+
+    def with_maps(self, map_of: Callable[[str], np.ndarray]) -> "Candidates":
+        """Return the candidates with the maps their segments are of."""
+        return replace(self, map_of=map_of)
+
+    @classmethod
     def concat(cls, parts: Sequence["Candidates"]) -> "Candidates":
         """Join the candidates of different images, in the order given."""
         if not parts:
             return cls.images([], [])
-        if len({(p.center is None, p.radius_px, tuple(sorted(p.info))) for p in parts}) > 1:
+        if len({p._kind for p in parts}) > 1:
             raise DataError(
                 explain(
-                    expected="candidates of one kind (images or pixels, one radius, the same info)",
+                    expected="candidates of one kind (images, pixels or segments, one radius, the same columns)",
                     got="a mixture",
                     where="Candidates.concat",
                     do="let propose() return the same columns for every image",
@@ -316,18 +394,47 @@ class Candidates:
             first.radius_px,
             None if first.size_hw is None else np.concatenate([p.size_hw for p in parts]),
             {k: np.concatenate([p.info[k] for p in parts]) for k in first.info},
+            segment=None if first.segment is None else np.concatenate([p.segment for p in parts]),
+            cost=None if first.cost is None else np.concatenate([p.cost for p in parts]),
+            columns={k: np.concatenate([p.columns[k] for p in parts]) for k in first.columns},
         )
+
+    @property
+    def _kind(self) -> tuple[Any, ...]:
+        is_segment = self.segment is not None
+        return (self.center is None, self.radius_px, is_segment, tuple(sorted(self.info)), tuple(sorted(self.columns)))
 
     def region_of(self, n: int) -> Region | None:
         """Return the pixels of candidate ``n``; None for a whole image."""
         if self.center is None or self.size_hw is None:
             return None
+        if self.segment is not None:
+            return self.region_of_segments(np.array([n]))
         height, width = (int(v) for v in self.size_hw[self.sample[n]])
         y, x = divmod(int(self.center[n]), width)
         r = self.radius_px
         rows = np.arange(max(y - r, 0), min(y + r + 1, height))
         cols = np.arange(max(x - r, 0), min(x + r + 1, width))
         return Region((rows[:, None] * width + cols).reshape(-1), (height, width))
+
+    def region_of_segments(self, rows: np.ndarray) -> Region:
+        """Return the pixels of some candidates, segments of one image.
+
+        Raises:
+            TypeError: without maps, see `with_maps`.
+            DataError: if a map is not the one the candidates were proposed with.
+        """
+        if self.map_of is None or self.segment is None or self.cost is None:
+            raise TypeError("Candidates.region_of_segments: expected segments with maps, got none; use with_maps()")
+        name = self.sample_ids[self.sample[rows[0]]]
+        region = Region.of_segments(self.map_of(name), self.segment[rows])
+        _require(
+            len(region) == int(self.cost[rows].sum()),
+            f"segments of {name!r}",
+            f"{int(self.cost[rows].sum())} pixels, as when they were proposed",
+            f"{len(region)}: another map",
+        )
+        return region
 
     def save(self, path: Path) -> None:
         """Write an ``.npz`` atomically."""
@@ -339,6 +446,9 @@ class Candidates:
         }
         if self.center is not None and self.size_hw is not None:
             columns |= {"center": self.center, "size_hw": self.size_hw}
+        if self.segment is not None and self.cost is not None:
+            columns |= {"segment": self.segment, "cost": self.cost}
+        columns |= {f"column_{k}": v for k, v in self.columns.items()}
         with atomic_path(path) as temporary, temporary.open("wb") as stream:
             np.savez(stream, **columns, **{f"info_{k}": v for k, v in self.info.items()})  # type: ignore[arg-type]
 
@@ -359,12 +469,17 @@ class Candidates:
             int(z["radius_px"]),
             z.get("size_hw"),
             {k[5:]: v for k, v in z.items() if k.startswith("info_")},
+            z.get("segment"),
+            z.get("cost"),
+            {k[7:]: v for k, v in z.items() if k.startswith("column_")},
         )
         num = len(found.sample_ids)
         ok = (
             len(set(found.sample_ids)) == num
             and bool(((found.sample >= 0) & (found.sample < num)).all())
             and (found.center is None) == (found.size_hw is None)
+            and (found.segment is None) == (found.cost is None)
+            and (found.segment is None or (found.center is not None and bool((found.segment >= 0).all())))
             and all(v.ndim and len(v) == num for v in found.info.values())
         )
         if ok and found.center is not None and found.size_hw is not None:
@@ -381,4 +496,6 @@ _CANDIDATES = {
     "radius_px": Column("i", ()),
     "center": Column("i", ("N",), required=False),
     "size_hw": Column("i", ("M", 2), required=False),
+    "segment": Column("i", ("N",), required=False),
+    "cost": Column("i", ("N",), required=False),
 }

@@ -3,7 +3,7 @@
 import dataclasses
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from al_lab.acquisition.pseudo import pseudo_labels
 from al_lab.config.build import build
 from al_lab.config.load import load_config
-from al_lab.core.budget import Budget
+from al_lab.core.budget import PARTS, Budget
 from al_lab.core.files import read_json
 from al_lab.core.pool import Pool
 from al_lab.core.record.labels import read_labels, read_pixel_labels
@@ -250,9 +250,14 @@ def score(
         options = options | {"min_confidence": pseudo_tau}
     parts, pseudo = [], {}
     for view in learner.views(ids, tuple(needs), *([options] if options else [])):
-        part = propose(strategy, view, pool, config, cycle, budget)
+        part = propose(strategy, view, pool, config, cycle, budget, dataset)
         if judged:
-            part = _with_judgement(part, strategy, view, pool, config, cycle, budget, view.sample_id in judged)
+            found = (
+                strategy.judge(*_shown(strategy, view, pool, config, cycle, budget, dataset))
+                if view.sample_id in judged
+                else {}
+            )
+            part = _with_judgement(part, strategy, found)
         if pseudo_tau is not None and view.sample_id not in pool.whole:
             assert view.size_hw is not None
             pseudo[view.sample_id] = pseudo_labels(found_in(view), view.size_hw, pseudo_tau)
@@ -273,35 +278,43 @@ def pseudo_path(candidates: Path) -> Path:
 
 
 def propose(
-    strategy: Strategy, view: ImageView | DenseView, pool: Pool, config: dict[str, Any], cycle: int, budget: Budget
-) -> Candidates:
-    """Ask a strategy about one image, with what was bought in it, and what may be, filled in."""
-    return strategy.propose(*_shown(strategy, view, pool, config, cycle, budget))
-
-
-def _with_judgement(
-    part: Candidates,
     strategy: Strategy,
     view: ImageView | DenseView,
     pool: Pool,
     config: dict[str, Any],
     cycle: int,
     budget: Budget,
-    is_asked: bool,
+    dataset: Any,
 ) -> Candidates:
-    found = strategy.judge(*_shown(strategy, view, pool, config, cycle, budget)) if is_asked else {}
+    """Ask a strategy about one image, with what was bought in it, what may be, and what the dataset shows filled in."""
+    return strategy.propose(*_shown(strategy, view, pool, config, cycle, budget, dataset))
+
+
+def _with_judgement(part: Candidates, strategy: Strategy, found: Mapping[str, float]) -> Candidates:
     columns = {f"{JUDGED}{name}": np.array([found.get(name, np.nan)]) for name in strategy.judges}
     return dataclasses.replace(part, info={**part.info, **columns})
 
 
 def _shown(
-    strategy: Strategy, view: ImageView | DenseView, pool: Pool, config: dict[str, Any], cycle: int, budget: Budget
+    strategy: Strategy,
+    view: ImageView | DenseView,
+    pool: Pool,
+    config: dict[str, Any],
+    cycle: int,
+    budget: Budget,
+    dataset: Any,
 ) -> tuple[ImageView | DenseView, ProposeContext]:
     """Return what a strategy is told of one image."""
     i, quota, share = view.sample_id, None, 0.0
     if isinstance(view, DenseView):
-        view = dataclasses.replace(view, bought=pool.bought_mask(i))
-        if budget.unit in ("pixel", "region"):
+        shown = strategy.shown_for(budget.unit)
+        view = dataclasses.replace(
+            view,
+            bought=pool.bought_mask(i),
+            segments=dataset.segment_map(i) if "segments" in shown else None,
+            image=dataset.load_image(i) if "image" in shown else None,
+        )
+        if budget.unit in PARTS:
             quota = budget.allowance(cycle, len(pool)).in_image(view.size_hw, strategy.radius_px)
             share = budget.share_of(view.size_hw) if budget.unit == "pixel" and budget.scope == "image" else 0.0
     is_labeled = i in pool.whole

@@ -38,7 +38,10 @@ class Score(Stage):
             paths, judgement = [], {}
             views = (self._bare_view(ctx, i) for i in ids)
             candidates = Candidates.concat(
-                [propose(ctx.strategy, v, ctx.pool, dict(ctx.config), ctx.cycle, ctx.budget) for v in views]
+                [
+                    propose(ctx.strategy, v, ctx.pool, dict(ctx.config), ctx.cycle, ctx.budget, ctx.dataset)
+                    for v in views
+                ]
             )
         candidates.save(ctx.cycle_dir / "candidates.npz")
         scalars: dict[str, float] = {"num_candidates": len(candidates), **judgement}

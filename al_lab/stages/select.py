@@ -28,6 +28,8 @@ class Select(Stage):
         Strangers, repetitions and overspending are refused here, once for every strategy.
         """
         candidates = Candidates.load(ctx.cycle_dir / "candidates.npz")
+        if candidates.segment is not None:
+            candidates = candidates.with_maps(ctx.dataset.segment_map)
         allowance = ctx.budget.allowance(ctx.cycle, len(ctx.pool))
         ctx.strategy.restore(ctx.cycle_dir)
         queries = ctx.strategy.select(candidates, ctx.pool, allowance, ctx.rng("select"))

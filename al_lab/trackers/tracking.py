@@ -24,7 +24,13 @@ from al_lab.trackers.selection import MAX_IMAGES, Row, class_counts, class_name,
 
 log = logging.getLogger(__name__)
 
-_SPENT_OF_UNIT = {"image": "spent_images", "box": "spent_boxes", "pixel": "spent_pixels", "region": "spent_pixels"}
+_SPENT_OF_UNIT = {
+    "image": "spent_images",
+    "box": "spent_boxes",
+    "pixel": "spent_pixels",
+    "region": "spent_pixels",
+    "segment": "spent_clicks",
+}
 
 MAX_STEPS = 1000  # of one training
 Steps = Mapping[str, Sequence[float]]  # ``step`` and what was logged at each

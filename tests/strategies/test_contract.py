@@ -25,7 +25,7 @@ from tests.stubs import FakeSegmenter, StubDense, StubLearner, quicken, stub_con
 FOLDER = Path(__file__).parents[2] / "conf" / "strategy"
 YAMLS = sorted(p.stem for p in FOLDER.glob("*.yaml"))
 IDS = tuple(f"img/{k:03d}" for k in range(24))
-DENSE = ("pixel", "region")
+DENSE = ("pixel", "region", "segment")
 FRAME = "frame"  # whole images, of which a segmenter says something
 
 
@@ -60,7 +60,9 @@ def kinds(name: str) -> list[str]:
     if cls is None:
         return ["image"]
     images = [kind for kind, task in (("image", "detection"), (FRAME, "segmentation")) if task in cls.tasks]
-    return (images if "image" in cls.units else []) + [unit for unit in DENSE if unit in cls.units]
+    # strategies of segments pay for them by the pixel, too, which their own tests look at
+    dense = ("segment",) if "segments" in cls.data_needs else DENSE
+    return (images if "image" in cls.units else []) + [unit for unit in dense if unit in cls.units]
 
 
 def all_cases() -> list[tuple[str, str]]:
@@ -79,7 +81,14 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[dict, str]:
 def views(kind: str, ids: Sequence[str], state: str = "trained") -> list[ImageView | DenseView]:
     learner = FakeSegmenter(3) if kind in (FRAME, *DENSE) else StubLearner(3)
     learner.state = state
-    return list(learner.views(ids, learner.provides))
+    found = list(learner.views(ids, learner.provides))
+    if kind != "segment":
+        return found
+    world = StubDense()
+    return [
+        dataclasses.replace(v, segments=world.segment_map(v.sample_id), image=world.load_image(v.sample_id))
+        for v in found
+    ]
 
 
 def propose(
@@ -120,8 +129,10 @@ def choose(
         rows = {name: np.concatenate([part[name] for part in seen]) for name in seen[0]}
         np.savez(cycle_dir / "source.npz", **strategy.summary(rows, rng_for(0, 0, "source")))
     strategy.restore(cycle_dir)
-    amount = amount or {"pixel": 20, "region": 3}.get(kind, 5)
-    allowance = Allowance(kind if kind in DENSE else "image", amount, per_image=kind in DENSE)  # type: ignore[arg-type]
+    amount = amount or {"pixel": 20, "region": 3, "segment": 40}.get(kind, 5)
+    unit, per_image = kind if kind in DENSE else "image", kind in ("pixel", "region")
+    allowance = Allowance(unit, amount, per_image=per_image)  # type: ignore[arg-type]
+    candidates = candidates.with_maps(StubDense().segment_map)
     queries = strategy.select(candidates, pool, allowance, rng_for(seed, 0, "select"))
     allowance.check(queries, "contract")
     if apart is not None:
@@ -133,6 +144,11 @@ def choose(
 def test_stays_within_the_budget_and_spends_it(case, tmp_path):
     config, kind = case
     chosen = choose(config, kind, folder=tmp_path)
+    if kind == "segment":
+        maps = {i: StubDense().segment_map(i).reshape(-1) for i, _ in chosen}
+        assert sum(len(np.unique(maps[i][list(pixels)])) for i, pixels in chosen) == 40
+        assert all(np.isin(maps[i], maps[i][list(pixels)]).sum() == len(pixels) for i, pixels in chosen)  # whole ones
+        return
     assert len(chosen) == (len(IDS) if kind in DENSE else 5)
     window = (2 * build(config).radius_px + 1) ** 2
     for _, pixels in chosen if kind in DENSE else []:
@@ -149,8 +165,9 @@ def test_images_of_a_group_stay_apart(case, tmp_path):
         with pytest.raises(ConfigError, match="numbers 4 apart in a group, got 'img/006' and 'img/00[789]'"):
             choose(config, kind, apart=apart, folder=tmp_path)
         return
-    free = choose(config, kind, amount=100, folder=tmp_path)
-    chosen = choose(config, kind, amount=100, apart=apart, folder=tmp_path)
+    amount = 10**4 if kind == "segment" else 100
+    free = choose(config, kind, amount=amount, folder=tmp_path)
+    chosen = choose(config, kind, amount=amount, apart=apart, folder=tmp_path)
     most = apart.most(IDS if kind in DENSE else IDS[6:])
     assert most / 2 <= len(chosen) <= most < len(free)
     assert chosen[0] == free[0]
@@ -208,6 +225,11 @@ def test_ties_are_not_always_the_first(case, tmp_path):
     if kind in DENSE:
         first = views(kind, IDS[:1])[0]
         flat = [dataclasses.replace(first, sample_id=i, probs=first.probs * 0 + 1 / 3) for i in IDS]
+        if kind == "segment":
+            flat = [dataclasses.replace(v, segments=StubDense().segment_map(v.sample_id)) for v in flat]
+            by_seed = [choose(config, kind, shown=flat, seed=s, folder=tmp_path) for s in range(3)]
+            assert len({tuple(c) for c in by_seed}) > 1
+            return
         chosen = choose(config, kind, shown=flat, folder=tmp_path)
         assert len({pixels for _, pixels in chosen}) == len(IDS)
         return

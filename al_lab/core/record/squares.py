@@ -1,4 +1,4 @@
-"""Which squares a purchase of pixels is made of: one question each, whoever answers."""
+"""Which squares or segments a purchase of pixels is made of: one question each, whoever answers."""
 
 import numpy as np
 from scipy import ndimage
@@ -8,11 +8,11 @@ from al_lab.core.types import Candidates, Region
 
 
 def squares_of_purchase(purchase: Purchase) -> Candidates | None:
-    """Return the candidates of a purchase of squares; None for one of single pixels or whole images."""
+    """Return the candidates of a purchase of squares; None for one of single pixels, segments or whole images."""
     path = purchase.folder / "candidates.npz"
     candidates = Candidates.load(path) if path.is_file() else None
     if candidates is not None and candidates.center is not None:
-        return candidates if candidates.radius_px else None
+        return candidates if candidates.radius_px and candidates.segment is None else None
     if purchase.allowance.unit == "region":  # replayed: nobody knows the squares
         return candidates if candidates is not None else Candidates.images([], [])
     return None
@@ -41,9 +41,14 @@ def squares(region: Region, sample_id: str, candidates: Candidates) -> list[np.n
 
 
 def num_clicks(purchase: Purchase) -> int:
-    """Return how many times a class has to be named: once a single pixel, once a square; never for a whole image."""
+    """Return how many times a class has to be named: once a single pixel, a square, a segment; never for an image."""
     candidates = squares_of_purchase(purchase)
-    regions = [(q.sample_id, q.region) for q in purchase.queries if q.region is not None]
-    if candidates is None:
-        return sum(len(region) for _, region in regions)
-    return sum(len(squares(region, sample_id, candidates)) for sample_id, region in regions)
+    return sum(
+        len(region.parts())
+        if region.segments is not None
+        else len(region)
+        if candidates is None
+        else len(squares(region, query.sample_id, candidates))
+        for query in purchase.queries
+        if (region := query.region) is not None
+    )

@@ -46,7 +46,8 @@ def targets_of(query: Query, candidates: Candidates | None) -> tuple[Target, ...
     """Return the questions of a query, numbered row by row; none for a whole image.
 
     Pixels that were bought as squares are one question a square. Squares are those of the candidates; without them
-    (a list that is replayed) pixels that touch are one question.
+    (a list that is replayed) pixels that touch are one question. Pixels that were bought as segments are one question
+    a segment, asked at the pixel of it that is nearest to its middle.
 
     Args:
         query: of some pixels.
@@ -55,7 +56,9 @@ def targets_of(query: Query, candidates: Candidates | None) -> tuple[Target, ...
     if query.region is None:
         return ()
     region, side = query.region, 1
-    if candidates is None:
+    if region.segments is not None:
+        parts = region.parts()
+    elif candidates is None:
         parts = [np.array([p]) for p in region.pixels]
     else:
         parts = squares(region, query.sample_id, candidates)
@@ -63,7 +66,11 @@ def targets_of(query: Query, candidates: Candidates | None) -> tuple[Target, ...
     found = []
     for pixels in parts:
         y, x = np.divmod(pixels, region.size_hw[1])
-        middle = int(round((y.min() + y.max()) / 2)), int(round((x.min() + x.max()) / 2))
+        if region.segments is None:
+            middle = int(round((y.min() + y.max()) / 2)), int(round((x.min() + x.max()) / 2))
+        else:  # of a bent one the middle may be another's
+            nearest = int(((y - y.mean()) ** 2 + (x - x.mean()) ** 2).argmin())
+            middle = int(y[nearest]), int(x[nearest])
         found.append((*middle, pixels))
     found.sort(key=lambda part: (part[0], part[1], int(part[2][0])))
     return tuple(Target(n, x, y, side, pixels) for n, (y, x, pixels) in enumerate(found, 1))

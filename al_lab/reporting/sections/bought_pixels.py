@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from al_lab.core.budget import PARTS
 from al_lab.core.errors import DataError
 from al_lab.core.pool import INITIAL
 from al_lab.core.rng import Rng
@@ -49,8 +50,8 @@ def shown(lines: Sequence[Series]) -> list[Series]:
 
 
 def buys_pixels(run: Run) -> bool:
-    """Whether a run buys pixels or regions."""
-    return (run.config.get("budget") or {}).get("unit") in ("pixel", "region")
+    """Whether a run buys parts of images."""
+    return (run.config.get("budget") or {}).get("unit") in PARTS
 
 
 def pixel_classes_section(lines: Sequence[Series]) -> Section:

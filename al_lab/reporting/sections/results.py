@@ -47,7 +47,12 @@ def spent_columns(runs: Sequence[Run]) -> list[str]:
     if "spent_clicks" in present and not all(_has_clicks(run) for run in runs if run.metrics):
         present.remove("spent_clicks")
     unit = (runs[0].config.get("budget") or {}).get("unit", "image") if runs else "image"
-    own = {"box": "spent_boxes", "pixel": "spent_pixels", "region": "spent_pixels"}.get(str(unit), "spent_images")
+    own = {
+        "box": "spent_boxes",
+        "pixel": "spent_pixels",
+        "region": "spent_pixels",
+        "segment": "spent_clicks",
+    }.get(str(unit), "spent_images")
     return sorted(present, key=lambda c: (c != own, c != "spent_clicks")) or ["spent_images"]
 
 

@@ -15,6 +15,7 @@ from al_lab.acquisition.regions import prediction_uncertainty
 from al_lab.core.fields import below_one, one_of
 from al_lab.core.strategy import ProposeContext, Reason, Strategy
 from al_lab.core.types import Candidates, DenseView, Detections, ImageView
+from al_lab.strategies.general._segments import propose_segments
 from al_lab.strategies.general._windows import check_radius, propose_windows
 
 
@@ -22,7 +23,7 @@ class Uncertainty(Strategy):
     """Utility = how unsure the model is; subclasses say how that is measured.
 
     By pixel, the least sure ones, wherever they are (they clump on edges). By region, the least sure squares by the
-    mean of their pixels, chosen as RIPU chooses its own: no two ever overlap.
+    mean of their pixels, chosen as RIPU chooses its own: no two ever overlap. By segment, those of the largest mean.
 
     Args:
         aggregate: from the boxes of an image to the image: max | mean | sum. An image without boxes has utility 0.
@@ -33,7 +34,7 @@ class Uncertainty(Strategy):
 
     needs: ClassVar[tuple[str, ...]] = ("class_probs",)
     tasks: ClassVar[tuple[str, ...]] = ("detection", "segmentation")
-    units: ClassVar[tuple[str, ...]] = ("image", "box", "pixel", "region")
+    units: ClassVar[tuple[str, ...]] = ("image", "box", "pixel", "region", "segment")
 
     def __init__(
         self,
@@ -69,6 +70,8 @@ class Uncertainty(Strategy):
         value_HW = self.of_pixels(view.probs)
         if ctx.quota is None:
             return Candidates.images([view.sample_id], [float(value_HW.double().mean())])
+        if ctx.unit == "segment":
+            return propose_segments(view, value_HW)
         tie_rng = ctx.rng if self.ties == "hash" else None
         if ctx.unit == "region":
             return propose_windows(

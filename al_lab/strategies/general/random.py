@@ -5,17 +5,19 @@ from typing import ClassVar
 
 import numpy as np
 
+from al_lab.acquisition.segments.means import open_segments
 from al_lab.core.strategy import ProposeContext, Reason, Strategy
 from al_lab.core.types import Candidates, DenseView, ImageView
+from al_lab.strategies.general._segments import segments_of
 from al_lab.strategies.general._windows import check_radius, propose_windows
 
 
 class Random(Strategy):
     """Uniform without replacement, by seed.
 
-    Every image (or pixel, or region) draws u ~ U[0, 1) from (seed, cycle, id) and the largest are bought: no order of
-    the pool and no number of workers can matter, and no network runs. Regions never overlap, not even with those of
-    earlier cycles.
+    Every image (or pixel, region, segment) draws u ~ U[0, 1) from (seed, cycle, id) and the largest are bought: no
+    order of the pool and no number of workers can matter, and no network runs. Regions never overlap, not even with
+    those of earlier cycles.
 
     Args:
         radius_px: r of a region, a square of side 2 r + 1.
@@ -23,17 +25,20 @@ class Random(Strategy):
 
     needs: ClassVar[tuple[str, ...]] = ()
     tasks: ClassVar[tuple[str, ...]] = ("detection", "segmentation")
-    units: ClassVar[tuple[str, ...]] = ("image", "box", "pixel", "region")
+    units: ClassVar[tuple[str, ...]] = ("image", "box", "pixel", "region", "segment")
 
     def __init__(self, radius_px: int = 1) -> None:
         self.radius_px = check_radius(radius_px, "strategy.radius_px")
 
     def propose(self, view: ImageView | DenseView, ctx: ProposeContext) -> Candidates:
-        """Return the image, or ``ctx.quota`` of its open pixels or regions, with random utilities."""
+        """Return the image, ``ctx.quota`` of its open pixels or regions, or its segments, with random utilities."""
         draw = ctx.rng.generator()
         if ctx.quota is None:
             return Candidates.images([view.sample_id], [draw.random()])
         assert isinstance(view, DenseView)
+        if ctx.unit == "segment":
+            number_N = open_segments(segments_of(view), view.bought)
+            return Candidates.segments(view.sample_id, segments_of(view), number_N, draw.random(len(number_N)))
         height, width = view.size_hw
         u = draw.random(height * width)
         if ctx.unit == "region":

@@ -30,7 +30,7 @@ class Replay(Strategy):
     needs: ClassVar[tuple[str, ...]] = ()
     only_views: ClassVar[bool] = False
     tasks: ClassVar[tuple[str, ...]] = ("detection", "segmentation")
-    units: ClassVar[tuple[str, ...]] = ("image", "box", "pixel", "region")
+    units: ClassVar[tuple[str, ...]] = ("image", "box", "pixel", "region", "segment")
 
     def __init__(self, path: str) -> None:
         self.path = Path(path)

@@ -22,6 +22,7 @@ from al_lab.models.detectors.network import SIZES, AnchorDetector
 from al_lab.models.detectors.scale import ScalePairs, halve, same_anchors, scale_pairs
 from al_lab.models.recent import Recent
 from al_lab.objectives.csd import LABELED_PART, PseudoLoss
+from al_lab.objectives.ema import follow, momentum
 from al_lab.objectives.ramp import Ramp
 from al_lab.objectives.reduce import global_positives
 from al_lab.objectives.soft_targets import BoxDistance, box_distance, soft_focal
@@ -183,18 +184,11 @@ class SED(Supervised):
             self.attach(network)
         if updates < 0:
             return
-        teacher = cast(AnchorDetector, self.teacher)
-        step = 1 - self.momentum(updates)
-        for own, its in zip(teacher.parameters(), network.parameters(), strict=True):
-            own.lerp_(its, step)
-        for old, new in zip(teacher.buffers(), network.buffers(), strict=True):
-            old.copy_(new)
+        follow(cast(AnchorDetector, self.teacher), network, self.momentum(updates))
 
     def momentum(self, updates: int) -> float:
         """Return m of the teacher's n-th step; 0 for n = 0."""
-        if updates == 0:
-            return 0.0
-        return min(self.ema, (updates + 1) / (updates + 10)) if self.ema_warmup else self.ema
+        return momentum(self.ema, updates, self.ema_warmup)
 
     def first_step(self, total_steps: int) -> int:
         """Return the step at which the burn-in is over."""

@@ -23,6 +23,7 @@ from al_lab.learners.settings import TrainSettings
 from al_lab.models.segmenters.segmenter import upsample
 from al_lab.models.segmenters.tiny import TinySegmenter
 from al_lab.objectives.adapt import Adaptation
+from al_lab.objectives.teacher import Teacher
 from tests.patches import Patches, buy
 
 Make = Callable[..., Any]
@@ -38,6 +39,10 @@ class Dies(Adaptation):
         if step == 5:
             raise RuntimeError("power cut")
         return super().forward(network, batch, step, total_steps)
+
+
+class TeacherDies(Dies, Teacher):
+    """The same with a teacher."""
 
 
 @pytest.fixture
@@ -126,15 +131,20 @@ def test_fit_learns_and_says_what_its_labels_were(learner: Make, task: Make) -> 
     assert learner(RIPU, branch={}, recipe={"max_iters": 30, "optimizer": "adamw", "lr": 0.002}).fit(first) == scalars
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_a_killed_training_goes_on_bit_for_bit(learner: Make, task: Make, optimizer: str) -> None:
+@pytest.mark.parametrize(
+    ("optimizer", "objective", "dies"),
+    [("sgd", Adaptation, Dies), ("adamw", Adaptation, Dies), ("sgd", Teacher, TeacherDies)],
+)
+def test_a_killed_training_goes_on_bit_for_bit(
+    learner: Make, task: Make, optimizer: str, objective: type[Adaptation], dies: type[Adaptation]
+) -> None:
     recipe = {"optimizer": optimizer, "grad_clip": 1.0}
     whole, cut = task("whole"), task("cut")
-    learner(recipe=recipe).fit(whole)
+    learner(objective, recipe=recipe).fit(whole)
     with pytest.raises(RuntimeError, match="power cut"):
-        learner(Dies, recipe=recipe, checkpoint_steps=2).fit(cut)
+        learner(dies, recipe=recipe, checkpoint_steps=2).fit(cut)
     assert load_checkpoint(cut.scratch_dir / "last.ckpt")["step"] == 4
-    learner(recipe=recipe).fit(cut)
+    learner(objective, recipe=recipe).fit(cut)
     assert whole.checkpoint.read_bytes() == cut.checkpoint.read_bytes()
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from al_lab.config.options import every, option, options, strategies_in, union
 from al_lab.config.signatures import literal_of
+from al_lab.core.budget import PARTS
 
 _NESTED = "/strategy@"
-_PIXELS = ("pixel", "region")
 
 
 def fitting(provides: Iterable[str], has_labels: bool, task: str = "detection", unit: str = "image") -> list[str]:
@@ -45,7 +45,7 @@ def learns(node: Mapping[str, Any]) -> bool:
 
 def needs_of(node: Mapping[str, Any], unit: str) -> tuple[str, ...]:
     """Return what a model must provide when this unit is bought."""
-    pixels = literal_of(str(node["_target_"]), "pixel_needs", None) if unit in _PIXELS else None
+    pixels = literal_of(str(node["_target_"]), "pixel_needs", None) if unit in PARTS else None
     return union(node, "needs") if pixels is None else tuple(pixels)
 
 

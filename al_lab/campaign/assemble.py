@@ -13,7 +13,7 @@ from al_lab.core.errors import ConfigError, LabError, WeightsError, explain
 from al_lab.data.bought_test import with_test
 from al_lab.data.loading.dense_batch import domain_counts
 from al_lab.metrics.build import build_metrics
-from al_lab.metrics.miou import check_metrics
+from al_lab.metrics.segmentation import check_metrics
 from al_lab.stages.probe import check_speed
 
 _NUM_CLASSES = 2  # where the config names no classes; our networks take any number

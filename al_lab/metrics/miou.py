@@ -1,22 +1,22 @@
-"""Mean IoU from one confusion matrix over all test pixels (not a mean over images: papers report the former)."""
+"""Mean IoU and Dice from one confusion matrix over all test pixels, not a mean over images."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from scipy.sparse import csr_array
 
-from al_lab.core.arrays import Column, load_arrays
+from al_lab.core.arrays import Column
 from al_lab.core.errors import ConfigError, DataError, explain
-from al_lab.core.files import atomic_path
 from al_lab.metrics.result import MetricResult, mean_of_known, unknown_metric
 
 IGNORE = 255  # a pixel without ground truth
-# What each mean leaves out; miou13 is mIoU* of the SYNTHIA benchmark.
-_LEFT_OUT: dict[str, tuple[str, ...]] = {"miou": (), "miou13": ("wall", "fence", "pole")}
+# What is divided of each class, and the classes a mean leaves out; miou13 is mIoU* of the SYNTHIA benchmark.
+_NOT_OF_13 = ("wall", "fence", "pole")
+_KINDS = {"miou": "iou", "miou13": "iou", "foreground_iou": "iou", "dice": "dice", "foreground_dice": "dice"}
 _SYNTHIA_CLASSES = 16
-NAMES = tuple(_LEFT_OUT)
+NAMES = tuple(_KINDS)
+COLUMNS = {"offsets": Column("i", (None,)), "cells": Column("i", ("M",)), "pixels": Column("u", ("M",))}  # of a file
 
 
 @dataclass(frozen=True)
@@ -64,17 +64,6 @@ class Counts:
         np.add.at(total, self.cells, self.pixels.astype(np.int64))
         return total.reshape(num_classes, num_classes)
 
-    def save(self, path: Path) -> None:
-        """Write them to ``path``."""
-        with atomic_path(path) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, offsets=self.offsets, cells=self.cells, pixels=self.pixels)
-
-    @classmethod
-    def load(cls, path: Path) -> "Counts":
-        """Read what `save` wrote."""
-        columns = {"offsets": Column("i", (None,)), "cells": Column("i", ("M",)), "pixels": Column("u", ("M",))}
-        return cls(**load_arrays(path, columns))
-
 
 def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, num_classes: int, ignore: int = IGNORE) -> np.ndarray:
     """Count pixels by (true class, predicted class).
@@ -110,11 +99,14 @@ def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, num_classes: int,
 def miou_from_confusion(
     confusion_CC: np.ndarray, classes: Sequence[str], names: Sequence[str] = ("miou",)
 ) -> list[MetricResult]:
-    """Return, for each metric, IoU = TP / (TP + FP + FN) of its classes and their mean.
+    """Return, for each metric, IoU = TP / (TP + FP + FN) or Dice = 2 TP / (2 TP + FP + FN) of classes, and the mean.
 
-    A class that never occurs in the ground truth has no IoU (NaN in its row) and is left out of the mean: it could only
-    be wrong, and where it is, the classes it was mistaken for already lose. Cityscapes' val frames hold all classes, so
-    there the mean is the papers'.
+    ``foreground_…`` leaves out the first class, the background of binary and medical data sets. Dice (1945; the F1
+    score of pixels) is a class's over all test pixels, as IoU is, not a mean over images or patients.
+
+    A class that never occurs in the ground truth has no value (NaN in its row) and is left out of the mean: it could
+    only be wrong, and where it is, the classes it was mistaken for already lose. Cityscapes' val frames hold all
+    classes, so there the mean is the papers'.
 
     Args:
         confusion_CC: row truth, column prediction.
@@ -127,10 +119,9 @@ def miou_from_confusion(
     """
     check_metrics(names, classes)
     true, predicted = confusion_CC.sum(1), confusion_CC.sum(0)
-    iou = _iou(confusion_CC[None])[0]
     results = []
     for name in names:
-        kept = [k for k, label in enumerate(classes) if label not in _LEFT_OUT[name]]
+        kept, value_C = _kept(name, classes), _of_classes(confusion_CC[None], _KINDS[name])[0]
         if not true[kept].any():
             raise DataError(
                 explain(
@@ -143,14 +134,14 @@ def miou_from_confusion(
         rows = [
             {
                 "class": classes[k],
-                "ap": float(iou[k]),
+                "ap": float(value_C[k]),
                 "num_gt": int(true[k]),
                 "num_det": int(predicted[k]),
                 "metric": name,
             }
             for k in kept
         ]
-        results.append(MetricResult({name: float(np.nanmean(iou[kept]))}, rows))
+        results.append(MetricResult({name: float(np.nanmean(value_C[kept]))}, rows))
     return results
 
 
@@ -168,16 +159,25 @@ def resampled_miou(
     number = len(classes)
     places = (np.repeat(np.arange(len(counts)), np.diff(counts.offsets)), counts.cells)
     of_images = csr_array((counts.pixels.astype(np.int64), places), shape=(len(counts), number**2))
-    iou_BC = _iou((csr_array(weights_BN.astype(np.int64)) @ of_images).toarray().reshape(-1, number, number))
-    kept = {name: [k for k, label in enumerate(classes) if label not in _LEFT_OUT[name]] for name in names}
-    return {name: mean_of_known(iou_BC[:, rows]) for name, rows in kept.items()}
+    drawn_BCC = (csr_array(weights_BN.astype(np.int64)) @ of_images).toarray().reshape(-1, number, number)
+    value_BC = {kind: _of_classes(drawn_BCC, kind) for kind in {_KINDS[name] for name in names}}
+    return {name: mean_of_known(value_BC[_KINDS[name]][:, _kept(name, classes)]) for name in names}
 
 
-def _iou(confusion_BCC: np.ndarray) -> np.ndarray:
-    """Return the IoU of each class, (B, C); NaN where it never occurs in the ground truth."""
+def _kept(name: str, classes: Sequence[str]) -> list[int]:
+    """Return the classes a metric's mean is over."""
+    if name.startswith("foreground_"):
+        return list(range(1, len(classes)))
+    left_out = _NOT_OF_13 if name == "miou13" else ()
+    return [k for k, label in enumerate(classes) if label not in left_out]
+
+
+def _of_classes(confusion_BCC: np.ndarray, kind: str) -> np.ndarray:
+    """Return the IoU or Dice of each class, (B, C); NaN where it never occurs in the ground truth."""
     hit, true = np.diagonal(confusion_BCC, axis1=1, axis2=2), confusion_BCC.sum(2)
-    union = true + confusion_BCC.sum(1) - hit
-    return np.divide(hit, union, out=np.full(hit.shape, np.nan), where=true > 0)
+    both = true + confusion_BCC.sum(1)
+    top, bottom = (hit, both - hit) if kind == "iou" else (2 * hit, both)
+    return np.divide(top, bottom, out=np.full(hit.shape, np.nan), where=true > 0)
 
 
 def check_metrics(names: Sequence[str], classes: Sequence[str]) -> None:
@@ -189,12 +189,12 @@ def check_metrics(names: Sequence[str], classes: Sequence[str]) -> None:
     for name in names:
         if name not in NAMES:
             raise ConfigError(unknown_metric(name, NAMES))
-        missing = [label for label in _LEFT_OUT[name] if label not in classes]
-        if missing or (name == "miou13" and len(classes) != _SYNTHIA_CLASSES):
+        lacks = name == "miou13" and (len(classes) != _SYNTHIA_CLASSES or not set(_NOT_OF_13) <= set(classes))
+        if lacks:
             raise ConfigError(
                 explain(
                     expected=f"the {_SYNTHIA_CLASSES} classes of SYNTHIA for {name}, which leaves out "
-                    f"{', '.join(_LEFT_OUT[name])}",
+                    f"{', '.join(_NOT_OF_13)}",
                     got=f"{len(classes)}: {', '.join(classes)}",
                     where="dataset.metrics",
                     do="use dataset.metrics=[miou]",

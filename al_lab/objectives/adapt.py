@@ -1,14 +1,24 @@
 """Training for active domain adaptation of segmentation: what is minimized over a batch of source and target images."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
 from al_lab.core.errors import ConfigError, explain
-from al_lab.core.fields import at_least, below_one, check_fields, fraction, not_negative, one_of, optional, positive
+from al_lab.core.fields import (
+    at_least,
+    below_one,
+    check_fields,
+    fraction,
+    list_of,
+    not_negative,
+    one_of,
+    optional,
+    positive,
+)
 from al_lab.models.segmenters.density_branch import DensityBranch
 from al_lab.models.segmenters.segmenter import SegmenterNetwork, upsample
 from al_lab.objectives.adaptation import (
@@ -72,6 +82,7 @@ class Adaptation(nn.Module):
         source_ce, target_ce, consistency, negative, margin, aux, density: weights, >= 0.
         negative_threshold: a class below this probability is taken for impossible.
         negative_ramp: arguments of `Ramp`, a factor on the weight of ``negative`` over the training; None: 1.
+        class_weights: of the cross-entropies, one a class in label order, >= 0; only their ratios matter. None: 1 each.
         consistency_where: ``boundary`` of the ground truth (released code) | ``all`` pixels.
         margin_reduction: ``mean_pixel_class`` | ``mean_pixel`` | ``sum``; UNSPECIFIED in the paper.
         density_tau: None: the squared error is averaged over channels; a number: summed over them and divided by it,
@@ -83,10 +94,12 @@ class Adaptation(nn.Module):
             there too.
 
     Raises:
-        ConfigError: for a value out of range, no weight at all, or (with a network) a weight its branch can't serve.
+        ConfigError: for a value out of range, no weight at all, or (with a network) a weight its branch can't serve, or
+            weights of other classes than its own.
     """
 
     task: ClassVar[str] = "segmentation"
+    class_weights: Tensor | None
 
     def __init__(
         self,
@@ -105,8 +118,10 @@ class Adaptation(nn.Module):
         source_ratio: float = 0.5,
         source_balance: bool = True,
         negative_ramp: Mapping[str, Any] | None = None,
+        class_weights: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
+        self.register_buffer("class_weights", _class_weights(class_weights), persistent=False)
         self.negative_ramp = Ramp(**(negative_ramp or {"kind": "none"}))
         self.weights = {
             "source_ce": source_ce,
@@ -240,8 +255,8 @@ class Adaptation(nn.Module):
 
     def _of_one_domain(self, source: _Seen | None, target: _Seen | None) -> dict[str, Tensor]:
         losses: dict[str, tuple[_Seen | None, Callable[[_Seen], Tensor]]] = {
-            "source_ce": (source, lambda seen: cross_entropy(seen.logits, seen.labels)),
-            "target_ce": (target, lambda seen: cross_entropy(seen.logits, seen.labels)),
+            "source_ce": (source, lambda seen: self._cross_entropy(seen.logits, seen.labels)),
+            "target_ce": (target, lambda seen: self._cross_entropy(seen.logits, seen.labels)),
             "consistency": (
                 source,
                 lambda seen: boundary_consistency(seen.logits, seen.labels, self.consistency_where),
@@ -251,16 +266,28 @@ class Adaptation(nn.Module):
         }
         return {name: loss(seen) for name, (seen, loss) in losses.items() if seen is not None and self.weights[name]}
 
+    def _cross_entropy(self, logits: Any, labels: Tensor) -> Tensor:
+        return cross_entropy(logits, labels, class_weights=self.class_weights)
+
     def _of_the_branch(self, domains: list[_Seen]) -> dict[str, Tensor]:
         parts = {}
         if self.weights["aux"] and domains:
-            parts["aux"] = torch.stack([cross_entropy(seen.aux_logits, seen.labels) for seen in domains]).sum()  # type: ignore[arg-type]
+            parts["aux"] = torch.stack([self._cross_entropy(seen.aux_logits, seen.labels) for seen in domains]).sum()
         if self.weights["density"] and domains:
             errors = [reconstruction_loss(seen.reconstruction, seen.features, self.density_tau) for seen in domains]  # type: ignore[arg-type]
             parts["density"] = source_target_sum(*errors) if len(errors) > 1 else errors[0]
         return parts
 
     def _check(self, network: SegmenterNetwork) -> None:
+        if self.class_weights is not None and len(self.class_weights) != network.num_classes:
+            raise ConfigError(
+                explain(
+                    expected=f"a weight for each of {network.num_classes} classes",
+                    got=str(len(self.class_weights)),
+                    where="objective.class_weights",
+                    do="give them in the order of the dataset's classes, or null",
+                )
+            )
         branch: DensityBranch | None = network.branch
         for name, is_there, do in (
             ("aux", branch is not None, _BRANCH),
@@ -280,6 +307,24 @@ class Adaptation(nn.Module):
                         do=f"{do}, or objective.{name}=0",
                     )
                 )
+
+
+def _class_weights(values: Sequence[float] | None) -> Tensor | None:
+    """Return the weights, the smallest positive one 1; None if there are none."""
+    if values is None:
+        return None
+    found = list_of(not_negative, least=2)(list(values), "objective.class_weights", do="e.g. '[1,1,4]', or null")
+    if not any(found):
+        raise ConfigError(
+            explain(
+                expected="a class with a weight above 0",
+                got=str(found),
+                where="objective.class_weights",
+                do="only their ratios matter; null weighs all alike",
+            )
+        )
+    weights = torch.tensor(found, dtype=torch.float32)
+    return weights / weights[weights > 0].min()
 
 
 @torch.no_grad()

@@ -49,7 +49,7 @@ def _sum(values: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, values, torch.zeros((), dtype=values.dtype, device=values.device)).sum()
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, ignore: int = IGNORE) -> Tensor:
+def cross_entropy(logits: Tensor, labels: Tensor, ignore: int = IGNORE, class_weights: Tensor | None = None) -> Tensor:
     """Mean cross-entropy over the labeled pixels of a batch.
 
     0 if there is none (then the released code skips the term).
@@ -60,8 +60,15 @@ def cross_entropy(logits: Tensor, labels: Tensor, ignore: int = IGNORE) -> Tenso
         logits: (B, C, H, W).
         labels: (B, H, W).
         ignore: the label of pixels that don't count.
+        class_weights: (C,) >= 0, the smallest positive one 1: the mean is sum w_y L / sum w_y, as torch's.
     """
     labeled = labels != ignore
+    if class_weights is not None:
+        per_pixel = F.cross_entropy(
+            _at_least_float32(logits), labels.long(), ignore_index=ignore, reduction="none", weight=class_weights
+        )
+        weight = class_weights[torch.where(labeled, labels, 0).long()] * labeled
+        return per_pixel.sum() / global_positives(weight.sum())
     if labels.is_cuda or 2 * int(labeled.sum()) > labels.numel():
         return _mean(
             F.cross_entropy(_at_least_float32(logits), labels.long(), ignore_index=ignore, reduction="none"), labeled

@@ -13,9 +13,9 @@ from al_lab.core.record.csv_file import csv_text
 from al_lab.core.record.predictions import load_predictions, save_predictions
 from al_lab.core.stage import Stage, StageContext
 from al_lab.metrics.build import build_metrics
-from al_lab.metrics.miou import Counts, miou_from_confusion, resampled_miou
 from al_lab.metrics.resampling import resamples
 from al_lab.metrics.result import MetricResult
+from al_lab.metrics.segmentation import Measured, resampled_segmentation, segmentation_results
 from al_lab.stages.sharding import remove_shards, run_sharded
 
 log = logging.getLogger(__name__)
@@ -72,11 +72,11 @@ class Evaluate(Stage):
     @staticmethod
     def _segmentation(ctx: StageContext, ids: tuple[str, ...]) -> list[MetricResult]:
         paths = run_sharded(ctx, "confusion", "confusion", ids, ctx.cycle_dir / "model.ckpt", ".npz")
-        counts = Counts.joined([Counts.load(path) for path in paths])
+        measured = Measured.joined([Measured.load(path) for path in paths])
         remove_shards(paths)
         classes, names = ctx.dataset.classes, ctx.dataset.metrics
-        results = miou_from_confusion(counts.total(len(classes)), classes, names)
-        _write_resampled(ctx, ids, resampled_miou(counts, classes, names, resamples(len(ids))))
+        results = segmentation_results(measured, classes, names)
+        _write_resampled(ctx, ids, resampled_segmentation(measured, classes, names, resamples(len(ids))))
         return results
 
 

@@ -24,8 +24,8 @@ from al_lab.execution.machine import check_gpu
 from al_lab.learners.base import FitTask, Learner
 from al_lab.learners.build import build_learner
 from al_lab.metrics.build import build_metrics
-from al_lab.metrics.miou import Counts, confusion_matrix, miou_from_confusion
 from al_lab.metrics.result import MetricResult
+from al_lab.metrics.segmentation import Measured, segmentation_results
 from al_lab.stages.entropies import image_entropies
 
 JUDGED = "judged_"  # columns of shards of candidates that are for the report
@@ -158,18 +158,19 @@ def _of_pixels(learner: Learner, run_dir: Path, dataset: Any, ids: Sequence[str]
     def truth(sample_id: str) -> np.ndarray:
         return read_pixel_labels(run_dir, sample_id, None) if sample_id in in_pool else dataset.truth(sample_id)
 
-    total = sum(matrix for _, matrix in _confusions(learner, dataset, ids, truth))
-    return miou_from_confusion(np.asarray(total), dataset.classes, dataset.metrics)
+    found = Measured.joined([of_image for _, of_image in _measured(learner, dataset, ids, truth)])
+    return segmentation_results(found, dataset.classes, dataset.metrics)
 
 
-def _confusions(
+def _measured(
     learner: Learner, dataset: Any, ids: Sequence[str], truth: Callable[[str], np.ndarray]
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the confusion matrix of each image, row truth, column prediction, void left out."""
+) -> Iterator[tuple[str, Measured]]:
+    """Yield what the dataset's metrics are made of, image by image, void left out."""
     options = {"flip": True} if dataset.flip_test else {}
     for view in learner.views(ids, ("dense_probs",), *([options] if options else [])):
         predicted = dense(view).probs.argmax(0).byte().cpu().numpy()
-        yield view.sample_id, confusion_matrix(truth(view.sample_id), predicted, len(dataset.classes))
+        true = truth(view.sample_id)
+        yield view.sample_id, Measured.of_image(true, predicted, len(dataset.classes), dataset.metrics)
 
 
 def truth_of(dataset: Any, run_dir: Path, ids: Sequence[str]) -> dict[str, Any]:
@@ -211,10 +212,10 @@ def predict(run_dir: str, checkpoint: str, ids: Sequence[str], out: str) -> dict
 
 
 def confusion(run_dir: str, checkpoint: str, ids: Sequence[str], out: str) -> dict[str, float]:
-    """Write the confusion matrices of a segmenter on test images."""
+    """Write what a segmenter's metrics are made of on test images: confusion matrices, and borders if asked for."""
     _, dataset, learner = open_learner(run_dir, checkpoint)
-    found = {i: Counts.of([matrix]) for i, matrix in _confusions(learner, dataset, ids, dataset.truth)}
-    Counts.joined([found[i] for i in ids]).save(Path(out))
+    found = dict(_measured(learner, dataset, ids, dataset.truth))
+    Measured.joined([found[i] for i in ids]).save(Path(out))
     return {"images": len(ids)}
 
 

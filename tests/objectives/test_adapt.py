@@ -111,6 +111,26 @@ def test_the_other_switches_arrive():
     assert few < many
 
 
+def test_class_weights_weigh_every_cross_entropy_and_only_by_their_ratios():
+    data = batch()
+    plain, heavy, same = (
+        Adaptation(**NOTHING | {"source_ce": 1, "target_ce": 1, "aux": 1}, class_weights=w)
+        for w in (None, [1, 1, 1, 9], [0.01, 0.01, 0.01, 0.09])
+    )
+    net = network()
+    found = [objective(net, data, 0, 100) for objective in (plain, heavy, same)]
+    for name in ("source_ce", "target_ce", "aux"):
+        assert found[0][name] != found[1][name] and found[1][name].item() == pytest.approx(
+            found[2][name].item(), rel=1e-5
+        )
+    seen = upsample(net(data.source_images).logits, (32, 40))
+    weight = torch.tensor([1.0, 1, 1, 9])
+    expected = torch.nn.functional.cross_entropy(seen, data.source_labels, weight, ignore_index=255)
+    assert found[1]["source_ce"].item() == pytest.approx(expected.item(), rel=1e-5)
+    with pytest.raises(ConfigError, match="expected a weight for each of 4 classes, got 3"):
+        only("source_ce", class_weights=[1, 2, 3]).attach(network())
+
+
 @pytest.mark.parametrize(
     ("data", "expected"),
     [(batch(source=0), TARGET | BOTH), (batch(target=0), SOURCE | BOTH), (batch(), SOURCE | TARGET | BOTH)],
@@ -298,6 +318,8 @@ def test_a_weight_the_branch_cannot_serve_is_refused(branch, name, message):
             "objective.margin_reduction: .*got 'mean_pixels'; did you mean 'mean_pixel'",
         ),
         ({"consistency_where": "edges"}, r"objective.consistency_where: expected boundary \| all"),
+        ({"class_weights": [1, -1]}, r"objective.class_weights\[1\]|objective.class_weights: .*got -1"),
+        ({"class_weights": [0, 0]}, "expected a class with a weight above 0"),
     ],
 )
 def test_what_cannot_be_built_is_refused(options, message):

@@ -134,6 +134,18 @@ def test_window_means_and_their_gradient_are_an_average_pool_with_a_repeated_bor
     torch.testing.assert_close(ours.grad, theirs.grad)
 
 
+def test_class_weights_are_torchs_weighted_mean():
+    torch.manual_seed(0)
+    logits, labels = torch.randn(2, 3, 5, 6, dtype=torch.float64), torch.randint(0, 3, (2, 5, 6))
+    labels[0, :2] = 255
+    for weights in ([2.0, 1, 5], [0.0, 1, 3]):
+        weight = torch.tensor(weights, dtype=torch.float64)
+        expected = torch.nn.functional.cross_entropy(logits, labels, weight, ignore_index=255)
+        torch.testing.assert_close(A.cross_entropy(logits, labels, class_weights=weight), expected, rtol=1e-6, atol=0)
+    nothing = torch.full_like(labels, 255)
+    assert A.cross_entropy(logits, nothing, class_weights=torch.ones(3, dtype=torch.float64)) == 0
+
+
 @pytest.mark.parametrize("loss", [A.cross_entropy, A.boundary_consistency, A.margin_loss])
 def test_without_a_labeled_pixel_a_loss_and_its_gradient_are_zero(loss):
     logits = torch.randn(2, 3, 4, 5, requires_grad=True)

@@ -57,6 +57,7 @@ _LATER: dict[str, Any] = {
     "dataset.min_gap": None,
     "objective.pairs": "alike",
     "objective.negative_ramp": None,
+    "objective.class_weights": None,
     "trainer.tf32": True,
     "strategy.agent.query": "top",
     "strategy.learning.fall_backs": "first",

@@ -19,8 +19,8 @@ from al_lab.data.formats.masks import (
     VOID_NAMES,
     MapClasses,
     MapFiles,
-    are_binary,
     find_maps,
+    foreground_of,
     read_map_classes,
     read_values,
 )  # fmt: skip
@@ -38,7 +38,8 @@ class LabelFolder(Domain):
     Without them every image is in the pool, and ``test_fraction`` of the labeled ones become the test set. A map is a
     gray or palette image of ids, such as PNG, or holds colors that a table explains (see `read_map_classes`).
     ``classes.txt`` has a name a line, ids 0, 1, …, or "id name". The id of the line "void" means no class, and so does
-    255 unless it is a class's id. Maps of 0 and 255 alone are background and foreground.
+    255 unless it is a class's id. Maps of 0 and 255 alone are background and foreground, of 0 and 1 (255: void) too if
+    ``classes.txt`` has one name, that of the foreground, or is not there.
     """
 
     def __init__(
@@ -67,11 +68,17 @@ class LabelFolder(Domain):
         self.root = Path(root).expanduser()
         self.files = _find(self.root)
         found = read_map_classes(self.root, classes)
-        is_binary = self._is_binary(found)
-        if is_binary:
-            first, second = (found.names[0], found.names[1]) if found else ("background", "foreground")
-            found = MapClasses({0: first, VOID: second})
-            log.warning("%s: masks hold only 0 and 255: 0 is read as %r, 255 as %r", self.root, first, second)
+        self.binary_note: str | None = None
+        value = self._foreground(found, void_id)
+        if value is not None:
+            said = tuple(found.names.values()) if found else ("foreground",)
+            first, second = said if len(said) > 1 else ("background", *said)
+            found = MapClasses({0: first, value: second})
+            log.warning(
+                "%s: masks hold only 0 and %d: 0 is read as %r, %d as %r", self.root, value, first, value, second
+            )
+            self.binary_note = f"masks hold only 0 and {value}: {value} is read as {second!r}"
+            classes = classes if classes and len(classes) > 1 else None
         if found is None:
             raise DataError(
                 explain(
@@ -81,8 +88,8 @@ class LabelFolder(Domain):
                     do="write classes.txt, one name a line in the order of the ids 0, 1, …",
                 )
             )
-        void = set[int]() if is_binary else _void_values(found, void_id, self.root)
-        self.binary_note = f"masks hold only 0 and 255: 255 is read as {found.names[VOID]!r}" if is_binary else None
+        given = {void_id} if isinstance(void_id, int) else set[int]()
+        void = given - {VOID} if value == VOID else _void_values(found, void_id, self.root)
         self._void, self._colors = void, found.colors
         names = {raw: name for raw, name in found.names.items() if raw not in void}
         kept = tuple(classes) if classes else tuple(names.values())
@@ -103,10 +110,21 @@ class LabelFolder(Domain):
                 )
             )
 
-    def _is_binary(self, found: MapClasses | None) -> bool:
-        """Say whether 255 is a foreground: maps of 0 and 255 alone, and two classes, or no word about classes."""
-        fits = found is None or (not found.colors and sorted(found.names) == [0, 1])
-        return fits and bool(self.files.maps) and are_binary(list(self.files.maps.values()), {})
+    def _foreground(self, found: MapClasses | None, void_id: int | str | None) -> int | None:
+        """Return the value of the one class that masks are of, None if they aren't.
+
+        255 of maps of 0 and 255 (and ``void_id``), if there are two classes, one, or no word about classes; 1 of maps
+        of 0 and 1 (and void, 255), if there is one, or no word.
+        """
+        names = [] if found is None else sorted(found.names)
+        if (found is not None and found.colors) or names not in ([], [0], [0, 1]):
+            return None
+        given = {void_id} if isinstance(void_id, int) else set[int]()
+        maps = list(self.files.maps.values())
+        value = foreground_of(maps, {}, given)
+        if value is None and void_id != ABSENT:
+            value = foreground_of(maps, {}, {*given, VOID})
+        return None if value == 1 and len(names) > 1 else value
 
     def read_label(self, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
         """Read a map of ids; an id that is neither a class nor void is refused."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -26,8 +26,8 @@ _MAP_FOLDER = re.compile(
 )
 _MAP_SUFFIX = re.compile(r"[ _-](mask|masks|seg|segmentation|label|labels|labelids|gt|gt_labelids|l)$", re.I)
 _COLOR = written(between(0, 255))
-_BINARY = frozenset({0, 255})
-_LOOK_AT = 50  # label maps before it is believed that all are 0 and 255
+_FOREGROUND = (255, 1)  # of masks of one class
+_LOOK_AT = 50  # label maps before it is believed that all are masks of one class
 
 Color = tuple[int, int, int]
 
@@ -285,11 +285,19 @@ def _wrong_encoding(path: Path, got: str) -> DataError:
     )
 
 
-def are_binary(maps: Sequence[Path], colors: Mapping[Color, int]) -> bool:
-    """Say whether label maps hold 0 and 255 and nothing else, and both of them; looks at some of many."""
+def foreground_of(maps: Sequence[Path], colors: Mapping[Color, int], void: Collection[int] = ()) -> int | None:
+    """Return the other value of label maps that hold 0 and one of 1 and 255; None if they hold more, or less.
+
+    Looks at some of many.
+
+    Args:
+        maps: their files.
+        colors: the table of those that hold colors.
+        void: values that are no class, and don't count.
+    """
     seen: set[int] = set()
     for path in maps[:_LOOK_AT]:
-        seen |= set(np.unique(read_values(path, colors)).tolist())
-        if not seen <= _BINARY:
-            return False
-    return seen == _BINARY
+        seen |= set(np.unique(read_values(path, colors)).tolist()) - set(void)
+        if not any(seen <= {0, other} for other in _FOREGROUND):
+            return None
+    return next((other for other in _FOREGROUND if seen == {0, other}), None)

@@ -23,7 +23,7 @@ from al_lab.reporting.read.files import RunFiles, name_of
 log = logging.getLogger(__name__)
 
 # Where the dataset lists no metrics, the first of these that a run has is the one its curves show.
-PREFERRED_METRICS = ("coco_ap", "voc07_ap50", "voc_area_ap50", "miou", "miou13", "coco_ap50")
+PREFERRED_METRICS = ("coco_ap", "voc07_ap50", "voc_area_ap50", "miou", "miou13", "dice", "coco_ap50")
 METRIC_LABELS = {
     "coco_ap": "COCO AP",
     "coco_ap50": "COCO AP50",
@@ -31,6 +31,11 @@ METRIC_LABELS = {
     "voc_area_ap50": "VOC area AP50",
     "miou": "mIoU",
     "miou13": "mIoU, 13 classes",
+    "foreground_iou": "foreground IoU",
+    "dice": "mean Dice",
+    "foreground_dice": "foreground Dice",
+    "boundary_iou": "mean boundary IoU",
+    "hd95": "95 % Hausdorff distance, px",
 }
 PEOPLE = ("folder", "label_studio")  # oracles that ask people
 _MOST = 1e15  # images, boxes, pixels; more is no count

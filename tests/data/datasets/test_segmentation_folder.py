@@ -280,6 +280,31 @@ def test_masks_of_0_and_255_are_background_and_foreground_and_it_is_said(folder,
     assert any("255 is read as" in f.message and f.severity == "warning" for f in dataset.verify())
 
 
+@pytest.mark.parametrize(
+    ("values", "void_id", "names", "classes"),
+    [
+        ((0, 255, 0), None, ("crack",), ("background", "crack")),
+        ((0, 1, 255), None, ("crack",), ("background", "crack")),
+        ((0, 1, 255), None, None, ("background", "foreground")),
+        ((0, 255, 128), 128, ("wall", "crack"), ("wall", "crack")),
+        ((0, 1, 9), 9, None, ("background", "foreground")),
+    ],
+)
+def test_masks_of_one_class_with_and_without_void(folder, values, void_id, names, classes):
+    dataset = SegmentationFolder(
+        str(folder({f"train/{k}": ids_of([*values]) for k in range(3)}, names)), void_id=void_id
+    )
+    assert dataset.classes == classes
+    assert dataset.truth("train/1").tolist() == [[0, 1, 0 if values[2] == 0 else 255]]
+
+
+def test_the_one_class_may_be_given_by_the_command(folder):
+    dataset = SegmentationFolder(
+        str(folder({f"train/{k}": ids_of([0, 255, 0]) for k in range(2)}, None)), classes=["rust"]
+    )
+    assert dataset.classes == ("background", "rust") and dataset.truth("train/0").tolist() == [[0, 1, 0]]
+
+
 def test_a_class_with_id_255_is_a_class(folder):
     root = folder({"train/a": ids_of([0, 128, 255])}, ("0 wall", "128 rust", "255 crack"))
     dataset = SegmentationFolder(str(root))

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from al_lab.config.checks import check_data, is_generated
+from al_lab.config.embedding import EmbeddingSource
 from al_lab.config.parts import Parts
 from al_lab.core.budget import ColdStart
 from al_lab.core.errors import ConfigError, LabError, WeightsError, explain
 from al_lab.data.bought_test import with_test
 from al_lab.data.loading.dense_batch import domain_counts
+from al_lab.data.predictions.vectors import FileVectors
 from al_lab.metrics.build import build_metrics
 from al_lab.metrics.segmentation import check_metrics
 from al_lab.stages.probe import check_speed
@@ -49,6 +51,8 @@ def check_parts(parts: Parts, is_new: bool = True) -> None:
     if parts.budget.initial_by == "cold_start" and is_new and trains_here(config):
         _check_start(parts.budget.start)
     _ = parts.oracle, parts.objective, parts.executor
+    if is_new and trains_here(config):
+        _check_embedding(parts)
     if is_new and settings.init is not None and trains_here(config) and not Path(settings.init).expanduser().is_file():
         raise WeightsError(
             explain(
@@ -168,6 +172,26 @@ def _check_network(parts: Parts, kind: str, num_classes: int) -> Any:
         if is_here or not isinstance(error.__cause__, ImportError):
             raise
         return None
+
+
+def _check_embedding(parts: Parts) -> None:
+    """Refuse embeddings from a file or a network that is not there, or a file that lacks images.
+
+    Raises:
+        LabError: naming the key.
+    """
+    source = EmbeddingSource.read(parts.config.get("embedding"))
+    if source is None or source.kind == "objects":
+        return
+    if (missing := source.missing_file()) is not None:
+        do = "put it there, or give another one"
+        raise WeightsError(explain(expected="a file", got="no such file", where=f"embedding: {missing}", do=do))
+    if source.kind == "backbone":
+        from al_lab.models.backbone import check_backbone  # noqa: PLC0415
+
+        check_backbone(source.backbone, "embedding", source.weights)
+    elif not is_generated(parts.config["dataset"]):
+        FileVectors(source.path, parts.dataset).check(parts.dataset.pool_ids)
 
 
 def _check_start(start: ColdStart) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from al_lab.config.embedding import EmbeddingSource
 from al_lab.config.fitting import needs_of, provides_of
 from al_lab.config.foreign import check_foreign, is_foreign, remaining
 from al_lab.config.kinds import check_values
@@ -299,7 +300,7 @@ def _check_strategy(config: Mapping[str, Any], model: str) -> None:
                 )
             )
     provides = provides_of(config[model])
-    lacking = set(needs) - set(provides or ())
+    lacking = set(needs) - set(provides or ()) - _from_elsewhere(config, model, provides)
     if provides is not None and lacking:
         others = f" (what remains: {remaining(config, model)})" if is_foreign(config[model]) else ""
         raise ConfigError(
@@ -310,6 +311,27 @@ def _check_strategy(config: Mapping[str, Any], model: str) -> None:
                 do=f"choose another {model}=… or strategy=…{others}",
             )
         )
+
+
+def _from_elsewhere(config: Mapping[str, Any], model: str, provides: Sequence[str] | None) -> set[str]:
+    """Return what need not come from the model itself.
+
+    Raises:
+        ConfigError: for an embedding that can't be.
+    """
+    source = EmbeddingSource.read(config.get("embedding"))
+    if source is None:
+        return set()
+    if source.kind == "objects" and provides is not None and "box_embedding" not in provides:
+        raise ConfigError(
+            explain(
+                expected=f"a {model} that provides box_embedding, for embedding=objects",
+                got=f"{config['choices'].get(model)!r}, which provides {', '.join(provides)}",
+                where="embedding",
+                do="give a file (embedding=vectors.npz) or a backbone (embedding=resnet18)",
+            )
+        )
+    return {"image_embedding"}
 
 
 def is_generated(dataset: Mapping[str, Any]) -> bool:

@@ -93,6 +93,7 @@ class RunConfig:
     seed: int = MISSING
     split_seed: int = MISSING
     name: str | None = None
+    embedding: Any = None  # null: the model's own | file.npz | objects | backbone, see EmbeddingSource
     restart: Any = False  # true, false or "again"
 
 

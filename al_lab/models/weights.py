@@ -186,6 +186,10 @@ def _load(path: Path) -> Any:
                 )
             )
     try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file  # noqa: PLC0415 - comes with the extras timm and hf
+
+            return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 - torch raises a dozen types for files that are no checkpoints
         do = "download it again; if it holds pickled objects, save only its state dict"

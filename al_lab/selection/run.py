@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from al_lab.config.build import build
 from al_lab.config.checks import check_kinds, check_targets
+from al_lab.config.embedding import EmbeddingSource
 from al_lab.config.options import strategies_in
 from al_lab.core.errors import ConfigError, DataError, did_you_mean, explain
 from al_lab.core.fields import at_least, below_one, fraction, one_of, optional, share
@@ -121,7 +122,7 @@ def select(config: Mapping[str, Any], asked: Asked) -> Outcome:
     asked.check()
     check_targets({"dataset": config["dataset"], "strategy": config["strategy"]})
     check_kinds({"strategy": config["strategy"]})
-    files = PredictionFiles(asked.predictions, asked.arrays, asked.images_json)
+    files = PredictionFiles(asked.predictions, [*asked.arrays, *_vectors(config)], asked.images_json)
     dataset = _open(config["dataset"], files)
     names = ImageNames({i: dataset.image_path(i) for ids in dataset.splits().values() for i in ids})
     labeled, notes = labeled_ids(asked.labeled, dataset, names)
@@ -191,6 +192,19 @@ def _open(node: Mapping[str, Any], files: PredictionFiles) -> Any:
         if "classes" not in node or node["classes"] or not names:
             raise
         return build({**node, "classes": list(names)})
+
+
+def _vectors(config: Mapping[str, Any]) -> list[Path]:
+    """Return the file of ``embedding=vectors.npz``; here no network looks at images."""
+    source = EmbeddingSource.read(config.get("embedding"))
+    if source is None:
+        return []
+    if source.kind != "file":
+        do = "embedding=vectors.npz, or --arrays FILE.npz with 'images' and 'embedding'"
+        raise ConfigError(
+            explain(expected="a file of vectors", got=repr(config["embedding"]), where="embedding", do=do)
+        )
+    return [Path(source.path).expanduser()]
 
 
 def _strategy(config: Mapping[str, Any], dataset: Any, predictions: Predictions, labeled: set[str]) -> Strategy:

@@ -23,6 +23,7 @@ from al_lab.data.bought_test import with_test
 from al_lab.execution.machine import check_gpu
 from al_lab.learners.base import FitTask, Learner
 from al_lab.learners.build import build_learner
+from al_lab.learners.foreign.embedded import with_embedding
 from al_lab.metrics.build import build_metrics
 from al_lab.metrics.result import MetricResult
 from al_lab.metrics.segmentation import Measured, segmentation_results
@@ -65,7 +66,7 @@ def open_learner(run_dir: str, checkpoint: str) -> tuple[dict[str, Any], Any, Le
 
 def _learner(config: dict[str, Any], dataset: Any) -> Learner:
     check_gpu()
-    return build_learner(config, dataset)
+    return with_embedding(build_learner(config, dataset), config, dataset)
 
 
 def fit(run_dir: str, task: dict[str, Any], progress: str | None = None) -> dict[str, float]:

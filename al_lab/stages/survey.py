@@ -14,6 +14,7 @@ import numpy as np
 
 from al_lab.acquisition.k_means import cold_start
 from al_lab.config.build import build
+from al_lab.config.embedding import EmbeddingSource
 from al_lab.core.arrays import Column, load_arrays
 from al_lab.core.budget import Budget
 from al_lab.core.documents import Entry, Source
@@ -25,6 +26,7 @@ from al_lab.core.rng import Rng
 from al_lab.core.stage import Stage, StageContext
 from al_lab.data.near_copies import fingerprint
 from al_lab.data.quality import Facts, brightness, left_out, sharpness
+from al_lab.learners.foreign.embedded import Vectors, vectors_of
 from al_lab.stages.jobs import open_run
 from al_lab.stages.sharding import remove_shards, run_sharded
 
@@ -142,7 +144,8 @@ def look(run_dir: str, checkpoint: str, ids: Sequence[str], out: str) -> dict[st
     del checkpoint
     config, dataset = open_run(run_dir)
     budget: Budget = build(config["budget"])
-    embed = _embedder(budget, config)
+    source = _source(budget, config)
+    embed = None if source is None else vectors_of(source, dataset, config["runtime"].get("data_dir"))
     rows: list[dict[str, Any]] = []
     batch: list[tuple[dict[str, Any], np.ndarray]] = []
     size = int(config["runtime"]["predict_batch"])
@@ -176,19 +179,22 @@ def _blank(sample_id: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _embedder(budget: Budget, config: Mapping[str, Any]) -> Any:
+def _source(budget: Budget, config: Mapping[str, Any]) -> EmbeddingSource | None:
+    """Return where a cold start's embeddings come from: ``embedding``, unless a model has to be trained for that."""
     if budget.initial_by != "cold_start":
         return None
-    from al_lab.models.backbone import Backbone  # noqa: PLC0415 - imports torch
+    source, start = EmbeddingSource.read(config.get("embedding")), budget.start
+    if source is not None and source.kind != "objects":
+        return source
+    return EmbeddingSource("backbone", backbone=start.backbone, weights=start.weights, input_px=start.input_px)
 
-    start = budget.start
-    return Backbone(start.backbone, start.weights, start.input_px, config["runtime"].get("data_dir"))
 
-
-def _embed(embed: Any, batch: list[tuple[dict[str, Any], np.ndarray]]) -> None:
+def _embed(vectors: Vectors | None, batch: list[tuple[dict[str, Any], np.ndarray]]) -> None:
     """Write the embeddings of a batch into its rows, and empty it."""
-    if embed is not None and batch:
-        for (row, _), vector in zip(batch, embed([image for _, image in batch]), strict=True):
+    if vectors is not None and batch:
+        for (row, _), vector in zip(
+            batch, vectors.of([row["ids"] for row, _ in batch], [image for _, image in batch]), strict=True
+        ):
             row["embedding"] = vector
     batch.clear()
 
@@ -206,11 +212,11 @@ def _cache_path(ctx: StageContext) -> Path | None:
     root = ctx.config["runtime"].get("cache_dir")
     if not root:
         return None
-    start = ctx.budget.start
+    source = _source(ctx.budget, ctx.config)
     network: list[Any] = []
-    if ctx.budget.initial_by == "cold_start":
-        weights = Path(start.weights or "").expanduser()
-        network = [start.backbone, start.input_px, sha256(weights) if weights.is_file() else start.weights]
+    if source is not None:
+        file = Path(source.path or source.weights or "").expanduser()
+        network = [source.backbone, source.input_px, sha256(file) if file.is_file() else source.weights]
     digest = hashlib.sha256(json.dumps([_VERSION, network]).encode())
     for sample_id in ctx.pool.ids:
         state = ctx.dataset.image_path(sample_id).stat()

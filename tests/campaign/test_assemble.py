@@ -75,6 +75,11 @@ def check_values(config: dict) -> None:
             ],
             "nowhere.pth: expected a file with pretrained weights, got no such file",
         ),
+        (["embedding=nowhere.npz"], "embedding: nowhere.npz: expected a file, got no such file"),
+        (
+            ["embedding=resnet19"],
+            "embedding: expected a classifier of torchvision",
+        ),
         (
             ["detector=faster_rcnn_small", "strategy=al_ssl", "objective=supervised"],
             "strategy.matching: expected a detector with anchors for strategy.matching=index, got TorchvisionDetector; "

@@ -19,7 +19,7 @@ FREE_KEYS = frozenset(
 _MACHINE_KEYS = frozenset(
     {"threads", "root", "data_dir", "cache_dir", "outputs_dir", "folder", "path", "download", "store"}
 )
-_BY_CONTENT = ("strategy.path", "trainer.init")
+_BY_CONTENT = ("strategy.path", "trainer.init", "embedding")
 _GROWING = ("cycles", "per_cycle")  # of the budget: more cycles continue a run
 _FOR_THE_REPORT = "strategy.truth."  # what is measured after the choice, and changes nothing
 _RETRIES = ".on_divergence."  # decides nothing in trainings that are done; the next ones may be begun again differently
@@ -53,6 +53,7 @@ _LATER: dict[str, Any] = {
     "budget.limits.dark": 40.0,
     "budget.limits.blurred": 0.02,
     "budget.limits.near_copies_bits": 31,
+    "embedding": None,
     "dataset.group_by": None,
     "dataset.min_gap": None,
     "objective.pairs": "alike",

@@ -25,12 +25,14 @@ class Seen(NamedTuple):
             with ``sigmoid`` K = C.
         features: maps (B, E, h, w), from which `Detector.embedding` is taken.
         level_sizes: how many of the P boxes belong to each feature level, in order; empty: they have no levels.
+        is_one_class: a box is a detection of its most probable class only.
     """
 
     boxes: Sequence[Tensor]
     probs: Sequence[Tensor]
     features: tuple[Tensor, ...] = ()
     level_sizes: tuple[int, ...] = ()
+    is_one_class: bool = False
 
 
 def detections_of(
@@ -56,7 +58,7 @@ def detections_of(
         if not bool(torch.isfinite(probs).all() & torch.isfinite(boxes).all()):
             do = "the model diverged or its checkpoint is damaged: train it again with a lower learning rate"
             raise LabError(explain(expected="finite predictions", got="NaN or inf", where="detections", do=do))
-        row, label = _candidates(probs[:, first:], settings, seen.level_sizes)
+        row, label = _candidates(probs[:, first:], settings, seen)
         chosen = boxes[row] if boxes.ndim == 2 else boxes[row, label]
         if settings.clip:
             chosen = torch.minimum(chosen.clamp(min=0), ends[number].to(chosen.device))
@@ -64,7 +66,9 @@ def detections_of(
         row, label, chosen = row[alive], label[alive], chosen[alive]
         confidence = probs[row, label + first]
         image = torch.full_like(row, number)
-        keep = suppress(chosen, confidence, image, label, settings.nms_iou)
+        keep = torch.arange(len(row), device=row.device)
+        if settings.nms_iou < 1:  # else nothing overlaps by more
+            keep = suppress(chosen, confidence, image, label, settings.nms_iou)
         keep = keep[torch.argsort(confidence[keep], descending=True, stable=True)][: settings.max_per_image]
         box = chosen[keep] * scale[number].to(chosen.device)
         found.append((box, image[keep], label[keep], confidence[keep], probs[row[keep]]))
@@ -72,9 +76,13 @@ def detections_of(
     return hand_over(box, image, label, confidence, kept, activation, seen.probs[0].shape[1], len(seen.probs))
 
 
-def _candidates(probs_PC: Tensor, settings: Postprocess, level_sizes: Sequence[int]) -> tuple[Tensor, Tensor]:
+def _candidates(probs_PC: Tensor, settings: Postprocess, seen: Seen) -> tuple[Tensor, Tensor]:
     """Return row and class of what may enter suppression."""
-    row, label = (probs_PC > settings.conf_min).nonzero(as_tuple=True)
+    level_sizes = seen.level_sizes
+    enters = probs_PC > settings.conf_min
+    if seen.is_one_class:
+        enters &= torch.zeros_like(enters).scatter_(1, probs_PC.argmax(1, keepdim=True), value=True)
+    row, label = enters.nonzero(as_tuple=True)
     if settings.max_per_level is not None and level_sizes:
         level = torch.searchsorted(torch.tensor(level_sizes, device=row.device).cumsum(0), row, right=True)
         chosen = best_of_groups(level, probs_PC[row, label], settings.max_per_level, len(level_sizes))

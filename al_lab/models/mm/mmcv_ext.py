@@ -143,9 +143,48 @@ def roi_align_backward(
     )
 
 
+def ms_deform_attn_forward(
+    value: Tensor, shapes: Tensor, starts: Tensor, locations: Tensor, weights: Tensor, im2col_step: int
+) -> Tensor:
+    """Attend to a few places of several maps: mmcv's own form in PyTorch, which needs no kernel."""
+    from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
+
+    out: Tensor = multi_scale_deformable_attn_pytorch(value, shapes, locations, weights)
+    return out
+
+
+def ms_deform_attn_backward(
+    value: Tensor,
+    shapes: Tensor,
+    starts: Tensor,
+    locations: Tensor,
+    weights: Tensor,
+    grad_output: Tensor,
+    grad_value: Tensor,
+    grad_locations: Tensor,
+    grad_weights: Tensor,
+    im2col_step: int,
+) -> None:
+    """Write the gradients of `ms_deform_attn_forward`, by computing it again."""
+    inputs = [v.detach().requires_grad_() for v in (value, locations, weights)]
+    with torch.enable_grad():
+        out = ms_deform_attn_forward(inputs[0], shapes, starts, inputs[1], inputs[2], im2col_step)
+    grads = torch.autograd.grad(out, inputs, grad_output)
+    for into, gradient in zip((grad_value, grad_locations, grad_weights), grads, strict=True):
+        into.copy_(gradient)
+
+
 _PROVIDED: dict[str, Callable[..., Any]] = {
     f.__name__: f
-    for f in (nms, sigmoid_focal_loss_forward, sigmoid_focal_loss_backward, roi_align_forward, roi_align_backward)
+    for f in (
+        nms,
+        sigmoid_focal_loss_forward,
+        sigmoid_focal_loss_backward,
+        roi_align_forward,
+        roi_align_backward,
+        ms_deform_attn_forward,
+        ms_deform_attn_backward,
+    )
 }
 
 

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
@@ -10,10 +11,32 @@ from torch import nn
 from al_lab.core.errors import ConfigError, explain
 from al_lab.models.detectors.boxes import BoxCoder, Matching
 from al_lab.models.detectors.settings import Postprocess
+from al_lab.models.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from al_lab.models.mm.registry import build_module, init_weights
 
 log = logging.getLogger(__name__)
 _OUR_LOSSES = ("FocalLoss", "CrossEntropyLoss", "L1Loss", "SmoothL1Loss")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a model wants to be fed with: mean and deviation of RGB in 0..255, channels turned round or not, padding."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    is_bgr: bool
+    pad_divisor: int
+
+
+def inputs_of(model: dict[str, Any]) -> Inputs:
+    """Take the ``data_preprocessor`` out of a model dict and return what it says."""
+    node = model.pop("data_preprocessor", None) or {}
+    is_bgr = not node.get("bgr_to_rgb", True)
+    mean, std = (
+        tuple(node.get(k) or v)[:: -1 if is_bgr and node.get(k) else 1]
+        for k, v in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD))
+    )
+    return Inputs(mean, std, is_bgr, int(node.get("pad_size_divisor") or 1))
 
 
 def build_detector(model: dict[str, Any], num_classes: int) -> nn.Module:
@@ -33,7 +56,7 @@ def build_detector(model: dict[str, Any], num_classes: int) -> nn.Module:
                 expected="mmdet's dict of a single-stage detector, with backbone and bbox_head",
                 got=f"keys {', '.join(sorted(model))}",
                 where=where,
-                do="two-stage and transformer detectors are not supported; choose e.g. RetinaNet or SSD",
+                do="MMDetDetector takes two stages and queries (see conf/detector/dino.yaml); or choose e.g. RetinaNet",
             )
         )
     detector: Any = build_module(
@@ -73,7 +96,7 @@ def _check(detector: nn.Module, where: str) -> None:
                     expected="a single-stage detector with anchors and box deltas",
                     got=f"{type(detector).__name__}: {reason}",
                     where=where,
-                    do="choose e.g. RetinaNet, SSD or SSDLite, or write a AnchorDetector of your own",
+                    do="choose e.g. RetinaNet or SSD; MMDetDetector takes others (see conf/detector/atss.yaml)",
                 )
             )
     for name in ("loss_cls", "loss_bbox"):

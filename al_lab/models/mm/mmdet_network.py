@@ -16,8 +16,7 @@ from al_lab.models.detectors.head import HeadOutput
 from al_lab.models.detectors.network import SIZES, AnchorDetector, flatten_maps
 from al_lab.models.detectors.priors import priors_from_corners
 from al_lab.models.detectors.settings import Postprocess, Resize
-from al_lab.models.imagenet import IMAGENET_MEAN, IMAGENET_STD
-from al_lab.models.mm.mmdet_build import build_detector, coder_of, matching_of, settings_of
+from al_lab.models.mm.mmdet_build import build_detector, coder_of, inputs_of, matching_of, settings_of
 from al_lab.models.mm.registry import plain, take_pretrained
 from al_lab.models.recent import Recent
 from al_lab.models.weights import Normalization, load_pretrained
@@ -61,12 +60,7 @@ class MMDetNetwork(AnchorDetector):
         cache_dir: str | None = None,
     ) -> None:
         own: dict[str, Any] = plain(model)
-        preprocess = own.pop("data_preprocessor", None) or {}
-        swap = not preprocess.get("bgr_to_rgb", True)
-        mean, std = (
-            tuple(preprocess.get(k, v))[:: -1 if swap and k in preprocess else 1]
-            for k, v in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD))
-        )
+        inputs = inputs_of(own)
         weights = weights or take_pretrained(own)
         detector: Any = build_detector(own, num_classes)
         head = detector.bbox_head
@@ -74,23 +68,23 @@ class MMDetNetwork(AnchorDetector):
             num_classes,
             input_hw,
             activation="sigmoid" if head.use_sigmoid_cls else "softmax",
-            mean=mean,
-            std=std,
+            mean=inputs.mean,
+            std=inputs.std,
             resize=resize,
-            pad_divisor=int(preprocess.get("pad_size_divisor", 1)),
+            pad_divisor=inputs.pad_divisor,
             code=coder_of(head),
             matching=matching_of(own.get("train_cfg")),
             postprocess=postprocess or settings_of(own.get("test_cfg")),
         )
         self.detector: Any = detector
-        self.clip_priors, self.embedding_from, self._swap = bool(clip_priors), embedding_from, swap
+        self.clip_priors, self.embedding_from, self._swap = bool(clip_priors), embedding_from, inputs.is_bgr
         self._priors: Recent[Tensor] = Recent(SIZES)
         shapes = self._probe(_padded(self.input_hw, self.pad_divisor))
         self.register_buffer(
             "priors", self._make_priors(shapes, _padded(self.input_hw, self.pad_divisor)), persistent=False
         )
         if weights:
-            load_pretrained(detector, weights, cache_dir, Normalization(self.mean, self.std, swap))
+            load_pretrained(detector, weights, cache_dir, Normalization(self.mean, self.std, inputs.is_bgr))
 
     def forward(self, images: Tensor) -> HeadOutput:
         """Predict for (B, 3, h, w) normalized RGB images."""

@@ -108,7 +108,9 @@ def embedding_section(run: Run, method: Method = "pca", name: str = "embedding")
         )
         return section
     axes = "t-SNE" if method == "tsne" else "the two principal axes"
-    section.text = f"The image embedding of each cycle's own model, on {axes}. Distances between panels mean nothing."
+    elsewhere = run.config.get("embedding")
+    whose = f"The image embedding from {elsewhere}" if elsewhere else "The image embedding of each cycle's own model"
+    section.text = f"{whose}, on {axes}. Distances between panels mean nothing."
     section.pictures.append(
         Picture(name, pool_figures.embedding(panels), "pool, labeled and bought images in two dimensions")
     )

@@ -316,7 +316,7 @@ def test_heads_that_speak_another_language_are_refused(retina_r18: dict, change:
 
 def test_a_two_stage_detector_is_refused() -> None:
     model = {"_scope_": "mmdet", "type": "FasterRCNN", "backbone": {"type": "ResNet"}, "rpn_head": {}, "roi_head": {}}
-    with pytest.raises(ConfigError, match="two-stage and transformer detectors are not supported"):
+    with pytest.raises(ConfigError, match="MMDetDetector takes two stages and queries"):
         MMDetNetwork(3, model, (128, 192))
 
 

@@ -38,10 +38,25 @@ def _estimate(args: argparse.Namespace) -> int:
     from al_lab.config.load import validate
 
     parts = validate(composed(args))
+    _check_measured(parts, args.measure)
     sizes = sizes_of(parts)
     measured = _measured(parts, args.seconds) if args.measure else None
     sys.stdout.write("\n".join(_page(parts, sizes, measured, args.gpus)) + "\n")
     return 0
+
+
+def _is_foreign(parts: Any) -> bool:
+    from al_lab.config.foreign import is_foreign
+
+    return is_foreign(parts.config.get("detector")) or is_foreign(parts.config.get("segmenter"))
+
+
+def _check_measured(parts: Any, is_asked: bool) -> None:
+    from al_lab.core.errors import ConfigError, explain
+
+    if is_asked and _is_foreign(parts):
+        got, do = "one that its own program trains", "time the program itself; the rest is estimated without --measure"
+        raise ConfigError(explain(expected="a network of ours", got=got, where="--measure", do=do))
 
 
 def _measured(parts: Any, seconds: float) -> Any:
@@ -58,9 +73,15 @@ def _page(parts: Any, sizes: Any, measured: Any, gpus: Sequence[int]) -> list[st
     choices = parts.config["choices"]
     groups = plan(parts, sizes)
     lines = [f"strategy={choices['strategy']} dataset={choices['dataset']}, protocol {choices['protocol']}"]
-    lines += [f"  pool {sizes.pool:,}, test {sizes.test:,} images ({sizes.origin})", *_work(groups), ""]
-    speeds = _speeds(parts, measured)
-    if not speeds:
+    lines += [
+        f"  pool {sizes.pool:,}, test {sizes.test:,} images ({sizes.origin})",
+        *_work(groups, _is_foreign(parts)),
+        "",
+    ]
+    speeds = {} if _is_foreign(parts) else _speeds(parts, measured)
+    if not speeds and _is_foreign(parts):
+        lines += ["hours: those of the model's own program", ""]
+    elif not speeds:
         lines += ["hours: this network is in no table; --measure tells them from a minute here", ""]
     for name, speed in speeds.items():
         lines += [*_hours(name, speed, groups, gpus), ""]
@@ -69,7 +90,7 @@ def _page(parts: Any, sizes: Any, measured: Any, gpus: Sequence[int]) -> list[st
     return [*lines, left_out, *_rest(parts, sizes, measured)]
 
 
-def _work(groups: Any) -> list[str]:
+def _work(groups: Any, is_foreign: bool) -> list[str]:
     """Return one line for each kind of work, over all cycles."""
     from al_lab.campaign.forecast import Look
 
@@ -81,6 +102,9 @@ def _work(groups: Any) -> list[str]:
     for what, items in kinds.items():
         if isinstance(items[0], Look):
             lines.append(f"  {what}: {sum(i.images for i in items):,} looked at in {len(items)} cycles")
+            continue
+        if is_foreign:
+            lines.append(f"  {what}: {sum(i.count for i in items):,} trainings")
             continue
         count, steps = sum(i.count for i in items), sum(i.count * i.steps for i in items)
         low, high = min(i.steps for i in items), max(i.steps for i in items)

@@ -35,6 +35,15 @@ def test_a_network_without_numbers_is_said_to_have_none(capsys: pytest.CaptureFi
     assert "280 images" in page and "boxes (of unknown number) left out" in page
 
 
+def test_the_hours_of_a_program_are_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["detector=predictions", "strategy=entropy", "dataset=shapes"]
+    assert estimate.main(words) == 0
+    page = capsys.readouterr().out
+    assert "training: 4 trainings\n" in page and "hours: those of the model's own program" in page
+    assert estimate.main([*words, "--measure"]) == 2
+    assert "got one that its own program trains; time the program itself" in capsys.readouterr().err
+
+
 def test_a_command_that_can_not_run_has_no_estimate(capsys: pytest.CaptureFixture[str]) -> None:
     assert estimate.main(["strategy=entropi", "dataset=shapes"]) == 2
     assert "did you mean 'entropy'?" in capsys.readouterr().err

@@ -77,6 +77,12 @@ def segmenter_config(**changes: object) -> dict:
 
 
 CONFIGS = {
+    "segments": lambda: stub_config(
+        {"_target_": "al_lab.strategies.segmentation.redal.Redal"},
+        dense=True,
+        unit="segment",
+        oracle={"_target_": "al_lab.labeling.pixels.dominant.DominantOracle"},
+    ),
     "segmenter": segmenter_config,
     "images": lambda: stub_config(DETECTION),
     "pixels": lambda: stub_config(PIXELS, dense=True),

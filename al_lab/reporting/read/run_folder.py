@@ -7,7 +7,7 @@ import logging
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from al_lab.core.fields import LONGEST_TEXT, shown
-from al_lab.core.pool import INITIAL, TEST, load_mask, purchase_dir
+from al_lab.core.pool import INITIAL, TEST, load_mask, load_region, purchase_dir
 from al_lab.core.record.predictions import load_predictions
 from al_lab.core.types import Candidates, Detections
 from al_lab.reporting.read.files import RunFiles, name_of
@@ -62,6 +62,8 @@ class ClassCounts:
     classes: tuple[str, ...]
     bought: np.ndarray  # (C,)
     pool: np.ndarray | None  # (C,), hidden labels included; None where nobody knows them
+    judged: float = 0.0  # labeled pixels that got the class of their segment
+    wrong: np.ndarray | None = None  # (2, C) of these: have the class and got another; got it and have another
 
 
 @dataclass
@@ -265,6 +267,18 @@ class Run(RunFiles):
         """The pixels bought in an image, (H, W) bool; None if they can't be read."""
         return self.load(path, load_mask, "its pixels are")
 
+    def outlines(self, path: Path) -> np.ndarray | None:
+        """Where the segments bought in an image touch, (H, W) bool; None if it was not bought by segments."""
+        region = self.load(path, load_region, "its segments are")
+        if region is None or region.segments is None:
+            return None
+        map_HW = np.full(region.size_hw, -1, np.int32)
+        map_HW.reshape(-1)[region.pixels] = region.segments
+        edge_HW = np.zeros(region.size_hw, bool)
+        edge_HW[:, 1:] |= map_HW[:, 1:] != map_HW[:, :-1]
+        edge_HW[1:] |= map_HW[1:] != map_HW[:-1]
+        return edge_HW
+
     def pseudo_stats(self, cycle: int) -> dict[str, Any] | None:
         """What the oracle counted of this cycle's pseudo-labels; None if it left no (readable) count."""
         path = self._cycle_path(cycle, "pseudo_stats.json")
@@ -313,7 +327,15 @@ class Run(RunFiles):
             self.left_out(path, "it has no counts per class", "they are")
             return None
         pool_C = np.asarray(pool, float) if _are_counts(pool, len(names)) else None
-        return ClassCounts(tuple(map(name_of, names)), np.asarray(bought, float), pool_C)
+        found = ClassCounts(tuple(map(name_of, names)), np.asarray(bought, float), pool_C)
+        said = value.get("dominant")
+        if not isinstance(said, Mapping) or not _is_count(said.get("pixels")):
+            return found
+        wrong = [said.get(k) for k in ("lost", "invented")]
+        if not all(_are_counts(w, len(names)) for w in wrong):
+            self.left_out(path, "it has no counts of wrong pixels per class", "they are")
+            return found
+        return replace(found, judged=float(said["pixels"]), wrong=np.asarray(wrong, float))
 
     def class_counts(self) -> ClassCounts | None:
         """Classes of everything bought so far, against the pool."""
@@ -321,7 +343,14 @@ class Run(RunFiles):
         if not stats or any(s.classes != stats[0].classes for s in stats):
             return None
         pool = next((s.pool for s in stats if s.pool is not None), None)
-        return ClassCounts(stats[0].classes, np.sum([s.bought for s in stats], axis=0), pool)
+        wrong = [s.wrong for s in stats if s.wrong is not None]
+        return ClassCounts(
+            stats[0].classes,
+            np.sum([s.bought for s in stats], axis=0),
+            pool,
+            sum(s.judged for s in stats),
+            np.sum(wrong, axis=0) if wrong else None,
+        )
 
     def cost(self, cycle: int) -> dict[str, float]:
         """What a purchase cost; empty if nothing was bought."""

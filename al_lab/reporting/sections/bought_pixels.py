@@ -39,6 +39,20 @@ _SPENT_NOTE = (
 )
 
 
+_WRONG = {
+    "strategy": 0,
+    "seed": 0,
+    "labeled pixels in bought segments": 0,
+    "given another class, %": 2,
+    "lost most": 0,
+    "invented most": 0,
+}  # column -> digits
+_WRONG_NOTE = (
+    "Each bought segment got the class most of its pixels have (oracle=dominant). Lost: the class of pixels that were "
+    "given another, with its share of all of them; invented: the class they were given."
+)
+
+
 def shown(lines: Sequence[Series]) -> list[Series]:
     """Return the lines whose pictures are shown side by side.
 
@@ -95,7 +109,26 @@ def pixel_classes_section(lines: Sequence[Series]) -> Section:
                 "bought_pixels", "What of it a training can use", list(_SPENT), rows, list(_SPENT.values()), _SPENT_NOTE
             )
         )
+    wrong = [row for s in lines for row in (_wrong_row(s, run) for run in s.runs) if row]
+    if wrong:
+        section.tables.append(
+            Table(
+                "dominant", "How wrong one class a segment is", list(_WRONG), wrong, list(_WRONG.values()), _WRONG_NOTE
+            )
+        )
     return section
+
+
+def _wrong_row(series: Series, run: Run) -> list[Any] | None:
+    counts = run.class_counts()
+    if counts is None or counts.wrong is None or not counts.judged:
+        return None
+    (lost_C, invented_C), names = counts.wrong, counts.classes
+    most = [
+        "none" if not w.any() else f"{names[int(w.argmax())]} ({100 * w.max() / w.sum():.0f} %)"
+        for w in (lost_C, invented_C)
+    ]
+    return [series.label, run.seed, int(counts.judged), 100 * float(lost_C.sum()) / counts.judged, *most]
 
 
 def _spent_row(series: Series, run: Run, num_classes: int) -> list[Any] | None:
@@ -180,9 +213,16 @@ def _overlay(
     choices = {c: found[sample_id] for c, found in bought.items() if sample_id in found}
     image = next((q.image for q in choices.values() if q.image is not None), None)
     picture = opened(run, image)
-    masks = {c: run.mask(q.mask) for c, q in choices.items() if q.mask is not None}
+    masks = {c: _drawn(run, q.mask) for c, q in choices.items() if q.mask is not None}
     kept = {c: m for c, m in masks.items() if m is not None}
     return None if picture is None else draw.overlay(picture, list(kept.values()), [colors[c] for c in kept])
+
+
+def _drawn(run: Run, path: Path) -> np.ndarray | None:
+    """Return bought pixels; between segments a line stays open."""
+    mask = run.mask(path)
+    lines = None if mask is None else run.outlines(path)
+    return mask if mask is None or lines is None else mask & ~lines
 
 
 def opened(run: Run, path: Path | None) -> np.ndarray | None:

@@ -273,3 +273,20 @@ def test_nothing_bought_and_detection(tmp_path, maker):
     for cycle in (0, 1):
         (begun / f"cycle_{cycle:02d}" / "queries.json").unlink()
     assert overlays_section([Series("density", "density", (read_run(begun),))]).text == "Nothing has been bought yet."
+
+
+def test_segments_are_outlined_and_how_wrong_one_class_is_is_said(tmp_path):
+    folder = make(tmp_path / "e")
+    map_HW = np.repeat(np.arange(3), 10)[None].repeat(HW[0], 0).astype(np.int16)
+    for cycle in (0, 1):
+        where = folder / f"cycle_{cycle:02d}"
+        queries = [Query(i, Region.of_segments(map_HW, [cycle, cycle + 1]), 0.5) for i in IDS]
+        write_queries(where, queries, Allowance("segment", 20), {})
+        stats = json.loads((where / "oracle_stats.json").read_text())
+        said = {"pixels": 200, "wrong": 10, "lost": [8, 2, 0], "invented": [0, 0, 10]}
+        write_json(where / "oracle_stats.json", stats | {"dominant": said})
+    run = read_run(folder)
+    edge = run.outlines(run.bought(0)[0].mask)
+    assert edge.sum() == 2 * HW[0] and edge[:, 10].all() and edge[:, 20].all()
+    tables = {t.name: t for t in pixel_classes_section([Series("density", "density", (run,))]).tables}
+    assert tables["dominant"].rows == [["density", 0, 400, 5.0, "road (80 %)", "thing & <b> (100 %)"]]

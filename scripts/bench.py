@@ -16,6 +16,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from al_lab.benchmarks import al_ssl, average_precision, badge, density_greedy, k_center, mgral, ripu, scoring  # noqa: E402
+from al_lab.benchmarks.feeding import loading, steps  # noqa: E402
 from al_lab.benchmarks.measure import Row, header, line, to_json  # noqa: E402
 
 BENCHMARKS = {
@@ -27,6 +28,8 @@ BENCHMARKS = {
     "density_greedy": density_greedy.run,
     "badge": badge.run,
     "ripu": ripu.run,
+    "loading": loading.run,
+    "steps": steps.run,
 }
 
 

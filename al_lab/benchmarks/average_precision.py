@@ -5,6 +5,8 @@ import importlib
 import importlib.util
 import io
 import logging
+import os
+import subprocess
 import sys
 import types
 from collections.abc import Iterator
@@ -81,10 +83,13 @@ def mmdet_eval_map() -> Any:
     return importlib.import_module("mmdet.evaluation.functional.mean_ap").eval_map
 
 
-def run(full: bool = False, voc_images: int = 4952, coco_images: int = 1500) -> Iterator[Row]:
+def run(
+    full: bool = False, voc_images: int = 4952, coco_images: int = 1500, memory_images: int = 5000
+) -> Iterator[Row]:
     """Yield the rows."""
     yield from _voc(*world(voc_images, 20, 100), full)
     yield from _coco(*world(5000 if full else coco_images, 80, 100, crowds=True))
+    yield _coco_memory(memory_images)
 
 
 def _voc(
@@ -153,6 +158,21 @@ def _coco(predictions: dict[str, Detections], truth: dict[str, Annotation], clas
         f"{ours.scalars['coco_ap']:.6f} and {peer[0]:.6f}; largest difference of {len(theirs)} numbers "
         f"{difference:.1e}",
     )
+
+
+def _coco_memory(num_images: int) -> Row:
+    """Compute COCO AP in a process of its own, whose memory at its peak is all that was ever needed."""
+    code = (
+        "import resource, time; from al_lab.benchmarks.average_precision import world; "
+        "from al_lab.metrics.coco_ap import CocoAP; start = time.process_time(); "
+        f"CocoAP().compute(*world({num_images}, 80, 100, crowds=True)); "
+        "print(time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    seconds, kibibytes = (float(word) for word in done.stdout.split()[-2:])
+    task = f"coco_ap, {num_images:,} images, 80 classes: peak memory"
+    return Row(task, "", seconds, None, kibibytes / 2**20, "<= 2", None, "the ratio is GiB of a fresh process")
 
 
 def _pycocotools(predictions: dict[str, Detections], truth: dict[str, Annotation], classes: list[str]) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any
 
 from al_lab.campaign.forecast import Training
 from al_lab.campaign.forecast_tables import BACKWARD, IMAGES_PER_CORE, NETWORKS, PASSES, Card, Network
+from al_lab.execution.machine import loaders_to_ask
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def card_speed(parts: Any, card: Card) -> CardSpeed | None:
     trainers = {"campaign": config["trainer"], "rows": rows_changes(config).get("trainer", config["trainer"])}
     augmentation = str((config["trainer"].get("augmentation") or data)["_target_"]).rpartition(".")[2]
     rate, loaders = IMAGES_PER_CORE.get(augmentation), config["runtime"]["num_workers"]
-    cores = max(1, loaders) if isinstance(loaders, int) else None
+    cores = max(1, loaders_to_ask(loaders))
     return CardSpeed(
         card,
         network,
@@ -71,7 +72,7 @@ def card_speed(parts: Any, card: Card) -> CardSpeed | None:
         {k: int(v["batch_size"]) for k, v in trainers.items()},
         {k: PASSES[t] for k, t in targets.items()},
         rate or math.inf,
-        None if rate is None or cores is None else rate * cores,
+        None if rate is None else rate * cores,
     )
 
 

@@ -13,6 +13,7 @@ _RUNTIME = {
     "devices": 1,
     "predict_batch": 1,
     "num_workers": 0,
+    "image_cache_gb": 0,
     "checkpoint_minutes": 0,
     "checkpoint_steps": None,
     "deterministic": None,
@@ -39,13 +40,15 @@ def check_runtime(runtime: Mapping[str, Any]) -> None:
         if key == "speed":
             _check_speed(value)
         least = _RUNTIME[key]
-        if least is None:
+        is_automatic = key == "num_workers" and value == "auto"
+        if least is None or is_automatic:
             continue
-        kinds = (int, float) if key == "checkpoint_minutes" else int
+        kinds = (int, float) if key in ("checkpoint_minutes", "image_cache_gb") else int
         if not isinstance(value, kinds) or isinstance(value, bool) or value < least:
             raise ConfigError(
                 explain(
-                    expected=f"a {'whole ' if kinds is int else ''}number >= {least}",
+                    expected=f"{'auto, or ' if key == 'num_workers' else ''}a {'whole ' if kinds is int else ''}number "
+                    f">= {least}",
                     got=repr(value),
                     where=where,
                     do=f"e.g. {where}={max(least, 1)}",

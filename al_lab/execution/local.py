@@ -15,7 +15,7 @@ from al_lab.core.errors import ConfigError, Interrupted, JobError, explain
 from al_lab.core.fields import at_least, optional
 from al_lab.execution.cards import Cards
 from al_lab.execution.job import Executor, Failure, Job, Progress, attempt, log_tail, output_to, read_result
-from al_lab.execution.machine import cpu_count, visible_gpus
+from al_lab.execution.machine import changed_environment, cores_of_job, cpu_count, visible_gpus
 from al_lab.execution.memory import too_big
 from al_lab.execution.process_group import GRACE_S, Attempt, WorkerGroup
 
@@ -65,6 +65,7 @@ class LocalExecutor(Executor):
         automatic = max(1, (len(found) or (cpu_count() // threads if campaigns == 1 else 1)) // campaigns)
         self.num_workers = workers if isinstance(workers, int) else automatic
         self.cards = Cards(found, self.num_workers, share)
+        self.cores = cores_of_job() // campaigns  # of this machine, for all jobs at once
         self.retries = retries
         self.is_interrupted = False
         self._is_waiting = False  # for a GPU, which was said
@@ -102,6 +103,8 @@ class LocalExecutor(Executor):
             return [Failure(job, 0, f"it needs {size} devices and executor.gpus has {len(gpus)}") for job in jobs]
         queue = collections.deque(Attempt(job) for job in jobs)
         groups = self._take_groups(size, len(jobs))
+        for group in groups:
+            group.cores = max(1, self.cores // (len(groups) * size))
         failures: list[Failure] = []
         self._is_waiting = False
         while queue or any(group.attempt for group in groups):
@@ -214,19 +217,23 @@ def _stop_all(groups: list[WorkerGroup], cards: Cards) -> None:
     cards.close()
 
 
-def run_on_this_machine(job: Job, threads: int, retries: int, note: dict[str, Any] | None = None) -> dict[str, Any]:
+def run_on_this_machine(
+    job: Job, threads: int, retries: int, note: dict[str, Any] | None = None, cores: int | None = None
+) -> dict[str, Any]:
     """Run one job that a cluster has brought to this machine; return what `attempt` returns.
 
     The calling process does the work of a job of one device; for several there is one process each. ``note`` is kept
-    beside the result of a job of one device.
+    beside the result of a job of one device. ``cores`` are those it may use; None: `cores_of_job`.
     """
     if job.devices == 1:
-        with output_to(job.log_path), on_sigterm(_leave):
+        told = changed_environment({"AL_LAB_CORES": str(cores or cores_of_job())})
+        with told, output_to(job.log_path), on_sigterm(_leave):
             return attempt(job, note)
     with (
         LocalExecutor(workers=job.devices, threads=threads, retries=retries, share=None) as pool,
         on_sigterm(pool.interrupt),
     ):
+        pool.cores = cores or pool.cores
         failures = pool._run([job], Progress(None))
     if failures:
         says = {"reason": failures[0].reason, "details": failures[0].details}

@@ -27,6 +27,7 @@ _LAUNCHER = (
     "SLURM_PROCID",
     "SLURM_LOCALID",
     "SLURM_JOB_NAME",
+    "AL_LAB_CORES",
 )
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -53,6 +54,12 @@ def cpu_count() -> int:
     except (OSError, ValueError):
         pass  # no cgroup v2, or "max": no quota
     return max(1, cores)
+
+
+def cores_of_job() -> int:
+    """Count the cores that a job may use here: what an executor said, what SLURM gave its task, or all there are."""
+    said = (os.environ.get(name, "") for name in ("AL_LAB_CORES", "SLURM_CPUS_PER_TASK"))
+    return min([cpu_count(), *(int(text) for text in said if text.isdecimal() and int(text))])
 
 
 def visible_gpus() -> list[str]:

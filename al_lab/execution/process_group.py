@@ -113,6 +113,7 @@ class WorkerGroup:
     def __init__(self, size: int, threads: int, cards: Cards) -> None:
         self.size = size
         self.attempt: Attempt | None = None
+        self.cores = threads  # that each of its processes may use, loaders included
         self._threads = threads
         self._cards = cards
         self._gpus: list[str] = []  # that its processes see
@@ -172,6 +173,7 @@ class WorkerGroup:
                 "MASTER_PORT": port,
             }
             env = {name: str(value) for name, value in group.items()} if self.size > 1 else {}
+            env["AL_LAB_CORES"] = str(self.cores)
             note = {"out_of_memory": attempt.gpus, "alone": self._gpus} if attempt.is_alone else None
             worker.send({"spec": str(attempt.spec), "log": str(path), "env": env, "note": note})
         self.attempt, self._deadline = attempt, None

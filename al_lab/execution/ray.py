@@ -147,7 +147,7 @@ class RayExecutor(Executor):
             max_retries=self.retries,
             retry_exceptions=False,
         )
-        return task.remote(job, self.threads, note)
+        return task.remote(job, self.threads, cpus * job.devices, note)
 
     def _judge(self, ray: Any, job: Job, reference: Any, gpus: float) -> Failure | str | None:
         """Return why a job failed, "alone" if it is to have a GPU to itself, or None if it is done."""
@@ -217,12 +217,12 @@ class RayExecutor(Executor):
         return ray
 
 
-def run_on_node(job: Job, threads: int, note: dict[str, Any] | None = None) -> dict[str, Any]:
+def run_on_node(job: Job, threads: int, cores: int, note: dict[str, Any] | None = None) -> dict[str, Any]:
     """Run one job where Ray has brought it; see `run_on_this_machine`."""
     stranger = stranger_in(job, _NETWORK_DISK_S)
     if stranger is not None:
         return {"ok": False, "lab": True, "reason": f"JobError: {stranger}", "details": ""}
-    outcome = run_on_this_machine(job, threads, retries=0, note=note)
+    outcome = run_on_this_machine(job, threads, retries=0, note=note, cores=cores)
     if outcome.get("interrupted"):
         os._exit(1)  # Ray tries a task again when its worker is gone
     return outcome

@@ -17,7 +17,7 @@ from al_lab.core.fields import at_least, one_of, positive
 from al_lab.core.files import write_json
 from al_lab.execution.job import Executor, Failure, Job, Progress, log_tail, read_result
 from al_lab.execution.local import run_on_this_machine, stranger_in
-from al_lab.execution.machine import THREAD_VARIABLES, changed_environment, worker_environment
+from al_lab.execution.machine import THREAD_VARIABLES, changed_environment, cpu_count, worker_environment
 from al_lab.execution.queues import ALIVE, ENDED, INTERRUPTED, job_name, open_queue
 from al_lab.execution.submitted import Submitted
 
@@ -226,7 +226,8 @@ class SlurmExecutor(Executor):
                 s.token, s.ended, s.attempts = uuid.uuid4().hex, None, max(1, s.attempts)
                 for path in (s.refusal, s.interruption):
                     path.unlink(missing_ok=True)
-            with changed_environment(worker_environment(self.threads) if self.cluster == "local" else {}):
+            share = {"AL_LAB_CORES": str(max(1, cpu_count() // self.num_workers))}
+            with changed_environment(worker_environment(self.threads) | share if self.cluster == "local" else {}):
                 handles = self._submitter(folder, devices).map_array(
                     SlurmTask(self.threads, self.retries), [s.job.to_json() for s in group], [s.token for s in group]
                 )

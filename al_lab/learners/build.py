@@ -4,11 +4,14 @@ import functools
 import importlib
 import inspect
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from al_lab.config.build import build
 from al_lab.core.errors import ConfigError, explain
 from al_lab.core.record.moved import first_path, with_targets
+from al_lab.data.loading.byte_cache import ByteCache
+from al_lab.data.loading.processes import loader_processes
 from al_lab.learners.base import Learner
 from al_lab.learners.detection import DetectionLearner
 from al_lab.learners.segmentation import SegmentationLearner
@@ -70,6 +73,9 @@ def build_learner(config: Mapping[str, Any], dataset: Any) -> Learner:
         for key in ("predict_batch", "num_workers", "checkpoint_minutes", "checkpoint_steps", "deterministic", "speed")
         if runtime.get(key) is not None
     }
+    if runtime.get("image_cache_gb") and runtime.get("data_dir"):
+        options["image_cache"] = ByteCache(Path(runtime["data_dir"]) / ".pixels", runtime["image_cache_gb"])
+    options["num_workers"] = loader_processes(options.get("num_workers", 0))
     # How a diverged training begins again may change while a run goes on; an attempt's seed and rate tell it from
     # others.
     recipe = {key: value for key, value in config["trainer"].items() if key not in ("on_divergence", "tf32")}

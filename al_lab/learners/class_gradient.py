@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from al_lab.data.loading.batch import Batch
+from al_lab.data.loading.batch import Batch, PackedBatch
 from al_lab.models.detectors.network import AnchorDetector
 from al_lab.models.detectors.postprocess import kept_anchors
 from al_lab.objectives.supervised import Supervised, targets_of
@@ -76,7 +76,7 @@ def focal_slopes(logits: Tensor, gamma: float = 2.0, alpha: float = 0.25) -> tup
 
 
 def class_gradient(
-    network: AnchorDetector, batches: Iterable[Batch], loss: Supervised, device: torch.device
+    network: AnchorDetector, batches: Iterable[Batch | PackedBatch], loss: Supervised, device: torch.device
 ) -> Direction:
     """Return G: the gradient of the class loss of labeled images by the weights of the class layers.
 
@@ -105,7 +105,11 @@ def class_gradient(
 
 
 def expected_changes(
-    network: AnchorDetector, batches: Iterable[Batch], direction: Direction, loss: Supervised, device: torch.device
+    network: AnchorDetector,
+    batches: Iterable[Batch | PackedBatch],
+    direction: Direction,
+    loss: Supervised,
+    device: torch.device,
 ) -> Iterator[tuple[str, float]]:
     """Yield v(i) of each image: the sum over the boxes it keeps of `expected_change` along G.
 
@@ -118,10 +122,10 @@ def expected_changes(
     """
     layers = network.class_layers()
     along = [{name: value.to(device) for name, value in of_layer.items()} for of_layer in direction]
-    for batch in batches:
+    for batch in (b.to(device) for b in batches):
         with torch.inference_mode():
             with _inputs_of(layers) as calls:
-                head = network(batch.images.to(device))
+                head = network(batch.images)
             shift_BPK = network.class_logits([functional_call(layers[k], along[k], (x,)) for k, x in calls]).float()
             image, anchor = kept_anchors(head, network, batch.sizes_hw.tolist(), batch.valid_hw)
             logits_AK, shift_AK = head.logits[image, anchor].float(), shift_BPK[image, anchor]

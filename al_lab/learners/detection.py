@@ -10,7 +10,7 @@ import torch
 from al_lab.core.errors import ConfigError, DataError, explain
 from al_lab.core.record.labels import read_labels
 from al_lab.core.types import Annotation, ImageView
-from al_lab.data.loading.batch import Batch
+from al_lab.data.loading.batch import Batch, PackedBatch
 from al_lab.data.loading.datamodule import labeled_batches, predict_batches, train_batches
 from al_lab.learners.base import FitTask, read_pseudo
 from al_lab.learners.class_gradient import Direction, class_gradient, expected_changes
@@ -95,7 +95,12 @@ class DetectionLearner(NetworkLearner[Mapping[str, Annotation]]):
         """Yield what each image's labels are expected to change along a direction of the class layers' weights."""
         network = self._trained()
         batches = predict_batches(
-            self.dataset, ids, network=network, batch_size=self.predict_batch, num_workers=self.num_workers
+            self.dataset,
+            ids,
+            network=network,
+            batch_size=self.predict_batch,
+            num_workers=self.num_workers,
+            cache=self.image_cache,
         )
         with worker_errors():
             yield from expected_changes(network, batches, direction, self._supervised(), this_device())
@@ -113,14 +118,22 @@ class DetectionLearner(NetworkLearner[Mapping[str, Annotation]]):
 
     def _all_views(self, network: Detector, ids: Sequence[str], rules: "_Rules") -> Iterator[ImageView]:
         batches = predict_batches(
-            self.dataset, ids, network=network, batch_size=self.predict_batch, num_workers=self.num_workers
+            self.dataset,
+            ids,
+            network=network,
+            batch_size=self.predict_batch,
+            num_workers=self.num_workers,
+            cache=self.image_cache,
         )
         with worker_errors():
             for batch in batches:
                 yield from self._look(network, batch, rules)
 
-    def _look(self, network: Detector, batch: Batch, rules: "_Rules") -> Iterator[ImageView]:
-        device, valid_hw = this_device(), batch.valid_hw
+    def _look(self, network: Detector, loaded: Batch | PackedBatch, rules: "_Rules") -> Iterator[ImageView]:
+        device = this_device()
+        with torch.inference_mode():
+            batch = loaded.to(device, non_blocking=True)
+        valid_hw = batch.valid_hw
         sizes = [(int(h), int(w)) for h, w in batch.sizes_hw.tolist()]
         nothing: Sequence[Any] = [None] * len(batch)
         detections: Sequence[Any] = nothing
@@ -129,7 +142,7 @@ class DetectionLearner(NetworkLearner[Mapping[str, Annotation]]):
         # Not around the yield: what the caller does with tensors is its own affair.
         with torch.inference_mode():
             with as_trained(self.settings, device):
-                images = batch.images.to(device, non_blocking=True)
+                images = batch.images
                 looked = (
                     list(network.look_flipped(images, valid_hw)) if rules.flip else [network.look(images, valid_hw)]
                 )

@@ -20,6 +20,7 @@ from al_lab.core.errors import ConfigError, DivergedError, did_you_mean, explain
 from al_lab.core.files import sha256
 from al_lab.core.rng import Rng
 from al_lab.core.types import DenseView, ImageView
+from al_lab.data.loading.byte_cache import ByteCache
 from al_lab.learners.base import FitTask, Learner
 from al_lab.learners.callbacks import CsvLog, KeepLast, Progress
 from al_lab.learners.checkpoint import load_checkpoint, load_weights, read_last, save_checkpoint
@@ -51,6 +52,7 @@ class NetworkLearner(Learner, Generic[LabelsT]):
             is only gone on with under the same one.
         predict_batch: images a forward in `views`.
         num_workers: loader processes.
+        image_cache: keeps images that never change, resized.
         checkpoint_minutes: how much training a kill may cost.
         checkpoint_steps: save every so many steps too.
         deterministic: a GPU's training gives the same numbers every time (`repeatable`).
@@ -68,6 +70,7 @@ class NetworkLearner(Learner, Generic[LabelsT]):
         identity: Mapping[str, Any] | None = None,
         predict_batch: int = 16,
         num_workers: int = 0,
+        image_cache: ByteCache | None = None,
         checkpoint_minutes: float = 10,
         checkpoint_steps: int | None = None,
         deterministic: bool = False,
@@ -78,6 +81,7 @@ class NetworkLearner(Learner, Generic[LabelsT]):
         self.provides = type(self).provides if provides is None else tuple(provides)
         self.dataset, self.settings = dataset, settings
         self.predict_batch, self.num_workers = predict_batch, num_workers
+        self.image_cache = image_cache
         self.checkpoint_minutes, self.checkpoint_steps = checkpoint_minutes, checkpoint_steps
         self._deterministic, self._speed = deterministic, Speed(**(speed or {}))
         self._make_network, self._make_objective = make_network, make_objective

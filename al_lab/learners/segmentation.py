@@ -12,7 +12,8 @@ from torch import Tensor
 from al_lab.core.errors import ConfigError, did_you_mean, explain
 from al_lab.core.types import DenseView
 from al_lab.data.datasets.segmentation import SOURCE_PREFIX
-from al_lab.data.loading.dense_batch import BoughtPixels, DenseBatch, dense_predict_batches, dense_train_batches
+from al_lab.data.loading.dense_batch import BoughtPixels, dense_predict_batches, dense_train_batches
+from al_lab.data.loading.dense_join import DenseBatch, PackedDenseBatch
 from al_lab.learners.base import FitTask
 from al_lab.learners.device.precision import as_trained
 from al_lab.learners.module import FitModule
@@ -69,6 +70,7 @@ class SegmentationLearner(NetworkLearner[BoughtPixels]):
             rank=ranks.rank,
             world=ranks.world,
             num_workers=self.num_workers,
+            cache=self.image_cache,
         )
 
     def _has_one_size(self, network: SegmenterNetwork) -> bool:
@@ -94,7 +96,12 @@ class SegmentationLearner(NetworkLearner[BoughtPixels]):
         self, network: SegmenterNetwork, ids: Sequence[str], needs: frozenset[str], flip: bool
     ) -> Iterator[DenseView]:
         batches = dense_predict_batches(
-            self.dataset, ids, network=network, batch_size=self._forward_size(ids), num_workers=self.num_workers
+            self.dataset,
+            ids,
+            network=network,
+            batch_size=self._forward_size(ids),
+            num_workers=self.num_workers,
+            cache=self.image_cache,
         )
         with worker_errors():
             for batch in batches:
@@ -112,15 +119,17 @@ class SegmentationLearner(NetworkLearner[BoughtPixels]):
         return max(n for n in range(1, min(most, self.predict_batch) + 1) if self.predict_batch % n == 0)
 
     def _look(
-        self, network: SegmenterNetwork, batch: DenseBatch, needs: frozenset[str], flip: bool
+        self, network: SegmenterNetwork, loaded: DenseBatch | PackedDenseBatch, needs: frozenset[str], flip: bool
     ) -> Iterator[DenseView]:
         device = this_device()
+        with torch.inference_mode():
+            batch = loaded.to(device, non_blocking=True)
+            images = batch.source_images if batch.target_images is None else batch.target_images
+        assert images is not None
         wants_probs = bool(needs & {"dense_probs", "class_probs"})
         features = errors = embeddings = flipped = None
         # Not around the yield: what the caller does with tensors is its own affair.
         with torch.inference_mode(), as_trained(self.settings, device):
-            one = batch.source_images if batch.target_images is None else batch.target_images
-            images = one.to(device, non_blocking=True)  # type: ignore[union-attr]
             output = network(images)
             if wants_probs and flip:
                 flipped = network(images.flip(-1)).logits

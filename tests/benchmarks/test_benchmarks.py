@@ -3,6 +3,7 @@
 import pytest
 
 from al_lab.benchmarks import al_ssl, average_precision, badge, density_greedy, k_center, mgral, ripu, scoring
+from al_lab.benchmarks.feeding import loading, steps
 from al_lab.benchmarks.measure import Row, header, line
 
 
@@ -24,8 +25,9 @@ def test_k_center_picks_what_the_loops_pick() -> None:
 @pytest.mark.slow
 def test_ap_equals_its_peers() -> None:
     pytest.importorskip("mmdet")
-    rows = list(average_precision.run(voc_images=12, coco_images=12))
-    assert [r.same for r in rows] == [True, True, True]
+    rows = list(average_precision.run(voc_images=12, coco_images=12, memory_images=12))
+    assert [r.same for r in rows] == [True, True, True, None]
+    assert 0.05 < rows[-1].ratio < 2
 
 
 @pytest.mark.slow
@@ -65,3 +67,10 @@ def test_badge_draws_what_whole_passes_draw() -> None:
 @pytest.mark.slow
 def test_ripu_equals_the_loop() -> None:
     assert [r.same for r in ripu.run(size_hw=(60, 90), regions={1: 50, 4: 9})] == [True, True]
+
+
+@pytest.mark.slow
+def test_what_is_kept_is_what_is_read_anew_and_steps_end_in_equal_weights() -> None:
+    rows = [*loading.ssd_recipe(num=2, repeats=1), *loading.dense_step(repeats=1), *steps.run(steps=1, repeats=1)]
+    assert [r.same for r in rows[:5]] == [None, None, None, True, True]
+    assert {r.same for r in rows[5:]} == {True}

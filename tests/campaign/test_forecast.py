@@ -130,18 +130,18 @@ def test_gains_without_rows_take_a_base_and_a_look_and_own_batches_are_counted()
 
 
 def test_mgrals_table_on_voc_takes_what_was_counted_by_hand() -> None:
-    """214 to 226 trainings a cycle; a row takes 7 hours on an A100, 1.5 on an H100, and 21 with one core to feed it."""
-    parts = published("strategy=mgral", "dataset=voc")
+    """214 to 226 trainings a cycle; a row takes 7 hours on an A100, 1.5 on an H100, and 5 with one core to feed it."""
+    parts = published("strategy=mgral", "dataset=voc", "runtime.num_workers=1")
     groups = plan(parts, sizes_of(parts))
     counts = [sum(t.count for c, g in groups for t in g if isinstance(t, Training) and c == n) - 1 for n in (0, 1)]
     assert counts == [226, 214]
     row = next(t for _, g in groups for t in g if isinstance(t, Training) and t.what == "row")
     a100, h100 = (card_speed(parts, card) for card in CARDS)
     assert a100 is not None and h100 is not None
-    assert a100.training_s(row) / HOUR == pytest.approx(21, abs=0.5)
+    assert h100.training_s(row) / HOUR == pytest.approx(5.1, abs=0.1)
     assert [s.fed()[1].training_s(row) / HOUR for s in (a100, h100)] == pytest.approx([7, 1.5], rel=0.02)
     cores, _ = h100.fed()
-    assert 30 <= cores <= 42  # for the supervised trainings; rows are three times as much work
+    assert 7 <= cores <= 11  # for the supervised trainings; rows are three times as much work
 
 
 def test_rows_from_scratch_to_compare_with_are_counted_once() -> None:
@@ -192,7 +192,7 @@ def test_every_published_protocol_has_its_hours(overrides: tuple[str, ...]) -> N
     groups = plan(parts, sizes)
     seconds = [device_seconds(groups, speed) for speed in speeds if speed is not None]
     assert len(seconds) == len(CARDS)
-    assert all(math.isfinite(s) and s > HOUR for s in seconds)
+    assert all(math.isfinite(s) and s > HOUR / 3 for s in seconds)
 
 
 def test_a_dataset_that_is_changed_is_not_taken_for_the_published_one() -> None:

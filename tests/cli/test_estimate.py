@@ -16,7 +16,7 @@ def test_the_page_of_a_published_protocol(capsys: pytest.CaptureFixture[str]) ->
         "pool 16,551, test 4,952 images (the official counts)",
         "row: 1,872 trainings of 120,000 steps, 224,640,000 in all",
         "nobody has run it",
-        "at most 51 images a second and device; with runtime.num_workers=",
+        "at most 1680 images a second and device; with runtime.num_workers=",
         "(what this command does)",
         "stopped early",
         "strategy.lut.early_stop=0.25",

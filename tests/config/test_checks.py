@@ -101,6 +101,10 @@ def test_a_foreign_learner_needs_no_objective(strategy):
             {"runtime__deterministic": 1},
             "runtime.deterministic: expected true or false, got 1; e.g. runtime.deterministic=true",
         ),
+        (
+            {"runtime__num_workers": "all"},
+            "runtime.num_workers: expected auto, or a whole number >= 0, got 'all'; e.g. ",
+        ),
         ({"runtime__device": 2}, "runtime.device: expected a key of runtime, got 'device'; did you mean 'devices'?"),
     ],
 )

@@ -20,7 +20,7 @@ def square(x, **rest):
 
 def who(x=0):
     return {"pid": os.getpid(), "threads": os.environ.get("OMP_NUM_THREADS"), "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
-            "al_lab": os.environ.get("AL_LAB_THREADS"), "rank": os.environ.get("RANK")}
+            "al_lab": os.environ.get("AL_LAB_THREADS"), "cores": os.environ.get("AL_LAB_CORES"), "rank": os.environ.get("RANK")}
 
 def note(log, **rest):
     with open(log, "a") as stream:

@@ -35,13 +35,15 @@ def is_running(pid: int) -> bool:
 
 def test_workers_are_warm_and_carry_their_threads_and_gpus(make_job: MakeJob) -> None:
     with LocalExecutor(workers=2, threads=3, gpus=["7", "8"]) as executor:
+        executor.cores = 8
         seen = executor.run([make_job("who", x=n) for n in range(8)])
         again = executor.run([make_job("who", x=9)])
         assert len(executor._groups) == 2
     assert {s["pid"] for s in seen} >= {again[0]["pid"]}
     assert len({s["pid"] for s in seen}) <= 2
     assert {s["gpus"] for s in seen} <= {"7", "8"}
-    assert {(s["threads"], s["al_lab"], s["rank"]) for s in seen} == {("3", "3", None)}
+    assert {(s["threads"], s["al_lab"], s["rank"], s["cores"]) for s in seen} == {("3", "3", None, "4")}
+    assert again[0]["cores"] == "8"  # one job alone has all of them
 
 
 def test_no_more_workers_than_jobs_and_none_at_construction(make_job: MakeJob) -> None:

@@ -192,7 +192,7 @@ def test_a_node_that_does_not_see_the_run_folder_is_named_and_makes_none(
     monkeypatch.setattr("al_lab.core.record.identity.socket.gethostname", lambda: "node7")
     gone = tmp_path / "network" / "run"
     job = dataclasses.replace(make_job("square", x=1), result=gone / "row.json", run=RunIdentity(str(gone), "a", "f"))
-    outcome = module.run_on_node(job, 1)
+    outcome = module.run_on_node(job, 1, 2)
     assert outcome["reason"].startswith(
         f"JobError: {gone}: expected the folder of run a, got no such folder on machine node7"
     )
@@ -206,7 +206,7 @@ def test_a_node_that_loses_the_run_folder_in_the_middle_is_named(make_job: MakeJ
     (run / ENVIRONMENT).write_text(json.dumps({"run": {"id": "a", "fingerprint": "f"}}))
     job = make_job("loses_its_disk", folder=str(run))
     job = dataclasses.replace(job, result=run / "row.json", run=RunIdentity(str(run), "a", "f"))
-    outcome = module.run_on_node(job, 1)
+    outcome = module.run_on_node(job, 1, 2)
     assert "no such folder on machine" in outcome["reason"] and outcome["lab"]
     assert not run.exists()
 

@@ -14,7 +14,7 @@ import torch
 from al_lab.core.errors import ConfigError, DataError, DivergedError, WeightsError
 from al_lab.core.record.predictions import save_predictions
 from al_lab.core.types import Annotation, Detections
-from al_lab.data.transforms.detection import InputSpec, plain
+from al_lab.data.transforms.detection import InputSpec, finish, plain
 from al_lab.learners.base import FitTask
 from al_lab.learners.checkpoint import load_checkpoint
 from al_lab.models.detectors.postprocess import decode_batch
@@ -367,7 +367,8 @@ def test_flip_views_are_the_flipped_images_own_predictions(trained: Make, datase
     network, count = learner._network, 0
     settings = Postprocess(conf_min=0.01, nms_iou=0.5, max_per_class=200)
     for view in views:
-        pixels, *_ = plain(dataset.load_image(view.sample_id), np.zeros((0, 4)), np.zeros(0), InputSpec.of(network))
+        spec = InputSpec.of(network)
+        pixels, *_ = finish(plain(dataset.load_image(view.sample_id), np.zeros((0, 4)), np.zeros(0), spec), spec)
         with torch.no_grad():
             head, flipped = network(pixels[None]), network(pixels.flip(-1)[None])
         expected = decode_batch(head, network, [view.size_hw], settings, flipped=flipped)[0].above(0.4)

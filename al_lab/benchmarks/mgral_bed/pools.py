@@ -108,7 +108,7 @@ def _embedded(dataset: Any, ids: Sequence[str], data_dir: Path, path: Path) -> n
     parts = []
     with torch.inference_mode():
         for batch in predict_batches(dataset, ids, network=network, batch_size=32):
-            parts.append(network.embedding(network(batch.images).features).numpy())
+            parts.append(network.embedding(network(batch.to("cpu").images).features).numpy())
     x = np.concatenate(parts)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary, temporary.open("wb") as stream:

@@ -60,6 +60,10 @@ class Cityscapes(Domain):
         images = {i: base / "leftImg8bit" / f"{i}{_IMAGE}" for i in ids}
         super().__init__(names, images, {i: base / "gtFine" / f"{i}{_LABEL}" for i in ids}, splits)
 
+    def label_rule(self) -> str | None:
+        """Return the ids of this benchmark and the number of classes."""
+        return f"{type(self).__qualname__} {len(self.classes)}"
+
     def read_label(self, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
         """Read a gray image of ids; one that looks like train ids is noted."""
         raw_HW = read_ids(path)

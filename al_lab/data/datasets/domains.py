@@ -56,6 +56,10 @@ class Domain(ABC):
             DataError: if the file's encoding is not this domain's.
         """
 
+    def label_rule(self) -> str | None:
+        """See `SegmentationDataset.label_rule`."""
+        return None
+
     def has_label(self, sample_id: str) -> bool:
         """Say whether the label file is there."""
         return sample_id in self._labeled
@@ -146,6 +150,10 @@ class DomainPair(SegmentationDataset):
     def _parse(self, sample_id: str) -> tuple[np.ndarray, tuple[str, ...]]:
         domain, inner = self._find(sample_id)
         return domain.read_label(domain.labels[inner])
+
+    def label_rule(self, sample_id: str) -> str | None:
+        """See the base class."""
+        return self._find(sample_id)[0].label_rule()
 
     def _find(self, sample_id: str) -> tuple[Domain, str]:
         target, source = self._domains

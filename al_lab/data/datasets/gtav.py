@@ -40,6 +40,10 @@ class GTAV(Domain):
         images, labels = ({n: base / folder / f"{n}.png" for n in names} for folder in ("images", "labels"))
         super().__init__(tuple(CITYSCAPES_IDS), images, labels, {"pool": names})
 
+    def label_rule(self) -> str | None:
+        """Return the ids of this benchmark and the number of classes."""
+        return f"{type(self).__qualname__} {len(self.classes)}"
+
     def read_label(self, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
         """Read a palette image of ids (19 classes)."""
         return to_train_ids(read_ids(path), _TRAIN_IDS, _IDS)

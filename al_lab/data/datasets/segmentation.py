@@ -180,6 +180,13 @@ class SegmentationDataset(Dataset):
             )
         return map_HW
 
+    def label_rule(self, sample_id: str) -> str | None:
+        """Return what decides, beside its file, how a label map is read.
+
+        None: nobody knows, so it is read anew each time.
+        """
+        return None
+
     def source_classes(self) -> Mapping[str, tuple[int, ...]]:
         """Return which classes each source label holds, by id.
 

@@ -126,6 +126,10 @@ class LabelFolder(Domain):
             value = foreground_of(maps, {}, {*given, VOID})
         return None if value == 1 and len(names) > 1 else value
 
+    def label_rule(self) -> str | None:
+        """Return which value means what."""
+        return repr((sorted(self._table.items()), sorted(self._void), self._colors))
+
     def read_label(self, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
         """Read a map of ids; an id that is neither a class nor void is refused."""
         raw_HW = read_values(path, self._colors)

@@ -45,6 +45,10 @@ class Synthia(Domain):
         images, labels = ({n: base / folder / f"{n}.png" for n in names} for folder in ("RGB", "GT/LABELS"))
         super().__init__(SHARED_16, images, labels, {"pool": names})
 
+    def label_rule(self) -> str | None:
+        """Return the ids of this benchmark and the number of classes."""
+        return f"{type(self).__qualname__} {len(self.classes)}"
+
     def read_label(self, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
         """Read the red channel of a 16-bit RGB PNG (16 classes)."""
         low_HW3, high_HW3 = _unpack(path, _LOW), _unpack(path, _HIGH)

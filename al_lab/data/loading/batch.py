@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from al_lab.data.device import sent
+from al_lab.data.device import constant, sent
+from al_lab.data.transforms.detection import InputSpec
+from al_lab.data.transforms.picture import Rest, normalized, rendered, resized
 
 _ON_DEVICE = ("images", "boxes", "labels")
 
@@ -26,18 +28,20 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True)
 class Item:
-    """One transformed image.
+    """One image on its way into a batch.
 
     Attributes:
-        image: (3, h, w) float32, normalized.
+        pixels: (3, h, w), see `al_lab.data.transforms.detection.Loaded`.
+        rest: what is left to do to them.
         sample_id: its id.
-        boxes: (G, 4) float32 xyxy in pixels of ``image``.
+        boxes: (G, 4) float32 xyxy in input pixels.
         labels: (G,) int64, 0..C-1.
         size_hw: of the original image.
         kind: where the boxes come from.
     """
 
-    image: Tensor
+    pixels: Tensor
+    rest: Rest
     sample_id: str
     boxes: Tensor
     labels: Tensor
@@ -110,22 +114,100 @@ def pad_boxes(boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> tuple[Tensor
     )
 
 
-def collate(items: Sequence[Item], pad_to: int = 1) -> Batch:
-    """Join items; inputs are padded to the largest height and width, rounded up to a multiple of ``pad_to``."""
-    heights = torch.tensor([i.image.shape[1] for i in items])
-    widths = torch.tensor([i.image.shape[2] for i in items])
-    h, w = (-(-int(sides.max()) // pad_to) * pad_to for sides in (heights, widths))
-    if all(i.image.shape[1:] == (h, w) for i in items):
-        images = torch.stack([i.image for i in items])
-    else:
-        images = torch.zeros(len(items), 3, h, w)
-        for row, item in enumerate(items):
-            images[row, :, : item.image.shape[1], : item.image.shape[2]] = item.image
-    return Batch(
-        images,
+@dataclass(frozen=True)
+class PackedBatch:
+    """A batch whose images are bytes on the host; `to` makes the network's input of them on the device.
+
+    It is a quarter of the bytes, less where a crop is smaller than the input, and two tensors more than nothing:
+    between processes every tensor is an open file.
+
+    Attributes:
+        batch: all but the images.
+        pixels: (N,) uint8: of each image (h, w, 3), one after the other.
+        sizes_hw: of the pixels.
+        rests: what is left to do to them.
+        input_hw: of the batch, padded.
+        spec: the network's mean and std.
+    """
+
+    batch: Batch
+    pixels: Tensor
+    sizes_hw: tuple[tuple[int, int], ...]
+    rests: tuple[Rest, ...]
+    input_hw: tuple[int, int]
+    spec: InputSpec
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    @property
+    def sample_ids(self) -> list[str]:
+        """Ids of its images."""
+        return self.batch.sample_ids
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """Return the batch on a device, its images finished there."""
+        pixels = self.pixels.to(device, non_blocking=non_blocking)
+        return replace(self.batch.to(device, non_blocking), images=self._images(pixels))
+
+    def pin_memory(self) -> PackedBatch:
+        """Return the batch in page-locked memory (torch's DataLoader calls this)."""
+        return replace(self, batch=self.batch.pin_memory(), pixels=self.pixels.pin_memory())
+
+    def _images(self, pixels: Tensor) -> Tensor:
+        mean, std = self.spec.mean, self.spec.std
+        if all(rest.is_plain for rest in self.rests) and set(self.sizes_hw) == {self.input_hw}:
+            whole = pixels.view(len(self), *self.input_hw, 3).permute(0, 3, 1, 2)
+            return normalized(whole.to(torch.float32, memory_format=torch.contiguous_format), mean, std)
+        start, images = 0, _empty(len(self), self.input_hw, mean, pixels.device)
+        for row, ((h, w), rest) in enumerate(zip(self.sizes_hw, self.rests, strict=True)):
+            image = pixels[start : start + 3 * h * w].view(h, w, 3).permute(2, 0, 1)
+            images[row, :, : rest.input_hw[0], : rest.input_hw[1]] = rendered(image, rest)
+            start += 3 * h * w
+        return normalized(images, mean, std)
+
+
+def _empty(number: int, hw: tuple[int, int], mean: Sequence[float], device: torch.device) -> Tensor:
+    """Return images (B, 3, h, w) float32 of the network's mean, which normalization turns into zeros."""
+    color = constant(mean, torch.empty(0, device=device))
+    return color[:, None, None].expand(number, 3, *hw).contiguous()
+
+
+def collate(items: Sequence[Item], spec: InputSpec, packed: bool = False) -> Batch | PackedBatch:
+    """Join items; inputs are padded to the largest height and width, rounded up to a multiple of ``spec.pad_divisor``.
+
+    Args:
+        items: images of a batch.
+        spec: of the network.
+        packed: leave images as bytes for a device to finish; a recipe that hands on floats is finished here all the
+            same.
+    """
+    heights, widths = (torch.tensor([i.rest.input_hw[side] for i in items]) for side in (0, 1))
+    h, w = (-(-int(sides.max()) // spec.pad_divisor) * spec.pad_divisor for sides in (heights, widths))
+    is_packed = packed and all(i.pixels.dtype == torch.uint8 for i in items)
+    batch = Batch(
+        torch.zeros(0) if is_packed else _finished(items, (h, w), spec),
         [i.sample_id for i in items],
         *pad_boxes([i.boxes for i in items], [i.labels for i in items]),
         torch.tensor([int(i.kind) for i in items]),
         torch.tensor([i.size_hw for i in items], dtype=torch.int64),
         torch.stack([heights, widths], 1),
     )
+    if not is_packed:
+        return batch
+    # Bytes that are only resized are resized here: rounded as on a CPU, whatever the device.
+    parts = [resized(i.pixels, i.rest.input_hw) if i.rest.is_plain else i.pixels for i in items]
+    pixels = torch.cat([part.permute(1, 2, 0).reshape(-1) for part in parts])
+    sizes = tuple((int(part.shape[1]), int(part.shape[2])) for part in parts)
+    return PackedBatch(batch, pixels, sizes, tuple(i.rest for i in items), (h, w), spec)
+
+
+def _finished(items: Sequence[Item], hw: tuple[int, int], spec: InputSpec) -> Tensor:
+    """Return the images of a batch, finished on the CPU."""
+    inputs = [normalized(rendered(i.pixels, i.rest), spec.mean, spec.std) for i in items]
+    if all(image.shape[1:] == hw for image in inputs):
+        return torch.stack(inputs)
+    images = torch.zeros(len(items), 3, *hw)
+    for row, image in enumerate(inputs):
+        images[row, :, : image.shape[1], : image.shape[2]] = image
+    return images

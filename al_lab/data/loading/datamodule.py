@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,9 +16,11 @@ from al_lab.core.errors import DataError, explain
 from al_lab.core.rng import Rng
 from al_lab.core.types import Annotation
 from al_lab.data.datasets.dataset import Dataset
-from al_lab.data.loading.batch import Item, Kind, collate
+from al_lab.data.loading.batch import Batch, Item, Kind, PackedBatch, collate
+from al_lab.data.loading.byte_cache import ByteCache, kept
 from al_lab.data.loading.sampler import Draw, StepSampler
 from al_lab.data.transforms.detection import Augmentation, InputSpec, plain
+from al_lab.data.transforms.picture import resized
 
 _NO_BOXES = np.zeros((0, 4), np.float32)
 _NO_LABELS = np.zeros(0, np.int64)
@@ -53,15 +56,15 @@ class TrainImages(TorchDataset[Item]):
         self._drop_difficult = drop_difficult
 
     def __getitem__(self, draw: Draw) -> Item:
-        """Read, augment and normalize one image."""
+        """Read and augment one image."""
         image = self._dataset.load_image(draw.sample_id)
         boxes, labels, kind = self._objects(draw.sample_id)
         if self._augmentation is None:
-            pixels, boxes_t, labels_t = plain(image, boxes, labels, self._spec)
+            found = plain(image, boxes, labels, self._spec)
         else:
             generator = self._rng.generator(draw.step, draw.sample_id, draw.copy)
-            pixels, boxes_t, labels_t = self._augmentation(image, boxes, labels, generator, self._spec)
-        return Item(pixels, draw.sample_id, boxes_t, labels_t, image.shape[:2], kind)
+            found = self._augmentation(image, boxes, labels, generator, self._spec)
+        return Item(found.pixels, found.rest, draw.sample_id, found.boxes, found.labels, image.shape[:2], kind)
 
     def _objects(self, sample_id: str) -> tuple[np.ndarray, np.ndarray, Kind]:
         annotation = self._annotations.get(sample_id)
@@ -77,21 +80,31 @@ class TrainImages(TorchDataset[Item]):
 
 
 class PlainImages(TorchDataset[Item]):
-    """Images as prediction sees them: resized and normalized, without boxes."""
+    """Images as prediction sees them: resized, without boxes."""
 
-    def __init__(self, dataset: Dataset, ids: Sequence[str], spec: InputSpec) -> None:
-        """Hold the ids."""
-        self._dataset, self._ids, self._spec = dataset, tuple(ids), spec
+    def __init__(self, dataset: Dataset, ids: Sequence[str], spec: InputSpec, cache: ByteCache | None = None) -> None:
+        """Hold the ids; ``cache`` keeps what is resized."""
+        self._dataset, self._ids, self._spec, self._cache = dataset, tuple(ids), spec, cache
 
     def __len__(self) -> int:
         return len(self._ids)
 
     def __getitem__(self, row: int) -> Item:
         """Read one image."""
-        sample_id = self._ids[row]
-        image = self._dataset.load_image(sample_id)
-        pixels, boxes, labels = plain(image, _NO_BOXES, _NO_LABELS, self._spec)
-        return Item(pixels, sample_id, boxes, labels, image.shape[:2], Kind.UNLABELED)
+        dataset, spec, sample_id, sizes = self._dataset, self._spec, self._ids[row], list[tuple[int, int]]()
+
+        def make() -> tuple[np.ndarray, int]:
+            image = dataset.load_image(sample_id)
+            sizes.append((image.shape[0], image.shape[1]))
+            found = plain(image, _NO_BOXES, _NO_LABELS, spec)
+            pixels = resized(found.pixels, found.rest.input_hw).permute(1, 2, 0)
+            return np.ascontiguousarray(pixels.numpy()), sizes[0][0] * sizes[0][1]
+
+        how = f"bilinear {spec.hw} {spec.resize}"
+        image_u8 = kept(self._cache, lambda: dataset.image_path(sample_id), how, make)
+        found = plain(image_u8, _NO_BOXES, _NO_LABELS, replace(spec, hw=image_u8.shape[:2], resize="fixed"))
+        size_hw = sizes[0] if sizes else dataset.size_hw(sample_id)
+        return Item(found.pixels, found.rest, sample_id, found.boxes, found.labels, size_hw, Kind.UNLABELED)
 
 
 def train_batches(
@@ -111,7 +124,9 @@ def train_batches(
     num_workers: int = 0,
     pseudo: Mapping[str, Annotation] | None = None,
 ) -> DataLoader:
-    """Return a loader of one `Batch` per step from ``first_step`` to ``stop_step - 1``.
+    """Return a loader of one batch per step from ``first_step`` to ``stop_step - 1``.
+
+    What it yields becomes a `Batch` by its method ``to``: on a machine with a GPU images are bytes until then.
 
     Args:
         dataset: where images come from.
@@ -164,7 +179,17 @@ def train_batches(
     )
     drop_difficult = bool(getattr(settings, "drop_difficult", True))
     images = TrainImages(dataset, annotations, settings.augmentation, spec, seed, drop_difficult, pseudo)
-    return loader(images, partial(collate, pad_to=spec.pad_divisor), num_workers, batch_sampler=sampler)
+    return loader(images, _joined(spec), num_workers, batch_sampler=sampler)
+
+
+def has_gpu() -> bool:
+    """Say whether networks of this process compute on a GPU."""
+    return torch.cuda.is_available()
+
+
+def _joined(spec: InputSpec) -> Callable[[list[Item]], Batch | PackedBatch]:
+    """Return what joins items: where a GPU computes, it finishes the images, too."""
+    return partial(collate, spec=spec, packed=has_gpu())
 
 
 def labeled_count(batch_size: int, labeled_ratio: float) -> int:
@@ -173,12 +198,18 @@ def labeled_count(batch_size: int, labeled_ratio: float) -> int:
 
 
 def predict_batches(
-    dataset: Dataset, ids: Sequence[str], *, network: Any, batch_size: int, num_workers: int = 0
+    dataset: Dataset,
+    ids: Sequence[str],
+    *,
+    network: Any,
+    batch_size: int,
+    num_workers: int = 0,
+    cache: ByteCache | None = None,
 ) -> DataLoader:
-    """Return a loader over ``ids`` in their order, in chunks of ``batch_size``."""
+    """Return a loader over ``ids`` in their order, in chunks of ``batch_size``; ``cache`` keeps what is resized."""
     spec = InputSpec.of(network)
-    images = PlainImages(dataset, ids, spec)
-    return loader(images, partial(collate, pad_to=spec.pad_divisor), num_workers, batch_size=batch_size, shuffle=False)
+    images = PlainImages(dataset, ids, spec, cache)
+    return loader(images, _joined(spec), num_workers, batch_size=batch_size, shuffle=False)
 
 
 def labeled_batches(
@@ -195,19 +226,21 @@ def labeled_batches(
     images = TrainImages(dataset, annotations, None, spec, 0, drop_difficult)
     draws = [Draw(0, i, 0) for i in annotations]
     chunks = [draws[k : k + batch_size] for k in range(0, len(draws), batch_size)]
-    return loader(images, partial(collate, pad_to=spec.pad_divisor), num_workers, batch_sampler=chunks)
+    return loader(images, _joined(spec), num_workers, batch_sampler=chunks)
 
 
 def loader(
     images: TorchDataset[Any], collate_fn: Callable[[list[Any]], Any], num_workers: int, **kwargs: Any
 ) -> DataLoader:
-    """Return a loader that takes no draw from torch's global generator.
+    """Return a loader that takes no draw from torch's global generator, and starts no process without a batch.
 
     DataLoader's own would, to seed its workers.
     """
+    sampler = kwargs.get("batch_sampler")
+    batches = -(-len(images) // kwargs["batch_size"]) if sampler is None else len(sampler)  # type: ignore[arg-type]
     return DataLoader(
         images,
-        num_workers=num_workers,
+        num_workers=min(num_workers, batches),
         collate_fn=collate_fn,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),

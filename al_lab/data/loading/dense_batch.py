@@ -6,13 +6,13 @@ Source images have free labels, target images the pixels that were bought.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
@@ -20,46 +20,12 @@ from al_lab.core.errors import ConfigError, DataError, explain
 from al_lab.core.record.labels import pixel_labels_hash, read_bought_pixels, read_pixel_labels
 from al_lab.core.rng import Rng
 from al_lab.data.datasets.segmentation import SOURCE_PREFIX, SegmentationDataset
-from al_lab.data.loading.datamodule import loader
+from al_lab.data.loading.byte_cache import ByteCache, kept
+from al_lab.data.loading.datamodule import has_gpu, loader
+from al_lab.data.loading.dense_join import DenseBatch, DenseItem, PackedDenseBatch, dense_collate
 from al_lab.data.loading.sampler import Stream
 from al_lab.data.loading.source_sampler import BalancedSource, PlainSource
 from al_lab.data.transforms.dense import VOID, effective_labels, resize_image, resize_label
-
-
-@dataclass(frozen=True)
-class DenseBatch:
-    """Bs source images and Bt target images; each domain has one input size, and either may be absent.
-
-    Attributes:
-        source_images: (Bs, 3, hs, ws) float32, normalized; None: no source images.
-        source_labels: (Bs, hs, ws) int64, 0..C-1, 255 void.
-        target_images: (Bt, 3, ht, wt) float32, normalized; None: no target images.
-        target_labels: (Bt, ht, wt) int64, 255 where nothing was bought; None when images are only looked at.
-        sample_ids: of the source images, then of the target images.
-    """
-
-    source_images: Tensor | None
-    source_labels: Tensor | None
-    target_images: Tensor | None
-    target_labels: Tensor | None
-    sample_ids: list[str]
-
-    def __len__(self) -> int:
-        return len(self.sample_ids)
-
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> DenseBatch:
-        """Return the batch on a device."""
-        return self._map(lambda t: t.to(device, non_blocking=non_blocking))
-
-    def pin_memory(self) -> DenseBatch:
-        """Return the batch in page-locked memory (torch's DataLoader calls this)."""
-        return self._map(lambda t: t.pin_memory())
-
-    def _map(self, fn: Callable[[Tensor], Tensor]) -> DenseBatch:
-        changed: dict[str, Any] = {
-            f.name: fn(v) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)
-        }
-        return replace(self, **changed)
 
 
 @dataclass(frozen=True)
@@ -112,15 +78,6 @@ class DenseDraw(NamedTuple):
 
     sample_id: str
     is_source: bool
-
-
-class DenseItem(NamedTuple):
-    """One image: (3, h, w) float32 normalized, and (h, w) int64 labels or None."""
-
-    sample_id: str
-    is_source: bool
-    image: Tensor
-    labels: Tensor | None
 
 
 class DenseSampler:
@@ -188,34 +145,36 @@ class DenseSampler:
 
 
 class DenseImages(TorchDataset[DenseItem]):
-    """Images resized and normalized, without augmentation; for training with their labels, for looking without.
+    """Images resized, without augmentation; for training with their labels, for looking without.
 
     Args:
         dataset: images, and labels of the source.
-        network: read for mean and std.
         bought: labels of target images; None: without labels.
+        cache: keeps what is resized; None: it is made each time.
     """
 
-    def __init__(self, dataset: SegmentationDataset, network: Any, bought: BoughtPixels | None = None) -> None:
-        self._dataset, self._bought = dataset, bought
+    def __init__(
+        self, dataset: SegmentationDataset, bought: BoughtPixels | None = None, cache: ByteCache | None = None
+    ) -> None:
+        self._dataset, self._bought, self._cache = dataset, bought, cache
         self._labeled = frozenset(bought.ids if bought else ())
-        self._mean, self._std = (
-            torch.tensor(v, dtype=torch.float32)[:, None, None] for v in (network.mean, network.std)
-        )
 
     def __getitem__(self, draw: DenseDraw) -> DenseItem:
         """Read one image."""
-        size_hw = self._dataset.source_hw if draw.is_source else self._dataset.target_hw
-        image_u8 = resize_image(self._dataset.load_image(draw.sample_id), size_hw)
-        pixels = torch.from_numpy(np.ascontiguousarray(image_u8.transpose(2, 0, 1))).to(torch.float32)
-        labels = (
-            None if self._bought is None else torch.from_numpy(self._labels(draw, image_u8.shape[:2]).astype(np.int64))
-        )
-        return DenseItem(draw.sample_id, draw.is_source, pixels.sub_(self._mean).div_(self._std), labels)
+        dataset, sample_id = self._dataset, draw.sample_id
+        size_hw = dataset.source_hw if draw.is_source else dataset.target_hw
+
+        def make() -> tuple[np.ndarray, int]:
+            image_u8 = dataset.load_image(sample_id)
+            return resize_image(image_u8, size_hw), image_u8.shape[0] * image_u8.shape[1]
+
+        image_u8 = kept(self._cache, lambda: dataset.image_path(sample_id), f"bicubic {size_hw}", make)
+        labels = None if self._bought is None else torch.from_numpy(self._labels(draw, image_u8.shape[:2]))
+        return DenseItem(sample_id, draw.is_source, torch.from_numpy(image_u8), labels)
 
     def _labels(self, draw: DenseDraw, size_hw: tuple[int, ...]) -> np.ndarray:
         if draw.is_source:
-            return resize_label(self._dataset.source_label(draw.sample_id), self._dataset.source_hw)
+            return self._source_label(draw.sample_id)
         assert self._bought is not None
         if draw.sample_id not in self._labeled:
             return np.full(size_hw, VOID, np.uint8)
@@ -223,37 +182,15 @@ class DenseImages(TorchDataset[DenseItem]):
             read_pixel_labels(self._bought.run_dir, draw.sample_id, self._bought.cycle, VOID), self._dataset.target_hw
         )
 
+    def _source_label(self, sample_id: str) -> np.ndarray:
+        dataset, rule = self._dataset, self._dataset.label_rule(sample_id)
 
-def dense_collate(items: Sequence[DenseItem]) -> DenseBatch:
-    """Join items, source first.
+        def make() -> tuple[np.ndarray, int]:
+            label = dataset.source_label(sample_id)
+            return resize_label(label, dataset.source_hw), label.size
 
-    Raises:
-        DataError: if images of one domain differ in size.
-    """
-    domains = [[item for item in items if item.is_source is is_source] for is_source in (True, False)]
-    images = [_stack(domain, [item.image for item in domain]) for domain in domains]
-    labels = [_stack(domain, [item.labels for item in domain if item.labels is not None]) for domain in domains]
-    return DenseBatch(
-        images[0], labels[0], images[1], labels[1], [item.sample_id for domain in domains for item in domain]
-    )
-
-
-def _stack(items: list[DenseItem], tensors: list[Tensor]) -> Tensor | None:
-    if not tensors:
-        return None
-    odd = next((n for n, t in enumerate(tensors) if t.shape != tensors[0].shape), None)
-    if odd is not None:
-        key = "source_hw" if items[0].is_source else "target_hw"
-        shapes = [f"{tuple(tensors[n].shape[-2:])} of {items[n].sample_id!r}" for n in (0, odd)]
-        raise DataError(
-            explain(
-                expected="images of one height and width",
-                got=" and ".join(shapes),
-                where=f"dataset.{key}",
-                do=f"give one size, such as dataset.{key}='[512,1024]'",
-            )
-        )
-    return torch.stack(tensors)
+        how = f"nearest {dataset.source_hw}, {rule}"
+        return kept(self._cache if rule else None, lambda: dataset.annotation_file(sample_id), how, make)
 
 
 def domain_counts(batch_size: int, objective: Any, *, has_source: bool, has_target: bool) -> tuple[int, int]:
@@ -315,8 +252,9 @@ def dense_train_batches(
     rank: int = 0,
     world: int = 1,
     num_workers: int = 0,
+    cache: ByteCache | None = None,
 ) -> DataLoader:
-    """Return a loader of one `DenseBatch` per step from ``first_step`` to ``stop_step - 1``.
+    """Return a loader of one batch per step from ``first_step`` to ``stop_step - 1``.
 
     Args:
         dataset: where images and source labels come from; without source images in a batch, none of the source's files
@@ -333,6 +271,7 @@ def dense_train_batches(
         rank: of this device.
         world: number of devices, which share the one global batch.
         num_workers: loader processes; 0 loads in this one. The batches are the same.
+        cache: keeps what is resized.
 
     Raises:
         DataError: if there is nothing to train on.
@@ -350,11 +289,17 @@ def dense_train_batches(
     sampler = DenseSampler(
         source, targets, counts, seed=seed, first_step=first_step, stop_step=stop_step, rank=rank, world=world
     )
-    return loader(DenseImages(dataset, network, bought), dense_collate, num_workers, batch_sampler=sampler)
+    return loader(DenseImages(dataset, bought, cache), _joined(network), num_workers, batch_sampler=sampler)
 
 
 def dense_predict_batches(
-    dataset: SegmentationDataset, ids: Sequence[str], *, network: Any, batch_size: int, num_workers: int = 0
+    dataset: SegmentationDataset,
+    ids: Sequence[str],
+    *,
+    network: Any,
+    batch_size: int,
+    num_workers: int = 0,
+    cache: ByteCache | None = None,
 ) -> DataLoader:
     """Return a loader of target images at ``dataset.target_hw``, or of source images at ``dataset.source_hw``.
 
@@ -362,4 +307,9 @@ def dense_predict_batches(
     """
     is_source = bool(ids) and ids[0].startswith(SOURCE_PREFIX)
     chunks = [[DenseDraw(i, is_source) for i in ids[n : n + batch_size]] for n in range(0, len(ids), batch_size)]
-    return loader(DenseImages(dataset, network), dense_collate, num_workers, batch_sampler=chunks)
+    return loader(DenseImages(dataset, cache=cache), _joined(network), num_workers, batch_sampler=chunks)
+
+
+def _joined(network: Any) -> Callable[[list[DenseItem]], DenseBatch | PackedDenseBatch]:
+    """Return what joins items: where a GPU computes, it normalizes them, too."""
+    return partial(dense_collate, mean=tuple(network.mean), std=tuple(network.std), packed=has_gpu())

@@ -8,8 +8,8 @@ from the generator that is passed in, never from a global one.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -18,8 +18,9 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F  # noqa: N812 - torchvision's own name for it
 
 from al_lab.core.fields import check_fields, fraction, number_from, one_of
+from al_lab.data.transforms.color import Change, ssd_distortion
 from al_lab.data.transforms.geometry import CropRule, Rect, crop, expand, kept_in, resized_hw, ssd_crop_rect
-from al_lab.data.transforms.photometric import photometric_distort
+from al_lab.data.transforms.picture import Canvas, Rest, normalized, painted, rendered
 
 Resize = Literal["fixed", "keep_ratio"]
 
@@ -55,14 +56,18 @@ class Sample:
     """An image and its objects between two transforms.
 
     Attributes:
-        image: (3, H, W), uint8 or float32, RGB in 0..255.
-        boxes: (G, 4) float32 xyxy pixels of ``image``.
+        image: (3, h, w), uint8 or float32, RGB in 0..255.
+        boxes: (G, 4) float32 xyxy pixels of what is shown: the canvas if there is one, else the image.
         labels: (G,) int64.
+        changes: of color, still to be made; None: bytes stay bytes.
+        canvas: what surrounds the image then; see `drawn`.
     """
 
     image: tv_tensors.Image
     boxes: tv_tensors.BoundingBoxes
     labels: Tensor
+    changes: tuple[Change, ...] | None = None
+    canvas: Canvas | None = None
 
     @classmethod
     def of(cls, image_u8: np.ndarray, boxes: np.ndarray, labels: np.ndarray) -> Sample:
@@ -73,32 +78,52 @@ class Sample:
 
     @property
     def size_hw(self) -> tuple[int, int]:
-        """Height and width of the image as it is now."""
-        return int(self.image.shape[-2]), int(self.image.shape[-1])
+        """Height and width of what is shown now."""
+        return self.canvas.size_hw if self.canvas else (int(self.image.shape[-2]), int(self.image.shape[-1]))
+
+
+class Loaded(NamedTuple):
+    """What a loader makes of an image: pixels, what is left to do to them, and its objects in the network's input.
+
+    Attributes:
+        pixels: (3, h, w), uint8 unless the recipe computes with colors itself, RGB in 0..255.
+        rest: see `Rest`.
+        boxes: (G, 4) float32 xyxy in input pixels.
+        labels: (G,) int64.
+    """
+
+    pixels: Tensor
+    rest: Rest
+    boxes: Tensor
+    labels: Tensor
 
 
 def _boxes(xyxy: Tensor, size_hw: tuple[int, int]) -> tv_tensors.BoundingBoxes:
     return tv_tensors.BoundingBoxes(xyxy, format="XYXY", canvas_size=tuple(size_hw))
 
 
-def finish(sample: Sample, spec: InputSpec) -> tuple[Tensor, Tensor, Tensor]:
-    """Resize and normalize: (image (3, h, w) float32, boxes (G, 4) in input pixels, labels (G,)).
+def drawn(sample: Sample) -> Sample:
+    """Make what is still to be made of a sample's image, at its own resolution."""
+    image = painted(sample.image.as_subclass(Tensor), sample.changes, sample.canvas)
+    return Sample(tv_tensors.Image(image), sample.boxes, sample.labels)
 
-    Bilinear without antialiasing, as OpenCV's default, with which every published recipe here was trained.
-    """
+
+def loaded(sample: Sample, spec: InputSpec) -> Loaded:
+    """Return a sample as it leaves its loader."""
     target = resized_hw(sample.size_hw, spec.hw, spec.resize)
-    image = F.resize(sample.image, list(target), F.InterpolationMode.BILINEAR, antialias=False)
-    boxes = F.resize(sample.boxes, list(target))
-    mean, std = (torch.tensor(v, dtype=torch.float32)[:, None, None] for v in (spec.mean, spec.std))
-    pixels = image.as_subclass(Tensor).to(torch.float32).sub(mean).div_(std)
-    return pixels, boxes.as_subclass(Tensor), sample.labels
+    boxes = F.resize(sample.boxes, list(target)).as_subclass(Tensor)
+    rest = Rest(sample.changes, sample.canvas, target)
+    return Loaded(sample.image.as_subclass(Tensor), rest, boxes, sample.labels)
 
 
-def plain(
-    image_u8: np.ndarray, boxes: np.ndarray, labels: np.ndarray, spec: InputSpec
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the test-time input: nothing but `finish`."""
-    return finish(Sample.of(image_u8, boxes, labels), spec)
+def finish(found: Loaded, spec: InputSpec) -> tuple[Tensor, Tensor, Tensor]:
+    """Return (image (3, h, w) float32 normalized, boxes, labels): the input of a network."""
+    return normalized(rendered(found.pixels, found.rest), spec.mean, spec.std), found.boxes, found.labels
+
+
+def plain(image_u8: np.ndarray, boxes: np.ndarray, labels: np.ndarray, spec: InputSpec) -> Loaded:
+    """Return what prediction sees: the image, resized."""
+    return loaded(Sample.of(image_u8, boxes, labels), spec)
 
 
 class Augmentation(ABC):
@@ -111,8 +136,8 @@ class Augmentation(ABC):
         labels: np.ndarray,
         generator: np.random.Generator,
         spec: InputSpec,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (image, boxes, labels) as `finish` does; a pure function of its arguments.
+    ) -> Loaded:
+        """Return pixels, boxes and labels, from which `finish` makes an input; a pure function of its arguments.
 
         Args:
             image_u8: (H, W, 3) uint8 RGB.
@@ -121,11 +146,15 @@ class Augmentation(ABC):
             generator: source of every draw.
             spec: what the network wants.
         """
-        return finish(self.augment(Sample.of(image_u8, boxes, labels), generator, spec), spec)
+        return loaded(self.augment(Sample.of(image_u8, boxes, labels), generator, spec), spec)
 
     @abstractmethod
     def augment(self, sample: Sample, rng: np.random.Generator, spec: InputSpec) -> Sample:
-        """Change color and geometry at the image's own resolution."""
+        """Change color and geometry at the image's own resolution.
+
+        `recolored`, `expanded`, `cropped` and `flip_horizontally` leave colors and canvas to be made later, on a GPU if
+        there is one. A recipe may also compute with `Sample.image` itself, after `drawn`.
+        """
 
 
 class FlipAugmentation(Augmentation):
@@ -168,8 +197,7 @@ class LightAugmentation(Augmentation):
         if rng.random() < self.flip:
             sample = flip_horizontally(sample)
         factor = float(rng.uniform(1 - self.brightness, 1 + self.brightness))
-        image = tv_tensors.Image((sample.image.to(torch.float32) * factor).clamp_(0, 255))
-        return Sample(image, sample.boxes, sample.labels)
+        return recolored(sample, (Change("dim", factor),))
 
 
 class SSDAugmentation(Augmentation):
@@ -228,16 +256,11 @@ class SSDAugmentation(Augmentation):
 
     def augment(self, sample: Sample, rng: np.random.Generator, spec: InputSpec) -> Sample:
         """See the base class."""
-        image = sample.image.as_subclass(Tensor).to(torch.float32)
-        if rng.random() < self.photometric:
-            image = photometric_distort(image, rng)
+        sample = recolored(sample, ssd_distortion(rng) if rng.random() < self.photometric else ())
         has_dummy = self.unlabeled_crop == "legacy_dummy" and not len(sample.labels)
-        boxes, labels = (
-            (_boxes(torch.zeros(1, 4), sample.size_hw), torch.zeros(1, dtype=torch.int64))
-            if has_dummy
-            else (sample.boxes, sample.labels)
-        )
-        sample = Sample(tv_tensors.Image(image), boxes, labels)
+        if has_dummy:
+            dummy = _boxes(torch.zeros(1, 4), sample.size_hw)
+            sample = replace(sample, boxes=dummy, labels=torch.zeros(1, dtype=torch.int64))
         if rng.random() < self.expand_prob:
             (height, width), ratio = sample.size_hw, rng.uniform(1.0, self.max_expand)
             left = int(rng.uniform(0, width * ratio - width))
@@ -247,7 +270,7 @@ class SSDAugmentation(Augmentation):
         if rect is not None:
             sample = cropped(sample, rect)
         if has_dummy:
-            sample = Sample(sample.image, _boxes(torch.zeros(0, 4), sample.size_hw), sample.labels[:0])
+            sample = replace(sample, boxes=_boxes(torch.zeros(0, 4), sample.size_hw), labels=sample.labels[:0])
         return flip_horizontally(sample) if rng.random() < self.flip else sample
 
 
@@ -256,26 +279,45 @@ def _check(**fractions: float) -> None:
     check_fields(fractions, dict.fromkeys(fractions, fraction), "trainer.augmentation")
 
 
+def recolored(sample: Sample, changes: tuple[Change, ...]) -> Sample:
+    """Add changes of color to those that are still to be made."""
+    if changes and sample.canvas is not None:
+        sample = drawn(sample)  # a canvas that is there already changes its color, too
+    return replace(sample, changes=(sample.changes or ()) + tuple(changes))
+
+
 def flip_horizontally(sample: Sample) -> Sample:
     """Reflect left and right."""
-    return Sample(F.horizontal_flip(sample.image), F.horizontal_flip(sample.boxes), sample.labels)
+    canvas = sample.canvas
+    if canvas is not None:
+        canvas = replace(canvas, left=canvas.size_hw[1] - canvas.left - sample.image.shape[-1])
+    return replace(sample, image=F.horizontal_flip(sample.image), boxes=F.horizontal_flip(sample.boxes), canvas=canvas)
 
 
 def cropped(sample: Sample, rect: Rect) -> Sample:
     """Cut out a rectangle; objects whose center is outside go."""
     left, top, right, bottom = rect
-    image = tv_tensors.Image(sample.image[:, top:bottom, left:right])
+    size_hw, canvas = (bottom - top, right - left), sample.canvas
     boxes, keep = crop(sample.boxes.numpy(), rect)
-    return Sample(
-        image, _boxes(torch.from_numpy(boxes), (bottom - top, right - left)), sample.labels[torch.from_numpy(keep)]
+    y, x = (0, 0) if canvas is None else (canvas.top, canvas.left)
+    # of the image, what the rectangle shows; perhaps nothing
+    rows, columns = slice(max(top - y, 0), max(bottom - y, 0)), slice(max(left - x, 0), max(right - x, 0))
+    if canvas is not None:
+        canvas = Canvas(size_hw, min(max(y - top, 0), size_hw[0]), min(max(x - left, 0), size_hw[1]), canvas.fill)
+    return replace(
+        sample,
+        image=tv_tensors.Image(sample.image[:, rows, columns]),
+        boxes=_boxes(torch.from_numpy(boxes), size_hw),
+        labels=sample.labels[torch.from_numpy(keep)],
+        canvas=canvas,
     )
 
 
 def expanded(sample: Sample, ratio: float, left: int, top: int, fill: tuple[float, float, float]) -> Sample:
     """Place the image on a canvas ``ratio`` times as large, filled with a color."""
+    if sample.canvas is not None:
+        sample = drawn(sample)
     height, width = sample.size_hw
-    canvas_hw = (int(height * ratio), int(width * ratio))
-    canvas = torch.tensor(fill, dtype=torch.float32)[:, None, None].repeat(1, *canvas_hw)
-    canvas[:, top : top + height, left : left + width] = sample.image.as_subclass(Tensor)
-    boxes = expand(sample.boxes.numpy(), left, top)
-    return Sample(tv_tensors.Image(canvas), _boxes(torch.from_numpy(boxes), canvas_hw), sample.labels)
+    canvas = Canvas((int(height * ratio), int(width * ratio)), top, left, fill)
+    boxes = _boxes(torch.from_numpy(expand(sample.boxes.numpy(), left, top)), canvas.size_hw)
+    return replace(sample, boxes=boxes, canvas=canvas)

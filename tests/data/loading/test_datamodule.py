@@ -1,16 +1,27 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
+from torchvision import tv_tensors
 
 from al_lab.core.errors import DataError
 from al_lab.core.types import Annotation
 from al_lab.data.datasets.voc_folder import VOCFolder
-from al_lab.data.loading.batch import Batch, Kind
+from al_lab.data.loading.batch import Batch, Kind, PackedBatch
 from al_lab.data.loading.datamodule import predict_batches, train_batches
-from al_lab.data.transforms.detection import SSDAugmentation
+from al_lab.data.transforms.detection import Augmentation, LightAugmentation, SSDAugmentation
 
 NETWORK = SimpleNamespace(input_hw=(32, 32), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), resize="fixed", pad_divisor=1)
+
+
+class Stripes(Augmentation):
+    """A recipe that computes with colors itself."""
+
+    def augment(self, sample, rng, spec):
+        image = sample.image.float()
+        image[:, ::2] *= rng.uniform(0, 1)
+        return replace(sample, image=tv_tensors.Image(image))
 
 
 def _settings(batch_size=4, augmentation=None, **more):
@@ -145,6 +156,22 @@ def test_boxes_of_a_batch_are_one_tensor_and_rows_keep_what_is_theirs(dataset, b
     part = batch.rows([2, 0])
     assert part.sample_ids == [batch.sample_ids[2], batch.sample_ids[0]]
     assert torch.equal(part.boxes, batch.boxes[[2, 0]]) and torch.equal(part.valid_hw, batch.valid_hw[[2, 0]])
+
+
+@pytest.mark.parametrize("resize", ["fixed", "keep_ratio"])
+@pytest.mark.parametrize("recipe", [None, SSDAugmentation(), LightAugmentation(), Stripes()])
+def test_bytes_that_a_device_finishes_are_the_inputs_a_loader_makes(dataset, bought, monkeypatch, recipe, resize):
+    spec = {"input_hw": (24, 40), "mean": (99.0, 90.0, 80.0), "std": (2.0, 3.0, 4.0), "resize": resize}
+    options = {"settings": _settings(augmentation=recipe), "network": SimpleNamespace(**spec, pad_divisor=8)}
+    here = _train(dataset, bought, **options)
+    monkeypatch.setattr("al_lab.data.loading.datamodule._has_gpu", lambda: True)
+    packed = _train(dataset, bought, **options, num_workers=1)
+    for batch, other in zip(here, packed, strict=True):
+        there = other.to("cpu")
+        assert isinstance(other, Batch if isinstance(recipe, Stripes) else PackedBatch)
+        assert other.sample_ids == batch.sample_ids and len(other) == len(batch)
+        assert torch.equal(there.images, batch.images) and there.images.is_contiguous()
+        assert torch.equal(there.boxes, batch.boxes) and torch.equal(there.valid_hw, batch.valid_hw)
 
 
 def test_only_what_a_device_computes_with_moves_there(dataset, bought):

@@ -13,11 +13,11 @@ from PIL import Image
 from al_lab.core.errors import ConfigError, DataError
 from al_lab.data.loading.dense_batch import (
     BoughtPixels,
-    DenseBatch,
     dense_predict_batches,
     dense_train_batches,
     domain_counts,
 )
+from al_lab.data.loading.dense_join import DenseBatch, PackedDenseBatch
 from tests.patches import Patches, buy
 
 NETWORK = SimpleNamespace(mean=(120.0, 110.0, 100.0), std=(60.0, 50.0, 40.0))
@@ -108,6 +108,17 @@ def test_loader_processes_change_nothing(dataset, bought):
         assert here.sample_ids == there.sample_ids
         for name in ("source_images", "source_labels", "target_images", "target_labels"):
             assert torch.equal(getattr(here, name), getattr(there, name))
+
+
+def test_bytes_that_a_device_finishes_are_the_batches_a_loader_makes(dataset, bought, monkeypatch):
+    here = batches(dataset, bought)
+    monkeypatch.setattr("al_lab.data.loading.dense_batch.has_gpu", lambda: True)
+    for batch, packed in zip(here, batches(dataset, bought), strict=True):
+        assert isinstance(packed, PackedDenseBatch) and packed.source_images.dtype == torch.uint8
+        there = packed.to("cpu")
+        assert (there.sample_ids, len(packed)) == (batch.sample_ids, len(batch))
+        for name in ("source_images", "source_labels", "target_images", "target_labels"):
+            assert torch.equal(getattr(batch, name), getattr(there, name))
 
 
 def test_every_target_image_comes_once_a_pass(dataset, bought):

@@ -5,28 +5,37 @@ import pytest
 import torch
 
 from al_lab.core.errors import ConfigError
+from al_lab.data.transforms.color import Change
 from al_lab.data.transforms.detection import (
+    Augmentation,
     FlipAugmentation,
     InputSpec,
     LightAugmentation,
     Sample,
     SSDAugmentation,
     cropped,
+    drawn,
     expanded,
+    finish,
     flip_horizontally,
     plain,
+    recolored,
 )
 
 SPEC = InputSpec((48, 64), (120.0, 110.0, 100.0), (2.0, 1.0, 1.0))
 IMAGE = np.random.default_rng(0).integers(0, 256, (80, 100, 3), dtype=np.uint8)
 BOXES = np.array([[10, 20, 50, 60], [60, 5, 99, 70]], np.float32)
 LABELS = np.array([1, 0])
-RECIPES = [SSDAugmentation(), SSDAugmentation("caffe"), LightAugmentation(), FlipAugmentation()]
+RECIPES: list[Augmentation] = [SSDAugmentation(), SSDAugmentation("caffe"), LightAugmentation(), FlipAugmentation()]
+
+
+def made(recipe, image, boxes, labels, seed, spec=SPEC):
+    return finish(recipe(image, boxes, labels, np.random.default_rng(seed), spec), spec)
 
 
 def test_the_plain_transform_resizes_subtracts_the_mean_and_divides():
     image = np.full((80, 100, 3), (130, 110, 90), np.uint8)
-    pixels, boxes, labels = plain(image, BOXES, LABELS, SPEC)
+    pixels, boxes, labels = finish(plain(image, BOXES, LABELS, SPEC), SPEC)
     assert pixels.shape == (3, 48, 64)
     assert pixels.dtype == torch.float32
     assert type(pixels) is type(boxes) is torch.Tensor
@@ -38,19 +47,20 @@ def test_the_plain_transform_resizes_subtracts_the_mean_and_divides():
 def test_resizing_halves_like_opencvs_bilinear():
     image = np.zeros((2, 4, 3), np.uint8)
     image[:, 1] = 100
-    pixels, _, _ = plain(image, BOXES[:0], LABELS[:0], InputSpec((1, 2), (0, 0, 0)))
+    spec = InputSpec((1, 2), (0, 0, 0))
+    pixels, _, _ = finish(plain(image, BOXES[:0], LABELS[:0], spec), spec)
     assert pixels[0].tolist() == [[50, 0]]
 
 
 def test_keep_ratio_inputs_differ_in_size():
     spec = InputSpec((60, 100), (0, 0, 0), resize="keep_ratio")
-    pixels, boxes, _ = plain(IMAGE, BOXES, LABELS, spec)
+    pixels, boxes, _ = finish(plain(IMAGE, BOXES, LABELS, spec), spec)
     assert pixels.shape == (3, 60, 75)
     torch.testing.assert_close(boxes, torch.tensor(BOXES) * 0.75)
 
 
 def test_g1_the_canvas_is_filled_with_the_mean():
-    sample = expanded(Sample.of(IMAGE, BOXES, LABELS), 2.0, 30, 40, (1.0, 2.0, 3.0))
+    sample = drawn(expanded(Sample.of(IMAGE, BOXES, LABELS), 2.0, 30, 40, (1.0, 2.0, 3.0)))
     assert sample.size_hw == (160, 200)
     assert sample.image[:, 0, 0].tolist() == sample.image[:, 159, 199].tolist() == [1, 2, 3]
     assert sample.image[:, 40, 30].tolist() == IMAGE[0, 0].tolist()
@@ -79,8 +89,8 @@ def test_a_recipe_is_a_pure_function_of_its_generator(recipe):
     np.random.seed(0)
     state = torch.get_rng_state(), np.random.get_state()[1].copy()
     image, boxes = IMAGE.copy(), BOXES.copy()
-    first = [recipe(image, boxes, LABELS, np.random.default_rng(n), SPEC) for n in range(12)]
-    again = [recipe(image, boxes, LABELS, np.random.default_rng(n), SPEC) for n in range(12)]
+    first = [made(recipe, image, boxes, LABELS, n) for n in range(12)]
+    again = [made(recipe, image, boxes, LABELS, n) for n in range(12)]
     assert all(torch.equal(a, b) for one, two in zip(first, again, strict=True) for a, b in zip(one, two, strict=True))
     assert torch.equal(torch.get_rng_state(), state[0])
     assert (np.random.get_state()[1] == state[1]).all()
@@ -96,9 +106,7 @@ def test_boxes_stay_on_their_objects(recipe):
     image[20:60, 30:50] = 255
     spec = InputSpec((200, 200), (0, 0, 0))
     for n in range(30):
-        pixels, boxes, labels = recipe(
-            image, np.array([[30, 20, 50, 60]]), np.array([3]), np.random.default_rng(n), spec
-        )
+        pixels, boxes, labels = made(recipe, image, np.array([[30, 20, 50, 60]]), np.array([3]), n, spec)
         assert pixels.shape == (3, 200, 200)
         assert labels.tolist() == [3]
         bright = pixels.sum(0) > 0.5 * pixels.sum(0).max()
@@ -111,7 +119,7 @@ def test_boxes_stay_on_their_objects(recipe):
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: type(r).__name__)
 def test_an_image_without_boxes_goes_through(recipe):
-    shapes = {tuple(recipe(IMAGE, BOXES[:0], LABELS[:0], np.random.default_rng(n), SPEC)[1].shape) for n in range(10)}
+    shapes = {tuple(made(recipe, IMAGE, BOXES[:0], LABELS[:0], n)[1].shape) for n in range(10)}
     assert shapes == {(0, 4)}
 
 
@@ -149,12 +157,41 @@ def test_the_dummy_box_of_the_legacy_code_hardly_ever_lets_an_image_be_cropped()
     recipe = {"photometric": 0.0, "expand_prob": 0.0, "flip": 0.0}
     seen = {
         name: [
-            SSDAugmentation(unlabeled_crop=name, **recipe)(IMAGE, BOXES[:0], LABELS[:0], np.random.default_rng(n), spec)
+            made(SSDAugmentation(unlabeled_crop=name, **recipe), IMAGE, BOXES[:0], LABELS[:0], n, spec)
             for n in range(20)
         ]
         for name in ("free", "legacy_dummy")
     }
-    whole = plain(IMAGE, BOXES[:0], LABELS[:0], spec)[0]
+    whole = finish(plain(IMAGE, BOXES[:0], LABELS[:0], spec), spec)[0]
     assert all(torch.allclose(image, whole, atol=1.0) for image, _, _ in seen["legacy_dummy"])
     assert sum(torch.allclose(image, whole, atol=1.0) for image, _, _ in seen["free"]) < 10
     assert {(len(boxes), len(labels)) for _, boxes, labels in seen["legacy_dummy"]} == {(0, 0)}
+
+
+def test_what_is_left_for_later_changes_nothing():
+    """Colors and canvas made at once, as the recipe reads, give the pixels of colors and canvas made at the end."""
+    shown, steps = (
+        set(),
+        [
+            lambda s: recolored(s, (Change("add", -9.0), Change("hue", 11.0), Change("saturation", 1.4))),
+            lambda s: expanded(s, 2.3, 40, 60, SPEC.mean),
+        ],
+    )
+    for n, rect in enumerate(
+        [(0, 0, 229, 184), (60, 80, 110, 120), (0, 0, 90, 170), (130, 100, 229, 184), (0, 0, 39, 50)]
+    ):
+        late = now = Sample.of(IMAGE, BOXES, LABELS)
+        for step in [*steps, lambda s, r=rect: cropped(s, r), flip_horizontally]:
+            late, now = step(late), drawn(step(now))
+        late = drawn(late)
+        shown.add(late.image.unique().numel() > 3)
+        assert torch.equal(late.image, now.image) and torch.equal(late.boxes, now.boxes), n
+        assert late.labels.tolist() == now.labels.tolist()
+    assert shown == {True, False}  # a crop may show nothing of the image
+
+
+def test_colors_after_a_canvas_change_it_too():
+    sample = recolored(expanded(Sample.of(IMAGE, BOXES, LABELS), 2.0, 0, 0, (10.0, 20.0, 30.0)), (Change("add", 5.0),))
+    assert drawn(sample).image[:, -1, -1].tolist() == [15, 25, 35]
+    twice = drawn(expanded(sample, 2.0, 0, 0, (1.0, 1.0, 1.0)))
+    assert (twice.size_hw, twice.image[:, 159, 199].tolist()) == ((320, 400), [15, 25, 35])

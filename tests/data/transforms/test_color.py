@@ -3,7 +3,7 @@ import colorsys
 import numpy as np
 import torch
 
-from al_lab.data.transforms.photometric import photometric_distort, scale_saturation, shift_hue
+from al_lab.data.transforms.color import changed, scale_saturation, shift_hue, ssd_distortion
 
 
 def _by_colorsys(image, change):
@@ -28,8 +28,8 @@ def test_hue_and_saturation_equal_the_way_over_hsv():
 def test_a_distortion_is_a_function_of_its_generator_and_leaves_its_input_alone():
     image = torch.rand(3, 8, 9) * 255
     before = image.clone()
-    results = [photometric_distort(image, np.random.default_rng(n)) for n in range(20)]
-    again = [photometric_distort(image, np.random.default_rng(n)) for n in range(20)]
+    results = [changed(image, ssd_distortion(np.random.default_rng(n))) for n in range(20)]
+    again = [changed(image, ssd_distortion(np.random.default_rng(n))) for n in range(20)]
     assert all(torch.equal(a, b) for a, b in zip(results, again, strict=True))
     assert len({tuple(r.flatten().tolist()) for r in results}) > 12
     assert all(torch.isfinite(r).all() for r in results)

@@ -12,7 +12,7 @@ from al_lab.data.datasets.segmentation_folder import SegmentationFolder
 from al_lab.data.generated.streets_draw import draw_street
 from al_lab.data.segments.maps import SegmentSettings, grid, map_hash, slic
 
-DRAWN_SLIC = "40fd7c69cf5af243"  # of the image below, by scikit-image 0.26.0
+DRAWN_SLIC = "83b4e0d2b0ea4fdd"  # of the image below, by scikit-image 0.26.0
 
 
 @pytest.fixture
@@ -38,14 +38,14 @@ def test_superpixels_are_the_same_everywhere(threads: int) -> None:
     with threadpool_limits(threads):
         found = slic(image, 40, 10.0, 0.0)
     assert found.dtype == np.int16 and np.array_equal(np.unique(found), np.arange(found.max() + 1))
-    assert map_hash(found) == DRAWN_SLIC
+    assert map_hash(found) == DRAWN_SLIC and found.max() < 40
 
 
 def test_small_superpixels_join_a_neighbor() -> None:
     pytest.importorskip("skimage")
     image = draw_street(0, "target", "train", 0, (96, 160)).image
     areas = np.bincount(slic(image, 40, 10.0, 0.5).reshape(-1))
-    assert len(areas) < 60 and areas.min() > 96 * 160 / 40 / 4
+    assert 20 < len(areas) < 60 and areas.min() > 96 * 160 / 40 / 4
 
 
 @pytest.mark.parametrize(("size_hw", "count", "num"), [((12, 20), 15, 15), ((12, 20), 1, 1), ((2, 2), 40, 4)])

@@ -389,6 +389,27 @@ def test_mada_is_its_papers_protocol(dataset):
     check_targets({k: v for k, v in config.items() if k != "choices"})
 
 
+# The same sheet, section 3: 29 images of 2048 x 1024 are 1 %.
+@pytest.mark.parametrize("dataset", ["gtav_cityscapes", "synthia_cityscapes"])
+def test_d2ada_is_its_papers_protocol(dataset):
+    numbers = {"kept": 200, "alpha": 1, "beta": 1}
+    config = composed("strategy=d2ada", f"dataset={dataset}")
+    assert {k: config["strategy"][k] for k in numbers} == numbers
+    assert {k: config["budget"][k] for k in ("unit", "initial", "per_cycle", "cycles", "scope")} == {
+        "unit": "pixel", "initial": 0, "per_cycle": 29 * 2048 * 1024, "cycles": 5, "scope": "pool",
+    }  # fmt: skip
+    found = settings(config) | {k: config["trainer"][k] for k in ("weight_decay", "decay", "poly_power")}
+    expected = {
+        "optimizer": "sgd", "lr": 0.00025, "weight_decay": 0.0005, "decay": "poly", "poly_power": 0.9,
+        "max_iters": 120000, "batch_size": 2, "start": "weights",
+    }  # fmt: skip
+    assert {k: found[k] for k in expected} == expected and config["segmenter"]["head_lr"] == 10
+    assert (config["segmenter"]["head"], config["segmenter"]["branch"]) == ("v2", {"dim": 256, "estimator": "none"})
+    assert (config["dataset"]["target_hw"], config["dataset"]["flip_test"]) == ([1024, 2048], False)
+    assert [config["dataset"]["segments"][k] for k in ("kind", "count", "compactness")] == ["slic", 40, 10]
+    check_targets({k: v for k, v in config.items() if k != "choices"})
+
+
 @pytest.mark.parametrize(
     ("words", "alpha"),
     [

@@ -1,7 +1,8 @@
 """What the current model says of the source's images, for strategies that compare the target with the source."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -88,7 +89,9 @@ def look(run_dir: str, checkpoint: str, ids: Sequence[str], out: str) -> dict[st
     """Write what a strategy wants to know of some source images; a job."""
     config, dataset, learner = open_learner(run_dir, checkpoint)
     strategy: LooksAtSource = build(config["strategy"])
-    views = map(dense, learner.views(ids, strategy.source_needs))
+    views: Iterator[DenseView] = map(dense, learner.views(ids, strategy.source_needs))
+    if "segments" in strategy.data_needs:
+        views = (replace(view, segments=dataset.segment_map(view.sample_id)) for view in views)
     parts = [strategy.of_source(view, dataset.source_label(view.sample_id)) for view in views]
     with atomic_path(Path(out)) as temporary, temporary.open("wb") as stream:
         np.savez(stream, **{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})

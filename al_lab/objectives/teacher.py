@@ -160,8 +160,8 @@ class Teacher(Adaptation):
             ids = batch.sample_ids[first : first + len(images)]
             first += len(images)
             views = [
-                self.geometry(image, label, size_hw, rng.generator("geometry", i, n))
-                for n, (image, label, i) in enumerate(zip(images, labels, ids, strict=True))
+                self.geometry(image, label, size_hw, rng.generator("geometry", i))
+                for image, label, i in zip(images, labels, ids, strict=True)
             ]
             changed[f"{domain}_images"] = torch.stack([image for image, _ in views])
             changed[f"{domain}_labels"] = torch.stack([label for _, label in views])

@@ -1,8 +1,11 @@
 """A slow teacher: what it labels, what is mixed and masked, and that the loss is what the formula says."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+import torch.multiprocessing as mp
 import torch.nn.functional as F
 
 from al_lab.core.errors import ConfigError
@@ -85,7 +88,7 @@ def test_the_loss_is_what_the_formula_says() -> None:
     sums = [float(a[0] + b[1]) for a in candidates for b in candidates]
     assert min(abs(s - float(parts["mix"])) for s in sums) < 1e-5
     expected = parts["source_ce"] + parts["target_ce"] + 0.7 * parts["mix"] + 0.3 * parts["masked"]
-    assert float(parts["loss"]) == pytest.approx(float(expected), rel=1e-6)
+    assert float(parts["loss"].detach()) == pytest.approx(float(expected), rel=1e-6)
 
 
 def test_the_teacher_follows_slowly_and_gets_no_gradient() -> None:
@@ -140,6 +143,34 @@ def test_labels_go_with_their_pixels(scale: tuple[float, float]) -> None:
         inside = turned != 255
         assert bool((view[0][~inside] < 1.01).any()) == bool((~inside).any())
         assert float((view[0] - turned - 1)[inside].abs().median()) < 0.6 and inside.float().mean() > 0.2
+
+
+def half(data: DenseBatch, rank: int) -> DenseBatch:
+    some = slice(rank, rank + 1)
+    ids = [data.sample_ids[rank], data.sample_ids[2 + rank]]
+    return DenseBatch(data.source_images[some], data.source_labels[some], data.target_images[some],
+                      data.target_labels[some], ids)  # fmt: skip
+
+
+def _one_of_two(rank: int, folder: str) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    torch.manual_seed(9 * rank)  # the first one's draws count
+    net = network()
+    torch.manual_seed(9 * rank)
+    Teacher(threshold=0.26, mask_block_px=8)(net, half(batch(), rank), 0, 100)["loss"].backward()
+    torch.save([p.grad for p in net.parameters()], f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_devices_minimize_what_one_does(tmp_path: Path) -> None:
+    mp.spawn(_one_of_two, args=(str(tmp_path),), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    net = network()
+    torch.manual_seed(0)
+    Teacher(threshold=0.26, mask_block_px=8)(net, batch(), 0, 100)["loss"].backward()
+    for p, a, b in zip(net.parameters(), first, second, strict=True):
+        torch.testing.assert_close((a + b) / 2, p.grad, rtol=1e-3, atol=1e-5)
 
 
 def test_no_weight_at_all_is_refused() -> None:

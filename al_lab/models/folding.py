@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 _CONV = re.compile(r"conv(\d*)")
+#: whose blocks run bn<n> right behind conv<n>; others may have the same names and another order
+_RESNETS = ("torchvision.models.resnet", "torchvision.models._utils", "mmdet.models.backbones.resnet")
 
 
 def fold_norms(network: nn.Module) -> int:
@@ -19,9 +21,9 @@ def fold_norms(network: nn.Module) -> int:
     FrozenBatchNorm2d returns them in float32.
 
     Args:
-        network: any; folded are its pairs ``conv<n>``, ``bn<n>`` and, in a sequence, a convolution and the norm behind
-            it, as torchvision's and mmdet's ResNets run them. The norm is a FrozenBatchNorm2d, or, in a network that is
-            no longer trained, a BatchNorm2d.
+        network: any; folded are the pairs ``conv<n>``, ``bn<n>`` of torchvision's and mmdet's ResNets and, in a
+            sequence, a convolution and the norm behind it. The norm is a FrozenBatchNorm2d, or, in a network that is no
+            longer trained, a BatchNorm2d.
 
     Returns:
         How many norms were folded.
@@ -42,10 +44,9 @@ def fold_norms(network: nn.Module) -> int:
 def _pairs(network: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
     for parent in network.modules():
         named = dict(parent.named_children())
-        if isinstance(parent, nn.Sequential):
+        if type(parent) is nn.Sequential:
             yield from zip(list(named.values())[:-1], list(named.values())[1:], strict=True)
-            continue
-        for name, conv in named.items():
+        for name, conv in named.items() if type(parent).__module__ in _RESNETS else ():
             match = _CONV.fullmatch(name)
             if match and (norm := named.get(f"bn{match[1]}")) is not None:
                 yield conv, norm

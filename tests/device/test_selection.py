@@ -3,10 +3,19 @@
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from al_lab.acquisition.density_greedy import density_greedy
 from al_lab.acquisition.gradient_embedding import GradientEmbeddings, k_means_pp
+from al_lab.core.strategy import Strategy, context_for
+from al_lab.core.types import Candidates, DenseView
+from al_lab.strategies.general.badge import Badge
+from al_lab.strategies.general.core_set import CoreSet
+from al_lab.strategies.general.entropy import Entropy
+from al_lab.strategies.general.margin import Margin
+from al_lab.strategies.segmentation.density import Density
+from al_lab.strategies.segmentation.ripu import Ripu
 from tests.device import pretend
 from tests.device.runtime import pretend_cuda
 
@@ -44,3 +53,48 @@ def test_density_greedy_waits_a_few_times_a_block_of_picks(guard: Any) -> None:
     np.testing.assert_array_equal(found.order, expected.order)
     np.testing.assert_allclose(found.radius, expected.radius, rtol=1e-5)
     assert 0 < waited < 40  # for 128 picks, with what the arguments cost
+
+
+#: what a strategy picks in an image, and how often the host may wait for it; none waits once a pick
+PIXELS = {
+    "entropy": (Entropy, 9),
+    "margin": (Margin, 9),
+    "ripu": (Ripu, 11),
+    "core_set": (CoreSet, 30),
+    "density": (Density, 34),
+    "badge": (Badge, 15),
+}
+
+
+@pytest.mark.parametrize("name", sorted(PIXELS))
+def test_every_strategy_of_pixels_picks_there_what_it_picks_on_a_cpu(guard: Any, name: str) -> None:
+    make, budget = PIXELS[name]
+    generator = torch.Generator().manual_seed(0)
+    probs = torch.randn(4, 40, 48, generator=generator).softmax(0)
+    features, error = torch.randn(8, 10, 12, generator=generator), torch.rand(10, 12, generator=generator)
+    bought = np.zeros((40, 48), bool)
+    bought[::13, ::11] = True
+
+    def propose(device: str) -> Candidates:
+        # one in ten million of a difference would not change a pick: numbers are drawn, not trained
+        view = DenseView(
+            "a",
+            (40, 48),
+            probs.to(device),
+            features=features.to(device),
+            extras={"error": error.to(device)},
+            bought=bought,
+        )
+        strategy: Strategy = make()
+        unit = "region" if name == "ripu" else "pixel"
+        return strategy.propose(view, context_for(0, 1, "a", unit, quota=40, share=0.02))
+
+    expected = propose("cpu")
+    with pretend_cuda(guard):
+        before = waits()
+        found = propose("cuda")
+        waited = waits() - before
+    assert expected.center is not None and found.center is not None and len(expected.center) == 40
+    np.testing.assert_array_equal(found.center, expected.center)
+    np.testing.assert_allclose(found.utility, expected.utility, rtol=1e-5)
+    assert 0 < waited <= budget

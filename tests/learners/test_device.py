@@ -134,6 +134,15 @@ def test_norms_that_a_training_changes_are_not_folded() -> None:
     torch.testing.assert_close(network(images), before, rtol=1e-4, atol=1e-5)
 
 
+def test_blocks_of_others_with_the_same_names_are_left_alone() -> None:
+    class NormFirst(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bn1, self.conv1 = FrozenBatchNorm2d(4), nn.Conv2d(4, 4, 3)
+
+    assert fold_norms(NormFirst()) == 0
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_a_training_goes_on_with_another_kind_of_optimizer(
     make_learner: Callable[..., Any], make_task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, optimizer: str

@@ -23,7 +23,7 @@ _FLAGS = (*_WITH_VALUE, *_INFO, *_BARE)
 _SWEEP = ("-m", "--multirun")
 _INFO_TOPICS = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 # Keys whose values are text, whatever characters it has: paths, and expressions of names.
-_PATH_KEY = re.compile(r"(.*[._])?(root|path|init|weights|folder|dir|checkpoint|group_by)")
+_PATH_KEY = re.compile(r"(?!(.*\.)?class_weights$)(.*[._])?(root|path|init|weights|folder|dir|checkpoint|group_by)")
 _GROUPS = ("strategy", "dataset", "protocol", "detector", "segmenter", "objective", "budget", "trainer", "oracle",
            "executor", "tracker", "experiment", "debug")  # fmt: skip
 

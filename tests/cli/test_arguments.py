@@ -17,6 +17,7 @@ from al_lab.core.errors import ConfigError
         ("+a=1 ++b=2 ~c ~d=3 strategy@x=random", "+a=1 ++b=2 ~c ~d=3 strategy@x=random"),
         ("hydra.mode=MULTIRUN seed=0,1", "hydra.mode=MULTIRUN seed=0,1"),
         # Hydra composes a sweep once with the default strategy: a key of another protocol's option waits for its job
+        ("objective.class_weights=[1,4]", "objective.class_weights=[1,4]"),  # no file of weights
         ("-m objective.tau=0.5 +trainer.x=1 runtime.x=2", "-m ++objective.tau=0.5 +trainer.x=1 runtime.x=2"),
     ],
 )

@@ -9,10 +9,11 @@ import json
 from pathlib import Path
 
 import torch
-from torch import nn
-from torchvision.io import ImageReadMode, read_image
+from PIL import Image
+from torch import Tensor, nn
 from torchvision.models.detection import RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.transforms.functional import pil_to_tensor
 
 
 def network(num_classes: int, side_px: int) -> nn.Module:
@@ -25,6 +26,11 @@ def network(num_classes: int, side_px: int) -> nn.Module:
     return RetinaNet(body, num_classes + 1, min_size=side_px, max_size=side_px, anchor_generator=anchors)
 
 
+def pixels(path: str) -> Tensor:
+    """Read an image, (3, H, W) in [0, 1]."""
+    return pil_to_tensor(Image.open(path).convert("RGB")) / 255
+
+
 def train(args: argparse.Namespace) -> None:
     """Read COCO's labels, train, write the model."""
     torch.manual_seed(args.seed)
@@ -35,7 +41,7 @@ def train(args: argparse.Namespace) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     for step in range(args.steps):
         rows = [document["images"][k] for k in torch.randint(len(document["images"]), (args.batch,)).tolist()]
-        images = [read_image(f"{args.data}/train/images/{r['file_name']}", ImageReadMode.RGB) / 255 for r in rows]
+        images = [pixels(f"{args.data}/train/images/{r['file_name']}") for r in rows]
         xywh = [torch.tensor([a["bbox"] for a in boxes[r["id"]]]).reshape(-1, 4) for r in rows]
         labels = [torch.tensor([a["category_id"] for a in boxes[r["id"]]], dtype=torch.int64) for r in rows]
         truth = [{"boxes": torch.cat([b[:, :2], b[:, :2] + b[:, 2:]], 1).to(args.device), "labels": c.to(args.device)}
@@ -58,7 +64,7 @@ def predict(args: argparse.Namespace) -> None:
         table = csv.writer(stream)
         table.writerow(["file", "class", "x1", "y1", "x2", "y2", "confidence"])
         for path in Path(args.images).read_text().splitlines():
-            found = model([read_image(path, ImageReadMode.RGB).to(args.device) / 255])[0]
+            found = model([pixels(path).to(args.device)])[0]
             for box, label, score in zip(found["boxes"].tolist(), found["labels"], found["scores"].tolist()):  # noqa: B905
                 table.writerow([Path(path).name, saved["names"][int(label) - 1], *box, score])
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from al_lab.core.disk import read_bytes
+from al_lab.core.disk import check_regular
 from al_lab.core.errors import LabError
 from al_lab.core.files import atomic_path
 
@@ -29,7 +29,6 @@ _MAGIC = b"allabpx1"
 _WORTH_PX = 1 << 19  # a smaller original is decoded in a few milliseconds, which nothing has to be kept for
 _SPARE_BYTES = 5 << 30  # of the disk, which others need
 _PART = 16  # of the room that is left, what a process takes before it looks again at what others took
-_MOST_BYTES = 1 << 30
 
 
 Make = Callable[[], tuple[np.ndarray, int]]
@@ -121,18 +120,22 @@ class ByteCache:
 def _read(path: Path) -> np.ndarray | None:
     """Return an array that was kept whole; None if there is none."""
     try:
-        data = read_bytes(path, _MOST_BYTES, "decoded pixels")
-    except (FileNotFoundError, LabError):
+        check_regular(path, "decoded pixels")
+        with path.open("rb", buffering=0) as stream:
+            front = stream.read(_HEADER.size)
+            if len(front) < _HEADER.size:
+                return None
+            magic, height, width, channels, checksum, of_header = _HEADER.unpack(front)
+            size = height * width * max(channels, 1)
+            if (
+                magic != _MAGIC
+                or of_header != zlib.crc32(front[:-4])
+                or os.fstat(stream.fileno()).st_size != _HEADER.size + size
+            ):
+                return None
+            pixels = np.empty(size, np.uint8)
+            if stream.readinto(pixels.data) != size or zlib.crc32(pixels.data) != checksum:
+                return None
+    except (OSError, LabError):
         return None
-    if len(data) < _HEADER.size:
-        return None
-    magic, height, width, channels, checksum, of_header = _HEADER.unpack_from(data)
-    pixels = memoryview(data)[_HEADER.size :]
-    shape = (height, width, channels) if channels else (height, width)
-    is_whole = (
-        magic == _MAGIC
-        and of_header == zlib.crc32(data[: _HEADER.size - 4])
-        and len(pixels) == height * width * max(channels, 1)
-        and checksum == zlib.crc32(pixels)
-    )
-    return np.frombuffer(pixels, np.uint8).reshape(shape).copy() if is_whole else None
+    return pixels.reshape((height, width, channels) if channels else (height, width))

@@ -64,7 +64,8 @@ def check(config: dict[str, Any], steps: int, resume_steps: int = 4) -> Result:
         learner = build_learner(_with_steps(config, steps), dataset)
         task = _task(run_dir, ids, "whole")
         learner.fit(task)
-        losses = np.loadtxt(task.scratch_dir / "train_log.csv", delimiter=",", skiprows=1, usecols=1, ndmin=1)
+        log = np.genfromtxt(task.scratch_dir / "train_log.csv", delimiter=",", names=True)
+        losses = np.atleast_1d(log["loss"])
         tenth = max(1, len(losses) // 10)
         learner.load(task.checkpoint)
         options = {"flip": {"count_thresh": 0.3, "matching": "iou"}}

@@ -1,7 +1,11 @@
 """Campaigns whose detector is a program: what it is told, what it leaves, and how it may go wrong."""
 
+import contextlib
 import json
+import os
 import re
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -133,3 +137,46 @@ def test_a_folder_is_a_model_and_the_next_cycle_begins_with_it(tmp_path):
     (tmp_path / "run" / "cycle_00" / "model.ckpt").write_bytes(packed[:700])
     with pytest.raises(LabError, match="expected a packed folder"):
         list(learner.views(["img/000"], ("detections",)))
+
+
+def run_until(made: dict, run: Path, moment: str) -> None:
+    """Run a campaign in a process of its own, and kill it at a moment; wait until its command is gone, too."""
+    pid = os.fork()
+    if not pid:
+        try:
+            run_campaign(made, run)
+        finally:
+            os._exit(1)
+    deadline = time.monotonic() + 120
+    while not list(run.glob(moment)):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    while any(str(run.parent / "stop") in words for words in running()):
+        assert time.monotonic() < deadline, "a command outlived its campaign"
+        time.sleep(0.02)
+
+
+def running() -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(path.read_bytes().decode(errors="replace"))
+    return found
+
+
+@pytest.mark.slow
+def test_killed_in_its_training_and_in_its_prediction_it_ends_as_undisturbed(tmp_path):
+    stops = {what: tmp_path / f"stop_{what}" for what in ("train", "predict")}
+    made = config()
+    for what, stop in stops.items():
+        made["detector"][what] = f"sh -c 'test -e {stop} && sleep 100; exec \"$@\"' sh {made['detector'][what]}"
+    assert run_campaign(made, tmp_path / "whole")["status"] == "finished"
+    for what, moment in (("train", "cycle_00/commands/train.log"), ("predict", "cycle_00/commands/predict_*.log")):
+        stops[what].touch()
+        run_until(made, tmp_path / "killed", moment)
+        stops[what].unlink()
+    assert run_campaign(made, tmp_path / "killed")["status"] == "finished"
+    for name in ("selections.json", "metrics.jsonl", "cycle_01/model.ckpt"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes()

@@ -16,7 +16,7 @@ from al_lab.config.parts import Parts
 from al_lab.config.signatures import literal_of
 from al_lab.core.errors import ConfigError, LabError, WeightsError
 from al_lab.core.strategy import Strategy
-from tests.stubs import StubDetection, stub_config
+from tests.stubs import StubDetection, quicken, stub_config
 
 INLINE = "executor=inline"
 ROOT = Path(__file__).parents[2]
@@ -274,6 +274,7 @@ def test_the_number_of_classes_is_the_datasets(monkeypatch):
 
 def test_nothing_is_built_twice_from_the_command_to_its_last_stage(tmp_path, monkeypatch):
     """Counted over the checks, the campaign, and the jobs it runs in this process; when it goes on, too."""
+    quicken(monkeypatch)
     built: list[str] = []
     real = StubDetection.__init__
     monkeypatch.setattr(StubDetection, "__init__", lambda self, **k: built.append("in all") or real(self, **k))

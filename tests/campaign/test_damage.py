@@ -8,7 +8,7 @@ import pytest
 from tests.campaign.damage import STATES, TASKS, Matrix
 from tests.stubs import quicken
 
-_STEP = 29  # of the fast tests; coprime to the number of harms
+_STEP = 43  # of the fast tests; coprime to the number of harms
 
 
 @pytest.fixture(scope="module", autouse=True)

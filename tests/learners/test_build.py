@@ -81,7 +81,7 @@ def test_a_model_that_fits_itself_is_its_own_learner(dataset: Any) -> None:
         ({"detector": None}, "expected a detector or a segmenter, got neither"),
         (
             {"detector": {"_target_": "torch.nn.Linear"}},
-            "expected a AnchorDetector, or a class with fit and views, got torch.nn.Linear",
+            "expected a Detector, or a class with fit and views, got torch.nn.Linear",
         ),
         ({"objective": None}, "expected an objective, got none"),
         ({"trainer": None}, "expected a trainer, got none"),

@@ -16,13 +16,12 @@ from al_lab.strategies.detection._mgral.learning.settings import ReinforceSettin
 from al_lab.strategies.detection._mgral.learning.worth import is_due
 from al_lab.strategies.detection._mgral.reinforce import Reinforce
 from tests.strategies.detection.test_mgral import config, measured
-from tests.stubs import StubLearner
+from tests.stubs import StubLearner, quicken
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("al_lab.campaign.publish._write_report", lambda *_: None)
-    monkeypatch.setattr("os.fsync", lambda fd: None)
+    quicken(monkeypatch)
     monkeypatch.setattr("al_lab.stages.jobs._measure", measured)
 
 

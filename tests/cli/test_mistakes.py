@@ -41,7 +41,7 @@ def said(*overrides: str) -> str:
         (["trainer.max_iters=ten"], "trainer.max_iters: expected a whole number >= 1, or null, got 'ten'"),
         (["trainer.max_iters=25"], "nothing"),
         (["trainer=ssd_120k", "trainer.max_iters=25"], "e.g. to fractions of it: trainer.milestones=[0.7,0.9]"),
-        (["detector=yolo"], "detector=yolo: expected an option of detector, got 'yolo'; choose one of: retinanet_r50"),
+        (["detector=yolo"], "detector=yolo: expected an option of detector, got 'yolo'; choose one of: atss"),
         (["experiment=nope"], "experiment=nope: expected an option of experiment, got 'nope'; choose one of"),
         (["budget=image"], "budget=image: expected an option of budget, got 'image'; write budget.unit=image"),
         (["budget=shape"], "did you mean 'shapes'?"),

@@ -93,7 +93,7 @@ def test_a_foreign_learner_needs_no_objective(strategy):
         ),
         ({"budget__per_cycle": -3}, "budget.per_cycle: expected a count"),
         ({"budget__initial": 1000, "budget__cycles": 9}, "budget: expected a budget of at most the pool's 1200 images"),
-        ({"budget__unit": "pixel"}, "regions and pixels are bought with a segmenter"),
+        ({"budget__unit": "pixel"}, "pixels, regions and segments are bought with a segmenter"),
         ({"budget__unit": "images"}, "budget.unit: expected one of image, box"),
         ({"runtime__devices": 0}, "runtime.devices: expected a whole number >= 1, got 0; e.g. runtime.devices=1"),
         ({"runtime__checkpoint_minutes": "often"}, "runtime.checkpoint_minutes: expected a number >= 0, got 'often'"),

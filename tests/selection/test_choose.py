@@ -58,7 +58,7 @@ def test_it_is_what_a_campaign_would_buy(name, seed_and_cycle, views, chosen):
     shown = [v for v in views if strategy.scores_labeled or v.sample_id not in labeled]
     budget = type("Budget", (), {"unit": "image"})()
     config = {"seed": seed}
-    candidates = Candidates.concat([propose(strategy, v, pool, config, cycle, budget) for v in shown])
+    candidates = Candidates.concat([propose(strategy, v, pool, config, cycle, budget, dataset) for v in shown])
     queries = strategy.select(candidates, pool, Allowance("image", 5), rng_for(seed, cycle, "select"))
     mine = chosen(STRATEGIES[name](), 5, labeled, seed=seed, cycle=cycle)
     assert [(p.sample_id, p.utility) for p in mine.picks] == [(q.sample_id, q.utility) for q in queries]

@@ -121,9 +121,12 @@ class LabelFolder(Domain):
             return None
         given = {void_id} if isinstance(void_id, int) else set[int]()
         maps = list(self.files.maps.values())
-        value = foreground_of(maps, {}, given)
-        if value is None and void_id != ABSENT:
-            value = foreground_of(maps, {}, {*given, VOID})
+        try:
+            value = foreground_of(maps, {}, given)
+            if value is None and void_id != ABSENT:
+                value = foreground_of(maps, {}, {*given, VOID})
+        except DataError:  # a map that can't be read is named by who reads it: `al-lab data verify`, a campaign's look
+            return None
         return None if value == 1 and len(names) > 1 else value
 
     def label_rule(self) -> str | None:

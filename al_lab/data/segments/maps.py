@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image
 
 from al_lab.core.arrays import Column, load_arrays
 from al_lab.core.errors import ConfigError, DataError, did_you_mean, explain
 from al_lab.core.fields import anything, at_least, mapping_of, not_negative, one_of, optional, positive, text
 from al_lab.core.files import atomic_path, sha256
+from al_lab.data.formats.images import open_image
 
 _VERSION = 2  # of what is kept
 _MOST = 2**15  # segments of an image
@@ -144,21 +144,21 @@ class SegmentSettings:
                     do="write one for every image of the pool, under the sample's id",
                 )
             )
-        try:
-            map_HW = _read_map(found)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise _wrong(found, f"what can't be read ({error})") from error
+        map_HW = _read_map(found)
         if map_HW.ndim != 2 or map_HW.dtype.kind not in "iub":  # noqa: PLR2004 - height and width
             raise _wrong(found, f"an array of {map_HW.dtype} of shape {map_HW.shape}")
         return map_HW
 
 
 def _read_map(path: Path) -> np.ndarray:
-    if path.suffix == ".npy":
+    if path.suffix != ".npy":
+        with open_image(path) as image:
+            return np.asarray(image)
+    try:
         array: np.ndarray = np.load(path, allow_pickle=False)
-        return array
-    with Image.open(path) as image:
-        return np.asarray(image)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise _wrong(path, f"what can't be read ({error})") from error
+    return array
 
 
 def _wrong(path: Path, got: str) -> DataError:

@@ -164,7 +164,7 @@ def test_bytes_that_a_device_finishes_are_the_inputs_a_loader_makes(dataset, bou
     spec = {"input_hw": (24, 40), "mean": (99.0, 90.0, 80.0), "std": (2.0, 3.0, 4.0), "resize": resize}
     options = {"settings": _settings(augmentation=recipe), "network": SimpleNamespace(**spec, pad_divisor=8)}
     here = _train(dataset, bought, **options)
-    monkeypatch.setattr("al_lab.data.loading.datamodule._has_gpu", lambda: True)
+    monkeypatch.setattr("al_lab.data.loading.datamodule.has_gpu", lambda: True)
     packed = _train(dataset, bought, **options, num_workers=1)
     for batch, other in zip(here, packed, strict=True):
         there = other.to("cpu")

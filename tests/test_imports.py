@@ -38,7 +38,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "formats": set(),
         "predictions": {"formats"},
         "transforms": set(),
-        "segments": set(),
+        "segments": {"formats"},
         "datasets": {"formats", "transforms", "segments"},
         "generated": {"formats", "datasets", "transforms"},
         "loading": {"formats", "datasets", "transforms"},

@@ -1,6 +1,7 @@
 """Imports point one way, and only the oracle reads the truth."""
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,8 +68,13 @@ THIRD_PARTY = {
 }
 
 
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def imports(path: Path) -> Iterator[tuple[str, int]]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -140,7 +146,7 @@ def test_no_room_is_crowded():
 
 
 def modules_needed(path: Path) -> set[str]:
-    tree = ast.parse(path.read_text())
+    tree = tree_of(path)
     return {
         f"{name}.{alias}"
         for node in ast.walk(tree)
@@ -187,7 +193,7 @@ TRUTH = {
 def test_only_the_oracle_reads_the_truth():
     callers = set()
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.Attribute) and node.attr == "truth" and isinstance(node.ctx, ast.Load):
                 callers.add(str(path.relative_to(ROOT / "al_lab")))
     assert callers <= TRUTH
@@ -195,7 +201,7 @@ def test_only_the_oracle_reads_the_truth():
 
 def test_checkpoints_load_safely():
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
                 assert {k.arg: ast.unparse(k.value) for k in node.keywords}.get("weights_only") == "True", (
                     f"{path}:{node.lineno}"
@@ -207,7 +213,7 @@ PUBLIC = [p for p in FILES if p.name != "__init__.py"]
 
 @pytest.mark.parametrize("path", PUBLIC, ids=lambda p: str(p.relative_to(ROOT)))
 def test_what_is_public_is_documented(path):
-    tree = ast.parse(path.read_text())
+    tree = tree_of(path)
     missing = [] if ast.get_docstring(tree) else ["the module"]
     for node in tree.body:
         if (

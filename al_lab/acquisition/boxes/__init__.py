@@ -1,0 +1,1 @@
+"""What is read from a detector's scored boxes, before a strategy sees an image."""

@@ -20,7 +20,9 @@ def test_v1_softmax():
     assert entropy(looks.probs()).item() == pytest.approx(0.788117, abs=1e-6)
     assert entropy(passes).mean().item() == pytest.approx(0.713188, abs=1e-6)
     assert looks.mutual_information().item() == pytest.approx(0.074929, abs=1e-6)
-    assert looks_of(passes, "softmax", as_released=True).mutual_information().item() == pytest.approx(0.074929, abs=1e-6)
+    assert looks_of(passes, "softmax", as_released=True).mutual_information().item() == pytest.approx(
+        0.074929, abs=1e-6
+    )
 
 
 def test_v2_sigmoid_adds_up_over_classes_and_the_released_half_does_not():
@@ -28,7 +30,9 @@ def test_v2_sigmoid_adds_up_over_classes_and_the_released_half_does_not():
     by_class = [looks_of(passes[:, [c]], "sigmoid").mutual_information().item() for c in (0, 1)]
     assert by_class == pytest.approx([0.136692, 0.021619], abs=1e-6)
     assert looks_of(passes, "sigmoid").mutual_information().item() == pytest.approx(0.158311, abs=1e-6)
-    assert looks_of(passes, "sigmoid", as_released=True).mutual_information().item() == pytest.approx(0.069766, abs=1e-6)
+    assert looks_of(passes, "sigmoid", as_released=True).mutual_information().item() == pytest.approx(
+        0.069766, abs=1e-6
+    )
 
 
 def test_v3_of_two_priors_the_image():

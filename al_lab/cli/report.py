@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="X",
         help="labels needed to reach X, a fraction; repeatable",
     )
+    parser.add_argument("--metric", metavar="NAME", help="what the page is about (the dataset's first one)")
     parser.add_argument(
         "--across",
         action="append",
@@ -72,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 method=arguments.embedding,
                 levels=arguments.level,
                 image_folders=arguments.images,
+                metric=arguments.metric,
             )
             path = arguments.out / path.name if arguments.out else path
         else:
@@ -83,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 levels=arguments.level,
                 across=arguments.across,
                 image_folders=arguments.images,
+                metric=arguments.metric,
             )
     except (LabError, OSError) as error:
         sentence = disk_error(error) if isinstance(error, OSError) else error

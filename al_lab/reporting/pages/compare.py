@@ -59,6 +59,7 @@ def write_comparison(
     levels: Sequence[float] = (),
     across: Sequence[str] = (),
     image_folders: Sequence[Path] = (),
+    metric: str | None = None,
 ) -> Path:
     """Write ``report.html``, ``figures/`` (PNG, PDF) and ``tables/`` (CSV, LaTeX) over runs and seeds.
 
@@ -69,12 +70,14 @@ def write_comparison(
         levels: metric levels (fractions) to answer "how many labels" for, besides the usual ones.
         across: settings in which the runs may differ, besides strategy and objective: dotted keys or groups.
         image_folders: whose images the page may show, besides those in the run folders themselves.
+        metric: what the page compares by; None: the preferred one that every run has.
 
     Returns:
         Path of the page.
 
     Raises:
-        DataError: if there is no run, if protocols differ, or if a strategy has two runs of one seed.
+        DataError: if there is no run, if protocols differ, if a strategy has two runs of one seed, or if a run lacks
+            the metric.
     """
     found = find_runs(runs, image_folders)
     if not found:
@@ -82,7 +85,7 @@ def write_comparison(
             explain(expected="at least one run", got="none", where="report", do="name a folder below outputs/")
         )
     check_one_protocol(found, across)
-    page = build_comparison(found, method, levels, across)
+    page = build_comparison(found, method, levels, across, metric)
     page.export(Path(out_dir))
     path = Path(out_dir) / "report.html"
     page.write(path)
@@ -90,7 +93,11 @@ def write_comparison(
 
 
 def build_comparison(
-    runs: Sequence[Run], method: parts.Method = "pca", levels: Sequence[float] = (), across: Sequence[str] = ()
+    runs: Sequence[Run],
+    method: parts.Method = "pca",
+    levels: Sequence[float] = (),
+    across: Sequence[str] = (),
+    metric: str | None = None,
 ) -> Page:
     """Compose the page over runs of one protocol."""
     groups = group_runs(runs, across)
@@ -98,7 +105,7 @@ def build_comparison(
     lines = [s for s in groups if s.strategy not in LEVELS] or list(groups)
     levels_drawn = [s for s in (full, no_labels(groups)) if s is not None and s not in lines]
     compared = (*COMPARED, *across)
-    metric = pick_metric(runs)
+    metric = pick_metric(runs, metric)
     notes: list[str] = []
     sections = sections_of(
         notes.append,

@@ -62,6 +62,7 @@ def write_report(
     method: parts.Method = "pca",
     levels: Sequence[float] = (),
     image_folders: Sequence[Path] = (),
+    metric: str | None = None,
 ) -> Path:
     """Write ``report.html`` into a run folder.
 
@@ -76,12 +77,13 @@ def write_report(
         levels: metric levels (fractions) to answer "how many labels" for, besides the usual ones.
         image_folders: whose images the page may show, besides those in the run folder itself: the dataset's, for a run
             of one's own. A run folder from somebody else can name any file of this computer.
+        metric: what the page is about; None: the preferred one.
 
     Returns:
         Path of the page.
 
     Raises:
-        DataError: if the folder is no run, or ``others`` mix protocols.
+        DataError: if the folder is no run, ``others`` mix protocols, or a run lacks the metric.
     """
     ledger = Path(run_dir) / "ledger.jsonl"
     made_of = sha256(ledger) if ledger.is_file() else "none"
@@ -89,7 +91,7 @@ def write_report(
     named = [read_run(Path(p)) for p in others]
     check_one_protocol([run, *named])
     family = _family(run, named)
-    page = build_page(run, family, method, levels)
+    page = build_page(run, family, method, levels, metric)
     path = run.path / "report.html"
     page.write(path, *([Path(exports_dir) / path.name] if exports_dir is not None else []))
     stamp(path, made_of)
@@ -98,7 +100,13 @@ def write_report(
     return path
 
 
-def build_page(run: Run, family: Sequence[Run], method: parts.Method = "pca", levels: Sequence[float] = ()) -> Page:
+def build_page(
+    run: Run,
+    family: Sequence[Run],
+    method: parts.Method = "pca",
+    levels: Sequence[float] = (),
+    metric: str | None = None,
+) -> Page:
     """Compose the page of a run; ``family`` are the runs it is drawn with, itself included."""
     groups = group_runs(family)
     full = full_data(groups)
@@ -106,7 +114,7 @@ def build_page(run: Run, family: Sequence[Run], method: parts.Method = "pca", le
     drawn = [s for s in (full, no_labels(groups)) if s is not None and s not in lines]
     own = next((s for s in groups if run in s.runs), groups[0])
     random, by_pixel = baseline(lines), buys_pixels(run)
-    metric = pick_metric([run]) or pick_metric(family)
+    metric = pick_metric([run], metric) or pick_metric(family, metric)
     single = [Series(own.label, own.strategy, (run,))]
     sections = sections_of(
         run.note,

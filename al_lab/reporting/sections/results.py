@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from al_lab.core.errors import DataError, did_you_mean, explain
 from al_lab.reporting.document.page import Picture, Section
 from al_lab.reporting.document.tables import Table
 from al_lab.reporting.figures import curves as figures
@@ -35,9 +36,27 @@ def metric_label(metric: str) -> str:
     return METRIC_LABELS.get(metric, metric)
 
 
-def pick_metric(runs: Sequence[Run]) -> str | None:
-    """Return the preferred metric that every run with metrics has; None if there is none."""
+def pick_metric(runs: Sequence[Run], asked: str | None = None) -> str | None:
+    """Return the metric a page is about: that asked for, else the preferred one that every run with metrics has.
+
+    None if there is none.
+
+    Raises:
+        DataError: if a run with metrics lacks the one asked for.
+    """
     names = [run.metric_names for run in runs if run.metric_names]
+    if asked is not None:
+        without = next((run for run in runs if run.metric_names and asked not in run.metric_names), None)
+        if without is None:
+            return asked if names else None
+        raise DataError(
+            explain(
+                expected=f"the metric {asked}",
+                got=", ".join(without.metric_names),
+                where=str(without.path),
+                do=f"--metric takes one of these ({did_you_mean(asked, without.metric_names)})",
+            )
+        )
     return next((n for n in names[0] if all(n in other for other in names)), None) if names else None
 
 

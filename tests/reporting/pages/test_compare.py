@@ -197,3 +197,12 @@ def test_one_training_is_judged_by_its_last_model(maker):
     assert float(rows["entropy"]["last point difference"]) == pytest.approx(entropy - random, abs=0.011)
     assert rows["margin"]["against random"] == "no common seed" and rows["no target label"]["seeds"] == "2"
     assert "no target label (2 seeds)" in section(page, "curve").pictures[0].svg
+
+
+def test_the_metric_that_was_asked_for_comes_first(family):
+    runs = find_runs([family])
+    page = build_comparison(runs, metric="voc_area_ap50")
+    assert "VOC area AP50" in page.verdict and "VOC area AP50" not in build_comparison(runs).verdict
+    assert section(page, "curve").text.startswith("VOC area AP50")
+    with pytest.raises(DataError, match=r"expected the metric voc_ap50, got voc07_ap50, voc_area_ap50; .*did you mean"):
+        build_comparison(runs, metric="voc_ap50")

@@ -333,3 +333,11 @@ def test_a_run_is_measured_against_both_random_lines(maker):
     )
     supervised = read_run(maker.root / "outputs/shapes/random/protocol=mgral/seed0")
     assert {r.name for r in _family(supervised, [])} == {"protocol=mgral"}
+
+
+def test_the_metric_that_was_asked_for(family):
+    run = read_run(family / "shapes" / "entropy" / "default" / "seed0")
+    page = build_page(run, [run], metric="voc_area_ap50")
+    assert "VOC area AP50" in page.verdict
+    with pytest.raises(DataError, match="expected the metric miou"):
+        build_page(run, [run], metric="miou")

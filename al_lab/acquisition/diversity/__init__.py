@@ -1,0 +1,1 @@
+"""Sets whose members differ: mixtures of class distributions, class prototypes, class-matched features."""

@@ -1,0 +1,183 @@
+"""Entropies without repetitions, and images unlike those chosen before (EBAL: entropy-based active learning).
+
+Shapes: D detections of an image, F features, C classes, N images, Q prototypes of all images.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+
+def distinct(entropy_D: np.ndarray, labels_D: np.ndarray, unit_DF: np.ndarray, same: float) -> np.ndarray:
+    """Return the detections that say something of their own: entropy-based non-maximum suppression (ENMS).
+
+    EBAL (Wu et al., CVPR 2022, Alg. 1): repeatedly keep the detection of largest entropy; the others of its class whose
+    features' cosine with it is above ``same`` are dropped.
+
+    Args:
+        entropy_D: H_k.
+        labels_D: classes.
+        unit_DF: features of unit length.
+        same: T_e.
+
+    Returns:
+        Rows, by falling entropy; equal ones by position.
+    """
+    order = np.argsort(-entropy_D, kind="stable")
+    is_like = (labels_D[:, None] == labels_D) & (unit_DF @ unit_DF.T > same)
+    is_open, kept = np.ones(len(order), bool), []
+    for k in order.tolist():
+        if is_open[k]:
+            kept.append(k)
+            is_open &= ~is_like[k]
+            is_open[k] = False
+    return np.array(kept, np.int64)
+
+
+def prototypes(
+    entropy_D: np.ndarray, labels_D: np.ndarray, features_DF: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the classes of an image and what each looks like: proto_c = sum_{k in c} H_k f_k / sum_{k in c} H_k.
+
+    EBAL (CVPR 2022, Eq. 5).
+
+    Returns:
+        (Q,) rising, (Q, F).
+    """
+    classes, row_D = np.unique(labels_D, return_inverse=True)
+    weight_QD = (row_D == np.arange(len(classes))[:, None]) * np.maximum(entropy_D, np.finfo(np.float64).tiny)
+    weight_QD = weight_QD / weight_QD.sum(1, keepdims=True)
+    return classes, weight_QD @ features_DF
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The classes that images show, all in one table.
+
+    Attributes:
+        start: (N + 1,) image n's rows are start[n] to start[n + 1].
+        label: (Q,) the class.
+        confidence: (Q,) of the most confident detection of this class.
+        prototype: (Q, F).
+    """
+
+    start: np.ndarray
+    label: np.ndarray
+    confidence: np.ndarray
+    prototype: np.ndarray
+
+
+class Rules(NamedTuple):
+    """When an image is refused.
+
+    Attributes:
+        intra: T_intra, likeness to the chosen ones from which on it is.
+        inter: T_inter, confidence of a minority class up to which it is.
+    """
+
+    intra: float
+    inter: float
+
+
+class Scanned(NamedTuple):
+    """What a scan took.
+
+    Attributes:
+        rows: accepted ones in order, then the best of the others.
+        num_accepted: how many of them were accepted.
+    """
+
+    rows: np.ndarray
+    num_accepted: int
+
+
+def scan(
+    ranked: Sequence[int] | np.ndarray,
+    shown: Shown,
+    amount: int,
+    quotas: dict[int, float],
+    rules: Rules,
+    near: Callable[[int], np.ndarray] | None = None,
+) -> Scanned:
+    """Go through images by falling entropy; take what shows a minority class and is unlike what was taken.
+
+    EBAL (CVPR 2022, Sec. 3.4, Alg. 2), with dS what was taken and M the minority classes:
+
+        M_g(I) = min_c max_{J in dS, c in J} cos(proto_{J,c}, proto_{I,c});    M_p(I) = max_{c in M} max_{k in c} s_k
+        accept if M_g < T_intra and M_p > T_inter; then each c in M with s_{I,c} > T_inter loses one of its quota
+
+    A class without quota leaves M; the scan ends when M is empty or dS is full. Others fill it up by rank. A class not
+    seen in dS has likeness -1: it is new. What is not detected has confidence 0.
+
+    Args:
+        ranked: rows of ``shown``, the most wanted first.
+        shown: what images show; one that shows nothing can only fill up.
+        amount: b.
+        quotas: class -> quota: M.
+        rules: thresholds.
+        near: rows that may not be taken beside a row.
+    """
+    ranked = np.asarray(ranked, np.int64)
+    length_Q = np.linalg.norm(shown.prototype, axis=1, keepdims=True)
+    unit_QF = (shown.prototype / np.where(length_Q > 0, length_Q, 1)).astype(np.float64)
+    chosen = _Chosen(unit_QF)
+    left, is_open = dict(quotas), np.ones(len(shown.start) - 1, bool)
+    rows: list[int] = []
+
+    def take(row: int) -> None:
+        rows.append(row)
+        is_open[[row] if near is None else near(row)] = False
+
+    for row in ranked.tolist():
+        if not left or len(rows) == amount:
+            break
+        if not is_open[row]:
+            continue
+        mine = range(int(shown.start[row]), int(shown.start[row + 1]))
+        sure = dict(zip(shown.label[mine].tolist(), shown.confidence[mine].tolist(), strict=True))
+        minority = [c for c in left if sure.get(c, 0.0) > rules.inter]
+        if not minority or chosen.likeness(mine, shown.label) >= rules.intra:
+            continue
+        take(row)
+        chosen.add(mine, shown.label)
+        for c in minority:
+            left[c] -= 1
+            if left[c] <= 0:
+                del left[c]
+    num_accepted = len(rows)
+    for row in ranked.tolist():
+        if len(rows) >= amount:
+            break
+        if is_open[row]:
+            take(row)
+    return Scanned(np.array(rows, np.int64), num_accepted)
+
+
+class _Chosen:
+    """Prototypes of what was taken, class by class, in arrays that grow by doubling."""
+
+    def __init__(self, unit_QF: np.ndarray) -> None:
+        self.unit_QF = unit_QF
+        self._held: dict[int, np.ndarray] = {}
+        self._count: dict[int, int] = {}
+
+    def likeness(self, mine: Sequence[int], label_Q: np.ndarray) -> float:
+        """Return M_g of an image's rows."""
+        return min((self._nearest(int(label_Q[q]), self.unit_QF[q]) for q in mine), default=-1.0)
+
+    def _nearest(self, label: int, unit_F: np.ndarray) -> float:
+        count = self._count.get(label, 0)
+        return float((self._held[label][:count] @ unit_F).max()) if count else -1.0
+
+    def add(self, mine: Sequence[int], label_Q: np.ndarray) -> None:
+        for q in mine:
+            label = int(label_Q[q])
+            count, held = self._count.get(label, 0), self._held.get(label)
+            if held is None or count == len(held):
+                held = np.empty((max(8, 2 * count), self.unit_QF.shape[1]))
+                held[:count] = self._held[label] if count else 0
+                self._held[label] = held
+            held[count] = self.unit_QF[q]
+            self._count[label] = count + 1

@@ -36,9 +36,7 @@ def distinct(entropy_D: np.ndarray, labels_D: np.ndarray, unit_DF: np.ndarray, s
     return np.array(kept, np.int64)
 
 
-def prototypes(
-    entropy_D: np.ndarray, labels_D: np.ndarray, features_DF: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def prototypes(entropy_D: np.ndarray, labels_D: np.ndarray, features_DF: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the classes of an image and what each looks like: proto_c = sum_{k in c} H_k f_k / sum_{k in c} H_k.
 
     EBAL (CVPR 2022, Eq. 5).

@@ -78,7 +78,9 @@ def loops(ranked, images, amount, quotas, rules):
         if not left or len(taken) == amount:
             break
         image = images[n]
-        most = [max([like(f, images[j][c][0]) for j in taken if c in images[j]], default=-1) for c, (f, _) in image.items()]
+        most = [
+            max([like(f, images[j][c][0]) for j in taken if c in images[j]], default=-1) for c, (f, _) in image.items()
+        ]
         sure = {c: image[c][1] if c in image else 0.0 for c in left}
         if min(most, default=-1) < rules.intra and max(sure.values()) > rules.inter:
             taken.append(n)

@@ -23,3 +23,9 @@ def global_positives(count: Tensor) -> Tensor:
         return total.clamp(min=1)
     torch.distributed.all_reduce(total)
     return total.clamp(min=1) / torch.distributed.get_world_size()
+
+
+def num_processes() -> int:
+    """Return W: a loss that is a plain sum over images is multiplied by it, as gradients are averaged."""
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_world_size() if distributed else 1

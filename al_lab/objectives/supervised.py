@@ -178,16 +178,16 @@ def focal_terms(
     at_positives = logits[targets.image, targets.anchor]
     hit = at_positives.gather(1, targets.label[:, None]).squeeze(1)
     positive = alpha * (1 - hit.sigmoid()).pow(gamma) * F.softplus(-hit)
-    others = _focal_negative(at_positives, gamma, alpha).sum(-1) - _focal_negative(hit, gamma, alpha)
+    others = focal_negative(at_positives, gamma, alpha).sum(-1) - focal_negative(hit, gamma, alpha)
     return Terms(
         _per_image(positive + others, targets.image, num_images),
-        (_focal_negative(logits, gamma, alpha).sum(-1) * counted).sum(1),
+        (focal_negative(logits, gamma, alpha).sum(-1) * counted).sum(1),
         box_terms(deltas, targets, box_loss, beta),
         targets.num_positives,
     )
 
 
-def _focal_negative(logits: Tensor, gamma: float, alpha: float) -> Tensor:
+def focal_negative(logits: Tensor, gamma: float, alpha: float) -> Tensor:
     return (1 - alpha) * logits.sigmoid().pow(gamma) * F.softplus(logits)
 
 

@@ -16,7 +16,7 @@ from al_lab.learners.class_gradient import (
     focal_slopes,
 )
 from al_lab.models.detectors.postprocess import decode_batch, kept_anchors
-from al_lab.objectives.supervised import Supervised, _focal_negative, targets_of
+from al_lab.objectives.supervised import Supervised, focal_negative, targets_of
 
 
 def test_the_expected_change_is_the_mean_over_labels_of_the_projection() -> None:
@@ -46,7 +46,7 @@ def test_slopes_are_the_derivatives_of_the_losses() -> None:
             focal_slopes(z.detach(), gamma=1.5, alpha=0.3),
             [
                 (0.3 * (1 - z.sigmoid()) ** 1.5 * functional.softplus(-z)).sum(),
-                _focal_negative(z, 1.5, 0.3).sum(),
+                focal_negative(z, 1.5, 0.3).sum(),
             ],
         ),
     ):

@@ -1,0 +1,1 @@
+"""What the heads beside a detector (`al_lab.models.detectors.branches`) minimize."""

@@ -188,6 +188,7 @@ def focal_terms(
 
 
 def focal_negative(logits: Tensor, gamma: float, alpha: float) -> Tensor:
+    """Return the focal loss of yes/no questions whose answer is no, elementwise."""
     return (1 - alpha) * logits.sigmoid().pow(gamma) * F.softplus(logits)
 
 

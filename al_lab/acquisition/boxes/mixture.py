@@ -78,4 +78,3 @@ class Moments(NamedTuple):
         is_equal = std_V <= _ROUNDING * np.abs(mean_V)
         z_MV = np.where(is_equal, 0.0, (self.largest - mean_V) / np.where(is_equal, 1.0, std_V))
         return np.where(self.count > 0, z_MV.max(1), NOTHING)
-

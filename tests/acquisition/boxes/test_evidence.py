@@ -21,9 +21,7 @@ def test_a_small_predicted_loss_is_much_evidence() -> None:
 
 
 def test_the_uncertainty_of_boxes_equals_the_golden_vector() -> None:
-    total, aleatoric, epistemic = dirichlet_uncertainty(
-        evidence(LOSS_HAT, LOSS_HAT.mean())[:, None] * DISTRIBUTIONS
-    )
+    total, aleatoric, epistemic = dirichlet_uncertainty(evidence(LOSS_HAT, LOSS_HAT.mean())[:, None] * DISTRIBUTIONS)
     assert total.tolist() == pytest.approx([0.612869, 0.897946, 1.039721], abs=1e-6)
     assert aleatoric.tolist() == pytest.approx([0.593756, 0.859792, 0.982407], abs=1e-6)
     assert epistemic.tolist() == pytest.approx([0.019113, 0.038154, 0.057314], abs=1e-6)

@@ -110,7 +110,10 @@ def image_uncertainty(
     Args:
         probs_NC: class distributions of the boxes.
         loss_hat_N: their predicted losses.
-        level_N, label_N, member_NO, num_levels: see `aggregated`.
+        level_N: of each box.
+        label_N: its likeliest class, 0-based.
+        member_NO: which box belongs to which object.
+        num_levels: L.
         shared: see `level_means`.
     """
     mean_L = level_means(loss_hat_N, level_N, member_NO, num_levels, shared)

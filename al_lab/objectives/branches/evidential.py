@@ -73,7 +73,8 @@ def image_loss(loss_hat: Tensor, loss: Tensor, weight: float = 2.0) -> Tensor:
     """Return SSD's loss of MEH: sum over the global batch's images of 2 mean (Lhat - l)^2 over all anchors.
 
     Args:
-        loss_hat, loss: see `level_loss`.
+        loss_hat: (B, P) predicted class losses.
+        loss: (B, P) class losses, a fixed target.
         weight: 2 in the released code.
     """
     return weight * num_processes() * (loss_hat.float() - loss.detach()).square().mean(1).sum()

@@ -23,7 +23,9 @@ def box_losses(
     v is the standard deviation here, as in the released code; the uncertainty takes it for a variance.
 
     Args:
-        weight, mean, deviation: pi, mu and v of each coordinate's components, (…, K).
+        weight: pi of each coordinate's components, (…, K).
+        mean: mu, (…, K).
+        deviation: v, (…, K).
         target: y, (…).
         spread: what is added to v; 0: g is a normal density.
         floor: what is added to the mixture.
@@ -39,7 +41,8 @@ def noisy_class_losses(weight: Tensor, mean: Tensor, variance: Tensor, noise: Te
 
     Args:
         weight: pi, (…, K).
-        mean, variance: mu (logits) and v, (…, K, Q).
+        mean: mu, logits, (…, K, Q).
+        variance: v, (…, K, Q).
         noise: eps, one draw of N(0, 1) for the choice of negatives and the loss, (…, K, Q).
     """
     log_p = (mean + variance.clamp_min(_SMALLEST**2).sqrt() * noise).log_softmax(-1)

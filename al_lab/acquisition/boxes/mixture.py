@@ -1,7 +1,7 @@
-"""What a mixture of K components says of a number: its mean, and how unsure it is; and how such numbers of a pool compare.
+"""What a mixture of K components says of a number: its mean, and how unsure it is; and how a pool's such numbers compare.
 
-PM: Choi et al., "Active Learning for Deep Object Detection via Probabilistic Modeling", ICCV 2021. Components are on the
-last axis; weights sum to 1 there.
+PM: Choi et al., "Active Learning for Deep Object Detection via Probabilistic Modeling", ICCV 2021. Components are on
+the last axis; weights sum to 1 there.
 """
 
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What a mixture of K components says of a number: its mean, and how unsure it is; and how a pool's such numbers compare.
+"""What a mixture of K components says of a number: its mean, and how unsure it is; how such numbers of a pool compare.
 
 PM: Choi et al., "Active Learning for Deep Object Detection via Probabilistic Modeling", ICCV 2021. Components are on
 the last axis; weights sum to 1 there.

@@ -42,11 +42,11 @@ class Moments(NamedTuple):
     """Of the values of an image's detections: number, mean, sum of squared deviations from it, and the largest.
 
     Attributes:
-        count: (…) number of detections.
+        num: (…) number of detections.
         mean, m2, largest: (…, V) of each of V kinds of values; 0 without detections.
     """
 
-    count: np.ndarray
+    num: np.ndarray
     mean: np.ndarray
     m2: np.ndarray
     largest: np.ndarray
@@ -69,12 +69,12 @@ class Moments(NamedTuple):
         Mean and deviation are the population's, over the detections of all images; where all are equal z is 0. The
         deviation comes from each image's own, so that nothing cancels.
         """
-        count_M1 = self.count.astype(np.float64)[:, None]
-        total = count_M1.sum()
+        num_M1 = self.num.astype(np.float64)[:, None]
+        total = num_M1.sum()
         if not total:
-            return np.full(len(self.count), NOTHING)
-        mean_V = (count_M1 * self.mean).sum(0) / total
-        std_V = np.sqrt((self.m2 + count_M1 * (self.mean - mean_V) ** 2).sum(0) / total)
+            return np.full(len(self.num), NOTHING)
+        mean_V = (num_M1 * self.mean).sum(0) / total
+        std_V = np.sqrt((self.m2 + num_M1 * (self.mean - mean_V) ** 2).sum(0) / total)
         is_equal = std_V <= _ROUNDING * np.abs(mean_V)
         z_MV = np.where(is_equal, 0.0, (self.largest - mean_V) / np.where(is_equal, 1.0, std_V))
-        return np.where(self.count > 0, z_MV.max(1), NOTHING)
+        return np.where(self.num > 0, z_MV.max(1), NOTHING)

@@ -94,6 +94,18 @@ def gain_cycles(run: Run) -> list[LutCycle]:
     return [item for item in _cycles(run) if item.table.get("reward") == "gradient"]
 
 
+def closed_gates(run: Run) -> dict[int, str]:
+    """Return cycle -> why nothing was weighed there and a random batch was bought (``agent.gate=random``)."""
+    told: dict[int, str] = {}
+    for cycle, folder in run.cycle_dirs.items():
+        path = folder / "agent.json"
+        facts = run.read_object(path) if path.exists() and not (folder / "lut" / "table.json").exists() else None
+        gate = facts.get("gate") if facts else None
+        if isinstance(gate, Mapping):
+            told[cycle] = str(gate.get("sentence", ""))
+    return told
+
+
 def _cycles(run: Run) -> list[LutCycle]:
     found = (
         _of_cycle(run, cycle, folder)

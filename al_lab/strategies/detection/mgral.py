@@ -155,7 +155,8 @@ class Mgral(Strategy):
 
     def _check_agent(self) -> None:
         """Refuse an agent whose settings leave nothing to judge by, to draw, or to keep in order."""
-        if self.agent.gate == "random" and (self.lut.repeats < 1 or self.lut.seeds < 2):  # noqa: PLR2004
+        is_by_rows = self.lut.reward == "training"
+        if is_by_rows and self.agent.gate == "random" and (self.lut.repeats < 1 or self.lut.seeds < 2):  # noqa: PLR2004
             raise _refusal(
                 expected="rows that are trained again, to know what noise does",
                 got=f"strategy.lut.repeats={self.lut.repeats} and strategy.lut.seeds={self.lut.seeds}",
@@ -199,16 +200,21 @@ class Mgral(Strategy):
         for name, value, only in (
             ("lut.predictor", self.table.predictor, ("table",)),
             ("agent.query", self.agent.query, ("top", "set")),
-            ("agent.gate", self.agent.gate, ("warn",)),
         ):
             if value not in only:
                 raise _refusal(
                     expected=" | ".join(only),
                     got=repr(value),
                     where=f"strategy.{name} with strategy.lut.reward=gradient",
-                    do=f"set strategy.{name}={only[0]}: no row is trained that a predictor, an agent or a gate "
-                    "could learn from",
+                    do=f"set strategy.{name}={only[0]}: no row is trained that a predictor or an agent could learn from",
                 )
+        if self.agent.gate == "random" and self.afterwards.rows:
+            raise _refusal(
+                expected="warn",
+                got="'random'",
+                where="strategy.agent.gate with strategy.lut.reward=gradient and strategy.truth.rows",
+                do="set strategy.agent.gate=warn: a closed gate leaves no value that labels could be held against",
+            )
 
     def check_model(self, network: Any) -> None:
         """Refuse a detector that lacks what rewards are made of: class layers, or what the rows' objective compares."""
@@ -241,7 +247,7 @@ class Mgral(Strategy):
         """Return the standard stages with the table and the agent before the selection, and the truth after it."""
         table = BuildLut(self.lut)
         choosing: list[Stage] = (
-            [WeighImages(table, self.agent.query)]
+            [WeighImages(table, self.agent.query, self.agent.gate)]
             if self.lut.reward == "gradient"
             else [table, TrainAgent(self.agent, self.learning, self.table, table)]
         )

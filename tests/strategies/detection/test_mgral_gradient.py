@@ -16,7 +16,8 @@ from al_lab.models.detectors.tiny import TinyDetector
 from al_lab.reporting.read.find import read_run
 from al_lab.reporting.sections.mgral.of_run import mgral_sections
 from al_lab.strategies.detection._mgral.agent_scores import load_scores
-from al_lab.strategies.detection._mgral.gradient import jobs
+from al_lab.strategies.detection._mgral.gradient import copies, jobs
+from al_lab.strategies.detection._mgral.gradient.copies import share_of_copies
 from al_lab.strategies.detection._mgral.gradient.information import InformationGain
 from al_lab.strategies.detection._mgral.gradient.jobs import load_gains
 from al_lab.strategies.detection.mgral import Mgral
@@ -123,7 +124,6 @@ def test_gains_are_held_against_the_truth(tmp_path: Path, monkeypatch: pytest.Mo
         ({"split": "kfold"}, {}, "one held-out set"),
         ({"predictor": "auto"}, {}, "lut.predictor"),
         ({}, {"query": "annealed"}, "expected top . set, got 'annealed'"),
-        ({}, {"gate": "random"}, "agent.gate"),
         ({"reward": "gradients"}, {}, "did you mean 'gradient'|training . gradient"),
     ],
 )
@@ -170,3 +170,40 @@ def test_the_greedy_batch_is_near_the_best_one_and_leaves_copies_out() -> None:
     for k in range(1, 4):  # each is the best next one
         assert steps[k] == pytest.approx(max(value(np.append(batch[:k], n)) for n in set(range(12)) - set(batch[:k])))
     assert InformationGain(x, np.zeros(12), x[:0]).greedy(20).shape == (12,)
+
+
+def test_how_much_a_pool_repeats_itself_is_counted() -> None:
+    rng = np.random.default_rng(0)
+    apart = rng.normal(size=(300, 32))
+    again = apart[:3].repeat(60, 0) + 0.01 * rng.normal(size=(180, 32))
+    none = np.zeros((0, 32))
+    assert share_of_copies(apart, none, rng)["share"] == 0
+    found = share_of_copies(np.concatenate([apart, again]), none, rng)
+    assert found["share"] == pytest.approx(183 / 480)  # three originals, too
+    assert "38 % of the candidates have a near copy" in found["sentence"]
+    assert share_of_copies(apart[:3] + 0.001, apart, rng)["share"] == 1  # copies of labeled images
+    assert share_of_copies(np.ones((5, 4)), np.zeros((0, 4)), rng)["share"] == 1  # a model that tells nothing apart
+
+
+def test_many_images_are_looked_at_by_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copies, "_MOST", 100)
+    x = np.random.default_rng(0).normal(size=(400, 16))
+    x[200:] = x[:200] + 0.001
+    assert share_of_copies(x, x[:0], np.random.default_rng(1))["share"] == 1
+
+
+def test_where_nothing_repeats_a_closed_gate_buys_at_random_and_says_so(tmp_path: Path, fits: list[str]) -> None:
+    node = config(1, agent={"query": "set", "gate": "random"}, reward="gradient")
+    node["detector"] = {"_target_": "tests.stubs.StubGradients"}
+    run_campaign(node, tmp_path / "run")
+    folder = tmp_path / "run" / "cycle_00"
+    assert fits == ["model.ckpt", "model.ckpt"]  # no row base
+    assert not (folder / "lut").exists()
+    facts = json.loads((folder / "agent.json").read_text())
+    assert facts["copies"]["share"] < copies.FEWEST
+    assert len(bought(folder)) == 5
+    (section,) = mgral_sections(read_run(tmp_path / "run"))
+    assert "the batch is a random one" in section.text
+    with pytest.raises(ConfigError, match="set strategy.agent.gate=warn"):
+        node["strategy"]["truth"] = {"rows": 4}
+        run_campaign(node, tmp_path / "other")

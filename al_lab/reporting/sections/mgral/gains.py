@@ -1,7 +1,7 @@
 """What the images were worth where MGRAL trained no rows, and what was bought by it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from al_lab.reporting.document.page import Section
 from al_lab.reporting.document.tables import Table
@@ -10,12 +10,21 @@ from al_lab.reporting.read.lut import LutCycle
 _QUERIES = {"top": "the largest gains", "set": "a set in which images alike count less"}
 
 
-def gains_section(cycles: Sequence[LutCycle]) -> Section:
-    """Show how much of all gains each query bought, and whether its images are of one kind."""
+def gains_section(cycles: Sequence[LutCycle], closed: Mapping[int, str]) -> Section:
+    """Show how much of all gains each query bought, and whether its images are of one kind.
+
+    Args:
+        cycles: the queries that were bought by gains.
+        closed: cycle -> why nothing was weighed there.
+    """
     section = Section("gains", "Gains without training")
-    last = cycles[-1]
-    told = [str(last.facts.get("sentence") or ""), last.sentence("likeness")]
+    told = [f"cycle {cycle}: {why}" for cycle, why in closed.items()]
+    if cycles:
+        last = cycles[-1]
+        told += [str(last.facts.get("sentence") or ""), last.sentence("copies"), last.sentence("likeness")]
     section.text = "".join(f" {text[:1].upper()}{text[1:]}." for text in told if text).strip()
+    if not cycles:
+        return section
     rows: list[list] = []
     for cycle in cycles:
         number = cycle.number("num_zero")

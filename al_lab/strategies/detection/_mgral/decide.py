@@ -21,6 +21,8 @@ from al_lab.strategies.detection._mgral.reinforce import Reinforce
 
 log = logging.getLogger(__name__)
 
+Gate = Literal["warn", "random"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class AgentSettings:
@@ -39,7 +41,8 @@ class AgentSettings:
             by their mean: ``warn``, and the agent learns from it all the
             same (the paper), or ``random``: no agent is trained, and the batch is a random one (beyond the paper). An
             agent that follows noise does worse than chance where the pool repeats itself: images alike rise and fall
-            together, and its best batch is one kind of them.
+            together, and its best batch is one kind of them. With ``lut.reward=gradient`` it asks instead whether the
+            pool repeats itself, see `al_lab.strategies.detection._mgral.gradient.copies`.
         query: what is bought: the ``top`` B scores (the paper), ``annealed`` | ``set``, see
             `al_lab.strategies.detection._mgral.query`.
     """
@@ -54,7 +57,7 @@ class AgentSettings:
     standardize: bool = True
     ref0: Literal["base", "first"] = "base"
     controls: int = 10
-    gate: Literal["warn", "random"] = "warn"
+    gate: Gate = "warn"
     query: Way = "top"
 
     def __post_init__(self) -> None:
@@ -64,7 +67,7 @@ class AgentSettings:
                 "feedback": one_of("sigmoid", "logit", "none"),
                 "order": one_of("perm", "dataset", "reshuffle"),
                 "ref0": one_of("base", "first"),
-                "gate": one_of("warn", "random"),
+                "gate": one_of(*get_args(Gate)),
                 "query": one_of(*get_args(Way)),
                 "controls": at_least(0),
                 "init": positive,

@@ -1,7 +1,7 @@
 """The stage ``weigh_images``: what the images of the pool are worth without any row (``lut.reward=gradient``)."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from al_lab.execution.job import Job
 from al_lab.stages.sharding import remove_shards, run_sharded
 from al_lab.strategies.detection._mgral.agent_scores import save_scores
 from al_lab.strategies.detection._mgral.build_lut import BuildLut
-from al_lab.strategies.detection._mgral.decide import on_top
+from al_lab.strategies.detection._mgral.decide import Gate, on_top
+from al_lab.strategies.detection._mgral.gradient.copies import FEWEST, share_of_copies
 from al_lab.strategies.detection._mgral.gradient.information import InformationGain
 from al_lab.strategies.detection._mgral.gradient.jobs import load_gains, save_gains
 from al_lab.strategies.detection._mgral.honesty import likeness
@@ -25,6 +26,7 @@ from al_lab.strategies.detection._mgral.world import order_images
 
 log = logging.getLogger(__name__)
 
+_LITTLE = "where images don't repeat each other this choice was no better than a random one, and on photographs worse"
 _JOBS = "al_lab.strategies.detection._mgral.gradient.jobs"
 
 
@@ -36,30 +38,38 @@ class WeighImages(Stage):
     (`al_lab.learners.class_gradient`). Bought are the B images of the largest gains (``agent.query=top``), or the
     greedy best set, in which images alike count less (``set``, see `InformationGain`). The table's M batches are not
     trained: beside each stands what the gains say of it, for the stage ``truth`` to compare with labels.
+
+    Where few images have a near copy (`share_of_copies`) there is little to win this way: with ``agent.gate=random``
+    nothing is weighed then and the batch is a random one, with ``warn`` log and report say so.
     """
 
     name = "weigh_images"
 
-    def __init__(self, lut: BuildLut, query: Way) -> None:
-        self.lut, self.query = lut, query
+    def __init__(self, lut: BuildLut, query: Way, gate: Gate) -> None:
+        self.lut, self.query, self.gate = lut, query, gate
 
     def run(self, ctx: StageContext) -> dict[str, float]:
         """Weigh the images and choose the batch."""
+        rng, candidates = ctx.rng(self.name), Candidates.load(ctx.cycle_dir / "candidates.npz")
+        ids, images = order_images(candidates, ctx.pool.labeled(), rng, "perm", standardize=True)
+        ids, features_ND, labeled_LD = ids[: images.num], images.features_ND[: images.num], images.features_ND[images.num :]
+        copies = share_of_copies(features_ND, labeled_LD, ctx.rng("copies").generator())
+        if copies["share"] < FEWEST:
+            if self.gate == "random":
+                return self._closed(ctx, ids, copies)
+            log.warning("%s: %s (strategy.agent.gate=random buys one there)", copies["sentence"], _LITTLE)
         plan = self.lut.plan(ctx)
         bases = self.lut.bases(ctx, plan)
         metric = self.lut.settings.metric or ctx.dataset.metrics[0]
         base = self.lut.base_of(ctx, plan, 0)
         gains = weigh(ctx, base, plan.folds[0].measure, ctx.pool.unlabeled(), "gains")
         save_gains(ctx.cycle_dir / "lut" / "gains.npz", gains)
-        rng, candidates = ctx.rng(self.name), Candidates.load(ctx.cycle_dir / "candidates.npz")
-        ids, images = order_images(candidates, ctx.pool.labeled(), rng, "perm", standardize=True)
-        ids, features_ND = ids[: images.num], images.features_ND[: images.num]
         worth_N = np.array([gains[i] for i in ids])
-        value = InformationGain(features_ND, worth_N, images.features_ND[images.num :])
+        value = InformationGain(features_ND, worth_N, labeled_LD)
         best = np.argsort(-worth_N, kind="stable")
         batch = best[: plan.size] if self.query == "top" else value.greedy(plan.size)
         save_scores(ctx.cycle_dir, dict(zip(ids, on_top(worth_N, batch).tolist(), strict=True)))
-        facts = self._facts(worth_N, batch, len(plan.folds[0].measure))
+        facts = self._facts(worth_N, batch, len(plan.folds[0].measure)) | {"copies": copies}
         like = likeness(features_ND, batch, ctx.rng("likeness").generator())
         write_json(ctx.cycle_dir / "agent.json", facts | ({"likeness": like} if like else {}))
         reference = float(bases[0]["metrics"][metric])
@@ -70,11 +80,23 @@ class WeighImages(Stage):
         log.info(facts["sentence"])
         return {"mean_gain": float(worth_N.mean()), "mean_gain_bought": float(worth_N[batch].mean())}
 
+    def _closed(self, ctx: StageContext, ids: Sequence[str], copies: Mapping[str, Any]) -> dict[str, float]:
+        """Weigh nothing and score at random."""
+        sentence = f"no image was weighed and the batch is a random one, as {copies['sentence']}: {_LITTLE}"
+        keys_N = ctx.rng("gate").tie_keys(ids) / 2.0**64
+        save_scores(ctx.cycle_dir, dict(zip(ids, keys_N.tolist(), strict=True)))
+        facts = {"reward": "gradient", "query": self.query, "copies": copies, "gate": {"sentence": sentence}}
+        write_json(ctx.cycle_dir / "agent.json", facts | {"sentence": sentence})
+        log.info(sentence)
+        return {"gate_closed": 1.0}
+
     def files(self, ctx: StageContext) -> list[Path]:
         """Return what `select`, `truth` and the report read, and the base that `truth` may start from."""
-        folder = ctx.cycle_dir / "lut"
+        folder, both = ctx.cycle_dir / "lut", [ctx.cycle_dir / name for name in ("agent_scores.npz", "agent.json")]
+        if not self.lut.path(ctx).exists():  # the gate closed
+            return both
         return [
-            *(ctx.cycle_dir / name for name in ("agent_scores.npz", "agent.json")),
+            *both,
             folder / "gains.npz",
             self.lut.path(ctx),
             *sorted(folder.glob("base_*.ckpt")),

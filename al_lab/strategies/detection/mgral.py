@@ -206,7 +206,8 @@ class Mgral(Strategy):
                     expected=" | ".join(only),
                     got=repr(value),
                     where=f"strategy.{name} with strategy.lut.reward=gradient",
-                    do=f"set strategy.{name}={only[0]}: no row is trained that a predictor or an agent could learn from",
+                    do=f"set strategy.lut.reward=training, or strategy.{name}={only[0]}: no row is trained that a "
+                    "predictor or an agent could learn from",
                 )
         if self.agent.gate == "random" and self.afterwards.rows:
             raise _refusal(

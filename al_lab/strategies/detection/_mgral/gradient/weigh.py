@@ -52,7 +52,11 @@ class WeighImages(Stage):
         """Weigh the images and choose the batch."""
         rng, candidates = ctx.rng(self.name), Candidates.load(ctx.cycle_dir / "candidates.npz")
         ids, images = order_images(candidates, ctx.pool.labeled(), rng, "perm", standardize=True)
-        ids, features_ND, labeled_LD = ids[: images.num], images.features_ND[: images.num], images.features_ND[images.num :]
+        ids, features_ND, labeled_LD = (
+            ids[: images.num],
+            images.features_ND[: images.num],
+            images.features_ND[images.num :],
+        )
         copies = share_of_copies(features_ND, labeled_LD, ctx.rng("copies").generator())
         if copies["share"] < FEWEST:
             if self.gate == "random":

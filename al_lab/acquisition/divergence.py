@@ -1,19 +1,17 @@
 """How far two class distributions are apart; one home for training and acquisition.
 
-``distribution`` turns both kinds of heads into rows to which the same formulas apply. A softmax row is one choice among
-C + 1 classes. A sigmoid row is C independent yes/no questions, written as (p_1 … p_C, 1 - p_1 … 1 - p_C): entropies and
-divergences of independent variables add, so a plain sum over the row is the sum over the C questions.
+``distribution`` turns all kinds of heads into rows to which the same formulas apply. A softmax row is one choice among
+C + 1 classes, or among C without background (``softmax_fg``). A sigmoid row is C independent yes/no questions, written
+as (p_1 … p_C, 1 - p_1 … 1 - p_C): entropies and divergences of independent variables add, so a plain sum over the row
+is the sum over the C questions.
 """
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from al_lab.acquisition.uncertainty import entropy
-
-Activation = Literal["softmax", "sigmoid"]
 
 
 def distribution(probs: Tensor, activation: str) -> Tensor:
@@ -21,7 +19,7 @@ def distribution(probs: Tensor, activation: str) -> Tensor:
 
     Softmax probabilities as they are, sigmoid ones with their complements.
     """
-    return probs if activation == "softmax" else torch.cat([probs, 1 - probs], dim=-1)
+    return torch.cat([probs, 1 - probs], dim=-1) if activation == "sigmoid" else probs
 
 
 def kl(p: Tensor, q: Tensor, eps: float = 0.0) -> Tensor:
@@ -59,11 +57,12 @@ def jensen_shannon(p: Tensor, q: Tensor, eps: float = 0.0) -> Tensor:
 def normalized_entropy(probs: Tensor, activation: str) -> Tensor:
     """Entropy of each row divided by its largest possible value, in [0, 1]; higher is less sure.
 
-    softmax: -sum_c p_c ln p_c / ln(C + 1), background included.  sigmoid: sum_c Hb(p_c) / (C ln 2).
+    softmax: -sum_c p_c ln p_c / ln(C + 1), background included; softmax_fg: the same / ln C.  sigmoid: sum_c Hb(p_c) /
+    (C ln 2).
     """
     h = entropy(distribution(probs, activation))
     num = probs.shape[-1]
-    return h / (math.log(max(num, 2)) if activation == "softmax" else num * math.log(2))
+    return h / (num * math.log(2) if activation == "sigmoid" else math.log(max(num, 2)))
 
 
 def _log(values: Tensor) -> Tensor:

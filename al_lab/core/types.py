@@ -7,7 +7,7 @@ width).
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from al_lab.core.documents import Entry
 from al_lab.core.errors import DataError, explain
 from al_lab.core.fields import at_least, coordinate, flag, list_of
 from al_lab.core.files import atomic_path
+
+Activation = Literal["softmax", "sigmoid", "softmax_fg"]
 
 _LABELS = list_of(at_least(0))
 _BOX = list_of(coordinate, length=4)
@@ -88,8 +90,9 @@ class Detections:
         confidence: (D,) float32, the probability of ``labels``.
         labels: (D,) int64, 0..C-1.
         probs: (D, K) float32, the whole class distribution of each box. With ``softmax`` K = C + 1 and column 0 is
-            background, so label l is column l + 1; with ``sigmoid`` K = C.
-        activation: which of the two.
+            background, so label l is column l + 1; with ``sigmoid`` and ``softmax_fg`` (one choice among the C classes,
+            none of which is background) K = C.
+        activation: which of the three.
         flip_probs: (D, K) float32, the class distributions of the same boxes in the flipped image, NaN where it has no
             such box; None if nobody looked.
     """
@@ -98,20 +101,21 @@ class Detections:
     confidence: np.ndarray
     labels: np.ndarray
     probs: np.ndarray
-    activation: Literal["softmax", "sigmoid"] = "softmax"
+    activation: Activation = "softmax"
     flip_probs: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         n = len(self.confidence)
         shapes = (self.boxes_xyxy.shape[0], len(self.labels), self.probs.shape[0])
         _require(shapes == (n, n, n), "Detections", f"{n} boxes, labels and distributions", str(shapes))
-        _require(self.activation in ("softmax", "sigmoid"), "Detections", "softmax or sigmoid", self.activation)
+        known = get_args(Activation)
+        _require(self.activation in known, "Detections", f"one of {', '.join(known)}", self.activation)
 
     def __len__(self) -> int:
         return len(self.confidence)
 
     @classmethod
-    def none(cls, num_probs: int, activation: Literal["softmax", "sigmoid"] = "softmax") -> "Detections":
+    def none(cls, num_probs: int, activation: Activation = "softmax") -> "Detections":
         """Return the detections of an image in which nothing was found."""
         return cls(
             np.zeros((0, 4), np.float32),

@@ -254,15 +254,16 @@ class Supervised(nn.Module):
 
     def terms(self, network: AnchorDetector, head: HeadOutput, targets: Targets) -> Terms:
         """Return the per-image sums of the loss that fits the network."""
-        loss = self.loss if self.loss != "auto" else {"softmax": "multibox", "sigmoid": "focal"}[network.activation]
-        fits = {"multibox": "softmax", "focal": "sigmoid"}[loss]
-        if network.activation != fits:
+        fitting = {"softmax": "multibox", "sigmoid": "focal"}.get(network.activation)
+        loss = (fitting or "focal") if self.loss == "auto" else self.loss
+        if loss != fitting:
+            fits = {"multibox": "softmax", "focal": "sigmoid"}[loss]
             raise ConfigError(
                 explain(
                     expected=f"a {fits} head for loss={loss}",
                     got=f"{type(network).__name__} with {network.activation}",
                     where="objective.loss",
-                    do="set objective.loss=auto",
+                    do="set objective.loss=auto" if fitting else "set objective=evidential, which trains such a head",
                 )
             )
         if loss == "multibox":
@@ -274,9 +275,9 @@ class Supervised(nn.Module):
     def normalizer(self, network: AnchorDetector, num_positives: Tensor) -> Tensor:
         """Return what the sums are divided by: all positives of the global batch.
 
-        With a sigmoid head an image without positives counts as one, as in mmdet; SSD's N counts none.
+        Without a background class an image without positives counts as one, as in mmdet; SSD's N counts none.
         """
-        return global_positives(num_positives.clamp(min=1) if network.activation == "sigmoid" else num_positives)
+        return global_positives(num_positives if network.activation == "softmax" else num_positives.clamp(min=1))
 
     def attach(self, network: Any) -> None:
         """Refuse settings that a network with a loss of its own would not read; learners call this before a training.

@@ -25,9 +25,9 @@ _SHOWN = 4  # as in the figure
 
 def box_entropies(found: Detections) -> torch.Tensor:
     """Return the entropy of each box, (D,), nats: of its class distribution, or of its class against none."""
-    if found.activation == "softmax":
-        return entropy(torch.from_numpy(found.probs))
-    return binary_entropy(torch.from_numpy(found.confidence))
+    if found.activation == "sigmoid":
+        return binary_entropy(torch.from_numpy(found.confidence))
+    return entropy(torch.from_numpy(found.probs))
 
 
 def image_entropies(found: Detections) -> dict[str, np.ndarray]:

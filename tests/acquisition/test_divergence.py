@@ -95,3 +95,9 @@ def test_tv16_terms_of_interpolation():
     assert symmetric_kl(0.5 * a + 0.5 * b, mixed).item() == pytest.approx(0.0059723, abs=1e-6)
     assert kl(a, mixed).item() == pytest.approx(0.0830609, abs=1e-6)
     assert symmetric_kl(a, b).item() == pytest.approx(0.5675706, abs=1e-6)
+
+
+def test_a_choice_among_classes_without_background_is_one_distribution() -> None:
+    p = torch.tensor([[0.2, 0.3, 0.5], [1 / 3, 1 / 3, 1 / 3]])
+    assert torch.equal(distribution(p, "softmax_fg"), p)
+    assert normalized_entropy(p, "softmax_fg").tolist() == pytest.approx([0.937231, 1.0], abs=1e-6)

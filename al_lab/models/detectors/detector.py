@@ -24,7 +24,8 @@ class Detector(nn.Module):
     Attributes:
         provides: what strategies and objectives may ask of it; a plain literal, read without importing.
         num_classes: C, foreground classes.
-        activation: whether a class distribution is one choice among C + 1 (``softmax``) or C questions (``sigmoid``).
+        activation: whether a class distribution is one choice among C + 1 (``softmax``), C questions (``sigmoid``), or
+            one choice among C classes without background (``softmax_fg``).
         input_hw: input size; with ``keep_ratio`` the largest (shorter, longer) side.
         mean, std: per channel, applied to float RGB in 0..255.
         resize: ``fixed`` stretches to ``input_hw``; ``keep_ratio`` scales to fit within and pads right and below.

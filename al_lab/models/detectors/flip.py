@@ -130,8 +130,10 @@ def background(num_probs: int, activation: str) -> np.ndarray:
     """Return (K,) float32: the class distribution of a place where nothing is seen, with a doubt of 1 % (own choice).
 
     With ``softmax`` the doubt is shared by the classes, with ``sigmoid`` each class has it, as focal heads begin. None
-    at all would make every divergence from it infinite.
+    at all would make every divergence from it infinite. With ``softmax_fg`` nothing is seen where no class is likelier.
     """
+    if activation == "softmax_fg":
+        return np.full(num_probs, 1 / num_probs, np.float32)
     if activation == "sigmoid":
         return np.full(num_probs, _DOUBT, np.float32)
     of_classes = np.full(num_probs - 1, _DOUBT / max(num_probs - 1, 1), np.float32)

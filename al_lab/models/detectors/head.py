@@ -12,7 +12,8 @@ class HeadOutput(NamedTuple):
     """Raw predictions of B images at P anchors.
 
     Attributes:
-        logits: (B, P, K); with ``softmax`` K = C + 1 and column 0 is background, with ``sigmoid`` K = C.
+        logits: (B, P, K); with ``softmax`` K = C + 1 and column 0 is background, with ``sigmoid`` and ``softmax_fg``
+            K = C.
         deltas: (B, P, 4), boxes as `BoxCoder` encodes them against ``priors``.
         features: maps for `Detector.embedding`, whatever that network needs.
         priors: (P, 4) cxcywh in fractions of ``input_hw``.

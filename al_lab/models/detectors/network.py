@@ -110,7 +110,7 @@ class AnchorDetector(Detector):
     def probs(self, logits: Tensor) -> Tensor:
         """Return the class distribution of each anchor, in float32."""
         logits = logits.float()
-        return logits.softmax(-1) if self.activation == "softmax" else logits.sigmoid()
+        return logits.sigmoid() if self.activation == "sigmoid" else logits.softmax(-1)
 
 
 def flatten_maps(maps: list[Tensor], width: int) -> Tensor:

@@ -129,8 +129,11 @@ def _possible(logits: Tensor, activation: str, conf_min: float) -> Tensor:
     """Return image and anchor, (R, 2), of anchors of which some class may be above ``conf_min``.
 
     No class's probability is above the sigmoid of what its logit (with softmax: less the background's) is; so in a
-    trained network most anchors need no exponential.
+    trained network most anchors need no exponential. Without background (softmax_fg) some class is above 1 / C at every
+    anchor.
     """
+    if activation == "softmax_fg":
+        return torch.ones_like(logits[..., 0], dtype=torch.bool).nonzero()
     most = logits[..., 1:].amax(-1) - logits[..., 0] if activation == "softmax" else logits.amax(-1)
     least = conf_min - _ROUNDING
     return (most > (math.log(least / (1 - least)) - _ROUNDING if least > 0 else -math.inf)).nonzero()

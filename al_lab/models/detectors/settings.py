@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from al_lab.core.fields import at_least, below_one, check_fields, optional, share
+from al_lab.core.types import Activation as Activation
 
-Activation = Literal["softmax", "sigmoid"]
 Resize = Literal["fixed", "keep_ratio"]
 
 

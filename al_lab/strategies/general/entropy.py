@@ -54,7 +54,7 @@ class Entropy(Uncertainty):
 
     def of_boxes(self, probs_DK: Tensor, confidence_D: Tensor, activation: str) -> Tensor:
         """Return H_i, (D,), in nats."""
-        if activation == "softmax":
+        if activation != "sigmoid":
             return entropy(probs_DK)
         return binary_entropy(confidence_D) if self.sigmoid == "confidence" else binary_entropy(probs_DK).sum(-1)
 

@@ -21,7 +21,7 @@ class LeastConfidence(Uncertainty):
 
     def of_boxes(self, probs_DK: Tensor, confidence_D: Tensor, activation: str) -> Tensor:
         """Return 1 - p_(1) of every box, (D,)."""
-        return least_confidence(probs_DK) if activation == "softmax" else torch.minimum(confidence_D, 1 - confidence_D)
+        return torch.minimum(confidence_D, 1 - confidence_D) if activation == "sigmoid" else least_confidence(probs_DK)
 
     def of_pixels(self, probs_CHW: Tensor) -> Tensor:
         """Return 1 - p_(1) of every pixel, (H, W)."""

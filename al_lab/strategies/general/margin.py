@@ -21,7 +21,7 @@ class Margin(Uncertainty):
 
     def of_boxes(self, probs_DK: Tensor, confidence_D: Tensor, activation: str) -> Tensor:
         """Return 1 - gap of every box, (D,)."""
-        return 1 - margin(probs_DK) if activation == "softmax" else 1 - (2 * confidence_D - 1).abs()
+        return 1 - (2 * confidence_D - 1).abs() if activation == "sigmoid" else 1 - margin(probs_DK)
 
     def of_pixels(self, probs_CHW: Tensor) -> Tensor:
         """Return 1 - gap of every pixel, (H, W)."""

@@ -57,7 +57,7 @@ def reference(out: HeadOutput, net: AnchorDetector, settings: Postprocess) -> li
     return result
 
 
-@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid", "softmax_fg"])
 @pytest.mark.parametrize(
     "settings",
     [

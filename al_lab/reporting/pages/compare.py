@@ -30,6 +30,7 @@ from al_lab.reporting.sections.bought_pixels import buys_pixels, overlays_sectio
 from al_lab.reporting.sections.class_gain import gain_section
 from al_lab.reporting.sections.flips import compared_flips_section
 from al_lab.reporting.sections.mgral.seeds import compared_mgral_section
+from al_lab.reporting.sections.pixel_metrics import pixel_metrics_section
 from al_lab.reporting.sections.pseudo import pseudo_section
 from al_lab.reporting.sections.published import published_section
 from al_lab.reporting.sections.results import (
@@ -114,6 +115,7 @@ def build_comparison(
             ("Who is better", lambda: verdict_section(lines, levels_drawn, metric)),
             ("Labels needed", lambda: levels_section(lines, full, metric, levels)),
             ("Classes", lambda: classes_section(lines, metric)),
+            ("Every metric", lambda: pixel_metrics_section([*lines, *levels_drawn])),
             ("Gain per class", lambda: gain_section(lines, metric)),
             ("What was bought", lambda: _bought(lines)),
             ("Analysis", lambda: pixel_sections(lines)),

@@ -34,6 +34,7 @@ from al_lab.reporting.sections.flips import flips_section
 from al_lab.reporting.sections.left_out import left_out_section
 from al_lab.reporting.sections.mgral.choice import choice_section
 from al_lab.reporting.sections.mgral.of_run import mgral_sections
+from al_lab.reporting.sections.pixel_metrics import pixel_metrics_section
 from al_lab.reporting.sections.pseudo import pseudo_section
 from al_lab.reporting.sections.published import published_section
 from al_lab.reporting.sections.results import (
@@ -122,6 +123,7 @@ def build_page(
             ("Learning curve", lambda: _curve(run, own, lines, drawn, metric, _missing(run, own, random, full))),
             ("Labels needed", lambda: levels_section(lines, full, metric, levels)),
             ("Classes", lambda: classes_section(single, metric)),
+            ("Every metric", lambda: pixel_metrics_section(single)),
             ("What was bought", lambda: pixel_classes_section(single) if by_pixel else distribution_section(single)),
             ("Images", lambda: overlays_section(single) if by_pixel else parts.images_section(run)),
             ("Left out", lambda: left_out_section(run)),

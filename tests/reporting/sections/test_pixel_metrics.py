@@ -38,7 +38,13 @@ def line(label: str, *runs: Run) -> Series:
 def test_one_run_by_cycle_and_by_class(tmp_path):
     section = pixel_metrics_section([line("density", run_of(tmp_path))])
     means, classes = section.tables
-    assert means.columns == ["cycle", "mIoU, %", "mean Dice, %", "mean boundary IoU, %", "95 % Hausdorff distance, px ↓"]
+    assert means.columns == [
+        "cycle",
+        "mIoU, %",
+        "mean Dice, %",
+        "mean boundary IoU, %",
+        "95 % Hausdorff distance, px ↓",
+    ]
     assert [row[0] for row in means.rows] == [0, 1]
     assert means.rows[1][1:] == pytest.approx([11, 21, 31, 0.41])  # of pixels a distance is no share
     assert [row[0] for row in classes.rows] == list(CLASSES)

@@ -56,7 +56,13 @@ def provides_of(model: Mapping[str, Any]) -> tuple[str, ...] | None:
     if provides is None:
         return None
     more = literal_of(target, "provides_with", {}).items()
-    return (*provides, *(word for key, by_value in more for word in by_value.get(model.get(key), ())))
+    given = ((by_value, value) for key, by_value in more for value in _values(model.get(key)))
+    return (*provides, *(word for by_value, value in given for word in by_value.get(value, ())))
+
+
+def _values(setting: Any) -> list[Any]:
+    """Return a setting's value, or each of those that a list, or the keys of a mapping, have."""
+    return list(setting) if isinstance(setting, list | tuple | Mapping) else [setting]
 
 
 def with_defaults(name: str) -> dict[str, Any]:

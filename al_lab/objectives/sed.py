@@ -222,7 +222,7 @@ class SED(Supervised):
         same, scaled = self._no_images(head), self._no_images(head)
         if rows:
             target = self.target(weak, batch.valid_hw[rows])
-            student = head._replace(logits=head.logits[index], deltas=head.deltas[index])
+            student = head.rows(index)
             same = self.distill(network, student, target, same_anchors(head))
             half = network(halve(self.views(network, batch, rows, Rng(seed, "half")), network))
             scaled = self.distill(network, half, target, self.pairs(network, head, half))

@@ -319,7 +319,7 @@ class Supervised(nn.Module):
             }
         if len(rows) < len(batch):
             batch, index = batch.rows(rows), sent(rows, head.logits.device)
-            head = head._replace(logits=head.logits[index], deltas=head.deltas[index])
+            head = head.rows(index)
         targets = targets_of(network, head, batch.boxes, batch.labels, batch.valid_hw)
         terms = self.terms(network, head, targets)
         count = self.normalizer(network, terms.num_positives)

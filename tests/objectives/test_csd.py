@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from al_lab.core.errors import ConfigError
 from al_lab.data.loading.batch import Batch, Kind, pad_boxes
 from al_lab.models.detectors.flip import FlipRule
-from al_lab.models.detectors.head import HeadOutput
-from al_lab.models.detectors.network import AnchorDetector, flatten_maps, together
+from al_lab.models.detectors.head import HeadOutput, flatten_maps
+from al_lab.models.detectors.network import AnchorDetector, together
 from al_lab.models.detectors.priors import even_priors
 from al_lab.models.detectors.tiny import TinyDetector
 from al_lab.objectives.consistency import flip_residual, foreground

@@ -14,8 +14,8 @@ from al_lab.core.rng import Rng
 from al_lab.data.loading.batch import Kind
 from al_lab.learners.module import FitModule
 from al_lab.learners.settings import TrainSettings
-from al_lab.models.detectors.head import HeadOutput
-from al_lab.models.detectors.network import AnchorDetector, flatten_maps
+from al_lab.models.detectors.head import HeadOutput, flatten_maps
+from al_lab.models.detectors.network import AnchorDetector
 from al_lab.models.detectors.priors import even_priors
 from al_lab.models.detectors.scale import same_anchors
 from al_lab.models.detectors.tiny import TinyDetector

@@ -1,15 +1,19 @@
 """Single-stage detectors with anchors: one flat set of anchors, whole class distributions, one image embedding."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from al_lab.core.errors import ConfigError, explain
 from al_lab.core.types import Detections
 from al_lab.models.detectors.boxes import BoxCoder, Matching
+from al_lab.models.detectors.branches.branch import Branch, Maps, Site
+from al_lab.models.detectors.branches.registry import build_branches
 from al_lab.models.detectors.detector import Detector
 from al_lab.models.detectors.flip_anchors import AnchorPairs, corresponding_anchors
-from al_lab.models.detectors.head import HeadOutput
+from al_lab.models.detectors.head import HeadOutput, flatten_maps
 from al_lab.models.detectors.postprocess import decode_batch
 from al_lab.models.detectors.settings import Activation, Postprocess, Resize
 from al_lab.models.imagenet import IMAGENET_MEAN, IMAGENET_STD
@@ -22,9 +26,14 @@ SIZES = 32
 class AnchorDetector(Detector):
     """A single-stage detector with anchors, whose loss is an objective's.
 
+    A subclass calls `add_branches` last and hands what its head said to `with_branches`.
+
     Attributes:
+        provides: see `Detector`; an object's has the words of its branches besides.
+        provides_with: setting -> value -> what it adds to ``provides``; a plain literal.
         code: the box coder.
         matching: how anchors are matched with ground truth in training.
+        branches: heads beside the detector's own, by name; empty: none.
     """
 
     provides: tuple[str, ...] = (
@@ -35,6 +44,9 @@ class AnchorDetector(Detector):
         "box_embedding",
         "anchors",
     )
+    provides_with: ClassVar[dict[str, dict[Any, tuple[str, ...]]]] = {
+        "branches": {"learning_loss": ("predicted_loss",)},
+    }
     priors: Tensor
 
     def __init__(
@@ -63,20 +75,63 @@ class AnchorDetector(Detector):
         )
         self.code = code or BoxCoder()
         self.matching = matching or Matching()
+        self.branches = nn.ModuleDict()
         self._flip_anchors: Recent[AnchorPairs] = Recent(SIZES)
 
     def forward(self, images: Tensor) -> HeadOutput:
         """Predict for (B, 3, h, w) normalized images."""
         raise NotImplementedError
 
+    def add_branches(self, wanted: Sequence[str] | Mapping[str, Any], site: Site) -> None:
+        """Build heads beside the detector's own and say what the network provides.
+
+        They are built last, so that the other initial weights do not depend on them.
+
+        Args:
+            wanted: their names, or names with options.
+            site: what they have to know of the network.
+
+        Raises:
+            ConfigError: for a name that there is none of, or an option it has not.
+        """
+        self.branches = build_branches(wanted, site)
+        words = (word for name in self.branches for word in self.provides_with["branches"].get(name, ()))
+        self.provides = (*type(self).provides, *words)
+
+    def branch(self, name: str) -> Branch:
+        """Return a branch.
+
+        Raises:
+            ConfigError: if the network has none of this name.
+        """
+        if name not in self.branches:
+            raise ConfigError(
+                explain(
+                    expected=f"a detector with the branch {name}",
+                    got=f"branches {', '.join(self.branches)}" if len(self.branches) else "one without branches",
+                    where="detector.branches",
+                    do=f"set detector.branches=[{name}]",
+                )
+            )
+        found = self.branches[name]
+        assert isinstance(found, Branch)
+        return found
+
+    def with_branches(self, head: HeadOutput, maps: Maps) -> HeadOutput:
+        """Return what the head said with what the branches say besides (``extra``) or instead."""
+        for branch in self.branches.values():
+            head = branch(head, maps)
+        return head
+
     def look(self, images: Tensor, valid_hw: Tensor) -> HeadOutput:
         """See `Detector.look`."""
-        return _in_full(self(images))
+        seen: HeadOutput = self(images)
+        return seen.in_full()
 
     def look_flipped(self, images: Tensor, valid_hw: Tensor) -> tuple[HeadOutput, HeadOutput]:
         """See `Detector.look_flipped`; one forward for both."""
-        seen, flipped = map(_in_full, together(self, images, images.flip(-1)))
-        return seen, flipped
+        seen, flipped = together(self, images, images.flip(-1))
+        return seen.in_full(), flipped.in_full()
 
     def flip_width(self, seen: HeadOutput, size_hw: tuple[int, int], valid_hw: tuple[int, int]) -> float:
         """See `Detector.flip_width`.
@@ -113,21 +168,7 @@ class AnchorDetector(Detector):
         return logits.sigmoid() if self.activation == "sigmoid" else logits.softmax(-1)
 
 
-def flatten_maps(maps: list[Tensor], width: int) -> Tensor:
-    """Flatten head maps (B, A * width, H, W) to (B, P, width): levels, rows, columns, then the cell's anchors."""
-    return torch.cat([m.permute(0, 2, 3, 1).reshape(m.shape[0], -1, width) for m in maps], dim=1)
-
-
 def together(network: AnchorDetector, *views: Tensor) -> list[HeadOutput]:
     """Predict for several versions of a batch in one forward, and take the result apart again."""
-    head = network(torch.cat(views))
-    logits, deltas = (getattr(head, name).chunk(len(views)) for name in ("logits", "deltas"))
-    features = zip(*(f.chunk(len(views)) for f in head.features), strict=True) if head.features else [()] * len(views)
-    return [
-        head._replace(logits=z, deltas=d, features=tuple(f)) for z, d, f in zip(logits, deltas, features, strict=True)
-    ]
-
-
-def _in_full(head: HeadOutput) -> HeadOutput:
-    """Return predictions in float32, whatever the network computes in."""
-    return head._replace(logits=head.logits.float(), deltas=head.deltas.float())
+    head: HeadOutput = network(torch.cat(views))
+    return head.parts(len(views))

@@ -1,13 +1,15 @@
 """SSD on an ImageNet-pretrained SqueezeNet 1.1: real photographs on a CPU."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from al_lab.core.errors import ConfigError, explain
-from al_lab.models.detectors.head import HeadOutput
-from al_lab.models.detectors.network import AnchorDetector, flatten_maps
+from al_lab.models.detectors.branches.branch import Maps, Site
+from al_lab.models.detectors.head import HeadOutput, flatten_maps
+from al_lab.models.detectors.network import AnchorDetector
 from al_lab.models.detectors.priors import even_priors
 from al_lab.models.detectors.settings import Postprocess
 from al_lab.models.weights import fit, read_weights
@@ -31,6 +33,7 @@ class SqueezeDetector(AnchorDetector):
         sizes: smallest anchor side of each level and the largest of all, as fractions of the input.
         postprocess: settings; SSD's by default.
         cache_dir: where downloaded weights are kept.
+        branches: names of heads beside its own, or names with options, see `AnchorDetector.add_branches`.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class SqueezeDetector(AnchorDetector):
         sizes: Sequence[float] = (0.1, 0.25, 0.45, 0.7, 0.95),
         postprocess: Postprocess | None = None,
         cache_dir: str | None = None,
+        branches: Sequence[str] | Mapping[str, Any] = (),
     ) -> None:
         from torchvision.models import squeezenet1_1
 
@@ -77,6 +81,8 @@ class SqueezeDetector(AnchorDetector):
                     nn.init.zeros_(layer.bias)
         self.level_sizes = tuple(h * w * n for (h, w), n in zip(maps, per_cell, strict=True))
         self.register_buffer("priors", even_priors(maps, sizes, ratios), persistent=False)
+        site = Site(num_classes, self.num_logits, self.activation, (width,) * len(maps), tuple(per_cell))
+        self.add_branches(branches, site)
 
     def _map_sizes(self, input_px: int) -> list[tuple[int, int]]:
         with torch.no_grad():
@@ -100,7 +106,8 @@ class SqueezeDetector(AnchorDetector):
         *maps, deepest = self._maps(images)
         logits = self.class_logits([head(m) for head, m in zip(self.class_heads, maps, strict=True)])
         deltas = flatten_maps([head(m) for head, m in zip(self.box_heads, maps, strict=True)], 4)
-        return HeadOutput(logits, deltas, (deepest, *maps), self.priors, self.input_hw, self.level_sizes)
+        head = HeadOutput(logits, deltas, (deepest, *maps), self.priors, self.input_hw, self.level_sizes)
+        return self.with_branches(head, Maps(maps))
 
     def class_layers(self) -> list[nn.Module]:
         """See `Detector.class_layers`."""

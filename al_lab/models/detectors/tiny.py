@@ -1,12 +1,14 @@
 """A small SSD-like detector in plain torch: the demo, the tests, and a first look on a laptop."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
 from al_lab.models.detectors.boxes import BoxCoder, Matching
-from al_lab.models.detectors.head import HeadOutput
-from al_lab.models.detectors.network import AnchorDetector, flatten_maps
+from al_lab.models.detectors.branches.branch import Maps, Site
+from al_lab.models.detectors.head import HeadOutput, flatten_maps
+from al_lab.models.detectors.network import AnchorDetector
 from al_lab.models.detectors.priors import even_priors
 from al_lab.models.detectors.settings import Postprocess
 
@@ -27,6 +29,7 @@ class TinyDetector(AnchorDetector):
         widths: channels after the stem and at strides 4, 8, 16, 32.
         sizes: smallest anchor side of each level and the largest of all, as fractions of the input.
         postprocess: settings; SSD's by default.
+        branches: names of heads beside its own, or names with options, see `AnchorDetector.add_branches`.
     """
 
     def __init__(
@@ -36,6 +39,7 @@ class TinyDetector(AnchorDetector):
         widths: Sequence[int] = (16, 32, 64, 96, 128),
         sizes: Sequence[float] = (0.12, 0.27, 0.5, 0.85),
         postprocess: Postprocess | None = None,
+        branches: Sequence[str] | Mapping[str, Any] = (),
     ) -> None:
         super().__init__(
             num_classes,
@@ -62,6 +66,9 @@ class TinyDetector(AnchorDetector):
         for head in (*self.class_heads, *self.box_heads):
             nn.init.xavier_uniform_(head.weight)
             nn.init.zeros_(head.bias)
+        self.add_branches(
+            branches, Site(num_classes, self.num_logits, self.activation, tuple(levels), (per_cell,) * len(levels))
+        )
 
     def forward(self, images: Tensor) -> HeadOutput:
         """Predict for (B, 3, h, w) normalized images."""
@@ -72,7 +79,8 @@ class TinyDetector(AnchorDetector):
             features.append(x)
         logits = self.class_logits([head(f) for head, f in zip(self.class_heads, features, strict=True)])
         deltas = flatten_maps([head(f) for head, f in zip(self.box_heads, features, strict=True)], 4)
-        return HeadOutput(logits, deltas, tuple(features), self.priors, self.input_hw, self.level_sizes)
+        head = HeadOutput(logits, deltas, tuple(features), self.priors, self.input_hw, self.level_sizes)
+        return self.with_branches(head, Maps(features))
 
     def class_layers(self) -> list[nn.Module]:
         """See `Detector.class_layers`."""

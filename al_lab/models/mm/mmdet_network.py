@@ -5,15 +5,16 @@ so that a published config keeps its meaning. Loss, decoding and NMS are ours.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from al_lab.core.errors import ConfigError, explain
-from al_lab.models.detectors.head import HeadOutput
-from al_lab.models.detectors.network import SIZES, AnchorDetector, flatten_maps
+from al_lab.models.detectors.branches.branch import Maps, Site
+from al_lab.models.detectors.head import HeadOutput, flatten_maps
+from al_lab.models.detectors.network import SIZES, AnchorDetector
 from al_lab.models.detectors.priors import priors_from_corners
 from al_lab.models.detectors.settings import Postprocess, Resize
 from al_lab.models.mm.mmdet_build import build_detector, coder_of, inputs_of, matching_of, settings_of
@@ -41,6 +42,7 @@ class MMDetNetwork(AnchorDetector):
             each averaged over space.
         postprocess: instead of ``test_cfg``.
         cache_dir: where downloaded weights are kept.
+        branches: names of heads beside its own, or names with options, see `AnchorDetector.add_branches`.
 
     Raises:
         ConfigError: if the dict names something that is not such a detector.
@@ -58,6 +60,7 @@ class MMDetNetwork(AnchorDetector):
         embedding_from: str | int = "last",
         postprocess: Postprocess | None = None,
         cache_dir: str | None = None,
+        branches: Sequence[str] | Mapping[str, Any] = (),
     ) -> None:
         own: dict[str, Any] = plain(model)
         inputs = inputs_of(own)
@@ -79,23 +82,37 @@ class MMDetNetwork(AnchorDetector):
         self.detector: Any = detector
         self.clip_priors, self.embedding_from, self._swap = bool(clip_priors), embedding_from, inputs.is_bgr
         self._priors: Recent[Tensor] = Recent(SIZES)
-        shapes = self._probe(_padded(self.input_hw, self.pad_divisor))
+        shapes, widths = self._probe(_padded(self.input_hw, self.pad_divisor))
         self.register_buffer(
             "priors", self._make_priors(shapes, _padded(self.input_hw, self.pad_divisor)), persistent=False
         )
         if weights:
             load_pretrained(detector, weights, cache_dir, Normalization(self.mean, self.std, inputs.is_bgr))
+        per_cell = tuple(int(n) for n in head.prior_generator.num_base_priors)
+        self.add_branches(
+            branches, Site(num_classes, self.num_logits, self.activation, widths, per_cell, tower=_tower(head))
+        )
 
     def forward(self, images: Tensor) -> HeadOutput:
         """Predict for (B, 3, h, w) normalized RGB images."""
-        features = self.detector.extract_feat(images.flip(1) if self._swap else images)
-        class_maps, box_maps = self.detector.bbox_head(features)
+        maps = self._maps(images.flip(1) if self._swap else images)
+        class_maps, box_maps = self.detector.bbox_head(maps.levels)
         logits = self.class_logits(class_maps)
         deltas = flatten_maps(box_maps, 4)
         shapes = [tuple(m.shape[-2:]) for m in box_maps]
         input_hw = (int(images.shape[2]), int(images.shape[3]))
         sizes = tuple(m.shape[1] // 4 * m.shape[2] * m.shape[3] for m in box_maps)
-        return HeadOutput(logits, deltas, tuple(features), self._priors_for(shapes, input_hw), input_hw, sizes)
+        head = HeadOutput(logits, deltas, tuple(maps.levels), self._priors_for(shapes, input_hw), input_hw, sizes)
+        return self.with_branches(head, maps)
+
+    def _maps(self, inputs: Tensor) -> Maps:
+        """Return the neck's maps, as ``extract_feat`` does, and SSD's as they are before their norm."""
+        backbone = tuple(self.detector.backbone(inputs))
+        if not self.detector.with_neck:
+            return Maps(backbone)
+        levels = tuple(self.detector.neck(backbone))
+        is_ssd = hasattr(self.detector.neck, "l2_norm")  # which hands the backbone's maps on, the first one normalized
+        return Maps(levels, (*backbone, *levels[len(backbone) :]) if is_ssd else levels)
 
     def class_logits(self, maps: list[Tensor]) -> Tensor:
         """See `AnchorDetector.class_logits`; mmdet's background is last, ours first."""
@@ -133,8 +150,12 @@ class MMDetNetwork(AnchorDetector):
         priors = priors_from_corners(corners, input_hw)
         return priors.clamp(0, 1) if self.clip_priors else priors
 
-    def _probe(self, input_hw: tuple[int, int]) -> list[tuple]:
-        """Run shapes only (no numbers) through a copy and check that the head speaks our language."""
+    def _probe(self, input_hw: tuple[int, int]) -> tuple[list[tuple], tuple[int, ...]]:
+        """Run shapes only (no numbers) through a copy and check that the head speaks our language.
+
+        Returns:
+            (h, w) of each level, and the channels of its map.
+        """
         where = f"detector.model.bbox_head ({type(self.detector.bbox_head).__name__})"
         with torch.no_grad():
             ghost = copy.deepcopy(self.detector).to("meta").eval()
@@ -184,7 +205,12 @@ class MMDetNetwork(AnchorDetector):
                     do="choose one, or last, or mean",
                 )
             )
-        return [tuple(m.shape[-2:]) for m in maps[1]]
+        return [tuple(m.shape[-2:]) for m in maps[1]], tuple(int(f.shape[1]) for f in features)
+
+
+def _tower(head: Any) -> int:
+    """Return how many layers RetinaNet's levels share before the last one; 0 of SSD, whose levels have their own."""
+    return int(head.stacked_convs) if getattr(head, "retina_cls", None) is not None else 0
 
 
 def _last(branch: nn.Module) -> nn.Module:

@@ -42,7 +42,7 @@ def test_anchor_order_is_level_row_column_kind() -> None:
     with torch.no_grad():
         maps = torch.zeros(1, 4 * network.num_logits, 12, 12)
         maps[0, 2 * network.num_logits + 1, 3, 5] = 1.0
-        from al_lab.models.detectors.network import flatten_maps
+        from al_lab.models.detectors.head import flatten_maps
 
         flat = flatten_maps([maps], network.num_logits)
     assert flat.nonzero().tolist() == [[0, (3 * 12 + 5) * 4 + 2, 1]]

@@ -73,7 +73,7 @@ class Strategy:
         pixel_needs: what it needs instead when parts of images are bought; None: the same.
         data_needs: what of the dataset it is shown beside the view: ``segments`` (always with ``unit=segment``),
             ``image`` (the photograph).
-        also: what else the report shows of a detector's candidates, taken from a learner that can give it.
+        also: what else of a detector's candidates the report or the choice uses where a learner can give it.
         tasks: detection and/or segmentation.
         units: budget units it can spend.
         pixel_scopes: whether parts of images may be counted over the pool, image by image, or either.

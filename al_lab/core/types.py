@@ -95,6 +95,9 @@ class Detections:
         activation: which of the three.
         flip_probs: (D, K) float32, the class distributions of the same boxes in the flipped image, NaN where it has no
             such box; None if nobody looked.
+        anchor: (D,) int32, the anchor each box was predicted at; None where a detector has none.
+        pre_suppression_count: (D,) int32, boxes that non-maximum suppression merged into each, itself included; None if
+            nobody counted.
     """
 
     boxes_xyxy: np.ndarray
@@ -103,6 +106,8 @@ class Detections:
     probs: np.ndarray
     activation: Activation = "softmax"
     flip_probs: np.ndarray | None = None
+    anchor: np.ndarray | None = None
+    pre_suppression_count: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         n = len(self.confidence)
@@ -135,9 +140,17 @@ class Detections:
 
     def rows(self, keep: np.ndarray) -> "Detections":
         """Return some of the boxes, by mask or index."""
-        flipped = None if self.flip_probs is None else self.flip_probs[keep]
+        columns = {
+            name: None if (values := getattr(self, name)) is None else values[keep]
+            for name in ("flip_probs", "anchor", "pre_suppression_count")
+        }
         return Detections(
-            self.boxes_xyxy[keep], self.confidence[keep], self.labels[keep], self.probs[keep], self.activation, flipped
+            self.boxes_xyxy[keep],
+            self.confidence[keep],
+            self.labels[keep],
+            self.probs[keep],
+            self.activation,
+            **columns,
         )
 
 

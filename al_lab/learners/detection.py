@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,8 @@ from al_lab.learners.class_gradient import Direction, class_gradient, expected_c
 from al_lab.learners.device.precision import as_trained
 from al_lab.learners.module import FitModule
 from al_lab.learners.network import NetworkLearner
+from al_lab.learners.readouts.look import Look
+from al_lab.learners.readouts.registry import READ_OUTS, option_names
 from al_lab.learners.trainer import Ranks, this_device, worker_errors
 from al_lab.models.detectors.detector import Detector
 from al_lab.models.detectors.flip import FlipRule
@@ -30,8 +32,10 @@ class DetectionLearner(NetworkLearner[Mapping[str, Annotation]]):
     """A detector; see `NetworkLearner`.
 
     Detections come with their whole class distribution; ``flip_probs`` costs one more forward, of the flipped images,
-    in the same pass; ``box_embedding`` (D, E) comes among the extras. Options of `views`: ``flip``, the arguments of
-    `FlipRule`; ``min_confidence``, below which detections are left out.
+    in the same pass; ``box_embedding`` (D, E) comes among the extras, as what the words of `READ_OUTS` say. Options of
+    `views`: ``flip``, the arguments of `FlipRule`; ``min_confidence``, below which detections are left out;
+    ``detections``, other numbers of `Postprocess` for this pass: ``conf_min``, ``nms_iou``, ``max_per_image`` and
+    ``nms_pre`` (its ``max_per_level``); those of the read-outs.
     """
 
     provides = AnchorDetector.provides
@@ -138,7 +142,8 @@ class DetectionLearner(NetworkLearner[Mapping[str, Annotation]]):
         nothing: Sequence[Any] = [None] * len(batch)
         detections: Sequence[Any] = nothing
         embeddings: Any = nothing
-        pairs, of_boxes = nothing, nothing
+        pairs: Sequence[Any] = nothing
+        extras: list[dict[str, Any]] = [{} for _ in batch.sample_ids]
         # Not around the yield: what the caller does with tensors is its own affair.
         with torch.inference_mode():
             with as_trained(self.settings, device):
@@ -148,22 +153,34 @@ class DetectionLearner(NetworkLearner[Mapping[str, Annotation]]):
                 )
                 if "image_embedding" in rules.needs:
                     embeddings = network.embedding(looked[0].features).float().cpu().numpy()
-            if rules.needs & {"detections", "class_probs", "box_embedding"}:
+            if rules.finds_boxes:
                 detections = network.detections(looked[0], sizes, valid_hw, rules.detections)
             if "box_embedding" in rules.needs:
                 valid = valid_hw / torch.tensor(images.shape[2:])
                 means = network.box_embeddings(looked[0], detections, sizes, valid)
-                of_boxes = [{"box_embedding": rows.float().cpu().numpy()} for rows in means]
+                extras = [{"box_embedding": rows.float().cpu().numpy()} for rows in means]
+            for word in rules.read_outs:
+                assert isinstance(network, AnchorDetector)  # no other provides such a word
+                look = Look(network, images, looked[0], detections, sizes, valid_hw)
+                found = READ_OUTS[word].read(look, rules.options.get(READ_OUTS[word].option or word, {}))
+                extras = [{**before, **more} for before, more in zip(extras, found, strict=True)]
             if rules.flip:
                 pairs = rules.flip.compare(network, looked[0], looked[1], sizes, valid_hw)
         for row, sample_id in enumerate(batch.sample_ids):
             yield ImageView(
-                sample_id, sizes[row], detections[row], embeddings[row], of_boxes[row] or {}, flip_detections=pairs[row]
+                sample_id, sizes[row], detections[row], embeddings[row], extras[row], flip_detections=pairs[row]
             )
 
 
 #: images whose gradients are summed at once: fixed, so that the sum is the same whatever `predict_batch` is
 _GRADIENT_BATCH = 16
+#: numbers of the option ``detections``, and what `Postprocess` calls them
+_POSTPROCESS = {
+    "conf_min": "conf_min",
+    "nms_iou": "nms_iou",
+    "max_per_image": "max_per_image",
+    "nms_pre": "max_per_level",
+}
 
 
 @dataclass(frozen=True)
@@ -173,19 +190,44 @@ class _Rules:
     needs: frozenset[str]
     detections: Postprocess
     flip: FlipRule | None
+    options: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def read_outs(self) -> list[str]:
+        """Words of ``needs`` that a read-out answers."""
+        return sorted(self.needs & set(READ_OUTS))
+
+    @property
+    def finds_boxes(self) -> bool:
+        """Whether detections are made, for the strategy or for a read-out."""
+        of_boxes = {word for word, read_out in READ_OUTS.items() if read_out.of_boxes}
+        return bool(self.needs & {"detections", "class_probs", "box_embedding", *of_boxes})
 
     @classmethod
     def of(cls, network: Detector, needs: frozenset[str], options: Mapping[str, Any]) -> "_Rules":
-        strange = set(options) - {"flip", "min_confidence"}
+        known = {"flip": None, "min_confidence": None, "detections": tuple(_POSTPROCESS)} | option_names()
+        _check_options(options, known)
+        changes = {_POSTPROCESS[key]: value for key, value in options.get("detections", {}).items()}
+        settings = replace(network.postprocess, **changes)
+        if "pre_suppression_count" in needs:
+            settings = replace(settings, count_suppressed=True)
+        if (floor := options.get("min_confidence")) is not None:
+            settings = at_least(settings, floor)
+        flip = FlipRule(**options.get("flip", {})) if "flip_probs" in needs else None
+        return cls(needs, settings, flip, {key: value for key, value in options.items() if key in option_names()})
+
+
+def _check_options(options: Mapping[str, Any], known: Mapping[str, tuple[str, ...] | None]) -> None:
+    """Refuse an option that nobody reads, and a number in one that nobody reads (None: its own reader does)."""
+    for key, value in options.items():
+        inner = known.get(key)
+        strange = [key] if key not in known else [] if inner is None else [k for k in value if k not in inner]
         if strange:
             raise ConfigError(
                 explain(
-                    expected="options among flip, min_confidence",
-                    got=repr(min(strange)),
-                    where="learner.views",
+                    expected=f"options among {', '.join(known if key not in known else inner or ())}",
+                    got=repr(strange[0]),
+                    where="learner.views" if key not in known else f"learner.views, {key}",
                     do="correct the strategy's view_options()",
                 )
             )
-        floor = options.get("min_confidence")
-        settings = network.postprocess if floor is None else at_least(network.postprocess, floor)
-        return cls(needs, settings, FlipRule(**options.get("flip", {})) if "flip_probs" in needs else None)

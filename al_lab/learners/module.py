@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -25,7 +25,8 @@ class FitModule(pl.LightningModule):
 
     Args:
         network: what is trained. If it has ``lr_multipliers()``, that names groups of parameters and the factor on the
-            learning rate of each; every other parameter has factor 1.
+            learning rate of each; every other parameter has factor 1. If it has ``steady_parameters()``, the rate of
+            those is the schedule's first, whatever the step.
         objective: ``objective(network, batch, step, total_steps)`` returns a dict of scalars with ``loss``.
         settings: the recipe.
         schedule: the learning rate of every step.
@@ -62,7 +63,7 @@ class FitModule(pl.LightningModule):
 
         Its state is restored.
         """
-        groups = [{"params": params} for params, _ in self.lr_groups]
+        groups = [{"params": group.params} for group in self.lr_groups]
         optimizer = optimizer_of(groups, self.settings, self.schedule.lr_at(self.first_step), self.is_fused)
         if self._resumed is not None:
             restore(optimizer, self._resumed["optimizer"])
@@ -83,8 +84,8 @@ class FitModule(pl.LightningModule):
         torch.manual_seed(self.rng.seed(self.next_step, self.global_rank))
         rate = self.schedule.lr_at(self.next_step)
         groups = self.optimizers(use_pl_optimizer=False).param_groups  # type: ignore[union-attr]
-        for group, (_, multiplier) in zip(groups, self.lr_groups, strict=True):
-            group["lr"] = rate * multiplier
+        for group, own in zip(groups, self.lr_groups, strict=True):
+            group["lr"] = (self.schedule.lr if own.is_steady else rate) * own.factor
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the loss of one batch."""
@@ -148,14 +149,26 @@ class FitModule(pl.LightningModule):
         }
 
 
-def _lr_groups(network: nn.Module, objective: nn.Module) -> list[tuple[list[nn.Parameter], float]]:
+class LrGroup(NamedTuple):
+    """Parameters whose learning rate is ``factor`` times the schedule's, or (steady) times its first one."""
+
+    params: list[nn.Parameter]
+    factor: float = 1.0
+    is_steady: bool = False
+
+
+def _lr_groups(network: nn.Module, objective: nn.Module) -> list[LrGroup]:
     """Return every trainable parameter once, in groups with a factor on the learning rate; groups are never empty."""
-    named: list[tuple[list[nn.Parameter], float]] = getattr(network, "lr_multipliers", list)()
-    groups = [([p for p in params if p.requires_grad], float(factor)) for params, factor in named]
-    known = {id(p) for params, _ in groups for p in params}
+    steady: list[nn.Parameter] = getattr(network, "steady_parameters", list)()
+    known = {id(p) for p in steady}
+    groups = []
+    for params, factor in getattr(network, "lr_multipliers", list)():
+        groups.append(LrGroup([p for p in params if p.requires_grad and id(p) not in known], float(factor)))
+        known |= {id(p) for p in groups[-1].params}
     both = nn.ModuleList([network, objective])  # which names a parameter they share once
     rest = [p for p in both.parameters() if p.requires_grad and id(p) not in known]
-    return [(params, factor) for params, factor in (*groups, (rest, 1.0)) if params]
+    last = LrGroup([p for p in steady if p.requires_grad], is_steady=True)
+    return [group for group in (*groups, LrGroup(rest), last) if group.params]
 
 
 def _agreed(parts: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -179,6 +179,8 @@ def _placement(module: FitModule, ranks: Ranks) -> dict[str, Any]:
         parallel_devices=devices,
         cluster_environment=TorchElasticEnvironment(),
         process_group_backend="nccl" if on_gpu else "gloo",
+        # of an objective that trains part of a network at some steps: the others' gradients stay absent
+        find_unused_parameters=bool(getattr(module.objective, "has_unused", False)),
     )
     has_norm = any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) and m.training for m in module.modules())
     return {

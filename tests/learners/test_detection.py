@@ -389,13 +389,43 @@ def test_a_floor_of_confidence_leaves_out_and_changes_nothing_else(trained: Make
         assert np.array_equal(a.detections.above(0.3).boxes_xyxy, b.detections.boxes_xyxy)
 
 
+def test_a_pass_may_have_its_own_numbers_and_counts_merged_boxes(trained: Make, dataset: Blocks) -> None:
+    ids, rule = dataset.test_ids[:3], {"conf_min": 0.02, "nms_iou": 0.3, "max_per_image": 5, "nms_pre": 40}
+    learner = trained()
+    words = ("pre_suppression_count", "detections")
+    plain = list(learner.views(ids, ("detections",)))
+    own = list(learner.views(ids, words, {"detections": rule}))
+    settings = dataclasses.replace(
+        learner._network.postprocess, conf_min=0.02, nms_iou=0.3, max_per_image=5, max_per_level=40
+    )
+    for view, usual in zip(own, plain, strict=True):
+        assert len(view.detections) == 5 < len(usual.detections)
+        count = view.extras["pre_suppression_count"]
+        assert count.tolist() == view.detections.pre_suppression_count.tolist() and count.max() > 1
+        assert usual.detections.pre_suppression_count is None
+        spec = InputSpec.of(learner._network)
+        pixels, *_ = finish(plain_image(dataset, view.sample_id, spec), spec)
+        with torch.no_grad():
+            expected = decode_batch(learner._network(pixels[None]), learner._network, [view.size_hw], settings)[0]
+        assert view.detections.anchor.tolist() == expected.anchor.tolist()
+    assert [v.detections is None for v in learner.views(ids, ("image_embedding",))] == [True] * 3
+    assert all("pre_suppression_count" in v.extras for v in learner.views(ids, ("pre_suppression_count",)))
+    for options in ({"detections": {"iou": 0.3}}, {"predicted_loss": {}}):
+        with pytest.raises(ConfigError, match="expected options among"):
+            learner.views(ids, words, options)
+
+
+def plain_image(dataset: Blocks, sample_id: str, spec: InputSpec) -> Any:
+    return plain(dataset.load_image(sample_id), np.zeros((0, 4)), np.zeros(0), spec)
+
+
 def test_views_name_what_is_wrong(trained: Make, make_learner: Make) -> None:
     with pytest.raises(
         ConfigError,
         match=r"learner.views: expected needs among .*, got 'image_embeding'; did you mean 'image_embedding'",
     ):
         trained().views(("test0",), ("image_embeding",))
-    with pytest.raises(ConfigError, match="expected options among flip, min_confidence, got 'flop'"):
+    with pytest.raises(ConfigError, match="expected options among flip, min_confidence, detections, got 'flop'"):
         trained().views(("test0",), ("flip_probs",), {"flop": {}})
     with pytest.raises(ConfigError, match=r"call load\(checkpoint\) first"):
         make_learner().views(("test0",), ("detections",))

@@ -53,6 +53,7 @@ _LATER: dict[str, Any] = {
     "budget.limits.dark": 40.0,
     "budget.limits.blurred": 0.02,
     "budget.limits.near_copies_bits": 31,
+    "detector.branches": [],
     "embedding": None,
     "dataset.group_by": None,
     "dataset.min_gap": None,

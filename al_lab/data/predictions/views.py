@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,10 +32,9 @@ class Views:
         is_sized = self._has_sizes or (self._boxes and found.needs_size(sample_id))
         size = self._dataset.size_hw(sample_id) if is_sized else None
         detections = found.detections(sample_id, size) if self._boxes else None
+        if detections is not None and found.suppressed is not None:
+            detections = dataclasses.replace(detections, pre_suppression_count=found.suppressed[found.rows(sample_id)])
         embedding = None
         if self._embedding and found.embedding is not None:
             embedding = found.embedding[found.embedded[sample_id]]
-        extras = {}
-        if self._boxes and found.suppressed is not None:
-            extras["suppressed"] = found.suppressed[found.rows(sample_id)]
-        return ImageView(sample_id, size, detections, embedding, extras)
+        return ImageView(sample_id, size, detections, embedding)

@@ -192,3 +192,28 @@ def _forced(overlap_BGP: Tensor, ties: bool) -> Tensor:
     number_BG = torch.where(best_BG > 0, number_G, -1)
     forced = overlap_BGP.new_full((overlap_BGP.shape[0], overlap_BGP.shape[2]), -1, dtype=torch.int64)
     return forced.scatter_reduce_(1, anchor_BG, number_BG, reduce="amax")
+
+
+def merged_into(boxes: Tensor, image: Tensor, label: Tensor, keep: Tensor, nms_iou: float) -> Tensor:
+    """Return (N,): of each box that is left the size of its cluster, itself included; 0 of the others.
+
+    A box belongs to the most confident one left of its image and class that overlaps it by more than ``nms_iou``: the
+    one that suppressed it.
+
+    Args:
+        boxes: (N, 4) all that entered suppression.
+        image: (N,).
+        label: (N,).
+        keep: (M,) indices of those left, the most confident first.
+        nms_iou: of the suppression.
+    """
+    count = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
+    for number in image.unique().tolist():
+        mine, left = (image == number).nonzero().flatten(), keep[image[keep] == number]
+        overlap = iou(boxes[mine], boxes[left]).masked_fill(label[mine][:, None] != label[left], -1)
+        suppressed = overlap > nms_iou
+        # The overlap that suppressed a box may be a rounding error more than this one.
+        owner = torch.where(suppressed.any(1), suppressed.to(torch.uint8).argmax(1), overlap.argmax(1))
+        owner = owner.scatter(0, torch.searchsorted(mine, left), torch.arange(len(left), device=left.device))
+        count.index_add_(0, left[owner], torch.ones_like(owner))
+    return count

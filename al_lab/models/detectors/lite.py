@@ -1,13 +1,15 @@
 """SSD with a feature pyramid on an ImageNet-pretrained EfficientNet-lite0: photographs on a CPU."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
 from al_lab.core.errors import ConfigError, explain
-from al_lab.models.detectors.head import HeadOutput
-from al_lab.models.detectors.network import AnchorDetector, flatten_maps
+from al_lab.models.detectors.branches.branch import Maps, Site
+from al_lab.models.detectors.head import HeadOutput, flatten_maps
+from al_lab.models.detectors.network import AnchorDetector
 from al_lab.models.detectors.priors import even_priors
 from al_lab.models.detectors.settings import Postprocess
 from al_lab.models.efficientnet_lite import CHANNELS, NUM_BLOCKS, EfficientNetLite0
@@ -30,6 +32,7 @@ class LiteDetector(AnchorDetector):
         ratios: of each level, the aspect ratios besides 1.
         postprocess: settings; SSD's by default.
         cache_dir: where downloaded weights are kept.
+        branches: names of heads beside its own, or names with options, see `AnchorDetector.add_branches`.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class LiteDetector(AnchorDetector):
         ratios: Sequence[Sequence[float]] = ((2.0,), (2.0, 3.0), (2.0, 3.0), (2.0,)),
         postprocess: Postprocess | None = None,
         cache_dir: str | None = None,
+        branches: Sequence[str] | Mapping[str, Any] = (),
     ) -> None:
         super().__init__(
             num_classes, (input_px, input_px), mean=(127.0,) * 3, std=(128.0,) * 3, postprocess=postprocess
@@ -75,6 +79,8 @@ class LiteDetector(AnchorDetector):
         maps = [(s, s) for s in sides]
         self.level_sizes = tuple(s * s * n for s, n in zip(sides, per_cell, strict=True))
         self.register_buffer("priors", even_priors(maps, sizes, ratios), persistent=False)
+        site = Site(num_classes, self.num_logits, self.activation, (width,) * len(maps), tuple(per_cell))
+        self.add_branches(branches, site)
 
     def lr_multipliers(self) -> list[tuple[list[nn.Parameter], float]]:
         """Return the backbone's parameters with their factor on the learning rate."""
@@ -90,7 +96,8 @@ class LiteDetector(AnchorDetector):
         maps.append(self.extra(maps[-1]))
         logits = self.class_logits([head(m) for head, m in zip(self.class_heads, maps, strict=True)])
         deltas = flatten_maps([head(m) for head, m in zip(self.box_heads, maps, strict=True)], 4)
-        return HeadOutput(logits, deltas, (own[-1], *maps), self.priors, self.input_hw, self.level_sizes)
+        head = HeadOutput(logits, deltas, (own[-1], *maps), self.priors, self.input_hw, self.level_sizes)
+        return self.with_branches(head, Maps(maps))
 
     def class_layers(self) -> list[nn.Module]:
         """See `Detector.class_layers`."""

@@ -43,6 +43,7 @@ class AnchorDetector(Detector):
         "image_embedding",
         "box_embedding",
         "anchors",
+        "pre_suppression_count",
     )
     provides_with: ClassVar[dict[str, dict[Any, tuple[str, ...]]]] = {
         "branches": {"learning_loss": ("predicted_loss",)},
@@ -116,6 +117,11 @@ class AnchorDetector(Detector):
         found = self.branches[name]
         assert isinstance(found, Branch)
         return found
+
+    def steady_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters whose learning rate neither warms up nor drops, see `Branch.steady`."""
+        branches = (self.branch(name) for name in self.branches)
+        return [p for branch in branches for p in branch.steady()]
 
     def with_branches(self, head: HeadOutput, maps: Maps) -> HeadOutput:
         """Return what the head said with what the branches say besides (``extra``) or instead."""

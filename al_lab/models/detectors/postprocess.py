@@ -6,7 +6,8 @@ anchor, class) triples.
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from al_lab.core.errors import LabError, explain
 from al_lab.core.types import Detections
 from al_lab.data.device import sent
 from al_lab.data.transforms.geometry import resized_hw
+from al_lab.models.detectors.boxes import merged_into
 from al_lab.models.detectors.head import Anchored, HeadOutput
 from al_lab.models.detectors.settings import Activation, Postprocess
 
@@ -50,19 +52,21 @@ def decode_batch(
             corresponds to its own (``flip_probs``).
 
     Returns:
-        One `Detections` per image, boxes in pixels of the original image, most confident first.
+        One `Detections` per image with the anchor of each box, boxes in pixels of the original image, most confident
+        first.
 
     Raises:
         LabError: if a prediction is not finite.
     """
     settings = settings or network.postprocess
     _check_finite(head)
-    image, anchor, label, confidence, boxes = _kept(head, network, sizes_hw, settings, valid_hw)
+    image, anchor, label, confidence, boxes, count = _kept(head, network, sizes_hw, settings, valid_hw)
     probs = [network.probs(head.logits[image, anchor])]
     if flipped is not None:
         probs.append(network.probs(flipped.logits[image, network.flip_anchors(head).anchor[anchor]]))
     columns = (boxes, image, label, confidence, torch.cat(probs, dim=1))
-    return hand_over(*columns, network.activation, network.num_logits, len(sizes_hw))
+    whole = {"anchor": anchor} | ({} if count is None else {"pre_suppression_count": count})
+    return hand_over(*columns, network.activation, network.num_logits, len(sizes_hw), whole)
 
 
 def kept_anchors(
@@ -95,8 +99,11 @@ def _kept(
     sizes_hw: Tensor | Sequence[tuple[int, int]],
     settings: Postprocess,
     valid_hw: Tensor | Sequence[tuple[int, int]] | None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return image, anchor, label, confidence and box (original pixels) of what is left, most confident first."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None]:
+    """Return image, anchor, label, confidence and box (original pixels) of what is left, most confident first.
+
+    Last, if wanted, how many boxes were merged into each.
+    """
     image, anchor, label, confidence = _candidates(head, network, settings)
     boxes = network.code.decode(head.deltas[image, anchor], head.priors[anchor])
     limit, scale = _geometry(network, head.input_hw, sizes_hw, valid_hw, boxes)
@@ -106,9 +113,10 @@ def _kept(
         image, anchor, label, confidence, boxes = (v[alive] for v in (image, anchor, label, confidence, boxes))
     keep = suppress(boxes, confidence, image, label, settings.nms_iou)
     keep = keep[torch.argsort(confidence[keep], descending=True, stable=True)]
+    count = merged_into(boxes, image, label, keep, settings.nms_iou) if settings.count_suppressed else None
     keep = first_of_groups(image[keep], settings.max_per_image, len(sizes_hw), keep)
     image, anchor, label, confidence, boxes = (v[keep] for v in (image, anchor, label, confidence, boxes))
-    return image, anchor, label, confidence, boxes * scale[image]
+    return image, anchor, label, confidence, boxes * scale[image], None if count is None else count[keep]
 
 
 def _check_finite(head: HeadOutput) -> None:
@@ -255,6 +263,7 @@ def hand_over(
     activation: Activation,
     num_logits: int,
     num_images: int,
+    whole: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> list[Detections]:
     """Bring detections of a batch to the CPU, all at once, and take them apart; the order within an image stays.
 
@@ -267,17 +276,16 @@ def hand_over(
         activation: of the probabilities.
         num_logits: K.
         num_images: of the batch.
+        whole: columns (N,) of whole numbers below 2^24, which float32 holds, by their names in `Detections`.
     """
     order = torch.argsort(image, stable=True)
-    columns = torch.cat([image[:, None].float(), label[:, None].float(), confidence[:, None], boxes, probs], dim=1)[
-        order
-    ]
-    table = columns.cpu().numpy()
-    end_of_probs = 7 + num_logits
+    numbers = [v[:, None].float() for v in (image, label, confidence, *whole.values())]
+    table = torch.cat([*numbers[:3], boxes, probs, *numbers[3:]], dim=1)[order].cpu().numpy()
+    end_of_probs, end = 7 + num_logits, 7 + probs.shape[1]
     ends = (table[:, 0][:, None] < range(1, num_images + 1)).sum(0) if len(table) else [0] * num_images
     out, start = [], 0
-    for end in ends:
-        rows = table[start:end]
+    for stop in ends:
+        rows = table[start:stop]
         out.append(
             Detections(
                 rows[:, 3:7].copy(),
@@ -285,8 +293,9 @@ def hand_over(
                 rows[:, 1].astype("int64"),
                 rows[:, 7:end_of_probs].copy(),
                 activation,
-                rows[:, end_of_probs:].copy() if probs.shape[1] > num_logits else None,
+                rows[:, end_of_probs:end].copy() if probs.shape[1] > num_logits else None,
+                **{name: rows[:, end + k].astype("int32") for k, name in enumerate(whole)},
             )
         )
-        start = end
+        start = stop
     return out

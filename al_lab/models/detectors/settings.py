@@ -20,6 +20,7 @@ class Postprocess:
         max_per_level: most confident (box, class) pairs per image and feature level that enter NMS; None = all.
         max_per_image: detections kept per image over all classes, after NMS; None = all.
         clip: clip boxes to the image before NMS and drop those left empty.
+        count_suppressed: also count the boxes that NMS merges into each detection (detectors with anchors).
     """
 
     conf_min: float = 0.01
@@ -28,6 +29,7 @@ class Postprocess:
     max_per_level: int | None = None
     max_per_image: int | None = None
     clip: bool = False
+    count_suppressed: bool = False
 
     def __post_init__(self) -> None:
         check_fields(

@@ -50,7 +50,8 @@ class Pal(Strategy):
     | | ridge | 1, on standardized features | UNSPECIFIED |
 
     A class with few detections on labeled images has the regression of all classes together; without any labeled image
-    p is the confidence. Detectors of this project don't count merged boxes: the count is then 1 and says nothing.
+    p is the confidence. Detectors with anchors count the merged boxes, and a file of predictions may (``suppressed``);
+    of any other model the count is 1 and says nothing.
 
     Args:
         min_confidence: detections below it are not looked at.
@@ -63,6 +64,7 @@ class Pal(Strategy):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("class_probs",)
+    also: ClassVar[tuple[str, ...]] = ("pre_suppression_count",)
     units: ClassVar[tuple[str, ...]] = ("image",)
     scores_labeled: bool = True
     needs_labels: bool = True
@@ -139,13 +141,13 @@ class Pal(Strategy):
         kept = view.detections.above(self.min_confidence)
         found = np.full((self.max_boxes, _WIDTH), np.nan, np.float32)
         size = min(len(kept), self.max_boxes)
-        counts = view.extras.get("suppressed")
         found[:size, :4], found[:size, 4], found[:size, 5] = (
             kept.boxes_xyxy[:size],
             kept.confidence[:size],
             kept.labels[:size],
         )
-        found[:size, 6] = 1 if counts is None else counts[view.detections.confidence >= self.min_confidence][:size]
+        counts = kept.pre_suppression_count
+        found[:size, 6] = 1 if counts is None else counts[:size]
         return found
 
     def _weights(self, labels: Sequence[Annotation], num_classes: int) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Decoding a batch: against a plain per-image, per-class reference, and for what must hold whatever the numbers."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -137,3 +139,30 @@ def test_a_diverged_model_is_named() -> None:
 def test_senseless_settings_are_refused(bad: dict) -> None:
     with pytest.raises(ConfigError, match=f"detector.postprocess.{next(iter(bad))}: expected "):
         Postprocess(**bad)
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_a_detection_names_its_anchor_and_counts_its_cluster(activation: str) -> None:
+    out, net = head(activation), network(activation)
+    settings = Postprocess(conf_min=0.2, max_per_class=None, max_per_image=9)
+    plain, counted = (
+        decode_batch(out, net, SIZES, dataclasses.replace(settings, count_suppressed=c)) for c in (False, True)
+    )
+    for b, (found, same) in enumerate(zip(plain, counted, strict=True)):
+        assert found.pre_suppression_count is None and found.anchor is not None and found.anchor.dtype == np.int32
+        np.testing.assert_array_equal(found.boxes_xyxy, same.boxes_xyxy)
+        rows = net.probs(out.logits[b, torch.from_numpy(found.anchor).long()])
+        np.testing.assert_allclose(found.probs, rows, rtol=1e-6)
+        probs, boxes = net.probs(out.logits[b])[:, net.num_logits - 3 :], net.code.decode(out.deltas[b], PRIORS)
+        size: dict[tuple[int, int], int] = {}
+        for c in range(3):  # the greedy rule, one box after the other
+            left = [p for p in probs[:, c].argsort(descending=True, stable=True).tolist() if probs[p, c] > 0.2]
+            while left:
+                overlap = torchvision.ops.box_iou(boxes[left[:1]], boxes[left])[0]
+                gone = [p for p, o in zip(left, overlap.tolist(), strict=True) if o > settings.nms_iou]
+                size[left[0], c] = len({left[0], *gone})
+                left = [p for p in left[1:] if p not in gone]
+        expected = [size[a, c] for a, c in zip(same.anchor.tolist(), same.labels.tolist(), strict=True)]
+        assert same.pre_suppression_count.tolist() == expected and max(expected) > 1
+        kept = same.above(float(same.confidence[3]))
+        assert kept.pre_suppression_count.tolist() == expected[:4] and kept.anchor.tolist() == same.anchor[:4].tolist()

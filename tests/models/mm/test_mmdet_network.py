@@ -363,3 +363,21 @@ def test_class_layers_give_the_logits(request: pytest.FixtureRequest, kind: str)
         again = network.class_logits([layers[k](x) for k, x in calls])
     assert len(layers) == (1 if kind == "retina_r18" else len(head.level_sizes))
     torch.testing.assert_close(again, head.logits)
+
+
+def test_branches_see_what_the_head_sees_and_ssds_maps_before_their_norm(ssd_lite: dict, retina_r18: dict) -> None:
+    ssd_lite["neck"] |= {"l2_norm_scale": 20, "use_depthwise": False, "norm_cfg": None}
+    ssd = build(ssd_lite, (320, 320), branches=["learning_loss"])
+    retina = build(retina_r18, (128, 192), branches=["learning_loss"])
+    with torch.no_grad():
+        for network, hw in ((ssd, (320, 320)), (retina, (128, 192))):
+            head, maps = network(images(1, 3, *hw)), network._maps(images(1, 3, *hw))
+            assert all(map(torch.equal, head.features, network.detector.extract_feat(images(1, 3, *hw))))
+            first = maps.levels[0] if network is retina else network.detector.neck.l2_norm(maps.unscaled[0])
+            assert torch.equal(first, head.features[0]) and torch.equal(maps.unscaled[-1], head.features[-1])
+            predicted = network.branch("learning_loss").predict(list(maps.unscaled))
+            torch.testing.assert_close(predicted, head.extra["predicted_loss"])
+    assert not torch.equal(network.branch("learning_loss").predict(list(maps.levels)), torch.zeros(1, 1))
+    other = {"learning_loss": {"tap": "neck"}}
+    torch.manual_seed(0)
+    assert MMDetNetwork(3, ssd_lite, (320, 320), branches=other).branch("learning_loss").tap == "neck"

@@ -1,5 +1,6 @@
 """PAL from its text: the skeleton's numbers, what the regressions learn, and the penalty for likeness."""
 
+import dataclasses
 import logging
 
 import numpy as np
@@ -43,8 +44,9 @@ def view(i, boxes, counts=None):
     s = np.array([b[1] for b in boxes], np.float32)
     labels = np.array([b[2] for b in boxes], np.int64)
     places = np.array([b[0] for b in boxes], np.float32).reshape(-1, 4)
-    extras = {} if counts is None else {"suppressed": np.array(counts)}
-    return ImageView(i, (60, 60), Detections(places, s, labels, s[:, None], "sigmoid"), extras=extras)
+    found = Detections(places, s, labels, s[:, None], "sigmoid")
+    counts = None if counts is None else np.array(counts)
+    return ImageView(i, (60, 60), dataclasses.replace(found, pre_suppression_count=counts))
 
 
 def world():

@@ -23,7 +23,7 @@ class Site:
         activation: softmax | sigmoid.
         widths: channels of each level's map.
         per_cell: anchors of a cell, level by level.
-        tower: layers that the levels share before the last one (RetinaNet); 0: each level has one layer of its own (SSD).
+        tower: layers that the levels share before the last one (RetinaNet); 0: each level has one of its own (SSD).
     """
 
     num_classes: int

@@ -1,0 +1,20 @@
+"""Which words of `Strategy.needs` have a read-out."""
+
+from al_lab.learners.readouts.look import ReadOut
+from al_lab.learners.readouts.of_boxes import pre_suppression_count
+from al_lab.learners.readouts.of_images import predicted_loss
+
+READ_OUTS: dict[str, ReadOut] = {
+    "predicted_loss": ReadOut(predicted_loss),
+    "pre_suppression_count": ReadOut(pre_suppression_count, of_boxes=True),
+}
+
+
+def option_names() -> dict[str, tuple[str, ...]]:
+    """Return the keys of `Strategy.view_options` that read-outs have, each with the numbers it may hold."""
+    named: dict[str, tuple[str, ...]] = {}
+    for word, read_out in READ_OUTS.items():
+        if read_out.accepts:
+            key = read_out.option or word
+            named[key] = tuple(dict.fromkeys((*named.get(key, ()), *read_out.accepts)))
+    return named

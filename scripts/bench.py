@@ -15,7 +15,17 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from al_lab.benchmarks import al_ssl, average_precision, badge, density_greedy, k_center, mgral, ripu, scoring  # noqa: E402
+from al_lab.benchmarks import (  # noqa: E402
+    al_ssl,
+    average_precision,
+    badge,
+    density_greedy,
+    diversity,
+    k_center,
+    mgral,
+    ripu,
+    scoring,
+)
 from al_lab.benchmarks.feeding import loading, steps  # noqa: E402
 from al_lab.benchmarks.measure import Row, header, line, to_json  # noqa: E402
 
@@ -28,6 +38,7 @@ BENCHMARKS = {
     "density_greedy": density_greedy.run,
     "badge": badge.run,
     "ripu": ripu.run,
+    "diversity": diversity.run,
     "loading": loading.run,
     "steps": steps.run,
 }

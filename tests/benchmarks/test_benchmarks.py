@@ -2,7 +2,7 @@
 
 import pytest
 
-from al_lab.benchmarks import al_ssl, average_precision, badge, density_greedy, k_center, mgral, ripu, scoring
+from al_lab.benchmarks import al_ssl, average_precision, badge, density_greedy, diversity, k_center, mgral, ripu, scoring
 from al_lab.benchmarks.feeding import loading, steps
 from al_lab.benchmarks.measure import Row, header, line
 
@@ -74,3 +74,9 @@ def test_what_is_kept_is_what_is_read_anew_and_steps_end_in_equal_weights() -> N
     rows = [*loading.ssd_recipe(num=2, repeats=1), *loading.dense_step(repeats=1), *steps.run(steps=1, repeats=1)]
     assert [r.same for r in rows[:5]] == [None, None, None, True, True]
     assert {r.same for r in rows[5:]} == {True}
+
+
+@pytest.mark.slow
+def test_diversity_equals_the_loops() -> None:
+    rows = list(diversity.run(True, (200, 5, 30), (30, 5, 4), 8))
+    assert [r.same for r in rows] == [True] * 3

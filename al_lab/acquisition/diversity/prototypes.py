@@ -118,9 +118,7 @@ def scan(
         near: rows that may not be taken beside a row.
     """
     ranked = np.asarray(ranked, np.int64)
-    length_Q = np.linalg.norm(shown.prototype, axis=1, keepdims=True)
-    unit_QF = (shown.prototype / np.where(length_Q > 0, length_Q, 1)).astype(np.float64)
-    chosen = _Chosen(unit_QF)
+    likeness = _Likeness(shown, ranked)
     left, is_open = dict(quotas), np.ones(len(shown.start) - 1, bool)
     rows: list[int] = []
 
@@ -133,13 +131,13 @@ def scan(
             break
         if not is_open[row]:
             continue
-        mine = range(int(shown.start[row]), int(shown.start[row + 1]))
+        mine = slice(int(shown.start[row]), int(shown.start[row + 1]))
         sure = dict(zip(shown.label[mine].tolist(), shown.confidence[mine].tolist(), strict=True))
         minority = [c for c in left if sure.get(c, 0.0) > rules.inter]
-        if not minority or chosen.likeness(mine, shown.label) >= rules.intra:
+        if not minority or likeness.least(mine) >= rules.intra:
             continue
         take(row)
-        chosen.add(mine, shown.label)
+        likeness.add(mine)
         for c in minority:
             left[c] -= 1
             if left[c] <= 0:
@@ -153,29 +151,30 @@ def scan(
     return Scanned(np.array(rows, np.int64), num_accepted)
 
 
-class _Chosen:
-    """Prototypes of what was taken, class by class, in arrays that grow by doubling."""
+class _Likeness:
+    """The largest cosine of each prototype with those of its class that were taken; a product a prototype taken.
 
-    def __init__(self, unit_QF: np.ndarray) -> None:
-        self.unit_QF = unit_QF
-        self._held: dict[int, np.ndarray] = {}
-        self._count: dict[int, int] = {}
+    The table is sorted by class, then rank: what is taken concerns the rest of its class only.
+    """
 
-    def likeness(self, mine: Sequence[int], label_Q: np.ndarray) -> float:
+    def __init__(self, shown: Shown, ranked: np.ndarray) -> None:
+        rank_N = np.full(len(shown.start) - 1, len(ranked))
+        rank_N[ranked] = np.arange(len(ranked))
+        order = np.lexsort((np.repeat(rank_N, np.diff(shown.start)), shown.label))
+        self._place_Q = np.argsort(order)
+        self._stop_Q = np.searchsorted(shown.label[order], shown.label[order], "right")
+        unit_QF = shown.prototype[order].astype(np.float32)
+        length_Q = np.linalg.norm(unit_QF, axis=1, keepdims=True)
+        self._unit_QF = np.divide(unit_QF, length_Q, out=unit_QF, where=length_Q > 0)
+        self._most_Q = np.full(len(order), -1.0, np.float32)
+
+    def least(self, mine: slice) -> float:
         """Return M_g of an image's rows."""
-        return min((self._nearest(int(label_Q[q]), self.unit_QF[q]) for q in mine), default=-1.0)
+        return float(self._most_Q[self._place_Q[mine]].min(initial=1.0)) if mine.stop > mine.start else -1.0
 
-    def _nearest(self, label: int, unit_F: np.ndarray) -> float:
-        count = self._count.get(label, 0)
-        return float((self._held[label][:count] @ unit_F).max()) if count else -1.0
-
-    def add(self, mine: Sequence[int], label_Q: np.ndarray) -> None:
-        for q in mine:
-            label = int(label_Q[q])
-            count, held = self._count.get(label, 0), self._held.get(label)
-            if held is None or count == len(held):
-                held = np.empty((max(8, 2 * count), self.unit_QF.shape[1]))
-                held[:count] = self._held[label] if count else 0
-                self._held[label] = held
-            held[count] = self.unit_QF[q]
-            self._count[label] = count + 1
+    def add(self, mine: slice) -> None:
+        """Take an image."""
+        for place in self._place_Q[mine].tolist():
+            rest = slice(place + 1, int(self._stop_Q[place]))
+            most = self._most_Q[rest]
+            np.maximum(most, self._unit_QF[rest] @ self._unit_QF[place], out=most)

@@ -1,0 +1,1 @@
+"""Detection strategies that MGRAL and AL-SSL are compared with, and their shared parts."""

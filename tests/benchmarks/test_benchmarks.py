@@ -2,7 +2,17 @@
 
 import pytest
 
-from al_lab.benchmarks import al_ssl, average_precision, badge, density_greedy, diversity, k_center, mgral, ripu, scoring
+from al_lab.benchmarks import (
+    al_ssl,
+    average_precision,
+    badge,
+    density_greedy,
+    diversity,
+    k_center,
+    mgral,
+    ripu,
+    scoring,
+)
 from al_lab.benchmarks.feeding import loading, steps
 from al_lab.benchmarks.measure import Row, header, line
 

@@ -104,9 +104,7 @@ class Cdal(Strategy):
             )
         return (self._greedy if self.picker == "greedy" else self._learned)(ids, mixtures, pool, budget, rng)
 
-    def _greedy(
-        self, ids: Sequence[str], mixtures: np.ndarray, pool: Pool, budget: Allowance, rng: Rng
-    ) -> list[Query]:
+    def _greedy(self, ids: Sequence[str], mixtures: np.ndarray, pool: Pool, budget: Allowance, rng: Rng) -> list[Query]:
         order = np.argsort(rng.tie_keys(ids))  # not the pool's, which is to decide nothing, roundings included
         ids = [ids[n] for n in order]
         labeled, closed = set(pool.labeled()), set(ids) - set(pool.labeled()) - set(pool.unlabeled())

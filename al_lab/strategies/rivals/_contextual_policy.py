@@ -88,7 +88,8 @@ def learn_picks(
         (B,) rows, the most wanted first, and their q.
     """
     distances, flat_NC = MixtureDistances(mixtures), np.asarray(mixtures, np.float32).reshape(len(mixtures), -1)
-    baseline, best = 0.0, (-np.inf, np.zeros(0, np.int64), np.zeros(0))
+    baseline, best = 0.0, -np.inf
+    chosen: tuple[np.ndarray, np.ndarray] = (np.zeros(0, np.int64), np.zeros(0))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng.seed("policy"))
         policy, inputs = Policy(flat_NC.shape[1]), torch.from_numpy(flat_NC)
@@ -100,11 +101,11 @@ def learn_picks(
             ranked = np.argsort(-q_N, kind="stable")
             picks = ranked[:amount] if apart is None else apart.first(ranked, amount)
             got = reward(distances, flat_NC, picks).value
-            if got > best[0]:
-                best = (got, picks, q_N[picks])
+            if got > best:
+                best, chosen = got, (picks, q_N[picks])
             optimizer.zero_grad()
             policy_loss(wish_N, torch.bernoulli(wish_N.detach()), got - baseline).backward()
             optimizer.step()
             schedule.step()
             baseline = _KEEP * baseline + (1 - _KEEP) * got
-    return best[1], best[2]
+    return chosen

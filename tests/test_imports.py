@@ -46,7 +46,12 @@ ROOMS: dict[str, dict[str, set[str]]] = {
     },
     "labeling": {"pixels": set()},
     "models": {"detectors": set(), "segmenters": set(), "mm": {"detectors", "segmenters"}, "adapters": {"detectors"}},
-    "strategies": {"general": set(), "detection": {"general"}, "segmentation": {"general"}},
+    "strategies": {
+        "general": set(),
+        "detection": {"general"},
+        "rivals": {"general"},
+        "segmentation": {"general"},
+    },
     "reporting": {
         "read": set(),
         "judge": {"read"},

@@ -12,6 +12,7 @@ from al_lab.models.detectors.boxes import BoxCoder, Matching
 from al_lab.models.detectors.branches.branch import Branch, Maps, Site
 from al_lab.models.detectors.branches.registry import build_branches
 from al_lab.models.detectors.detector import Detector
+from al_lab.models.detectors.dropout import Dropout, Places, place
 from al_lab.models.detectors.flip_anchors import AnchorPairs, corresponding_anchors
 from al_lab.models.detectors.head import HeadOutput, flatten_maps
 from al_lab.models.detectors.postprocess import decode_batch
@@ -29,11 +30,12 @@ class AnchorDetector(Detector):
     A subclass calls `add_branches` last and hands what its head said to `with_branches`.
 
     Attributes:
-        provides: see `Detector`; an object's has the words of its branches besides.
+        provides: see `Detector`; an object's has the words of its branches and its dropout besides.
         provides_with: setting -> value -> what it adds to ``provides``; a plain literal.
         code: the box coder.
         matching: how anchors are matched with ground truth in training.
         branches: heads beside the detector's own, by name; empty: none.
+        dropouts: what ``dropout`` put behind its layers; empty without.
     """
 
     provides: tuple[str, ...] = (
@@ -47,6 +49,7 @@ class AnchorDetector(Detector):
     )
     provides_with: ClassVar[dict[str, dict[Any, tuple[str, ...]]]] = {
         "branches": {"learning_loss": ("predicted_loss",)},
+        "dropout": {"p": ("box_mutual_information",)},
     }
     priors: Tensor
 
@@ -77,6 +80,7 @@ class AnchorDetector(Detector):
         self.code = code or BoxCoder()
         self.matching = matching or Matching()
         self.branches = nn.ModuleDict()
+        self.dropouts = nn.ModuleList()
         self._flip_anchors: Recent[AnchorPairs] = Recent(SIZES)
 
     def forward(self, images: Tensor) -> HeadOutput:
@@ -155,6 +159,12 @@ class AnchorDetector(Detector):
     ) -> list[Detections]:
         """See `Detector.detections`."""
         return decode_batch(seen, self, sizes_hw, settings, valid_hw)
+
+    def _drop(self, dropout: Dropout | Mapping[str, Any] | None, places: Places) -> None:
+        """Put dropout behind the layers of one of the network's places, and say so in ``provides``."""
+        self.dropouts = place(dropout, places, type(self).__name__)
+        if self.dropouts:
+            self.provides = (*self.provides, *(word for words in self.provides_with["dropout"].values() for word in words))
 
     def class_logits(self, maps: list[Tensor]) -> Tensor:
         """Return (B, P, K) logits from the maps (B, A K, H, W) that the class layers gave, level by level."""

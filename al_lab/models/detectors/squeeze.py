@@ -34,6 +34,7 @@ class SqueezeDetector(AnchorDetector):
         postprocess: settings; SSD's by default.
         cache_dir: where downloaded weights are kept.
         branches: names of heads beside its own, or names with options, see `AnchorDetector.add_branches`.
+        dropout: see `Dropout`; ``where`` is ``levels``, behind each level's map.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class SqueezeDetector(AnchorDetector):
         postprocess: Postprocess | None = None,
         cache_dir: str | None = None,
         branches: Sequence[str] | Mapping[str, Any] = (),
+        dropout: Mapping[str, Any] | None = None,
     ) -> None:
         from torchvision.models import squeezenet1_1
 
@@ -83,6 +85,7 @@ class SqueezeDetector(AnchorDetector):
         self.register_buffer("priors", even_priors(maps, sizes, ratios), persistent=False)
         site = Site(num_classes, self.num_logits, self.activation, (width,) * len(maps), tuple(per_cell))
         self.add_branches(branches, site)
+        self._drop(dropout, {"levels": [(layer, width) for layer in (*self.laterals, *self.extras)]})
 
     def _map_sizes(self, input_px: int) -> list[tuple[int, int]]:
         with torch.no_grad():

@@ -30,6 +30,7 @@ class TinyDetector(AnchorDetector):
         sizes: smallest anchor side of each level and the largest of all, as fractions of the input.
         postprocess: settings; SSD's by default.
         branches: names of heads beside its own, or names with options, see `AnchorDetector.add_branches`.
+        dropout: see `Dropout`; ``where`` is ``levels``, behind each level's map.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class TinyDetector(AnchorDetector):
         sizes: Sequence[float] = (0.12, 0.27, 0.5, 0.85),
         postprocess: Postprocess | None = None,
         branches: Sequence[str] | Mapping[str, Any] = (),
+        dropout: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(
             num_classes,
@@ -69,6 +71,7 @@ class TinyDetector(AnchorDetector):
         self.add_branches(
             branches, Site(num_classes, self.num_logits, self.activation, tuple(levels), (per_cell,) * len(levels))
         )
+        self._drop(dropout, {"levels": list(zip(self.levels, levels, strict=True))})
 
     def forward(self, images: Tensor) -> HeadOutput:
         """Predict for (B, 3, h, w) normalized images."""

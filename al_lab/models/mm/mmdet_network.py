@@ -43,6 +43,8 @@ class MMDetNetwork(AnchorDetector):
         postprocess: instead of ``test_cfg``.
         cache_dir: where downloaded weights are kept.
         branches: names of heads beside its own, or names with options, see `AnchorDetector.add_branches`.
+        dropout: see `Dropout`; ``where`` is ``fc`` of an SSD on VGG, behind fc6 and fc7, or ``class_tower`` of a
+            RetinaNet, behind each of its convolutions.
 
     Raises:
         ConfigError: if the dict names something that is not such a detector.
@@ -61,6 +63,7 @@ class MMDetNetwork(AnchorDetector):
         postprocess: Postprocess | None = None,
         cache_dir: str | None = None,
         branches: Sequence[str] | Mapping[str, Any] = (),
+        dropout: Mapping[str, Any] | None = None,
     ) -> None:
         own: dict[str, Any] = plain(model)
         inputs = inputs_of(own)
@@ -92,6 +95,7 @@ class MMDetNetwork(AnchorDetector):
         self.add_branches(
             branches, Site(num_classes, self.num_logits, self.activation, widths, per_cell, tower=_tower(head))
         )
+        self._drop(dropout, _places(detector))
 
     def forward(self, images: Tensor) -> HeadOutput:
         """Predict for (B, 3, h, w) normalized RGB images."""
@@ -211,6 +215,16 @@ class MMDetNetwork(AnchorDetector):
 def _tower(head: Any) -> int:
     """Return how many layers RetinaNet's levels share before the last one; 0 of SSD, whose levels have their own."""
     return int(head.stacked_convs) if getattr(head, "retina_cls", None) is not None else 0
+
+
+def _places(detector: Any) -> dict[str, list[tuple[nn.Module, int]]]:
+    """Return where an mmdet detector can have dropout, see `MMDetNetwork`."""
+    if type(detector.backbone).__name__ == "SSDVGG":  # ends with fc6, ReLU, fc7, ReLU, all of them convolutions
+        *_, fc6, relu6, fc7, relu7 = detector.backbone.features
+        return {"fc": [(relu6, fc6.out_channels), (relu7, fc7.out_channels)]}
+    if hasattr(detector.bbox_head, "retina_cls"):
+        return {"class_tower": [(conv, conv.out_channels) for conv in detector.bbox_head.cls_convs]}
+    return {}
 
 
 def _last(branch: nn.Module) -> nn.Module:

@@ -165,10 +165,12 @@ def rank(
     """
     opened = of if isinstance(of, OpenRun) else open_run(of)
     checkpoint = opened._file("model.ckpt", cycle, "a trained model")
+    from al_lab.config.build import build  # noqa: PLC0415
     from al_lab.core.pool import Pool  # noqa: PLC0415
     from al_lab.core.types import Candidates  # noqa: PLC0415
+    from al_lab.execution.job import resolve  # noqa: PLC0415
     from al_lab.stages.jobs import open_run as open_files  # noqa: PLC0415 - torch takes seconds
-    from al_lab.stages.jobs import score  # noqa: PLC0415
+    from al_lab.stages.score import scoring  # noqa: PLC0415
 
     number = int(checkpoint.parent.name[6:])
     if ids is None:
@@ -176,7 +178,8 @@ def rank(
         ids = Pool.from_json(read_json(checkpoint.parent / "pool.json"), dataset.pool_ids, opened.path).unlabeled()
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "candidates.npz")
-        score(str(opened.path), str(checkpoint), number, list(ids), str(out))
+        fn, more = scoring(build(opened.config["strategy"])).looking(checkpoint.parent)
+        resolve(fn)(str(opened.path), str(checkpoint), cycle=number, ids=list(ids), out=str(out), **more)
         candidates = Candidates.load(out)
     best: dict[str, float] = {}
     for sample, utility in zip(candidates.sample.tolist(), candidates.utility.tolist(), strict=True):

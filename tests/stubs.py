@@ -84,6 +84,11 @@ class StubLearner(Learner):
     def load(self, checkpoint: Path) -> None:
         self.state = json.loads(checkpoint.read_text())["state"]
 
+    def join(self, checkpoints: Sequence[Path]) -> None:
+        others = [json.loads(path.read_text())["state"] for path in checkpoints]
+        assert len({self.state, *others}) == 1 + len(others)  # trained from other seeds
+        self.state = "+".join([self.state, *others])
+
     def views(
         self, ids: Sequence[str], needs: Sequence[str], options: Mapping[str, Any] | None = None
     ) -> Iterator[ImageView]:
@@ -101,9 +106,14 @@ class StubLearner(Learner):
             flipped = (
                 rng.dirichlet(np.ones(self.num_classes + 1), n).astype(np.float32).reshape(n, self.num_classes + 1)
             )
-            yield ImageView(
-                i, (60, 80), detections, embedding, flip_detections=dataclasses.replace(detections, flip_probs=flipped)
-            )
+            looks = Rng(0, self.state, i, "looks").generator()
+            extras = {
+                "box_mutual_information": looks.uniform(0, 0.2, n).astype(np.float32),
+                "box_level": looks.integers(0, 3, n),
+                "member_entropy": looks.uniform(0, 0.6, 3).astype(np.float32),
+            }
+            flip_detections = dataclasses.replace(detections, flip_probs=flipped)
+            yield ImageView(i, (60, 80), detections, embedding, extras, flip_detections)
 
 
 class StubGradients(StubLearner):

@@ -17,6 +17,7 @@ from al_lab.core.files import read_json
 from al_lab.core.pool import Pool
 from al_lab.core.record.labels import read_labels, read_pixel_labels
 from al_lab.core.record.predictions import save_predictions
+from al_lab.core.rng import Rng
 from al_lab.core.strategy import ProposeContext, Strategy, context_for
 from al_lab.core.types import Candidates, DenseView, Detections, ImageView
 from al_lab.data.bought_test import with_test
@@ -220,9 +221,18 @@ def confusion(run_dir: str, checkpoint: str, ids: Sequence[str], out: str) -> di
     return {"images": len(ids)}
 
 
-def score(
+def score(run_dir: str, checkpoint: str, **asked: Any) -> dict[str, float]:
+    """Write the candidates a strategy proposes in some images; ``asked`` is what `score_with` is asked."""
+    config, dataset, learner = open_learner(run_dir, checkpoint)
+    return score_with(learner, config, dataset, run_dir, **asked)
+
+
+def score_with(
+    learner: Learner,
+    config: dict[str, Any],
+    dataset: Any,
     run_dir: str,
-    checkpoint: str,
+    *,
     cycle: int,
     ids: Sequence[str],
     out: str,
@@ -230,13 +240,12 @@ def score(
     changes: dict[str, Any] | None = None,
     judged: Sequence[str] = (),
 ) -> dict[str, float]:
-    """Write the candidates a strategy proposes in some images.
+    """Write the candidates a strategy proposes in some images, as a learner sees them.
 
     With ``pseudo_tau`` the pseudo-labels found in the same pass are written, too. ``changes`` replaces whole groups of
     the configuration: another strategy looks through the same model. Of the images ``judged`` the strategy's `judge` is
     written, as columns ``judged_…`` that are NaN elsewhere.
     """
-    config, dataset, learner = open_learner(run_dir, checkpoint)
     config = config | (changes or {})
     strategy: Strategy = build(config["strategy"])
     budget: Budget = build(config["budget"])
@@ -246,7 +255,7 @@ def score(
     # The embedding costs next to nothing beside the forward, and the report draws the pool with it.
     also = ("image_embedding", *(strategy.also if dataset.task == "detection" else ()))
     needs = dict.fromkeys((*strategy.needs_for(budget.unit), *(word for word in also if word in learner.provides)))
-    options = strategy.view_options()
+    options = _drawn(strategy.view_options(), int(config["seed"]), cycle)
     if pseudo_tau is not None and not {"detections", "class_probs"} & set(needs):
         needs["detections"] = None
         options = options | {"min_confidence": pseudo_tau}
@@ -272,6 +281,13 @@ def score(
     if pseudo_tau is not None:
         save_predictions(pseudo_path(Path(out)), {i: d for i, d in pseudo.items() if len(d)})
     return {"images": len(ids), "candidates": sum(len(p) for p in parts)}
+
+
+def _drawn(options: dict[str, Any], seed: int, cycle: int) -> dict[str, Any]:
+    """Return a strategy's view options; passes with dropout are drawn from (seed, cycle), whoever makes them."""
+    if "passes" not in options:
+        return options
+    return options | {"passes": options["passes"] | {"seed": Rng(seed, cycle, "passes").seed()}}
 
 
 def pseudo_path(candidates: Path) -> Path:

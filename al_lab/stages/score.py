@@ -3,12 +3,14 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from al_lab.core.record.predictions import load_predictions, save_predictions
 from al_lab.core.rng import Rng
 from al_lab.core.stage import Stage, StageContext
+from al_lab.core.strategy import Strategy
 from al_lab.core.types import Candidates, DenseView, ImageView
 from al_lab.stages.jobs import JUDGED, propose, pseudo_path
 from al_lab.stages.sharding import remove_shards, run_sharded
@@ -30,9 +32,9 @@ class Score(Stage):
             checkpoint = ctx.cycle_dir / "model.ckpt"
             beside = None if tau is None else pseudo_path
             judged = {"judged": some_images(ctx, ids)} if ctx.strategy.judges else {}
-            paths = run_sharded(
-                ctx, "score", "score", ids, checkpoint, ".npz", beside=beside, cycle=ctx.cycle, pseudo_tau=tau, **judged
-            )
+            fn, more = self.looking(ctx.cycle_dir)
+            asked = {"cycle": ctx.cycle, "pseudo_tau": tau, **judged, **more}
+            paths = run_sharded(ctx, "score", fn, ids, checkpoint, ".npz", beside=beside, **asked)
             candidates, judgement = _split(Candidates.concat([Candidates.load(p) for p in paths]))
         else:
             paths, judgement = [], {}
@@ -57,6 +59,10 @@ class Score(Stage):
             }
         return scalars
 
+    def looking(self, cycle_dir: Path) -> tuple[str, dict[str, Any]]:
+        """Return the job that looks at images with a cycle's model, and what it is given besides what `score` is."""
+        return "al_lab.stages.jobs:score", {}
+
     def files(self, ctx: StageContext) -> list[Path]:
         """Return the candidates and the pseudo-labels."""
         return [
@@ -74,6 +80,11 @@ class Score(Stage):
         if ctx.budget.unit in ("image", "box"):
             return ImageView(sample_id)
         return DenseView(sample_id, ctx.dataset.size_hw(sample_id), probs=None)
+
+
+def scoring(strategy: Strategy) -> Score:
+    """Return the stage with which a strategy looks at images."""
+    return next((stage for stage in strategy.stages() if isinstance(stage, Score)), Score())
 
 
 def some_images(ctx: StageContext, ids: Sequence[str]) -> list[str]:

@@ -3,7 +3,8 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import torch
 
@@ -17,11 +18,13 @@ from al_lab.learners.class_gradient import Direction, class_gradient, expected_c
 from al_lab.learners.device.precision import as_trained
 from al_lab.learners.module import FitModule
 from al_lab.learners.network import NetworkLearner
+from al_lab.learners.readouts.averaged import Members, Passes
 from al_lab.learners.readouts.look import Look
 from al_lab.learners.readouts.registry import READ_OUTS, option_names
 from al_lab.learners.trainer import Ranks, this_device, worker_errors
 from al_lab.models.detectors.detector import Detector
 from al_lab.models.detectors.flip import FlipRule
+from al_lab.models.detectors.head import HeadOutput
 from al_lab.models.detectors.network import AnchorDetector
 from al_lab.models.detectors.postprocess import at_least
 from al_lab.models.detectors.settings import Postprocess
@@ -35,10 +38,28 @@ class DetectionLearner(NetworkLearner[Mapping[str, Annotation]]):
     in the same pass; ``box_embedding`` (D, E) comes among the extras, as what the words of `READ_OUTS` say. Options of
     `views`: ``flip``, the arguments of `FlipRule`; ``min_confidence``, below which detections are left out;
     ``detections``, other numbers of `Postprocess` for this pass: ``conf_min``, ``nms_iou``, ``max_per_image`` and
-    ``nms_pre`` (its ``max_per_level``); those of the read-outs.
+    ``nms_pre`` (its ``max_per_level``); those of the read-outs. With ``passes``, or members that joined (`join`),
+    detections are those of an average.
     """
 
     provides = AnchorDetector.provides
+    _members: tuple[AnchorDetector, ...] = ()
+
+    def load(self, checkpoint: Path) -> None:
+        """See `Learner.load`; members that joined an earlier one leave."""
+        super().load(checkpoint)
+        self._members = ()
+
+    def join(self, checkpoints: Sequence[Path]) -> None:
+        """Let further members of an ensemble look beside the network that was loaded.
+
+        Raises:
+            ConfigError: if `load` was not called.
+            WeightsError: if one can't be read or was trained with another network or other classes.
+        """
+        first = self._trained()
+        self._members = (first, *(cast(AnchorDetector, self._of(path)) for path in checkpoints))
+        self.provides = tuple(dict.fromkeys((*first.provides, *_OF_SEVERAL)))
 
     def _labels(self, task: FitTask) -> Mapping[str, Annotation]:
         if not task.labeled:
@@ -153,15 +174,16 @@ class DetectionLearner(NetworkLearner[Mapping[str, Annotation]]):
                 )
                 if "image_embedding" in rules.needs:
                     embeddings = network.embedding(looked[0].features).float().cpu().numpy()
+                seen = self._averaged(network, looked[0], batch, sizes, rules) if rules.several else looked[0]
             if rules.finds_boxes:
-                detections = network.detections(looked[0], sizes, valid_hw, rules.detections)
+                detections = network.detections(seen, sizes, valid_hw, rules.detections)
             if "box_embedding" in rules.needs:
                 valid = valid_hw / torch.tensor(images.shape[2:])
-                means = network.box_embeddings(looked[0], detections, sizes, valid)
+                means = network.box_embeddings(seen, detections, sizes, valid)
                 extras = [{"box_embedding": rows.float().cpu().numpy()} for rows in means]
             for word in rules.read_outs:
                 assert isinstance(network, AnchorDetector)  # no other provides such a word
-                look = Look(network, images, looked[0], detections, sizes, valid_hw)
+                look = Look(network, images, seen, detections, sizes, valid_hw)
                 found = READ_OUTS[word].read(look, rules.options.get(READ_OUTS[word].option or word, {}))
                 extras = [{**before, **more} for before, more in zip(extras, found, strict=True)]
             if rules.flip:
@@ -171,7 +193,28 @@ class DetectionLearner(NetworkLearner[Mapping[str, Annotation]]):
                 sample_id, sizes[row], detections[row], embeddings[row], extras[row], flip_detections=pairs[row]
             )
 
+    def _averaged(
+        self, network: Detector, plain: Any, batch: Any, sizes: Sequence[tuple[int, int]], rules: "_Rules"
+    ) -> HeadOutput:
+        """Return what the members, or the passes with dropout, say together of a batch."""
+        if self._members:
+            members = Members(**rules.options.get("members", {}))
+            return members.look(self._members, plain, batch.images, batch.valid_hw, sizes)
+        if "passes" not in rules.options:
+            raise ConfigError(
+                explain(
+                    expected="the option passes, or members that joined",
+                    got="neither",
+                    where=f"learner.views, {', '.join(sorted(rules.several))}",
+                    do="correct the strategy's view_options()",
+                )
+            )
+        assert isinstance(network, AnchorDetector)  # no other provides such a word
+        return Passes(**rules.options["passes"]).look(network, plain, batch.images, batch.valid_hw)
 
+
+#: what only several looks can say
+_OF_SEVERAL = ("box_mutual_information", "member_entropy")
 #: images whose gradients are summed at once: fixed, so that the sum is the same whatever `predict_batch` is
 _GRADIENT_BATCH = 16
 #: numbers of the option ``detections``, and what `Postprocess` calls them
@@ -196,6 +239,11 @@ class _Rules:
     def read_outs(self) -> list[str]:
         """Words of ``needs`` that a read-out answers."""
         return sorted(self.needs & set(READ_OUTS))
+
+    @property
+    def several(self) -> frozenset[str]:
+        """Words of ``needs`` for which an image is looked at more than once."""
+        return self.needs & set(_OF_SEVERAL)
 
     @property
     def finds_boxes(self) -> bool:

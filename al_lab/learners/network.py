@@ -302,13 +302,17 @@ class NetworkLearner(Learner, Generic[LabelsT]):
         Raises:
             WeightsError: if it can't be read or was trained with another network or other classes.
         """
+        self._network = self._of(checkpoint)
+        # perhaps less than its class names: a branch may be off
+        self.provides = tuple(getattr(self._network, "provides", self.provides))
+
+    def _of(self, checkpoint: Path) -> nn.Module:
+        """Return a network with the weights of a checkpoint, ready to look."""
         state = load_checkpoint(checkpoint)
         network = self._make_network()
         load_weights(network, state["state_dict"], checkpoint)
         device = this_device()
-        self._network = self._speed.prepare(network.eval(), device).to(device)
-        # perhaps less than its class names: a branch may be off
-        self.provides = tuple(getattr(network, "provides", self.provides))
+        return self._speed.prepare(network.eval(), device).to(device)
 
     def views(
         self, ids: Sequence[str], needs: Sequence[str], options: Mapping[str, Any] | None = None

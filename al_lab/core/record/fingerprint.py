@@ -54,6 +54,7 @@ _LATER: dict[str, Any] = {
     "budget.limits.blurred": 0.02,
     "budget.limits.near_copies_bits": 31,
     "detector.branches": [],
+    "detector.dropout": None,
     "embedding": None,
     "dataset.group_by": None,
     "dataset.min_gap": None,

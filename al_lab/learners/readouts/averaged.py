@@ -3,9 +3,11 @@
 Shapes: B images, P priors, K columns of a class distribution, N members.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +15,7 @@ from al_lab.acquisition.boxes.mutual_information import Looks, member_entropy
 from al_lab.core.fields import at_least, check_fields
 from al_lab.core.rng import Rng
 from al_lab.core.types import Detections
+from al_lab.learners.readouts.look import Look
 from al_lab.models.detectors.dropout import one_draw
 from al_lab.models.detectors.head import HeadOutput
 from al_lab.models.detectors.network import AnchorDetector
@@ -38,9 +41,8 @@ class Passes:
     def __post_init__(self) -> None:
         check_fields({"count": self.count}, {"count": at_least(1)}, "strategy.passes")
 
-    def look(self, network: AnchorDetector, images: Tensor, valid_hw: Tensor) -> HeadOutput:
-        """Return the average of the passes; features are those of the network without dropout."""
-        plain = network.look(images, valid_hw)
+    def look(self, network: AnchorDetector, plain: HeadOutput, images: Tensor, valid_hw: Tensor) -> HeadOutput:
+        """Return the average of the passes; features are those of the network without dropout, ``plain``."""
         averaged = average(network, self._heads(network, images, valid_hw), self.as_released)
         return averaged._replace(features=plain.features)
 
@@ -63,24 +65,22 @@ class Members:
     def look(
         self,
         networks: Sequence[AnchorDetector],
+        plain: HeadOutput,
         images: Tensor,
         valid_hw: Tensor,
         sizes_hw: Sequence[tuple[int, int]],
-        alone: bool,
     ) -> HeadOutput:
-        """Return the average of the members; features are the first one's.
+        """Return the average of the members, with `MEMBER_ENTROPY` among its ``extra``; features are the first one's.
 
         Args:
             networks: the members.
+            plain: what the first one says.
             images: (B, 3, h, w), normalized.
             valid_hw: (B, 2), see `Detector.look`.
             sizes_hw: of the original images.
-            alone: also say how unsure each member is of its own detections (`MEMBER_ENTROPY`).
         """
-        heads = [network.look(images, valid_hw) for network in networks]
+        heads = [plain, *(network.look(images, valid_hw) for network in networks[1:])]
         averaged = average(networks[0], heads, self.as_released)
-        if not alone:
-            return averaged
         found = [n.detections(head, sizes_hw, valid_hw) for n, head in zip(networks, heads, strict=True)]
         return averaged._replace(extra={**averaged.extra, MEMBER_ENTROPY: _entropies(found)})
 
@@ -122,6 +122,25 @@ def logits_of(probs: Tensor, activation: str) -> Tensor:
     return log_p - (1 - probs).clamp_min(torch.finfo(probs.dtype).eps / 2).log()
 
 
+def box_mutual_information(look: Look, options: Mapping[str, Any]) -> list[dict[str, np.ndarray]]:
+    """Return ``box_mutual_information`` (D,) float32 and ``box_level`` (D,) int64, the feature level, of each image."""
+    anchors = [np.zeros(0, np.int64) if d.anchor is None else d.anchor.astype(np.int64) for d in look.detections]
+    sizes = [len(anchor) for anchor in anchors]
+    image = np.repeat(np.arange(len(anchors)), sizes)
+    values = look.head.extra[DISAGREEMENT][..., 0][torch.from_numpy(image), torch.from_numpy(np.concatenate(anchors))]
+    ends = np.cumsum(look.head.level_sizes)
+    return [
+        {"box_mutual_information": of_image, "box_level": np.searchsorted(ends, anchor, side="right")}
+        for of_image, anchor in zip(np.split(values.float().cpu().numpy(), np.cumsum(sizes)[:-1]), anchors, strict=True)
+    ]
+
+
+def of_members(look: Look, options: Mapping[str, Any]) -> list[dict[str, np.ndarray]]:
+    """Return ``member_entropy`` (N,) float32 of each image, see `al_lab.acquisition.boxes.mutual_information`."""
+    return [{"member_entropy": of_image} for of_image in look.head.extra[MEMBER_ENTROPY].cpu().numpy()]
+
+
 def _entropies(found: Sequence[Sequence[Detections]]) -> Tensor:
     """Return (B, N) of N members' detections in B images."""
-    return torch.tensor([[member_entropy(torch.from_numpy(d.confidence)) for d in of_image] for of_image in zip(*found)])
+    by_member = [[member_entropy(torch.from_numpy(d.confidence)) for d in of_member] for of_member in found]
+    return torch.tensor(by_member).T

@@ -1,10 +1,15 @@
 """Which words of `Strategy.needs` have a read-out."""
 
+from al_lab.learners.readouts.averaged import box_mutual_information, of_members
 from al_lab.learners.readouts.look import ReadOut
 from al_lab.learners.readouts.of_boxes import pre_suppression_count
 from al_lab.learners.readouts.of_images import predicted_loss
 
 READ_OUTS: dict[str, ReadOut] = {
+    "box_mutual_information": ReadOut(
+        box_mutual_information, of_boxes=True, option="passes", accepts=("count", "as_released", "seed")
+    ),
+    "member_entropy": ReadOut(of_members, option="members", accepts=("as_released",)),
     "predicted_loss": ReadOut(predicted_loss),
     "pre_suppression_count": ReadOut(pre_suppression_count, of_boxes=True),
 }

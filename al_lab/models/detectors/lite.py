@@ -33,6 +33,7 @@ class LiteDetector(AnchorDetector):
         postprocess: settings; SSD's by default.
         cache_dir: where downloaded weights are kept.
         branches: names of heads beside its own, or names with options, see `AnchorDetector.add_branches`.
+        dropout: see `Dropout`; ``where`` is ``levels``, behind each level's map.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class LiteDetector(AnchorDetector):
         postprocess: Postprocess | None = None,
         cache_dir: str | None = None,
         branches: Sequence[str] | Mapping[str, Any] = (),
+        dropout: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(
             num_classes, (input_px, input_px), mean=(127.0,) * 3, std=(128.0,) * 3, postprocess=postprocess
@@ -81,6 +83,7 @@ class LiteDetector(AnchorDetector):
         self.register_buffer("priors", even_priors(maps, sizes, ratios), persistent=False)
         site = Site(num_classes, self.num_logits, self.activation, (width,) * len(maps), tuple(per_cell))
         self.add_branches(branches, site)
+        self._drop(dropout, {"levels": [(layer, width) for layer in (*self.smooth, self.extra)]})
 
     def lr_multipliers(self) -> list[tuple[list[nn.Parameter], float]]:
         """Return the backbone's parameters with their factor on the learning rate."""

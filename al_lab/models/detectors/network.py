@@ -164,7 +164,10 @@ class AnchorDetector(Detector):
         """Put dropout behind the layers of one of the network's places, and say so in ``provides``."""
         self.dropouts = place(dropout, places, type(self).__name__)
         if self.dropouts:
-            self.provides = (*self.provides, *(word for words in self.provides_with["dropout"].values() for word in words))
+            self.provides = (
+                *self.provides,
+                *(word for words in self.provides_with["dropout"].values() for word in words),
+            )
 
     def class_logits(self, maps: list[Tensor]) -> Tensor:
         """Return (B, P, K) logits from the maps (B, A K, H, W) that the class layers gave, level by level."""

@@ -24,7 +24,7 @@ def member_path(cycle_dir: Path, number: int) -> Path:
 class TrainMembers(Stage):
     """Labels -> ``members/member_1.ckpt``, …: the campaign's training again, from other seeds.
 
-    Every training is a job with a result file: what is finished is never trained again, and one that was cut off goes on.
+    Every training is a job with a result file: what is finished is never trained again, what was cut off goes on.
 
     Args:
         members: of the ensemble, the campaign's own model included.
@@ -125,5 +125,6 @@ def score_members(run_dir: str, checkpoint: str, members: Sequence[str], **asked
         asked: what `score_with` is asked.
     """
     config, dataset, learner = open_learner(run_dir, checkpoint)
-    learner.join([Path(path) for path in members])
+    first: Any = learner  # a detector of this project: the check of the configuration lets no other here
+    first.join([Path(path) for path in members])
     return score_with(learner, config, dataset, run_dir, **asked)

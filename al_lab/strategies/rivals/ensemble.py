@@ -20,12 +20,12 @@ class Ensemble(Disagreement):
     Beluch et al., "The Power of Ensembles for Active Learning in Image Classification", CVPR 2018; for detectors as in
     AL-SSL's comparison (Elezi et al., CVPR 2022, Fig. 3 and 4): three networks.
 
-    1. Stage ``train_members``: N - 1 further trainings on the same labels, from other seeds, side by side. Cost: N times
-       that of one detector, in each cycle but the last.
+    1. Stage ``train_members``: N - 1 further trainings on the same labels, from other seeds, side by side. Each cycle
+       but the last costs N trainings.
     2. All members look at each image; they have the same priors, so the class distributions of each prior are averaged
        (box offsets, too), then suppression as always.
-    3. `Disagreement` gives U(I), with members for passes. Or, ``score=member_entropy`` (BLAD, code 76e7bd6): each member
-       by itself, the mean of Hb(s) over its own detections, then the mean over members.
+    3. `Disagreement` gives U(I), with members for passes. Or, ``score=member_entropy`` (BLAD, code 76e7bd6): of each
+       member the mean of Hb(s) over its own detections, then the mean over members.
 
     | symbol | argument | default | where |
     |---|---|---|---|

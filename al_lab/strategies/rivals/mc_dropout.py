@@ -14,18 +14,17 @@ class McDropout(Disagreement):
 
     1. T passes over each image with dropout on and norms as in evaluation. A pass has one draw of what is dropped, from
        (seed, cycle, pass), for all images: it is one network, whatever the batches and the number of devices.
-    2. The class distributions of each prior are averaged over the passes (box offsets, too), then suppression as always.
+    2. The class distributions of each prior are averaged over the passes (box offsets, too), and then suppressed.
     3. `Disagreement` gives U(I).
 
     | symbol | argument | default | where |
     |---|---|---|---|
     | T | passes | 25 | AOD_MEH_HUA's code |
     | U | aggregate | max | AL-SSL; ``mean``: AOD_MEH_HUA |
-    | H | as_released | false | sigmoid detectors: H is the sum of Hb over classes (no source); true: -sum p ln p, as
-    AOD_MEH_HUA's code |
+    | H | as_released | false | sigmoid detectors: the sum of Hb over classes, own choice; true: -sum p ln p, released |
     | p of dropout | detector.dropout.p | 0.1 | UNSPECIFIED: recalled, to be verified |
-    | where | detector.dropout.where | fc6 and fc7 of an SSD; each convolution of a RetinaNet's class tower | UNSPECIFIED:
-    recalled; own choice |
+    | where | detector.dropout.where | fc6 and fc7 of an SSD | UNSPECIFIED: recalled |
+    | | | each convolution of a RetinaNet's class tower | UNSPECIFIED: own choice |
 
     Deviations: whole channels are dropped, the same at all places of a map, where plain dropout draws each number.
     Evaluation has no dropout. The plain detectors of this project have none either: the network is another one, and its

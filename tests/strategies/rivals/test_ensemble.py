@@ -79,9 +79,7 @@ def test_a_member_that_was_trained_is_not_trained_again(tmp_path, fits):
 def test_members_go_on_from_themselves(tmp_path, start, monkeypatch):
     begun = {}
     fit = StubLearner.fit
-    monkeypatch.setattr(
-        StubLearner, "fit", lambda self, task: begun.update({task.checkpoint: task}) or fit(self, task)
-    )
+    monkeypatch.setattr(StubLearner, "fit", lambda self, task: begun.update({task.checkpoint: task}) or fit(self, task))
     config = stub_config(NODE | {"members": 2}, cycles=2)
     stops = {"stop_at": [30, 60, 100]} if start == "continue" else {}
     run_campaign(config | {"trainer": config["trainer"] | {"start": start} | stops}, tmp_path)

@@ -18,13 +18,13 @@ from al_lab.learners.class_gradient import Direction, class_gradient, expected_c
 from al_lab.learners.device.precision import as_trained
 from al_lab.learners.module import FitModule
 from al_lab.learners.network import NetworkLearner
-from al_lab.learners.readouts.averaged import Members, Passes
 from al_lab.learners.readouts.look import Look
 from al_lab.learners.readouts.registry import READ_OUTS, option_names
 from al_lab.learners.trainer import Ranks, this_device, worker_errors
 from al_lab.models.detectors.detector import Detector
 from al_lab.models.detectors.flip import FlipRule
 from al_lab.models.detectors.head import HeadOutput
+from al_lab.models.detectors.looks.average import Members, Passes
 from al_lab.models.detectors.network import AnchorDetector
 from al_lab.models.detectors.postprocess import at_least
 from al_lab.models.detectors.settings import Postprocess

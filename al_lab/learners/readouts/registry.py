@@ -1,9 +1,9 @@
 """Which words of `Strategy.needs` have a read-out."""
 
-from al_lab.learners.readouts.averaged import box_mutual_information, of_members
 from al_lab.learners.readouts.look import ReadOut
 from al_lab.learners.readouts.of_boxes import pre_suppression_count
 from al_lab.learners.readouts.of_images import predicted_loss
+from al_lab.learners.readouts.of_several import box_mutual_information, of_members
 
 READ_OUTS: dict[str, ReadOut] = {
     "box_mutual_information": ReadOut(

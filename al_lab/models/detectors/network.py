@@ -12,9 +12,9 @@ from al_lab.models.detectors.boxes import BoxCoder, Matching
 from al_lab.models.detectors.branches.branch import Branch, Maps, Site
 from al_lab.models.detectors.branches.registry import build_branches
 from al_lab.models.detectors.detector import Detector
-from al_lab.models.detectors.dropout import Dropout, Places, place
 from al_lab.models.detectors.flip_anchors import AnchorPairs, corresponding_anchors
 from al_lab.models.detectors.head import HeadOutput, flatten_maps
+from al_lab.models.detectors.looks.dropout import Dropout, Places, place
 from al_lab.models.detectors.postprocess import decode_batch
 from al_lab.models.detectors.settings import Activation, Postprocess, Resize
 from al_lab.models.imagenet import IMAGENET_MEAN, IMAGENET_STD

@@ -8,8 +8,8 @@ import torch
 
 from al_lab.core.errors import ConfigError
 from al_lab.learners.detection import DetectionLearner
-from al_lab.learners.readouts.averaged import DISAGREEMENT, average, logits_of
 from al_lab.learners.settings import TrainSettings
+from al_lab.models.detectors.looks.average import DISAGREEMENT, average, logits_of
 from al_lab.models.detectors.settings import Postprocess
 from al_lab.models.detectors.tiny import TinyDetector
 from al_lab.objectives.supervised import Supervised

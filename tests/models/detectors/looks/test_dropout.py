@@ -10,12 +10,12 @@ import yaml
 from al_lab.config.build import build
 from al_lab.core.errors import ConfigError
 from al_lab.core.rng import Rng
-from al_lab.models.detectors.dropout import DropChannels, one_draw
+from al_lab.models.detectors.looks.dropout import DropChannels, one_draw
 from al_lab.models.detectors.squeeze import SqueezeDetector
 from al_lab.models.detectors.tiny import TinyDetector
 from al_lab.models.mm.mmdet_network import MMDetNetwork
 
-CONF = Path(__file__).parents[3] / "conf" / "detector"
+CONF = Path(__file__).parents[4] / "conf" / "detector"
 PASS = Rng(0, 3, "passes", 0)
 
 

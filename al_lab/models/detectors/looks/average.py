@@ -3,11 +3,9 @@
 Shapes: B images, P priors, K columns of a class distribution, N members.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,9 +13,8 @@ from al_lab.acquisition.boxes.mutual_information import Looks, member_entropy
 from al_lab.core.fields import at_least, check_fields
 from al_lab.core.rng import Rng
 from al_lab.core.types import Detections
-from al_lab.learners.readouts.look import Look
-from al_lab.models.detectors.dropout import one_draw
 from al_lab.models.detectors.head import HeadOutput
+from al_lab.models.detectors.looks.dropout import one_draw
 from al_lab.models.detectors.network import AnchorDetector
 
 #: names of `HeadOutput.extra`: (B, P, 1) of each prior, and (B, N) of each image
@@ -120,24 +117,6 @@ def logits_of(probs: Tensor, activation: str) -> Tensor:
     if activation != "sigmoid":
         return log_p
     return log_p - (1 - probs).clamp_min(torch.finfo(probs.dtype).eps / 2).log()
-
-
-def box_mutual_information(look: Look, options: Mapping[str, Any]) -> list[dict[str, np.ndarray]]:
-    """Return ``box_mutual_information`` (D,) float32 and ``box_level`` (D,) int64, the feature level, of each image."""
-    anchors = [np.zeros(0, np.int64) if d.anchor is None else d.anchor.astype(np.int64) for d in look.detections]
-    sizes = [len(anchor) for anchor in anchors]
-    image = np.repeat(np.arange(len(anchors)), sizes)
-    values = look.head.extra[DISAGREEMENT][..., 0][torch.from_numpy(image), torch.from_numpy(np.concatenate(anchors))]
-    ends = np.cumsum(look.head.level_sizes)
-    return [
-        {"box_mutual_information": of_image, "box_level": np.searchsorted(ends, anchor, side="right")}
-        for of_image, anchor in zip(np.split(values.float().cpu().numpy(), np.cumsum(sizes)[:-1]), anchors, strict=True)
-    ]
-
-
-def of_members(look: Look, options: Mapping[str, Any]) -> list[dict[str, np.ndarray]]:
-    """Return ``member_entropy`` (N,) float32 of each image, see `al_lab.acquisition.boxes.mutual_information`."""
-    return [{"member_entropy": of_image} for of_image in look.head.extra[MEMBER_ENTROPY].cpu().numpy()]
 
 
 def _entropies(found: Sequence[Sequence[Detections]]) -> Tensor:

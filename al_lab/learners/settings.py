@@ -11,7 +11,7 @@ from al_lab.core.fields import Kind, at_least, fraction, list_of, not_negative, 
 from al_lab.learners.divergence import OnDivergence
 
 OptimizerName = Literal["sgd", "adamw"]
-DecayName = Literal["multistep", "poly"]
+DecayName = Literal["multistep", "poly", "cosine"]
 _MANY = 10**6  # images: an epoch's part is then never less than a step
 PRECISIONS = ("auto", "32", "16-mixed", "bf16-mixed")
 _KINDS: dict[str, Kind[Any]] = {
@@ -48,7 +48,7 @@ class TrainSettings:
         max_epochs: length in epochs, or
         max_iters: length in steps; exactly one of the two.
         decay: ``multistep`` multiplies the rate by ``gamma`` at each milestone; ``poly`` is lr * (1 -
-            step/total)^poly_power.
+            step/total)^poly_power; ``cosine`` is lr / 2 * (1 + cos(pi step/total)) (Loshchilov and Hutter, 2017).
         warmup_iters: steps over which the rate rises linearly from ``warmup_ratio`` * lr.
         weight_decay: on every parameter, in one group (biases and norms included), as the SSD recipe has it.
         start: how a cycle begins: ``scratch`` | ``weights`` | ``continue``.
@@ -212,6 +212,8 @@ class Schedule:
         """Return the rate the optimizer uses in ``step`` (0-based)."""
         if self.decay == "poly":
             rate = self.lr * max(0.0, 1 - step / self.total_steps) ** self.poly_power
+        elif self.decay == "cosine":
+            rate = self.lr / 2 * (1 + math.cos(math.pi * min(1.0, step / self.total_steps)))
         else:
             rate = self.lr * self.gamma ** sum(step >= m for m in self.milestones)
         if step < self.warmup_steps:

@@ -67,7 +67,7 @@ def test_stop_at_is_in_the_unit_of_the_length_and_may_differ_by_cycle() -> None:
         ({"max_iters": 0}, "trainer.max_iters: expected a whole number >= 1, or null, got 0"),
         ({"batch_size": 0}, "trainer.batch_size: expected a whole number >= 1, got 0"),
         ({"optimizer": "adam"}, "trainer.optimizer: expected sgd | adamw, got 'adam'; did you mean 'adamw'?"),
-        ({"decay": "cosine"}, "trainer.decay: expected multistep | poly, got 'cosine'"),
+        ({"decay": "step"}, "trainer.decay: expected multistep | poly | cosine, got 'step'"),
         ({"start": "wieghts"}, "did you mean 'weights'?"),
         ({"precision": 16}, "trainer.precision: expected auto | 32 | 16-mixed | bf16-mixed, got '16'"),
         ({"lr": float("nan")}, "trainer.lr: expected a finite number > 0, got nan"),

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
 from al_lab.core.errors import ConfigError, explain
+from al_lab.models.detectors.boxes import Matching
 from al_lab.models.detectors.branches.branch import Maps, Site
 from al_lab.models.detectors.head import HeadOutput, flatten_maps
 from al_lab.models.detectors.network import AnchorDetector
@@ -30,6 +31,7 @@ class LiteDetector(AnchorDetector):
         width: channels of the pyramid and the heads.
         sizes: smallest anchor side of each level and the largest of all, as fractions of the input.
         ratios: of each level, the aspect ratios besides 1.
+        pos_iou: overlap from which on an anchor learns a box; small boxes lie between the anchors of a coarse grid.
         postprocess: settings; SSD's by default.
         cache_dir: where downloaded weights are kept.
         branches: names of heads beside its own, or names with options, see `AnchorDetector.add_branches`.
@@ -39,20 +41,26 @@ class LiteDetector(AnchorDetector):
     def __init__(
         self,
         num_classes: int,
-        input_px: int = 192,
+        input_px: int = 160,
         weights: str | None = None,
-        frozen: int = NUM_BLOCKS,
+        frozen: int = 12,
         lr_scale: float = 0.1,
         width: int = 96,
-        sizes: Sequence[float] = (0.06, 0.16, 0.34, 0.62, 0.95),
-        ratios: Sequence[Sequence[float]] = ((2.0,), (2.0, 3.0), (2.0, 3.0), (2.0,)),
+        sizes: Sequence[float] = (0.08, 0.2, 0.42, 0.68, 0.95),
+        ratios: Sequence[Sequence[float]] = ((2.0, 3.0), (2.0, 3.0), (2.0, 3.0), (2.0,)),
+        pos_iou: float = 0.4,
         postprocess: Postprocess | None = None,
         cache_dir: str | None = None,
         branches: Sequence[str] | Mapping[str, Any] = (),
         dropout: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(
-            num_classes, (input_px, input_px), mean=(127.0,) * 3, std=(128.0,) * 3, postprocess=postprocess
+            num_classes,
+            (input_px, input_px),
+            mean=(127.0,) * 3,
+            std=(128.0,) * 3,
+            matching=Matching(pos_iou=pos_iou, neg_iou=pos_iou),
+            postprocess=postprocess,
         )
         self.backbone = EfficientNetLite0()
         if weights:

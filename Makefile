@@ -5,7 +5,7 @@ RUN    := $(VENV)/bin/python
 # On small CPUs several one-thread processes beat one process with many threads by far.
 ONE    := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
-EXTRAS := mm,hf,timm,wandb,tensorboard,cluster,bench,docs,dev
+EXTRAS := mm,hf,timm,lite,wandb,tensorboard,cluster,bench,docs,dev
 INSTALL = VIRTUAL_ENV=$(abspath $(VENV)) $(RUN) -m uv pip install --compile-bytecode $(if $(CPU),--torch-backend=cpu)
 TORCH   = $(shell sed -n 's/^torch==//p' constraints.txt)
 

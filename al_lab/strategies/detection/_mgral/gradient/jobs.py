@@ -52,7 +52,7 @@ def _with_gradients(learner: Learner) -> Learner:
                 expected="a network of ours, whose gradients can be asked for",
                 got=type(learner).__name__,
                 where="detector with strategy.lut.reward=gradient",
-                do="set strategy.lut.reward=training, or choose detector=tiny, squeeze, lite, ssd300_voc or retinanet_r50",
+                do="set strategy.lut.reward=training, or choose detector=tiny, squeeze, lite or ssd300_voc",
             )
         )
     return learner

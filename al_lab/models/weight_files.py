@@ -50,8 +50,9 @@ _INSTEAD = {
 def weight_file(source: str, cache_dir: str | Path | None = None) -> Path:
     """Return the file behind a path, ``torchvision://name``, ``package://name`` or URL; a download is kept.
 
-    ``package://`` means the one ``.pth`` file inside an installed Python package. A download has to have the digest that its maker published in its name. Where none was published, the digest of the
-    first file seen is noted beside it, as unverified, and a later file has to be the same.
+    ``package://`` means the one ``.pth`` file inside an installed Python package. A download has to have the digest
+    that its maker published in its name. Where none was published, the digest of the first file seen is noted beside
+    it, as unverified, and a later file has to be the same.
 
     Raises:
         WeightsError: if there is no such file, or it is another one.

@@ -1,17 +1,21 @@
 """Which words of `Strategy.needs` have a read-out."""
 
+from al_lab.learners.readouts.box_features import box_features
 from al_lab.learners.readouts.look import ReadOut
 from al_lab.learners.readouts.of_boxes import pre_suppression_count
-from al_lab.learners.readouts.of_images import predicted_loss
+from al_lab.learners.readouts.of_images import class_difficulty, predicted_loss, prior_mixture
 from al_lab.learners.readouts.of_several import box_mutual_information, of_members
 
 READ_OUTS: dict[str, ReadOut] = {
+    "box_features": ReadOut(box_features, of_boxes=True, accepts=("sampling",)),
     "box_mutual_information": ReadOut(
         box_mutual_information, of_boxes=True, option="passes", accepts=("count", "as_released", "seed")
     ),
+    "class_difficulty": ReadOut(class_difficulty),
     "member_entropy": ReadOut(of_members, option="members", accepts=("as_released",)),
     "predicted_loss": ReadOut(predicted_loss),
     "pre_suppression_count": ReadOut(pre_suppression_count, of_boxes=True),
+    "prior_mixture": ReadOut(prior_mixture, accepts=("min_confidence", "by_class")),
 }
 
 

@@ -46,9 +46,11 @@ class AnchorDetector(Detector):
         "box_embedding",
         "anchors",
         "pre_suppression_count",
+        "prior_mixture",
+        "box_features",
     )
     provides_with: ClassVar[dict[str, dict[Any, tuple[str, ...]]]] = {
-        "branches": {"learning_loss": ("predicted_loss",)},
+        "branches": {"class_quality": ("class_difficulty",), "learning_loss": ("predicted_loss",)},
         "dropout": {"p": ("box_mutual_information",)},
     }
     priors: Tensor
@@ -132,6 +134,10 @@ class AnchorDetector(Detector):
         for branch in self.branches.values():
             head = branch(head, maps)
         return head
+
+    def class_maps(self, head: HeadOutput) -> tuple[Tensor, ...]:
+        """Return the map of each level that classes are told by, (B, E, h, w); by default what the heads see."""
+        return head.features[-len(head.level_sizes) :]
 
     def look(self, images: Tensor, valid_hw: Tensor) -> HeadOutput:
         """See `Detector.look`."""

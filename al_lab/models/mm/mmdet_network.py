@@ -96,9 +96,13 @@ class MMDetNetwork(AnchorDetector):
             branches, Site(num_classes, self.num_logits, self.activation, widths, per_cell, tower=_tower(head))
         )
         self._drop(dropout, _places(detector))
+        self._tower_maps: list[Tensor] = []
+        if _tower(head):
+            head.cls_convs[-1].register_forward_hook(self._keep_tower_map)
 
     def forward(self, images: Tensor) -> HeadOutput:
         """Predict for (B, 3, h, w) normalized RGB images."""
+        self._tower_maps = []
         maps = self._maps(images.flip(1) if self._swap else images)
         class_maps, box_maps = self.detector.bbox_head(maps.levels)
         logits = self.class_logits(class_maps)
@@ -117,6 +121,17 @@ class MMDetNetwork(AnchorDetector):
         levels = tuple(self.detector.neck(backbone))
         is_ssd = hasattr(self.detector.neck, "l2_norm")  # which hands the backbone's maps on, the first one normalized
         return Maps(levels, (*backbone, *levels[len(backbone) :]) if is_ssd else levels)
+
+    def _keep_tower_map(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        if torch.is_inference_mode_enabled():  # a training would hold on to its graph
+            self._tower_maps.append(output)
+
+    def class_maps(self, head: HeadOutput) -> tuple[Tensor, ...]:
+        """See `AnchorDetector.class_maps`: RetinaNet's last maps before the class layer, of the last forward."""
+        if not _tower(self.detector.bbox_head):
+            return super().class_maps(head)
+        assert len(self._tower_maps) == len(head.level_sizes), "class_maps: expected a forward in inference mode before"
+        return tuple(maps[: len(head.logits)] for maps in self._tower_maps)  # flipped images lie behind
 
     def class_logits(self, maps: list[Tensor]) -> Tensor:
         """See `AnchorDetector.class_logits`; mmdet's background is last, ours first."""

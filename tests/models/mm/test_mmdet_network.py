@@ -381,3 +381,21 @@ def test_branches_see_what_the_head_sees_and_ssds_maps_before_their_norm(ssd_lit
     other = {"learning_loss": {"tap": "neck"}}
     torch.manual_seed(0)
     assert MMDetNetwork(3, ssd_lite, (320, 320), branches=other).branch("learning_loss").tap == "neck"
+
+
+def test_class_maps_are_the_towers_last_ones_of_the_images_not_of_their_flips(retina_r18: dict, ssd_lite: dict) -> None:
+    network, hw = build(retina_r18, (96, 128)), torch.tensor([[96, 128]] * 2)
+    with torch.inference_mode():
+        head, _ = network.look_flipped(images(2, 3, 96, 128), hw)
+        again = network.class_maps(head)
+        tower = network.detector.bbox_head.cls_convs
+        for level, found in zip(head.features, again, strict=True):
+            for layer in tower:
+                level = layer(level)
+            torch.testing.assert_close(found, level)
+    network.train()(images(1, 3, 96, 128))
+    assert network._tower_maps == []  # a training holds on to none
+    ssd = build(ssd_lite, (64, 64))
+    with torch.inference_mode():
+        head = ssd.look(images(1, 3, 64, 64), torch.tensor([[64, 64]]))
+    assert ssd.class_maps(head) is not None and len(ssd.class_maps(head)) == len(head.level_sizes)

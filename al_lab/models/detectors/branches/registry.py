@@ -8,9 +8,11 @@ from torch import nn
 
 from al_lab.core.errors import ConfigError, did_you_mean, explain
 from al_lab.models.detectors.branches.branch import Branch, Site
+from al_lab.models.detectors.branches.class_quality import ClassQualityBranch
 from al_lab.models.detectors.branches.learning_loss import LearningLossBranch
 
 BRANCHES: dict[str, type[Branch]] = {
+    "class_quality": ClassQualityBranch,
     "learning_loss": LearningLossBranch,
 }
 _WHERE = "detector.branches"

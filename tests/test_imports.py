@@ -25,7 +25,7 @@ LAYERS: dict[str, set[str]] = {
     "trackers": {"core", "data", "reporting"},
     "models": {"core", "data", "acquisition"},
     "objectives": {"core", "data", "models", "acquisition"},
-    "learners": CONFIG | {"data", "models", "objectives"},
+    "learners": CONFIG | {"data", "models", "objectives", "acquisition"},
     "stages": CONFIG | {"data", "execution", "metrics", "models", "acquisition", "learners"},
     "strategies": CONFIG | {"data", "execution", "metrics", "acquisition", "learners", "stages"},
     "campaign": CONFIG | {"data", "execution", "metrics", "models", "stages", "reporting"},

@@ -74,6 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 levels=arguments.level,
                 image_folders=arguments.images,
                 metric=arguments.metric,
+                say=_say,
             )
             path = arguments.out / path.name if arguments.out else path
         else:
@@ -86,6 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 across=arguments.across,
                 image_folders=arguments.images,
                 metric=arguments.metric,
+                say=_say,
             )
     except (LabError, OSError) as error:
         sentence = disk_error(error) if isinstance(error, OSError) else error
@@ -93,3 +95,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     print(path)
     return 0
+
+
+def _say(line: str) -> None:
+    """Put a line beside the page's path, where a script that takes the path doesn't see it."""
+    if line:
+        print(line, file=sys.stderr)

@@ -32,3 +32,12 @@ def test_a_run_in_progress_gets_its_page(maker):
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.strip()) == folder / "report.html"
     assert (folder / "report.html").is_file()
+
+
+def test_a_report_says_beside_its_path_whether_going_on_is_worth_it(maker, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["report.py", str(maker.run("entropy"))])
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    with pytest.raises(SystemExit, match="0"):
+        runpy.run_path(str(ROOT / "scripts" / "report.py"), run_name="__main__")
+    said = capsys.readouterr()
+    assert said.out.endswith("report.html\n") and said.err.startswith("Is it worth going on with entropy?")

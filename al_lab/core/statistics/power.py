@@ -6,6 +6,7 @@ from scipy.special import nctdtr, nctdtrinc, stdtrit
 from al_lab.core.statistics.verdict import ALPHA
 
 POWER = 0.8  # chance with which a "visible" difference is called clear
+MOST_SEEDS = 100  # beyond them nobody asks
 _FAR = 8.0  # beyond its bound by so much, t passes for certain (and scipy gives up farther out)
 
 
@@ -34,3 +35,22 @@ def smallest_visible(deviation: float, seeds: int, freedom: float, family: int =
         return float("nan")
     bound = stdtrit(freedom, 1 - ALPHA / (2 * family))
     return float(nctdtrinc(freedom, 1 - power, bound) * deviation / np.sqrt(seeds))
+
+
+def seeds_to_see(
+    difference: float, deviation: float, freedom: float, family: int = 1, power: float = POWER, most: int = MOST_SEEDS
+) -> int | None:
+    """Return with how few seeds a true difference is called clear with a chance of ``power``; None: not with ``most``.
+
+    Args:
+        difference: the true one.
+        deviation: standard deviation of one seed's difference.
+        freedom: degrees of freedom of the error for each seed beyond the first.
+        family: contrasts judged together.
+        power: chance asked for.
+        most: where to stop.
+    """
+    counts = range(2, most + 1)
+    return next(
+        (n for n in counts if chance_to_see(difference, deviation, n, freedom * (n - 1), family) >= power), None
+    )

@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from al_lab.core.statistics.power import POWER, chance_to_see, smallest_visible
+from al_lab.core.statistics.power import POWER, chance_to_see, seeds_to_see, smallest_visible
 from al_lab.core.statistics.spread import Block, block_of
 from al_lab.core.statistics.verdict import Contrast, Spread, Values, contrasts
 from al_lab.reporting.judge.curves import Curve, paired_areas, paired_last
@@ -158,10 +158,7 @@ class Judge:
             return None
         squares = [p.contrast.standard_error**2 * len(p.contrast.seeds) for p in judged]
         seeds = min(len(p.contrast.seeds) for p in judged)
-        freedoms = [
-            max(1.0, (_HELP if p.contrast.is_pooled else 1.0) * p.contrast.freedom / (len(p.contrast.seeds) - 1))
-            for p in judged
-        ]
+        freedoms = [_freedom_of_a_seed(p.contrast) for p in judged]
         return Resolution(math.sqrt(float(np.mean(squares))), seeds, len(judged), float(np.mean(freedoms)))
 
 
@@ -190,6 +187,22 @@ class Resolution:
         """Return the chance that this difference is called clear."""
         n = seeds or self.seeds
         return chance_to_see(difference, self.deviation, n, self.freedom * (n - 1), self.family)
+
+
+def seeds_to_tell(contrast: Contrast, family: int) -> int | None:
+    """Return with how many seeds a difference, were it the true one, would be called clear eight times in ten.
+
+    None: not with a hundred, or where nothing is known of its error.
+    """
+    if not contrast.standard_error > 0:
+        return None
+    deviation = contrast.standard_error * math.sqrt(len(contrast.seeds))
+    return seeds_to_see(contrast.difference, deviation, _freedom_of_a_seed(contrast), family)
+
+
+def _freedom_of_a_seed(contrast: Contrast) -> float:
+    """Return the degrees of freedom of the error for each seed beyond the first."""
+    return max(1.0, (_HELP if contrast.is_pooled else 1.0) * contrast.freedom / (len(contrast.seeds) - 1))
 
 
 def judge_of(lines: Sequence[Series], metric: str, column: str) -> Judge:

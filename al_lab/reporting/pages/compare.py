@@ -1,7 +1,7 @@
 """The report over many runs: strategies against each other, over seeds."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +26,8 @@ from al_lab.reporting.read.find import find_runs
 from al_lab.reporting.read.line_names import FULL_DATA, LEVELS, differing
 from al_lab.reporting.read.run_folder import Run
 from al_lab.reporting.sections import run as parts
+from al_lab.reporting.sections.advice import TITLE as ADVICE
+from al_lab.reporting.sections.advice import advice_line, advice_section
 from al_lab.reporting.sections.bought_pixels import buys_pixels, overlays_section, pixel_classes_section
 from al_lab.reporting.sections.class_gain import gain_section
 from al_lab.reporting.sections.flips import compared_flips_section
@@ -61,6 +63,7 @@ def write_comparison(
     across: Sequence[str] = (),
     image_folders: Sequence[Path] = (),
     metric: str | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Write ``report.html``, ``figures/`` (PNG, PDF) and ``tables/`` (CSV, LaTeX) over runs and seeds.
 
@@ -72,6 +75,7 @@ def write_comparison(
         across: settings in which the runs may differ, besides strategy and objective: dotted keys or groups.
         image_folders: whose images the page may show, besides those in the run folders themselves.
         metric: what the page compares by; None: the preferred one that every run has.
+        say: takes the line on whether going on is worth it.
 
     Returns:
         Path of the page.
@@ -90,6 +94,7 @@ def write_comparison(
     page.export(Path(out_dir))
     path = Path(out_dir) / "report.html"
     page.write(path)
+    say(advice_line(page))
     return path
 
 
@@ -114,6 +119,7 @@ def build_comparison(
             ("Learning curve", lambda: _curves(lines, levels_drawn, groups, full, metric)),
             ("Who is better", lambda: verdict_section(lines, levels_drawn, metric)),
             ("Labels needed", lambda: levels_section(lines, full, metric, levels)),
+            (ADVICE, lambda: advice_section(lines, metric)),
             ("Classes", lambda: classes_section(lines, metric)),
             ("Every metric", lambda: pixel_metrics_section([*lines, *levels_drawn])),
             ("Gain per class", lambda: gain_section(lines, metric)),

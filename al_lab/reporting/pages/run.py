@@ -3,7 +3,7 @@
 import logging
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from al_lab.core.errors import DataError
@@ -29,6 +29,8 @@ from al_lab.reporting.read.find import read_run
 from al_lab.reporting.read.line_names import LEVELS, is_supervised
 from al_lab.reporting.read.run_folder import Run
 from al_lab.reporting.sections import run as parts
+from al_lab.reporting.sections.advice import TITLE as ADVICE
+from al_lab.reporting.sections.advice import advice_line, advice_section
 from al_lab.reporting.sections.bought_pixels import bought_share, buys_pixels, overlays_section, pixel_classes_section
 from al_lab.reporting.sections.flips import flips_section
 from al_lab.reporting.sections.left_out import left_out_section
@@ -64,6 +66,7 @@ def write_report(
     levels: Sequence[float] = (),
     image_folders: Sequence[Path] = (),
     metric: str | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Write ``report.html`` into a run folder.
 
@@ -79,6 +82,7 @@ def write_report(
         image_folders: whose images the page may show, besides those in the run folder itself: the dataset's, for a run
             of one's own. A run folder from somebody else can name any file of this computer.
         metric: what the page is about; None: the preferred one.
+        say: takes the line on whether going on is worth it.
 
     Returns:
         Path of the page.
@@ -98,6 +102,7 @@ def write_report(
     stamp(path, made_of)
     if exports_dir is not None:
         page.export(Path(exports_dir))
+    say(advice_line(page))
     return path
 
 
@@ -122,6 +127,7 @@ def build_page(
         [
             ("Learning curve", lambda: _curve(run, own, lines, drawn, metric, _missing(run, own, random, full))),
             ("Labels needed", lambda: levels_section(lines, full, metric, levels)),
+            (ADVICE, lambda: advice_section(lines, metric, run)),
             ("Classes", lambda: classes_section(single, metric)),
             ("Every metric", lambda: pixel_metrics_section(single)),
             ("What was bought", lambda: pixel_classes_section(single) if by_pixel else distribution_section(single)),

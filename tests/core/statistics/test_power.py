@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from al_lab.core.statistics.power import chance_to_see, smallest_visible
+from al_lab.core.statistics.power import chance_to_see, seeds_to_see, smallest_visible
 from al_lab.core.statistics.verdict import ALPHA
 
 
@@ -25,3 +25,11 @@ def test_power_is_that_of_the_noncentral_t():
 def test_no_power_without_an_error(deviation, seeds, freedom, is_known):
     assert np.isfinite(chance_to_see(1.0, deviation, seeds, freedom)) == is_known
     assert np.isfinite(smallest_visible(deviation, seeds, freedom)) == is_known
+
+
+def test_so_many_seeds_are_needed_that_one_less_sees_it_too_rarely():
+    needed = seeds_to_see(1.0, 1.5, 1, family=3)
+    chances = [chance_to_see(1.0, 1.5, n, n - 1, 3) for n in (needed - 1, needed)]
+    assert chances[0] < 0.8 <= chances[1]
+    assert seeds_to_see(0.01, 1.5, 1) is None and seeds_to_see(1.0, 0.0, 1) is None
+    assert seeds_to_see(1.0, 1.5, 4) < seeds_to_see(1.0, 1.5, 1)

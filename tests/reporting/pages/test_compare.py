@@ -30,6 +30,7 @@ def test_the_page_has_every_section(built):
         "curve",
         "summary",
         "levels",
+        "advice",
         "classes",
         "gain",
         "bought",
@@ -206,3 +207,16 @@ def test_the_metric_that_was_asked_for_comes_first(family):
     assert section(page, "curve").text.startswith("VOC area AP50")
     with pytest.raises(DataError, match=r"expected the metric voc_ap50, got voc07_ap50, voc_area_ap50; .*did you mean"):
         build_comparison(runs, metric="voc_ap50")
+
+
+def test_the_page_says_whether_going_on_is_worth_it(built, maker):
+    text = section(built, "advice").text
+    assert text.startswith("Is it worth going on with entropy? The next 20 images are expected to gain")
+    rows = {r["strategy"]: r for r in table(built, "advice")}
+    assert set(rows) == {"core_set", "entropy", "random"} and rows["entropy"]["images next"] == "100.0"
+    low, high = map(float, rows["entropy"]["next evaluation, %: 95 %"].split(" to "))
+    assert low < float(rows["entropy"]["next evaluation, %"]) < high
+    page = build_comparison([read_run(maker.run(name, seed)) for name in ("other", "random") for seed in (0, 1)])
+    (row,) = table(page, "more_seeds")
+    assert (row["strategy"], row["against"]) == ("other", "random") and int(row["more seeds that would"]) >= 1
+    assert "you can't tell apart other from random" in section(page, "advice").text

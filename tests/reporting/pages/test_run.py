@@ -45,6 +45,7 @@ def test_every_figure_is_filled(written):
     assert names(page) == {
         "learning_curve_images",
         "learning_curve_boxes",
+        "advice",
         "per_class",
         "per_class_by_cycle",
         "class_distribution",
@@ -82,7 +83,7 @@ def test_the_page_is_complete_in_itself(written):
     assert not re.search(r'(src|href)="(?!data:|#)', text)
     assert not re.search(r"url\((?!#|&quot;#)", text)
     assert "@import" not in text
-    assert text.count("<svg") == 9
+    assert text.count("<svg") == 10
     assert len(text) < 5e6
 
 
@@ -341,3 +342,11 @@ def test_the_metric_that_was_asked_for(family):
     assert "VOC area AP50" in page.verdict
     with pytest.raises(DataError, match="expected the metric miou"):
         build_page(run, [run], metric="miou")
+
+
+def test_the_page_of_a_run_forecasts_it(family, maker):
+    run = read_run(family / "shapes" / "entropy" / "default" / "seed0")
+    advice = section(build_page(run, [run]), "advice")
+    assert "with entropy? The next 20 images" in advice.text and [p.name for p in advice.pictures] == ["advice"]
+    young = read_run(maker.run("margin", done=1))
+    assert "One point is no curve yet" in section(build_page(young, [young]), "advice").text

@@ -85,7 +85,8 @@ def targets_of(
     return Targets(assigned, image, anchor, labels[image, box], deltas)
 
 
-def _per_image(values: Tensor, image: Tensor, num_images: int) -> Tensor:
+def per_image(values: Tensor, image: Tensor, num_images: int) -> Tensor:
+    """Return (B,): the sums of values (N,) over each image."""
     return values.new_zeros(num_images).index_add(0, image, values)
 
 
@@ -96,7 +97,7 @@ def box_terms(deltas: Tensor, targets: Targets, kind: Literal["smooth_l1", "l1"]
         loss = F.l1_loss(predicted, targets.deltas, reduction="none")
     else:
         loss = F.smooth_l1_loss(predicted, targets.deltas, reduction="none", beta=beta)
-    return _per_image(loss.sum(-1), targets.image, len(deltas))
+    return per_image(loss.sum(-1), targets.image, len(deltas))
 
 
 def hard_negatives(logits: Tensor, targets: Targets, ratio: float) -> tuple[Tensor, Tensor]:
@@ -107,12 +108,17 @@ def hard_negatives(logits: Tensor, targets: Targets, ratio: float) -> tuple[Tens
     """
     with torch.no_grad():
         scores = logits.detach().float()
-        hardness = scores.logsumexp(-1) - scores[..., 0]
+        return hardest(scores.logsumexp(-1) - scores[..., 0], targets, ratio)
+
+
+def hardest(hardness: Tensor, targets: Targets, ratio: float) -> tuple[Tensor, Tensor]:
+    """Return image and anchor, (M,) int64 each, of the negatives of largest (B, P) loss, see `hard_negatives`."""
+    with torch.no_grad():
         candidate = targets.assigned == -1
-        hardness = hardness.masked_fill(~candidate, -torch.inf)
+        hardness = hardness.detach().masked_fill(~candidate, -torch.inf)
         wanted = (ratio * targets.num_positives).long().minimum(candidate.sum(1))
         by_hardness = hardness.sort(dim=1, descending=True, stable=True).indices
-        chosen = torch.arange(by_hardness.shape[1], device=logits.device) < wanted[:, None]
+        chosen = torch.arange(by_hardness.shape[1], device=hardness.device) < wanted[:, None]
         image, rank = chosen.nonzero(as_tuple=True)
         return image, by_hardness[image, rank]
 
@@ -143,8 +149,8 @@ def multibox_terms(
     image, anchor = hard_negatives(logits, targets, negative_ratio)
     negative = F.cross_entropy(logits[image, anchor].float(), torch.zeros_like(image), reduction="none")
     return Terms(
-        _per_image(positive, targets.image, num_images),
-        _per_image(negative, image, num_images),
+        per_image(positive, targets.image, num_images),
+        per_image(negative, image, num_images),
         box_terms(deltas, targets, box_loss, beta),
         targets.num_positives,
     )
@@ -180,7 +186,7 @@ def focal_terms(
     positive = alpha * (1 - hit.sigmoid()).pow(gamma) * F.softplus(-hit)
     others = focal_negative(at_positives, gamma, alpha).sum(-1) - focal_negative(hit, gamma, alpha)
     return Terms(
-        _per_image(positive + others, targets.image, num_images),
+        per_image(positive + others, targets.image, num_images),
         (focal_negative(logits, gamma, alpha).sum(-1) * counted).sum(1),
         box_terms(deltas, targets, box_loss, beta),
         targets.num_positives,
@@ -279,6 +285,10 @@ class Supervised(nn.Module):
         """
         return global_positives(num_positives if network.activation == "softmax" else num_positives.clamp(min=1))
 
+    def beside(self, network: AnchorDetector, head: HeadOutput, targets: Targets) -> dict[str, Tensor]:
+        """Return what else is minimized of labeled images, by its name in what `forward` returns; by default nothing."""
+        return {}
+
     def attach(self, network: Any) -> None:
         """Refuse settings that a network with a loss of its own would not read; learners call this before a training.
 
@@ -328,9 +338,11 @@ class Supervised(nn.Module):
             negative = negative * sent((batch.kind != Kind.PSEUDO).to(negative.dtype), negative.device)
         classes = (terms.class_positive.sum() + negative.sum()) / count
         boxes = self.box_weight * terms.box.sum() / count
+        beside = self.beside(network, head, targets)
         return {
-            "loss": classes + boxes,
+            "loss": torch.stack([classes + boxes, *beside.values()]).sum() if beside else classes + boxes,
             "loss_class": classes.detach(),
             "loss_box": boxes.detach(),
             "num_positives": terms.num_positives.sum().float(),
+            **{name: value.detach() for name, value in beside.items()},
         }

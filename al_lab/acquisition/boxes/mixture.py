@@ -14,6 +14,16 @@ NOTHING = -99999.0
 _ROUNDING = 1e-12  # of a mean of equal numbers
 
 
+def log_mixed(weight: Tensor, logits: Tensor) -> Tensor:
+    """Return ln sum_k pi_k softmax(mu_k), (…, Q): the mixed class distribution, which its softmax is, too.
+
+    Args:
+        weight: pi, (…, K).
+        logits: mu, (…, K, Q).
+    """
+    return (weight.log()[..., None] + logits.log_softmax(-1)).logsumexp(-2)
+
+
 class MixtureUncertainty(NamedTuple):
     """Of what varies in the data (``aleatoric``), and of what the model does not know (``epistemic``)."""
 

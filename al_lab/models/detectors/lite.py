@@ -9,7 +9,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 from al_lab.core.errors import ConfigError, explain
 from al_lab.models.detectors.boxes import Matching
 from al_lab.models.detectors.branches.branch import Maps, Site
-from al_lab.models.detectors.head import HeadOutput, flatten_maps
+from al_lab.models.detectors.head import HeadOutput
 from al_lab.models.detectors.network import AnchorDetector
 from al_lab.models.detectors.priors import even_priors
 from al_lab.models.detectors.settings import Postprocess
@@ -105,14 +105,7 @@ class LiteDetector(AnchorDetector):
             levels[k] = levels[k] + F.interpolate(levels[k + 1], size=levels[k].shape[-2:])
         maps = [smooth(m) for smooth, m in zip(self.smooth, levels, strict=True)]
         maps.append(self.extra(maps[-1]))
-        logits = self.class_logits([head(m) for head, m in zip(self.class_heads, maps, strict=True)])
-        deltas = flatten_maps([head(m) for head, m in zip(self.box_heads, maps, strict=True)], 4)
-        head = HeadOutput(logits, deltas, (own[-1], *maps), self.priors, self.input_hw, self.level_sizes)
-        return self.with_branches(head, Maps(maps))
-
-    def class_layers(self) -> list[nn.Module]:
-        """See `Detector.class_layers`."""
-        return list(self.class_heads)
+        return self.with_branches(Maps(maps), (own[-1], *maps), self.priors, self.input_hw, self.level_sizes)
 
     def embedding_map(self, features: tuple[Tensor, ...]) -> Tensor:
         """Return EfficientNet's last map: (B, 320, h, w)."""

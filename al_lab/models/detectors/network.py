@@ -27,7 +27,8 @@ SIZES = 32
 class AnchorDetector(Detector):
     """A single-stage detector with anchors, whose loss is an objective's.
 
-    A subclass calls `add_branches` last and hands what its head said to `with_branches`.
+    A subclass calls `add_branches` last, and its forward ends with `with_branches`; its own layers are ``class_heads``
+    and ``box_heads``, a convolution a level, or whatever its `own_head` asks.
 
     Attributes:
         provides: see `Detector`; an object's has the words of its branches and its dropout besides.
@@ -50,10 +51,17 @@ class AnchorDetector(Detector):
         "box_features",
     )
     provides_with: ClassVar[dict[str, dict[Any, tuple[str, ...]]]] = {
-        "branches": {"class_quality": ("class_difficulty",), "learning_loss": ("predicted_loss",)},
+        "branches": {
+            "class_quality": ("class_difficulty",),
+            "evidence": ("box_evidence",),
+            "learning_loss": ("predicted_loss",),
+            "mixture": ("box_mixture",),
+        },
         "dropout": {"p": ("box_mutual_information",)},
     }
     priors: Tensor
+    class_heads: nn.ModuleList
+    box_heads: nn.ModuleList
 
     def __init__(
         self,
@@ -102,8 +110,33 @@ class AnchorDetector(Detector):
             ConfigError: for a name that there is none of, or an option it has not.
         """
         self.branches = build_branches(wanted, site)
+        for branch in map(self.branch, self.branches):
+            self.activation = branch.activation or self.activation
+        if not self.has_own_head:
+            self.drop_own_head()
         words = (word for name in self.branches for word in self.provides_with["branches"].get(name, ()))
         self.provides = (*type(self).provides, *words)
+
+    @property
+    def has_own_head(self) -> bool:
+        """Whether logits and deltas are its own layers', not a branch's."""
+        return not any(self.branch(name).replaces for name in self.branches)
+
+    def own_head(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return logits and deltas of the network's own layers: a convolution a level, if a subclass has no others."""
+        classes, boxes = (
+            [layer(level) for layer, level in zip(layers, levels, strict=True)]
+            for layers in (self.class_heads, self.box_heads)
+        )
+        return self.class_logits(classes), flatten_maps(boxes, 4)
+
+    def drop_own_head(self) -> None:
+        """Leave out the network's own layers, whose place a branch takes."""
+        self.class_heads, self.box_heads = nn.ModuleList(), nn.ModuleList()
+
+    def class_layers(self) -> list[nn.Module]:
+        """See `Detector.class_layers`."""
+        return list(getattr(self, "class_heads", ())) or super().class_layers()
 
     def branch(self, name: str) -> Branch:
         """Return a branch.
@@ -129,8 +162,26 @@ class AnchorDetector(Detector):
         branches = (self.branch(name) for name in self.branches)
         return [p for branch in branches for p in branch.steady()]
 
-    def with_branches(self, head: HeadOutput, maps: Maps) -> HeadOutput:
-        """Return what the head said with what the branches say besides (``extra``) or instead."""
+    def with_branches(
+        self,
+        maps: Maps,
+        features: tuple[Tensor, ...],
+        priors: Tensor,
+        input_hw: tuple[int, int],
+        level_sizes: tuple[int, ...],
+    ) -> HeadOutput:
+        """Return what the own layers say with what the branches say besides (``extra``) or instead.
+
+        Args:
+            maps: what the layers look at.
+            features: see `HeadOutput`, as for the others.
+            priors: (P, 4).
+            input_hw: of the images.
+            level_sizes: sum to P.
+        """
+        nothing = maps.levels[0].new_zeros(0)
+        logits, deltas = self.own_head(maps.levels) if self.has_own_head else (nothing, nothing)
+        head = HeadOutput(logits, deltas, features, priors, input_hw, level_sizes)
         for branch in self.branches.values():
             head = branch(head, maps)
         return head

@@ -82,6 +82,28 @@ def kept_anchors(
     return flat // num, flat % num
 
 
+def boxes_at(
+    head: HeadOutput,
+    network: Anchored,
+    image: Tensor,
+    anchor: Tensor,
+    sizes_hw: Tensor | Sequence[tuple[int, int]],
+    valid_hw: Tensor | Sequence[tuple[int, int]] | None = None,
+) -> Tensor:
+    """Return (N, 4) xyxy in pixels of the original images: the boxes of some anchors, clipped as detections are.
+
+    Args:
+        head: of the batch.
+        network: whose it is.
+        image: (N,) of the batch.
+        anchor: (N,).
+        sizes_hw: see `decode_batch`.
+        valid_hw: see `decode_batch`.
+    """
+    boxes, scale = _decoded(head, network, image, anchor, sizes_hw, valid_hw, network.postprocess.clip)
+    return boxes * scale[image]
+
+
 def at_least(settings: Postprocess, confidence: float) -> Postprocess:
     """Return settings under which only detections of at least this confidence enter.
 
@@ -105,10 +127,8 @@ def _kept(
     Last, if wanted, how many boxes were merged into each.
     """
     image, anchor, label, confidence = _candidates(head, network, settings)
-    boxes = network.code.decode(head.deltas[image, anchor], head.priors[anchor])
-    limit, scale = _geometry(network, head.input_hw, sizes_hw, valid_hw, boxes)
+    boxes, scale = _decoded(head, network, image, anchor, sizes_hw, valid_hw, settings.clip)
     if settings.clip:
-        boxes = torch.minimum(boxes.clamp(min=0), limit[image])
         alive = (boxes[:, 2:] > boxes[:, :2]).all(-1)
         image, anchor, label, confidence, boxes = (v[alive] for v in (image, anchor, label, confidence, boxes))
     keep = suppress(boxes, confidence, image, label, settings.nms_iou)
@@ -117,6 +137,21 @@ def _kept(
     keep = first_of_groups(image[keep], settings.max_per_image, len(sizes_hw), keep)
     image, anchor, label, confidence, boxes = (v[keep] for v in (image, anchor, label, confidence, boxes))
     return image, anchor, label, confidence, boxes * scale[image], None if count is None else count[keep]
+
+
+def _decoded(
+    head: HeadOutput,
+    network: Anchored,
+    image: Tensor,
+    anchor: Tensor,
+    sizes_hw: Tensor | Sequence[tuple[int, int]],
+    valid_hw: Tensor | Sequence[tuple[int, int]] | None,
+    is_clipped: bool,
+) -> tuple[Tensor, Tensor]:
+    """Return boxes (N, 4) in fractions of the input, and each image's scale, (B, 4), to original pixels."""
+    boxes = network.code.decode(head.deltas[image, anchor], head.priors[anchor])
+    limit, scale = _geometry(network, head.input_hw, sizes_hw, valid_hw, boxes)
+    return torch.minimum(boxes.clamp(min=0), limit[image]) if is_clipped else boxes, scale
 
 
 def _check_finite(head: HeadOutput) -> None:

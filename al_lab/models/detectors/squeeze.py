@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from al_lab.core.errors import ConfigError, explain
 from al_lab.models.detectors.branches.branch import Maps, Site
-from al_lab.models.detectors.head import HeadOutput, flatten_maps
+from al_lab.models.detectors.head import HeadOutput
 from al_lab.models.detectors.network import AnchorDetector
 from al_lab.models.detectors.priors import even_priors
 from al_lab.models.detectors.settings import Postprocess
@@ -107,14 +107,7 @@ class SqueezeDetector(AnchorDetector):
     def forward(self, images: Tensor) -> HeadOutput:
         """Predict for (B, 3, h, w) normalized images."""
         *maps, deepest = self._maps(images)
-        logits = self.class_logits([head(m) for head, m in zip(self.class_heads, maps, strict=True)])
-        deltas = flatten_maps([head(m) for head, m in zip(self.box_heads, maps, strict=True)], 4)
-        head = HeadOutput(logits, deltas, (deepest, *maps), self.priors, self.input_hw, self.level_sizes)
-        return self.with_branches(head, Maps(maps))
-
-    def class_layers(self) -> list[nn.Module]:
-        """See `Detector.class_layers`."""
-        return list(self.class_heads)
+        return self.with_branches(Maps(maps), (deepest, *maps), self.priors, self.input_hw, self.level_sizes)
 
     def embedding_map(self, features: tuple[Tensor, ...]) -> Tensor:
         """Return SqueezeNet's last map: (B, 512, h, w)."""

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from al_lab.models.detectors.boxes import BoxCoder, Matching
 from al_lab.models.detectors.branches.branch import Maps, Site
-from al_lab.models.detectors.head import HeadOutput, flatten_maps
+from al_lab.models.detectors.head import HeadOutput
 from al_lab.models.detectors.network import AnchorDetector
 from al_lab.models.detectors.priors import even_priors
 from al_lab.models.detectors.settings import Postprocess
@@ -80,11 +80,4 @@ class TinyDetector(AnchorDetector):
         for level in self.levels:
             x = level(x)
             features.append(x)
-        logits = self.class_logits([head(f) for head, f in zip(self.class_heads, features, strict=True)])
-        deltas = flatten_maps([head(f) for head, f in zip(self.box_heads, features, strict=True)], 4)
-        head = HeadOutput(logits, deltas, tuple(features), self.priors, self.input_hw, self.level_sizes)
-        return self.with_branches(head, Maps(features))
-
-    def class_layers(self) -> list[nn.Module]:
-        """See `Detector.class_layers`."""
-        return list(self.class_heads)
+        return self.with_branches(Maps(features), tuple(features), self.priors, self.input_hw, self.level_sizes)

@@ -104,14 +104,22 @@ class MMDetNetwork(AnchorDetector):
         """Predict for (B, 3, h, w) normalized RGB images."""
         self._tower_maps = []
         maps = self._maps(images.flip(1) if self._swap else images)
-        class_maps, box_maps = self.detector.bbox_head(maps.levels)
-        logits = self.class_logits(class_maps)
-        deltas = flatten_maps(box_maps, 4)
-        shapes = [tuple(m.shape[-2:]) for m in box_maps]
+        shapes = [tuple(m.shape[-2:]) for m in maps.levels]
         input_hw = (int(images.shape[2]), int(images.shape[3]))
-        sizes = tuple(m.shape[1] // 4 * m.shape[2] * m.shape[3] for m in box_maps)
-        head = HeadOutput(logits, deltas, tuple(maps.levels), self._priors_for(shapes, input_hw), input_hw, sizes)
-        return self.with_branches(head, maps)
+        per_cell = self.detector.bbox_head.prior_generator.num_base_priors
+        sizes = tuple(int(n) * h * w for n, (h, w) in zip(per_cell, shapes, strict=True))
+        return self.with_branches(maps, tuple(maps.levels), self._priors_for(shapes, input_hw), input_hw, sizes)
+
+    def own_head(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """See `AnchorDetector.own_head`."""
+        class_maps, box_maps = self.detector.bbox_head(levels)
+        return self.class_logits(class_maps), flatten_maps(box_maps, 4)
+
+    def drop_own_head(self) -> None:
+        """See `AnchorDetector.drop_own_head`; the anchors stay."""
+        head = self.detector.bbox_head
+        for name in [name for name, child in head.named_children() if any(True for _ in child.parameters())]:
+            delattr(head, name)
 
     def _maps(self, inputs: Tensor) -> Maps:
         """Return the neck's maps, as ``extract_feat`` does, and SSD's as they are before their norm."""
@@ -144,7 +152,8 @@ class MMDetNetwork(AnchorDetector):
         shared = getattr(head, "retina_cls", None)
         layers = [shared] if shared is not None else [_last(branch) for branch in getattr(head, "cls_convs", ())]
         are_known = layers and all(isinstance(layer, nn.Conv2d) for layer in layers)
-        return layers if are_known else super().class_layers()
+        # without background, the class loss is no cross-entropy and no focal loss of these logits
+        return layers if are_known and self.activation != "softmax_fg" else super().class_layers()
 
     def embedding_map(self, features: tuple[Tensor, ...]) -> Tensor:
         """See `Detector.embedding_map`; with ``mean`` the middle level."""

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
@@ -54,7 +54,14 @@ class Branch(nn.Module):
 
     Args:
         site: what it has to know of the network. A subclass has options besides, each with a default.
+
+    Attributes:
+        replaces: logits and deltas are its own: the network's class and box layers are left out.
+        activation: of the class distribution of a network that has it; None: what it is without.
     """
+
+    replaces: ClassVar[bool] = False
+    activation: Activation | None = None
 
     def __init__(self, site: Site) -> None:
         super().__init__()

@@ -9,11 +9,15 @@ from torch import nn
 from al_lab.core.errors import ConfigError, did_you_mean, explain
 from al_lab.models.detectors.branches.branch import Branch, Site
 from al_lab.models.detectors.branches.class_quality import ClassQualityBranch
+from al_lab.models.detectors.branches.evidence import EvidenceBranch
 from al_lab.models.detectors.branches.learning_loss import LearningLossBranch
+from al_lab.models.detectors.branches.mixture import MixtureBranch
 
 BRANCHES: dict[str, type[Branch]] = {
     "class_quality": ClassQualityBranch,
+    "evidence": EvidenceBranch,
     "learning_loss": LearningLossBranch,
+    "mixture": MixtureBranch,
 }
 _WHERE = "detector.branches"
 

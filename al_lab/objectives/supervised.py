@@ -286,7 +286,7 @@ class Supervised(nn.Module):
         return global_positives(num_positives if network.activation == "softmax" else num_positives.clamp(min=1))
 
     def beside(self, network: AnchorDetector, head: HeadOutput, targets: Targets) -> dict[str, Tensor]:
-        """Return what else is minimized of labeled images, by its name in what `forward` returns; by default nothing."""
+        """Return what else is minimized of labeled images, named as in what `forward` returns; by default nothing."""
         return {}
 
     def attach(self, network: Any) -> None:

@@ -6,6 +6,7 @@ import torch
 from al_lab.acquisition.boxes.mixture import log_mixed
 from al_lab.core.errors import ConfigError
 from al_lab.data.loading.batch import Batch, pad_boxes
+from al_lab.models.detectors.branches.mixture import MixtureBranch
 from al_lab.models.detectors.tiny import TinyDetector
 from al_lab.objectives.branches.mixture_density import MixtureDensity, box_losses, noisy_class_losses
 
@@ -87,7 +88,10 @@ def test_it_learns_a_batch(class_loss: str) -> None:
 def test_every_weight_is_trained_by_the_noisy_loss() -> None:
     built = network()
     MixtureDensity()(built, batch(), 0, 1)["loss"].backward()
-    assert all(p.grad is not None and p.grad.any() for p in built.branches.parameters())
+    branch = built.branch("mixture")
+    assert isinstance(branch, MixtureBranch)
+    assert all(p.grad is not None for p in branch.box_layers.parameters())  # 0 on levels without positives
+    assert all(p.grad is not None and p.grad.any() for p in branch.class_layers.parameters())
 
 
 def test_one_draw_of_noise_chooses_negatives_and_is_their_loss() -> None:

@@ -44,9 +44,8 @@ def test_it_takes_the_place_of_the_own_layers() -> None:
     assert not len(built.box_heads)
     assert {"box_mixture", "anchors"} <= set(built.provides)
     built(torch.randn(1, 3, 64, 64)).logits.sum().backward()
-    assert all(
-        p.grad is not None for name, p in built.named_parameters() if not name.startswith("branches.mixture.box")
-    )
+    others = [p for name, p in built.named_parameters() if not name.startswith("branches.mixture.box")]
+    assert all(p.grad is not None for p in others)
 
 
 def test_only_the_first_components_means_begin_with_xaviers_weights() -> None:

@@ -27,7 +27,7 @@ _OVERRIDE = re.compile(r"[~+]*[A-Za-z_][\w./@]*=.*", re.S)
 _LISTS = ("predictions", "arrays", "labeled")
 # Options that the next round has, too.
 _KEPT = ("config_dir", "images_json", "first_category", "count", "boxes", "random_share", "shows", "near_copies",
-         "tool", "min_confidence", "thumbnails")  # fmt: skip
+         "near_cosine", "tool", "min_confidence", "thumbnails")  # fmt: skip
 _DEFAULT = "strategy=entropy"
 
 
@@ -58,6 +58,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--shows", type=float, default=0.3, metavar="S", help="confidence of an image that shows a class (default 0.3)")
     add("--near-copies", choices=("leave-out", "keep"), default="leave-out",
         help="of better ranked images (default leave-out: the chosen images are opened)")  # fmt: skip
+    add("--near-cosine", default="auto", metavar="C",
+        help="of two embeddings, from which on images are near copies, labeled ones included: a number, off, or auto "
+        "(default: nearer than a quarter of the usual distance)")  # fmt: skip
     add("--cycle", type=int, default=0, metavar="N", help="which round this is: it draws anew (default 0)")
     add("--tool", help="also in the format of cvat, label_studio, yolo, coco, voc or labelme")
     add("--min-confidence", type=float, default=0.3, metavar="S", help="of boxes offered to start from (default 0.3)")
@@ -94,6 +97,7 @@ def _select(args: argparse.Namespace) -> int:
         _quotas(args.quota),
         args.shows,
         args.near_copies == "keep",
+        args.near_cosine,
         args.cycle,
         args.out,
         args.tool,

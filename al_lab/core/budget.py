@@ -20,6 +20,7 @@ from al_lab.core.fields import (
     not_negative,
     one_of,
     optional,
+    share,
     text,
 )
 from al_lab.core.types import Query
@@ -88,18 +89,24 @@ class Limits:
         dark: gray level (0..255) that 95 % of the pixels stay below.
         blurred: sharpness (see `al_lab.data.quality`) as a share of the pool's median, since it depends on the subject.
         near_copies_bits: of 256 bits of two images' fingerprints that differ.
+        near_copies_cosine: of two images' embeddings, where ``embedding`` gives some before the first training: a
+            number, ``auto`` (see `al_lab.data.near_vectors.near_cosine`), or None: fingerprints alone.
     """
 
     tiny_px: int = 32
     dark: float = 40.0
     blurred: float = 0.02
     near_copies_bits: int = 31
+    near_copies_cosine: float | str | None = "auto"
 
     def __post_init__(self) -> None:
         at_least(1)(self.tiny_px, "budget.limits.tiny_px")
         not_negative(self.dark, "budget.limits.dark")
         not_negative(self.blurred, "budget.limits.blurred")
         between(0, 31)(self.near_copies_bits, "budget.limits.near_copies_bits")
+        if self.near_copies_cosine not in ("auto", None):
+            do = "e.g. 0.98, auto, or null for fingerprints alone"
+            share(self.near_copies_cosine, "budget.limits.near_copies_cosine", do=do)
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
 
 from al_lab.core.budget import Limits
 from al_lab.data.near_copies import near_pairs
+from al_lab.data.near_vectors import copies_of_earlier, near_cosine, unit
 
 _SIDE_PX = 320  # the longer side at which sharpness is measured
 _BRIGHTEST = 95  # percentile
@@ -69,6 +70,7 @@ class Facts:
         brightness: (N,) float64, see `brightness`.
         prints: id to fingerprint, where there is one.
         errors: id to why it can't be read.
+        embedding: (N, E) float32, NaN of those that can't be read; None: nobody looked.
     """
 
     ids: Sequence[str]
@@ -77,12 +79,14 @@ class Facts:
     brightness: np.ndarray
     prints: Mapping[str, np.ndarray]
     errors: Mapping[str, str]
+    embedding: np.ndarray | None = None
 
 
 def left_out(facts: Facts, reasons: Iterable[str], limits: Limits) -> list[Dropped]:
     """Return the images that are left out for some reasons, in the order of their ids; each for the first that holds.
 
-    Of near copies the first by id stays; one that was dropped for another reason does not.
+    Of near copies, by fingerprint or by embedding, the first by id stays; one that was dropped for another reason does
+    not.
     """
     wanted = set(reasons)
     readable = [n for n, i in enumerate(facts.ids) if i not in facts.errors]
@@ -105,7 +109,9 @@ def left_out(facts: Facts, reasons: Iterable[str], limits: Limits) -> list[Dropp
                 break
     if "near_copies" in wanted:
         prints = {i: p for i, p in facts.prints.items() if i not in found}
-        found |= {d.sample_id: d for d in _copies(prints, limits.near_copies_bits)}
+        copies = {d.sample_id: d for d in _copies(prints, limits.near_copies_bits)}
+        found |= _copies_by_vector(facts, {*found, *copies}, limits)
+        found |= {i: _of_one_that_stays(d, found) for i, d in copies.items()}
     return [found[i] for i in facts.ids if i in found]
 
 
@@ -124,3 +130,29 @@ def _copies(prints: Mapping[str, np.ndarray], max_bits: int) -> list[Dropped]:
             what = f"{nearest[0]} of 256 bits differ from those of {nearest[1]}"
             found.append(Dropped(sample_id, "near_copies", what, nearest[1]))
     return found
+
+
+def _copies_by_vector(facts: Facts, gone: Collection[str], limits: Limits) -> dict[str, Dropped]:
+    """Return near copies by embedding among the images that are left."""
+    if facts.embedding is None:
+        return {}
+    row_of = {i: n for n, i in enumerate(facts.ids) if i not in gone and i not in facts.errors}
+    ids = sorted(row_of)
+    x_NE = unit(facts.embedding[[row_of[i] for i in ids]])
+    limit = near_cosine(x_NE, limits.near_copies_cosine)  # type: ignore[arg-type] - checked by Limits
+    if limit is None:
+        return {}
+    nearest, found = copies_of_earlier(x_NE, limit), {}
+    for n in np.flatnonzero(nearest.is_near).tolist():
+        like = ids[nearest.row[n]]
+        what = f"its embedding has a cosine of {nearest.cosine[n]:.4f} with that of {like}, the limit is {limit:.4f}"
+        found[ids[n]] = Dropped(ids[n], "near_copies", what, like)
+    return found
+
+
+def _of_one_that_stays(copy: Dropped, by_vector: Mapping[str, Dropped]) -> Dropped:
+    """Name the image that stays, where the one a copy resembles was dropped as a copy itself."""
+    like = by_vector.get(copy.like or "")
+    if like is None:
+        return copy
+    return replace(copy, what=f"{copy.what}, {like.what}", like=like.like)

@@ -15,10 +15,12 @@ from al_lab.core.pool import Pool
 from al_lab.core.rng import rng_for
 from al_lab.core.strategy import ProposeContext, Strategy, context_for
 from al_lab.core.types import Candidates, Query
+from al_lab.data.near_vectors import Cosine
 from al_lab.data.predictions.table import Predictions
 from al_lab.data.predictions.views import Views
 from al_lab.selection.gate import Gates
 from al_lab.selection.labeled import Known
+from al_lab.selection.near import Near
 
 STRATEGY, RANDOM = "strategy", "random"
 _FARTHER = 4  # so many budgets a strategy with a choice of its own ranks, where its first choice leaves something open
@@ -37,6 +39,7 @@ class Order:
         quotas: class (a label) -> the least share of the images that show it, or of the boxes.
         shows: confidence from which on an image counts as one that shows a class.
         near_bits: see `Gates`; None: near copies are taken like others.
+        near_cosine: the same by embedding, where there is one, see `al_lab.data.near_vectors.near_cosine`.
     """
 
     amount: int
@@ -47,6 +50,7 @@ class Order:
     quotas: Mapping[int, float] = field(default_factory=dict)
     shows: float = 0.3
     near_bits: int | None = None
+    near_cosine: Cosine = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,8 @@ class Choice:
         wanted: label -> how much of its quota was wanted; in images, or boxes.
         got: label -> how much of it the choice has.
         copies: image that was passed over -> the one it is a near copy of.
+        near_cosine: from which cosine on it is one by embedding; None: nobody looked.
+        num_without: of the unlabeled images, without an embedding that could be looked at.
         unreadable: image that was passed over -> why.
         num_known: of the images that were looked at, labeled by people before.
     """
@@ -87,6 +93,8 @@ class Choice:
     copies: Mapping[str, str]
     unreadable: Mapping[str, str]
     num_known: int
+    near_cosine: float | None = None
+    num_without: int = 0
 
 
 def contexts(order: Order, labeled: set[str]) -> Any:
@@ -147,6 +155,8 @@ def choose(
         dict(table.gates.copies),
         dict(table.gates.unreadable),
         known.count,
+        table.gates.near.min_cosine,
+        table.gates.near.lacking(pool.unlabeled()),
     )
 
 
@@ -176,7 +186,8 @@ class _Table:
     ) -> _Table:
         ids = candidates.sample_ids
         cost_N = predictions.expected(ids) if order.unit == "box" else np.ones(len(ids))
-        gates = Gates(ids, dataset, pool.apart, known, order.near_bits)
+        near = Near(predictions, pool.whole, order.near_cosine)
+        gates = Gates(ids, dataset, pool.apart, known, order.near_bits, near)
         return cls(order, candidates, {i: n for n, i in enumerate(ids)}, cost_N, _gains(predictions, ids, order), gates)
 
     def shuffled(self, rows: Iterable[int], what: str) -> list[int]:

@@ -221,7 +221,8 @@ def _read(told: Told, choice: Choice) -> Section:
     section.missing = [(note[:1].upper() + note[1:], "") for note in told.notes]
     copies = "\n".join(f"{i}  is nearly {other}" for i, other in sorted(choice.copies.items()))
     if copies:
-        section.blocks.append((f"{len(choice.copies)} near copies that were passed over", copies))
+        seen = "" if choice.near_cosine is None else f", by fingerprint or a cosine of {choice.near_cosine:.4f} or more"
+        section.blocks.append((f"{len(choice.copies)} near copies that were passed over{seen}", copies))
     return section
 
 

@@ -13,9 +13,10 @@ from al_lab.config.checks import check_kinds, check_targets
 from al_lab.config.embedding import EmbeddingSource
 from al_lab.config.options import strategies_in
 from al_lab.core.errors import ConfigError, DataError, did_you_mean, explain
-from al_lab.core.fields import at_least, below_one, fraction, one_of, optional, share
+from al_lab.core.fields import at_least, below_one, fraction, one_of, optional, share, written
 from al_lab.core.strategy import Strategy
 from al_lab.data.near_copies import MAX_BITS
+from al_lab.data.near_vectors import Cosine
 from al_lab.data.predictions.names import ImageNames
 from al_lab.data.predictions.read import PredictionFiles
 from al_lab.data.predictions.table import Predictions, check_embedded
@@ -48,6 +49,7 @@ class Asked:
         quotas: class name -> least share.
         shows: confidence from which on an image counts as one that shows a class.
         is_near_copies_allowed: whether near copies are chosen like others.
+        near_cosine: from which cosine of two embeddings on they are near copies: a number, ``auto`` or ``off``.
         cycle: which round it is.
         out: a new folder.
         tool: whose format the folder for people also has.
@@ -67,6 +69,7 @@ class Asked:
     quotas: Mapping[str, float]
     shows: float
     is_near_copies_allowed: bool
+    near_cosine: str
     cycle: int
     out: Path
     tool: str | None
@@ -87,9 +90,23 @@ class Asked:
         at_least(0)(self.cycle, "--cycle", do="e.g. --cycle 1 for the second round")
         at_least(0)(self.thumbnails, "--thumbnails")
         optional(one_of(*TOOLS))(self.tool, "--tool")
+        self.cosine()
         for name, part in self.quotas.items():
             share(part, f"--quota {name}", do=f"e.g. --quota {name}=0.3: three of ten images show one")
         check_new(self.out)
+
+
+    def cosine(self) -> Cosine:
+        """Return from which cosine on images are near copies, as asked.
+
+        Raises:
+            ConfigError: for a word that is no number.
+        """
+        if self.is_near_copies_allowed or self.near_cosine == "off":
+            return None
+        if self.near_cosine == "auto":
+            return "auto"
+        return written(share)(self.near_cosine, "--near-cosine", do="e.g. --near-cosine 0.98, auto or off")
 
 
 @dataclass(frozen=True)
@@ -139,6 +156,8 @@ def select(config: Mapping[str, Any], asked: Asked) -> Outcome:
     rows = rows_of(choice, strategy, views, predictions, dataset, contexts(order, labeled), notes)
     if len(rows) < asked.amount and asked.unit == "image":
         notes.append(f"{len(rows)} of {asked.amount} images: there are no more that may be chosen")
+    if choice.num_without:
+        notes.append(f"{choice.num_without:,} images have no embedding: their near copies are found by fingerprint alone")
     notes += [f"{i} can't be opened and was passed over: {why}" for i, why in choice.unreadable.items()]
     boxes = asked.amount if asked.unit == "box" else None
     write_selection(asked.out, rows, dataset, asked.min_confidence, boxes, asked.tool)
@@ -241,7 +260,8 @@ def _order(asked: Asked, dataset: Any, predictions: Predictions, seed: int) -> O
             explain(expected="predictions, which tell what an image shows", got="none", where=where, do=do)
         )
     bits = None if asked.is_near_copies_allowed else MAX_BITS
-    return Order(asked.amount, asked.unit, seed, asked.cycle, asked.random_share, quotas, asked.shows, bits)
+    more = (asked.random_share, quotas, asked.shows, bits, asked.cosine())
+    return Order(asked.amount, asked.unit, seed, asked.cycle, *more)
 
 
 def _notes(

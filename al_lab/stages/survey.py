@@ -6,7 +6,7 @@ import logging
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,9 @@ class Survey(Stage):
             if cache is not None:
                 with atomic_path(cache) as temporary:
                     shutil.copyfile(target, temporary)
-        facts, _ = read_survey(target)
+        facts, embedding_ND = read_survey(target)
+        if embedding_ND.shape[1] and _finds_copies(ctx.budget, ctx.config):
+            facts = replace(facts, embedding=embedding_ND)
         for_good = left_out(facts, ctx.budget.leave_out, ctx.budget.limits_of())
         gone = {d.sample_id for d in for_good}
         at_first = left_out(facts, _NO_START, ctx.budget.limits_of()) if ctx.budget.initial_by == "cold_start" else []
@@ -179,12 +181,24 @@ def _blank(sample_id: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _given(config: Mapping[str, Any]) -> EmbeddingSource | None:
+    """Return the embedding that ``embedding`` gives before anything is trained."""
+    source = EmbeddingSource.read(config.get("embedding"))
+    return None if source is None or source.kind == "objects" else source
+
+
+def _finds_copies(budget: Budget, config: Mapping[str, Any]) -> bool:
+    """Say whether near copies are looked for by embedding: by one that was asked for, not by a cold start's own."""
+    return budget.limits_of().near_copies_cosine is not None and _given(config) is not None
+
+
 def _source(budget: Budget, config: Mapping[str, Any]) -> EmbeddingSource | None:
-    """Return where a cold start's embeddings come from: ``embedding``, unless a model has to be trained for that."""
-    if budget.initial_by != "cold_start":
+    """Return what embeds the pool: for a cold start, or to find near copies."""
+    is_cold = budget.initial_by == "cold_start"
+    if not is_cold and not ("near_copies" in budget.leave_out and _finds_copies(budget, config)):
         return None
-    source, start = EmbeddingSource.read(config.get("embedding")), budget.start
-    if source is not None and source.kind != "objects":
+    source, start = _given(config), budget.start
+    if source is not None:
         return source
     return EmbeddingSource("backbone", backbone=start.backbone, weights=start.weights, input_px=start.input_px)
 

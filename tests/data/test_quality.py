@@ -1,5 +1,7 @@
 """Which images are left out, for which reason, and which of several near copies stays."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
@@ -67,6 +69,28 @@ def test_each_reason_and_the_first_copy_stays(scene):
         ("h", "blurred", None),
     ]
     assert found[4].what == "the shorter side has 20 px, the limit is 32" and found[3].what == "a broken one"
+
+
+def test_near_copies_by_embedding_and_what_stays_in_their_place(scene):
+    noise = np.random.default_rng(1).integers(0, 255, (6, 60, 80, 3), np.uint8)
+    a, b, c, d, e, f = noise
+    found = facts({"a": a, "b": b, "c like b": b, "d": c, "e": d, "f dark": (e * 0.1).astype(np.uint8), "g": f})
+    x_NE = np.eye(7, dtype=np.float32)
+    x_NE[1] = 2 * x_NE[0]  # b is a by embedding, and c is b by fingerprint: both stand behind a
+    x_NE[6] = x_NE[5]  # what is dark is nobody's original
+    found = dataclasses.replace(found, embedding=x_NE)
+    copies = left_out(found, ["dark", "near_copies"], Limits())
+    assert [(d.sample_id[0], d.reason, d.like) for d in copies] == [
+        ("b", "near_copies", "a"), ("c", "near_copies", "a"), ("f", "dark", None)
+    ]  # fmt: skip
+    assert copies[0].what == "its embedding has a cosine of 1.0000 with that of a, the limit is 0.9375"
+    assert copies[1].what.startswith("0 of 256 bits differ from those of b, its embedding")
+    alone = left_out(found, ["near_copies"], Limits(near_copies_cosine=None))
+    assert [d.sample_id[0] for d in alone if d.what.startswith("its")] == []
+    x_NE[:] = np.eye(7) + 0.5
+    found = dataclasses.replace(found, embedding=x_NE)
+    strict, loose = (left_out(found, ["near_copies"], Limits(near_copies_cosine=c)) for c in (0.99, 0.5))
+    assert len(strict) < len(loose) == 6
 
 
 def test_only_what_was_asked_for_and_chains_do_not_swallow_a_film(scene):

@@ -128,6 +128,29 @@ def test_near_copies_of_what_is_taken_are_passed_over(chosen, tmp_path):
     assert len(dataset.opened) == len(set(dataset.opened)) <= 40
 
 
+def test_near_copies_by_embedding_are_passed_over_of_labeled_images_too(chosen, predictions, monkeypatch):
+    best = ids_of(chosen(Entropy(), 6))
+    vectors = np.eye(len(predictions.ids), dtype=np.float32)
+    at = predictions.embedded
+    vectors[at[best[1]]] = 3 * vectors[at[best[0]]] + 0.01  # as a copy in other light: longer, and nearly parallel
+    vectors[at[best[3]]] = vectors[at[predictions.ids[-1]]]
+    monkeypatch.setitem(vars(predictions), "embedding", vectors)
+    mine = chosen(Entropy(), 3, labeled=predictions.ids[-1:], near_cosine="auto")
+    assert predictions.ids[-1] not in best and ids_of(mine) == [best[0], best[2], best[4]]
+    assert mine.copies == {best[1]: best[0], best[3]: predictions.ids[-1]}
+    assert mine.near_cosine == pytest.approx(1 - 1 / 16)  # strangers are at right angles: a quarter of their distance
+    assert ids_of(chosen(Entropy(), 4, near_cosine=1.0, labeled=[])) == best[:4]  # rounding is no copy
+    assert ids_of(chosen(Entropy(), 4)) == best[:4]
+
+
+def test_images_without_an_embedding_are_counted_not_refused(chosen, predictions, monkeypatch):
+    some = {i: n for i, n in predictions.embedded.items() if n % 2}
+    monkeypatch.setitem(vars(predictions), "embedded", some)
+    mine = chosen(Entropy(), 4, near_cosine=0.9999)
+    assert mine.num_without == len(predictions.ids) - len(some) and len(mine.picks) == 4
+    assert chosen(Entropy(), 4).num_without == 0  # nobody looked
+
+
 def test_kept_labels_are_asked_about_only_as_far_as_needed(chosen):
     class Store:
         is_empty, count = False, 1

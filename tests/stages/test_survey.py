@@ -166,6 +166,25 @@ def test_an_unreadable_image_is_said_before_it_stops_a_run(film, tmp_path, caplo
     assert "budget.leave_out='[unreadable]' goes on without them" in caplog.text
 
 
+def test_a_given_embedding_finds_near_copies_that_no_fingerprint_does(film, tmp_path):
+    names = sorted(p.stem for p in (film / "train").glob("*.png"))
+    vectors = np.eye(len(names), dtype=np.float32)
+    vectors[names.index("single1_00")] = vectors[names.index("single0_00")]
+    np.savez(tmp_path / "v.npz", images=np.array([f"{n}.png" for n in names]), embedding=vectors)
+    settings = config(film, leave_out=["unreadable", "near_copies"], initial=4)
+    without = settings | {"budget": settings["budget"] | {"limits": {"near_copies_cosine": None}}}
+    for name, made in (("with", settings), ("without", without)):
+        run_campaign(made | {"embedding": str(tmp_path / "v.npz")}, tmp_path / name)
+    run_campaign(settings, tmp_path / "none")
+    rows = {
+        name: json.loads((tmp_path / name / "initial" / "left_out.json").read_text())["left_out"]
+        for name in ("with", "without", "none")
+    }
+    (more,) = [r for r in rows["with"] if r["id"] not in {q["id"] for q in rows["none"]}]
+    assert more["id"].endswith("single1_00") and more["like"].endswith("single0_00") and "cosine" in more["what"]
+    assert rows["without"] == rows["none"]
+
+
 @pytest.mark.parametrize(
     ("budget", "sentence"),
     [
@@ -177,6 +196,8 @@ def test_an_unreadable_image_is_said_before_it_stops_a_run(film, tmp_path, caplo
         ({"cold_start": {"input_px": 8}}, "budget.cold_start.input_px"),
         ({"limits": {"dark": -1}}, "budget.limits.dark"),
         ({"limits": {"near_copies_bits": 99}}, "budget.limits.near_copies_bits"),
+        ({"limits": {"near_copies_cosine": 1.5}}, "budget.limits.near_copies_cosine"),
+        ({"limits": {"near_copies_cosine": "often"}}, "budget.limits.near_copies_cosine"),
     ],
 )
 def test_wrong_settings(film, tmp_path, budget, sentence):

@@ -55,6 +55,7 @@ _LATER: dict[str, Any] = {
     "budget.limits.near_copies_bits": 31,
     "detector.branches": [],
     "detector.dropout": None,
+    "budget.limits.near_copies_cosine": "auto",
     "embedding": None,
     "dataset.group_by": None,
     "dataset.min_gap": None,

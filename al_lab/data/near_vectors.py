@@ -27,8 +27,8 @@ def unit(vectors_NE: np.ndarray) -> np.ndarray:
 def near_cosine(vectors_NE: np.ndarray, asked: Cosine = "auto") -> float | None:
     """Return from which cosine on two images are near copies; None: vectors tell nothing.
 
-    A cosine of 0.95 is a near copy to one network and two strangers to the next, so ``auto`` looks at the pool: with the
-    median cosine c of two images, those nearer than `NEAR` of the usual distance √(2 - 2 c), that is from
+    A cosine of 0.95 is a near copy to one network and two strangers to the next, so ``auto`` looks at the pool: with
+    the median cosine c of two images, those nearer than `NEAR` of the usual distance √(2 - 2 c), that is from
     1 - `NEAR`² (1 - c) on (of unit vectors, d² = 2 - 2 cos).
 
     Args:

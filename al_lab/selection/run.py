@@ -95,7 +95,6 @@ class Asked:
             share(part, f"--quota {name}", do=f"e.g. --quota {name}=0.3: three of ten images show one")
         check_new(self.out)
 
-
     def cosine(self) -> Cosine:
         """Return from which cosine on images are near copies, as asked.
 
@@ -157,7 +156,9 @@ def select(config: Mapping[str, Any], asked: Asked) -> Outcome:
     if len(rows) < asked.amount and asked.unit == "image":
         notes.append(f"{len(rows)} of {asked.amount} images: there are no more that may be chosen")
     if choice.num_without:
-        notes.append(f"{choice.num_without:,} images have no embedding: their near copies are found by fingerprint alone")
+        notes.append(
+            f"{choice.num_without:,} images have no embedding: their near copies are found by fingerprint alone"
+        )
     notes += [f"{i} can't be opened and was passed over: {why}" for i, why in choice.unreadable.items()]
     boxes = asked.amount if asked.unit == "box" else None
     write_selection(asked.out, rows, dataset, asked.min_confidence, boxes, asked.tool)

@@ -6,13 +6,12 @@ Shapes: N images, E numbers of an embedding.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 #: a near copy is nearer than this part of the usual distance between two images; ours
 NEAR = 0.25
-Cosine = float | Literal["auto"] | None
+Cosine = float | str | None  #: a number, ``auto``, or None: not looked for
 _BLOCK = 256
 _DRAWN = 2000  # images that tell the usual distance
 
@@ -35,7 +34,7 @@ def near_cosine(vectors_NE: np.ndarray, asked: Cosine = "auto") -> float | None:
         vectors_NE: of the pool, of any length.
         asked: a cosine, ``auto``, or None.
     """
-    if asked != "auto":
+    if not isinstance(asked, str):
         return asked
     drawn = np.sort(np.random.default_rng(0).permutation(len(vectors_NE))[:_DRAWN])
     some = unit(vectors_NE[drawn])

@@ -139,7 +139,7 @@ def _copies_by_vector(facts: Facts, gone: Collection[str], limits: Limits) -> di
     row_of = {i: n for n, i in enumerate(facts.ids) if i not in gone and i not in facts.errors}
     ids = sorted(row_of)
     x_NE = unit(facts.embedding[[row_of[i] for i in ids]])
-    limit = near_cosine(x_NE, limits.near_copies_cosine)  # type: ignore[arg-type] - checked by Limits
+    limit = near_cosine(x_NE, limits.near_copies_cosine)
     if limit is None:
         return {}
     nearest, found = copies_of_earlier(x_NE, limit), {}

@@ -15,7 +15,7 @@ class Taken:
 
     def __init__(self, width: int) -> None:
         self._names: list[str] = []
-        self._unit_ME = np.empty((16, width), np.float32)
+        self._unit_ME: np.ndarray = np.empty((16, width), np.float32)
 
     def add(self, sample_id: str, unit_E: np.ndarray) -> None:
         """Remember an image."""

@@ -60,7 +60,7 @@ class StubDetection:
 class StubLearner(Learner):
     """ "Trains" by hashing what it was given; what it says of an image depends on every label it has seen."""
 
-    provides = ("detections", "class_probs", "flip_probs", "image_embedding")
+    provides = ("detections", "class_probs", "flip_probs", "image_embedding", "predicted_loss")
 
     def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes
@@ -106,14 +106,26 @@ class StubLearner(Learner):
             flipped = (
                 rng.dirichlet(np.ones(self.num_classes + 1), n).astype(np.float32).reshape(n, self.num_classes + 1)
             )
-            looks = Rng(0, self.state, i, "looks").generator()
-            extras = {
-                "box_mutual_information": looks.uniform(0, 0.2, n).astype(np.float32),
-                "box_level": looks.integers(0, 3, n),
-                "member_entropy": looks.uniform(0, 0.6, 3).astype(np.float32),
-            }
             flip_detections = dataclasses.replace(detections, flip_probs=flipped)
+            extras = stub_extras(detections, Rng(0, self.state, i, "extras").generator())
             yield ImageView(i, (60, 80), detections, embedding, extras, flip_detections)
+
+
+def stub_extras(found: Detections, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """What the read-outs of `Strategy.needs` say of an image with these detections."""
+    return {
+        "predicted_loss": np.asarray(rng.normal(), np.float32),
+        "box_mutual_information": rng.uniform(0, 0.2, len(found)).astype(np.float32),
+        "box_level": rng.integers(0, 3, len(found)),
+        "member_entropy": rng.uniform(0, 0.6, 3).astype(np.float32),
+    }
+
+
+def stub_blank(sample_id: str) -> ImageView:
+    """An image in which nothing is found."""
+    none = Detections.none(4)
+    extras = stub_extras(none, np.random.default_rng(0))
+    return ImageView(sample_id, (60, 80), none, np.zeros(8, np.float32), extras, none)
 
 
 class StubGradients(StubLearner):

@@ -107,7 +107,8 @@ def choose(kind: str, protocol: str, strategy: str, dataset: str) -> str:
     """Pick an option of group ``kind`` from the protocol's table (a Hydra resolver: never raises, never imports torch).
 
     Args:
-        kind: detector, segmenter, objective, budget, trainer or variant; ``protocol`` for the protocol's own name.
+        kind: detector, branches, segmenter, objective, budget, trainer or variant; ``protocol`` for the protocol's own
+            name.
         protocol: ``auto`` is the strategy's own paper, else mgral for detection and density for segmentation.
         strategy: chosen option of that group.
         dataset: chosen option of that group; one without a row of its own has the row ``default_<its task>``, else
@@ -254,6 +255,7 @@ def _completed(config: dict[str, Any], choices: Mapping[str, Any]) -> dict[str, 
                 )
             )
     leave_to_itself(config)
+    _leave_out_branches(config)
     _count_milestones(config.get("trainer"))
     dataset = config["dataset"]
     if isinstance(dataset.get("root"), str):
@@ -261,6 +263,16 @@ def _completed(config: dict[str, Any], choices: Mapping[str, Any]) -> dict[str, 
     if dataset.get("name") is None and dataset.get("root"):
         dataset["name"] = _folder_name(Path(dataset["root"]))
     return config
+
+
+def _leave_out_branches(config: dict[str, Any]) -> None:
+    """Take away the branches a protocol chose where the detector can't have any: what needs them then says so."""
+    detector, choices = config.get("detector"), config["choices"]
+    if not detector or "branches" in checks.accepted_keys(str(detector.get("_target_"))):
+        return
+    chosen = choose("branches", config["protocol"], choices.get("strategy") or "", choices.get("dataset") or "")
+    if detector.get("branches") == option("detector/branches", chosen).get("branches"):
+        detector.pop("branches", None)
 
 
 def _count_milestones(trainer: dict[str, Any] | None) -> None:

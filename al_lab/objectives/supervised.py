@@ -285,7 +285,7 @@ class Supervised(nn.Module):
         """
         return global_positives(num_positives if network.activation == "softmax" else num_positives.clamp(min=1))
 
-    def beside(self, network: AnchorDetector, head: HeadOutput, targets: Targets) -> dict[str, Tensor]:
+    def beside(self, network: AnchorDetector, head: HeadOutput, targets: Targets, terms: Terms) -> dict[str, Tensor]:
         """Return what else is minimized of labeled images, named as in what `forward` returns; by default nothing."""
         return {}
 
@@ -338,7 +338,7 @@ class Supervised(nn.Module):
             negative = negative * sent((batch.kind != Kind.PSEUDO).to(negative.dtype), negative.device)
         classes = (terms.class_positive.sum() + negative.sum()) / count
         boxes = self.box_weight * terms.box.sum() / count
-        beside = self.beside(network, head, targets)
+        beside = self.beside(network, head, targets, terms)
         return {
             "loss": torch.stack([classes + boxes, *beside.values()]).sum() if beside else classes + boxes,
             "loss_class": classes.detach(),

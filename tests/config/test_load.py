@@ -26,7 +26,7 @@ from al_lab.config.load import (
 from al_lab.core.errors import ConfigError, LabError, ResumeError
 
 GROUPS = ("detector", "segmenter", "objective", "budget", "trainer")
-PROTOCOLS = ("mgral", "al_ssl", "density", "none")
+PROTOCOLS = ("mgral", "al_ssl", "ll4al", "density", "none")
 
 
 @functools.cache
@@ -504,7 +504,7 @@ def test_a_protocol_is_a_table_of_options_that_exist():
     for protocol in PROTOCOLS:
         for dataset, row in leaf("protocol", protocol).items():
             for group, option in row.items():
-                folder = "dataset/variant" if group == "variant" else group
+                folder = {"variant": "dataset/variant", "branches": "detector/branches"}.get(group, group)
                 assert (CONF_DIR / folder / f"{option}.yaml").is_file(), f"{protocol}: {dataset}: {group}={option}"
             if row:
                 assert {"objective", "budget", "trainer"} < set(row)
@@ -530,6 +530,8 @@ def test_options_are_picked_and_values_never_merged():
     [
         (("detector", "mgral", "random", "voc"), "ssd300_voc"),
         (("segmenter", "mgral", "random", "voc"), "-"),
+        (("branches", "mgral", "random", "voc"), "-"),
+        (("branches", "auto", "ll4al", "voc"), "learning_loss"),
         (("segmenter", "mgral", "mgral", "segmentation_folder"), "squeeze"),
         (("detector", "mgral", "mgral", "segmentation_folder"), "-"),
         (("variant", "nonsense", "x", "y"), "-"),

@@ -18,9 +18,9 @@ from al_lab.core.errors import ConfigError
 from al_lab.core.pool import Apart, Pool
 from al_lab.core.rng import rng_for
 from al_lab.core.strategy import ProposeContext, Strategy
-from al_lab.core.types import Candidates, DenseView, Detections, ImageView, Query
+from al_lab.core.types import Candidates, DenseView, ImageView, Query
 from al_lab.strategies.segmentation._source import LooksAtSource
-from tests.stubs import FakeSegmenter, StubDense, StubLearner, quicken, stub_config
+from tests.stubs import FakeSegmenter, StubDense, StubLearner, quicken, stub_blank, stub_config
 
 FOLDER = Path(__file__).parents[2] / "conf" / "strategy"
 YAMLS = sorted(p.stem for p in FOLDER.glob("*.yaml"))
@@ -210,10 +210,7 @@ def test_images_without_detections_are_candidates_like_others(case, tmp_path):
         pytest.skip("dense predictions exist for every pixel")
     strategy = build(config)
     ids = IDS if strategy.scores_labeled else IDS[6:]
-    blank = [
-        ImageView(i, (60, 80), Detections.none(4), np.zeros(8, np.float32), flip_detections=Detections.none(4))
-        for i in ids
-    ]
+    blank = [stub_blank(i) for i in ids]
     assert len(choose(config, kind, shown=blank, folder=tmp_path)) == 5
 
 
@@ -234,10 +231,7 @@ def test_ties_are_not_always_the_first(case, tmp_path):
         assert len({pixels for _, pixels in chosen}) == len(IDS)
         return
     ids = IDS if strategy.scores_labeled else IDS[6:]
-    blank: list[ImageView | DenseView] = [
-        ImageView(i, (60, 80), Detections.none(4), np.zeros(8, np.float32), flip_detections=Detections.none(4))
-        for i in ids
-    ]
+    blank: list[ImageView | DenseView] = [stub_blank(i) for i in ids]
     if kind == FRAME:
         first = views(kind, IDS[:1])[0]
         blank = [dataclasses.replace(first, sample_id=i) for i in ids]

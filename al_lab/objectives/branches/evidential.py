@@ -151,7 +151,7 @@ class Evidential(Supervised):
         asked = yes_no_logits(head.logits)
         return focal_terms(asked, head.deltas, targets, self.gamma, self.alpha, kind, self.beta)
 
-    def beside(self, network: AnchorDetector, head: HeadOutput, targets: Targets) -> dict[str, Tensor]:
+    def beside(self, network: AnchorDetector, head: HeadOutput, targets: Targets, terms: Terms) -> dict[str, Tensor]:
         """Return the loss of the predicted losses."""
         loss_hat = head.extra["loss_hat"].squeeze(-1)
         with torch.no_grad():

@@ -23,6 +23,7 @@ _SCRATCH = {
     "reward": "training",
 }
 _MGRAL = "al_lab.strategies.detection.mgral.Mgral"
+_ENSEMBLE = "al_lab.strategies.rivals.ensemble.Ensemble"
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def plan(parts: Any, sizes: Sizes) -> list[Group]:
         groups.append((cycle, (Look("test images", twice * sizes.test),)))
         if cycle == budget.cycles:
             break
-        chosen = (tuple(filter(_is_any, group)) for group in _choosing(parts, sizes, cycle, labeled))
+        chosen = (tuple(filter(_is_any, group)) for group in _choosing(parts, sizes, cycle, labeled, steps))
         groups += [(cycle, group) for group in chosen if group]
     return groups
 
@@ -107,16 +108,27 @@ def num_labeled(budget: Budget, sizes: Sizes, cycle: int) -> int:
     return sizes.pool if cycle else initial or 0
 
 
-def _choosing(parts: Any, sizes: Sizes, cycle: int, labeled: int) -> Iterator[tuple[Training | Look, ...]]:
-    """Yield what happens between two trainings."""
+def _looks(strategy: Mapping[str, Any]) -> int:
+    """Return how often an image is looked at: passes with dropout come after one without, each member looks once."""
+    inner = [_looks(node) for node in strategy.values() if isinstance(node, Mapping) and "_target_" in node]
+    members = strategy["members"] if strategy.get("_target_") == _ENSEMBLE else 1
+    return max([members, 1 + strategy.get("passes", 0), *inner])
+
+
+def _choosing(
+    parts: Any, sizes: Sizes, cycle: int, labeled: int, steps: int
+) -> Iterator[tuple[Training | Look, ...]]:
+    """Yield what happens between two trainings, of which the first had so many steps."""
     strategy = parts.config["strategy"]
+    if strategy["_target_"] == _ENSEMBLE:
+        yield (Training("member", steps, strategy["members"] - 1),)
     target, unit = strategy["_target_"], parts.budget.unit
     needs = literal_of(target, "needs", ()) or ()
     if unit in PARTS:
         needs = literal_of(target, "pixel_needs", None) or needs
     if needs:
         pool = sizes.pool if literal_of(target, "scores_labeled", False) or unit != "image" else sizes.pool - labeled
-        yield (Look("images of the pool", pool),)
+        yield (Look("images of the pool", pool * _looks(strategy)),)
     if target == _MGRAL:
         yield from _mgral(parts, strategy, cycle, labeled, sizes.pool)
 

@@ -266,13 +266,15 @@ def _completed(config: dict[str, Any], choices: Mapping[str, Any]) -> dict[str, 
 
 
 def _leave_out_branches(config: dict[str, Any]) -> None:
-    """Take away the branches a protocol chose where the detector can't have any: what needs them then says so."""
+    """Take away what a protocol chose (branches, dropout) where the detector can't have it: what needs it says so."""
     detector, choices = config.get("detector"), config["choices"]
-    if not detector or "branches" in checks.accepted_keys(str(detector.get("_target_"))):
+    if not detector:
         return
+    known = checks.accepted_keys(str(detector.get("_target_")))
     chosen = choose("branches", config["protocol"], choices.get("strategy") or "", choices.get("dataset") or "")
-    if detector.get("branches") == option("detector/branches", chosen).get("branches"):
-        detector.pop("branches", None)
+    for key, value in option("detector/branches", chosen).items():
+        if key not in known and detector.get(key) == value:
+            del detector[key]
 
 
 def _count_milestones(trainer: dict[str, Any] | None) -> None:

@@ -61,6 +61,9 @@ KINDS: dict[str, Callable[[], dict[str, Any]]] = {
     "people": _people,
     "pseudo-label": lambda: _few(CONFIGS["pseudo"]()),
     "mgral": _mgral,
+    "ensemble": lambda: _few(
+        stub_config({"_target_": "al_lab.strategies.rivals.ensemble.Ensemble", "members": 2})
+    ),
 }
 
 

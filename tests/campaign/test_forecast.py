@@ -63,6 +63,15 @@ def test_every_cycle_trains_and_tests_and_all_but_the_last_look_at_the_pool() ->
     ]
 
 
+def test_members_are_trainings_and_each_looks_as_each_pass_does() -> None:
+    parts = small(Budget(initial=10, per_cycle=20, cycles=1), "rivals.ensemble.Ensemble")
+    parts.config["strategy"]["members"] = 3
+    assert plan(parts, SIZES)[2:4] == [(0, (Training("member", 50, 2),)), (0, (Look("images of the pool", 3 * 90),))]
+    parts = small(Budget(initial=10, per_cycle=20, cycles=1), "rivals.mc_dropout.McDropout")
+    parts.config["strategy"]["passes"] = 25
+    assert plan(parts, SIZES)[2] == (0, (Look("images of the pool", 26 * 90),))
+
+
 def test_epochs_grow_with_what_is_labeled_and_random_looks_at_nothing() -> None:
     parts = small(Budget(initial=10, per_cycle=20, cycles=1), "general.random.Random", max_iters=None, max_epochs=2)
     trainings = [item for _, group in plan(parts, SIZES) for item in group if isinstance(item, Training)]

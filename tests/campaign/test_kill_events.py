@@ -13,7 +13,7 @@ from tests.strategies.detection.test_mgral import measured
 from tests.stubs import quicken
 
 # Of the fast tests, which are to take seconds; the slow ones look at every event.
-_STEPS = {"image": 41, "pixel": 67, "people": 17, "box": 85, "pseudo-label": 17, "mgral": 17}
+_STEPS = {"image": 41, "pixel": 67, "people": 17, "box": 85, "pseudo-label": 17, "mgral": 17, "ensemble": 17}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -49,7 +49,7 @@ def kill_at(kind: str, folder: Path, step: int, tears: tuple[bool, ...]) -> str:
 
 @pytest.mark.parametrize(
     "kind",
-    [pytest.param(k, marks=[pytest.mark.slow] if k in ("mgral", "pseudo-label", "people") else []) for k in KINDS],
+    [pytest.param(k, marks=[pytest.mark.slow] if k in ("mgral", "pseudo-label", "people", "ensemble") else []) for k in KINDS],
 )
 def test_killed_at_some_events(kind: str, tmp_path: Path) -> None:
     kill_at(kind, tmp_path, _STEPS[kind], (False, True))

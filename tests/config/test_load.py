@@ -26,7 +26,7 @@ from al_lab.config.load import (
 from al_lab.core.errors import ConfigError, LabError, ResumeError
 
 GROUPS = ("detector", "segmenter", "objective", "budget", "trainer")
-PROTOCOLS = ("mgral", "al_ssl", "ll4al", "density", "none")
+PROTOCOLS = ("mgral", "al_ssl", "al_ssl_rivals", "ll4al", "mc_dropout", "density", "none")
 
 
 @functools.cache
@@ -234,6 +234,7 @@ def test_al_ssl_is_its_papers_protocol(dataset, initial, tau, year):
         ("al_ssl_unified", ("al_ssl", "product", 1.0, None)),
         ("al_ssl_full", ("al_ssl", "product", 1.0, 0.75)),
         ("al_ssl_supervised", ("al_ssl", "inconsistency", None, None)),
+        ("al_ssl_pseudo_labels", ("random", None, 0.0, 0.75)),
     ],
 )
 def test_the_arms_of_al_ssls_ablation(recipe, expected):
@@ -250,6 +251,35 @@ def test_the_arms_of_al_ssls_ablation(recipe, expected):
         120000,
         2014,
     )
+    assert config["dataset"]["metrics"][0] == "coco_ap50"  # Sec. 4: mAP at an IoU of .5
+
+
+@pytest.mark.parametrize("strategy", ["mc_dropout", "ensemble"])
+@pytest.mark.parametrize(
+    ("dataset", "detector", "initial", "year"), [("voc", "ssd300_voc", 2000, None), ("coco", "ssd300_coco", 5000, 2014)]
+)
+def test_what_al_ssl_compares_with_is_trained_on_labels_alone(strategy, dataset, detector, initial, year):
+    config = composed(f"strategy={strategy}", f"dataset={dataset}")
+    validate(config)
+    assert (config["choices"]["detector"], config["choices"]["objective"]) == (detector, "supervised")
+    assert [config["budget"][k] for k in ("initial", "per_cycle", "cycles")] == [initial, 1000, 5]
+    assert {"max_iters": 120000, "batch_size": 32}.items() <= config["trainer"].items()
+    assert config["dataset"].get("year") == year
+    dropout = {"p": 0.1, "where": None} if strategy == "mc_dropout" else None
+    assert config["detector"]["dropout"] == dropout
+    control = composed("strategy=random", f"dataset={dataset}", f"protocol={config['protocol']}")
+    assert all(control[k] == config[k] for k in ("detector", "objective", "budget", "trainer", "dataset"))
+
+
+def test_passes_need_dropout_and_a_detector_that_can_have_none_is_told():
+    with pytest.raises(ConfigError, match="provides box_mutual_information"):
+        validate(composed("strategy=mc_dropout", "protocol=mgral", "dataset=shapes"))
+    found = composed("strategy=mc_dropout", "dataset=voc", "detector=faster_rcnn")
+    assert "dropout" not in found["detector"]
+    with pytest.raises(ConfigError, match="provides box_mutual_information"):
+        validate(found)
+    kept = composed("strategy=mc_dropout", "dataset=shapes", "detector.dropout={p: 0.2, where: levels}")
+    assert kept["detector"]["dropout"] == {"p": 0.2, "where": "levels"}
 
 
 # What `--cfg job --resolve` prints, with its place in the paper; no number of the paper is left to be derived.

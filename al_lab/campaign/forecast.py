@@ -115,9 +115,7 @@ def _looks(strategy: Mapping[str, Any]) -> int:
     return max([members, 1 + strategy.get("passes", 0), *inner])
 
 
-def _choosing(
-    parts: Any, sizes: Sizes, cycle: int, labeled: int, steps: int
-) -> Iterator[tuple[Training | Look, ...]]:
+def _choosing(parts: Any, sizes: Sizes, cycle: int, labeled: int, steps: int) -> Iterator[tuple[Training | Look, ...]]:
     """Yield what happens between two trainings, of which the first had so many steps."""
     strategy = parts.config["strategy"]
     if strategy["_target_"] == _ENSEMBLE:

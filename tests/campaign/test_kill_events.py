@@ -49,7 +49,10 @@ def kill_at(kind: str, folder: Path, step: int, tears: tuple[bool, ...]) -> str:
 
 @pytest.mark.parametrize(
     "kind",
-    [pytest.param(k, marks=[pytest.mark.slow] if k in ("mgral", "pseudo-label", "people", "ensemble") else []) for k in KINDS],
+    [
+        pytest.param(k, marks=[pytest.mark.slow] if k in ("mgral", "pseudo-label", "people", "ensemble") else [])
+        for k in KINDS
+    ],
 )
 def test_killed_at_some_events(kind: str, tmp_path: Path) -> None:
     kill_at(kind, tmp_path, _STEPS[kind], (False, True))

@@ -67,7 +67,9 @@ class Rows:
     def concat(cls, parts: Sequence["Rows"]) -> "Rows":
         """Join the tables of different images."""
         if not parts:
-            return cls((), np.zeros(1, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros((0, 0), np.float16))
+            return cls(
+                (), np.zeros(1, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros((0, 0), np.float16)
+            )
         counts = np.concatenate([np.diff(part.start) for part in parts])
         return cls(
             tuple(i for part in parts for i in part.ids),

@@ -167,4 +167,3 @@ class Ppal(TwoPass):
         name = classes[int(found.labels[most])]
         words = f"{len(found)} detections; {name} {found.confidence[most]:.2f}, whose class weighs {weight_D[most]:.2f}"
         return Reason(parts, words)
-

@@ -67,7 +67,9 @@ def choose(strategy, images, amount, order=None, seed=0, apart=None, labels=None
     parts = [strategy.propose(view(i, images[i]), context_for(seed, 0, i, "image")) for i in pool.unlabeled()]
     candidates, allowance = Candidates.concat(parts), Allowance("image", amount)
     listed = strategy.shortlist(candidates, pool, allowance, rng_for(seed, 0, "shortlist_features"))
-    strategy.rows = Rows.of_images({i: strategy.rows_of(view(i, images[i])) for i in listed}) if listed else Rows.concat([])
+    strategy.rows = (
+        Rows.of_images({i: strategy.rows_of(view(i, images[i])) for i in listed}) if listed else Rows.concat([])
+    )
     return [q.sample_id for q in strategy.select(candidates, pool, allowance, rng_for(seed, 0, "select"))]
 
 

@@ -43,7 +43,12 @@ def test_parts_are_joined_and_images_picked_in_any_order():
 
 def test_a_table_that_does_not_add_up_is_refused(tmp_path):
     table = rows(2, 1)
-    columns = {"ids": np.array(table.ids), "label": table.label, "confidence": table.confidence, "feature": table.feature}
+    columns = {
+        "ids": np.array(table.ids),
+        "label": table.label,
+        "confidence": table.confidence,
+        "feature": table.feature,
+    }
     for count, what in (([2, 2], "3 rows for 4"), ([4, -1], "expected the rows")):
         np.savez(tmp_path / "x.npz", count=np.array(count), **columns)
         with pytest.raises(ResumeError, match=what):

@@ -33,7 +33,7 @@ class Ebal(TwoPass):
         E(I) = sum of H_k over the detections kept                                                    Alg. 1
         proto_c = sum_{k in c} H_k f_k / sum_{k in c} H_k, over the detections kept                    Eq. (5)
 
-    2. Images by falling E. dS is what is chosen, M the alpha C rarest classes of L, the quota of each beta b / (alpha C):
+    2. Images by falling E. dS is what is chosen, M the alpha C rarest classes of L, each with quota beta b / (alpha C):
 
         M_g = min_c max_{J in dS, c in J} cos(proto_{J,c}, proto_{I,c});    M_p = max_{c in M} max_{k in c} s_k
         accept if M_g < T_intra and M_p > T_inter; each c in M with s_{I,c} > T_inter then loses one of its quota

@@ -118,6 +118,9 @@ def stub_extras(found: Detections, rng: np.random.Generator) -> dict[str, np.nda
         "box_mutual_information": rng.uniform(0, 0.2, len(found)).astype(np.float32),
         "box_level": rng.integers(0, 3, len(found)),
         "member_entropy": rng.uniform(0, 0.6, 3).astype(np.float32),
+        "prior_mixture": rng.dirichlet(np.ones(3)).astype(np.float32),
+        "class_difficulty": np.array([0.2, 0.5, 0.9], np.float32),
+        "box_features": rng.normal(size=(len(found), 4)).astype(np.float32),
     }
 
 

@@ -26,7 +26,7 @@ from al_lab.config.load import (
 from al_lab.core.errors import ConfigError, LabError, ResumeError
 
 GROUPS = ("detector", "segmenter", "objective", "budget", "trainer")
-PROTOCOLS = ("mgral", "al_ssl", "al_ssl_rivals", "ll4al", "mc_dropout", "density", "none")
+PROTOCOLS = ("mgral", "al_ssl", "al_ssl_rivals", "ll4al", "ppal", "mc_dropout", "density", "none")
 
 
 @functools.cache
@@ -562,6 +562,8 @@ def test_options_are_picked_and_values_never_merged():
         (("segmenter", "mgral", "random", "voc"), "-"),
         (("branches", "mgral", "random", "voc"), "-"),
         (("branches", "auto", "ll4al", "voc"), "learning_loss"),
+        (("detector", "auto", "ppal", "voc"), "retinanet_r50_voc"),
+        (("budget", "auto", "ppal", "coco"), "ppal_coco"),
         (("segmenter", "mgral", "mgral", "segmentation_folder"), "squeeze"),
         (("detector", "mgral", "mgral", "segmentation_folder"), "-"),
         (("variant", "nonsense", "x", "y"), "-"),

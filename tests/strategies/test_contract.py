@@ -19,6 +19,7 @@ from al_lab.core.pool import Apart, Pool
 from al_lab.core.rng import rng_for
 from al_lab.core.strategy import ProposeContext, Strategy
 from al_lab.core.types import Candidates, DenseView, ImageView, Query
+from al_lab.strategies.rivals._two_pass import FILE, Rows, TwoPass
 from al_lab.strategies.segmentation._source import LooksAtSource
 from tests.stubs import FakeSegmenter, StubDense, StubLearner, quicken, stub_blank, stub_config
 
@@ -120,7 +121,8 @@ def choose(
     pool = Pool(tuple(order), apart=apart)
     pool = pool if kind in DENSE else pool.acquire([Query(i) for i in IDS[:6]], -1)
     ids = pool.ids if strategy.scores_labeled or kind in DENSE else pool.unlabeled()
-    candidates = propose(strategy, kind, views(kind, ids) if shown is None else shown, seed, pool.labeled())
+    shown = views(kind, ids) if shown is None else shown
+    candidates = propose(strategy, kind, shown, seed, pool.labeled())
     cycle_dir = folder / "cycle_00"
     cycle_dir.mkdir(exist_ok=True)
     if isinstance(strategy, LooksAtSource):  # what its own stage would have written
@@ -128,10 +130,13 @@ def choose(
         seen = [strategy.of_source(v, data.source_label(v.sample_id)) for v in views(kind, data.source_ids)]
         rows = {name: np.concatenate([part[name] for part in seen]) for name in seen[0]}
         np.savez(cycle_dir / "source.npz", **strategy.summary(rows, rng_for(0, 0, "source")))
-    strategy.restore(cycle_dir)
     amount = amount or {"pixel": 20, "region": 3, "segment": 40}.get(kind, 5)
     unit, per_image = kind if kind in DENSE else "image", kind in ("pixel", "region")
     allowance = Allowance(unit, amount, per_image=per_image)  # type: ignore[arg-type]
+    if isinstance(strategy, TwoPass):
+        listed = strategy.shortlist(candidates, pool, allowance, rng_for(seed, 0, "shortlist_features"))
+        Rows.of_images({v.sample_id: strategy.rows_of(v) for v in shown if v.sample_id in listed}).save(cycle_dir / FILE)
+    strategy.restore(cycle_dir)
     candidates = candidates.with_maps(StubDense().segment_map)
     queries = strategy.select(candidates, pool, allowance, rng_for(seed, 0, "select"))
     allowance.check(queries, "contract")

@@ -52,6 +52,8 @@ class Rows:
     @classmethod
     def of_images(cls, parts: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]) -> "Rows":
         """Return the table of images: id -> labels, confidences, features; an image without rows has a width, too."""
+        if not parts:
+            return cls.concat([])
         labels, confidences, features = zip(*parts.values(), strict=True)
         start = np.concatenate([[0], np.cumsum([len(values) for values in labels])])
         columns = [np.concatenate(values) for values in (labels, confidences, features)]

@@ -16,7 +16,7 @@ from al_lab.core.pool import Pool
 from al_lab.core.record.labels import read_labels
 from al_lab.core.rng import Rng
 from al_lab.core.strategy import ProposeContext, Reason
-from al_lab.core.types import Annotation, Candidates, DenseView, Detections, ImageView, Query
+from al_lab.core.types import Annotation, Candidates, DenseView, ImageView, Query
 from al_lab.strategies.rivals._two_pass import TwoPass, boxes_with_features
 
 _CLAMP = 1e-7  # of confidences, so that a certain detection has an entropy; [D]
@@ -101,8 +101,8 @@ class Ebal(TwoPass):
     def propose(self, view: ImageView | DenseView, ctx: ProposeContext) -> Candidates:
         """Return the image with E."""
         entropy_D, _, _, kept = self._seen(view)
-        found = view.detections
-        assert isinstance(found, Detections)
+        found = view.detections if isinstance(view, ImageView) else None
+        assert found is not None
         num_classes = found.probs.shape[1] - (found.activation == "softmax")
         return Candidates.images([view.sample_id], [float(entropy_D[kept].sum())], num_classes=[num_classes])
 

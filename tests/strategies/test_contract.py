@@ -135,7 +135,9 @@ def choose(
     allowance = Allowance(unit, amount, per_image=per_image)  # type: ignore[arg-type]
     if isinstance(strategy, TwoPass):
         listed = strategy.shortlist(candidates, pool, allowance, rng_for(seed, 0, "shortlist_features"))
-        Rows.of_images({v.sample_id: strategy.rows_of(v) for v in shown if v.sample_id in listed}).save(cycle_dir / FILE)
+        Rows.of_images({v.sample_id: strategy.rows_of(v) for v in shown if v.sample_id in listed}).save(
+            cycle_dir / FILE
+        )
     strategy.restore(cycle_dir)
     candidates = candidates.with_maps(StubDense().segment_map)
     queries = strategy.select(candidates, pool, allowance, rng_for(seed, 0, "select"))

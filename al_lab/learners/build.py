@@ -81,6 +81,8 @@ def build_learner(config: Mapping[str, Any], dataset: Any) -> Learner:
     recipe = {key: value for key, value in config["trainer"].items() if key not in ("on_divergence", "tf32")}
     if config["trainer"].get("tf32") is False:
         recipe["tf32"] = False  # recipes without it were, and are, as with true
+    if recipe.get("warmup_power") is None:
+        recipe.pop("warmup_power", None)  # as recipes were before there was one
     return learner(
         dataset,
         functools.partial(build, node, num_classes=num_classes),

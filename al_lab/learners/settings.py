@@ -28,6 +28,7 @@ _KINDS: dict[str, Kind[Any]] = {
     "poly_power": positive,
     "warmup_iters": at_least(0),
     "warmup_ratio": fraction,
+    "warmup_power": optional(positive),
     "start": one_of("scratch", "weights", "continue"),
     "grad_clip": optional(positive),
 }
@@ -49,7 +50,8 @@ class TrainSettings:
         max_iters: length in steps; exactly one of the two.
         decay: ``multistep`` multiplies the rate by ``gamma`` at each milestone; ``poly`` is lr * (1 -
             step/total)^poly_power; ``cosine`` is lr / 2 * (1 + cos(pi step/total)) (Loshchilov and Hutter, 2017).
-        warmup_iters: steps over which the rate rises linearly from ``warmup_ratio`` * lr.
+        warmup_iters: steps over which the rate rises linearly from ``warmup_ratio`` * lr, or
+        warmup_power: as ((step + 1) / warmup_iters)^power * lr; None: linearly.
         weight_decay: on every parameter, in one group (biases and norms included), as the SSD recipe has it.
         start: how a cycle begins: ``scratch`` | ``weights`` | ``continue``.
         init: checkpoint of another training, whose weights the first cycle begins with; None: the network's own
@@ -77,6 +79,7 @@ class TrainSettings:
     poly_power: float = 0.9
     warmup_iters: int = 0
     warmup_ratio: float = 0.001
+    warmup_power: float | None = None
     start: Literal["scratch", "weights", "continue"] = "scratch"
     init: str | None = None
     stop_at: float | Sequence[float] | None = None
@@ -187,6 +190,7 @@ class TrainSettings:
             poly_power=float(self.poly_power),
             warmup_steps=int(self.warmup_iters),
             warmup_ratio=float(self.warmup_ratio),
+            warmup_power=self.warmup_power,
         )
 
 
@@ -207,6 +211,7 @@ class Schedule:
     poly_power: float = 0.9
     warmup_steps: int = 0
     warmup_ratio: float = 0.001
+    warmup_power: float | None = None
 
     def lr_at(self, step: int) -> float:
         """Return the rate the optimizer uses in ``step`` (0-based)."""
@@ -217,5 +222,8 @@ class Schedule:
         else:
             rate = self.lr * self.gamma ** sum(step >= m for m in self.milestones)
         if step < self.warmup_steps:
-            rate *= self.warmup_ratio + (1 - self.warmup_ratio) * step / self.warmup_steps
+            if self.warmup_power is None:
+                rate *= self.warmup_ratio + (1 - self.warmup_ratio) * step / self.warmup_steps
+            else:
+                rate *= ((step + 1) / self.warmup_steps) ** self.warmup_power
         return rate

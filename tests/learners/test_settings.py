@@ -45,6 +45,12 @@ def test_warm_up_rises_linearly_and_ends_at_the_full_rate() -> None:
     assert [schedule.lr_at(n) for n in range(6)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0, 1.0])
 
 
+def test_warm_up_by_a_power_equals_the_golden_vector() -> None:
+    """PM's: ((it + 1) / 1000)^4."""
+    schedule = TrainSettings(batch_size=1, max_iters=2000, lr=1e-3, warmup_iters=1000, warmup_power=4).schedule(1)
+    assert [schedule.lr_at(n) for n in (0, 499, 999, 1000)] == pytest.approx([1e-15, 6.25e-5, 1e-3, 1e-3])
+
+
 def test_poly_falls_to_zero_at_the_horizon() -> None:
     schedule = TrainSettings(batch_size=1, max_iters=4, lr=2.0, decay="poly", poly_power=0.5).schedule(1)
     assert [schedule.lr_at(n) for n in range(5)] == pytest.approx([2.0, 2 * 0.75**0.5, 2 * 0.5**0.5, 1.0, 0.0])

@@ -63,6 +63,7 @@ _LATER: dict[str, Any] = {
     "objective.negative_ramp": None,
     "objective.class_weights": None,
     "trainer.tf32": True,
+    "trainer.warmup_power": None,
     "strategy.agent.query": "top",
     "strategy.learning.fall_backs": "first",
     "strategy.learning.reward_of": "draw",

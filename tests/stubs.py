@@ -60,7 +60,7 @@ class StubDetection:
 class StubLearner(Learner):
     """ "Trains" by hashing what it was given; what it says of an image depends on every label it has seen."""
 
-    provides = ("detections", "class_probs", "flip_probs", "image_embedding", "predicted_loss")
+    provides = ("detections", "class_probs", "flip_probs", "image_embedding", "predicted_loss", "box_evidence", "box_mixture")
 
     def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes
@@ -115,6 +115,8 @@ def stub_extras(found: Detections, rng: np.random.Generator) -> dict[str, np.nda
     """What the read-outs of `Strategy.needs` say of an image with these detections."""
     return {
         "predicted_loss": np.asarray(rng.normal(), np.float32),
+        "box_evidence": np.asarray(rng.uniform(0, 5) * bool(len(found))),
+        "box_mixture": rng.uniform(0, 0.3, (len(found), 4)).astype(np.float32),
         "box_mutual_information": rng.uniform(0, 0.2, len(found)).astype(np.float32),
         "box_level": rng.integers(0, 3, len(found)),
         "member_entropy": rng.uniform(0, 0.6, 3).astype(np.float32),

@@ -60,7 +60,15 @@ class StubDetection:
 class StubLearner(Learner):
     """ "Trains" by hashing what it was given; what it says of an image depends on every label it has seen."""
 
-    provides = ("detections", "class_probs", "flip_probs", "image_embedding", "predicted_loss", "box_evidence", "box_mixture")
+    provides = (
+        "detections",
+        "class_probs",
+        "flip_probs",
+        "image_embedding",
+        "predicted_loss",
+        "box_evidence",
+        "box_mixture",
+    )
 
     def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes

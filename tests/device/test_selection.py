@@ -10,6 +10,8 @@ from al_lab.acquisition.density_greedy import density_greedy
 from al_lab.acquisition.gradient_embedding import GradientEmbeddings, k_means_pp
 from al_lab.core.strategy import Strategy, context_for
 from al_lab.core.types import Candidates, DenseView
+from al_lab.models.detectors.looks.average import DISAGREEMENT, Passes
+from al_lab.models.detectors.tiny import TinyDetector
 from al_lab.strategies.general.badge import Badge
 from al_lab.strategies.general.core_set import CoreSet
 from al_lab.strategies.general.entropy import Entropy
@@ -53,6 +55,29 @@ def test_density_greedy_waits_a_few_times_a_block_of_picks(guard: Any) -> None:
     np.testing.assert_array_equal(found.order, expected.order)
     np.testing.assert_allclose(found.radius, expected.radius, rtol=1e-5)
     assert 0 < waited < 40  # for 128 picks, with what the arguments cost
+
+
+def test_passes_with_dropout_agree_and_disagree_there_as_on_a_cpu(guard: Any) -> None:
+    torch.manual_seed(0)
+    network = TinyDetector(2, 32, (8, 8, 16, 16, 16), dropout={"p": 0.3}).eval()
+    images, valid_hw = torch.randn(2, 3, 32, 32), torch.tensor([[32, 32]] * 2)
+
+    def look(device: str, count: int) -> torch.Tensor:
+        with torch.inference_mode():
+            there = images.to(device)
+            head = Passes(count, seed=1).look(network, network.look(there, valid_hw), there, valid_hw)
+        return head.extra[DISAGREEMENT]
+
+    expected = look("cpu", 9)
+    with pretend_cuda(guard):
+        network.to("cuda")
+        counted = []
+        for count in (3, 9):
+            before = waits()
+            found = look("cuda", count)
+            counted.append(waits() - before)
+        assert counted[0] == counted[1]  # no pass is waited for
+        torch.testing.assert_close(found.cpu(), expected, rtol=1e-4, atol=1e-6)
 
 
 #: what a strategy picks in an image, and how often the host may wait for it; none waits once a pick

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from al_lab.data.device import sent
 from al_lab.learners.readouts.look import Look
 from al_lab.models.detectors.looks.average import DISAGREEMENT, MEMBER_ENTROPY
 
@@ -15,7 +16,9 @@ def box_mutual_information(look: Look, options: Mapping[str, Any]) -> list[dict[
     anchors = [np.zeros(0, np.int64) if d.anchor is None else d.anchor.astype(np.int64) for d in look.detections]
     sizes = [len(anchor) for anchor in anchors]
     image = np.repeat(np.arange(len(anchors)), sizes)
-    values = look.head.extra[DISAGREEMENT][..., 0][torch.from_numpy(image), torch.from_numpy(np.concatenate(anchors))]
+    disagreement = look.head.extra[DISAGREEMENT][..., 0]
+    rows = sent(torch.from_numpy(image * disagreement.shape[1] + np.concatenate(anchors)), disagreement.device)
+    values = disagreement.flatten()[rows]
     ends = np.cumsum(look.head.level_sizes)
     return [
         {"box_mutual_information": of_image, "box_level": np.searchsorted(ends, anchor, side="right")}

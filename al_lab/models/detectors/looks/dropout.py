@@ -12,6 +12,7 @@ from torch.nn import functional
 from al_lab.core.errors import ConfigError, did_you_mean, explain
 from al_lab.core.fields import below_one, check_fields
 from al_lab.core.rng import Rng
+from al_lab.data.device import sent
 
 #: Per place, the layers that are followed by dropout, each with its number of channels.
 Places = Mapping[str, Sequence[tuple[nn.Module, int]]]
@@ -55,7 +56,7 @@ class DropChannels(nn.Module):
         """Drop channels of (B, C, H, W); what is left is scaled so that the expectation stays."""
         if self.training:
             return functional.dropout2d(x, self.p)
-        return x if self.factor is None else x * self.factor.to(x)[:, None, None]
+        return x if self.factor is None else x * self.factor.to(x.dtype)[:, None, None]
 
     def behind(self, _layer: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
         """Drop from a layer's output: a forward hook, which a copy of the network takes along."""
@@ -114,9 +115,10 @@ def one_draw(network: nn.Module, rng: Rng) -> Iterator[None]:
         rng: of this pass.
     """
     drops = [m for m in network.modules() if isinstance(m, DropChannels)]
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     for number, drop in enumerate(drops):
         kept = rng.generator(number).random(drop.channels) >= drop.p
-        drop.factor = torch.from_numpy(kept).float() / (1 - drop.p)
+        drop.factor = sent(torch.from_numpy(kept).float() / (1 - drop.p), device)
     try:
         yield
     finally:

@@ -111,15 +111,18 @@ def num_labeled(budget: Budget, sizes: Sizes, cycle: int) -> int:
 def _looks(strategy: Mapping[str, Any]) -> int:
     """Return how often an image is looked at: passes with dropout come after one without, each member looks once."""
     inner = [_looks(node) for node in strategy.values() if isinstance(node, Mapping) and "_target_" in node]
-    members = strategy["members"] if strategy.get("_target_") == _ENSEMBLE else 1
-    return max([members, 1 + strategy.get("passes", 0), *inner])
+    return max([_members(strategy), 1 + strategy.get("passes", 0), *inner])
+
+
+def _members(strategy: Mapping[str, Any]) -> int:
+    """Return how many models a cycle trains before it chooses."""
+    return int(strategy["members"]) if strategy.get("_target_") == _ENSEMBLE else 1
 
 
 def _choosing(parts: Any, sizes: Sizes, cycle: int, labeled: int, steps: int) -> Iterator[tuple[Training | Look, ...]]:
     """Yield what happens between two trainings, of which the first had so many steps."""
     strategy = parts.config["strategy"]
-    if strategy["_target_"] == _ENSEMBLE:
-        yield (Training("member", steps, strategy["members"] - 1),)
+    yield (Training("member", steps, _members(strategy) - 1),)
     target, unit = strategy["_target_"], parts.budget.unit
     needs = literal_of(target, "needs", ()) or ()
     if unit in PARTS:
@@ -284,10 +287,13 @@ def labels(parts: Any, sizes: Sizes) -> Labels:
 
 
 def disk_bytes(parts: Any, weights: int) -> int:
-    """Return what a run folder needs at most for its models: one a cycle, and a training's own checkpoint.
+    """Return what a run folder needs at most for its models and a training's own checkpoint.
+
+    There is one model a cycle; of an ensemble there are its members.
 
     Args:
         parts: of the campaign.
         weights: bytes of one model.
     """
-    return (parts.budget.cycles + 1 + _OPTIMIZER) * weights
+    cycles = parts.budget.cycles
+    return (cycles * _members(parts.config["strategy"]) + 1 + _OPTIMIZER) * weights

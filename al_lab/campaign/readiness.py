@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from al_lab.campaign.assemble import trains_here
+from al_lab.campaign.forecast import disk_bytes
 from al_lab.config.parts import Parts
 from al_lab.core.budget import Budget
 from al_lab.core.disk import MEGABYTE, disk_error
@@ -21,7 +22,6 @@ from al_lab.data.bought_test import with_test
 
 log = logging.getLogger(__name__)
 
-_OPTIMIZER = 3  # a checkpoint to go on from has the weights and at most two numbers a weight besides
 _NUM_CLASSES = 2  # where the config names none
 _ROOM_BYTES = 100 * MEGABYTE  # for all else: scores, predictions, logs, report
 _LOOKED_AT = 200  # images whose sizes stand for those of the pool
@@ -113,7 +113,7 @@ def _network_bytes(parts: Parts) -> int:
 def _check_room(parts: Parts, run_dir: Path, weights: int) -> None:
     """Compare the free space with the models of all cycles, a training under way and the images that are handed out."""
     budget, dataset = parts.budget, parts.dataset
-    models = (budget.cycles + 1 + _OPTIMIZER) * weights
+    models = disk_bytes(parts, weights)
     asked = budget.test + (budget.initial_images(len(dataset.pool_ids)) or 0)
     if budget.unit == "image":
         asked += sum(budget.allowance(c, len(dataset.pool_ids)).amount for c in range(budget.cycles))

@@ -67,6 +67,7 @@ def test_members_are_trainings_and_each_looks_as_each_pass_does() -> None:
     parts = small(Budget(initial=10, per_cycle=20, cycles=1), "rivals.ensemble.Ensemble")
     parts.config["strategy"]["members"] = 3
     assert plan(parts, SIZES)[2:4] == [(0, (Training("member", 50, 2),)), (0, (Look("images of the pool", 3 * 90),))]
+    assert forecast.disk_bytes(parts, 7) == (3 + 1 + 3) * 7
     parts = small(Budget(initial=10, per_cycle=20, cycles=1), "rivals.mc_dropout.McDropout")
     parts.config["strategy"]["passes"] = 25
     assert plan(parts, SIZES)[2] == (0, (Look("images of the pool", 26 * 90),))

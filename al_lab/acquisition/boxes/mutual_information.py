@@ -8,7 +8,6 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from al_lab.acquisition.divergence import distribution
 from al_lab.acquisition.uncertainty import binary_entropy, entropy
 
 
@@ -59,7 +58,9 @@ class Looks:
         return (self._of(self.probs()) - self._sums()[1] / self.count).clamp_min(0)
 
     def _of(self, probs: Tensor) -> Tensor:
-        return entropy(probs if self.as_released else distribution(probs, self.activation))
+        if self.activation == "sigmoid" and not self.as_released:
+            return binary_entropy(probs).sum(-1)
+        return entropy(probs)
 
     def _sums(self) -> tuple[Tensor, Tensor]:
         if self._probs is None or self._entropy is None:

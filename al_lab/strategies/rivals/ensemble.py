@@ -47,6 +47,7 @@ class Ensemble(Disagreement):
 
     needs: ClassVar[tuple[str, ...]] = ("class_probs", "anchors")
     only_views: ClassVar[bool] = False
+    detector_changed: ClassVar[bool] = False
 
     def __init__(
         self,

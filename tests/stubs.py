@@ -66,6 +66,7 @@ class StubLearner(Learner):
         "flip_probs",
         "image_embedding",
         "predicted_loss",
+        "head_disagreement",
         "box_evidence",
         "box_mixture",
     )
@@ -125,6 +126,7 @@ def stub_extras(found: Detections, rng: np.random.Generator) -> dict[str, np.nda
         "predicted_loss": np.asarray(rng.normal(), np.float32),
         "box_evidence": np.asarray(rng.uniform(0, 5) * bool(len(found))),
         "box_mixture": rng.uniform(0, 0.3, (len(found), 4)).astype(np.float32),
+        "head_disagreement": np.asarray(rng.uniform(), np.float32),
         "box_mutual_information": rng.uniform(0, 0.2, len(found)).astype(np.float32),
         "box_level": rng.integers(0, 3, len(found)),
         "member_entropy": rng.uniform(0, 0.6, 3).astype(np.float32),

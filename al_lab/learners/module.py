@@ -27,7 +27,9 @@ class FitModule(pl.LightningModule):
         network: what is trained. If it has ``lr_multipliers()``, that names groups of parameters and the factor on the
             learning rate of each; every other parameter has factor 1. If it has ``steady_parameters()``, the rate of
             those is the schedule's first, whatever the step.
-        objective: ``objective(network, batch, step, total_steps)`` returns a dict of scalars with ``loss``.
+        objective: ``objective(network, batch, step, total_steps)`` returns a dict of scalars with ``loss``. If it has
+            ``lr_factor(step, total_steps)``, every rate of a step is multiplied by that; if it has ``starts_anew`` of
+            the same, which is true, the optimizer forgets its moments before the step.
         settings: the recipe.
         schedule: the learning rate of every step.
         seed: of this training.
@@ -82,9 +84,14 @@ class FitModule(pl.LightningModule):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set this step's learning rate and torch's generator."""
         torch.manual_seed(self.rng.seed(self.next_step, self.global_rank))
+        optimizer: Any = self.optimizers(use_pl_optimizer=False)
+        where = self.next_step, self.schedule.total_steps
+        if hasattr(self.objective, "starts_anew") and self.objective.starts_anew(*where):  # type: ignore[operator]
+            optimizer.state.clear()
         rate = self.schedule.lr_at(self.next_step)
-        groups = self.optimizers(use_pl_optimizer=False).param_groups  # type: ignore[union-attr]
-        for group, own in zip(groups, self.lr_groups, strict=True):
+        if hasattr(self.objective, "lr_factor"):
+            rate *= self.objective.lr_factor(*where)  # type: ignore[operator]
+        for group, own in zip(optimizer.param_groups, self.lr_groups, strict=True):
             group["lr"] = (self.schedule.lr if own.is_steady else rate) * own.factor
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:

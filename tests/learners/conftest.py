@@ -85,7 +85,8 @@ def make_learner(dataset: Blocks) -> Callable[..., DetectionLearner]:
 
     def make(objective: Callable[[], Any] = Supervised, data: Any = None, **options: Any) -> DetectionLearner:
         recipe = {"batch_size": 4, "max_iters": 8, "lr": 0.01} | options.pop("recipe", {})
-        network = functools.partial(TinyDetector, 2, input_px=32, widths=(8, 8, 16, 16, 16))
+        branches = options.pop("branches", ())
+        network = functools.partial(TinyDetector, 2, input_px=32, widths=(8, 8, 16, 16, 16), branches=branches)
         return DetectionLearner(data or dataset, network, objective, TrainSettings(**recipe), **options)
 
     return make

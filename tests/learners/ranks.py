@@ -19,6 +19,8 @@ from al_lab.learners.settings import TrainSettings
 from al_lab.models.detectors.tiny import TinyDetector
 from al_lab.models.segmenters.tiny import TinySegmenter
 from al_lab.objectives.adapt import Adaptation
+from al_lab.objectives.branches.learning_loss import LearningLoss
+from al_lab.objectives.branches.multiple_instance import MultipleInstance
 from al_lab.objectives.isd import ISD
 from al_lab.objectives.sed import SED
 from al_lab.objectives.supervised import Supervised
@@ -56,7 +58,10 @@ OBJECTIVES = {
     "broken_once": functools.partial(BrokenAt, 3, 1),
     "isd": functools.partial(ISD, ramp={"kind": "none"}, csd={"be_mask": "none"}),
     "sed": functools.partial(SED, ramp={"kind": "none"}),
+    "learning_loss": functools.partial(LearningLoss, detach_from=0.5),
+    "mial": functools.partial(MultipleInstance, passes=(1, 2, 2, 1), reset_momentum=True, warmup_iters=1),
 }
+BRANCHES = {"learning_loss": ("learning_loss",), "mial": ("two_heads",)}
 
 
 def fit(run_dir: str, devices: int, max_iters: int, objective: str = "supervised", name: str = "") -> dict[str, float]:
@@ -64,10 +69,11 @@ def fit(run_dir: str, devices: int, max_iters: int, objective: str = "supervised
     if objective == "adaptation":
         return adapt(run_dir, devices, max_iters)
     dataset = Blocks()
-    network = functools.partial(TinyDetector, 2, input_px=32, widths=(8, 8, 16, 16, 16))
-    is_supervised = objective not in ("isd", "sed")
+    branches = BRANCHES.get(objective, ())
+    network = functools.partial(TinyDetector, 2, input_px=32, widths=(8, 8, 16, 16, 16), branches=branches)
+    is_supervised = objective not in ("isd", "sed", "mial")
     num = len(dataset.pool_ids) if is_supervised else 6
-    batch_size = 6 if is_supervised else 8
+    batch_size = 8 if objective in ("isd", "sed", "mial", "learning_loss") else 6
     settings = TrainSettings(
         batch_size=batch_size,
         max_iters=max_iters,

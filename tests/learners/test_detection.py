@@ -1,6 +1,7 @@
 """The detection learner keeps its promises: resuming, starting modes, views, and named mistakes."""
 
 import dataclasses
+import functools
 import json
 import logging
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from al_lab.learners.base import FitTask
 from al_lab.learners.checkpoint import load_checkpoint
 from al_lab.models.detectors.postprocess import decode_batch
 from al_lab.models.detectors.settings import Postprocess
+from al_lab.objectives.branches.multiple_instance import MultipleInstance
 from al_lab.objectives.csd import CSD
 from al_lab.objectives.isd import ISD
 from al_lab.objectives.sed import SED
@@ -298,6 +300,38 @@ def test_a_task_survives_json(make_task: Make, run_dir: Path) -> None:
     )
     assert FitTask.from_json(json.loads(json.dumps(task.to_json()))) == task
     assert FitTask.from_json(json.loads(json.dumps(make_task().to_json()))) == make_task()
+
+
+def test_phases_of_a_killed_training_go_on_bit_for_bit(make_learner: Make, make_task: Make) -> None:
+    """What did not learn before the kill, or learns no more after it, is as if nothing had happened; and what a branch
+    says of an image needs no objective."""
+
+    class Dies(MultipleInstance):
+        def forward(self, network: Any, batch: Any, step: int, total_steps: int) -> dict[str, torch.Tensor]:
+            if step == 5:
+                raise RuntimeError("power cut")
+            return super().forward(network, batch, step, total_steps)
+
+    ids = tuple(f"block{n:02d}" for n in range(12))
+    options = {"labeled": ids[:4], "unlabeled": ids[4:]}
+    whole, cut = make_task("whole", **options), make_task("cut", **options)
+    rules: dict[str, Any] = {"passes": (1, 3, 3, 1), "reset_momentum": True}
+
+    def make(objective: Any = MultipleInstance, **more: Any) -> Any:
+        recipe = {"max_iters": 8, "optimizer": "sgd"}
+        return make_learner(functools.partial(objective, **rules), branches=["two_heads"], recipe=recipe, **more)
+
+    make().fit(whole)
+    with pytest.raises(RuntimeError, match="power cut"):
+        make(Dies, checkpoint_steps=2).fit(cut)
+    make().fit(cut)
+    assert same(whole.checkpoint, cut.checkpoint)
+    plain = make_learner(branches=["two_heads"])
+    plain.load(cut.checkpoint)
+    found = [float(v.extras["head_disagreement"]) for v in plain.views(ids, ("head_disagreement",))]
+    assert len(set(found)) == len(ids) and min(found) > 0
+    with pytest.raises(WeightsError, match="branches"):
+        make_learner().load(cut.checkpoint)
 
 
 # --- views ------------------------------------------------------------------------------------------------------------

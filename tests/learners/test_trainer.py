@@ -57,7 +57,7 @@ def two_ranks(run_dir: Path, steps: int, objective: str) -> list[subprocess.Pope
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("objective", ["supervised", "isd", "sed", "adaptation"])
+@pytest.mark.parametrize("objective", ["supervised", "isd", "sed", "adaptation", "learning_loss", "mial"])
 def test_two_gloo_processes_train_like_one(run_dir: Path, objective: str) -> None:
     steps = 6
     fit(str(run_dir), 1, steps, objective)

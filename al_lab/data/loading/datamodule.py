@@ -136,7 +136,8 @@ def train_batches(
         unlabeled: ids whose images alone are used, if the objective asks for them.
         settings: read for batch_size (all images of a step), augmentation and (if it has one) drop_difficult.
         objective: its attributes ``labeled_ratio`` (default 1) and ``shuffle_places`` (default False) say which part of
-            a batch is labeled, and whether labeled places lie anywhere in it.
+            a batch is labeled, and whether labeled places lie anywhere in it; with ``draws_as_many`` only as many of
+            the unlabeled images are used as there are labeled ones, drawn once.
         seed: of the training.
         first_step: where to begin or go on.
         stop_step: where to stop.
@@ -159,6 +160,9 @@ def train_batches(
                 do="restore the run folder's labels",
             )
         )
+    if getattr(objective, "draws_as_many", False):
+        order = Rng(seed, "unlabeled").generator().permutation(len(unlabeled))
+        unlabeled = [sorted(unlabeled)[k] for k in order[: len(labeled)]]
     count = (
         labeled_count(settings.batch_size, float(getattr(objective, "labeled_ratio", 1.0)))
         if unlabeled

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from al_lab.acquisition.boxes.disagreement import mean_of_largest, mean_square_gap
 from al_lab.acquisition.diversity.mixtures import class_mixtures, mixture
 from al_lab.learners.readouts.look import Look
 from al_lab.models.detectors.branches.class_quality import ClassQualityBranch
@@ -59,3 +60,16 @@ def _foreground(logits_PK: Tensor, activation: Activation) -> Tensor:
         p_PC = logits_PK.float().sigmoid()
         return p_PC / p_PC.sum(1, keepdim=True)
     return logits_PK[:, int(activation == "softmax") :].float().softmax(1)
+
+
+def head_disagreement(look: Look, options: Mapping[str, Any]) -> list[dict[str, np.ndarray]]:
+    """Return ``head_disagreement`` () float32 of each image: the mean square gap of two heads where it is largest.
+
+    Options: ``top``, of how many anchors (10,000); ``space``, sigmoid of the logits, every column (the default), or
+    softmax.
+    """
+    both = look.head.logits, look.head.extra["logits2"]
+    is_softmax = options.get("space", "sigmoid") == "softmax"
+    p, q = (z.softmax(-1) if is_softmax else z.sigmoid() for z in both)
+    values = mean_of_largest(mean_square_gap(p, q), int(options.get("top", 10_000)))
+    return [{"head_disagreement": value} for value in values.cpu().numpy()]

@@ -7,7 +7,7 @@ from al_lab.learners.readouts.evidence import EvidenceRule, box_evidence
 from al_lab.learners.readouts.look import ReadOut
 from al_lab.learners.readouts.mixture import box_mixture
 from al_lab.learners.readouts.of_boxes import pre_suppression_count
-from al_lab.learners.readouts.of_images import class_difficulty, predicted_loss, prior_mixture
+from al_lab.learners.readouts.of_images import class_difficulty, head_disagreement, predicted_loss, prior_mixture
 from al_lab.learners.readouts.of_several import box_mutual_information, of_members
 
 READ_OUTS: dict[str, ReadOut] = {
@@ -16,6 +16,7 @@ READ_OUTS: dict[str, ReadOut] = {
         box_mutual_information, of_boxes=True, option="passes", accepts=("count", "as_released", "seed")
     ),
     "class_difficulty": ReadOut(class_difficulty),
+    "head_disagreement": ReadOut(head_disagreement, accepts=("top", "space")),
     "member_entropy": ReadOut(of_members, option="members", accepts=("as_released",)),
     "predicted_loss": ReadOut(predicted_loss),
     "box_evidence": ReadOut(

@@ -55,6 +55,7 @@ class AnchorDetector(Detector):
             "class_quality": ("class_difficulty",),
             "evidence": ("box_evidence",),
             "learning_loss": ("predicted_loss",),
+            "two_heads": ("head_disagreement",),
             "mixture": ("box_mixture",),
         },
         "dropout": {"p": ("box_mutual_information",)},
@@ -137,6 +138,10 @@ class AnchorDetector(Detector):
     def class_layers(self) -> list[nn.Module]:
         """See `Detector.class_layers`."""
         return list(getattr(self, "class_heads", ())) or super().class_layers()
+
+    def class_modules(self) -> list[nn.Module]:
+        """Return all modules that nothing but the class logits depends on; by default `class_layers`."""
+        return self.class_layers()
 
     def branch(self, name: str) -> Branch:
         """Return a branch.

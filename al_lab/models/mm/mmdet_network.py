@@ -155,6 +155,11 @@ class MMDetNetwork(AnchorDetector):
         # without background, the class loss is no cross-entropy and no focal loss of these logits
         return layers if are_known and self.activation != "softmax_fg" else super().class_layers()
 
+    def class_modules(self) -> list[nn.Module]:
+        """See `AnchorDetector.class_modules`: with the tower before RetinaNet's last layer."""
+        head = self.detector.bbox_head
+        return [*self.class_layers(), *([head.cls_convs] if hasattr(head, "cls_convs") else [])]
+
     def embedding_map(self, features: tuple[Tensor, ...]) -> Tensor:
         """See `Detector.embedding_map`; with ``mean`` the middle level."""
         if self.embedding_from == "mean":

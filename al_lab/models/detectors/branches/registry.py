@@ -12,8 +12,10 @@ from al_lab.models.detectors.branches.class_quality import ClassQualityBranch
 from al_lab.models.detectors.branches.evidence import EvidenceBranch
 from al_lab.models.detectors.branches.learning_loss import LearningLossBranch
 from al_lab.models.detectors.branches.mixture import MixtureBranch
+from al_lab.models.detectors.branches.two_heads import TwoHeadsBranch
 
 BRANCHES: dict[str, type[Branch]] = {
+    "two_heads": TwoHeadsBranch,
     "class_quality": ClassQualityBranch,
     "evidence": EvidenceBranch,
     "learning_loss": LearningLossBranch,

@@ -26,7 +26,19 @@ from al_lab.config.load import (
 from al_lab.core.errors import ConfigError, LabError, ResumeError
 
 GROUPS = ("detector", "segmenter", "objective", "budget", "trainer")
-PROTOCOLS = ("mgral", "al_ssl", "al_ssl_rivals", "ll4al", "mial", "meh_hua", "pm", "ppal", "mc_dropout", "density", "none")
+PROTOCOLS = (
+    "mgral",
+    "al_ssl",
+    "al_ssl_rivals",
+    "ll4al",
+    "mial",
+    "meh_hua",
+    "pm",
+    "ppal",
+    "mc_dropout",
+    "density",
+    "none",
+)
 
 
 @functools.cache

@@ -31,8 +31,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made from other files, and the numbers that result pages link to."""
     for uri, text in generated().items():
         files.append(File.generated(config, uri, content=text))
+    boards = ROOT / "results" / "leaderboard"
     for path in sorted((ROOT / "results").rglob("*.csv")):
-        files.append(File.generated(config, f"results/data/{path.name}", abs_src_path=str(path)))
+        if not path.is_relative_to(boards):
+            files.append(File.generated(config, f"results/data/{path.name}", abs_src_path=str(path)))
+    for path in sorted(p for p in boards.rglob("*.*") if p.is_file()):
+        files.append(File.generated(config, str(path.relative_to(ROOT)), abs_src_path=str(path)))
     return files
 
 

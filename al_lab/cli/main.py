@@ -10,7 +10,8 @@ import sys
 from al_lab.cli.waiting import first_line
 
 # The first word of a command that runs no campaign -> where its ``main(arguments)`` is.
-_BESIDE = {word: f"al_lab.cli.{word}" for word in ("report", "data", "doctor", "labels", "estimate", "select")}
+_BESIDE = {word: f"al_lab.cli.{word}" for word in ("data", "doctor", "labels", "estimate", "select")}
+_BESIDE |= {word: f"al_lab.cli.pages.{word}" for word in ("report", "leaderboard")}
 _BESIDE["tune-density"] = "al_lab.cli.tuning.density"
 
 

@@ -63,17 +63,23 @@ def area_under_curve(curve: Curve, low: float | None = None, high: float | None 
     return float(np.trapezoid(y, x) / (high - low))
 
 
+def shared_range(groups: Sequence[Mapping[int, Curve]]) -> tuple[float, float] | None:
+    """Return the range of labels that all curves of more than one point cover; None if there is none."""
+    long = [c for group in groups for c in group.values() if len(c) > 1]
+    low, high = max((c.spent[0] for c in long), default=0.0), min((c.spent[-1] for c in long), default=0.0)
+    return (float(low), float(high)) if long and high > low else None
+
+
 def shared_areas(groups: Sequence[Mapping[int, Curve]]) -> list[list[float]]:
     """Areas under the curves of each group over the range of labels that all curves cover, so that they can be ranked.
 
     A curve of one point (a run that has only just begun) narrows no range and has no area, unless all are like it.
     Where no range is shared, each curve has the area of its own.
     """
-    long = [c for group in groups for c in group.values() if len(c) > 1]
-    low, high = max((c.spent[0] for c in long), default=0.0), min((c.spent[-1] for c in long), default=0.0)
-    if not long or high <= low:
+    found = shared_range(groups)
+    if found is None:
         return [[area_under_curve(c) for c in group.values() if len(c)] for group in groups]
-    return [[area_under_curve(c, low, high) for c in group.values() if len(c) > 1] for group in groups]
+    return [[area_under_curve(c, *found) for c in group.values() if len(c) > 1] for group in groups]
 
 
 def band(curves: Sequence[Curve]) -> Band:

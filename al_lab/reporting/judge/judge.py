@@ -112,10 +112,10 @@ class Judge:
 
     def _judged(self, wanted: Sequence[tuple[str, str]]) -> tuple[Pair, ...]:
         values = [self.difference(a, b) for a, b in wanted]
-        judged = contrasts(values, [self._spread_of(a, b) for a, b in wanted])
+        judged = contrasts(values, [self.spread_of(a, b) for a, b in wanted])
         return tuple(Pair(a, b, c, v) for (a, b), c, v in zip(wanted, judged, values, strict=True))
 
-    def _spread_of(self, ours: str, theirs: str) -> Spread | None:
+    def spread_of(self, ours: str, theirs: str) -> Spread | None:
         """Return the spread that the block of both lines tells; None: their own seeds."""
         for random, block in self._blocks.items():
             names = self._block(random)

@@ -1,0 +1,1 @@
+"""Commands that write pages: of runs, and of many of them together."""

@@ -308,9 +308,25 @@ def _check_strategy(config: Mapping[str, Any], model: str) -> None:
                 expected=f"a {model} that provides {', '.join(sorted(lacking))} (strategy {name!r} needs it)",
                 got=f"{chosen.get(model)!r}, which provides {', '.join(provides)}",
                 where=model,
-                do=f"choose another {model}=… or strategy=…{others}",
+                do=f"{_settings_for(config, model, lacking)}choose another {model}=… or strategy=…{others}",
             )
         )
+
+
+def _settings_for(config: Mapping[str, Any], model: str, lacking: set[str]) -> str:
+    """Say which settings of a model would add what it lacks, such as a branch or dropout; "" if none would."""
+    more = literal_of(config[model]["_target_"], "provides_with", {})
+    found = [
+        f"{model}.{key} ({value})"
+        for key, by_value in more.items()
+        for value, words in by_value.items()
+        if lacking & set(words)
+    ]
+    if not found:
+        return ""
+    own = option("protocol", "auto").get(config["choices"]["strategy"])
+    hint = f" (protocol={own} does)" if own not in (None, config["choices"]["protocol"]) else ""
+    return f"set {' or '.join(found)}{hint}, or "
 
 
 def _from_elsewhere(config: Mapping[str, Any], model: str, provides: Sequence[str] | None) -> set[str]:

@@ -284,7 +284,7 @@ def test_what_al_ssl_compares_with_is_trained_on_labels_alone(strategy, dataset,
 
 
 def test_passes_need_dropout_and_a_detector_that_can_have_none_is_told():
-    with pytest.raises(ConfigError, match="provides box_mutual_information"):
+    with pytest.raises(ConfigError, match=r"set detector\.dropout \(p\) \(protocol=mc_dropout does\), or choose"):
         validate(composed("strategy=mc_dropout", "protocol=mgral", "dataset=shapes"))
     found = composed("strategy=mc_dropout", "dataset=voc", "detector=faster_rcnn")
     assert "dropout" not in found["detector"]

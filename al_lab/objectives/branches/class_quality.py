@@ -1,7 +1,7 @@
 """The ordinary detection loss, while the network keeps count of how well it detects each class (PPAL)."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, distributed
@@ -57,6 +57,8 @@ class ClassQuality(Supervised):
         decay: intended | released.
         supervised: arguments of `Supervised`.
     """
+
+    needs: ClassVar[tuple[str, ...]] = ("anchors",)
 
     def __init__(
         self,

@@ -63,7 +63,8 @@ def check_parts(parts: Parts, is_new: bool = True) -> None:
             )
         )
     if config.get("detector"):
-        network = _check_network(parts, "detector", len(config["dataset"].get("classes") or ()) or _NUM_CLASSES)
+        named = config["dataset"].get("classes") if is_generated(config["dataset"]) else parts.dataset.classes
+        network = _check_network(parts, "detector", len(named or ()) or _NUM_CLASSES)
         if network is not None:
             _check_detector(parts, network)
     if config.get("segmenter"):

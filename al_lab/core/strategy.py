@@ -82,6 +82,8 @@ class Strategy:
         only_views: the choice follows from views and the pool alone: no stages of its own, nothing to restore.
         needs_labels: the choice depends on what labeled images show: see `restore` and `learn`.
         made_of: arguments that are strategies themselves, whose needs, tasks and units count, too.
+        detector_changed: it needs a detector with other layers, whose first model is not that of a plain one: a fair
+            comparison is with random images and the same detector.
         judges: names of what `judge` measures; empty: nothing.
     """
 
@@ -97,6 +99,7 @@ class Strategy:
     needs_labels: bool = False
     made_of: ClassVar[tuple[str, ...]] = ()
     judges: ClassVar[tuple[str, ...]] = ()
+    detector_changed: ClassVar[bool] = False
     radius_px: int = 0
     ties: Literal["hash", "id"] = "hash"
 

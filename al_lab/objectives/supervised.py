@@ -290,12 +290,17 @@ class Supervised(nn.Module):
         return {}
 
     def attach(self, network: Any) -> None:
-        """Refuse settings that a network with a loss of its own would not read; learners call this before a training.
+        """Refuse settings that a network with a loss of its own would not read, and branches that nothing would train.
+
+        Learners call this before a training.
 
         Raises:
             ConfigError: naming the first.
         """
-        if isinstance(network, AnchorDetector) or not self._changed:
+        if isinstance(network, AnchorDetector):
+            self._check_branches(network)
+            return
+        if not self._changed:
             return
         raise ConfigError(
             explain(
@@ -305,6 +310,20 @@ class Supervised(nn.Module):
                 do="leave it at its default; what a detector's own loss weighs, its own options say",
             )
         )
+
+    def _check_branches(self, network: AnchorDetector) -> None:
+        options = {cls.__module__.rpartition(".")[2] for cls in type(self).__mro__}
+        for name in network.branches:
+            trained_by = network.branch(name).trained_by
+            if trained_by and trained_by not in options:
+                raise ConfigError(
+                    explain(
+                        expected=f"objective={trained_by}, which trains the branch {name}",
+                        got=type(self).__name__,
+                        where="objective",
+                        do=f"set objective={trained_by}, or leave {name} out of detector.branches",
+                    )
+                )
 
     def forward(self, network: Any, batch: Any, step: int, total_steps: int) -> dict[str, Tensor]:
         """Return ``loss`` and its parts for one `Batch`."""

@@ -16,7 +16,11 @@ from al_lab.config.parts import Parts
 from al_lab.config.signatures import literal_of
 from al_lab.core.errors import ConfigError, LabError, WeightsError
 from al_lab.core.strategy import Strategy
+from al_lab.models.detectors.tiny import TinyDetector
 from tests.stubs import StubDetection, quicken, stub_config
+from tests.trees import voc_tree
+
+__all__ = ["voc_tree"]
 
 INLINE = "executor=inline"
 ROOT = Path(__file__).parents[2]
@@ -263,13 +267,22 @@ def test_a_network_whose_default_is_a_download_gets_none(offline):
 
 def test_the_number_of_classes_is_the_datasets(monkeypatch):
     seen = []
-    monkeypatch.setattr(
-        "al_lab.models.detectors.tiny.TinyDetector.__init__", lambda self, num_classes, **_: seen.append(num_classes)
-    )
+    real = TinyDetector.__init__
+    monkeypatch.setattr(TinyDetector, "__init__", lambda self, **k: seen.append(k["num_classes"]) or real(self, **k))
     config = composed(INLINE, "strategy=random")
     check_values(config)
     check_values(config | {"dataset": {**config["dataset"], "classes": ["a", "b", "c"]}})
     assert seen == [2, 3]
+
+
+def test_a_folder_with_a_single_class_is_refused_where_background_is_none(voc_tree):
+    pytest.importorskip("mmdet")
+    root = voc_tree({f"i{n}": [("cat", 5, 5, 30, 30)] for n in range(30)}, classes=("cat",))
+    plan = (INLINE, "dataset=voc_folder", f"dataset.root={root}", "budget.initial=4", "budget.cycles=1")
+    small = ("detector=retinanet_r50", "detector.input_hw=[64,64]", "detector.model.backbone.depth=18")
+    small = (*small, "detector.model.neck.in_channels=[64,128,256,512]")
+    with pytest.raises(ConfigError, match="two classes or more"):
+        check_values(compose((*plan, "protocol=meh_hua", "strategy=random", *small)))
 
 
 def test_nothing_is_built_twice_from_the_command_to_its_last_stage(tmp_path, monkeypatch):

@@ -294,6 +294,44 @@ def test_passes_need_dropout_and_a_detector_that_can_have_none_is_told():
     assert kept["detector"]["dropout"] == {"p": 0.2, "where": "levels"}
 
 
+@pytest.mark.parametrize(
+    ("overrides", "detector", "budget", "trainer"),
+    [
+        (
+            ("strategy=meh_hua", "dataset=voc"),
+            ("ssd300_voc", ["evidence"], "evidential"),
+            (1000, 1000, 9),
+            {"batch_size": 8, "max_epochs": 240, "milestones": [192], "lr": 1e-3, "weight_decay": 1e-4},
+        ),
+        (
+            ("experiment=meh_hua_retinanet",),
+            ("retinanet_r50_voc", ["evidence"], "evidential"),
+            (827, 413, 6),
+            {"batch_size": 2, "max_epochs": 18, "milestones": [16], "lr": 1e-3, "weight_decay": 1e-4},
+        ),
+        (
+            ("strategy=pm", "dataset=voc"),
+            ("ssd300_voc", ["mixture"], "mixture_density"),
+            (2000, 1000, 5),
+            {"batch_size": 32, "max_iters": 120000, "milestones": [80000, 100000], "warmup_power": 4},
+        ),
+        (
+            ("strategy=pm", "dataset=coco"),
+            ("ssd300_coco", ["mixture"], "mixture_density"),
+            (5000, 1000, 5),
+            {"batch_size": 32, "max_iters": 120000, "milestones": [80000, 100000], "warmup_power": 4},
+        ),
+    ],
+)
+def test_rivals_with_other_layers_have_their_papers_protocols(overrides, detector, budget, trainer):
+    config = composed(*overrides)
+    validate(config)
+    chosen = config["choices"]
+    assert (chosen["detector"], config["detector"]["branches"], chosen["objective"]) == detector
+    assert tuple(config["budget"][k] for k in ("initial", "per_cycle", "cycles")) == budget
+    assert trainer.items() <= config["trainer"].items()
+
+
 # What `--cfg job --resolve` prints, with its place in the paper; no number of the paper is left to be derived.
 @pytest.mark.parametrize(
     ("dataset", "of_this_pair"),

@@ -52,8 +52,10 @@ def test_what_is_counted_is_what_a_loop_over_positives_counts():
 
 def test_the_training_is_the_ordinary_one_and_the_branch_counts():
     nets, losses = [network(), network()], []
+    with pytest.raises(ConfigError, match="objective=class_quality"):
+        Supervised().attach(nets[0])
+    ClassQuality().attach(nets[1])
     for net, objective in zip(nets, (Supervised(), ClassQuality()), strict=True):
-        objective.attach(net)
         losses.append(objective(net, batch(), 0, 1))
         losses[-1]["loss"].backward()
     torch.testing.assert_close(losses[0], losses[1], rtol=0, atol=0)

@@ -137,6 +137,11 @@ def test_a_network_without_the_branch_is_refused() -> None:
         Evidential().attach(TinyDetector(3, 64, (8, 8, 8, 8, 8)))
 
 
+def test_an_objective_that_would_leave_the_head_untrained_is_refused() -> None:
+    with pytest.raises(ConfigError, match="objective=evidential, which trains the branch evidence, got Supervised"):
+        Supervised().attach(network())
+
+
 def test_a_single_class_is_refused_where_there_is_no_background() -> None:
     Evidential().attach(network("softmax", 1))
     with pytest.raises(ConfigError, match="two classes or more"):

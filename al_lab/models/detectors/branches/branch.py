@@ -58,9 +58,11 @@ class Branch(nn.Module):
     Attributes:
         replaces: logits and deltas are its own: the network's class and box layers are left out.
         activation: of the class distribution of a network that has it; None: what it is without.
+        trained_by: the objective that trains it, by its option's name, which is its module's; empty: any, or none.
     """
 
     replaces: ClassVar[bool] = False
+    trained_by: ClassVar[str] = ""
     activation: Activation | None = None
 
     def __init__(self, site: Site) -> None:

@@ -30,6 +30,8 @@ class ClassQualityBranch(Branch):
     quality: Tensor
     momentum: Tensor
 
+    trained_by = "class_quality"
+
     def __init__(self, site: Site) -> None:
         super().__init__(site)
         self.register_buffer("quality", torch.zeros(site.num_classes))

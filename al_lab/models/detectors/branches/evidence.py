@@ -24,6 +24,8 @@ class EvidenceBranch(Branch):
         site: of the network.
     """
 
+    trained_by = "evidential"
+
     def __init__(self, site: Site) -> None:
         super().__init__(site)
         self.activation = "softmax_fg" if site.activation == "sigmoid" else site.activation

@@ -27,6 +27,8 @@ class LearningLossBranch(Branch):
         is_detached: what it learns does not change the network; an objective sets it at every step.
     """
 
+    trained_by = "learning_loss"
+
     def __init__(self, site: Site, tap: Literal["raw", "neck"] = "raw", width: int = 128) -> None:
         super().__init__(site)
         self.tap = one_of("raw", "neck")(tap, "detector.branches.learning_loss.tap")

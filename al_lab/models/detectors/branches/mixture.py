@@ -51,6 +51,7 @@ class MixtureBranch(Branch):
     """
 
     replaces = True
+    trained_by = "mixture_density"
     activation = "softmax"
 
     def __init__(self, site: Site, components: int = 4) -> None:

@@ -130,6 +130,10 @@ def _choosing(parts: Any, sizes: Sizes, cycle: int, labeled: int, steps: int) ->
     if needs:
         pool = sizes.pool if literal_of(target, "scores_labeled", False) or unit != "image" else sizes.pool - labeled
         yield (Look("images of the pool", pool * _looks(strategy)),)
+    if literal_of(target, "closer_needs", ()):
+        open_images = sizes.pool - labeled
+        listed = strategy.get("factor", math.inf) * parts.budget.allowance(cycle, sizes.pool).amount
+        yield (Look("images of the list", math.ceil(min(listed, open_images))),)
     if target == _MGRAL:
         yield from _mgral(parts, strategy, cycle, labeled, sizes.pool)
 

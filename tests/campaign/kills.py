@@ -61,6 +61,7 @@ KINDS: dict[str, Callable[[], dict[str, Any]]] = {
     "people": _people,
     "pseudo-label": lambda: _few(CONFIGS["pseudo"]()),
     "mgral": _mgral,
+    "two_pass": lambda: _few(stub_config({"_target_": "al_lab.strategies.rivals.ppal.Ppal", "min_side_px": 0})),
     "ensemble": lambda: _few(stub_config({"_target_": "al_lab.strategies.rivals.ensemble.Ensemble", "members": 2})),
 }
 

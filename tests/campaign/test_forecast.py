@@ -63,6 +63,16 @@ def test_every_cycle_trains_and_tests_and_all_but_the_last_look_at_the_pool() ->
     ]
 
 
+def test_a_second_look_is_at_the_list() -> None:
+    parts = small(Budget(initial=10, per_cycle=20, cycles=1), "rivals.ppal.Ppal")
+    parts.config["strategy"]["factor"] = 4.0
+    assert plan(parts, SIZES)[2:4] == [(0, (Look("images of the pool", 90),)), (0, (Look("images of the list", 80),))]
+    parts.config["strategy"]["factor"] = 9.0
+    assert plan(parts, SIZES)[3] == (0, (Look("images of the list", 90),))
+    parts = small(Budget(initial=10, per_cycle=20, cycles=1), "rivals.ebal.Ebal")
+    assert plan(parts, SIZES)[3] == (0, (Look("images of the list", 90),))
+
+
 def test_members_are_trainings_and_each_looks_as_each_pass_does() -> None:
     parts = small(Budget(initial=10, per_cycle=20, cycles=1), "rivals.ensemble.Ensemble")
     parts.config["strategy"]["members"] = 3

@@ -15,8 +15,6 @@ from al_lab.core.strategy import ProposeContext, Reason, Strategy
 from al_lab.core.types import Candidates, DenseView, ImageView, Query
 from al_lab.strategies.rivals._contextual_policy import learn_picks
 
-_MIXTURE = "prior_mixture"
-
 
 class Cdal(Strategy):
     """Contextual diversity: Agarwal et al., ECCV 2020 (arXiv 2008.05723); code sharat29ag/CDAL at a5697b5.
@@ -48,7 +46,7 @@ class Cdal(Strategy):
         epochs: how long the policy of ``rl`` is trained.
     """
 
-    needs: ClassVar[tuple[str, ...]] = (_MIXTURE,)
+    needs: ClassVar[tuple[str, ...]] = ("prior_mixture",)
     units: ClassVar[tuple[str, ...]] = ("image",)
     scores_labeled: bool = True
 
@@ -79,11 +77,11 @@ class Cdal(Strategy):
 
     def view_options(self) -> dict[str, Any]:
         """See `Strategy.view_options`."""
-        return {_MIXTURE: {"min_confidence": self.prior_filter, "by_class": self.by_class}}
+        return {"prior_mixture": {"min_confidence": self.prior_filter, "by_class": self.by_class}}
 
     def propose(self, view: ImageView | DenseView, ctx: ProposeContext) -> Candidates:
         """Return the image with its mixture (C,) or (C, C); its worth is only known once the others' are."""
-        mixture = view.extras.get(_MIXTURE)
+        mixture = view.extras.get("prior_mixture")
         if mixture is None:
             raise TypeError("Cdal.propose: expected prior_mixture among the view's extras; the learner must provide it")
         return Candidates.images([view.sample_id], [0.0], mixture=np.asarray(mixture, np.float32)[None])

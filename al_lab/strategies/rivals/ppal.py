@@ -18,7 +18,6 @@ from al_lab.core.strategy import ProposeContext, Reason, take_best
 from al_lab.core.types import Candidates, DenseView, Detections, ImageView, Query
 from al_lab.strategies.rivals._two_pass import TwoPass, boxes_with_features
 
-_DIFFICULTY = "class_difficulty"
 _FIRST_PASS = {"conf_min": 0.0, "nms_iou": 0.6, "max_per_image": 200, "nms_pre": 3000}  # released code
 _SECOND_PASS = {"nms_iou": 0.5, "max_per_image": 100, "nms_pre": 1000}  # released code
 
@@ -72,7 +71,7 @@ class Ppal(TwoPass):
         as_released: with the two mistakes of the released code.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("detections", _DIFFICULTY)
+    needs: ClassVar[tuple[str, ...]] = ("detections", "class_difficulty")
     detector_changed: ClassVar[bool] = False
 
     def __init__(
@@ -129,7 +128,7 @@ class Ppal(TwoPass):
         if not isinstance(view, ImageView) or view.detections is None or view.size_hw is None:
             raise TypeError("Ppal.propose: expected detections; the learner must provide them")
         found = self.counted(view.detections, view.size_hw)
-        weight_C = class_weights(np.asarray(view.extras[_DIFFICULTY], np.float64), self.alpha, self.beta)
+        weight_C = class_weights(np.asarray(view.extras["class_difficulty"], np.float64), self.alpha, self.beta)
         s_D = found.confidence.astype(np.float64)
         return np.asarray(entr(s_D) + entr(1 - s_D)), weight_C[found.labels], found
 

@@ -13,7 +13,16 @@ from tests.strategies.detection.test_mgral import measured
 from tests.stubs import quicken
 
 # Of the fast tests, which are to take seconds; the slow ones look at every event.
-_STEPS = {"image": 41, "pixel": 67, "people": 17, "box": 85, "pseudo-label": 17, "mgral": 17, "ensemble": 17, "two_pass": 17}
+_STEPS = {
+    "image": 41,
+    "pixel": 67,
+    "people": 17,
+    "box": 85,
+    "pseudo-label": 17,
+    "mgral": 17,
+    "ensemble": 17,
+    "two_pass": 17,
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -50,7 +59,9 @@ def kill_at(kind: str, folder: Path, step: int, tears: tuple[bool, ...]) -> str:
 @pytest.mark.parametrize(
     "kind",
     [
-        pytest.param(k, marks=[pytest.mark.slow] if k in ("mgral", "pseudo-label", "people", "ensemble", "two_pass") else [])
+        pytest.param(
+            k, marks=[pytest.mark.slow] if k in ("mgral", "pseudo-label", "people", "ensemble", "two_pass") else []
+        )
         for k in KINDS
     ],
 )

@@ -20,6 +20,7 @@ from al_lab.core.record.purchase import read_queries
 
 if TYPE_CHECKING:
     from al_lab.core.types import Detections, Query
+    from al_lab.metrics.outcomes import Outcomes
 
 __all__ = ["OpenRun", "compose", "open_run", "rank", "run"]
 
@@ -75,6 +76,16 @@ class OpenRun:
             ResumeError: if no cycle, or not this one, has predictions.
         """
         return load_predictions([self._file("predictions.npz", cycle, "an evaluated cycle of a detector")])
+
+    def outcomes(self, cycle: int | None = None) -> Outcomes:
+        """Return what became of every detection in the test images: enough to draw these images again.
+
+        Raises:
+            ResumeError: if no cycle, or not this one, has them; runs of earlier versions have none.
+        """
+        from al_lab.metrics.outcomes import Outcomes  # noqa: PLC0415 - the metrics take a second to import
+
+        return Outcomes.load(self._file("outcomes.npz", cycle, "an evaluated cycle of a detector"))
 
     @property
     def _cycles(self) -> list[int]:

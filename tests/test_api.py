@@ -46,6 +46,8 @@ def test_a_run_folder_is_opened(ran):
     last = opened.predictions()
     assert len(last) == 4
     assert last.keys() == opened.predictions(0).keys()
+    again = opened.outcomes().average_precision(names=["voc07_ap50"])["voc07_ap50"]
+    assert again == pytest.approx([opened.metrics[-1]["voc07_ap50"]])
     with pytest.raises(ResumeError, match=r"no predictions\.npz in cycle 9"):
         opened.predictions(9)
 

@@ -100,14 +100,36 @@ class VocAP(Metric):
         for column, (mine, theirs) in enumerate(zip(found, objects, strict=True)):
             is_true, is_false = match(mine, theirs, self.iou, self.extra)
             num_gt_B = (np.take(weights_BN, theirs.image, 1) * ~theirs.ignored).sum(1)
-            rows = max(_MOST_AT_ONCE // max(len(is_true), 1), 1)
-            for some in (slice(k, k + rows) for k in range(0, len(weights_BN), rows)):
-                drawn_BD = np.take(weights_BN[some], mine.image, 1)
-                recall, precision = recall_precision(is_true * drawn_BD, is_false * drawn_BD, num_gt_B[some])
-                for name in self.names:
-                    ap_BC[name][some, column] = np.where(num_gt_B[some] > 0, self._ap(name, recall, precision), np.nan)
+            for name, ap_B in self.of_class(is_true, is_false, mine.image, num_gt_B, weights_BN).items():
+                ap_BC[name][:, column] = ap_B
         num_gt = [int((~theirs.ignored).sum()) for theirs in objects]
         return _ByClass(ap_BC, num_gt, [len(mine.image) for mine in found])
+
+    def of_class(
+        self,
+        is_true: np.ndarray,
+        is_false: np.ndarray,
+        image: np.ndarray,
+        num_gt_B: np.ndarray,
+        weights_BN: np.ndarray,
+    ) -> dict[str, np.ndarray]:
+        """Return the average precision of one class for every draw of the test images, (B,); NaN without an object.
+
+        Args:
+            is_true: (D,) bool, detections that are true positives, the most confident first.
+            is_false: (D,) likewise false positives.
+            image: (D,) position of each detection's image.
+            num_gt_B: objects to find in each draw.
+            weights_BN: how often each image is drawn, one row a draw.
+        """
+        ap_B = {name: np.full(len(weights_BN), np.nan) for name in self.names}
+        rows = max(_MOST_AT_ONCE // max(len(is_true), 1), 1)
+        for some in (slice(k, k + rows) for k in range(0, len(weights_BN), rows)):
+            drawn_BD = np.take(weights_BN[some], image, 1)
+            recall, precision = recall_precision(is_true * drawn_BD, is_false * drawn_BD, num_gt_B[some])
+            for name in self.names:
+                ap_B[name][some] = np.where(num_gt_B[some] > 0, self._ap(name, recall, precision), np.nan)
+        return ap_B
 
     def _ap(self, name: str, recall: np.ndarray, precision: np.ndarray) -> np.ndarray | float:
         if recall.shape[-1] == 0:

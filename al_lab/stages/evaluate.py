@@ -13,6 +13,7 @@ from al_lab.core.record.csv_file import csv_text
 from al_lab.core.record.predictions import load_predictions, save_predictions
 from al_lab.core.stage import Stage, StageContext
 from al_lab.metrics.build import build_metrics
+from al_lab.metrics.outcomes import Outcomes
 from al_lab.metrics.resampling import resamples
 from al_lab.metrics.result import MetricResult
 from al_lab.metrics.segmentation import Measured, resampled_segmentation, segmentation_results
@@ -24,7 +25,8 @@ log = logging.getLogger(__name__)
 class Evaluate(Stage):
     """``model.ckpt`` -> ``metrics.json``, ``per_class.csv``, predictions.
 
-    The metrics on test images drawn again are written, too (``resampled.json``).
+    The metrics on test images drawn again are written, too (``resampled.json``), and what became of every detection
+    (``outcomes.npz``), from which they can be drawn again later, without truth or boxes.
     """
 
     name = "evaluate"
@@ -46,10 +48,8 @@ class Evaluate(Stage):
 
     def files(self, ctx: StageContext) -> list[Path]:
         """Return what the report reads."""
-        paths = [
-            ctx.cycle_dir / name for name in ("metrics.json", "per_class.csv", "predictions.npz", "resampled.json")
-        ]
-        return [path for path in paths if path.is_file()]
+        names = ("metrics.json", "per_class.csv", "predictions.npz", "outcomes.npz", "resampled.json")
+        return [path for name in names if (path := ctx.cycle_dir / name).is_file()]
 
     def inputs(self, ctx: StageContext) -> list[Path]:
         """Return the model, if there is something to test it on."""
@@ -67,6 +67,7 @@ class Evaluate(Stage):
         weights_BN = resamples(len(truth))
         drawn = [metric.resampled(predictions, truth, ctx.dataset.classes, weights_BN) for metric in metrics]
         _write_resampled(ctx, ids, {name: values for part in drawn for name, values in part.items()})
+        Outcomes.of(predictions, truth, len(ctx.dataset.classes)).save(ctx.cycle_dir / "outcomes.npz")
         return results
 
     @staticmethod

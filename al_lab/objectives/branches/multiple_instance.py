@@ -63,7 +63,8 @@ class MultipleInstance(Supervised):
     The sums run over all anchors, levels and images of a batch, as in the released code. Its order of min and max is
     the other way round than the paper's; its author finds that hardly matters.
 
-    What does not learn in a phase has no gradient at all, so momentum and decay leave it as it is.
+    What does not learn in a phase has no gradient at all, so momentum and decay leave it as it is. Running statistics
+    of norms, where a network has such, go on in every phase.
 
     Deviations: a batch is half unlabeled in min and max, with the sum of the losses; the released code steps on a
     labeled and on an unlabeled batch in turn. Background is no class of L_img (there its pseudo label is always 1). An

@@ -9,6 +9,7 @@ from al_lab.core.errors import ConfigError
 from al_lab.data.loading.batch import Batch, pad_boxes
 from al_lab.objectives.branches.evidential import Evidential
 from al_lab.objectives.branches.mixture_density import MixtureDensity
+from al_lab.objectives.branches.multiple_instance import MultipleInstance
 
 pytest.importorskip("mmdet")
 from al_lab.models.mm.mmdet_network import MMDetNetwork  # noqa: E402
@@ -58,3 +59,26 @@ def test_mixture(which: str, request: pytest.FixtureRequest) -> None:
 def test_a_single_class_is_refused(retina_r18: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="two classes or more"):
         Evidential().attach(MMDetNetwork(1, retina_r18, (128, 128), branches=["evidence"]))
+
+
+@pytest.mark.parametrize(("which", "own"), [("retina_r18", ("cls_convs", "retina_cls")), ("ssd_lite", ("cls_convs",))])
+def test_two_heads_learn_in_their_phases(which: str, own: tuple[str, ...], request: pytest.FixtureRequest) -> None:
+    """In the phase of both classifiers nothing else has a gradient, in the other one they have none."""
+    network = MMDetNetwork(3, request.getfixturevalue(which), (128, 128), branches=["two_heads"])
+    objective = MultipleInstance()
+    objective.attach(network)
+    prefixes = (*(f"detector.bbox_head.{name}." for name in own), "branches.two_heads.second.")
+    found = [torch.tensor([[12.0, 20, 90, 120]]), torch.tensor([[60.0, 10, 110, 60]]), torch.zeros(0, 4)]
+    boxes, labels = pad_boxes(found, [torch.zeros(len(b)) for b in found])
+    sizes, kind = torch.full((3, 2), 128), torch.tensor([1, 1, 0])
+    batch = Batch(torch.randn(3, 3, 128, 128), ["a", "b", "c"], boxes, labels, kind, sizes, sizes)
+    trained = {name for name, p in network.named_parameters() if p.requires_grad}
+    classifiers = {name for name in trained if name.startswith(prefixes)}
+    assert classifiers and any("second" in name for name in classifiers)
+    assert not any("reg" in name or "instances" in name for name in classifiers)
+    for step, learn in ((0, trained), (7, trained - classifiers), (9, classifiers)):
+        network.zero_grad(set_to_none=True)
+        objective(network, batch, step, 26)["loss"].backward()
+        assert {name for name, p in network.named_parameters() if p.grad is not None} == learn
+    head = network.eval().look(torch.zeros(1, 3, 128, 128), torch.tensor([[128, 128]]))
+    assert head.extra["logits2"].shape == head.logits.shape and head.extra["instances"].shape[-1] == 3

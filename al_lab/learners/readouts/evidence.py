@@ -49,14 +49,16 @@ def box_evidence(look: Look, options: Mapping[str, Any]) -> list[dict[str, np.nd
     probs_BPK = network.probs(head.logits)
     sure_BP, label_BP = probs_BPK[..., first:].max(-1)
     image, anchor = (sure_BP > rule.member_conf).nonzero(as_tuple=True)
+    boxes = boxes_at(head, network, image, anchor, look.sizes_hw, look.valid_hw)
+    alive = (boxes[:, 2:] > boxes[:, :2]).all(-1)  # not those in a batch's padding
+    image, anchor, boxes = image[alive], anchor[alive], boxes[alive]
     num_levels = len(head.level_sizes)
     ends = torch.tensor(head.level_sizes, device=anchor.device).cumsum(0)
     level = torch.searchsorted(ends, anchor, right=True)
     kept = best_of_groups(
         image * num_levels + level, sure_BP[image, anchor], rule.per_level, num_levels * len(probs_BPK)
     )
-    image, anchor, level = image[kept], anchor[kept], level[kept]
-    boxes = boxes_at(head, network, image, anchor, look.sizes_hw, look.valid_hw)
+    image, anchor, level, boxes = image[kept], anchor[kept], level[kept], boxes[kept]
     values = []
     for number, found in enumerate(look.detections):
         mine = image == number

@@ -38,6 +38,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
     "data": {
         "formats": set(),
         "predictions": {"formats"},
+        "lint": {"predictions"},
         "transforms": set(),
         "segments": {"formats"},
         "datasets": {"formats", "transforms", "segments"},

@@ -11,7 +11,7 @@ from al_lab.cli.waiting import first_line
 
 # The first word of a command that runs no campaign -> where its ``main(arguments)`` is.
 _BESIDE = {word: f"al_lab.cli.{word}" for word in ("data", "doctor", "labels", "estimate", "select")}
-_BESIDE |= {word: f"al_lab.cli.pages.{word}" for word in ("report", "leaderboard")}
+_BESIDE |= {word: f"al_lab.cli.pages.{word}" for word in ("report", "leaderboard", "lint")}
 _BESIDE["tune-density"] = "al_lab.cli.tuning.density"
 
 

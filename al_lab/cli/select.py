@@ -34,7 +34,7 @@ _DEFAULT = "strategy=entropy"
 def main(argv: Sequence[str] | None = None) -> int:
     """Choose images; 0 = done, 2 = the command can't run."""
     args = _parser().parse_intermixed_args(argv)
-    _sort_out(args)
+    sort_out(args)
     return run(args)
 
 
@@ -42,12 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = parser_of("select", __doc__, _EXAMPLES)
     add_overrides(parser, "images and strategy, as for a campaign; strategy=entropy if none is named")
     add = parser.add_argument
-    add("--predictions", nargs="+", default=[], metavar="FILE", help="of the detector: files, or folders of YOLO text")
-    add("--arrays", nargs="+", default=[], metavar="FILE", help="embeddings and whole class distributions (.npz)")
-    add("--images-json", type=Path, metavar="FILE", help="a COCO document whose images and categories explain ids")
-    add("--first-category", type=int, choices=(0, 1), help="number of the first class, where no file tells")
-    add("--labeled", nargs="+", default=[], metavar="LIST",
-        help="images to leave out: lists, selected.csv of earlier rounds, or the word annotated")  # fmt: skip
+    add_files(parser, "images to leave out: lists, selected.csv of earlier rounds, or the word annotated")
     amount = parser.add_mutually_exclusive_group(required=True)
     amount.add_argument("--count", type=int, metavar="N", help="images to choose")
     amount.add_argument("--boxes", type=int, metavar="N", help="boxes to label, as many as the detector expects")
@@ -55,12 +50,8 @@ def _parser() -> argparse.ArgumentParser:
         help="of it, drawn at random and marked so: tells afterwards whether the strategy was worth it")  # fmt: skip
     add("--quota", action="append", default=[], metavar="CLASS=SHARE",
         help="least share of the chosen images (or boxes) that show a class; repeatable")  # fmt: skip
-    add("--shows", type=float, default=0.3, metavar="S", help="confidence of an image that shows a class (default 0.3)")
     add("--near-copies", choices=("leave-out", "keep"), default="leave-out",
         help="of better ranked images (default leave-out: the chosen images are opened)")  # fmt: skip
-    add("--near-cosine", default="auto", metavar="C",
-        help="of two embeddings, from which on images are near copies, labeled ones included: a number, off, or auto "
-        "(default: nearer than a quarter of the usual distance)")  # fmt: skip
     add("--cycle", type=int, default=0, metavar="N", help="which round this is: it draws anew (default 0)")
     add("--tool", help="also in the format of cvat, label_studio, yolo, coco, voc or labelme")
     add("--min-confidence", type=float, default=0.3, metavar="S", help="of boxes offered to start from (default 0.3)")
@@ -70,7 +61,26 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _sort_out(args: argparse.Namespace) -> None:
+def add_files(parser: argparse.ArgumentParser, labeled: str) -> None:
+    """Let a command take what a detector said of the images, and which of them are labeled.
+
+    Args:
+        parser: of the command.
+        labeled: what it does with labeled images.
+    """
+    add = parser.add_argument
+    add("--predictions", nargs="+", default=[], metavar="FILE", help="of the detector: files, or folders of YOLO text")
+    add("--arrays", nargs="+", default=[], metavar="FILE", help="embeddings and whole class distributions (.npz)")
+    add("--images-json", type=Path, metavar="FILE", help="a COCO document whose images and categories explain ids")
+    add("--first-category", type=int, choices=(0, 1), help="number of the first class, where no file tells")
+    add("--labeled", nargs="+", default=[], metavar="LIST", help=labeled)
+    add("--shows", type=float, default=0.3, metavar="S", help="confidence of an image that shows a class (default 0.3)")
+    add("--near-cosine", default="auto", metavar="C",
+        help="of two embeddings, from which on images are near copies, labeled ones included: a number, off, or auto "
+        "(default: nearer than a quarter of the usual distance)")  # fmt: skip
+
+
+def sort_out(args: argparse.Namespace) -> None:
     """Take out of lists of files what is none: in ``--labeled a.txt strategy=margin`` the last word is no list."""
     for name in _LISTS:
         words = getattr(args, name)
@@ -107,6 +117,10 @@ def _select(args: argparse.Namespace) -> int:
     )
     with said_while("choosing images"):
         outcome = select(composed(args), asked)
+    from al_lab.data.lint.words import sentences
+
+    for sentence in sentences(outcome.lint):
+        print(sentence)
     print(f"{len(outcome.rows)} images: {args.out / 'selected.csv'}, {outcome.page}, {args.out / 'to_label'}/")
     return 0
 

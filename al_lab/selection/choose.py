@@ -81,6 +81,7 @@ class Choice:
         got: label -> how much of it the choice has.
         copies: image that was passed over -> the one it is a near copy of.
         near_cosine: from which cosine on it is one by embedding; None: nobody looked.
+        prints: fingerprints of the images that were opened.
         num_without: of the unlabeled images, without an embedding that could be looked at.
         unreadable: image that was passed over -> why.
         num_known: of the images that were looked at, labeled by people before.
@@ -93,6 +94,7 @@ class Choice:
     copies: Mapping[str, str]
     unreadable: Mapping[str, str]
     num_known: int
+    prints: Mapping[str, np.ndarray | None] = field(default_factory=dict)
     near_cosine: float | None = None
     num_without: int = 0
 
@@ -155,6 +157,7 @@ def choose(
         dict(table.gates.copies),
         dict(table.gates.unreadable),
         known.count,
+        table.gates.prints,
         table.gates.near.min_cosine,
         table.gates.near.lacking(pool.unlabeled()),
     )

@@ -33,7 +33,7 @@ class Gates:
     ) -> None:
         self.ids, self._dataset, self._known, self._near_bits, self.near = ids, dataset, known, near_bits, near
         self._apart = apart.rows(ids) if apart is not None else None
-        self._prints: dict[str, np.ndarray | None] = {}
+        self.prints: dict[str, np.ndarray | None] = {}
         self.copies: dict[str, str] = {}
         self.unreadable: dict[str, str] = {}
 
@@ -84,10 +84,10 @@ class Gates:
     def _print(self, sample_id: str) -> np.ndarray | None:
         if self._near_bits is None:
             return None
-        if sample_id not in self._prints:
+        if sample_id not in self.prints:
             try:
-                self._prints[sample_id] = fingerprint(self._dataset.load_image(sample_id))
+                self.prints[sample_id] = fingerprint(self._dataset.load_image(sample_id))
             except DataError as error:  # nobody can label what can't be opened
-                self._prints[sample_id] = None
+                self.prints[sample_id] = None
                 self.unreadable[sample_id] = str(error)
-        return self._prints[sample_id]
+        return self.prints[sample_id]

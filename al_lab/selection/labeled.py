@@ -10,7 +10,7 @@ from typing import Any
 
 from al_lab.core.documents import Source
 from al_lab.core.errors import DataError
-from al_lab.core.fields import shown
+from al_lab.core.fields import shown, text
 from al_lab.core.files import sha256
 from al_lab.core.record.csv_file import cell_of
 from al_lab.core.types import Annotation
@@ -25,7 +25,7 @@ def labeled_ids(given: Sequence[str], dataset: Any, names: ImageNames) -> tuple[
     """Return the images of the pool that the user says are labeled, and sentences about names that are no images.
 
     Args:
-        given: of ``--labeled``: lists (a name a line, or a table such as selected.csv), or the word ``annotated``.
+        given: of ``--labeled``: lists (see `listed`), or the word ``annotated``.
         dataset: of the images.
         names: of all of them.
 
@@ -38,21 +38,29 @@ def labeled_ids(given: Sequence[str], dataset: Any, names: ImageNames) -> tuple[
             found |= {i for i in pool if dataset.has_truth(i)}
             continue
         path = Path(word)
-        listed = _names(path)
-        ids = [names.find(name) for name in listed]
-        strangers = [name for name, i in zip(listed, ids, strict=True) if i is None]
-        if listed and len(strangers) == len(listed):
+        said = listed(path)
+        ids = [names.find(name) for name in said]
+        strangers = [name for name, i in zip(said, ids, strict=True) if i is None]
+        if said and len(strangers) == len(said):
             source = Source(path, "a list of images, one a line")
             raise source.wrong("names of the dataset's images", f"none, first {shown(strangers[0])}")
         if strangers:
-            notes.append(f"{path}: {len(strangers)} of {len(listed)} names are no images of the dataset, such as "
+            notes.append(f"{path}: {len(strangers)} of {len(said)} names are no images of the dataset, such as "
                          f"{shown(strangers[0])}")  # fmt: skip
         found |= {i for i in ids if i is not None} & pool
     return found, notes
 
 
-def _names(path: Path) -> list[str]:
+def listed(path: Path) -> list[str]:
+    """Return the names that a list holds, in its order: a name a line, a table, or a cycle's ``queries.json``.
+
+    Raises:
+        LabError: for a file that can't be read, or is none of these.
+    """
     source = Source(path, f"a list of images, one a line, a table with a column 'file', or the word {ANNOTATED}")
+    if path.suffix.lower() == ".json":  # a cycle's queries.json
+        queries = Source(path, "the queries.json of a cycle").read_entry().entries("queries")
+        return [query.read("id", text) for query in queries]
     if path.suffix.lower() != ".csv":
         return [line for _, line in source.read_lines()]
     try:

@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from al_lab.data.lint.lint import Lint
 from al_lab.data.predictions.table import Predictions
 from al_lab.reporting.document.page import Headline, Page, Picture, Section, Sheet
 from al_lab.reporting.document.tables import Table
 from al_lab.reporting.figures.mosaic import Tile, class_colors, tiles
 from al_lab.reporting.figures.theme import MUTED, color_of, look
 from al_lab.reporting.read.run_folder import Choice as Shown
+from al_lab.reporting.sections.lint import lint_section
 from al_lab.selection.choose import RANDOM, STRATEGY, Choice, Order
 from al_lab.selection.write import Row
 
@@ -35,6 +37,7 @@ class Told:
         notes: sentences about what was read.
         alarms: sentences about classes that starve.
         commands: what to do next: (words, command).
+        lint: what can be said of the choice without a training.
     """
 
     dataset: str
@@ -45,6 +48,7 @@ class Told:
     notes: Sequence[str] = ()
     alarms: Sequence[str] = ()
     commands: Sequence[tuple[str, str]] = field(default=())
+    lint: Lint | None = None
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,7 @@ def make_page(
         _next(told),
         _images(rows, told, most),
         _classes(told, counts, choice, order),
+        *([lint_section(told.lint, told.strategy)] if told.lint is not None else []),
         _utilities(rows, choice, told),
         _read(told, choice),
     ]

@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 from al_lab.config.build import build
 from al_lab.config.checks import check_kinds, check_targets
-from al_lab.config.embedding import EmbeddingSource
 from al_lab.config.options import strategies_in
-from al_lab.core.errors import ConfigError, DataError, did_you_mean, explain
-from al_lab.core.fields import at_least, below_one, fraction, one_of, optional, share, written
+from al_lab.core.errors import ConfigError, did_you_mean, explain
+from al_lab.core.fields import at_least, below_one, fraction, one_of, optional, share
+from al_lab.core.files import write_json
 from al_lab.core.strategy import Strategy
+from al_lab.data.lint.lint import Lint
 from al_lab.data.near_copies import MAX_BITS
-from al_lab.data.near_vectors import Cosine
 from al_lab.data.predictions.names import ImageNames
 from al_lab.data.predictions.read import PredictionFiles
 from al_lab.data.predictions.table import Predictions, check_embedded
@@ -24,8 +24,10 @@ from al_lab.data.predictions.views import Views
 from al_lab.labeling.request import TOOLS
 from al_lab.labeling.store import LabelStore
 from al_lab.selection.choose import Choice, Order, choose, contexts
+from al_lab.selection.files import near_cosine_of, open_images, vector_files
 from al_lab.selection.fit import check_built, check_task
 from al_lab.selection.labeled import ANNOTATED, Known, labeled_ids, labels_of
+from al_lab.selection.lint import Judged, judge
 from al_lab.selection.write import REQUEST, Row, check_new, rows_of, write_selection
 
 log = logging.getLogger(__name__)
@@ -90,22 +92,10 @@ class Asked:
         at_least(0)(self.cycle, "--cycle", do="e.g. --cycle 1 for the second round")
         at_least(0)(self.thumbnails, "--thumbnails")
         optional(one_of(*TOOLS))(self.tool, "--tool")
-        self.cosine()
+        near_cosine_of(self.near_cosine)
         for name, part in self.quotas.items():
             share(part, f"--quota {name}", do=f"e.g. --quota {name}=0.3: three of ten images show one")
         check_new(self.out)
-
-    def cosine(self) -> Cosine:
-        """Return from which cosine on images are near copies, as asked.
-
-        Raises:
-            ConfigError: for a word that is no number.
-        """
-        if self.is_near_copies_allowed or self.near_cosine == "off":
-            return None
-        if self.near_cosine == "auto":
-            return "auto"
-        return written(share)(self.near_cosine, "--near-cosine", do="e.g. --near-cosine 0.98, auto or off")
 
 
 @dataclass(frozen=True)
@@ -116,12 +106,14 @@ class Outcome:
         rows: the images, in the order in which to label them.
         notes: sentences about what was read.
         alarms: sentences about classes that starve.
+        lint: what can be said of it without a training.
         page: its file.
     """
 
     rows: list[Row]
     notes: list[str]
     alarms: list[str]
+    lint: Lint
     page: Path
 
 
@@ -138,8 +130,8 @@ def select(config: Mapping[str, Any], asked: Asked) -> Outcome:
     asked.check()
     check_targets({"dataset": config["dataset"], "strategy": config["strategy"]})
     check_kinds({"strategy": config["strategy"]})
-    files = PredictionFiles(asked.predictions, [*asked.arrays, *_vectors(config)], asked.images_json)
-    dataset = _open(config["dataset"], files)
+    files = PredictionFiles(asked.predictions, [*asked.arrays, *vector_files(config)], asked.images_json)
+    dataset = open_images(config["dataset"], files)
     names = ImageNames({i: dataset.image_path(i) for ids in dataset.splits().values() for i in ids})
     labeled, notes = labeled_ids(asked.labeled, dataset, names)
     predictions = files.join(names, dataset.classes, asked.first_category)
@@ -162,10 +154,35 @@ def select(config: Mapping[str, Any], asked: Asked) -> Outcome:
     notes += [f"{i} can't be opened and was passed over: {why}" for i, why in choice.unreadable.items()]
     boxes = asked.amount if asked.unit == "box" else None
     write_selection(asked.out, rows, dataset, asked.min_confidence, boxes, asked.tool)
-    alarms, page = _page(config, asked, dataset, predictions, choice, order, rows, len(labeled), notes)
+    found = _judged(config, asked, dataset, predictions, choice, order, labeled, store)
+    alarms, page = _page(config, asked, dataset, predictions, choice, order, rows, len(labeled), notes, found)
     for sentence in (*notes, *alarms):
         log.warning("%s", sentence)
-    return Outcome(rows, notes, alarms, page)
+    return Outcome(rows, notes, alarms, found, page)
+
+
+def _judged(
+    config: Mapping[str, Any],
+    asked: Asked,
+    dataset: Any,
+    predictions: Predictions,
+    choice: Choice,
+    order: Order,
+    labeled: set[str],
+    store: LabelStore,
+) -> Lint:
+    """Judge the choice, and write ``lint.json``."""
+    chosen = [pick.sample_id for pick in choice.picks]
+    ids = choice.candidates.sample_ids
+    found = judge(
+        Judged(
+            dataset, predictions, chosen, ids, labeled, store, config.get("oracle"), order.shows,
+            near_cosine_of(asked.near_cosine),
+            prints=choice.prints, seed=order.seed,
+        )
+    )  # fmt: skip
+    write_json(asked.out / "lint.json", found.to_json())
+    return found
 
 
 def _page(
@@ -178,6 +195,7 @@ def _page(
     rows: Sequence[Row],
     num_labeled: int,
     notes: Sequence[str],
+    lint: Lint,
 ) -> tuple[list[str], Path]:
     """Write the page; return the alarms and its file."""
     from al_lab.selection.page import Told, alarms, class_rows, make_page, write_page  # noqa: PLC0415 - matplotlib
@@ -199,32 +217,9 @@ def _page(
         notes,
         found,
         list(zip(words, asked.commands, strict=False)),
+        lint,
     )
     return found, write_page(make_page(told, rows, choice, counts, order, asked.thumbnails), asked.out)
-
-
-def _open(node: Mapping[str, Any], files: PredictionFiles) -> Any:
-    """Open the dataset; photographs that nobody named classes for have those of the predictions."""
-    try:
-        return build(node)
-    except DataError:
-        names = files.class_names()
-        if "classes" not in node or node["classes"] or not names:
-            raise
-        return build({**node, "classes": list(names)})
-
-
-def _vectors(config: Mapping[str, Any]) -> list[Path]:
-    """Return the file of ``embedding=vectors.npz``; here no network looks at images."""
-    source = EmbeddingSource.read(config.get("embedding"))
-    if source is None:
-        return []
-    if source.kind != "file":
-        do = "embedding=vectors.npz, or --arrays FILE.npz with 'images' and 'embedding'"
-        raise ConfigError(
-            explain(expected="a file of vectors", got=repr(config["embedding"]), where="embedding", do=do)
-        )
-    return [Path(source.path).expanduser()]
 
 
 def _strategy(config: Mapping[str, Any], dataset: Any, predictions: Predictions, labeled: set[str]) -> Strategy:
@@ -261,7 +256,8 @@ def _order(asked: Asked, dataset: Any, predictions: Predictions, seed: int) -> O
             explain(expected="predictions, which tell what an image shows", got="none", where=where, do=do)
         )
     bits = None if asked.is_near_copies_allowed else MAX_BITS
-    more = (asked.random_share, quotas, asked.shows, bits, asked.cosine())
+    cosine = None if asked.is_near_copies_allowed else near_cosine_of(asked.near_cosine)
+    more = (asked.random_share, quotas, asked.shows, bits, cosine)
     return Order(asked.amount, asked.unit, seed, asked.cycle, *more)
 
 

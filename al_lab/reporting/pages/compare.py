@@ -32,7 +32,7 @@ from al_lab.reporting.sections.bought_pixels import buys_pixels, overlays_sectio
 from al_lab.reporting.sections.class_gain import gain_section
 from al_lab.reporting.sections.flips import compared_flips_section
 from al_lab.reporting.sections.mgral.seeds import compared_mgral_section
-from al_lab.reporting.sections.pixel_metrics import pixel_metrics_section
+from al_lab.reporting.sections.pixels.metrics import pixel_metrics_section
 from al_lab.reporting.sections.pseudo import pseudo_section
 from al_lab.reporting.sections.published import published_section
 from al_lab.reporting.sections.results import (

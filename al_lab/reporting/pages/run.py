@@ -34,9 +34,10 @@ from al_lab.reporting.sections.advice import advice_line, advice_section
 from al_lab.reporting.sections.bought_pixels import bought_share, buys_pixels, overlays_section, pixel_classes_section
 from al_lab.reporting.sections.flips import flips_section
 from al_lab.reporting.sections.left_out import left_out_section
+from al_lab.reporting.sections.lint import purchases_section
 from al_lab.reporting.sections.mgral.choice import choice_section
 from al_lab.reporting.sections.mgral.of_run import mgral_sections
-from al_lab.reporting.sections.pixel_metrics import pixel_metrics_section
+from al_lab.reporting.sections.pixels.metrics import pixel_metrics_section
 from al_lab.reporting.sections.pseudo import pseudo_section
 from al_lab.reporting.sections.published import published_section
 from al_lab.reporting.sections.results import (
@@ -134,6 +135,7 @@ def build_page(
             ("Images", lambda: overlays_section(single) if by_pixel else parts.images_section(run)),
             ("Left out", lambda: left_out_section(run)),
             ("Analysis", lambda: pixel_sections(single)),
+            ("Judged without a training", lambda: purchases_section(run)),
             ("Utilities", lambda: parts.utilities_section(run)),
             ("The choice beside entropy", lambda: choice_section(run)),
             ("MGRAL", lambda: mgral_sections(run)),

@@ -27,6 +27,9 @@ _MAPPINGS = (
 )
 _MAX_CYCLES = 100_000
 _MAX_DEPTH = 30
+_initial: fields.Kind[Any] = fields.Kind(
+    "a number >= 0, or annotated", lambda value: value if value == "annotated" else fields.not_negative.read(value)
+)
 _KINDS: dict[str, fields.Kind[Any]] = {
     "seed": fields.integer,
     "split_seed": fields.integer,
@@ -35,7 +38,7 @@ _KINDS: dict[str, fields.Kind[Any]] = {
     "dataset.name": fields.text,
     "dataset.metrics": fields.list_of(fields.text),
     "budget.unit": fields.text,
-    "budget.initial": fields.not_negative,
+    "budget.initial": _initial,
     "budget.cycles": fields.between(0, _MAX_CYCLES),
     "strategy.path": fields.text,
     "trainer.init": fields.text,

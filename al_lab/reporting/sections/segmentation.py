@@ -17,7 +17,7 @@ from al_lab.reporting.judge.protocol import Series
 from al_lab.reporting.read import commands
 from al_lab.reporting.read.analysis import Analysis, analysis_of
 from al_lab.reporting.sections.bought_pixels import opened, shown
-from al_lab.reporting.sections.densities import DENSITIES, densities_of, query_table, same_model_table
+from al_lab.reporting.sections.pixels.densities import DENSITIES, densities_of, query_table, same_model_table
 
 _COVERAGE = (
     ("radius", "covering radius δ"),

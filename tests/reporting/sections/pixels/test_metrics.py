@@ -8,7 +8,7 @@ import pytest
 from al_lab.core.record.csv_file import csv_text
 from al_lab.reporting.judge.protocol import Series
 from al_lab.reporting.read.run_folder import Run
-from al_lab.reporting.sections.pixel_metrics import pixel_metrics_section
+from al_lab.reporting.sections.pixels.metrics import pixel_metrics_section
 
 NAMES = ("miou", "dice", "boundary_iou", "hd95")
 CLASSES = ("road", "car", "sky & <b>")

@@ -42,9 +42,7 @@ def test_by_embedding_with_the_share_of_random_selections():
     old = unit(x_NE[2:3] + 0.01)
     found = copies_by_vector(x_NE, [str(n) for n in range(200)], np.array([1, 4, 0, 2, 3]), old, ["old"], 0.95, 0)
     assert [(c.sample_id, c.like, c.is_labeled) for c in found.found] == [("0", "1", False), ("2", "old", True)]
-    assert (
-        found.measure.value == pytest.approx(40) and found.measure.mean < 10 and found.measure.percentile == 0
-    )
+    assert found.measure.value == pytest.approx(40) and found.measure.mean < 10 and found.measure.percentile == 0
     assert found.min_cosine == 0.95
 
 

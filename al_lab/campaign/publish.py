@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from al_lab.config.build import build
+from al_lab.config.options import changes_detector
 from al_lab.core.pool import purchase_dir
 from al_lab.core.record.ledger import Ledger
 from al_lab.core.record.purchase import read_queries
@@ -135,7 +136,7 @@ def image_folders(config: Mapping[str, Any]) -> list[Path]:
 def _write_report(run_dir: Path, folders: list[Path]) -> None:
     from al_lab.reporting.pages.run import write_report  # noqa: PLC0415 - matplotlib takes a second to import
 
-    write_report(run_dir, image_folders=folders)
+    write_report(run_dir, image_folders=folders, is_changed=changes_detector)
 
 
 def _safely(what: str, action: Callable[[], Any]) -> None:

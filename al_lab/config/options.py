@@ -13,6 +13,7 @@ from al_lab.core.record.moved import present_path, with_targets
 
 __all__ = [
     "CONF_DIR",
+    "changes_detector",
     "datasets_for",
     "every",
     "option",
@@ -55,6 +56,15 @@ def task_of(dataset: str) -> str:
         return str(literal_of(target, "task", "detection")) if isinstance(target, str) else "detection"
     except ConfigError:  # a wrong path is reported by check_targets, with the place it stands in
         return "detection"
+
+
+@cache
+def changes_detector(strategy: str) -> bool:
+    """Whether a strategy, by its name, changes the detector: the literal ``detector_changed`` of its class."""
+    try:
+        return bool(literal_of(str(option("strategy", strategy)["_target_"]), "detector_changed", False))
+    except (OSError, KeyError, ConfigError):
+        return False  # no strategy of ours: nothing is known of it
 
 
 def datasets_for(tasks: tuple[str, ...]) -> list[str]:

@@ -10,13 +10,11 @@ what all of them have.
 import argparse
 import sys
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
-from al_lab.config.options import option
-from al_lab.config.signatures import literal_of
+from al_lab.config.options import changes_detector
 from al_lab.core.disk import disk_error
-from al_lab.core.errors import ConfigError, LabError
+from al_lab.core.errors import LabError
 from al_lab.reporting.pages.leaderboard import write_leaderboard
 
 
@@ -69,12 +67,3 @@ def _parser() -> argparse.ArgumentParser:
         help="compare the seeds and cycles that all lines of a data set have, without lines of one seed",
     )
     return parser
-
-
-@cache
-def changes_detector(strategy: str) -> bool:
-    """Whether a strategy changes the detector: the literal ``detector_changed`` of its class, False without one."""
-    try:
-        return bool(literal_of(str(option("strategy", strategy)["_target_"]), "detector_changed", False))
-    except (OSError, KeyError, ConfigError):
-        return False  # no strategy of ours: nothing is known of it

@@ -19,6 +19,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from al_lab.config.options import changes_detector
 from al_lab.core.disk import disk_error
 from al_lab.core.errors import LabError
 from al_lab.reporting.pages.compare import write_comparison
@@ -74,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 levels=arguments.level,
                 image_folders=arguments.images,
                 metric=arguments.metric,
+                is_changed=changes_detector,
                 say=_say,
             )
             path = arguments.out / path.name if arguments.out else path
@@ -87,6 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 across=arguments.across,
                 image_folders=arguments.images,
                 metric=arguments.metric,
+                is_changed=changes_detector,
                 say=_say,
             )
     except (LabError, OSError) as error:

@@ -39,6 +39,7 @@ from al_lab.reporting.sections.results import (
     classes_section,
     curve_section,
     curve_table,
+    detector_note,
     distribution_section,
     judge_of,
     last_values,
@@ -63,6 +64,7 @@ def write_comparison(
     across: Sequence[str] = (),
     image_folders: Sequence[Path] = (),
     metric: str | None = None,
+    is_changed: Callable[[str], bool] = lambda strategy: False,
     say: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Write ``report.html``, ``figures/`` (PNG, PDF) and ``tables/`` (CSV, LaTeX) over runs and seeds.
@@ -75,6 +77,7 @@ def write_comparison(
         across: settings in which the runs may differ, besides strategy and objective: dotted keys or groups.
         image_folders: whose images the page may show, besides those in the run folders themselves.
         metric: what the page compares by; None: the preferred one that every run has.
+        is_changed: whether a strategy, by its name, changes the detector.
         say: takes the line on whether going on is worth it.
 
     Returns:
@@ -90,7 +93,7 @@ def write_comparison(
             explain(expected="at least one run", got="none", where="report", do="name a folder below outputs/")
         )
     check_one_protocol(found, across)
-    page = build_comparison(found, method, levels, across, metric)
+    page = build_comparison(found, method, levels, across, metric, is_changed)
     page.export(Path(out_dir))
     path = Path(out_dir) / "report.html"
     page.write(path)
@@ -104,6 +107,7 @@ def build_comparison(
     levels: Sequence[float] = (),
     across: Sequence[str] = (),
     metric: str | None = None,
+    is_changed: Callable[[str], bool] = lambda strategy: False,
 ) -> Page:
     """Compose the page over runs of one protocol."""
     groups = group_runs(runs, across)
@@ -116,7 +120,7 @@ def build_comparison(
     sections = sections_of(
         notes.append,
         [
-            ("Learning curve", lambda: _curves(lines, levels_drawn, groups, full, metric)),
+            ("Learning curve", lambda: _curves(lines, levels_drawn, groups, full, metric, is_changed)),
             ("Who is better", lambda: verdict_section(lines, levels_drawn, metric)),
             ("Labels needed", lambda: levels_section(lines, full, metric, levels)),
             (ADVICE, lambda: advice_section(lines, metric)),
@@ -163,11 +167,12 @@ def _curves(
     groups: Sequence[Series],
     full: Series | None,
     metric: str | None,
+    is_changed: Callable[[str], bool],
 ) -> Section:
     curve = curve_section(lines, levels_drawn, metric)
     curve.missing += _missing(lines, full)
     if metric is not None:
-        curve.text += _caution(lines, groups, full, metric)
+        curve.text += _caution(lines, groups, full, metric) + detector_note(lines, is_changed)
         curve.files.append(curve_table([*lines, *levels_drawn], metric))
     return curve
 

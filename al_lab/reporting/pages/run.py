@@ -44,6 +44,7 @@ from al_lab.reporting.sections.results import (
     classes_section,
     curve_section,
     curve_table,
+    detector_note,
     distribution_section,
     judge_of,
     last_values,
@@ -67,6 +68,7 @@ def write_report(
     levels: Sequence[float] = (),
     image_folders: Sequence[Path] = (),
     metric: str | None = None,
+    is_changed: Callable[[str], bool] = lambda strategy: False,
     say: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Write ``report.html`` into a run folder.
@@ -83,6 +85,7 @@ def write_report(
         image_folders: whose images the page may show, besides those in the run folder itself: the dataset's, for a run
             of one's own. A run folder from somebody else can name any file of this computer.
         metric: what the page is about; None: the preferred one.
+        is_changed: whether a strategy, by its name, changes the detector.
         say: takes the line on whether going on is worth it.
 
     Returns:
@@ -97,7 +100,7 @@ def write_report(
     named = [read_run(Path(p)) for p in others]
     check_one_protocol([run, *named])
     family = _family(run, named)
-    page = build_page(run, family, method, levels, metric)
+    page = build_page(run, family, method, levels, metric, is_changed)
     path = run.path / "report.html"
     page.write(path, *([Path(exports_dir) / path.name] if exports_dir is not None else []))
     stamp(path, made_of)
@@ -113,6 +116,7 @@ def build_page(
     method: parts.Method = "pca",
     levels: Sequence[float] = (),
     metric: str | None = None,
+    is_changed: Callable[[str], bool] = lambda strategy: False,
 ) -> Page:
     """Compose the page of a run; ``family`` are the runs it is drawn with, itself included."""
     groups = group_runs(family)
@@ -126,7 +130,10 @@ def build_page(
     sections = sections_of(
         run.note,
         [
-            ("Learning curve", lambda: _curve(run, own, lines, drawn, metric, _missing(run, own, random, full))),
+            (
+                "Learning curve",
+                lambda: _curve(run, own, lines, drawn, metric, _missing(run, own, random, full), is_changed),
+            ),
             ("Labels needed", lambda: levels_section(lines, full, metric, levels)),
             (ADVICE, lambda: advice_section(lines, metric, run)),
             ("Classes", lambda: classes_section(single, metric)),
@@ -169,8 +176,10 @@ def _curve(
     drawn: Sequence[Series],
     metric: str | None,
     missing: Sequence[tuple[str, str]],
+    is_changed: Callable[[str], bool],
 ) -> Section:
     curve = curve_section(lines, drawn, metric)
+    curve.text += detector_note(lines, is_changed)
     curve.missing += missing
     if metric is not None and len(run.metrics):
         curve.tables.append(curve_table([Series(own.label, own.strategy, (run,))], metric))

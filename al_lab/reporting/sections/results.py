@@ -1,7 +1,7 @@
 """Sections about results, for one strategy or several: the curve, labels needed, classes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -150,6 +150,17 @@ def curve_table(lines: Sequence[Series], metric: str) -> Table:
         ["strategy", "seed", "cycle", *(SPENT_LABELS[n] for n in others), f"{metric_label(metric)}, %"],
         rows,
         digits=2,
+    )
+
+
+def detector_note(lines: Sequence[Series], is_changed: Callable[[str], bool]) -> str:
+    """Say which lines change the detector, "" where none does."""
+    changed = [s.label for s in lines if is_changed(s.strategy)]
+    if not changed:
+        return ""
+    return (
+        f" {', '.join(changed)}: the strategy changes the detector, so what its first models reach is no matter of "
+        "choice; only random with the same detector (under the strategy's own protocol) is a fair control."
     )
 
 

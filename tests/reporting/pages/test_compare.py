@@ -220,3 +220,10 @@ def test_the_page_says_whether_going_on_is_worth_it(built, maker):
     (row,) = table(page, "more_seeds")
     assert (row["strategy"], row["against"]) == ("other", "random") and int(row["more seeds that would"]) >= 1
     assert "you can't tell apart other from random" in section(page, "advice").text
+
+
+def test_a_strategy_that_changes_the_detector_is_marked(family):
+    runs = find_runs([family])
+    page = build_comparison(runs, is_changed=lambda strategy: strategy == "entropy")
+    assert "entropy: the strategy changes the detector" in section(page, "curve").text
+    assert "changes the detector" not in section(build_comparison(runs), "curve").text

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from al_lab.cli.pages.leaderboard import changes_detector, main
+from al_lab.cli.pages.leaderboard import main
+from al_lab.config.options import changes_detector
 from al_lab.core.errors import DataError
 from al_lab.core.pool import purchase_dir
 from al_lab.reporting.pages.leaderboard import _of_runs, write_leaderboard

@@ -66,6 +66,10 @@ def contests_of_table(
     Raises:
         DataError: if lines may not be compared.
     """
+    outside = next((row for row in table.rows if not 0 <= float(row[metric]) <= 1), None)
+    if outside is not None:
+        raise table.wrong(f"{metric} as a fraction between 0 and 1", outside[metric],
+                          "divide percent by 100; a metric of which less is better can't be ranked here")  # fmt: skip
     first = column_of(table, column)
     units = (first, *(u for u in table.spent if u != first))
     groups: dict[tuple[str, ...], dict[str, list[Mapping[str, str]]]] = {}

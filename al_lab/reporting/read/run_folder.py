@@ -37,6 +37,7 @@ METRIC_LABELS = {
     "boundary_iou": "mean boundary IoU",
     "hd95": "95 % Hausdorff distance, px",
 }
+IN_PIXELS = ("hd95",)  # smaller is better; the others are shares, larger is better
 PEOPLE = ("folder", "label_studio")  # oracles that ask people
 _MOST = 1e15  # images, boxes, pixels; more is no count
 _NOT_A_METRIC = re.compile(r"^(cycle|num_.*|spent.*|cost.*|hours|seconds|.*_seconds|.*loss.*|lr|step|epoch|skipped)$")

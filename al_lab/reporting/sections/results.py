@@ -13,7 +13,7 @@ from al_lab.reporting.figures.theme import INK, color_of
 from al_lab.reporting.judge import judge
 from al_lab.reporting.judge.curves import labels_to_reach, mean_and_error
 from al_lab.reporting.judge.protocol import Series, baseline
-from al_lab.reporting.read.run_folder import METRIC_LABELS, Run
+from al_lab.reporting.read.run_folder import IN_PIXELS, METRIC_LABELS, Run
 from al_lab.reporting.sections.bought_pixels import bought_share
 
 SPENT_LABELS = {
@@ -42,8 +42,17 @@ def pick_metric(runs: Sequence[Run], asked: str | None = None) -> str | None:
     None if there is none.
 
     Raises:
-        DataError: if a run with metrics lacks the one asked for.
+        DataError: if a run with metrics lacks the one asked for, or smaller is better.
     """
+    if asked in IN_PIXELS:
+        raise DataError(
+            explain(
+                expected="a metric that is a share: larger is better",
+                got=f"{asked}, a distance",
+                where="--metric",
+                do="choose another; this one stands in the section Every metric",
+            )
+        )
     names = [run.metric_names for run in runs if run.metric_names]
     if asked is not None:
         without = next((run for run in runs if run.metric_names and asked not in run.metric_names), None)

@@ -139,6 +139,7 @@ def of_a(heights=(0.3, 0.4, 0.5), **options):
         ([R, A], HEAD.replace("images,boxes", "x,y"), "expected columns seed, cycle and one of images"),
         ([["random,0,0,100,300,"]], HEAD, "expected a column of a metric's numbers after cycle"),
         ([R, ["a,0,0,100,many,0.4"]], HEAD, "expected a number as boxes, got 'many'.*correct row 10"),
+        ([R, ["a,0,0,100,300,41.5"]], HEAD, "expected voc_area_ap50 as a fraction between 0 and 1, got 41.5; divide"),
         ([R], HEAD, "expected two lines or more, got random"),
         ([R, of_a(seeds=(0,))], HEAD, r"expected two seeds or more of every line, got one seed \(0\) of a"),
         ([R, of_a(seeds=(0, 1))], HEAD, "expected the same seeds of every line, got random with 0, 1, 2, a with 0, 1"),

@@ -343,6 +343,8 @@ def test_the_metric_that_was_asked_for(family):
     assert "VOC area AP50" in page.verdict
     with pytest.raises(DataError, match="expected the metric miou"):
         build_page(run, [run], metric="miou")
+    with pytest.raises(DataError, match="larger is better, got hd95, a distance"):
+        build_page(run, [run], metric="hd95")
 
 
 def test_the_page_of_a_run_forecasts_it(family, maker):

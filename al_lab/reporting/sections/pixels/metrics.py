@@ -9,9 +9,8 @@ from al_lab.reporting.document.page import Section
 from al_lab.reporting.document.tables import Table
 from al_lab.reporting.judge.curves import mean_and_error
 from al_lab.reporting.judge.protocol import Series
-from al_lab.reporting.read.run_folder import METRIC_LABELS, Run
+from al_lab.reporting.read.run_folder import IN_PIXELS, METRIC_LABELS, Run
 
-_IN_PIXELS = ("hd95",)  # smaller is better; the others are shares, larger is better
 _MOST_ROWS = 40  # more would bury the rest of the page: they are exported
 _TEXT = (
     "IoU and Dice count pixels, of all test images together: a large object outweighs many small ones, and a thin one "
@@ -44,11 +43,11 @@ def pixel_metrics_section(lines: Sequence[Series]) -> Section:
 
 def _column(name: str) -> str:
     label = METRIC_LABELS.get(name, name)
-    return f"{label} ↓" if name in _IN_PIXELS else f"{label}, %"
+    return f"{label} ↓" if name in IN_PIXELS else f"{label}, %"
 
 
 def _shown(name: str, value: float) -> float:
-    return value if name in _IN_PIXELS else 100 * value
+    return value if name in IN_PIXELS else 100 * value
 
 
 def _by_cycle(run: Run, names: Sequence[str]) -> Table:

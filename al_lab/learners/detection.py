@@ -94,6 +94,7 @@ class DetectionLearner(NetworkLearner[Mapping[str, Annotation]]):
             seed=task.seed,
             first_step=first,
             stop_step=stop,
+            total_steps=module.schedule.total_steps,
             rank=ranks.rank,
             world=ranks.world,
             num_workers=self.num_workers,

@@ -119,6 +119,7 @@ def train_batches(
     seed: int,
     first_step: int,
     stop_step: int,
+    total_steps: int | None = None,
     rank: int = 0,
     world: int = 1,
     num_workers: int = 0,
@@ -137,10 +138,12 @@ def train_batches(
         settings: read for batch_size (all images of a step), augmentation and (if it has one) drop_difficult.
         objective: its attributes ``labeled_ratio`` (default 1) and ``shuffle_places`` (default False) say which part of
             a batch is labeled, and whether labeled places lie anywhere in it; with ``draws_as_many`` only as many of
-            the unlabeled images are used as there are labeled ones, drawn once.
+            the unlabeled images are used as there are labeled ones, drawn once; its ``labeled_only(step,
+            total_steps)`` names steps at which no unlabeled image need be read.
         seed: of the training.
         first_step: where to begin or go on.
         stop_step: where to stop.
+        total_steps: of the whole training; None: ``stop_step``.
         rank: of this device.
         world: number of devices, which share the one global batch.
         num_workers: loader processes; 0 loads in this one. The batches are the same.
@@ -178,12 +181,18 @@ def train_batches(
         unlabeled=unlabeled,
         unlabeled_per_batch=settings.batch_size - count,
         shuffle_places=bool(getattr(objective, "shuffle_places", False)),
+        labeled_only=_labeled_only(objective, stop_step if total_steps is None else total_steps),
         rank=rank,
         world=world,
     )
     drop_difficult = bool(getattr(settings, "drop_difficult", True))
     images = TrainImages(dataset, annotations, settings.augmentation, spec, seed, drop_difficult, pseudo)
     return loader(images, _joined(spec), num_workers, batch_sampler=sampler)
+
+
+def _labeled_only(objective: Any, total_steps: int) -> Callable[[int], bool] | None:
+    named = getattr(objective, "labeled_only", None)
+    return None if named is None else partial(named, total_steps=total_steps)
 
 
 def has_gpu() -> bool:

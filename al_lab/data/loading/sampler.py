@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from al_lab.core.errors import ConfigError, explain
@@ -68,6 +68,7 @@ class StepSampler:
         unlabeled: Sequence[str] = (),
         unlabeled_per_batch: int = 0,
         shuffle_places: bool = False,
+        labeled_only: Callable[[int], bool] | None = None,
         rank: int = 0,
         world: int = 1,
     ) -> None:
@@ -82,6 +83,8 @@ class StepSampler:
             unlabeled: ids, in any order.
             unlabeled_per_batch: unlabeled images a step, over all devices.
             shuffle_places: put each global batch into an order drawn from (seed, step).
+            labeled_only: steps whose unlabeled images nobody looks at, so they are left out; not of places that are
+                shuffled. A device that would have none keeps its own.
             rank: of this device.
             world: number of devices.
 
@@ -115,6 +118,7 @@ class StepSampler:
         self._steps = range(first_step, stop_step)
         self._places = _places(self._size, rank, world)
         self._shuffling = rng.child("places") if shuffle_places else None
+        self._labeled_only = None if shuffle_places else labeled_only
 
     def __len__(self) -> int:
         return len(self._steps)
@@ -122,8 +126,10 @@ class StepSampler:
     def __iter__(self) -> Iterator[list[Draw]]:
         """Yield one list of draws a step."""
         for step in self._steps:
-            batch = self.batch(step)
-            yield [batch[place] for place in self._places]
+            batch, places = self.batch(step), self._places
+            if self._labeled_only is not None and self._labeled_only(step):
+                places = [place for place in places if self._pattern[place][0] == 0] or places
+            yield [batch[place] for place in places]
 
     def batch(self, step: int) -> list[Draw]:
         """Return the global batch of a step."""

@@ -140,6 +140,10 @@ class MultipleInstance(Supervised):
         names: tuple[Phase, Phase, Phase] = ("label", "min", "max")
         return names[number % 3], ([0, *ends])[number]
 
+    def labeled_only(self, step: int, total_steps: int) -> bool:
+        """Whether a step looks at labeled images alone."""
+        return self.phase_at(step, total_steps)[0] == "label"
+
     def lr_factor(self, step: int, total_steps: int) -> float:
         """Return what the learning rate of a step is multiplied by: each phase warms up again."""
         done = step - self.phase_at(step, total_steps)[1]

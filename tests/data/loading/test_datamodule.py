@@ -178,3 +178,21 @@ def test_only_what_a_device_computes_with_moves_there(dataset, bought):
     moved = _train(dataset, bought)[0].to("meta")
     assert [t.device.type for t in (moved.images, moved.boxes, moved.labels)] == ["meta"] * 3
     assert [t.device.type for t in (moved.kind, moved.sizes_hw, moved.valid_hw)] == ["cpu"] * 3
+
+
+def test_as_many_unlabeled_images_as_labeled_ones_are_drawn_once_and_read_where_they_are_looked_at(dataset, bought):
+    labeled, unlabeled = dataset.pool_ids[:2], dataset.pool_ids[2:]
+    objective = SimpleNamespace(
+        labeled_ratio=0.5, draws_as_many=True, labeled_only=lambda step, total_steps: 2 * step < total_steps
+    )
+    options = {"labeled": labeled, "unlabeled": unlabeled, "settings": _settings(batch_size=4), "total_steps": 6}
+    drawn = []
+    for seed in range(4):
+        batches = _train(dataset, bought, objective=objective, seed=seed, **options)
+        assert [len(b) for b in batches] == [2, 2, 2, 4, 4]
+        seen = {i for b in batches for i in b.sample_ids} - set(labeled)
+        assert len(seen) == 2
+        drawn.append(frozenset(seen))
+        backwards = {**options, "unlabeled": unlabeled[::-1]}
+        assert all(map(_equal, batches, _train(dataset, bought, objective=objective, seed=seed, **backwards)))
+    assert len(set(drawn)) > 1

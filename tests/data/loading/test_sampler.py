@@ -83,3 +83,14 @@ def test_shuffled_places_hold_the_same_images_and_mix_labeled_with_unlabeled_one
     mixed = sum(a.sample_id[0] != b.sample_id[0] for a, b in pairs) / len(pairs)
     assert mixed == pytest.approx(8 / 15, abs=0.03)  # 3200 pairs: four standard errors
     assert not any(a[0] != b[0] for batch in plain for a, b in zip(batch[:8], batch[8:], strict=True))
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_steps_may_leave_out_what_has_no_label(world: int) -> None:
+    options = {"seed": 0, "stop_step": 4, "unlabeled": IDS[5:], "unlabeled_per_batch": 4, "world": world}
+    for rank in range(world):
+        whole = list(StepSampler(IDS[:5], 4, rank=rank, **options))
+        some = list(StepSampler(IDS[:5], 4, rank=rank, labeled_only=lambda step: step % 2 == 0, **options))
+        assert some[1::2] == whole[1::2]
+        assert some[::2] == [[d for d in batch if d.sample_id in IDS[:5]] for batch in whole[::2]]
+        assert all(some)

@@ -77,7 +77,7 @@ def add_files(parser: argparse.ArgumentParser, labeled: str) -> None:
     add("--shows", type=float, default=0.3, metavar="S", help="confidence of an image that shows a class (default 0.3)")
     add("--near-cosine", default="auto", metavar="C",
         help="of two embeddings, from which on images are near copies, labeled ones included: a number, off, or auto "
-        "(default: nearer than a quarter of the usual distance)")  # fmt: skip
+        "(default: nearer than 0.4 of the usual distance)")  # fmt: skip
 
 
 def sort_out(args: argparse.Namespace) -> None:

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: a near copy is nearer than this part of the usual distance between two images; ours
-NEAR = 0.25
+#: A near copy is nearer than this part of the usual distance between two images; ours. SqueezeNet on 2,007 photographs
+#: of VOC: 0.4 finds 99 of 100 images mirrored or cropped by a tenth, and 14 pairs, each of one scene; at 0.5 some of 42
+#: pairs are strangers, at 0.25 a quarter of what is mirrored is found.
+NEAR = 0.4
 Cosine = float | str | None  #: a number, ``auto``, or None: not looked for
 _BLOCK = 256
 _DRAWN = 2000  # images that tell the usual distance

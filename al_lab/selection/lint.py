@@ -78,7 +78,7 @@ def judge(judged: Judged) -> Lint:
         ids, chosen, judged.dataset.classes, objects, unit_NE, rates=rates_of(judged.oracle),
         shows=judged.shows, seed=judged.seed,
     )  # fmt: skip
-    return lint(subject, _target(judged, objects), _copies(judged, ids, chosen, labeled, unit_NE, notes), notes)
+    return lint(subject, _target(judged, objects, notes), _copies(judged, ids, chosen, labeled, unit_NE, notes), notes)
 
 
 def _objects(judged: Judged, ids: Sequence[str], notes: list[str]) -> Objects | None:
@@ -93,8 +93,11 @@ def _objects(judged: Judged, ids: Sequence[str], notes: list[str]) -> Objects | 
     return Objects.known([known[i] for i in ids])
 
 
-def _target(judged: Judged, objects: Objects | None) -> Target:
-    """Return the validation set, else the test set: as the detector sees it if it was asked, else as it is labeled."""
+def _target(judged: Judged, objects: Objects | None, notes: list[str]) -> Target:
+    """Return the validation set, else the test set: as the detector sees it if it was asked, else as it is labeled.
+
+    Labels of it that can't be read are a note: what was chosen does not hang on them.
+    """
     dataset, predictions = judged.dataset, judged.predictions
     words, ids = "the validation set", list(dataset.val_ids)
     if not ids:
@@ -108,11 +111,16 @@ def _target(judged: Judged, objects: Objects | None) -> Target:
     ids = [i for i in ids if dataset.has_truth(i)]
     if not ids:
         return Target(words, unit_VE=unit_VE)
-    known = labels_of(ids, dataset, judged.store)
     size: Callable[[int], tuple[int, int]] | None = None
     if objects.in_shares:
         size = lambda n: dataset.size_hw(ids[n])  # noqa: E731
-    return Target(words, "as it is labeled", Objects.known([known[i] for i in ids], size), unit_VE=unit_VE)
+    try:
+        known = labels_of(ids, dataset, judged.store)
+        of_target = Objects.known([known[i] for i in ids], size)
+    except DataError as error:
+        notes.append(f"Nothing is compared with {words}: {error}")
+        return Target(words, unit_VE=unit_VE)
+    return Target(words, "as it is labeled", of_target, unit_VE=unit_VE)
 
 
 def _vectors(predictions: Predictions, ids: Sequence[str]) -> np.ndarray | None:

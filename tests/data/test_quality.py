@@ -83,7 +83,7 @@ def test_near_copies_by_embedding_and_what_stays_in_their_place(scene):
     assert [(d.sample_id[0], d.reason, d.like) for d in copies] == [
         ("b", "near_copies", "a"), ("c", "near_copies", "a"), ("f", "dark", None)
     ]  # fmt: skip
-    assert copies[0].what == "its embedding has a cosine of 1.0000 with that of a, the limit is 0.9375"
+    assert copies[0].what == "its embedding has a cosine of 1.0000 with that of a, the limit is 0.8400"
     assert copies[1].what.startswith("0 of 256 bits differ from those of b, its embedding")
     alone = left_out(found, ["near_copies"], Limits(near_copies_cosine=None))
     assert [d.sample_id[0] for d in alone if d.what.startswith("its")] == []

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from al_lab.core.errors import ConfigError
+from al_lab.core.errors import ConfigError, DataError
 from al_lab.data.near_copies import fingerprint
 from al_lab.data.predictions.table import no_predictions
 from al_lab.labeling.store import LabelStore
@@ -48,6 +48,18 @@ def test_a_test_set_that_the_detector_saw_counts_as_it_saw_it(judged, prediction
     expected = predictions.expected(dataset.test_ids, 1).sum() / predictions.expected(dataset.test_ids).sum()
     assert found.classes[1].target_share == pytest.approx(expected)
     assert "nearest" in keys(found)  # its embeddings are in the file, too
+
+
+def test_damaged_labels_of_the_test_set_are_a_note(judged):
+    class Damaged(StubDetection):
+        def truth(self, sample_id):
+            if sample_id in self.test_ids:
+                raise DataError(f"{sample_id}: no box")
+            return super().truth(sample_id)
+
+    found = judged(dataset=Damaged())
+    assert "Nothing is compared with the test set" in found.notes[0] and "no box" in found.notes[0]
+    assert found.cost and not {"classes", "counts"} & keys(found)
 
 
 def test_without_predictions_labels_speak_only_where_they_may(judged):

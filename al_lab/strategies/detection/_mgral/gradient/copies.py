@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from al_lab.data.near_vectors import NEAR
-
+#: a near copy is nearer than this part of the median distance between images; ours
+NEAR = 0.25
 #: of the candidates with a near copy, below which the gate closes; ours
 FEWEST = 0.25
 _MOST = 2000  # images that are looked at: the share's standard error is then at most .011

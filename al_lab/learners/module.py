@@ -94,6 +94,21 @@ class FitModule(pl.LightningModule):
         for group, own in zip(optimizer.param_groups, self.lr_groups, strict=True):
             group["lr"] = (self.schedule.lr if own.is_steady else rate) * own.factor
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Bound the gradients; parameters of a steady rate learn beside the others, so their bound is their own."""
+        steady = [p for group in self.lr_groups if group.is_steady for p in group.params]
+        if not steady or gradient_clip_val is None:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            return
+        others = [p for group in self.lr_groups if not group.is_steady for p in group.params]
+        for params in (others, steady):
+            nn.utils.clip_grad_norm_(params, gradient_clip_val)
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the loss of one batch."""
         # Looking at the last step's loss, not at this one's, keeps a GPU busy: by now it is there.

@@ -20,6 +20,7 @@ from al_lab.learners.base import FitTask
 from al_lab.learners.checkpoint import load_checkpoint
 from al_lab.models.detectors.postprocess import decode_batch
 from al_lab.models.detectors.settings import Postprocess
+from al_lab.objectives.branches.evidential import Evidential
 from al_lab.objectives.branches.multiple_instance import MultipleInstance
 from al_lab.objectives.csd import CSD
 from al_lab.objectives.isd import ISD
@@ -102,6 +103,18 @@ def test_a_killed_training_goes_on_bit_for_bit(make_learner: Make, make_task: Ma
     assert (whole.scratch_dir / "train_log.csv").read_text() == (cut.scratch_dir / "train_log.csv").read_text()
     # Killed between the checkpoint and the word that it is done: nothing is trained again.
     assert make_learner(StopAt, recipe=recipe).fit(cut) == scalars
+
+
+def test_a_head_that_learns_beside_the_detector_leaves_it_as_it_is(make_learner: Make, make_task: Make) -> None:
+    """Its gradients and its rate are its own: neither the bound on gradients nor a milestone ties them together."""
+    recipe = {"milestones": [4], "grad_clip": 1.0}
+    tasks = make_task("plain"), make_task("more")
+    make_learner(recipe=recipe).fit(tasks[0])
+    make_learner(Evidential, branches=["evidence"], recipe=recipe).fit(tasks[1])
+    plain, more = (load_checkpoint(task.checkpoint)["state_dict"] for task in tasks)
+    for name, values in plain.items():
+        torch.testing.assert_close(more[name], values)
+    assert any(name.startswith("branches.evidence") for name in more)
 
 
 @pytest.mark.parametrize("objective", [CSD, ISD, SED])

@@ -4,7 +4,7 @@ Shapes: B images, P anchors, C classes.
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -98,7 +98,7 @@ class Evidential(Supervised):
 
     l is a fixed target there, and Lhat reads features that it does not change, so the detector learns as without it.
     The head's learning rate never drops (`EvidenceBranch`). Its own optimizer in the released code (SGD, 1e-3, momentum
-    .9, decay 1e-4) is the detector's here; a bound on gradients (``trainer.grad_clip``) counts both.
+    .9, decay 1e-4) is the detector's here, with a bound on gradients (``trainer.grad_clip``) of its own.
 
     One class alone can't be trained without background: p is 1 whatever z is.
 
@@ -118,11 +118,11 @@ class Evidential(Supervised):
         negative_ratio: float = 3.0,
         gamma: float = 2.0,
         alpha: float = 0.25,
-        box_loss: str = "auto",
+        box_loss: Literal["auto", "smooth_l1", "l1"] = "auto",
         beta: float = 1.0,
         box_weight: float = 1.0,
     ) -> None:
-        super().__init__("auto", negative_ratio, gamma, alpha, box_loss, beta, box_weight)  # type: ignore[arg-type]
+        super().__init__("auto", negative_ratio, gamma, alpha, box_loss, beta, box_weight)
 
     def attach(self, network: Any) -> None:
         """Refuse a network without the branch, and a single class where background is none.

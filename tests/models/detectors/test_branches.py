@@ -34,9 +34,13 @@ def lite(**options: object) -> LiteDetector:
 
 
 @pytest.mark.parametrize("build", [tiny, squeeze, lite])
-def test_a_branch_leaves_the_detector_as_it_is(build) -> None:
+@pytest.mark.parametrize(
+    ("name", "word", "said", "width"),
+    [("learning_loss", "predicted_loss", "predicted_loss", (1,)), ("evidence", "box_evidence", "loss_hat", None)],
+)
+def test_a_branch_leaves_the_detector_as_it_is(build, name, word, said, width) -> None:
     networks = []
-    for branches in ((), ("learning_loss",)):
+    for branches in ((), (name,)):
         torch.manual_seed(0)
         networks.append(build(branches=branches).eval())
     plain, more = networks
@@ -45,10 +49,10 @@ def test_a_branch_leaves_the_detector_as_it_is(build) -> None:
         one, other = plain(images), more(images)
     assert torch.equal(one.logits, other.logits) and torch.equal(one.deltas, other.deltas)
     assert set(plain.state_dict()) == {n for n in more.state_dict() if not n.startswith("branches.")}
-    assert not one.extra and other.extra["predicted_loss"].shape == (2, 1)
-    assert (*plain.provides, "predicted_loss") == more.provides
+    assert not one.extra and other.extra[said].shape == (2, *(width or (len(plain.priors), 1)))
+    assert (*plain.provides, word) == more.provides
     target = f"{build(branches=()).__class__.__module__}.{type(plain).__name__}"
-    for wanted in (["learning_loss"], {"learning_loss": None}):
+    for wanted in ([name], {name: None}):
         assert provides_of({"_target_": target, "branches": wanted}) == more.provides
 
 

@@ -1,11 +1,17 @@
 """Mixture density heads: what is decoded is the mixture, the network's own layers are gone, and components differ."""
 
+from collections.abc import Callable
+
+import pytest
 import torch
 
 from al_lab.acquisition.boxes.mixture import mixed
 from al_lab.models.detectors.branches.branch import Maps, Site
 from al_lab.models.detectors.branches.mixture import MixtureBranch
 from al_lab.models.detectors.head import HeadOutput
+from al_lab.models.detectors.lite import LiteDetector
+from al_lab.models.detectors.network import AnchorDetector
+from al_lab.models.detectors.squeeze import SqueezeDetector
 from al_lab.models.detectors.tiny import TinyDetector
 
 
@@ -28,6 +34,21 @@ def test_what_is_decoded_is_the_mixture() -> None:
     assert found.box_mean.shape == (2, len(built.priors), 4, 4)
     for weight in (found.class_weight, found.box_weight):
         torch.testing.assert_close(weight.sum(-1), torch.ones(weight.shape[:-1]))
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: SqueezeDetector(3, 64, weights=None, branches=["mixture"]),
+        lambda: LiteDetector(3, 64, branches=["mixture"]),
+    ],
+)
+def test_the_small_detectors_of_photographs_have_it(build: Callable[[], AnchorDetector]) -> None:
+    built = build()
+    seen = built.eval().look(torch.randn(1, 3, *built.input_hw), torch.tensor([built.input_hw]))
+    assert seen.logits.shape == (1, len(built.priors), 4)
+    torch.testing.assert_close(seen.logits.exp().sum(-1), torch.ones(1, len(built.priors)))
+    assert not len(built.class_heads)
 
 
 def test_some_anchors_are_read_as_all_are() -> None:

@@ -61,7 +61,7 @@ class TrainSettings:
         precision: 32 | 16-mixed | bf16-mixed | auto: bf16-mixed on a GPU that has it, else 32; a campaign asks a device
             once, when it begins.
         tf32: on a GPU that can, products of float32 numbers see ten bits of each mantissa (TF32); False: all of them.
-        grad_clip: largest 2-norm of all gradients together, of those with a steady rate by themselves; None: no clipping.
+        grad_clip: largest 2-norm of all gradients together (those with a steady rate by themselves); None: no clipping.
         augmentation: a transform of al_lab.data.transforms.detection; None: the plain resize.
         on_divergence: arguments of `OnDivergence`: how a training that diverged is begun again.
     """

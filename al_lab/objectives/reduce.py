@@ -17,12 +17,15 @@ def global_positives(count: Tensor) -> Tensor:
     Returns:
         Scalar float tensor, max(total, 1) / W.
     """
+    return of_all_processes(count).clamp(min=1) / num_processes()
+
+
+def of_all_processes(count: Tensor) -> Tensor:
+    """Return the sum of a number over all processes, a scalar float tensor without a gradient."""
     total = count.detach().sum().float()
-    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    if not distributed:
-        return total.clamp(min=1)
-    torch.distributed.all_reduce(total)
-    return total.clamp(min=1) / torch.distributed.get_world_size()
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(total)
+    return total
 
 
 def num_processes() -> int:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from al_lab.acquisition.boxes.disagreement import classes_seen, image_probs, instance_weights
@@ -16,7 +17,7 @@ from al_lab.models.detectors.boxes import has_area
 from al_lab.models.detectors.branches.two_heads import TwoHeadsBranch
 from al_lab.models.detectors.head import HeadOutput
 from al_lab.models.detectors.network import AnchorDetector
-from al_lab.objectives.reduce import global_positives, num_processes
+from al_lab.objectives.reduce import global_positives, num_processes, of_all_processes
 from al_lab.objectives.supervised import Supervised, Targets, Terms
 
 Phase = Literal["label", "min", "max"]
@@ -59,6 +60,7 @@ class MultipleInstance(Supervised):
     | warm-up of each phase | warmup_iters | 0 | released code: 500 steps from .001 on SSD and COCO |
     | a new optimizer each phase | reset_momentum | false | ours; the released code: true |
     | p of softmax heads | | softmax with background | released code |
+    | | as_released | false | see below |
 
     The sums run over all anchors, levels and images of a batch, as in the released code. Its order of min and max is
     the other way round than the paper's; its author finds that hardly matters.
@@ -67,8 +69,10 @@ class MultipleInstance(Supervised):
     of norms, where a network has such, go on in every phase.
 
     Deviations: a batch is half unlabeled in min and max, with the sum of the losses; the released code steps on a
-    labeled and on an unlabeled batch in turn. Background is no class of L_img (there its pseudo label is always 1). An
-    image in which no class is seen has no L_img; the released RetinaNet then drops that of the whole batch.
+    labeled and on an unlabeled batch in turn. The released code counts SSD's background as a class of L_img and of the
+    disagreement (its pseudo label is nearly always 1; a labeled image's is 0 here, which we did not find said), and if
+    one unlabeled image shows no class, all of a batch have no L_img. So does ``as_released``; otherwise background is
+    no class, and only an image that shows none has no L_img.
 
     Args:
         weight: of the disagreement.
@@ -76,6 +80,7 @@ class MultipleInstance(Supervised):
         warmup_iters: steps over which the rate rises, at the begin of each phase.
         warmup_ratio: from which share.
         reset_momentum: the optimizer forgets at the begin of each phase.
+        as_released: see above.
         labeled_ratio: part of a batch that is labeled.
         supervised: arguments of `Supervised`.
     """
@@ -92,6 +97,7 @@ class MultipleInstance(Supervised):
         warmup_iters: int = 0,
         warmup_ratio: float = 0.001,
         reset_momentum: bool = False,
+        as_released: bool = False,
         labeled_ratio: float = 0.5,
         supervised: Mapping[str, Any] | None = None,
     ) -> None:
@@ -102,7 +108,7 @@ class MultipleInstance(Supervised):
                 "weight": not_negative,
                 "warmup_iters": at_least(0),
                 "warmup_ratio": fraction,
-                "reset_momentum": flag,
+                **dict.fromkeys(("reset_momentum", "as_released"), flag),
                 "labeled_ratio": share,
             },
             "objective",
@@ -117,7 +123,8 @@ class MultipleInstance(Supervised):
                     do="e.g. [6, 2, 2, 6, 2, 2, 6]",
                 )
             )
-        self.weight, self.labeled_ratio, self.reset_momentum = float(weight), float(labeled_ratio), bool(reset_momentum)
+        self.weight, self.labeled_ratio = float(weight), float(labeled_ratio)
+        self.reset_momentum, self.as_released = bool(reset_momentum), bool(as_released)
         self.warmup_iters, self.warmup_ratio = int(warmup_iters), float(warmup_ratio)
         self._learns: list[tuple[torch.nn.Parameter, bool]] = []
 
@@ -180,9 +187,13 @@ class MultipleInstance(Supervised):
         labeled, free = (_of_images(head, places) for places in (rows, batch.places_of(Kind.UNLABELED)))
         found = torch.zeros((), device=head.logits.device)
         if phase != "max":
-            found = self.image_loss(network, labeled, classes_of(batch.rows(rows), network.num_classes))
+            target = classes_of(batch.rows(rows), network.num_classes)
+            found = self.image_loss(network, labeled, self.with_background(network, target))
         if phase == "min":
-            seen = classes_seen(_foreground(network, free.logits), _foreground(network, free.extra["logits2"]))
+            first, second = (self.classes(network, z) for z in (free.logits, free.extra["logits2"]))
+            seen = classes_seen(first, second)
+            if self.as_released:
+                seen = seen * (of_all_processes(~seen.any(1)) == 0)
             found = found + self.image_loss(network, free, seen)
         apart = torch.zeros_like(found)
         if phase != "label":
@@ -208,8 +219,8 @@ class MultipleInstance(Supervised):
 
     def weights(self, network: AnchorDetector, head: HeadOutput) -> Tensor:
         """Return y, (B, P, C)."""
-        mean = _foreground(network, (head.logits + head.extra["logits2"]) / 2)
-        return instance_weights(head.extra["instances"], mean, head.level_sizes)
+        mean, instances = (head.logits + head.extra["logits2"]) / 2, head.extra["instances"]
+        return instance_weights(self.classes(network, instances), self.classes(network, mean), head.level_sizes)
 
     def image_loss(self, network: AnchorDetector, head: HeadOutput, target_BC: Tensor) -> Tensor:
         """Return L_img: the mean over the global batch's images in which some class is."""
@@ -220,8 +231,16 @@ class MultipleInstance(Supervised):
 
     def gap(self, network: AnchorDetector, head: HeadOutput, phase: Phase) -> Tensor:
         """Return the disagreement to be minimized of each image, (B,)."""
-        p, q = (_foreground(network, network.probs(z)) for z in (head.logits, head.extra["logits2"]))
+        p, q = (self.classes(network, network.probs(z)) for z in (head.logits, head.extra["logits2"]))
         return disagreement(p, q, self.weights(network, head), phase)
+
+    def classes(self, network: AnchorDetector, values: Tensor) -> Tensor:
+        """Return the columns that are classes of an image."""
+        return values[..., int(network.activation == "softmax" and not self.as_released) :]
+
+    def with_background(self, network: AnchorDetector, target_BC: Tensor) -> Tensor:
+        """Return labels with a column for each of `classes`."""
+        return F.pad(target_BC, (int(network.activation == "softmax" and self.as_released), 0))
 
 
 def classes_of(batch: Batch, num_classes: int) -> Tensor:
@@ -232,8 +251,3 @@ def classes_of(batch: Batch, num_classes: int) -> Tensor:
 
 def _of_images(head: HeadOutput, places: Sequence[int]) -> HeadOutput:
     return head.rows(sent(torch.tensor(list(places), dtype=torch.long), head.logits.device))
-
-
-def _foreground(network: AnchorDetector, values: Tensor) -> Tensor:
-    """Return the columns of the foreground classes."""
-    return values[..., 1:] if network.activation == "softmax" else values

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+from al_lab.acquisition.boxes.disagreement import image_probs
 from al_lab.core.errors import ConfigError
 from al_lab.data.loading.batch import Batch, pad_boxes
 from al_lab.learners.module import FitModule
@@ -95,6 +96,32 @@ def test_images_without_a_class_have_no_image_loss(world) -> None:
     whole = objective.image_loss(network, head, target)
     torch.testing.assert_close(whole, objective.image_loss(network, head.rows(torch.tensor([0, 1])), target[:2]))
     assert objective.image_loss(network, head, target * 0) == 0
+
+
+def test_as_released_background_is_a_class_and_one_empty_image_drops_the_batch(monkeypatch) -> None:
+    """The fact sheet's SSD numbers, with background as it has it (the first column here)."""
+    one = torch.tensor([[[0.0, 2, -1], [0, 0, 1], [1, -2, 0.5]]])
+    two = torch.tensor([[[0.0, 1, -1], [0, 1, -1], [1, -2, 2]]])
+    mil = torch.tensor([[[0.0, 1, 0], [0, 0, 0], [0, 0, 2]]])
+    network = Row(2, 3)
+    head = network.head(one.softmax(-1))._replace(logits=one, extra={"logits2": two, "instances": mil})
+    for as_released, expected in ((False, 0.074762), (True, 0.042646)):
+        objective = MultipleInstance(as_released=as_released)
+        assert 0.5 * objective.gap(network, head, "min").item() == pytest.approx(expected, abs=1e-6)
+        assert objective.with_background(network, torch.ones(1, 2)).tolist() == [[0, 1, 1] if as_released else [1, 1]]
+    probs = image_probs(MultipleInstance(as_released=True).weights(network, head), (3,))
+    assert probs.tolist() == [pytest.approx([0.211439, 0.342284, 0.446277], abs=1e-6)]
+    pair = head._replace(**{n: torch.cat([getattr(head, n), getattr(head, n) - 9]) for n in ("logits", "deltas")})
+    sigmoid = Row(3, 3, "sigmoid")
+    pair = pair._replace(extra={"logits2": pair.logits, "instances": pair.logits})
+    monkeypatch.setattr(MultipleInstance, "of_head", lambda *_: {"loss": torch.zeros(())})
+    monkeypatch.setattr(MultipleInstance, "let_learn", lambda *_: None)
+    monkeypatch.setattr(Row, "forward", lambda self, images: pair)
+    sizes = torch.tensor([[10, 30]] * 2)
+    none = torch.zeros(2, 0, 4), torch.zeros(2, 0, dtype=torch.long)
+    batch = Batch(torch.zeros(2, 3, 10, 30), ["a", "b"], *none, torch.zeros(2, dtype=torch.long), sizes, sizes)
+    parts = [MultipleInstance(as_released=r)(sigmoid, batch, 7, 26)["loss_image"] for r in (False, True)]
+    assert parts[0] > 0 and parts[1] == 0
 
 
 def test_both_classifiers_share_the_class_loss() -> None:

@@ -8,10 +8,9 @@ class TwoHeadsBranch(Branch):
     """A second classifier like the network's own, and one that says which anchors stand for the image.
 
     Yuan et al., "Multiple Instance Active Learning for Object Detection", CVPR 2021, Fig. 3. Says ``extra["logits2"]``
-    (B, P, K) and ``extra["instances"]`` (B, P, C), raw. Detections stay those of the network's own classifier.
+    and ``extra["instances"]``, raw, (B, P, K) each. Detections stay those of the network's own classifier.
 
     Layers are those of `AnchorLayers`, of their own: RetinaNet's levels share a tower each, SSD's have a layer each.
-    Deviation: of a softmax head the second one has no background column, as background is left out of its loss.
 
     Args:
         site: of the network.
@@ -25,7 +24,7 @@ class TwoHeadsBranch(Branch):
         super().__init__(site)
         is_sigmoid = site.activation == "sigmoid"
         self.second = AnchorLayers(site, site.num_logits, is_rare=is_sigmoid)
-        self.instances = AnchorLayers(site, site.num_classes, is_rare=True)
+        self.instances = AnchorLayers(site, site.num_logits, is_rare=is_sigmoid)
 
     def forward(self, head: HeadOutput, maps: Maps) -> HeadOutput:
         """See `Branch.forward`."""

@@ -211,7 +211,7 @@ class DetectionLearner(NetworkLearner[Mapping[str, Annotation]]):
                 )
             )
         assert isinstance(network, AnchorDetector)  # no other provides such a word
-        return Passes(**rules.options["passes"]).look(network, plain, batch.images, batch.valid_hw)
+        return Passes(**rules.options["passes"]).look(network, plain, batch.images)
 
 
 #: what only several looks can say

@@ -65,7 +65,7 @@ def test_passes_with_dropout_agree_and_disagree_there_as_on_a_cpu(guard: Any) ->
     def look(device: str, count: int) -> torch.Tensor:
         with torch.inference_mode():
             there = images.to(device)
-            head = Passes(count, seed=1).look(network, network.look(there, valid_hw), there, valid_hw)
+            head = Passes(count, seed=1).look(network, network.look(there, valid_hw), there)
         return head.extra[DISAGREEMENT]
 
     expected = look("cpu", 9)

@@ -14,17 +14,27 @@ from al_lab.objectives.supervised import Supervised
 
 FOLDER = Path(__file__).parents[2] / "conf" / "detector"
 QUICK = ("tiny",)
+
+
+def leaf(name: str) -> dict[str, Any]:
+    """A yaml with what its list of defaults puts under it."""
+    node = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    for base in node.pop("defaults", []):
+        node = leaf(base) | node
+    return node
+
+
 YAMLS = [
     pytest.param(p.stem, marks=() if p.stem in QUICK else pytest.mark.slow)
     for p in sorted(FOLDER.glob("*.yaml"))
-    if "models" in yaml.safe_load(p.read_text())["_target_"]
+    if "models" in leaf(p.stem)["_target_"]
 ]
 
 
 @pytest.fixture(params=YAMLS)
 def network(request: pytest.FixtureRequest) -> Detector:
     """A network as its yaml says, from random weights; where any size will do, a small one."""
-    node = yaml.safe_load((FOLDER / f"{request.param}.yaml").read_text())
+    node = leaf(request.param)
     if ".transformers_" in node["_target_"]:
         pytest.importorskip("transformers")
     if "weights" in node:

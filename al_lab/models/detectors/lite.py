@@ -99,13 +99,22 @@ class LiteDetector(AnchorDetector):
 
     def forward(self, images: Tensor) -> HeadOutput:
         """Predict for (B, 3, h, w) normalized images."""
+        return self.onward(self.trunk(images), images)
+
+    def trunk(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Return the pyramid before it is smoothed, and EfficientNet's last map."""
         own = self.backbone(images, self.frozen)
         levels = [lateral(m) for lateral, m in zip(self.laterals, own, strict=True)]
         for k in (1, 0):
             levels[k] = levels[k] + F.interpolate(levels[k + 1], size=levels[k].shape[-2:])
+        return levels, own[-1]
+
+    def onward(self, trunk: tuple[list[Tensor], Tensor], images: Tensor) -> HeadOutput:
+        """See `AnchorDetector.onward`."""
+        levels, deepest = trunk
         maps = [smooth(m) for smooth, m in zip(self.smooth, levels, strict=True)]
         maps.append(self.extra(maps[-1]))
-        return self.with_branches(Maps(maps), (own[-1], *maps), self.priors, self.input_hw, self.level_sizes)
+        return self.with_branches(Maps(maps), (deepest, *maps), self.priors, self.input_hw, self.level_sizes)
 
     def embedding_map(self, features: tuple[Tensor, ...]) -> Tensor:
         """Return EfficientNet's last map: (B, 320, h, w)."""

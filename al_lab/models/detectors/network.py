@@ -98,6 +98,18 @@ class AnchorDetector(Detector):
         """Predict for (B, 3, h, w) normalized images."""
         raise NotImplementedError
 
+    def trunk(self, images: Tensor) -> Any:
+        """Return what a forward computes before the first dropout, which passes share; by default nothing but images.
+
+        A network that says more goes on from there in `onward`, and nothing may change what it said.
+        """
+        return images
+
+    def onward(self, trunk: Any, images: Tensor) -> HeadOutput:
+        """Predict for the images of which this is the `trunk`."""
+        predicted: HeadOutput = self(images)
+        return predicted
+
     def add_branches(self, wanted: Sequence[str] | Mapping[str, Any], site: Site) -> None:
         """Build heads beside the detector's own and say what the network provides.
 

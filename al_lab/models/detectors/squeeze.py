@@ -89,24 +89,34 @@ class SqueezeDetector(AnchorDetector):
 
     def _map_sizes(self, input_px: int) -> list[tuple[int, int]]:
         with torch.no_grad():
-            return [(int(m.shape[2]), int(m.shape[3])) for m in self._maps(torch.zeros(1, 3, input_px, input_px))[:-1]]
+            maps = self._levels(self.trunk(torch.zeros(1, 3, input_px, input_px))[:-1])
+        return [(int(m.shape[2]), int(m.shape[3])) for m in maps]
 
-    def _maps(self, images: Tensor) -> list[Tensor]:
-        """Return the four levels' maps and, last, SqueezeNet's own deepest map."""
+    def trunk(self, images: Tensor) -> list[Tensor]:
+        """Return SqueezeNet's maps at strides 8 and 16, and its deepest one."""
         backbone: list[Tensor] = []
         x = images.contiguous(memory_format=torch.channels_last)  # max pooling is ten times slower on a CPU otherwise
         for number, module in enumerate(self.features, start=1):
             with torch.set_grad_enabled(torch.is_grad_enabled() and number > self.frozen):
                 x = module(x)
             backbone += [x for end in _ENDS if end == number]
+        return [*backbone, x]
+
+    def _levels(self, backbone: list[Tensor]) -> list[Tensor]:
+        """Return the four levels' maps."""
         maps = [lateral(m) for lateral, m in zip(self.laterals, backbone, strict=True)]
         for extra in self.extras:
             maps.append(extra(maps[-1]))
-        return [*maps, x]
+        return maps
 
     def forward(self, images: Tensor) -> HeadOutput:
         """Predict for (B, 3, h, w) normalized images."""
-        *maps, deepest = self._maps(images)
+        return self.onward(self.trunk(images), images)
+
+    def onward(self, trunk: list[Tensor], images: Tensor) -> HeadOutput:
+        """See `AnchorDetector.onward`."""
+        *backbone, deepest = trunk
+        maps = self._levels(backbone)
         return self.with_branches(Maps(maps), (deepest, *maps), self.priors, self.input_hw, self.level_sizes)
 
     def embedding_map(self, features: tuple[Tensor, ...]) -> Tensor:

@@ -75,8 +75,16 @@ class TinyDetector(AnchorDetector):
 
     def forward(self, images: Tensor) -> HeadOutput:
         """Predict for (B, 3, h, w) normalized images."""
-        x = self.stem(images)
-        features = []
+        return self.onward(self.trunk(images), images)
+
+    def trunk(self, images: Tensor) -> Tensor:
+        """Return the map at stride 4."""
+        stem: Tensor = self.stem(images)
+        return stem
+
+    def onward(self, trunk: Tensor, images: Tensor) -> HeadOutput:
+        """See `AnchorDetector.onward`."""
+        x, features = trunk, []
         for level in self.levels:
             x = level(x)
             features.append(x)

@@ -22,6 +22,8 @@ from al_lab.models.mm.registry import plain, take_pretrained
 from al_lab.models.recent import Recent
 from al_lab.models.weights import Normalization, load_pretrained
 
+_FC = 4  # layers at the end of SSD's VGG: fc6, ReLU, fc7, ReLU; both are convolutions
+
 
 class MMDetNetwork(AnchorDetector):
     """An mmdet detector with anchors, box deltas and plain class probabilities.
@@ -102,8 +104,21 @@ class MMDetNetwork(AnchorDetector):
 
     def forward(self, images: Tensor) -> HeadOutput:
         """Predict for (B, 3, h, w) normalized RGB images."""
+        return self.onward(self.trunk(images), images)
+
+    def trunk(self, images: Tensor) -> Any:
+        """Return the neck's maps or, of VGG with dropout, what its layers before fc6 say."""
+        inputs = images.flip(1) if self._swap else images
+        if len(self.dropouts) and _is_vgg(self.detector):
+            return _along_vgg(self.detector.backbone, ((), inputs), 0, -_FC)
+        return self._maps(tuple(self.detector.backbone(inputs)))
+
+    def onward(self, trunk: Any, images: Tensor) -> HeadOutput:
+        """See `AnchorDetector.onward`."""
         self._tower_maps = []
-        maps = self._maps(images.flip(1) if self._swap else images)
+        if not isinstance(trunk, Maps):
+            trunk = self._maps(_along_vgg(self.detector.backbone, trunk, -_FC, None)[0])
+        maps: Maps = trunk
         shapes = [tuple(m.shape[-2:]) for m in maps.levels]
         input_hw = (int(images.shape[2]), int(images.shape[3]))
         per_cell = self.detector.bbox_head.prior_generator.num_base_priors
@@ -121,9 +136,8 @@ class MMDetNetwork(AnchorDetector):
         for name in [name for name, child in head.named_children() if any(True for _ in child.parameters())]:
             delattr(head, name)
 
-    def _maps(self, inputs: Tensor) -> Maps:
+    def _maps(self, backbone: tuple[Tensor, ...]) -> Maps:
         """Return the neck's maps, as ``extract_feat`` does, and SSD's as they are before their norm."""
-        backbone = tuple(self.detector.backbone(inputs))
         if not self.detector.with_neck:
             return Maps(backbone)
         levels = tuple(self.detector.neck(backbone))
@@ -246,13 +260,29 @@ def _tower(head: Any) -> int:
     return int(head.stacked_convs) if getattr(head, "retina_cls", None) is not None else 0
 
 
+def _is_vgg(detector: Any) -> bool:
+    return type(detector.backbone).__name__ == "SSDVGG"
+
+
+def _along_vgg(
+    backbone: Any, begun: tuple[tuple[Tensor, ...], Tensor], first: int, stop: int | None
+) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Go on through some layers of SSD's VGG, and return the maps that were handed out so far, and the last one."""
+    maps, x = begun
+    for number, layer in list(enumerate(backbone.features))[first:stop]:
+        x = layer(x)
+        maps = (*maps, x) if number in backbone.out_feature_indices else maps
+    return maps, x
+
+
 def _places(detector: Any) -> dict[str, list[tuple[nn.Module, int]]]:
     """Return where an mmdet detector can have dropout, see `MMDetNetwork`."""
-    if type(detector.backbone).__name__ == "SSDVGG":  # ends with fc6, ReLU, fc7, ReLU, all of them convolutions
-        *_, fc6, relu6, fc7, relu7 = detector.backbone.features
+    if _is_vgg(detector):
+        fc6, relu6, fc7, relu7 = detector.backbone.features[-_FC:]
         return {"fc": [(relu6, fc6.out_channels), (relu7, fc7.out_channels)]}
-    if hasattr(detector.bbox_head, "retina_cls"):
-        return {"class_tower": [(conv, conv.out_channels) for conv in detector.bbox_head.cls_convs]}
+    tower = list(getattr(detector.bbox_head, "cls_convs", ()))
+    if hasattr(detector.bbox_head, "retina_cls") and all(hasattr(conv, "out_channels") for conv in tower):
+        return {"class_tower": [(conv, conv.out_channels) for conv in tower]}
     return {}
 
 

@@ -371,7 +371,7 @@ def test_branches_see_what_the_head_sees_and_ssds_maps_before_their_norm(ssd_lit
     retina = build(retina_r18, (128, 192), branches=["learning_loss"])
     with torch.no_grad():
         for network, hw in ((ssd, (320, 320)), (retina, (128, 192))):
-            head, maps = network(images(1, 3, *hw)), network._maps(images(1, 3, *hw))
+            head, maps = network(images(1, 3, *hw)), network.trunk(images(1, 3, *hw))
             assert all(map(torch.equal, head.features, network.detector.extract_feat(images(1, 3, *hw))))
             first = maps.levels[0] if network is retina else network.detector.neck.l2_norm(maps.unscaled[0])
             assert torch.equal(first, head.features[0]) and torch.equal(maps.unscaled[-1], head.features[-1])

@@ -38,15 +38,16 @@ class Passes:
     def __post_init__(self) -> None:
         check_fields({"count": self.count}, {"count": at_least(1)}, "strategy.passes")
 
-    def look(self, network: AnchorDetector, plain: HeadOutput, images: Tensor, valid_hw: Tensor) -> HeadOutput:
+    def look(self, network: AnchorDetector, plain: HeadOutput, images: Tensor) -> HeadOutput:
         """Return the average of the passes; features are those of the network without dropout, ``plain``."""
-        averaged = average(network, self._heads(network, images, valid_hw), self.as_released)
+        averaged = average(network, self._heads(network, images), self.as_released)
         return averaged._replace(features=plain.features)
 
-    def _heads(self, network: AnchorDetector, images: Tensor, valid_hw: Tensor) -> Iterator[HeadOutput]:
+    def _heads(self, network: AnchorDetector, images: Tensor) -> Iterator[HeadOutput]:
+        trunk = network.trunk(images)
         for number in range(self.count):
             with one_draw(network, Rng(self.seed, "pass", number)):
-                yield network.look(images, valid_hw)
+                yield network.onward(trunk, images).in_full()
 
 
 @dataclass(frozen=True)

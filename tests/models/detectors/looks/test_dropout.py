@@ -10,6 +10,7 @@ import yaml
 from al_lab.config.build import build
 from al_lab.core.errors import ConfigError
 from al_lab.core.rng import Rng
+from al_lab.models.detectors.lite import LiteDetector
 from al_lab.models.detectors.looks.dropout import DropChannels, one_draw
 from al_lab.models.detectors.squeeze import SqueezeDetector
 from al_lab.models.detectors.tiny import TinyDetector
@@ -101,6 +102,29 @@ def test_retinanet_has_it_behind_each_convolution_of_its_class_tower(retina_r18)
     assert torch.equal(plain.deltas, dropped.deltas) and not torch.allclose(plain.logits, dropped.logits)
 
 
+def assert_trunk_is_shared(network, images):
+    """Passes that go on from one trunk see what whole forwards see; the trunk is still what it was."""
+    rngs = [PASS, Rng(0, 3, "passes", 1)]
+    with torch.no_grad():
+        trunk = network.trunk(images)
+        for rng in (*rngs, *rngs):
+            with one_draw(network, rng):
+                found = network.onward(trunk, images)
+            assert torch.equal(found.logits, logits(network, images, rng))
+
+
+def test_passes_share_what_comes_before_dropout(images, retina_r18):
+    assert_trunk_is_shared(tiny({"p": 0.3}), images)
+    torch.manual_seed(0)
+    assert_trunk_is_shared(
+        SqueezeDetector(2, 96, weights=None, width=16, dropout={"p": 0.2}).eval(), torch.randn(1, 3, 96, 96)
+    )
+    assert_trunk_is_shared(LiteDetector(2, 64, width=16, dropout={"p": 0.2}).eval(), torch.randn(1, 3, 64, 64))
+    assert_trunk_is_shared(
+        MMDetNetwork(3, retina_r18, (64, 64), resize="keep_ratio", dropout={"p": 0.3}).eval(), torch.randn(1, 3, 64, 96)
+    )
+
+
 @pytest.mark.slow
 def test_ssd300_has_it_behind_fc6_and_fc7():
     node = yaml.safe_load((CONF / "ssd300_voc.yaml").read_text()) | {"weights": None, "dropout": {"p": 0.1}}
@@ -111,6 +135,7 @@ def test_ssd300_has_it_behind_fc6_and_fc7():
         plain = network(images)
         with one_draw(network, PASS):
             dropped = network(images)
+    assert_trunk_is_shared(network, images)
     of_conv4_3 = plain.level_sizes[0]
     assert torch.equal(plain.logits[:, :of_conv4_3], dropped.logits[:, :of_conv4_3])
     assert not torch.allclose(plain.logits[:, of_conv4_3:], dropped.logits[:, of_conv4_3:])

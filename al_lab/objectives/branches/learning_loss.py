@@ -107,5 +107,5 @@ class LearningLoss(Supervised):
                     do="raise it",
                 )
             )
-        paired = torch.cat([torch.arange(num), torch.arange(2 * num - 1, num - 1, -1)]).to(loss.device)
-        return {"loss_ranking": self.weight * ranking_loss(predicted[paired], loss[paired], self.margin)}
+        predicted, loss = (torch.cat([v[:num], v[num : 2 * num].flip(0)]) for v in (predicted, loss))
+        return {"loss_ranking": self.weight * ranking_loss(predicted, loss, self.margin)}

@@ -13,16 +13,6 @@ from al_lab.models.detectors.detector import Detector
 from al_lab.objectives.supervised import Supervised
 
 FOLDER = Path(__file__).parents[2] / "conf" / "detector"
-
-
-def node_of(name: str) -> dict[str, Any]:
-    """What a yaml says, with those it starts from."""
-    node = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
-    for other in node.pop("defaults", []):
-        node = node_of(other) | node
-    return node
-
-
 QUICK = ("tiny",)
 
 

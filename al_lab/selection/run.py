@@ -174,10 +174,10 @@ def _judged(
     """Judge the choice, and write ``lint.json``."""
     chosen = [pick.sample_id for pick in choice.picks]
     ids = choice.candidates.sample_ids
+    cosine = near_cosine_of(asked.near_cosine) if choice.near_cosine is None else choice.near_cosine
     found = judge(
         Judged(
-            dataset, predictions, chosen, ids, labeled, store, config.get("oracle"), order.shows,
-            near_cosine_of(asked.near_cosine),
+            dataset, predictions, chosen, ids, labeled, store, config.get("oracle"), order.shows, cosine,
             prints=choice.prints, seed=order.seed,
         )
     )  # fmt: skip

@@ -77,10 +77,11 @@ def distances(objects: Objects, device: torch.device | str = "cpu", same_rank_is
             saved_nJ = sure_D[rows[part], None] * (delta_nJ.clip(0, _OTHER) - _OTHER)
             of_I, first = np.unique(image_D[rows[part]], return_index=True)
             summed_NN[np.ix_(of_I, images_J)] += np.add.reduceat(saved_nJ, first, axis=0)
-    toward_NN = summed_NN / (total_N[:, None] + _EPS)
-    found = (toward_NN + toward_NN.T) / 2
-    found[:, count_N == 0] = found[count_N == 0] = 0.0
-    return found
+    summed_NN /= total_N[:, None] + _EPS  # now d(i -> j)
+    found_NN = summed_NN + summed_NN.T
+    found_NN /= 2
+    found_NN[:, count_N == 0] = found_NN[count_N == 0] = 0.0
+    return found_NN
 
 
 def _least(unlike_nn: Tensor, place_n: np.ndarray, num: int) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 
 #: mixtures are not smaller than this in logarithms; [D] of CDAL, whose code divides by zero
 SMALLEST = 1e-8
-_BLOCK = 256  # centers whose distances are found at once
+_BLOCK = 64  # centers whose distances are found at once
 
 
 class Picked(NamedTuple):

@@ -64,7 +64,6 @@ class Ebal(TwoPass):
 
     needs: ClassVar[tuple[str, ...]] = ("detections", "box_features")
     needs_labels: bool = True
-    detector_changed: ClassVar[bool] = False
 
     def __init__(
         self,

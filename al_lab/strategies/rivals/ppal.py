@@ -72,7 +72,6 @@ class Ppal(TwoPass):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("detections", "class_difficulty")
-    detector_changed: ClassVar[bool] = False
 
     def __init__(
         self,

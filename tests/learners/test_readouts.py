@@ -63,10 +63,10 @@ def test_a_sigmoid_heads_mixture_is_of_anchors_that_may_show_something():
     assert found[1]["prior_mixture"].tolist() == pytest.approx([1 / 3] * 3)
 
 
-@pytest.mark.parametrize("sampling", ["center", "released"])
-def test_a_box_has_its_levels_map_at_its_center(sampling):
+@pytest.mark.parametrize(("sampling", "valid"), [("center", None), ("center", 80), ("released", 80)])
+def test_a_box_has_its_levels_map_at_its_center(sampling, valid):
     """Against one bilinear sample a box, by hand; ``released`` divides x by the height and y by the width."""
-    look, levels, total = looked(squeeze(), valid=None if sampling == "center" else 80), set(), 0
+    look, levels, total = looked(squeeze(), valid=valid), set(), 0
     maps = look.head.features[1:]
     for row, found in enumerate(box_features(look, {"sampling": sampling})):
         boxes, features = look.detections[row], found["box_features"]

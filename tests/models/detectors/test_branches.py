@@ -184,3 +184,13 @@ def test_what_is_detached_does_not_reach_the_network() -> None:
         network(torch.randn(2, 3, 64, 64)).extra["predicted_loss"].sum().backward()
         assert all((p.grad is None) == is_detached for p in network.levels.parameters())
         assert all(p.grad is not None for p in network.branches.parameters())
+
+
+def test_predicted_losses_are_as_fine_under_half_precision() -> None:
+    torch.manual_seed(0)
+    module, maps = LearningLossBranch(SITE), [torch.randn(64, 2, 3, 3), torch.randn(64, 3, 2, 2)]
+    with torch.no_grad():
+        alone = module.predict(maps)
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed = module.predict(maps)
+    assert torch.equal(alone, mixed) and len(mixed.unique()) == 64

@@ -44,8 +44,12 @@ class LearningLossBranch(Branch):
         return head._replace(extra={**head.extra, "predicted_loss": predicted})
 
     def predict(self, taps: list[Tensor]) -> Tensor:
-        """Return (B, 1) for maps (B, E_t, h_t, w_t)."""
-        means = [tap.float().mean(dim=(2, 3)) for tap in taps]
-        parts = [layer(mean).relu() for layer, mean in zip(self.parts, means, strict=True)]
-        predicted: Tensor = self.last(torch.cat(parts, dim=1))
-        return predicted.float()
+        """Return (B, 1) for maps (B, E_t, h_t, w_t).
+
+        In float32 whatever the network computes in: the eight bits of bfloat16 would make most images of a pool equal.
+        """
+        with torch.autocast(taps[0].device.type, enabled=False):
+            means = [tap.float().mean(dim=(2, 3)) for tap in taps]
+            parts = [layer(mean).relu() for layer, mean in zip(self.parts, means, strict=True)]
+            predicted: Tensor = self.last(torch.cat(parts, dim=1))
+        return predicted

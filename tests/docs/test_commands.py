@@ -10,7 +10,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from al_lab.cli import data, labels, select
-from al_lab.cli.pages import leaderboard, report
+from al_lab.cli.pages import leaderboard, lint, report
 from al_lab.cli.tuning import density
 from al_lab.config.checks import check_targets
 from al_lab.config.load import CONF_DIR, compose
@@ -88,6 +88,8 @@ def test_command_is_one(command, own_conf, monkeypatch, tmp_path):
         words = list(labels._parser().parse_args(words[1:]).overrides)
     if words[:1] == ["select"]:
         words = list(select._parser().parse_intermixed_args(words[1:]).overrides)
+    if words[:1] == ["lint"]:
+        words = list(lint._parser().parse_intermixed_args(words[1:]).overrides)
     if words[:1] in (["doctor"], ["--help"]):
         return
     if words[:1] == ["estimate"]:

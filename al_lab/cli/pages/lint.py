@@ -26,6 +26,12 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Judge; 0 = done, whatever was found, 2 = the command can't run."""
+    args = _parser().parse_intermixed_args(argv)
+    sort_out(args)
+    return run(args)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = parser_of("lint", __doc__, _EXAMPLES)
     add_overrides(parser, "the images, as for a campaign")
     add = parser.add_argument
@@ -34,9 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--look", type=int, default=1000, metavar="N", help="images opened for their fingerprints (default 1000)")
     add("--out", type=Path, default=Path("lint"), help="folder of the page (default lint/)")
     parser.set_defaults(run=_lint)
-    args = parser.parse_intermixed_args(argv)
-    sort_out(args)
-    return run(args)
+    return parser
 
 
 def _lint(args: argparse.Namespace) -> int:

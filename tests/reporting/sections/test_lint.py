@@ -10,6 +10,7 @@ from al_lab.core.pool import INITIAL
 from al_lab.data.near_copies import fingerprint
 from al_lab.reporting.document.page import Page
 from al_lab.reporting.pages.run import build_page
+from al_lab.reporting.read import purchase_lint
 from al_lab.reporting.read.find import read_run
 from al_lab.reporting.read.purchase_lint import lint_of, prints_of, why_not
 from al_lab.reporting.sections.lint import purchases_section
@@ -55,7 +56,8 @@ def test_fingerprints_come_from_the_images_or_from_the_survey(run):
     assert fingerprint(np.zeros((9, 9, 3), np.uint8)) is None
 
 
-def test_copies_of_what_was_bought_before_are_counted(run):
+def test_copies_of_what_was_bought_before_are_counted(run, monkeypatch):
+    monkeypatch.setattr(purchase_lint, "_LOOK", 100)
     prints = prints_of(run)  # 200 images of 40 pictures: every picture is there five times
     found = lint_of(run, 2, prints)
     seen = {c.sample_id: int(c.sample_id[4:]) % 40 for p in (INITIAL, 0, 1, 2) for c in run.bought(p)}

@@ -332,6 +332,42 @@ def test_rivals_with_other_layers_have_their_papers_protocols(overrides, detecto
     assert trainer.items() <= config["trainer"].items()
 
 
+@pytest.mark.parametrize(
+    ("dataset", "size", "budget", "lr"),
+    [("voc", [600, 1000], (827, 414, 6), 0.002), ("coco", [800, 1333], (2365, 2365, 4), 0.01)],
+)
+def test_ppal_is_its_papers_protocol(dataset, size, budget, lr):
+    config = composed("strategy=ppal", f"dataset={dataset}")
+    validate(config)
+    assert config["protocol"] == "ppal" and config["detector"]["branches"] == ["class_quality"]
+    assert config["detector"]["input_hw"] == size and config["detector"]["model"]["type"] == "RetinaNet"
+    assert tuple(config["budget"][k] for k in ("initial", "per_cycle", "cycles")) == budget
+    trainer = {
+        "batch_size": 8, "max_epochs": 26, "milestones": [20], "gamma": 0.1, "lr": lr, "weight_decay": 1e-4,
+        "warmup_iters": 500, "warmup_ratio": 0.001, "grad_clip": 35,
+    }  # fmt: skip
+    assert trainer.items() <= config["trainer"].items()
+    numbers = {"alpha": 0.3, "beta": 0.2, "factor": 4, "min_confidence": 0.05, "min_side_px": 16, "max_ratio": 5}
+    assert numbers.items() <= config["strategy"].items()
+    assert [config["objective"][k] for k in ("power", "momentum")] == [0.6, 0.99]
+    if dataset == "coco":  # 2 % of all 118,287 images
+        assert (config["dataset"]["year"], config["dataset"]["pool"]) == (2017, "all")
+
+
+@pytest.mark.parametrize("strategy", ["cdal", "ebal"])
+def test_cdal_and_ebal_run_under_the_protocol_that_mgral_takes_from_them(strategy):
+    for dataset in ("voc", "coco"):
+        config, plain = composed(f"strategy={strategy}", f"dataset={dataset}"), composed(f"dataset={dataset}")
+        validate(config)
+        assert config["protocol"] == "mgral"
+        assert all(config[group] == plain[group] for group in ("detector", "objective", "budget", "trainer"))
+
+
+def test_a_class_quality_that_nobody_counts_is_refused():
+    with pytest.raises(ConfigError, match="class_difficulty"):
+        validate(composed("strategy=ppal", "protocol=mgral", "dataset=shapes"))
+
+
 # What `--cfg job --resolve` prints, with its place in the paper; no number of the paper is left to be derived.
 @pytest.mark.parametrize(
     ("dataset", "of_this_pair"),

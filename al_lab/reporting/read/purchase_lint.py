@@ -89,7 +89,11 @@ def _test_counts(run: Run) -> np.ndarray | None:
 
 
 def _embedded(run: Run, cycle: int, chosen: Sequence[str], labeled: Sequence[str]) -> Lint | None:
-    """Return what the embeddings of the candidates tell; None if there are none."""
+    """Return what the embeddings of the candidates tell; None if there are none.
+
+    Copies are looked for by an embedding from elsewhere only: a detector that has hardly learned takes strangers for
+    copies.
+    """
     candidates = run.candidates(cycle)
     features = None if candidates is None else candidates.info.get("embedding")
     if candidates is None or features is None or features.ndim != 2:  # noqa: PLR2004
@@ -103,7 +107,7 @@ def _embedded(run: Run, cycle: int, chosen: Sequence[str], labeled: Sequence[str
         return None
     old = [i for i in labeled if i in row_of]
     unit_NE, unit_LE = (unit(features[[row_of[i] for i in ids]]) for ids in (free, old))
-    limit = near_cosine(unit_NE)
+    limit = near_cosine(unit_NE) if run.config.get("embedding") not in (None, "objects") else None
     copies = Copies() if limit is None else copies_by_vector(unit_NE, free, rows, unit_LE, old, limit, 0)
     return lint(Subject(free, rows, run.classes, None, unit_NE), Target(""), copies)
 

@@ -29,7 +29,14 @@ def test_a_purchase_beside_draws_from_the_initial_set(run):
     first = np.mean([len(c.labels) for c in run.bought(INITIAL)])
     assert found.cost[0].mean == pytest.approx(20 * first, rel=0.1) and found.num_pool == 20 and found.is_sample
     assert found.classes[0].target_share == pytest.approx(50 / 140)  # of per_class.csv: 50, 40, 30, 20 objects
-    assert found.copies.min_cosine is not None and {"mmd", "classes"} <= {m.key for m in found.measures}
+    assert {"mmd", "classes"} <= {m.key for m in found.measures}
+
+
+def test_copies_by_embedding_are_looked_for_if_it_is_not_the_detectors_own(run):
+    assert lint_of(run, 1, lambda _: None).copies.min_cosine is None
+    run.config["embedding"] = "vectors.npz"
+    found = lint_of(run, 1, lambda _: None)
+    assert found.copies.min_cosine is not None and "copies" in {m.key for m in found.measures}
 
 
 def test_the_section_has_a_line_a_purchase_and_the_last_in_full(run):

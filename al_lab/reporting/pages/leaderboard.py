@@ -110,12 +110,13 @@ def _verdict(board: Board) -> str:
     if not judged:
         return "No line was measured against a random line."
     said = [
-        f"clearly {word} than random: {', '.join(f'{d.pair.ours} on {d.contest}' for d in found)}"
+        f"clearly {word}: {', '.join(f'{d.pair.ours} on {d.contest}' for d in found)}"
         for word, found in (("better", better), ("worse", worse))
         if found
     ]
-    text = "; ".join(said) or "nothing is clearly better or worse than random"
-    return f"Of {judged} comparisons, {text}." if said else f"Of {judged} comparisons {text}."
+    text = "; ".join(said) or "nothing is clearly better or worse"
+    comparisons = _counted(judged, "comparison")
+    return f"{comparisons} with random: {text}."
 
 
 def _numbers(board: Board) -> list[Headline]:

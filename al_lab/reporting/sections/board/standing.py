@@ -40,15 +40,21 @@ def standing_section(board: Board, notes: Sequence[str] = ()) -> Section:
 
 
 def _narrow(table: Table) -> Table:
-    """Return the columns that fit a page: without errors and places by other counts, and without empty ones."""
-    numbers = {
-        k: all(row[k] == "" or isinstance(row[k], float) and math.isnan(row[k]) for row in table.rows)
-        for k in range(len(table.columns))
-    }
-    keep = [k for k, c in enumerate(table.columns) if not c.startswith(("± SE", "place over")) and not numbers[k]]
+    """Return the columns that fit a page: no errors, no places by other counts, none that is empty; marks as stars."""
+    columns, name, mark = list(table.columns), table.columns.index("strategy"), table.columns.index(_CHANGED)
+    is_empty = [
+        all(cell == "" or isinstance(cell, float) and math.isnan(cell) for cell in cells)
+        for cells in zip(*table.rows, strict=True)
+    ]
+    keep = [
+        k
+        for k, column in enumerate(columns)
+        if not (column.startswith(("± SE", "place over")) or column == _CHANGED or is_empty[k])
+    ]
     digits = table.digits if isinstance(table.digits, int) else [table.digits[k] for k in keep]
-    rows = [[row[k] for k in keep] for row in table.rows]
-    return Table("standing", table.caption, [table.columns[k] for k in keep], rows, digits, table.note)
+    marked = [[f"{c} *" if k == name and row[mark] else c for k, c in enumerate(row)] for row in table.rows]
+    rows = [[row[k] for k in keep] for row in marked]
+    return Table("standing", table.caption, [columns[k] for k in keep], rows, digits, table.note)
 
 
 def standing_table(board: Board) -> Table:
@@ -91,8 +97,8 @@ def standing_table(board: Board) -> Table:
         rows,
         digits=digits,
         note="Area: the mean height of the learning curve over the range all lines of a data set cover. Clearly better "
-        f"or worse: Student's t over paired seeds, p below {ALPHA:g} after Holm's correction for all "
-        f"{sum(math.isfinite(d.pair.contrast.p) for d in board.planned)} comparisons with random on this page. Draws: "
+        f"or worse: Student's t over paired seeds, p below {ALPHA:g} after Holm's correction for all comparisons with "
+        f"random on this page ({sum(math.isfinite(d.pair.contrast.p) for d in board.planned)}). Draws: "
         "deviations over seeds are widened as Student's t is, so that three seeds claim no more than three seeds know.",
     )
 

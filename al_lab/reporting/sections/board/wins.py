@@ -17,7 +17,7 @@ def wins_section(board: Board) -> Section:
     clear = [d for d in (*board.planned, *board.explored) if d.pair.contrast.is_clear]
     judged = sum(math.isfinite(d.pair.contrast.p) for d in (*board.planned, *board.explored))
     section.text = (
-        f"Of {judged} pairs {len(clear)} differ clearly. In a cell: on how many data sets the line of the row is "
+        f"{len(clear)} of {judged} pairs differ clearly. In a cell: on how many data sets the line of the row is "
         "clearly better : clearly worse than that of the column; a dash above the number of data sets: neither. "
         "Differences from random were planned and are one family for Holm's correction, all other pairs another."
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 from al_lab.config.options import every, option, options, strategies_in, union
@@ -61,8 +61,9 @@ def provides_of(model: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 
 def _values(setting: Any) -> list[Any]:
-    """Return a setting's value, or each of those that a list, or the keys of a mapping, have."""
-    return list(setting) if isinstance(setting, list | tuple | Mapping) else [setting]
+    """Return what is hashable of a setting: its value, or those of a list, or the keys of a mapping."""
+    values = list(setting) if isinstance(setting, list | tuple | Mapping) else [setting]
+    return [value for value in values if isinstance(value, Hashable)]
 
 
 def with_defaults(name: str) -> dict[str, Any]:

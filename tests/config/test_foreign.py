@@ -8,7 +8,7 @@ from al_lab.config.foreign import warn_of_idle
 from al_lab.config.load import compose, validate
 from al_lab.core.errors import ConfigError
 
-BOXES = "adapted_random, cdal, entropy, least_confidence, margin, pal, power, random"
+BOXES = "adapted_random, entropy, least_confidence, margin, pal, power, random"
 
 
 def test_objective_and_recipe_of_the_protocol_are_left_out():
@@ -38,7 +38,7 @@ def test_what_has_no_effect_is_said(caplog):
     [
         (
             ["strategy=mgral", "detector.embeddings=true"],
-            "expected a strategy that lives on what a model predicts: adapted_random, cdal, core_set, .*got 'mgral'",
+            "expected a strategy that lives on what a model predicts: adapted_random, core_set, .*got 'mgral'",
         ),
         (["strategy=al_ssl"], rf"provides flip_probs .*which provides detections, class_probs.*what remains: {BOXES}"),
         (["strategy=core_set"], rf"provides image_embedding .*what remains: {BOXES}"),

@@ -37,7 +37,7 @@ def build_branches(wanted: Sequence[str] | Mapping[str, Any], site: Site) -> nn.
     names = [wanted] if isinstance(wanted, str) else list(wanted)
     built: dict[str, Branch] = {}
     for name in names:
-        if name not in BRANCHES or name in built:
+        if not isinstance(name, str) or name not in BRANCHES or name in built:
             raise ConfigError(
                 explain(
                     expected=f"names among {', '.join(BRANCHES)}, each once",

@@ -38,3 +38,11 @@ def test_momentum_shrinks_while_a_class_is_absent():
 
 def test_a_constant_quality_is_approached():
     assert after([0.8] * 500, "intended")[0][-1] == pytest.approx(0.794744, abs=3e-6)  # in float32
+
+
+def test_what_was_counted_travels_with_the_weights():
+    trained, fresh = ClassQualityBranch(SITE), ClassQualityBranch(SITE)
+    trained.update(torch.tensor([0.5, 0.0]), "intended")
+    fresh.load_state_dict(trained.state_dict())
+    assert torch.equal(fresh.quality, trained.quality) and torch.equal(fresh.momentum, trained.momentum)
+    assert fresh.quality[0] > 0

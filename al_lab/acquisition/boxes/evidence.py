@@ -116,6 +116,10 @@ def image_uncertainty(
         num_levels: L.
         shared: see `level_means`.
     """
+    is_member_N = member_NO.any(1)  # boxes of no object count nowhere, and their level may have no mean
+    probs_NC, loss_hat_N, level_N, label_N, member_NO = (
+        values[is_member_N] for values in (probs_NC, loss_hat_N, level_N, label_N, member_NO)
+    )
     mean_L = level_means(loss_hat_N, level_N, member_NO, num_levels, shared)
     lambda_N = evidence(loss_hat_N.double(), mean_L[level_N])
     u_N = dirichlet_uncertainty(lambda_N[:, None] * probs_NC.double()).epistemic

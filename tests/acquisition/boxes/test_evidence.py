@@ -63,6 +63,14 @@ def test_no_predicted_loss_at_all_is_still_a_distribution() -> None:
     assert found > 0
 
 
+def test_a_box_of_no_object_counts_nowhere_even_alone_on_its_level() -> None:
+    member = torch.tensor([[True], [True], [False]])
+    level, label = torch.tensor([0, 0, 1]), torch.tensor([0, 0, 0])
+    found = image_uncertainty(DISTRIBUTIONS, LOSS_HAT, level, label, member, 2)
+    alone = image_uncertainty(DISTRIBUTIONS[:2], LOSS_HAT[:2], level[:2], label[:2], member[:2], 2)
+    assert found == alone > 0
+
+
 def hua_boxes() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Vector 5: uncertainty, level, class, and membership in two objects."""
     rows = [

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-#: mixtures are not smaller than this in logarithms; [D] of CDAL, whose code divides by zero
+#: mixtures are not smaller than this in logarithms; ours: CDAL's code divides by zero
 SMALLEST = 1e-8
 _BLOCK = 64  # centers whose distances are found at once
 

@@ -119,7 +119,7 @@ def scan(
     """
     ranked = np.asarray(ranked, np.int64)
     likeness = _Likeness(shown, ranked)
-    left, is_open = dict(quotas), np.ones(len(shown.start) - 1, bool)
+    left, is_open = {c: quota for c, quota in quotas.items() if quota > 0}, np.ones(len(shown.start) - 1, bool)
     rows: list[int] = []
 
     def take(row: int) -> None:

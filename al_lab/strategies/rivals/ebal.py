@@ -19,7 +19,8 @@ from al_lab.core.strategy import ProposeContext, Reason
 from al_lab.core.types import Annotation, Candidates, DenseView, ImageView, Query
 from al_lab.strategies.rivals._two_pass import TwoPass, boxes_with_features
 
-_CLAMP = 1e-7  # of confidences, so that a certain detection has an entropy; [D]
+_CLAMP = 1e-7  # of confidences, so that a certain detection has an entropy; ours
+_ROUNDING = 1e-9  # of alpha C: 0.55 of 20 is 11
 
 
 class Ebal(TwoPass):
@@ -151,7 +152,8 @@ class Ebal(TwoPass):
         labels = np.concatenate([np.zeros(0, np.int64), *(a.labels for a in known.values())])
         rarest = np.argsort(np.bincount(labels, minlength=num_classes)[:num_classes], kind="stable")
         num_rare = self.alpha * num_classes
-        return dict.fromkeys(rarest[: math.ceil(num_rare)].tolist(), self.beta * amount / num_rare)
+        rounded_up = math.ceil(num_rare - _ROUNDING)
+        return dict.fromkeys(rarest[:rounded_up].tolist(), self.beta * amount / num_rare)
 
     def learn(self, labels: Mapping[str, Annotation]) -> None:
         """See `Strategy.learn`."""

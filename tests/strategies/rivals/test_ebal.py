@@ -59,6 +59,10 @@ def test_quotas_are_the_sheets(classes, amount, quota):
     assert set(found.values()) == {quota}
 
 
+def test_a_whole_number_of_rare_classes_is_not_rounded_up():
+    assert len(Ebal(alpha=0.55).quotas(20, Pool(()), 1000)) == 11
+
+
 def choose(strategy, images, amount, order=None, seed=0, apart=None, labels=None):
     known = labels or {"labeled": Annotation.make([[0, 0, 1, 1]], [0])}
     ids = [*known, *(order or images)]
@@ -84,6 +88,7 @@ def test_rare_classes_come_first_and_what_is_alike_is_passed_over():
     assert choose(Ebal(beta=4), images, 2) == ["rare", "other"]
     assert choose(Ebal(beta=4), images, 5) == ["rare", "other", "common", "alike", "empty"]
     assert choose(Ebal(beta=4, intra=1.1, inter=-1), images, 3) == ["common", "rare", "alike"]  # top E
+    assert choose(Ebal(beta=0), images, 3) == ["common", "rare", "alike"]  # nothing is meant for rare classes
     assert choose(Ebal(beta=0.1), images, 3) == ["rare", "common", "alike"]  # one fills the quota
     assert choose(Ebal(beta=4), images, 3, order=list(images)[::-1]) == choose(Ebal(beta=4), images, 3)
 

@@ -164,8 +164,8 @@ def train_batches(
             )
         )
     if getattr(objective, "draws_as_many", False):
-        order = Rng(seed, "unlabeled").generator().permutation(len(unlabeled))
-        unlabeled = [sorted(unlabeled)[k] for k in order[: len(labeled)]]
+        order, by_id = Rng(seed, "unlabeled").generator().permutation(len(unlabeled)), sorted(unlabeled)
+        unlabeled = [by_id[k] for k in order[: len(labeled)]]
     count = (
         labeled_count(settings.batch_size, float(getattr(objective, "labeled_ratio", 1.0)))
         if unlabeled

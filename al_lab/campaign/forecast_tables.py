@@ -80,8 +80,9 @@ PASSES = {
     "csd.CSD": 2.0,  # the image and its flip
     "isd.ISD": 3.0,  # … and the mixture
     "adapt.Adaptation": 1.0,
+    "class_quality.ClassQuality": 1.0,
     "learning_loss.LearningLoss": 1.0,
-    "multiple_instance.MultipleInstance": 1.1,  # RetinaNet, two class towers more; two of three steps see half a batch
+    "mial.MultipleInstance": 1.1,  # RetinaNet, two class towers more; two of three steps see half a batch
     "sed.SED": 1.3,  # unlabeled half: the student at full and half size, and the teacher's forward alone
 }
 BACKWARD = 3.0  # a step's forward and backward, in forwards

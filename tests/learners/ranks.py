@@ -20,7 +20,7 @@ from al_lab.models.detectors.tiny import TinyDetector
 from al_lab.models.segmenters.tiny import TinySegmenter
 from al_lab.objectives.adapt import Adaptation
 from al_lab.objectives.branches.learning_loss import LearningLoss
-from al_lab.objectives.branches.multiple_instance import MultipleInstance
+from al_lab.objectives.branches.mial import MultipleInstance
 from al_lab.objectives.isd import ISD
 from al_lab.objectives.sed import SED
 from al_lab.objectives.supervised import Supervised

@@ -21,7 +21,7 @@ from al_lab.learners.checkpoint import load_checkpoint
 from al_lab.models.detectors.postprocess import decode_batch
 from al_lab.models.detectors.settings import Postprocess
 from al_lab.objectives.branches.evidential import Evidential
-from al_lab.objectives.branches.multiple_instance import MultipleInstance
+from al_lab.objectives.branches.mial import MultipleInstance
 from al_lab.objectives.csd import CSD
 from al_lab.objectives.isd import ISD
 from al_lab.objectives.sed import SED

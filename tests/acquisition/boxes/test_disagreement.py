@@ -10,7 +10,7 @@ from al_lab.acquisition.boxes.disagreement import (
     mean_of_largest,
     mean_square_gap,
 )
-from al_lab.objectives.branches.multiple_instance import disagreement
+from al_lab.objectives.branches.mial import disagreement
 
 F1 = torch.tensor([[[2.0, -1], [0, 1], [-2, 0.5]]])
 F2 = torch.tensor([[[1.0, -1], [1, -1], [-2, 2]]])

@@ -20,6 +20,8 @@ class TwoHeadsBranch(Branch):
         instances: the multiple instance classifier.
     """
 
+    trained_by = "mial"
+
     def __init__(self, site: Site) -> None:
         super().__init__(site)
         is_sigmoid = site.activation == "sigmoid"

@@ -11,8 +11,8 @@ from al_lab.data.loading.batch import Batch, pad_boxes
 from al_lab.learners.module import FitModule
 from al_lab.learners.settings import TrainSettings
 from al_lab.models.detectors.tiny import TinyDetector
-from al_lab.objectives.branches.multiple_instance import MultipleInstance, borders, classes_of
-from al_lab.objectives.supervised import Targets, focal_terms
+from al_lab.objectives.branches.mial import MultipleInstance, borders, classes_of
+from al_lab.objectives.supervised import Supervised, Targets, focal_terms
 from tests.objectives.heads import Row
 
 CLASSIFIERS = ("class_heads", "branches.two_heads.second")
@@ -170,3 +170,15 @@ def test_wrong_numbers_are_named(options: dict, message: str) -> None:
         MultipleInstance(**options)
     with pytest.raises(ConfigError, match=r"set detector.branches=\[two_heads\]"):
         MultipleInstance().attach(TinyDetector(2, input_px=64, widths=(8, 8, 8, 8, 8)))
+    with pytest.raises(ConfigError, match="objective=mial, which trains the branch two_heads, got Supervised"):
+        Supervised().attach(TinyDetector(2, input_px=64, widths=(8, 8, 8, 8, 8), branches=["two_heads"]))
+
+
+@pytest.mark.parametrize("step", [7, 9])
+def test_a_pool_that_is_labeled_to_the_end_leaves_the_labeled_losses(world, step: int) -> None:
+    network, batch = world
+    parts = MultipleInstance()(network, batch.rows([0, 1, 2]), step, 26)
+    assert parts[f"disagreement_{'min' if step == 7 else 'max'}"] == 0
+    assert torch.isfinite(parts["loss"]) and parts["loss"] > 0
+    parts["loss"].backward()
+    assert any(p.grad is not None for p in network.parameters())

@@ -8,8 +8,8 @@ import torch
 from al_lab.core.errors import ConfigError
 from al_lab.data.loading.batch import Batch, pad_boxes
 from al_lab.objectives.branches.evidential import Evidential
-from al_lab.objectives.branches.mixture_density import MixtureDensity
 from al_lab.objectives.branches.mial import MultipleInstance
+from al_lab.objectives.branches.mixture_density import MixtureDensity
 
 pytest.importorskip("mmdet")
 from al_lab.models.mm.mmdet_network import MMDetNetwork  # noqa: E402

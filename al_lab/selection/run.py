@@ -144,6 +144,7 @@ def select(config: Mapping[str, Any], asked: Asked) -> Outcome:
     is_own = not all(target.startswith("al_lab.") for target in strategies_in(config["strategy"]))
     views = Views(predictions, dataset, strategy.needs_for(asked.unit), has_sizes=is_own)
     choice = choose(strategy, views, predictions, dataset, labeled, Known(store, dataset), order)
+    _check_any(choice)
     rows = rows_of(choice, strategy, views, predictions, dataset, contexts(order, labeled), notes)
     if len(rows) < asked.amount and asked.unit == "image":
         notes.append(f"{len(rows)} of {asked.amount} images: there are no more that may be chosen")
@@ -159,6 +160,14 @@ def select(config: Mapping[str, Any], asked: Asked) -> Outcome:
     for sentence in (*notes, *alarms):
         log.warning("%s", sentence)
     return Outcome(rows, notes, alarms, found, page)
+
+
+def _check_any(choice: Choice) -> None:
+    if choice.picks:
+        return
+    got = f"none: {len(choice.copies):,} of them are near copies, {len(choice.unreadable):,} can't be opened"
+    do = "--near-copies keep chooses near copies, too; of boxes, ask for more"
+    raise ConfigError(explain(expected="images that may be chosen", got=got, where="al-lab select", do=do))
 
 
 def _judged(

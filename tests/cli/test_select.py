@@ -170,3 +170,12 @@ def test_a_strategy_that_learns_from_what_is_labeled(run, photos):
     table = rows(photos / "selected" / "selected.csv")
     assert len(table) == 2 and {r["sample_id"] for r in table} <= {f"p{k}" for k in range(5, 9)}
     assert all("the chance to be true is 0." in r["why"] for r in table)
+
+
+def test_nothing_that_may_be_chosen_is_a_sentence_before_anything_is_written(run, photos):
+    np.savez(photos / "v.npz", images=[f"p{k}.png" for k in range(10)], embedding=np.ones((10, 4)))
+    (photos / "old.txt").write_text("p0.png\n")
+    status, printed = run(*GIVEN, "--arrays", "v.npz", "--near-cosine", "0.9", "--labeled", "old.txt", "--out", "r")
+    assert status == 2
+    assert "9 of them are near copies" in printed.err and "--near-copies keep" in printed.err
+    assert not (photos / "r").exists()

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from typing import Literal
 
 import numpy as np
 
@@ -39,11 +40,14 @@ class Rng:
         digest = _digest(self.seed_value, *self.keys, *more)
         return np.random.default_rng(np.random.SeedSequence(int.from_bytes(digest, "little")))
 
-    def tie_keys(self, ids: Iterable[str]) -> np.ndarray:
+    def tie_keys(self, ids: Iterable[str], ties: Literal["hash", "id"] = "hash") -> np.ndarray:
         """Return one uint64 a sample id, (N,), that orders equal utilities without favoring early ids.
 
-        A key depends on the id alone, so the order of the pool never decides.
+        A key depends on the id alone, so the order of the pool never decides. With ``ties="id"`` it is the place among
+        the sorted ids.
         """
+        if ties == "id":
+            return np.argsort(np.argsort(np.asarray(list(ids), np.str_))).astype(np.uint64)
         prefix = _digest(self.seed_value, *self.keys, "tie")
         hashes = (hashlib.blake2b(i.encode(), digest_size=8, key=prefix).digest() for i in ids)
         return np.frombuffer(b"".join(hashes), dtype="<u8").astype(np.uint64)

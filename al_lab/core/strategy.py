@@ -308,16 +308,12 @@ def _window_pixels(center: np.ndarray, size_hw: tuple[int, int], radius_px: int)
     return np.unique(rows[:, :, None] * size_hw[1] + columns[:, None, :])
 
 
-def _tie_keys(candidates: Candidates, kept: np.ndarray, rng: Rng, ties: str) -> np.ndarray:
-    if ties == "id":
-        rank = np.empty(len(candidates.sample_ids), np.uint64)
-        rank[np.argsort(np.asarray(candidates.sample_ids))] = np.arange(len(rank), dtype=np.uint64)
-        keys = rank[candidates.sample[kept]]
-        return (
-            keys if candidates.center is None else (keys << np.uint64(40)) + candidates.center[kept].astype(np.uint64)
-        )
-    keys = rng.tie_keys(candidates.sample_ids)[candidates.sample[kept]]
-    return keys if candidates.center is None else mix(keys, candidates.center[kept])
+def _tie_keys(candidates: Candidates, kept: np.ndarray, rng: Rng, ties: Literal["hash", "id"]) -> np.ndarray:
+    keys = rng.tie_keys(candidates.sample_ids, ties)[candidates.sample[kept]]
+    if candidates.center is None:
+        return keys
+    center = candidates.center[kept]
+    return mix(keys, center) if ties == "hash" else (keys << np.uint64(40)) + center.astype(np.uint64)
 
 
 def mix(keys: np.ndarray, pixels: Any) -> np.ndarray:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from al_lab.data.formats.images import small_rgb
 
 _SIDE = 16  # the fingerprint has 16 x 16 bits
 _BITS = _SIDE * _SIDE
@@ -14,6 +17,7 @@ _WORD = 16
 _WORDS = _BITS // _WORD
 #: Bits in which near copies may differ. Two unrelated photographs differ in about half of 256.
 MAX_BITS = 2 * _WORDS - 1
+_SMALL_PX = 320  # of a picture that is opened for its fingerprint alone
 _FLAT = 2.0  # gray levels; a picture of one color resembles every other one
 
 
@@ -37,6 +41,15 @@ def fingerprint(image: np.ndarray) -> np.ndarray | None:
         return None
     bits = gray[:, 1:] > gray[:, :-1]
     return np.packbits(bits.reshape(_WORDS, _WORD), axis=1).view(">u2").reshape(-1).astype(np.uint16)
+
+
+def fingerprint_of_file(path: Path) -> np.ndarray | None:
+    """Return the fingerprint of an image that is opened small: up to 7 of its bits are others than of the whole one's.
+
+    Raises:
+        DataError: if it can't be opened.
+    """
+    return fingerprint(np.asarray(small_rgb(path, _SMALL_PX)[0]))
 
 
 def near_pairs(prints: Mapping[str, np.ndarray], max_bits: int = MAX_BITS) -> Iterator[tuple[str, str, int]]:

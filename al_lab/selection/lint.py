@@ -9,18 +9,16 @@ from typing import Any
 import numpy as np
 
 from al_lab.core.errors import ConfigError, DataError, explain
-from al_lab.data.formats.images import small_rgb
 from al_lab.data.lint.copies import Copies, copies_by_print, copies_by_vector, joined
 from al_lab.data.lint.lint import Lint, Subject, Target, lint, rates_of
 from al_lab.data.lint.objects import Objects
-from al_lab.data.near_copies import MAX_BITS, fingerprint
+from al_lab.data.near_copies import MAX_BITS, fingerprint_of_file
 from al_lab.data.near_vectors import Cosine, near_cosine, unit
 from al_lab.data.predictions.table import Predictions
 from al_lab.labeling.store import LabelStore
 from al_lab.selection.labeled import labels_of
 
 _COVERED = 0.9  # of the target's images that predictions have to speak of, to be compared by them
-_SIDE_PX = 320  # of a picture for its fingerprint: up to 7 of 256 bits are others than of the whole image's
 LOOK = 1000
 
 
@@ -149,8 +147,7 @@ def _copies(
         if sample_id in judged.prints:
             return judged.prints[sample_id]
         try:
-            small, _ = small_rgb(judged.dataset.image_path(sample_id), _SIDE_PX)
-            return fingerprint(np.asarray(small))
+            return fingerprint_of_file(judged.dataset.image_path(sample_id))
         except DataError as error:
             broken.append(str(error))
             return None

@@ -28,3 +28,4 @@ def test_tie_keys_depend_on_the_id_alone():
     keys = dict(zip("abc", rng.tie_keys("abc"), strict=True))
     assert rng.tie_keys(["c", "a"]).tolist() == [keys["c"], keys["a"]]
     assert rng.tie_keys(list("abc")).dtype == np.uint64
+    assert rng.tie_keys(["c", "a", "b"], "id").tolist() == [2, 0, 1] and not len(rng.tie_keys([], "id"))

@@ -3,8 +3,6 @@
 Shapes: T looks, N priors (scored places), K columns of a class distribution, D detections.
 """
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor
 
@@ -94,11 +92,3 @@ def member_entropy(confidence_D: Tensor) -> float:
         confidence_D: s of each detection.
     """
     return float(binary_entropy(confidence_D.double()).mean()) if len(confidence_D) else 0.0
-
-
-def looks_of(probs: Iterable[Tensor], activation: str, as_released: bool = False) -> Looks:
-    """Return the sums over looks that are all there, each (…, N, K)."""
-    looks = Looks(activation, as_released)
-    for one in probs:
-        looks.add(one)
-    return looks

@@ -11,16 +11,14 @@ from al_lab.core.arrays import Column, load_arrays
 from al_lab.core.errors import LabError
 from al_lab.core.pool import INITIAL
 from al_lab.core.types import Annotation
-from al_lab.data.formats.images import small_rgb
 from al_lab.data.lint.copies import Copies, copies_by_print, copies_by_vector, joined
 from al_lab.data.lint.lint import Lint, Subject, Target, lint, rates_of
 from al_lab.data.lint.objects import Objects
-from al_lab.data.near_copies import MAX_BITS, fingerprint
+from al_lab.data.near_copies import MAX_BITS, fingerprint_of_file
 from al_lab.data.near_vectors import near_cosine, unit
 from al_lab.reporting.read.run_folder import Choice, Run, number_of
 
 _LOOK = 50  # images of a purchase, and labeled ones beside them, that are opened for their fingerprints
-_SIDE_PX = 320  # to which they are scaled down first
 _FEWEST = 5  # images of an initial set that random selections can be drawn from
 _PRINTS = {"ids": Column("U", ("N",)), "prints": Column("u", ("N", None)), "has_print": Column("b", ("N",))}
 
@@ -129,7 +127,7 @@ def prints_of(run: Run) -> Prints:
         if sample_id not in known:
             image = paths.get(sample_id)
             try:
-                known[sample_id] = None if image is None else fingerprint(np.asarray(small_rgb(image, _SIDE_PX)[0]))
+                known[sample_id] = None if image is None else fingerprint_of_file(image)
             except (LabError, OSError):  # the section on images says so
                 known[sample_id] = None
         return known[sample_id]

@@ -123,11 +123,7 @@ class AlSsl(Strategy):
         if self.score == "prefilter":
             open_ids = set(pool.unlabeled())
             is_open = np.array([i in open_ids for i in candidates.sample_ids], bool)
-            key = (
-                rng.tie_keys(candidates.sample_ids)
-                if self.ties == "hash"
-                else np.argsort(np.argsort(np.asarray(candidates.sample_ids)))
-            )
+            key = rng.tie_keys(candidates.sample_ids, self.ties)
             order = np.lexsort((key, -h, ~is_open))
             j = np.where(np.isin(np.arange(len(j)), order[: self.prefilter_m]), j, 0.0)
         ranked = Candidates.images(candidates.sample_ids, _utility(self.score, h, j, draw), **candidates.info)

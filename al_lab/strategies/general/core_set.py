@@ -109,7 +109,7 @@ class CoreSet(Strategy):
             )
         if self.normalize:
             features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-        key = rng.tie_keys(ids) if self.ties == "hash" else np.argsort(np.argsort(np.asarray(ids)))
+        key = rng.tie_keys(ids, self.ties)
         labeled = np.flatnonzero([i in labeled_ids for i in ids])
         near = None if pool.apart is None else pool.apart.rows(ids).near
         picked = k_center(features, budget.amount, labeled, tie_key=key, near=near, threads=self.threads)

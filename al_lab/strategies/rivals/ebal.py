@@ -134,7 +134,7 @@ class Ebal(TwoPass):
     def select(self, candidates: Candidates, pool: Pool, budget: Allowance, rng: Rng) -> list[Query]:
         """Return what the scan accepts, in its order, then the others of largest E."""
         unlabeled, ids = set(pool.unlabeled()), candidates.sample_ids
-        key = rng.tie_keys(ids) if self.ties == "hash" else np.argsort(np.argsort(np.asarray(ids)))
+        key = rng.tie_keys(ids, self.ties)
         order = [n for n in np.lexsort((key, -candidates.utility)).tolist() if ids[n] in unlabeled]
         ranked = [ids[n] for n in order]
         if not ranked:

@@ -98,7 +98,7 @@ class MehHua(Strategy):
         ids, utility = candidates.sample_ids, candidates.utility
         unlabeled = set(pool.unlabeled())
         rows = np.array([n for n, i in enumerate(ids) if i in unlabeled], np.int64)
-        keys = rng.tie_keys(ids) if self.ties == "hash" else np.argsort(np.argsort(np.asarray(ids)))
+        keys = rng.tie_keys(ids, self.ties)
         ranked = rows[np.lexsort((keys[rows], -utility[rows]))]
         zeros = _drawn(rows[utility[rows] == 0], ids, rng)
         quota = int(self.zero_share * budget.amount)

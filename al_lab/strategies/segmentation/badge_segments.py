@@ -65,11 +65,7 @@ class BadgeSegments(Strategy):
         rows = np.flatnonzero(open_M[candidates.sample])
         if not len(rows):
             return []
-        key_M = (
-            rng.tie_keys(candidates.sample_ids)
-            if self.ties == "hash"
-            else np.argsort(np.argsort(np.asarray(candidates.sample_ids)))
-        )
+        key_M = rng.tie_keys(candidates.sample_ids, self.ties)
         rows = rows[np.lexsort((candidates.segment[rows], key_M[candidates.sample[rows]]))]
         points = GradientEmbeddings(
             torch.from_numpy(candidates.columns["probs"][rows]), torch.from_numpy(candidates.columns["features"][rows])

@@ -118,7 +118,7 @@ class D2ada(LooksAtSource):
             return []
         assert candidates.segment is not None and candidates.cost is not None
         # by id and number: the pool's order decides nothing
-        place_M = np.argsort(np.argsort(np.asarray(candidates.sample_ids)))
+        place_M = rng.tie_keys(candidates.sample_ids, "id")
         every_N = np.lexsort((candidates.segment, place_M[candidates.sample]))
         open_N = every_N[np.isin(every_N, open_N)]
         cost = candidates.cost if budget.unit == "pixel" else np.ones(len(candidates), np.int64)

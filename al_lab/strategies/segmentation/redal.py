@@ -91,7 +91,7 @@ class Redal(Strategy):
         if not len(rows):
             return []
         # by id and number: the pool's order decides nothing
-        place_M = np.argsort(np.argsort(np.asarray(candidates.sample_ids)))
+        place_M = rng.tie_keys(candidates.sample_ids, "id")
         assert candidates.segment is not None
         rows = rows[np.lexsort((candidates.segment[rows], place_M[candidates.sample[rows]]))]
         num = max(1, min(self.clusters, math.ceil(len(rows) / _PER_CLUSTER)))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from al_lab.acquisition.boxes.mutual_information import Looks, looks_of, mean_over_levels, member_entropy
+from al_lab.acquisition.boxes.mutual_information import Looks, mean_over_levels, member_entropy
 from al_lab.acquisition.uncertainty import entropy
 
 V1 = [[0.7, 0.2, 0.1], [0.5, 0.4, 0.1], [0.9, 0.05, 0.05]]
@@ -12,6 +12,13 @@ V3 = [[0.1, 0.8, 0.1], [0.15, 0.7, 0.15], [0.1, 0.75, 0.15]]
 
 def doubles(*values):
     return torch.tensor(values, dtype=torch.float64)
+
+
+def looks_of(probs, activation, as_released=False):
+    looks = Looks(activation, as_released)
+    for one in probs:
+        looks.add(one)
+    return looks
 
 
 def test_v1_softmax():

@@ -6,8 +6,9 @@
 RUN is a run folder or a folder above several. With --out, figures (PNG, PDF) and tables (CSV, LaTeX) are written beside
 the page.
 
-Runs may differ in strategy, its options, objective and seed; each combination but the seed is a line of its own, named
-by what sets it apart, and the Settings list the differences. Of several random lines the supervised one (then the one
+Runs may differ in strategy, its options, objective, the heads or dropout that a strategy brings into the detector, and
+seed; each combination but the seed is a line of its own, named by what sets it apart, and the Settings list the
+differences. Of several random lines the supervised one (then the one
 with most seeds) is the baseline. Any other difference is refused, unless --across names it:
 
   al-lab report outputs/voc --across trainer.batch_size

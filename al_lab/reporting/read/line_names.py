@@ -123,7 +123,8 @@ def _settings(flat: dict[str, Any], peers: Sequence[dict[str, Any]], below: Sequ
 
 
 def _value(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    is_words = isinstance(value, list) and value and all(isinstance(word, str) for word in value)
+    text = "+".join(value) if is_words else value if isinstance(value, str) else json.dumps(value, default=str)
     return text if len(text) <= _MAX_VALUE else text[: _MAX_VALUE - 1] + "…"
 
 

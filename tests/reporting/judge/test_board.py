@@ -68,7 +68,7 @@ def test_the_whole_board_is_one_family():
     assert [d.pair.contrast.p for d in board.planned] == pytest.approx(
         [p.contrast.p for c in made for p in c.judge.planned]
     )
-    assert len(board.explored) == 3 + 1 and all(isinstance(d.pair, Pair) for d in board.explored)
+    assert len(board.explored) == 6 + 1 and all(isinstance(d.pair, Pair) for d in board.explored)
 
 
 def test_wins_are_counted_over_data_sets_from_both_sides():

@@ -92,6 +92,26 @@ def test_objectives_are_compared_and_named(maker):
     ]
 
 
+def test_what_a_strategy_brings_into_the_detector_is_compared_and_named(maker):
+    runs = read(
+        [
+            maker.run("random", detector__branches=[], detector__dropout=None),
+            maker.run("ll4al", detector__branches=["learning_loss"], detector__dropout=None),
+            maker.run("random", name="control", detector__branches=["learning_loss"], detector__dropout=None),
+            maker.run("mc_dropout", detector__branches=[], detector__dropout={"p": 0.1}),
+        ]
+    )
+    check_one_protocol(runs)
+    assert [s.label for s in group_runs(runs)] == [
+        "ll4al (branches=learning_loss)",
+        "mc_dropout (p=0.1)",
+        "random",
+        "random (branches=learning_loss)",
+    ]
+    with pytest.raises(DataError, match="the detector's branches and dropout, seed"):
+        check_one_protocol([*runs, read_run(maker.run("random", name="large", detector__input_px=300))])
+
+
 def test_lines_are_named_by_the_options_that_set_them_apart(maker):
     runs = read(
         [

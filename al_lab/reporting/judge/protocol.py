@@ -12,8 +12,8 @@ from al_lab.reporting.judge.curves import Band, Curve, band
 from al_lab.reporting.read.line_names import FULL_DATA, GROUPS, LEVELS, NO_LABELS, is_below, is_supervised, line_labels
 from al_lab.reporting.read.run_folder import Run
 
-# What a report compares instead of holding it fixed: a semi-supervised method is a way to choose and a way to train, and some
-# strategies learn from heads, or from dropout, that they bring into the detector.
+# What a report compares instead of holding it fixed: a semi-supervised method is a way to choose and a way to train, and
+# some strategies learn from heads, or from dropout, that they bring into the detector.
 COMPARED = ("objective", "detector.branches", "detector.dropout")
 
 
@@ -104,8 +104,8 @@ def check_one_protocol(runs: Sequence[Run], across: Sequence[str] = ()) -> None:
         key = different[0].split(":", 1)[0]
         raise DataError(
             explain(
-                expected="runs of one protocol (only strategy, objective, the detector's branches and dropout, seed and "
-                "machine may differ)",
+                expected="runs of one protocol (only strategy, objective, the detector's branches and dropout, seed "
+                "and machine may differ)",
                 got=shown,
                 where=f"{reference.path} and {run.path}",
                 do="make one report per protocol, or rerun one of them with the "

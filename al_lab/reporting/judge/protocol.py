@@ -12,7 +12,7 @@ from al_lab.reporting.judge.curves import Band, Curve, band
 from al_lab.reporting.read.line_names import FULL_DATA, GROUPS, LEVELS, NO_LABELS, is_below, is_supervised, line_labels
 from al_lab.reporting.read.run_folder import Run
 
-# What a report compares instead of holding it fixed: a semi-supervised method is a way to choose and a way to train, and
+# What a report compares instead of holding it fixed: a semi-supervised method is a way to choose and a way to train;
 # some strategies learn from heads, or from dropout, that they bring into the detector.
 COMPARED = ("objective", "detector.branches", "detector.dropout")
 

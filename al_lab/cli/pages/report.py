@@ -30,39 +30,7 @@ from al_lab.reporting.read.find import find_runs
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the page and say where; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="al-lab report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder, or a folder above runs")
-    parser.add_argument(
-        "--out", type=Path, help="folder for page, figures/ and tables/ (several runs: report/ above them)"
-    )
-    parser.add_argument("--embedding", choices=("pca", "tsne"), default="pca", help="how the embedding is flattened")
-    parser.add_argument(
-        "--level",
-        type=float,
-        action="append",
-        default=[],
-        metavar="X",
-        help="labels needed to reach X, a fraction; repeatable",
-    )
-    parser.add_argument("--metric", metavar="NAME", help="what the page is about (the dataset's first one)")
-    parser.add_argument(
-        "--across",
-        action="append",
-        default=[],
-        metavar="KEY",
-        help="a setting (or a group of them) in which the runs may differ, e.g. trainer.batch_size; repeatable",
-    )
-    parser.add_argument(
-        "--images",
-        action="append",
-        default=[],
-        type=Path,
-        metavar="FOLDER",
-        help="show the images of this folder (the dataset's), of your own runs; without it a page shows none but those "
-        "in the run folders, because a run folder can name any file of this computer; repeatable",
-    )
+    parser = _parser()
     arguments = parser.parse_args(argv)
     try:
         runs = find_runs(arguments.runs, arguments.images)
@@ -99,6 +67,43 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     print(path)
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="al-lab report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder, or a folder above runs")
+    parser.add_argument(
+        "--out", type=Path, help="folder for page, figures/ and tables/ (several runs: report/ above them)"
+    )
+    parser.add_argument("--embedding", choices=("pca", "tsne"), default="pca", help="how the embedding is flattened")
+    parser.add_argument(
+        "--level",
+        type=float,
+        action="append",
+        default=[],
+        metavar="X",
+        help="labels needed to reach X, a fraction; repeatable",
+    )
+    parser.add_argument("--metric", metavar="NAME", help="what the page is about (the dataset's first one)")
+    parser.add_argument(
+        "--across",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="a setting (or a group of them) in which the runs may differ, e.g. trainer.batch_size; repeatable",
+    )
+    parser.add_argument(
+        "--images",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FOLDER",
+        help="show the images of this folder (the dataset's), of your own runs; without it a page shows none but those "
+        "in the run folders, because a run folder can name any file of this computer; repeatable",
+    )
+    return parser
 
 
 def _say(line: str) -> None:

@@ -119,6 +119,8 @@ class AlSsl(Strategy):
 
     def select(self, candidates: Candidates, pool: Pool, budget: Allowance, rng: Rng) -> list[Query]:
         """Rank by A; no network is needed to rank the same candidates by another rule."""
+        if not len(candidates):
+            return []
         h, j, draw = (np.asarray(candidates.info[name], np.float64) for name in ("entropy", "inconsistency", "draw"))
         if self.score == "prefilter":
             open_ids = set(pool.unlabeled())

@@ -89,6 +89,8 @@ class Cdal(Strategy):
     def select(self, candidates: Candidates, pool: Pool, budget: Allowance, rng: Rng) -> list[Query]:
         """Return the picks in order; the utility is the divergence from all centers, or q."""
         ids = candidates.sample_ids
+        if not ids:
+            return []
         mixtures = np.asarray(candidates.info["mixture"])
         bad = np.flatnonzero(~np.isfinite(mixtures.reshape(len(ids), -1)).all(1))
         if len(bad):

@@ -81,6 +81,8 @@ class Pm(Strategy):
 
     def select(self, candidates: Candidates, pool: Pool, budget: Allowance, rng: Rng) -> list[Query]:
         """Rank by U."""
+        if not len(candidates):
+            return []
         utility = Moments(*(np.asarray(candidates.info[name]) for name in Moments._fields)).z_scores()
         ranked = Candidates.images(candidates.sample_ids, utility, **candidates.info)
         return take_best(ranked, pool, budget, rng, ties=self.ties)

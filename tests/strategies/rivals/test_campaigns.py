@@ -1,4 +1,4 @@
-"""Every rival in a small campaign with a real network, killed once: it buys what it would have bought."""
+"""Every rival in a small campaign with a real network, killed once, buys what it would have; of nothing, none."""
 
 import json
 from pathlib import Path
@@ -8,8 +8,14 @@ import pytest
 import yaml
 
 from al_lab.campaign.loop import run_campaign
+from al_lab.config.build import build
 from al_lab.config.load import compose, validate
+from al_lab.core.budget import Allowance
+from al_lab.core.pool import Pool
 from al_lab.core.record import ledger as ledger_module
+from al_lab.core.rng import rng_for
+from al_lab.core.types import Candidates
+from al_lab.strategies.rivals._two_pass import FILE, Rows, TwoPass
 
 ROOT = Path(__file__).parents[3]
 RIVALS = sorted(
@@ -39,6 +45,16 @@ def kill_later(patch: pytest.MonkeyPatch) -> None:
 def bought(run_dir: Path) -> list[list[str]]:
     files = sorted(run_dir.glob("cycle_*/queries.json"))
     return [[query["id"] for query in json.loads(path.read_text())["queries"]] for path in files]
+
+
+@pytest.mark.parametrize("strategy", [*RIVALS, "al_ssl"])
+def test_of_no_candidates_none_is_bought(strategy: str, tmp_path: Path) -> None:
+    chooses = build(yaml.safe_load((ROOT / "conf" / "strategy" / f"{strategy}.yaml").read_text()))
+    if isinstance(chooses, TwoPass):
+        Rows.concat([]).save(tmp_path / FILE)
+    chooses.restore(tmp_path)
+    nothing = Candidates.concat([])
+    assert chooses.select(nothing, Pool(()), Allowance("image", 2), rng_for(0, 0, "select")) == []
 
 
 @pytest.mark.slow

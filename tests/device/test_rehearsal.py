@@ -17,9 +17,11 @@ FAST = {("tiny", "csd_pl"), ("tiny", "isd"), ("tiny_segmenter", "density")}
 #: How often the host may wait for the device in a training step: once for the loss of the step before, and once for
 #: each selection of anchors (positives, hard negatives; consistent ones; ISD's three; SED's four).
 WAITS = {"supervised": 3, "csd": 4, "csd_pl": 4, "isd": 7, "sed": 7, "density": 1, "ripu": 1, "segment": 1}
-#: Copies that are no wait: a batch is 3 tensors (dense: 4), the rest are small numbers that change from step to step,
-#: one more where a network pads.
-COPIES = {"supervised": 6, "csd": 8, "csd_pl": 8, "isd": 9, "sed": 12, "density": 5, "ripu": 5, "segment": 5}
+#: Copies that are no wait: a batch is 3 tensors (dense: 4), the rest are small numbers that change from step to step.
+COPIES = {"supervised": 5, "csd": 7, "csd_pl": 8, "isd": 9, "sed": 11, "density": 5, "ripu": 5, "segment": 5}
+#: Networks that pad their batches send one small number more, what of it is image; and begin with all but equal
+#: confidences, so that last digits decide which of two boxes stays: of so many boxes' share.
+PADS, TIED = ("retinanet",), 0.02
 #: Of the first loss, relative to float32's; bfloat16 has 8 bits of precision, float16 11.
 HALF = {"bf16-mixed": 0.05, "16-mixed": 0.02}
 
@@ -51,13 +53,12 @@ def _where(events: dict[tuple[str, str, str], float]) -> Iterator[str]:
         yield f"{count:5.1f} {kind:6} {what} at {place}"
 
 
-def _assert_near(ours: Any, theirs: Any) -> None:
+def _assert_near(ours: Any, theirs: Any, tied: float) -> None:
     if not isinstance(ours, Unordered):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
         return
     is_near = np.isclose(ours.rows[:, None], theirs.rows[None], rtol=1e-3, atol=1e-3).all(-1)
-    # an untrained head's confidences are all but equal, so that last digits decide which of two boxes stays
-    few = 0.02 * max(is_near.shape)
+    few = tied * max(is_near.shape)
     assert (~is_near.any(0)).sum() <= few and (~is_near.any(1)).sum() <= few
 
 
@@ -70,12 +71,12 @@ def test_float32_is_that_of_the_cpu_and_the_host_hardly_waits(
     expected = on_cpu(net, objective)
     np.testing.assert_allclose(got.losses, expected.losses, rtol=1e-5)
     for ours, theirs in zip(got.found, expected.found, strict=True):
-        _assert_near(ours, theirs)
+        _assert_near(ours, theirs, TIED if net in PADS else 0)
     total, where = _total(got.events), "\n".join(_where(got.events))
     assert total["copy"] == 0, where
     assert total["staged"] == 0 or objective == "sed", where  # torchvision's turn of the color circle
     assert total["wait"] <= WAITS[objective], where
-    assert total["async"] <= COPIES[objective], where
+    assert total["async"] <= COPIES[objective] + (net in PADS), where
 
 
 @pytest.mark.parametrize("precision", sorted(HALF))

@@ -92,21 +92,3 @@ def _close(
         bits = np.bitwise_count(table[a] ^ right).sum(1)
         for k in np.flatnonzero(bits <= max_bits).tolist():
             yield a, others[k], int(bits[k])
-
-
-def groups_of(pairs: Iterator[tuple[str, str, int]]) -> list[list[str]]:
-    """Return connected near copies as groups, each sorted."""
-    parent: dict[str, str] = {}
-
-    def root(i: str) -> str:
-        while parent.setdefault(i, i) != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    for a, b, _ in pairs:
-        parent[root(a)] = root(b)
-    found: dict[str, list[str]] = defaultdict(list)
-    for i in parent:
-        found[root(i)].append(i)
-    return sorted(sorted(g) for g in found.values())

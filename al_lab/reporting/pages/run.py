@@ -163,7 +163,7 @@ def build_page(
         _status(run),
         run.is_complete,
         _waits(run) + part(run.note, "The verdict", lambda: _verdict(run, own, lines, full, metric), ""),
-        part(run.note, "The list of numbers", lambda: _numbers(run, own, random, full, metric), []),
+        part(run.note, "The list of numbers", lambda: _numbers(run, own, random, metric), []),
         sections,
         list(dict.fromkeys(run.notes)),
     )
@@ -333,7 +333,7 @@ def _signed(value: float) -> str:
     return f"{100 * value:+.1f}".replace("-", "−")
 
 
-def _numbers(run: Run, own: Series, random: Series | None, full: Series | None, metric: str | None) -> list[Headline]:
+def _numbers(run: Run, own: Series, random: Series | None, metric: str | None) -> list[Headline]:
     numbers = []
     if metric is not None and run.metrics:
         values = run.column(metric)

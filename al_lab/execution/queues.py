@@ -19,6 +19,8 @@ ALIVE, ENDED, INTERRUPTED = "alive", "ended", "interrupted"
 _FINAL = frozenset({"COMPLETED", "DEADLINE", "FAILED", "OUT_OF_MEMORY", "TIMEOUT"})
 _INTERRUPTED = frozenset({"BOOT_FAIL", "CANCELLED", "NODE_FAIL", "PREEMPTED", "REVOKED"})
 _ANSWER_S = 30  # for a command of SLURM's
+_STARTS_MS = 1000  # a process may take this long to have a command line
+_FLAGS, _KERNEL_THREAD = 5, 0x00200000  # where /proc/PID/stat has the flags, counted after the state; PF_KTHREAD
 
 
 class JobQueue(abc.ABC):
@@ -85,10 +87,17 @@ class LocalQueue(JobQueue):
 
     def state(self, job_id: str) -> str:
         """See `JobQueue.state`."""
-        try:  # its own process, not a later one of the same number; of a zombie the command line is empty
-            return ALIVE if b"submitit" in Path(f"/proc/{job_id}/cmdline").read_bytes() else ENDED
+        process = Path("/proc", job_id)
+        try:
+            # A command line is empty for a moment after exec, and for good once the process is a zombie.
+            for _ in range(_STARTS_MS):
+                command = (process / "cmdline").read_bytes()
+                if command or not _is_starting(process):
+                    break
+                time.sleep(0.001)
         except OSError:
             return ENDED
+        return ALIVE if b"submitit" in command else ENDED  # its own process, not a later one of the same number
 
     def cancel(self, job_ids: Iterable[str]) -> None:
         """See `JobQueue.cancel`."""
@@ -96,6 +105,12 @@ class LocalQueue(JobQueue):
             if self.state(job_id) == ALIVE:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(job_id), signal.SIGTERM)
+
+
+def _is_starting(process: Path) -> bool:
+    """Whether a process without a command line will have one: it is no zombie, and not one of the kernel's."""
+    state, *numbers = (process / "stat").read_text().rpartition(")")[2].split()
+    return state not in "ZX" and not int(numbers[_FLAGS]) & _KERNEL_THREAD
 
 
 def open_queue(cluster: str, seconds: float) -> JobQueue:

@@ -18,6 +18,7 @@ from al_lab.core.errors import ConfigError, Interrupted, JobError
 from al_lab.core.record.identity import ENVIRONMENT, RunIdentity
 from al_lab.execution import slurm
 from al_lab.execution.job import Job
+from al_lab.execution.queues import ALIVE, ENDED, open_queue
 from al_lab.execution.slurm import SlurmExecutor, SlurmTask
 from al_lab.execution.submitted import Submitted
 
@@ -47,6 +48,23 @@ def test_a_job_that_ends_without_an_answer_is_submitted_again(make_job: MakeJob,
         executor(retries=1).run([make_job("dies", flag=str(tmp_path / "other"), times=99)])
 
 
+def test_a_job_that_was_just_started_is_alive() -> None:
+    queue = open_queue("local", 1.0)
+    for _ in range(200):  # its command line is empty for a moment, as a zombie's is
+        process = subprocess.Popen(["/bin/sh", "-c", "read line", "submitit"], stdin=subprocess.PIPE)
+        assert queue.state(str(process.pid)) == ALIVE
+        process.communicate()
+        assert queue.state(str(process.pid)) == ENDED
+    assert queue.state("2") == ENDED  # no command line, and never one
+
+
+def test_a_job_that_is_a_zombie_has_ended() -> None:
+    process = subprocess.Popen(["/bin/sh", "-c", "exit", "submitit"])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert open_queue("local", 1.0).state(str(process.pid)) == ENDED
+    process.wait()
+
+
 def test_several_devices_are_processes_of_one_node(make_job: MakeJob, tmp_path: Path) -> None:
     (tmp_path / "meet").mkdir()
     (result,) = executor().run([make_job("ranks", folder=str(tmp_path / "meet"), devices=2)])
@@ -57,6 +75,7 @@ DRIVER = """
 import sys
 from pathlib import Path
 from al_lab.execution.job import Job
+from al_lab.execution.queues import ALIVE, ENDED, open_queue
 from al_lab.execution.slurm import SlurmExecutor, SlurmTask
 from al_lab.execution.submitted import Submitted
 folder = Path(sys.argv[1])

@@ -505,11 +505,19 @@ def test_mada_is_its_papers_protocol(dataset):
     check_targets({k: v for k, v in config.items() if k != "choices"})
 
 
-# The same sheet, section 3: 29 images of 2048 x 1024 are 1 %.
-@pytest.mark.parametrize("dataset", ["gtav_cityscapes", "synthia_cityscapes"])
-def test_d2ada_is_its_papers_protocol(dataset):
-    numbers = {"kept": 200, "alpha": 1, "beta": 1}
-    config = composed("strategy=d2ada", f"dataset={dataset}")
+# The same sheet, sections 2 and 3: 29 images of 2048 x 1024 are 1 %; ReDAL's port is trained as D2ADA.
+@pytest.mark.parametrize(
+    ("strategy", "dataset", "numbers"),
+    [
+        ("d2ada", "gtav_cityscapes", {"kept": 200, "alpha": 1, "beta": 1}),
+        ("d2ada", "synthia_cityscapes", {}),
+        ("redal", "gtav_cityscapes", {"edge_weight": 0.05, "decay": 0.95, "clusters": 500}),
+        ("redal", "synthia_cityscapes", {}),
+        ("badge_segments", "gtav_cityscapes", {}),
+    ],
+)
+def test_d2ada_and_its_ports_are_their_papers_protocol(strategy, dataset, numbers):
+    config = composed(f"strategy={strategy}", f"dataset={dataset}")
     assert {k: config["strategy"][k] for k in numbers} == numbers
     assert {k: config["budget"][k] for k in ("unit", "initial", "per_cycle", "cycles", "scope")} == {
         "unit": "pixel", "initial": 0, "per_cycle": 29 * 2048 * 1024, "cycles": 5, "scope": "pool",
@@ -522,7 +530,8 @@ def test_d2ada_is_its_papers_protocol(dataset):
     assert {k: found[k] for k in expected} == expected and config["segmenter"]["head_lr"] == 10
     assert (config["segmenter"]["head"], config["segmenter"]["branch"]) == ("v2", {"dim": 256, "estimator": "none"})
     assert (config["dataset"]["target_hw"], config["dataset"]["flip_test"]) == ([1024, 2048], False)
-    assert [config["dataset"]["segments"][k] for k in ("kind", "count", "compactness")] == ["slic", 40, 10]
+    cut = ("kind", "count", "compactness", "min_size_factor")
+    assert [config["dataset"]["segments"][k] for k in cut] == ["slic", 40, 10, 0]
     check_targets({k: v for k, v in config.items() if k != "choices"})
 
 

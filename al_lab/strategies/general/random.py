@@ -12,6 +12,11 @@ from al_lab.strategies.general._segments import segments_of
 from al_lab.strategies.general._windows import check_radius, propose_windows
 
 
+def random_utility(ctx: ProposeContext) -> float:
+    """Return an image's u, in [0, 1)."""
+    return float(ctx.rng.generator().random())
+
+
 class Random(Strategy):
     """Uniform without replacement, by seed.
 
@@ -32,9 +37,9 @@ class Random(Strategy):
 
     def propose(self, view: ImageView | DenseView, ctx: ProposeContext) -> Candidates:
         """Return the image, ``ctx.quota`` of its open pixels or regions, or its segments, with random utilities."""
-        draw = ctx.rng.generator()
         if ctx.quota is None:
-            return Candidates.images([view.sample_id], [draw.random()])
+            return Candidates.images([view.sample_id], [random_utility(ctx)])
+        draw = ctx.rng.generator()
         assert isinstance(view, DenseView)
         if ctx.unit == "segment":
             number_N = open_segments(segments_of(view), view.bought)

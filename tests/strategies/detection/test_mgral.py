@@ -194,7 +194,9 @@ def test_the_gate_leaves_a_table_of_noise_alone(tmp_path: Path, monkeypatch: pyt
         assert len(set(scores.values())) == len(scores)
         bought.append([row["id"] for row in json.loads((folder / "queries.json").read_text())["queries"]])
         assert bought[-1] == sorted(scores, key=lambda i: -scores[i])[:5]
-    assert bought[0] == bought[1] != bought[2]
+    run_campaign(config(1) | {"strategy": {"_target_": "al_lab.strategies.general.random.Random"}}, tmp_path / "random")
+    queries = json.loads((tmp_path / "random" / "cycle_00" / "queries.json").read_text())["queries"]
+    assert bought[0] == bought[1] == [row["id"] for row in queries] != bought[2]
 
 
 def contents(run: Path) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from al_lab.core.types import Candidates
 from al_lab.execution.job import Job
 from al_lab.learners.checkpoint import load_checkpoint, save_checkpoint
 from al_lab.learners.trainer import limit_threads
-from al_lab.strategies.detection._mgral.agent_scores import save_scores
+from al_lab.strategies.detection._mgral.agent_scores import save_random_scores, save_scores
 from al_lab.strategies.detection._mgral.build_lut import HALF, BuildLut
 from al_lab.strategies.detection._mgral.decide import AgentSettings, Decision, decide, make_training
 from al_lab.strategies.detection._mgral.honesty import (
@@ -106,10 +106,9 @@ class TrainAgent(Stage):
         return None
 
     def _closed(self, ctx: StageContext, world: World, honesty: dict[str, Any], why: str) -> dict[str, float]:
-        """Leave the agent untrained and score at random."""
+        """Leave the agent untrained and score as ``strategy=random`` does."""
         honesty["gate"] = {"sentence": f"no agent was trained and the batch is a random one, as {why}"}
-        keys = ctx.rng("gate").tie_keys(world.candidates) / 2.0**64
-        save_scores(ctx.cycle_dir, dict(zip(world.candidates, keys.tolist(), strict=True)))
+        save_random_scores(ctx, world.candidates)
         write_text(ctx.cycle_dir / "rl_curves.csv", _curves([]))
         self._say(ctx, honesty, 0)
         return {"fall_backs": 0.0, "gate_closed": 1.0}

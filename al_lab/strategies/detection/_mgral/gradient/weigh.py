@@ -13,7 +13,7 @@ from al_lab.core.stage import Stage, StageContext
 from al_lab.core.types import Candidates
 from al_lab.execution.job import Job
 from al_lab.stages.sharding import remove_shards, run_sharded
-from al_lab.strategies.detection._mgral.agent_scores import save_scores
+from al_lab.strategies.detection._mgral.agent_scores import save_random_scores, save_scores
 from al_lab.strategies.detection._mgral.build_lut import BuildLut
 from al_lab.strategies.detection._mgral.decide import Gate, on_top
 from al_lab.strategies.detection._mgral.gradient.copies import FEWEST, share_of_copies
@@ -85,10 +85,9 @@ class WeighImages(Stage):
         return {"mean_gain": float(worth_N.mean()), "mean_gain_bought": float(worth_N[batch].mean())}
 
     def _closed(self, ctx: StageContext, ids: Sequence[str], copies: Mapping[str, Any]) -> dict[str, float]:
-        """Weigh nothing and score at random."""
+        """Weigh nothing and score as ``strategy=random`` does."""
         sentence = f"no image was weighed and the batch is a random one, as {copies['sentence']}: {_LITTLE}"
-        keys_N = ctx.rng("gate").tie_keys(ids) / 2.0**64
-        save_scores(ctx.cycle_dir, dict(zip(ids, keys_N.tolist(), strict=True)))
+        save_random_scores(ctx, ids)
         facts = {"reward": "gradient", "query": self.query, "copies": copies, "gate": {"sentence": sentence}}
         write_json(ctx.cycle_dir / "agent.json", facts | {"sentence": sentence})
         log.info(sentence)

@@ -78,7 +78,7 @@ test-services: setup  ## A campaign with people in a Label Studio that is instal
 	$(ONE) $(RUN) -m pytest -q -m services -rs tests/services
 
 mutants: setup  ## Do the tests bite? 400 small mistakes, one by one (an hour or more, in the background; resumable)
-	$(ONE) $(RUN) scripts/mutants.py
+	$(ONE) $(RUN) -m tests.mutants
 
 lint: setup  ## ruff and mypy
 	$(RUN) -m ruff format --check al_lab scripts tests run.py setup.py

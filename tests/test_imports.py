@@ -32,7 +32,7 @@ LAYERS: dict[str, set[str]] = {
     "selection": CONFIG | {"data", "labeling", "acquisition", "metrics", "reporting"},
     "cli": CONFIG | {"data", "labeling", "campaign", "reporting", "execution", "selection"},
 }
-EVERYTHING = {"benchmarks", "api"}
+EVERYTHING = {"benchmarks", "api", "__main__"}
 # floor -> room -> the rooms beside it that it may import: no two rooms need each other
 ROOMS: dict[str, dict[str, set[str]]] = {
     "data": {
@@ -147,7 +147,7 @@ def test_every_room_has_its_rule():
 
 
 def test_no_room_is_crowded():
-    rooms = {p.parent for p in FILES}
+    rooms = {p.parent for p in FILES} | {ROOT / "scripts"}
     assert {str(r): n for r in rooms if (n := len([p for p in r.glob("*.py") if p.name != "__init__.py"])) > 14} == {}
 
 

@@ -47,3 +47,7 @@ def _run() -> int:
     from al_lab.cli.command import run_command  # noqa: PLC0415
 
     return run_command(campaign)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -28,6 +28,20 @@ def run(args: argparse.Namespace) -> int:
         return 2
 
 
+def wrote(write: Callable[[], Path]) -> int:
+    """Write a page and print where it is; 2 if it can't be written, with one sentence that says why."""
+    from al_lab.core.disk import disk_error
+    from al_lab.core.errors import LabError
+
+    try:
+        path = write()
+    except (LabError, OSError) as error:
+        sys.stderr.write(f"error: {disk_error(error) if isinstance(error, OSError) else error}\n")
+        return 2
+    sys.stdout.write(f"{path}\n")
+    return 0
+
+
 def parser_of(name: str, about: str | None, examples: str) -> argparse.ArgumentParser:
     """Return the parser of ``al-lab <name>``; its commands come from `add_command`."""
     return argparse.ArgumentParser(

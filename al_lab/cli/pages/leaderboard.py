@@ -12,17 +12,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from al_lab.cli.tool import wrote
 from al_lab.config.options import changes_detector
-from al_lab.core.disk import disk_error
-from al_lab.core.errors import LabError
 from al_lab.reporting.pages.leaderboard import write_leaderboard
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the page and say where; return the exit status."""
     arguments = _parser().parse_args(argv)
-    try:
-        path = write_leaderboard(
+    return wrote(
+        lambda: write_leaderboard(
             arguments.results,
             arguments.out,
             metric=arguments.metric,
@@ -33,12 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             is_changed=changes_detector,
             say=lambda line: print(line, file=sys.stderr) if line else None,
         )
-    except (LabError, OSError) as error:
-        sentence = disk_error(error) if isinstance(error, OSError) else error
-        print(f"error: {sentence}", file=sys.stderr)
-        return 2
-    print(path)
-    return 0
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

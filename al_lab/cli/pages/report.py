@@ -20,9 +20,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from al_lab.cli.tool import wrote
 from al_lab.config.options import changes_detector
-from al_lab.core.disk import disk_error
-from al_lab.core.errors import LabError
 from al_lab.reporting.pages.compare import write_comparison
 from al_lab.reporting.pages.run import write_report
 from al_lab.reporting.read.find import find_runs
@@ -32,41 +31,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write the page and say where; return the exit status."""
     parser = _parser()
     arguments = parser.parse_args(argv)
-    try:
-        runs = find_runs(arguments.runs, arguments.images)
-        if arguments.across and len(runs) == 1:
-            parser.error("--across says in what several runs may differ, and this is one")
-        if len(runs) == 1:
-            path = write_report(
-                runs[0].path,
-                exports_dir=arguments.out,
-                method=arguments.embedding,
-                levels=arguments.level,
-                image_folders=arguments.images,
-                metric=arguments.metric,
-                is_changed=changes_detector,
-                say=_say,
-            )
-            path = arguments.out / path.name if arguments.out else path
-        else:
-            out = arguments.out or Path(os.path.commonpath([run.path for run in runs])) / "report"
-            path = write_comparison(
-                [run.path for run in runs],
-                out,
-                method=arguments.embedding,
-                levels=arguments.level,
-                across=arguments.across,
-                image_folders=arguments.images,
-                metric=arguments.metric,
-                is_changed=changes_detector,
-                say=_say,
-            )
-    except (LabError, OSError) as error:
-        sentence = disk_error(error) if isinstance(error, OSError) else error
-        print(f"error: {sentence}", file=sys.stderr)
-        return 2
-    print(path)
-    return 0
+    return wrote(lambda: _page(arguments, parser))
+
+
+def _page(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> Path:
+    runs = find_runs(arguments.runs, arguments.images)
+    if arguments.across and len(runs) == 1:
+        parser.error("--across says in what several runs may differ, and this is one")
+    if len(runs) == 1:
+        path = write_report(
+            runs[0].path,
+            exports_dir=arguments.out,
+            method=arguments.embedding,
+            levels=arguments.level,
+            image_folders=arguments.images,
+            metric=arguments.metric,
+            is_changed=changes_detector,
+            say=_say,
+        )
+        return arguments.out / path.name if arguments.out else path
+    return write_comparison(
+        [run.path for run in runs],
+        arguments.out or Path(os.path.commonpath([run.path for run in runs])) / "report",
+        method=arguments.embedding,
+        levels=arguments.level,
+        across=arguments.across,
+        image_folders=arguments.images,
+        metric=arguments.metric,
+        is_changed=changes_detector,
+        say=_say,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from al_lab.reporting.read.run_folder import PEOPLE, Run
 
-_PROGRAMS = ("run.py", "al-lab")
+_INSTALLED = ("al-lab", "__main__.py", "main.py")  # the last two: python -m al_lab, python -m al_lab.cli.main
+_PROGRAMS = ("run.py", *_INSTALLED)
 # What the new line chooses itself.
 _NOT_SHARED = ("strategy", "seed", "name", "restart", "protocol")
 
@@ -64,7 +65,7 @@ def more_seeds(run: Run, seeds: Sequence[int]) -> str:
 
 def _command(run: Run, overrides: Sequence[str]) -> str:
     is_sweep = any("," in o.split("=", 1)[-1] and "=[" not in o and "={" not in o for o in overrides)
-    program = "al-lab" if _program(run) == "al-lab" else "python run.py"
+    program = "al-lab" if _program(run) in _INSTALLED else "python run.py"
     return " ".join([program, *(["-m"] if is_sweep else []), *map(shlex.quote, overrides)])
 
 

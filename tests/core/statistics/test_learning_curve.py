@@ -70,6 +70,6 @@ def test_the_shortest_interval():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_next_points_lie_in_their_intervals(kind):
-    """At least nine in ten of 40, where 95 % are promised; scripts/advisor.py --check makes the whole table."""
+    """At least nine in ten of 40, where 95 % are promised; scripts/results/advisor.py --check makes the whole table."""
     point, gain, _ = coverage(kind, seeds=2, levels=3, curves=40)
     assert point >= 0.9 and gain >= 0.85

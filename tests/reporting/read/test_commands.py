@@ -43,6 +43,8 @@ def test_a_run_started_elsewhere_is_reproduced_from_its_choices(maker, command):
 def test_an_installed_command_is_named_as_it_was_given(maker):
     run = made(maker, "/opt/bin/al-lab strategy=entropy dataset=voc seed=1")
     assert commands.reproduce(run) == "al-lab strategy=entropy dataset=voc seed=1"
+    run = made(maker, "/opt/lib/al_lab/__main__.py strategy=entropy dataset=voc seed=1")
+    assert commands.reproduce(run) == "al-lab strategy=entropy dataset=voc seed=1"
 
 
 def test_what_the_shell_would_read_is_quoted(maker):

@@ -1,8 +1,8 @@
 """MGRAL link by link on frozen features of voc5_320: where its signal dies, and what each remedy is worth.
 
-python scripts/mgral_bed.py --smoke       in minutes, does it run
-python scripts/mgral_bed.py --seeds 8 --csv results/mgral_bed/mgral_bed.csv     all of it; cut, it goes on
-python scripts/mgral_bed.py --show results/mgral_bed/mgral_bed.csv      mean and 95 % interval over seeds, by link
+python scripts/results/mgral_bed.py --smoke       in minutes, does it run
+python scripts/results/mgral_bed.py --seeds 8 --csv results/mgral_bed/mgral_bed.csv     all of it; cut, it goes on
+python scripts/results/mgral_bed.py --show results/mgral_bed/mgral_bed.csv      mean and 95 % interval over seeds, by link
 """
 
 import argparse
@@ -12,7 +12,7 @@ from pathlib import Path
 
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch  # noqa: E402
 

@@ -1,6 +1,6 @@
 """Eight photographs by heart: what every detector must do, one row of a table each.
 
-python scripts/detectors.py detector=faster_rcnn_small detector=tiny --steps 200 dataset=voc_folder dataset.root=photos
+python scripts/results/detectors.py detector=faster_rcnn_small detector=tiny --steps 200 dataset=voc_folder dataset.root=photos
 """
 
 import argparse
@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from al_lab.api import compose  # noqa: E402
 from al_lab.benchmarks.detectors import check  # noqa: E402

@@ -1,6 +1,6 @@
 """Do the tests bite? Small mistakes are put into the code one by one, and the tests of the same room must notice.
 
-``python scripts/mutants.py`` goes on where it was stopped; docs/mutants.md says how to read the result.
+``python -m tests.mutants`` goes on where it was stopped; docs/mutants.md says how to read the result.
 """
 
 import argparse
@@ -8,15 +8,13 @@ import os
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from tests.mutants.campaign import Sample, judge, judge_survivors, show  # noqa: E402 - works before the project is installed, too
+from tests.mutants.campaign import Sample, judge, judge_survivors, show
+from tests.mutants.catalog import ROOT
 
 
 def main() -> int:
     """Judge the sample, print the table; the exit status is 0 whatever survives."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("--sample", type=int, default=400, help="how many mutants (default: 400)")
     parser.add_argument("--seed", type=int, default=0, help="which ones (default: 0)")
     parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "mutants", help="where results are kept")
@@ -32,7 +30,7 @@ def main() -> int:
     sample = Sample.draw(arguments.sample, arguments.seed)
     if not arguments.show:
         (judge_survivors if arguments.survivors else judge)(sample, arguments.out)
-    print(show(sample, arguments.out))
+    sys.stdout.write(show(sample, arguments.out) + "\n")
     return 0
 
 

@@ -1,14 +1,14 @@
 """How good forecasts of learning curves are (docs/results/advisor.md).
 
-python scripts/advisor.py results/*.csv     every published point, foretold from those before it
-python scripts/advisor.py --check           how often intervals hold the truth on drawn curves
+python scripts/results/advisor.py results/*.csv     every published point, foretold from those before it
+python scripts/results/advisor.py --check           how often intervals hold the truth on drawn curves
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from al_lab.benchmarks import advisor  # noqa: E402 - works before the project is installed, too

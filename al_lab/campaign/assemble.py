@@ -14,6 +14,7 @@ from al_lab.core.errors import ConfigError, LabError, WeightsError, explain
 from al_lab.data.bought_test import with_test
 from al_lab.data.loading.dense_batch import domain_counts
 from al_lab.data.predictions.vectors import FileVectors
+from al_lab.data.transforms.dense_view import DenseAugmentation
 from al_lab.metrics.build import build_metrics
 from al_lab.metrics.segmentation import check_metrics
 from al_lab.stages.probe import check_speed
@@ -81,6 +82,15 @@ def trains_here(config: Mapping[str, Any]) -> bool:
 def _check_detector(parts: Parts, network: Any) -> None:
     """Hold detector, objective, strategy and machine against each other."""
     parts.strategy.check_model(network)
+    if isinstance(parts.settings.augmentation, DenseAugmentation):
+        raise ConfigError(
+            explain(
+                expected="null or an augmentation of al_lab.data.transforms.detection",
+                got="DenseAugmentation",
+                where="trainer.augmentation",
+                do="it moves label maps, no boxes; LightAugmentation is a small detector's",
+            )
+        )
     if hasattr(parts.objective, "attach"):
         parts.objective.attach(network)  # it refuses a network that does not read what it says
     devices = int(parts.config["runtime"]["devices"])
@@ -96,20 +106,26 @@ def _check_detector(parts: Parts, network: Any) -> None:
         )
 
 
+def _check_dense_augmentation(augmentation: Any, objective: Any) -> None:
+    """Refuse what moves boxes, and a second geometry beside an objective's own."""
+    if augmentation is None:
+        return
+    if not isinstance(augmentation, DenseAugmentation):
+        got = type(augmentation).__name__
+        do = "augmentations of detectors move boxes; use al_lab.data.transforms.dense_view.DenseAugmentation"
+    elif hasattr(objective, "geometry"):
+        got = f"{type(augmentation).__name__} beside {type(objective).__name__}, which turns every image itself"
+        do = "set objective.geometry and objective.strong, with trainer.augmentation=null"
+    else:
+        return
+    raise ConfigError(explain(expected="null or a DenseAugmentation", got=got, where="trainer.augmentation", do=do))
+
+
 def _check_segmentation(parts: Parts) -> None:
     """Hold segmenter, objective, strategy and the first training against each other."""
     dataset, settings, objective, budget = parts.dataset, parts.settings, parts.objective, parts.budget
     check_metrics(dataset.metrics, dataset.classes)
-    if settings.augmentation is not None:
-        raise ConfigError(
-            explain(
-                expected="null",
-                got=type(settings.augmentation).__name__,
-                where="trainer.augmentation",
-                do="augmentations move boxes; segmenters are trained on plainly resized images, as RIPU and "
-                "Density Matters are",
-            )
-        )
+    _check_dense_augmentation(settings.augmentation, objective)
     if objective is not None and settings.stop_step(0, 1, budget.cycles) != 0:
         has_target = budget.initial_images(len(dataset.pool_ids)) != 0 or getattr(objective, "uses_unlabeled", True)
         domain_counts(settings.batch_size, objective, has_source=bool(dataset.source_ids), has_target=has_target)

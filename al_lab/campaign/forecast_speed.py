@@ -62,7 +62,9 @@ def card_speed(parts: Any, card: Card) -> CardSpeed | None:
     node, data = config[kind], config["dataset"]
     height, width = node.get("input_hw") or data.get("target_hw") or [node.get("input_px", network.input_hw[0])] * 2
     trainers = {"campaign": config["trainer"], "rows": rows_changes(config).get("trainer", config["trainer"])}
-    augmentation = str((config["trainer"].get("augmentation") or data)["_target_"]).rpartition(".")[2]
+    # a segmenter's images are augmented on the card
+    prepared = data if kind == "segmenter" else config["trainer"].get("augmentation") or data
+    augmentation = str(prepared["_target_"]).rpartition(".")[2]
     rate, loaders = IMAGES_PER_CORE.get(augmentation), config["runtime"]["num_workers"]
     cores = max(1, loaders_to_ask(loaders))
     return CardSpeed(

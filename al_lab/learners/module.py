@@ -10,6 +10,7 @@ from torch import Tensor, distributed, nn
 
 from al_lab.core.errors import DivergedError, explain
 from al_lab.core.rng import Rng
+from al_lab.data.transforms.dense_view import DenseAugmentation
 from al_lab.learners.device.speed import optimizer_of, restore
 from al_lab.learners.reading import Reading
 from al_lab.learners.settings import Schedule, TrainSettings
@@ -113,6 +114,10 @@ class FitModule(pl.LightningModule):
         """Return the loss of one batch."""
         # Looking at the last step's loss, not at this one's, keeps a GPU busy: by now it is there.
         self.check_loss()
+        if isinstance(self.settings.augmentation, DenseAugmentation):
+            network: Any = self.network
+            rng = self.rng.child("augmentation", self.next_step)
+            batch = self.settings.augmentation(batch, rng, network.mean, network.std)
         parts = self.objective(self.network, batch, self.next_step, self.schedule.total_steps)
         self._unread = (self.next_step, list(batch.sample_ids), Reading(_agreed(parts)))
         self.next_step += 1

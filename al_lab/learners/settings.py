@@ -62,7 +62,8 @@ class TrainSettings:
             once, when it begins.
         tf32: on a GPU that can, products of float32 numbers see ten bits of each mantissa (TF32); False: all of them.
         grad_clip: largest 2-norm of all gradients together (those with a steady rate by themselves); None: no clipping.
-        augmentation: a transform of al_lab.data.transforms.detection; None: the plain resize.
+        augmentation: a transform of al_lab.data.transforms.detection, of segmenters
+            al_lab.data.transforms.dense_view.DenseAugmentation; None: the plain resize.
         on_divergence: arguments of `OnDivergence`: how a training that diverged is begun again.
     """
 

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 from al_lab.core.errors import ConfigError, explain
 from al_lab.core.fields import at_least, below_one, check_fields, flag, not_negative
 from al_lab.core.rng import Rng
+from al_lab.data.transforms.dense_view import COLORS, colored, turned
 from al_lab.data.transforms.scale_crop_flip import ScaleCropFlip
 from al_lab.data.transforms.strong import StrongView
 from al_lab.models.segmenters.segmenter import SegmenterNetwork, upsample
@@ -20,9 +20,6 @@ from al_lab.objectives.mixing import class_mask, kept_blocks, mixed, pseudo_labe
 from al_lab.objectives.sed import draw_seed
 
 _LABELS = {"consistency": 0.0, "negative": 0.0, "margin": 0.0, "aux": 0.0, "density": 0.0, "stop_gradient_step": None}
-# MIC's released code for its colors, beside which other views have no holes and no gray
-_COLORS = {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.2, "gray": 0.0, "cutout": (),
-           "sigma_px": (0.15, 1.15)}  # fmt: skip
 
 
 class Teacher(Adaptation):
@@ -104,7 +101,7 @@ class Teacher(Adaptation):
         self.ema, self.ema_warmup = float(ema), bool(ema_warmup)
         self.mask_ratio, self.mask_block_px = float(mask_ratio), int(mask_block_px)
         self.geometry = ScaleCropFlip(**(geometry or {}))
-        self.strong = StrongView(**cast(dict[str, Any], _COLORS | dict(strong or {})))
+        self.strong = StrongView(**cast(dict[str, Any], {**COLORS, **(strong or {})}))
         self.register_module("teacher", None)
 
     @property
@@ -132,7 +129,7 @@ class Teacher(Adaptation):
         follow(teacher, network, momentum(self.ema, step, self.ema_warmup))
         images = batch.target_images if batch.target_images is not None else batch.source_images
         rng = Rng(draw_seed(images), "views")
-        batch = self.turned(batch, (images.shape[2], images.shape[3]), rng)
+        batch = turned(batch, self.geometry, (images.shape[2], images.shape[3]), rng)
         parts = super().forward(network, batch, step, total_steps)
         if batch.target_images is None:
             return parts
@@ -148,25 +145,6 @@ class Teacher(Adaptation):
         confident = weights.mean().detach()
         return parts | {k: v.detach() for k, v in losses.items()} | {"loss": total, "teacher_weight": confident}
 
-    @torch.no_grad()
-    def turned(self, batch: Any, size_hw: tuple[int, int], rng: Rng) -> Any:
-        """Return the batch with another geometry of every image; what is drawn depends on ``rng`` and the image."""
-        changed: dict[str, Tensor] = {}
-        first = 0
-        for domain in ("source", "target"):
-            images, labels = getattr(batch, f"{domain}_images"), getattr(batch, f"{domain}_labels")
-            if images is None:
-                continue
-            ids = batch.sample_ids[first : first + len(images)]
-            first += len(images)
-            views = [
-                self.geometry(image, label, size_hw, rng.generator("geometry", i))
-                for image, label, i in zip(images, labels, ids, strict=True)
-            ]
-            changed[f"{domain}_images"] = torch.stack([image for image, _ in views])
-            changed[f"{domain}_labels"] = torch.stack([label for _, label in views])
-        return replace(batch, **changed)
-
     def of_mixed(self, network: SegmenterNetwork, batch: Any, labels: Tensor, weights: Tensor, rng: Rng) -> Tensor:
         """Return L_mix; target image k gets classes of the source image at the same part of the batch."""
         images, ids = batch.target_images, batch.sample_ids[-len(batch.target_images) :]
@@ -177,7 +155,8 @@ class Teacher(Adaptation):
             mask = torch.stack([class_mask(y, rng.generator("mix", i)) for y, i in zip(theirs, ids, strict=True)])
             images = mixed(mask, batch.source_images[pairs], images)
             labels, weights = mixed(mask, theirs, labels), mixed(mask, torch.ones_like(weights), weights)
-        logits = upsample(network(self.colored(network, images, ids, rng.child("mix"))).logits, images.shape[2:])
+        views = colored(images, ids, self.strong, rng.child("mix"), network.mean, network.std)
+        logits = upsample(network(views).logits, images.shape[2:])
         return weighted_cross_entropy(logits, labels, weights)
 
     def of_masked(self, network: SegmenterNetwork, batch: Any, labels: Tensor, weights: Tensor, rng: Rng) -> Tensor:
@@ -185,16 +164,6 @@ class Teacher(Adaptation):
         images, ids = batch.target_images, batch.sample_ids[-len(batch.target_images) :]
         size_hw = (images.shape[2], images.shape[3])
         kept = [kept_blocks(size_hw, self.mask_ratio, self.mask_block_px, rng.generator("blocks", i)) for i in ids]
-        views = self.colored(network, images, ids, rng.child("masked"))
+        views = colored(images, ids, self.strong, rng.child("masked"), network.mean, network.std)
         views = views * torch.stack([torch.from_numpy(k) for k in kept]).to(views)[:, None]
         return weighted_cross_entropy(upsample(network(views).logits, size_hw), labels, weights)
-
-    @torch.no_grad()
-    def colored(self, network: SegmenterNetwork, images: Tensor, ids: list[str], rng: Rng) -> Tensor:
-        """Return the images in other colors, blurred or not."""
-        with torch.autocast(images.device.type, enabled=False):
-            views = [
-                self.strong(image.float(), rng.generator(i), network.mean, network.std)
-                for image, i in zip(images, ids, strict=True)
-            ]
-        return torch.stack(views).to(images.dtype)

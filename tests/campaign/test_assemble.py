@@ -152,7 +152,14 @@ def streets(tmp_path_factory) -> tuple[str, ...]:
         (["trainer.stop_at=901", "trainer.start=scratch"], "expected numbers up to max_iters=900"),
         (
             ["trainer.augmentation={_target_: al_lab.data.transforms.detection.FlipAugmentation}"],
-            "trainer.augmentation: expected null, got FlipAugmentation",
+            "trainer.augmentation: expected null or a DenseAugmentation, got FlipAugmentation",
+        ),
+        (
+            [
+                "objective=teacher_small",
+                "trainer.augmentation={_target_: al_lab.data.transforms.dense_view.DenseAugmentation}",
+            ],
+            "got DenseAugmentation beside Teacher, which turns every image itself; set objective.geometry",
         ),
         (
             ["strategy=ripu", "budget=20px", "budget.per_cycle=8"],

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from al_lab.core.errors import ConfigError, DataError
 from al_lab.core.pool import INITIAL
 from al_lab.data.loading.dense_batch import dense_predict_batches
+from al_lab.data.transforms.dense_view import DenseAugmentation
 from al_lab.learners.base import FitTask
 from al_lab.learners.build import build_learner
 from al_lab.learners.checkpoint import load_checkpoint
@@ -132,13 +133,17 @@ def test_fit_learns_and_says_what_its_labels_were(learner: Make, task: Make) -> 
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "objective", "dies"),
-    [("sgd", Adaptation, Dies), ("adamw", Adaptation, Dies), ("sgd", Teacher, TeacherDies)],
+    ("options", "objective", "dies"),
+    [
+        ({"optimizer": "sgd"}, Adaptation, Dies),
+        ({"optimizer": "adamw", "augmentation": DenseAugmentation()}, Adaptation, Dies),
+        ({"optimizer": "sgd"}, Teacher, TeacherDies),
+    ],
 )
 def test_a_killed_training_goes_on_bit_for_bit(
-    learner: Make, task: Make, optimizer: str, objective: type[Adaptation], dies: type[Adaptation]
+    learner: Make, task: Make, options: dict, objective: type[Adaptation], dies: type[Adaptation]
 ) -> None:
-    recipe = {"optimizer": optimizer, "grad_clip": 1.0}
+    recipe = {"grad_clip": 1.0} | options
     whole, cut = task("whole"), task("cut")
     learner(objective, recipe=recipe).fit(whole)
     with pytest.raises(RuntimeError, match="power cut"):
@@ -146,6 +151,15 @@ def test_a_killed_training_goes_on_bit_for_bit(
     assert load_checkpoint(cut.scratch_dir / "last.ckpt")["step"] == 4
     learner(objective, recipe=recipe).fit(cut)
     assert whole.checkpoint.read_bytes() == cut.checkpoint.read_bytes()
+
+
+def test_an_augmentation_is_another_training_of_the_same_images(learner: Make, task: Make) -> None:
+    plain, turned = task("plain"), task("turned")
+    learner(SUPERVISED, branch={}, recipe={"max_iters": 2}).fit(plain)
+    learner(SUPERVISED, branch={}, recipe={"max_iters": 2, "augmentation": DenseAugmentation(size_hw=[12, 16])}).fit(
+        turned
+    )
+    assert logged(plain)[0]["source_ce"] != logged(turned)[0]["source_ce"]
 
 
 def test_a_training_cut_by_a_query_is_one_training(learner: Make, task: Make) -> None:

@@ -22,19 +22,21 @@ class ScaleCropFlip:
         scale: s is drawn from U(lowest, highest). Where the window is larger than the image, what lies outside is of
             the network's mean color, and void.
         flip: probability of mirroring left and right.
+        where: what errors name.
     """
 
     scale: Sequence[float] = (1.0, 2.0)
     flip: float = 0.5
+    where: str = "objective.geometry"
 
     def __post_init__(self) -> None:
-        fraction(self.flip, "objective.geometry.flip")
+        fraction(self.flip, f"{self.where}.flip")
         if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:  # noqa: PLR2004
             raise ConfigError(
                 explain(
                     expected="[lowest, highest], above 0",
                     got=repr(self.scale),
-                    where="objective.geometry.scale",
+                    where=f"{self.where}.scale",
                     do="[1, 1] leaves the size as it is",
                 )
             )

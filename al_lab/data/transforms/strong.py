@@ -36,6 +36,7 @@ class StrongView:
         sigma_px: range of its standard deviation.
         cutout: one tuple a hole: probability, smallest and largest area (parts of the image), smallest and largest
             ratio of height to width. DEVIATION: a hole has the color of the network's mean, not noise.
+        where: what errors name.
     """
 
     jitter: float = 0.8
@@ -51,10 +52,11 @@ class StrongView:
         (0.5, 0.02, 0.2, 0.1, 6.0),
         (0.3, 0.02, 0.2, 0.05, 8.0),
     )
+    where: str = "objective.strong"
 
     def __post_init__(self) -> None:
         parts = ("jitter", "brightness", "contrast", "saturation", "gray", "blur")
-        check_fields(vars(self), {**dict.fromkeys(parts, fraction), "hue": number_in(0, 0.5)}, "objective.strong")
+        check_fields(vars(self), {**dict.fromkeys(parts, fraction), "hue": number_in(0, 0.5)}, self.where)
         lists: dict[str, tuple[bool, str, Any]] = {
             "sigma_px": (_rises(self.sigma_px, math.inf), "0 < lowest <= highest", self.sigma_px),
         }
@@ -64,7 +66,7 @@ class StrongView:
             lists["cutout"] = (ok and lists.get("cutout", (True,))[0], words, self.cutout)
         for name, (ok, expected, got) in lists.items():
             if not ok:
-                where = f"objective.strong.{name}"
+                where = f"{self.where}.{name}"
                 raise ConfigError(explain(expected=expected, got=repr(got), where=where, do="correct the value"))
 
     def __call__(self, image: Tensor, rng: np.random.Generator, mean: Sequence[float], std: Sequence[float]) -> Tensor:

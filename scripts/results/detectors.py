@@ -1,6 +1,6 @@
 """Eight photographs by heart: what every detector must do, one row of a table each.
 
-python scripts/results/detectors.py detector=faster_rcnn_small detector=tiny --steps 200 dataset=voc_folder dataset.root=photos
+python scripts/results/detectors.py detector=faster_rcnn_small detector=tiny dataset=voc_folder dataset.root=photos
 """
 
 import argparse

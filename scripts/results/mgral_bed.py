@@ -2,7 +2,7 @@
 
 python scripts/results/mgral_bed.py --smoke       in minutes, does it run
 python scripts/results/mgral_bed.py --seeds 8 --csv results/mgral_bed/mgral_bed.csv     all of it; cut, it goes on
-python scripts/results/mgral_bed.py --show results/mgral_bed/mgral_bed.csv      mean and 95 % interval over seeds, by link
+python scripts/results/mgral_bed.py --show results/mgral_bed/mgral_bed.csv      mean and 95 % interval, by link
 """
 
 import argparse

@@ -40,10 +40,9 @@ def test_a_run_started_elsewhere_is_reproduced_from_its_choices(maker, command):
     assert commands.reproduce(made(maker, command)) == "python run.py strategy=entropy dataset=shapes seed=1"
 
 
-def test_an_installed_command_is_named_as_it_was_given(maker):
-    run = made(maker, "/opt/bin/al-lab strategy=entropy dataset=voc seed=1")
-    assert commands.reproduce(run) == "al-lab strategy=entropy dataset=voc seed=1"
-    run = made(maker, "/opt/lib/al_lab/__main__.py strategy=entropy dataset=voc seed=1")
+@pytest.mark.parametrize("program", ["/opt/bin/al-lab", "/opt/lib/al_lab/__main__.py"])
+def test_an_installed_command_is_named_as_it_was_given(maker, program):
+    run = made(maker, f"{program} strategy=entropy dataset=voc seed=1")
     assert commands.reproduce(run) == "al-lab strategy=entropy dataset=voc seed=1"
 
 

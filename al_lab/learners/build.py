@@ -46,6 +46,24 @@ def build_learner(config: Mapping[str, Any], dataset: Any) -> Learner:
     if hasattr(target, "fit") and hasattr(target, "views"):
         extra = {"dataset": dataset} if "dataset" in inspect.signature(target).parameters else {}
         return build(node, num_classes=num_classes, **extra)
+    kind, learner = ("detector", DetectionLearner) if config.get("detector") else ("segmenter", SegmentationLearner)
+    _check_parts(config, kind, target)
+    return learner(
+        dataset,
+        functools.partial(build, node, num_classes=num_classes),
+        functools.partial(build, config["objective"]),
+        build(config["trainer"]),
+        provides=getattr(target, "provides", None),
+        identity=with_targets(
+            {key: config.get(key) for key in (kind, "objective")} | {"trainer": _recipe(config["trainer"])}, first_path
+        )
+        | {"dataset": dataset.name},
+        **_options(config.get("runtime") or {}),
+    )
+
+
+def _check_parts(config: Mapping[str, Any], kind: str, target: Any) -> None:
+    """Refuse a network without objective or trainer, and a class that is no network of its kind."""
     for group in ("objective", "trainer"):
         if not config.get(group):
             raise ConfigError(
@@ -56,18 +74,20 @@ def build_learner(config: Mapping[str, Any], dataset: Any) -> Learner:
                     do=f"choose one, e.g. {group}={'supervised' if group == 'objective' else 'tiny'}",
                 )
             )
-    kind, learner = ("detector", DetectionLearner) if config.get("detector") else ("segmenter", SegmentationLearner)
     network = Detector if kind == "detector" else SegmenterNetwork
     if inspect.isclass(target) and not issubclass(target, network):
         raise ConfigError(
             explain(
                 expected=f"a {network.__name__}, or a class with fit and views",
-                got=node["_target_"],
+                got=config[kind]["_target_"],
                 where=f"config.{kind}",
                 do=f"see {network.__module__.replace('.', '/')}.py and al_lab/learners/base.py",
             )
         )
-    runtime = config.get("runtime") or {}
+
+
+def _options(runtime: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a learner takes of ``runtime``."""
     options = {
         key: runtime[key]
         for key in ("predict_batch", "num_workers", "checkpoint_minutes", "checkpoint_steps", "deterministic", "speed")
@@ -76,23 +96,19 @@ def build_learner(config: Mapping[str, Any], dataset: Any) -> Learner:
     if runtime.get("image_cache_gb") and runtime.get("data_dir"):
         options["image_cache"] = ByteCache(Path(runtime["data_dir"]) / ".pixels", runtime["image_cache_gb"])
     options["num_workers"] = loader_processes(options.get("num_workers", 0))
+    return options
+
+
+def _recipe(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of the trainer by which one training is told from another."""
     # How a diverged training begins again may change while a run goes on; an attempt's seed and rate tell it from
     # others.
-    recipe = {key: value for key, value in config["trainer"].items() if key not in ("on_divergence", "tf32")}
-    if config["trainer"].get("tf32") is False:
+    recipe = {key: value for key, value in trainer.items() if key not in ("on_divergence", "tf32")}
+    if trainer.get("tf32") is False:
         recipe["tf32"] = False  # recipes without it were, and are, as with true
     if recipe.get("warmup_power") is None:
         recipe.pop("warmup_power", None)  # as recipes were before there was one
-    return learner(
-        dataset,
-        functools.partial(build, node, num_classes=num_classes),
-        functools.partial(build, config["objective"]),
-        build(config["trainer"]),
-        provides=getattr(target, "provides", None),
-        identity=with_targets({key: config.get(key) for key in (kind, "objective")} | {"trainer": recipe}, first_path)
-        | {"dataset": dataset.name},
-        **options,
-    )
+    return recipe
 
 
 def _target(path: str) -> Any:

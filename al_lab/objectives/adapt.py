@@ -41,6 +41,15 @@ Pixels = Literal["boundary", "all"]
 _BRANCH = "set 'segmenter.branch={dim: 64, estimator: dmc5}'"
 _SOURCE, _TARGET = ("source_ce", "consistency", "margin", "aux", "density"), ("target_ce", "negative", "aux", "density")
 
+_RULES = {
+    "negative_threshold": below_one,
+    "density_tau": optional(positive),
+    "stop_gradient_step": optional(at_least(0)),
+    "source_ratio": fraction,
+    "consistency_where": one_of(*get_args(Pixels)),
+    "margin_reduction": one_of(*get_args(Reduction)),
+}
+
 
 class _Seen(NamedTuple):
     """One domain's images: labels, and what network and branch say of them (logits at image size)."""
@@ -143,18 +152,7 @@ class Adaptation(nn.Module):
                     do="set e.g. objective.target_ce=1",
                 )
             )
-        check_fields(
-            locals(),
-            {
-                "negative_threshold": below_one,
-                "density_tau": optional(positive),
-                "stop_gradient_step": optional(at_least(0)),
-                "source_ratio": fraction,
-                "consistency_where": one_of(*get_args(Pixels)),
-                "margin_reduction": one_of(*get_args(Reduction)),
-            },
-            "objective",
-        )
+        check_fields(locals(), _RULES, "objective")
         self.negative_threshold, self.consistency_where, self.margin_reduction = (
             float(negative_threshold),
             consistency_where,

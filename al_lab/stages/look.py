@@ -70,14 +70,7 @@ def look(
     )
     rows = np.union1d(sample, centers)
     f_ND = unit_features(view, rows)
-    covered = coverage(f_ND, np.searchsorted(rows, centers))
-    row |= {
-        "population": len(rows),
-        "radius": covered.radius,
-        "largest_radial": covered.largest_radial,
-        "largest_radial_others": float(covered.radial_others.max()),
-        "mean_distance": covered.mean_distance,
-    }
+    row |= _covered(f_ND, np.searchsorted(rows, centers))
     of_far = of_random = (none, none)
     if "error" in view.extras:
         density_hw, count = density_of(view, densities), min(len(centers), CENTERS)
@@ -88,11 +81,7 @@ def look(
             "neighbor_rank": neighbor_rank(view.features, density_hw, rng),
             "one_purchase": one_purchase(view, sample, count, density_hw),
         }
-    few, many = _SHOWN
-    others = np.setdiff1d(sample, centers)
-    shown = np.concatenate(
-        [rng.generator("shown", n).permutation(of)[:n] for of, n in ((centers, few), (others, many))]
-    )
+    shown = _shown(sample, centers, rng)
     labels = np.full(len(shown), IGNORE) if truth_HW is None else truth_HW.reshape(-1)[shown]
     return Look(
         row,
@@ -104,6 +93,25 @@ def look(
         labels,
         bought_HW.reshape(-1)[shown],
     )
+
+
+def _covered(f_ND: np.ndarray, centers: np.ndarray) -> dict[str, float]:
+    """Return how well the rows ``centers`` cover all rows."""
+    covered = coverage(f_ND, centers)
+    return {
+        "population": len(f_ND),
+        "radius": covered.radius,
+        "largest_radial": covered.largest_radial,
+        "largest_radial_others": float(covered.radial_others.max()),
+        "mean_distance": covered.mean_distance,
+    }
+
+
+def _shown(sample: np.ndarray, centers: np.ndarray, rng: Rng) -> np.ndarray:
+    """Draw the pixels of the picture: a few centers, and others of the sample."""
+    few, many = _SHOWN
+    others = np.setdiff1d(sample, centers)
+    return np.concatenate([rng.generator("shown", n).permutation(of)[:n] for of, n in ((centers, few), (others, many))])
 
 
 def density_of(view: DenseView, densities: Mapping[str, Any]) -> torch.Tensor:

@@ -65,6 +65,18 @@ class Domain(ABC):
         return sample_id in self._labeled
 
 
+def _check_classes(source: Domain, target: Domain, name: str) -> None:
+    if source.classes != target.classes:
+        raise DataError(
+            explain(
+                expected=f"source and target with the same classes, here the target's {len(target.classes)}",
+                got=f"{len(source.classes)}: {', '.join(source.classes)}",
+                where=f"dataset {name}",
+                do="choose the class set that fits the source with dataset.target.num_classes",
+            )
+        )
+
+
 class DomainPair(SegmentationDataset):
     """A target domain with pool and test images and, unless ``source`` is None, a labeled source domain."""
 
@@ -97,15 +109,8 @@ class DomainPair(SegmentationDataset):
             DataError: if the two have different classes, or there is no source image.
         """
         self._domains = (target, source)
-        if source is not None and source.classes != target.classes:
-            raise DataError(
-                explain(
-                    expected=f"source and target with the same classes, here the target's {len(target.classes)}",
-                    got=f"{len(source.classes)}: {', '.join(source.classes)}",
-                    where=f"dataset {name}",
-                    do="choose the class set that fits the source with dataset.target.num_classes",
-                )
-            )
+        if source is not None:
+            _check_classes(source, target, name)
         source_ids = [f"{SOURCE_PREFIX}{i}" for i in source.splits["pool"]] if source is not None else []
         super().__init__(
             name,

@@ -80,14 +80,9 @@ class LabelFolder(Domain):
             self.binary_note = f"masks hold only 0 and {value}: {value} is read as {second!r}"
             classes = classes if classes and len(classes) > 1 else None
         if found is None:
-            raise DataError(
-                explain(
-                    expected="class names",
-                    got="neither dataset.classes nor classes.txt",
-                    where=str(self.root),
-                    do="write classes.txt, one name a line in the order of the ids 0, 1, …",
-                )
-            )
+            what, got = "class names", "neither dataset.classes nor classes.txt"
+            do = "write classes.txt, one name a line in the order of the ids 0, 1, …"
+            raise DataError(explain(expected=what, got=got, where=str(self.root), do=do))
         given = {void_id} if isinstance(void_id, int) else set[int]()
         void = given - {VOID} if value == VOID else _void_values(found, void_id, self.root)
         self._void, self._colors = void, found.colors
@@ -101,14 +96,9 @@ class LabelFolder(Domain):
             kept, images, labels, _splits(images, self.files, dict(wanted or {}), test_fraction, self.root, grouping)
         )
         if not set(kept) & set(names.values()):
-            raise DataError(
-                explain(
-                    expected=f"some of the classes {', '.join(kept)}",
-                    got=", ".join(names.values()),
-                    where=f"{self.root}/classes.txt",
-                    do="give classes of both domains the same names",
-                )
-            )
+            what, got = f"some of the classes {', '.join(kept)}", ", ".join(names.values())
+            do = "give classes of both domains the same names"
+            raise DataError(explain(expected=what, got=got, where=f"{self.root}/classes.txt", do=do))
 
     def _foreground(self, found: MapClasses | None, void_id: int | str | None) -> int | None:
         """Return the value of the one class that masks are of, None if they aren't.

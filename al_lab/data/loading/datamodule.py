@@ -153,24 +153,12 @@ def train_batches(
         DataError: if a labeled id has no annotation.
         ConfigError: if the batch can't be shared by ``world`` devices.
     """
-    missing = [i for i in labeled if i not in annotations]
-    if missing:
-        raise DataError(
-            explain(
-                expected="a bought annotation for each labeled image",
-                got=f"{len(missing)} without, first {missing[0]!r}",
-                where=f"training on {dataset.name}",
-                do="restore the run folder's labels",
-            )
-        )
+    _check_bought(labeled, annotations, dataset.name)
     if getattr(objective, "draws_as_many", False):
         order, by_id = Rng(seed, "unlabeled").generator().permutation(len(unlabeled)), sorted(unlabeled)
         unlabeled = [by_id[k] for k in order[: len(labeled)]]
-    count = (
-        labeled_count(settings.batch_size, float(getattr(objective, "labeled_ratio", 1.0)))
-        if unlabeled
-        else settings.batch_size
-    )
+    ratio = float(getattr(objective, "labeled_ratio", 1.0))
+    count = labeled_count(settings.batch_size, ratio) if unlabeled else settings.batch_size
     spec = InputSpec.of(network)
     sampler = StepSampler(
         labeled,
@@ -188,6 +176,19 @@ def train_batches(
     drop_difficult = bool(getattr(settings, "drop_difficult", True))
     images = TrainImages(dataset, annotations, settings.augmentation, spec, seed, drop_difficult, pseudo)
     return loader(images, _joined(spec), num_workers, batch_sampler=sampler)
+
+
+def _check_bought(labeled: Sequence[str], annotations: Mapping[str, Annotation], name: str) -> None:
+    missing = [i for i in labeled if i not in annotations]
+    if missing:
+        raise DataError(
+            explain(
+                expected="a bought annotation for each labeled image",
+                got=f"{len(missing)} without, first {missing[0]!r}",
+                where=f"training on {name}",
+                do="restore the run folder's labels",
+            )
+        )
 
 
 def _labeled_only(objective: Any, total_steps: int) -> Callable[[int], bool] | None:

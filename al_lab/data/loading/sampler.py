@@ -48,6 +48,13 @@ class Stream:
         return self._ids[self._order[place]]
 
 
+def _check_some(name: str, ids: Sequence[str], count: int, do: str) -> None:
+    if count and not ids:
+        raise ConfigError(
+            explain(expected=f"{count} {name} images a step", got=f"no {name} images at all", where="training", do=do)
+        )
+
+
 class StepSampler:
     """Batches of draws for steps ``first_step`` to ``stop_step - 1``; a torch batch sampler.
 
@@ -101,16 +108,8 @@ class StepSampler:
                     do="change trainer.batch_size or runtime.devices",
                 )
             )
-        for name, ids, count in (("labeled", labeled, batch_size), ("unlabeled", unlabeled, unlabeled_per_batch)):
-            if count and not ids:
-                raise ConfigError(
-                    explain(
-                        expected=f"{count} {name} images a step",
-                        got=f"no {name} images at all",
-                        where="training",
-                        do="label some first" if name == "labeled" else "use an objective without unlabeled images",
-                    )
-                )
+        _check_some("labeled", labeled, batch_size, "label some first")
+        _check_some("unlabeled", unlabeled, unlabeled_per_batch, "use an objective without unlabeled images")
         rng = Rng(seed, "order")
         self._streams = (Stream(labeled, rng.child("labeled")), Stream(unlabeled, rng.child("unlabeled")))
         self._pattern = _alternate(batch_size, unlabeled_per_batch)

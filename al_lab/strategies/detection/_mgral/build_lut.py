@@ -4,7 +4,7 @@ What came of it is written down.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,28 @@ log = logging.getLogger(__name__)
 
 #: what a model that saw the first half of the labeled set says of the second
 HALF = "half.npz"
+
+
+def _say(
+    rows: Sequence[Mapping[str, Any]], diverged: int, seconds: float, early: Mapping[str, Any], noise: Mapping[str, Any]
+) -> None:
+    """Log what the table's trainings took, and whether its rewards are more than noise."""
+    if diverged:
+        log.warning(
+            "%d of %d rows and repetitions diverged and were begun again with a seed of their own; "
+            "the difference a seed makes is part of their rewards",
+            diverged,
+            len(rows),
+        )
+    if early:
+        log.info(early["sentence"])
+    log.info(
+        "%d rows and repetitions took %.1f s each on average, %.3f device-hours in all",
+        len(rows),
+        seconds / len(rows),
+        seconds / 3600,
+    )
+    log.log(logging.INFO if noise.get("p_value", 1.0) <= SIGNIFICANCE else logging.WARNING, noise["sentence"])
 
 
 class BuildLut(Stage):
@@ -73,25 +95,10 @@ class BuildLut(Stage):
         }
         if self.settings.against_scratch and ctx.cycle == 0:
             table["shared_start"] = self._against_scratch(ctx, plan, table, metric)
-        diverged = sum("diverged" in row for row in rows)
-        if diverged:
-            log.warning(
-                "%d of %d rows and repetitions diverged and were begun again with a seed of their own; "
-                "the difference a seed makes is part of their rewards",
-                diverged,
-                len(rows),
-            )
-        if early:
-            log.info(early["sentence"])
         noise = signal_and_noise(table)
         write_json(self.path(ctx), table | {"signal": noise})
-        log.info(
-            "%d rows and repetitions took %.1f s each on average, %.3f device-hours in all",
-            len(rows),
-            table["seconds"] / len(rows),
-            table["seconds"] / 3600,
-        )
-        log.log(logging.INFO if noise.get("p_value", 1.0) <= SIGNIFICANCE else logging.WARNING, noise["sentence"])
+        diverged = sum("diverged" in row for row in rows)
+        _say(rows, diverged, table["seconds"], early, noise)
         return {
             "rows": len(plan.batches),
             "reference": float(np.mean(references)),

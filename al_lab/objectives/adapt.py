@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from al_lab.core.errors import ConfigError, explain
 from al_lab.core.fields import (
+    Kind,
     at_least,
     below_one,
     check_fields,
@@ -41,7 +42,7 @@ Pixels = Literal["boundary", "all"]
 _BRANCH = "set 'segmenter.branch={dim: 64, estimator: dmc5}'"
 _SOURCE, _TARGET = ("source_ce", "consistency", "margin", "aux", "density"), ("target_ce", "negative", "aux", "density")
 
-_RULES = {
+_RULES: dict[str, Kind[Any]] = {
     "negative_threshold": below_one,
     "density_tau": optional(positive),
     "stop_gradient_step": optional(at_least(0)),

@@ -80,6 +80,7 @@ PASSES = {
     "csd.CSD": 2.0,  # the image and its flip
     "isd.ISD": 3.0,  # … and the mixture
     "adapt.Adaptation": 1.0,
+    "fda.FDA": 1.0,  # two transforms of an image beside it
     "class_quality.ClassQuality": 1.0,
     "learning_loss.LearningLoss": 1.0,
     "mial.MultipleInstance": 1.1,  # RetinaNet, two class towers more; two of three steps see half a batch

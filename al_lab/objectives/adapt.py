@@ -21,7 +21,7 @@ from al_lab.core.fields import (
     positive,
 )
 from al_lab.models.segmenters.density_branch import DensityBranch
-from al_lab.models.segmenters.segmenter import SegmenterNetwork, upsample
+from al_lab.models.segmenters.segmenter import SegmenterNetwork, SegmenterOutput, upsample
 from al_lab.objectives.adaptation import (
     CONSISTENCY_WEIGHT,
     NEGATIVE_WEIGHT,
@@ -40,7 +40,15 @@ log = logging.getLogger(__name__)
 
 Pixels = Literal["boundary", "all"]
 _BRANCH = "set 'segmenter.branch={dim: 64, estimator: dmc5}'"
-_SOURCE, _TARGET = ("source_ce", "consistency", "margin", "aux", "density"), ("target_ce", "negative", "aux", "density")
+#: Arguments of `Adaptation` with the cross-entropies of source and bought pixels alone.
+CROSS_ENTROPIES = {
+    "consistency": 0.0,
+    "negative": 0.0,
+    "margin": 0.0,
+    "aux": 0.0,
+    "density": 0.0,
+    "stop_gradient_step": None,
+}
 
 _RULES: dict[str, Kind[Any]] = {
     "negative_threshold": below_one,
@@ -52,10 +60,11 @@ _RULES: dict[str, Kind[Any]] = {
 }
 
 
-class _Seen(NamedTuple):
+class Seen(NamedTuple):
     """One domain's images: labels, and what network and branch say of them (logits at image size)."""
 
     labels: Tensor
+    output: SegmenterOutput
     logits: Tensor
     features: Tensor | None = None
     reconstruction: Tensor | None = None
@@ -109,6 +118,8 @@ class Adaptation(nn.Module):
     """
 
     task: ClassVar[str] = "segmentation"
+    source_terms: ClassVar[tuple[str, ...]] = ("source_ce", "consistency", "margin", "aux", "density")
+    target_terms: ClassVar[tuple[str, ...]] = ("target_ce", "negative", "aux", "density")
     class_weights: Tensor | None
 
     def __init__(
@@ -199,11 +210,12 @@ class Adaptation(nn.Module):
         """
         self._check(network)
         is_cut = self.stop_gradient_step is not None and step >= self.stop_gradient_step
-        source = self._look(network, batch.source_images, batch.source_labels, _SOURCE, is_cut)
-        target = self._look(network, batch.target_images, batch.target_labels, _TARGET, is_cut)
+        source = self._look(network, batch.source_images, batch.source_labels, self.source_terms, is_cut)
+        target = self._look(network, batch.target_images, batch.target_labels, self.target_terms, is_cut)
         parts = self._of_one_domain(source, target) | self._of_the_branch(
             [seen for seen in (source, target) if seen is not None]
         )
+        parts |= self.more_terms(network, source, target)
         if not parts:
             images = " and ".join(
                 name
@@ -230,7 +242,7 @@ class Adaptation(nn.Module):
         labels: Tensor | None,
         terms: tuple[str, ...],
         is_cut: bool,
-    ) -> _Seen | None:
+    ) -> Seen | None:
         """Run the network on one domain, and of the branch what the weights ask for.
 
         None if there are no images or no terms.
@@ -241,19 +253,24 @@ class Adaptation(nn.Module):
         size_hw = (images.shape[2], images.shape[3])
         logits = upsample(output.logits, size_hw)
         if not (self.weights["aux"] or self.weights["density"]):
-            return _Seen(labels, logits)
+            return Seen(labels, output, logits)
         branch: Any = network.branch
         features = branch.reduce(output.backbone.detach() if is_cut else output.backbone)
-        return _Seen(
+        return Seen(
             labels,
+            output,
             logits,
             features,
             branch.reconstruct(features) if self.weights["density"] else None,
             upsample(branch.classifier(features), size_hw) if self.weights["aux"] else None,
         )
 
-    def _of_one_domain(self, source: _Seen | None, target: _Seen | None) -> dict[str, Tensor]:
-        losses: dict[str, tuple[_Seen | None, Callable[[_Seen], Tensor]]] = {
+    def more_terms(self, network: SegmenterNetwork, source: Seen | None, target: Seen | None) -> dict[str, Tensor]:
+        """Return further losses by name, each with its weight in ``weights``; a subclass's."""
+        return {}
+
+    def _of_one_domain(self, source: Seen | None, target: Seen | None) -> dict[str, Tensor]:
+        losses: dict[str, tuple[Seen | None, Callable[[Seen], Tensor]]] = {
             "source_ce": (source, lambda seen: self._cross_entropy(seen.logits, seen.labels)),
             "target_ce": (target, lambda seen: self._cross_entropy(seen.logits, seen.labels)),
             "consistency": (
@@ -268,7 +285,7 @@ class Adaptation(nn.Module):
     def _cross_entropy(self, logits: Any, labels: Tensor) -> Tensor:
         return cross_entropy(logits, labels, class_weights=self.class_weights)
 
-    def _of_the_branch(self, domains: list[_Seen]) -> dict[str, Tensor]:
+    def _of_the_branch(self, domains: list[Seen]) -> dict[str, Tensor]:
         parts = {}
         if self.weights["aux"] and domains:
             parts["aux"] = torch.stack([self._cross_entropy(seen.aux_logits, seen.labels) for seen in domains]).sum()
@@ -327,7 +344,7 @@ def _class_weights(values: Sequence[float] | None) -> Tensor | None:
 
 
 @torch.no_grad()
-def _watched(source: _Seen | None, target: _Seen | None) -> dict[str, Tensor]:
+def _watched(source: Seen | None, target: Seen | None) -> dict[str, Tensor]:
     seen = [s for s in (source, target) if s is not None and s.reconstruction is not None]
     if not seen:
         return {}

@@ -14,12 +14,10 @@ from al_lab.data.transforms.dense_view import COLORS, colored, turned
 from al_lab.data.transforms.scale_crop_flip import ScaleCropFlip
 from al_lab.data.transforms.strong import StrongView
 from al_lab.models.segmenters.segmenter import SegmenterNetwork, upsample
-from al_lab.objectives.adapt import Adaptation
+from al_lab.objectives.adapt import CROSS_ENTROPIES, Adaptation
 from al_lab.objectives.ema import follow, momentum
 from al_lab.objectives.mixing import class_mask, kept_blocks, mixed, pseudo_labels, weighted_cross_entropy
 from al_lab.objectives.sed import draw_seed
-
-_LABELS = {"consistency": 0.0, "negative": 0.0, "margin": 0.0, "aux": 0.0, "density": 0.0, "stop_gradient_step": None}
 
 
 class Teacher(Adaptation):
@@ -77,7 +75,7 @@ class Teacher(Adaptation):
         strong: Mapping[str, Any] | None = None,
         adaptation: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(**cast(dict[str, Any], _LABELS | dict(adaptation or {})))
+        super().__init__(**cast(dict[str, Any], CROSS_ENTROPIES | dict(adaptation or {})))
         check_fields(
             locals(),
             {

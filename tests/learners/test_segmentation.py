@@ -24,6 +24,7 @@ from al_lab.learners.settings import TrainSettings
 from al_lab.models.segmenters.segmenter import upsample
 from al_lab.models.segmenters.tiny import TinySegmenter
 from al_lab.objectives.adapt import Adaptation
+from al_lab.objectives.domains.fda import FDA
 from al_lab.objectives.teacher import Teacher
 from tests.patches import Patches, buy
 
@@ -44,6 +45,10 @@ class Dies(Adaptation):
 
 class TeacherDies(Dies, Teacher):
     """The same with a teacher."""
+
+
+class FDADies(Dies, FDA):
+    """The same in another style."""
 
 
 @pytest.fixture
@@ -138,6 +143,7 @@ def test_fit_learns_and_says_what_its_labels_were(learner: Make, task: Make) -> 
         ({"optimizer": "sgd"}, Adaptation, Dies),
         ({"optimizer": "adamw", "augmentation": DenseAugmentation()}, Adaptation, Dies),
         ({"optimizer": "sgd"}, Teacher, TeacherDies),
+        ({"optimizer": "sgd"}, FDA, FDADies),
     ],
 )
 def test_a_killed_training_goes_on_bit_for_bit(

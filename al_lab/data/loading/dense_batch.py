@@ -200,12 +200,14 @@ def domain_counts(batch_size: int, objective: Any, *, has_source: bool, has_targ
 
     Args:
         batch_size: over all devices.
-        objective: its attribute ``source_ratio`` (default one half) is the source's part; 0 and 1 leave a domain out.
+        objective: its attribute ``source_ratio`` (default one half) is the source's part; 0 and 1 leave a domain out,
+            which one with ``needs_both_domains`` can't.
         has_source: there are source images.
         has_target: there are target images to train on.
 
     Raises:
         DataError: if nothing is left.
+        ConfigError: if both domains can't be in a batch that needs both.
     """
     ratio = float(getattr(objective, "source_ratio", 0.5))
     source, target = has_source and ratio > 0, has_target and ratio < 1
@@ -221,6 +223,15 @@ def domain_counts(batch_size: int, objective: Any, *, has_source: bool, has_targ
                 where="training",
                 do="set budget.initial above 0, use a dataset with a source domain, or an objective with a loss on "
                 "unlabeled images",
+            )
+        )
+    if getattr(objective, "needs_both_domains", False) and not (source and target):
+        raise ConfigError(
+            explain(
+                expected="images of both domains in a batch",
+                got=f"no {'target' if source else 'source'} images",
+                where=f"objective, {type(objective).__name__}",
+                do="use a dataset with a source domain and a source_ratio between 0 and 1, or objective=segment",
             )
         )
     if not (source and target):

@@ -1,0 +1,1 @@
+"""Training across domains beyond cross-entropies: what shortens the way from the source to the target."""

@@ -21,7 +21,7 @@ _TEXT = (
     "by the sum, of the entropies of an image's boxes (of confidence {least:g} and more; an image without such a box "
     "has 0)."
 )
-_NO_MIAL = " MIAL, the figure's fourth method, is no strategy here, so its images are missing."
+_NO_MIAL = " MIAL, the figure's fourth method, trains a detector of its own (strategy=mial), so its images are missing."
 
 
 @dataclass(frozen=True)

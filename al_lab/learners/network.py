@@ -106,6 +106,9 @@ class NetworkLearner(Learner, Generic[LabelsT]):
         """Return what else the ledger should say of the labels."""
         return {}
 
+    def _begin(self, task: FitTask, module: FitModule) -> None:  # noqa: B027 - most have nothing to do
+        """Do what an objective wants done with the first weights before its first step."""
+
     def _has_one_size(self, network: Any) -> bool:
         """Whether all images of a training have one size."""
         return False
@@ -207,6 +210,8 @@ class NetworkLearner(Learner, Generic[LabelsT]):
                 )
             )
         module = self._module(task, schedule, resumed, last_path if last else task.init_checkpoint)
+        if not is_empty:
+            self._begin(task, module)
         # Nothing is drawn for no step; an empty loader would make Lightning warn.
         batches = range(1) if is_empty else self._batches(task, labels, module, first, stop, ranks)
         callbacks = [

@@ -3,6 +3,7 @@
 Fits a network to source labels and bought pixels, then says what it sees in other images.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from al_lab.core.errors import ConfigError, did_you_mean, explain
+from al_lab.core.rng import Rng
 from al_lab.core.types import DenseView
 from al_lab.data.datasets.segmentation import SOURCE_PREFIX
 from al_lab.data.loading.dense_batch import BoughtPixels, dense_predict_batches, dense_train_batches
@@ -21,6 +23,8 @@ from al_lab.learners.network import NetworkLearner
 from al_lab.learners.trainer import Ranks, this_device, worker_errors
 from al_lab.models.segmenters.segmenter import SegmenterNetwork, upsample
 from al_lab.objectives.adaptation import reconstruction_error
+
+log = logging.getLogger(__name__)
 
 _OPTIONS = ("flip",)
 # A GPU: four Cityscapes images as the papers resize them, a few GB with ResNet-101 at stride 8. A CPU: eight of 320 x
@@ -72,6 +76,27 @@ class SegmentationLearner(NetworkLearner[BoughtPixels]):
             num_workers=self.num_workers,
             cache=self.image_cache,
         )
+
+    def _begin(self, task: FitTask, module: FitModule) -> None:
+        objective: Any = module.objective
+        if not getattr(objective, "wants_survey", False):
+            return
+        device, network = this_device(), module.network
+        ids = sorted({*task.labeled, *task.unlabeled})
+        batches = dense_predict_batches(
+            self.dataset,
+            ids,
+            network=network,
+            batch_size=self._forward_size(ids),
+            num_workers=self.num_workers,
+            cache=self.image_cache,
+        )
+        log.info("looking at %d target images before the first step", len(ids))
+        network.to(device).eval()
+        with worker_errors(), as_trained(self.settings, device):
+            on_device = (loaded.to(device, non_blocking=True) for loaded in batches)
+            objective.survey(network, on_device, Rng(task.seed, "survey"))
+        network.train()
 
     def _has_one_size(self, network: SegmenterNetwork) -> bool:
         return self.dataset.target_hw is not None

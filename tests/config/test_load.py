@@ -953,7 +953,7 @@ def test_the_rows_of_density_matters_tables(recipe, told, expected):
 @pytest.mark.parametrize("recipe", sorted(p.stem for p in (CONF_DIR / "experiment").glob("*.yaml")))
 def test_every_recipe_composes_and_says_what_it_costs(recipe):
     text = (CONF_DIR / "experiment" / f"{recipe}.yaml").read_text()
-    begun_with = [f"trainer.init={__file__}"] if "trainer.init=" in text else []
+    begun_with = [f"{key}={__file__}" for key in ("trainer.init", "strategy.path") if f"{key}=<" in text]
     check_targets(composed(f"experiment={recipe}", *begun_with))
     assert all(f"# {word}:" in text for word in ("command", "cost", "source"))
 

@@ -25,6 +25,7 @@ from al_lab.models.segmenters.segmenter import upsample
 from al_lab.models.segmenters.tiny import TinySegmenter
 from al_lab.objectives.adapt import Adaptation
 from al_lab.objectives.domains.fda import FDA
+from al_lab.objectives.domains.multi_anchor import MultiAnchor
 from al_lab.objectives.teacher import Teacher
 from tests.patches import Patches, buy
 
@@ -49,6 +50,13 @@ class TeacherDies(Dies, Teacher):
 
 class FDADies(Dies, FDA):
     """The same in another style."""
+
+
+class MultiAnchorDies(Dies, MultiAnchor):
+    """The same with anchors."""
+
+
+SURVEYED = functools.partial(MultiAnchor, min_pixels=1)
 
 
 @pytest.fixture
@@ -144,10 +152,11 @@ def test_fit_learns_and_says_what_its_labels_were(learner: Make, task: Make) -> 
         ({"optimizer": "adamw", "augmentation": DenseAugmentation()}, Adaptation, Dies),
         ({"optimizer": "sgd"}, Teacher, TeacherDies),
         ({"optimizer": "sgd"}, FDA, FDADies),
+        ({"optimizer": "sgd"}, SURVEYED, functools.partial(MultiAnchorDies, min_pixels=1)),
     ],
 )
 def test_a_killed_training_goes_on_bit_for_bit(
-    learner: Make, task: Make, options: dict, objective: type[Adaptation], dies: type[Adaptation]
+    learner: Make, task: Make, options: dict, objective: Make, dies: Make
 ) -> None:
     recipe = {"grad_clip": 1.0} | options
     whole, cut = task("whole"), task("cut")
@@ -234,6 +243,21 @@ def test_source_free_queries_before_the_first_step_and_opens_no_source_file(lear
     assert [row["lr"] for row in logged(after)][0] == 0.01
     assert not same_weights(asked.checkpoint, after.checkpoint)
     assert not [i for i in free.opened if i.startswith("source")]
+
+
+def test_anchors_are_of_the_model_a_training_begins_with(learner: Make, task: Make) -> None:
+    first = task("first", stop_at=2)
+    learner(SUPERVISED, branch={"dim": 8, "estimator": "none"}).fit(first)
+    asked = task("asked", labeled=(), start="weights", init_checkpoint=first.checkpoint, stop_at=0)
+    branch = {"dim": 8, "estimator": "none"}
+    learner(SURVEYED, branch=branch).fit(asked)
+    assert load_checkpoint(asked.checkpoint)["objective"]["target_anchors"].isnan().all()
+    second = task("second", start="weights", init_checkpoint=asked.checkpoint)
+    learner(functools.partial(SURVEYED, ema=0.0, anchors=1e-9), branch=branch, recipe={"max_iters": 1}).fit(second)
+    again = task("again", start="weights", init_checkpoint=asked.checkpoint, unlabeled=())
+    learner(functools.partial(SURVEYED, ema=0.0, anchors=1e-9), branch=branch, recipe={"max_iters": 1}).fit(again)
+    found, fewer = (load_checkpoint(t.checkpoint)["objective"]["target_anchors"] for t in (second, again))
+    assert (found.isfinite().all(1).sum(), fewer.isfinite().all(1).sum()) == (6, 4)  # fewer images than anchors
 
 
 def test_stopping_at_the_first_step_again_is_refused(learner: Make, task: Make) -> None:

@@ -90,6 +90,8 @@ class DenseSampler:
         source: ids of source images by step; None: none.
         targets: target images, in any order.
         counts: source and target images of a batch, over all devices.
+        bought: target images something was bought of.
+        bought_count: places of a batch that are theirs.
         seed: of the training.
         first_step: the step to begin with.
         stop_step: the step before which to stop.
@@ -106,6 +108,8 @@ class DenseSampler:
         targets: Sequence[str],
         counts: tuple[int, int],
         *,
+        bought: Sequence[str] = (),
+        bought_count: int = 0,
         seed: int,
         first_step: int,
         stop_step: int,
@@ -123,6 +127,8 @@ class DenseSampler:
             )
         self._source, self._counts = source, counts
         self._targets = Stream(targets, Rng(seed, "order", "target"))
+        self._bought_count = bought_count if bought else 0
+        self._bought = Stream(bought, Rng(seed, "order", "bought")) if self._bought_count else self._targets
         self._steps = range(first_step, stop_step)
         self._mine = [slice(rank * count // world, (rank + 1) * count // world) for count in counts]
 
@@ -141,7 +147,11 @@ class DenseSampler:
         """Return the source and target ids of a step's global batch."""
         num_source, num_target = self._counts
         source = [] if self._source is None else list(self._source.ids(step, num_source))
-        return source, [self._targets.at(step * num_target + n) for n in range(num_target)]
+        theirs, others = self._bought_count, num_target - self._bought_count
+        return source, [
+            *(self._bought.at(step * theirs + n) for n in range(theirs)),
+            *(self._targets.at(step * others + n) for n in range(others)),
+        ]
 
 
 class DenseImages(TorchDataset[DenseItem]):
@@ -274,7 +284,8 @@ def dense_train_batches(
         targets: target images to train on, labeled or not.
         network: read for mean and std.
         objective: see `domain_counts`; its attribute ``source_balance`` (default true) says whether rare classes of the
-            source come as often as frequent ones.
+            source come as often as frequent ones, ``bought_ratio`` (default 0) which part of the target's places is for
+            images something was bought of.
         batch_size: images a step, over all devices.
         seed: of the training.
         first_step: where to begin or go on.
@@ -298,7 +309,16 @@ def dense_train_batches(
             else PlainSource(dataset.source_ids, seed)
         )
     sampler = DenseSampler(
-        source, targets, counts, seed=seed, first_step=first_step, stop_step=stop_step, rank=rank, world=world
+        source,
+        targets,
+        counts,
+        bought=sorted(bought.ids),
+        bought_count=round(counts[1] * getattr(objective, "bought_ratio", 0.0)),
+        seed=seed,
+        first_step=first_step,
+        stop_step=stop_step,
+        rank=rank,
+        world=world,
     )
     return loader(DenseImages(dataset, bought, cache), _joined(network), num_workers, batch_sampler=sampler)
 

@@ -38,8 +38,8 @@ class Mada(LooksAtSource):
     Deviations: features are the network's branch F (a 1x1 layer on the backbone, taught by a classifier of its own:
     ``objective.aux``), not a decoder's 256 channels; pixels are those of F's resolution. k-means is Lloyd's with one
     k-means++ start, not faiss's. Of equal distances the released code buys one image, since it looks images up by their
-    distance; here each counts. The second stage, which draws target images softly to anchors of the target, is not
-    built: after the purchase training goes on with both domains' labels, as in the first.
+    distance; here each counts. After the purchase training goes on with both domains' labels; the second stage is
+    `al_lab.objectives.domains.multi_anchor.MultiAnchor`.
 
     Args:
         anchors: see above.

@@ -41,7 +41,9 @@ def bought(tmp_path: Path, dataset: Patches) -> BoughtPixels:
 def batches(
     dataset: Patches, bought: BoughtPixels, *, source_ratio: float = 0.5, source_balance: bool = True, **options: Any
 ) -> list[DenseBatch]:
-    objective = SimpleNamespace(source_ratio=source_ratio, source_balance=source_balance)
+    objective = SimpleNamespace(
+        source_ratio=source_ratio, source_balance=source_balance, bought_ratio=options.pop("bought_ratio", 0.0)
+    )
     values = {"targets": dataset.pool_ids, "batch_size": 4, "seed": 0, "first_step": 0, "stop_step": 4} | options
     return list(dense_train_batches(dataset, bought, network=NETWORK, objective=objective, **values))
 
@@ -124,6 +126,15 @@ def test_bytes_that_a_device_finishes_are_the_batches_a_loader_makes(dataset, bo
 def test_every_target_image_comes_once_a_pass(dataset, bought):
     seen = [i for b in batches(dataset, bought, stop_step=3) for i in b.sample_ids[2:]]
     assert sorted(seen) == sorted(dataset.pool_ids)
+
+
+def test_bought_images_have_places_of_their_own(dataset, bought):
+    plain, shared = batches(dataset, bought), batches(dataset, bought, bought_ratio=0.5)
+    assert all(b.sample_ids[2] == "p/0" for b in shared)
+    assert {b.sample_ids[3] for b in batches(dataset, bought, bought_ratio=0.5, stop_step=6)} == set(dataset.pool_ids)
+    assert [b.sample_ids[:2] for b in plain] == [b.sample_ids[:2] for b in shared]
+    nothing = BoughtPixels(bought.run_dir, (), 1)
+    assert [b.sample_ids for b in batches(dataset, nothing, bought_ratio=0.5)] == [b.sample_ids for b in plain]
 
 
 def test_without_balance_every_source_image_comes_once_a_pass(dataset, bought):

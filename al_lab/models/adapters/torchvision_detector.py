@@ -1,8 +1,8 @@
 """torchvision's detectors, by name: Faster R-CNN, FCOS, RetinaNet, SSD and SSDLite, with their own losses."""
 
 import inspect
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from al_lab.data.loading.batch import Batch
 from al_lab.models.detectors.detector import Detector, targets_of_images
 from al_lab.models.detectors.seen import Seen
 from al_lab.models.detectors.settings import Activation, Postprocess, Resize
+from al_lab.models.detectors.smallest import check_input, explained, ghost
 from al_lab.models.weights import fill_detector, fit, read_weights
 
 #: Layers whose shapes depend on the number of classes; those of other classes begin from random.
@@ -92,6 +93,7 @@ class TorchvisionDetector(Detector):
         if norm == "frozen":
             _freeze_norms(network.backbone)
         self._freeze(frozen)
+        check_input(self._shapes(), self.smallest_usual_hw())
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """See `Detector.loss`: torchvision's, whose parts are summed as its reference training does."""
@@ -99,7 +101,8 @@ class TorchvisionDetector(Detector):
         targets = targets_of_images(batch, first)
         self.network.train()
         try:
-            parts: dict[str, Tensor] = self.network(_Padded(batch.images, batch.valid_hw), targets)
+            with explained(self._shapes, batch.images):
+                parts: dict[str, Tensor] = self.network(_Padded(batch.images, batch.valid_hw), targets)
         finally:
             self.network.train(was)
         return {"loss": torch.stack(list(parts.values())).sum()} | {k: v.detach() for k, v in parts.items()}
@@ -107,7 +110,8 @@ class TorchvisionDetector(Detector):
     def look(self, images: Tensor, valid_hw: Tensor) -> Seen:
         """See `Detector.look`."""
         batch = _Padded(images, valid_hw).batch
-        maps = self.network.backbone(images)
+        with explained(self._shapes, images):
+            maps = self.network.backbone(images)
         features = list(maps.values()) if isinstance(maps, Mapping) else [maps]
         if self.kind == "FasterRCNN":
             return self._second_stage(batch, maps, features)
@@ -128,6 +132,9 @@ class TorchvisionDetector(Detector):
     def embedding_map(self, features: tuple[Tensor, ...]) -> Tensor:
         """See `Detector.embedding_map`: with five levels of a pyramid, the third."""
         return features[len(features) // 2 if self.embedding_from is None else self.embedding_from]
+
+    def _shapes(self) -> Callable[[Tensor], Any]:
+        return cast(Callable[[Tensor], Any], ghost(self.network.backbone))
 
     def _second_stage(self, batch: ImageList, maps: Any, features: list[Tensor]) -> Seen:
         proposals, _ = self.network.rpn(batch, maps, None)

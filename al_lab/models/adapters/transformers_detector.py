@@ -4,7 +4,7 @@ Nothing is downloaded: networks are built from their configurations, weights com
 """
 
 import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,14 @@ from al_lab.data.loading.batch import Batch
 from al_lab.models.detectors.detector import Detector, targets_of_images
 from al_lab.models.detectors.seen import Seen
 from al_lab.models.detectors.settings import Activation, Postprocess, Resize
+from al_lab.models.detectors.smallest import check_input, explained, ghost
 from al_lab.models.imagenet import IMAGENET_MEAN, IMAGENET_STD
 
 #: Whose classes are one choice, "no object" last; the others answer a question a class.
 _SOFTMAX = ("detr", "table-transformer", "yolos")
 #: Whose images are scaled to 0..1 and not normalized.
 _UNIT = ("rt_detr", "rt_detr_v2", "d_fine")
+_FEWER = ", or fewer queries (detector.config={num_queries: 100})"
 #: Layers whose shapes depend on the number of classes; those of other classes begin from random.
 _OF_CLASSES = (
     "class_labels_classifier",
@@ -83,6 +85,7 @@ class TransformersDetector(Detector):
             postprocess=postprocess or Postprocess(0.01, 1.0, None, None, 300, clip=True),
         )
         self.network, self.embedding_from = network, embedding_from
+        check_input(self._shapes(), self.smallest_usual_hw(), _FEWER)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """See `Detector.loss`: what transformers returns as the loss, and its parts."""
@@ -92,7 +95,8 @@ class TransformersDetector(Detector):
             {"class_labels": t["labels"], "boxes": box_convert(t["boxes"] / size, "xyxy", "cxcywh")}
             for t in targets_of_images(batch)
         ]
-        out = self.network(batch.images, pixel_mask=_mask(batch.images, batch.valid_hw), labels=labels)
+        with explained(self._shapes, batch.images, _FEWER):
+            out = self.network(batch.images, pixel_mask=_mask(batch.images, batch.valid_hw), labels=labels)
         return {"loss": out.loss} | {f"hf_{k}": v.detach() for k, v in out.loss_dict.items()}
 
     def look(self, images: Tensor, valid_hw: Tensor) -> Seen:
@@ -101,7 +105,8 @@ class TransformersDetector(Detector):
         backbone = _backbone(self.network)
         watch = backbone.register_forward_hook(lambda _, __, out: maps.extend(_maps(out)))
         try:
-            out = self.network(images, pixel_mask=_mask(images, valid_hw))
+            with explained(self._shapes, images, _FEWER):
+                out = self.network(images, pixel_mask=_mask(images, valid_hw))
         finally:
             watch.remove()
         height, width = images.shape[2:]
@@ -114,6 +119,15 @@ class TransformersDetector(Detector):
     def embedding_map(self, features: tuple[Tensor, ...]) -> Tensor:
         """See `Detector.embedding_map`."""
         return features[-1 if self.embedding_from is None else self.embedding_from]
+
+    def _shapes(self) -> Callable[[Tensor], Any]:
+        shapes = ghost(self.network)
+
+        def run(images: Tensor) -> Any:
+            hw, of_mask = images.shape[2:], {"dtype": torch.long, "device": images.device}
+            return shapes(images, pixel_mask=torch.ones(1, *hw, **of_mask))
+
+        return run
 
 
 def _built(model: str, num_classes: int, config: dict[str, Any]) -> Any:

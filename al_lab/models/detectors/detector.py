@@ -73,6 +73,13 @@ class Detector(nn.Module):
         """K: columns of the class distribution."""
         return self.num_classes + (self.activation == "softmax")
 
+    def smallest_usual_hw(self) -> tuple[int, int]:
+        """Return (h, w) of an input: with ``keep_ratio`` a square image's."""
+        if self.resize == "fixed":
+            return self.input_hw
+        side = -(-min(self.input_hw) // self.pad_divisor) * self.pad_divisor
+        return side, side
+
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return ``loss``, normalized over this device's images, and its parts, for a batch of labeled images."""
         raise NotImplementedError

@@ -7,7 +7,7 @@ need that.
 
 import importlib.util
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,12 @@ from al_lab.data.loading.batch import Batch
 from al_lab.models.detectors.detector import Detector, targets_of_images
 from al_lab.models.detectors.seen import Seen
 from al_lab.models.detectors.settings import Activation, Postprocess, Resize
+from al_lab.models.detectors.smallest import TooFewPlacesError, check_input, explained, ghost
 from al_lab.models.mm.mmdet_build import Inputs, inputs_of, settings_of
 from al_lab.models.mm.registry import build_module, init_weights, plain, take_pretrained
 from al_lab.models.weights import Normalization, load_pretrained
 
+_FEWER = ", or fewer queries where it has any (detector.model={num_queries: 100})"
 _RANKING = "filter_scores_and_topk"
 
 
@@ -91,11 +93,13 @@ class MMDetDetector(Detector):
         self.detector, self.embedding_from, self._swap = detector, embedding_from, inputs.is_bgr
         if weights:
             load_pretrained(detector, weights, cache_dir, Normalization(self.mean, self.std, self._swap))
+        check_input(self._shapes(), self.smallest_usual_hw(), _FEWER)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """See `Detector.loss`: mmdet's, summed over everything it calls a loss."""
         samples = _samples(batch.images, batch.valid_hw, targets_of_images(batch))
-        losses = self.detector.loss(self._inputs(batch.images), samples)
+        with explained(self._shapes, batch.images, _FEWER):
+            losses = self.detector.loss(self._inputs(batch.images), samples)
         parts = {
             name: torch.stack([v.mean() for v in (value if isinstance(value, list | tuple) else [value])]).sum()
             for name, value in losses.items()
@@ -106,13 +110,25 @@ class MMDetDetector(Detector):
     def look(self, images: Tensor, valid_hw: Tensor) -> Seen:
         """See `Detector.look`."""
         samples = _samples(images, valid_hw)
-        features = tuple(self.detector.extract_feat(self._inputs(images)))
         look = {"stages": self._stages, "dense": self._dense, "queries": self._queries}[self._kind]
-        return look(features, samples)
+        with explained(self._shapes, images, _FEWER):
+            return look(tuple(self.detector.extract_feat(self._inputs(images))), samples)
 
     def embedding_map(self, features: tuple[Tensor, ...]) -> Tensor:
         """See `Detector.embedding_map`."""
         return features[len(features) // 2 if self.embedding_from is None else self.embedding_from]
+
+    def _shapes(self) -> Callable[[Tensor], Any]:
+        """Return what computes the maps' shapes, and refuses fewer places than queries are chosen from."""
+        shapes = ghost(self.detector)
+        queries = int(shapes.num_queries) if getattr(shapes, "as_two_stage", False) else 0
+
+        def run(images: Tensor) -> None:
+            places = sum(m.shape[2] * m.shape[3] for m in shapes.extract_feat(images))
+            if places < queries:
+                raise TooFewPlacesError(f"whose maps have {places} places, fewer than the network's {queries} queries")
+
+        return run
 
     def _inputs(self, images: Tensor) -> Tensor:
         return images.flip(1) if self._swap else images

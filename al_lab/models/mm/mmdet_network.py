@@ -4,7 +4,6 @@ mmdet gives the network and its anchors; matching thresholds, box coder and test
 so that a published config keeps its meaning. Loss, decoding and NMS are ours.
 """
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from al_lab.models.detectors.head import HeadOutput, flatten_maps
 from al_lab.models.detectors.network import SIZES, AnchorDetector
 from al_lab.models.detectors.priors import priors_from_corners
 from al_lab.models.detectors.settings import Postprocess, Resize
+from al_lab.models.detectors.smallest import explained, ghost
 from al_lab.models.mm.mmdet_build import build_detector, coder_of, inputs_of, matching_of, settings_of
 from al_lab.models.mm.registry import plain, take_pretrained
 from al_lab.models.recent import Recent
@@ -205,9 +205,10 @@ class MMDetNetwork(AnchorDetector):
         """
         where = f"detector.model.bbox_head ({type(self.detector.bbox_head).__name__})"
         with torch.no_grad():
-            ghost = copy.deepcopy(self.detector).to("meta").eval()
-            features = ghost.extract_feat(torch.empty(1, 3, *input_hw, device="meta"))
-            maps = ghost.bbox_head(features)
+            shapes, images = ghost(self.detector), torch.empty(1, 3, *input_hw, device="meta")
+            with explained(lambda: shapes.extract_feat, images):
+                features = shapes.extract_feat(images)
+            maps = shapes.bbox_head(features)
         if len(maps) != 2:
             raise ConfigError(
                 explain(

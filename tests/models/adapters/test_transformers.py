@@ -104,3 +104,8 @@ def test_weights_come_from_what_transformers_saves(tmp_path: Path) -> None:
 def test_refusals(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         TransformersDetector(3, input_hw=(96, 128), **arguments)
+
+
+def test_more_queries_than_places_are_refused() -> None:
+    with pytest.raises(ConfigError, match="got 96 x 128, whose maps have fewer places than the network has queries"):
+        TransformersDetector(3, "rt_detr", (96, 128), config=CONFIGS["rt_detr"] | {"num_queries": 300})

@@ -96,6 +96,15 @@ def test_loss_and_detections_are_mmdets(name: str) -> None:
         np.testing.assert_allclose(mine.probs[np.arange(len(mine)), mine.labels + first], mine.confidence)
 
 
+def test_more_queries_than_places_are_refused_with_the_size_that_is_enough() -> None:
+    config, changes = MODELS["dino"]
+    with pytest.raises(ConfigError, match=r"224 x 224 pixels, got 96 x 128, whose maps have 256 places.* 900 queries"):
+        MMDetDetector(3, (96, 128), config=config, model=changes | {"num_queries": 900})
+    narrow = MMDetDetector(3, (96, 640), config=config, model=changes | {"num_queries": 180}, resize="keep_ratio")
+    with pytest.raises(ConfigError, match="got 32 x 256, whose maps have 172 places"):
+        narrow.look(torch.zeros(1, 3, 32, 256), torch.tensor([[32, 256]]))
+
+
 def test_deformable_attention_needs_no_kernel() -> None:
     """What a compiled op would compute on a card, and its gradients, from mmcv's own form in PyTorch."""
     mmcv_ext.install()

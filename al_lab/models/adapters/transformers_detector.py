@@ -124,8 +124,8 @@ class TransformersDetector(Detector):
         shapes = ghost(self.network)
 
         def run(images: Tensor) -> Any:
-            hw, of_mask = images.shape[2:], {"dtype": torch.long, "device": images.device}
-            return shapes(images, pixel_mask=torch.ones(1, *hw, **of_mask))
+            mask = torch.ones(1, *images.shape[2:], dtype=torch.long, device=images.device)
+            return shapes(images, pixel_mask=mask)
 
         return run
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from al_lab.core.types import Detections
 from al_lab.data.lint.lint import Lint
 from al_lab.data.predictions.table import Predictions
 from al_lab.reporting.document.page import Headline, Page, Picture, Section, Sheet
@@ -22,6 +23,8 @@ from al_lab.selection.write import Row
 
 _TILE_PX = 280
 _BINS = 40
+_MOST_BOXES = 20  # drawn on a thumbnail, the strongest
+_WEAK_BOXES = 3  # drawn where none is strong
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,7 @@ def make_page(
     ]
     sections = [
         _next(told),
-        _images(rows, told, most),
+        _images(rows, told, most, order.shows),
         _classes(told, counts, choice, order),
         *([lint_section(told.lint, told.strategy)] if told.lint is not None else []),
         _utilities(rows, choice, told),
@@ -143,27 +146,37 @@ def _next(told: Told) -> Section:
     return Section("next", "Next", commands=list(told.commands))
 
 
-def _images(rows: Sequence[Row], told: Told, most: int) -> Section:
+def _images(rows: Sequence[Row], told: Told, most: int, shows: float) -> Section:
     section = Section(
         "images",
         "Images",
-        "In the order in which to label them, with the boxes the detector sees. selected.csv has all.",
+        f"In the order in which to label them, with the boxes the detector sees (confidence {shows:g} or more, at most "
+        f"{_MOST_BOXES} an image; where there is none, the {_WEAK_BOXES} strongest). selected.csv has all images.",
     )
     colors = class_colors(told.classes)
     section.legend = dict(list(colors.items())[:20])
     for arm, title in ((STRATEGY, f"Chosen by {told.strategy}"), (RANDOM, "Drawn at random, to compare with")):
         mine = [(rank, row) for rank, row in enumerate(rows, 1) if row.pick.arm == arm]
         if mine:
-            shown = _tiles(mine, told.classes, colors, most)
+            shown = _tiles(mine, told.classes, colors, most, shows)
             section.sheets.append(Sheet(f"images_{arm}", title, shown, len(mine), is_wide=True))
     return section
 
 
-def _tiles(mine: Sequence[tuple[int, Row]], classes: Sequence[str], colors: Mapping[str, str], most: int) -> list[Tile]:
+def worth_drawing(found: Detections, shows: float) -> Detections:
+    """Return the boxes that a person wants to see: detectors are asked for hundreds of weak ones."""
+    strongest = np.argsort(-found.confidence, kind="stable")
+    num = int((found.confidence >= shows).sum())
+    return found.rows(strongest[: min(num, _MOST_BOXES) or _WEAK_BOXES])
+
+
+def _tiles(
+    mine: Sequence[tuple[int, Row]], classes: Sequence[str], colors: Mapping[str, str], most: int, shows: float
+) -> list[Tile]:
     some = np.unique(np.linspace(0, len(mine) - 1, min(len(mine), most)).round().astype(int))
     drawn = []
     for rank, row in (mine[k] for k in some):
-        found = row.detections
+        found = worth_drawing(row.detections, shows)
         labels = tuple(classes[label] for label in found.labels.tolist())
         shown = Shown(f"{rank}. {row.pick.sample_id}", row.pick.utility, row.path, found.boxes_xyxy, labels)
         (tile,) = tiles([shown], colors, size_px=_TILE_PX)

@@ -15,7 +15,7 @@ from al_lab.data.loading.batch import Batch
 from al_lab.models.detectors.detector import Detector, targets_of_images
 from al_lab.models.detectors.seen import Seen
 from al_lab.models.detectors.settings import Activation, Postprocess, Resize
-from al_lab.models.detectors.smallest import check_input, explained, ghost
+from al_lab.models.smallest import check_input, explained, ghost
 from al_lab.models.weights import fill_detector, fit, read_weights
 
 #: Layers whose shapes depend on the number of classes; those of other classes begin from random.

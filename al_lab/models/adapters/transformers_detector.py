@@ -17,8 +17,8 @@ from al_lab.data.loading.batch import Batch
 from al_lab.models.detectors.detector import Detector, targets_of_images
 from al_lab.models.detectors.seen import Seen
 from al_lab.models.detectors.settings import Activation, Postprocess, Resize
-from al_lab.models.detectors.smallest import check_input, explained, ghost
 from al_lab.models.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from al_lab.models.smallest import check_input, explained, ghost
 
 #: Whose classes are one choice, "no object" last; the others answer a question a class.
 _SOFTMAX = ("detr", "table-transformer", "yolos")

@@ -20,9 +20,9 @@ from al_lab.data.loading.batch import Batch
 from al_lab.models.detectors.detector import Detector, targets_of_images
 from al_lab.models.detectors.seen import Seen
 from al_lab.models.detectors.settings import Activation, Postprocess, Resize
-from al_lab.models.detectors.smallest import TooFewPlacesError, check_input, explained, ghost
 from al_lab.models.mm.mmdet_build import Inputs, inputs_of, settings_of
 from al_lab.models.mm.registry import build_module, init_weights, plain, take_pretrained
+from al_lab.models.smallest import TooFewPlacesError, check_input, explained, ghost
 from al_lab.models.weights import Normalization, load_pretrained
 
 _FEWER = ", or fewer queries where it has any (detector.model={num_queries: 100})"

@@ -16,10 +16,10 @@ from al_lab.models.detectors.head import HeadOutput, flatten_maps
 from al_lab.models.detectors.network import SIZES, AnchorDetector
 from al_lab.models.detectors.priors import priors_from_corners
 from al_lab.models.detectors.settings import Postprocess, Resize
-from al_lab.models.detectors.smallest import explained, ghost
 from al_lab.models.mm.mmdet_build import build_detector, coder_of, inputs_of, matching_of, settings_of
 from al_lab.models.mm.registry import plain, take_pretrained
 from al_lab.models.recent import Recent
+from al_lab.models.smallest import explained, ghost
 from al_lab.models.weights import Normalization, load_pretrained
 
 _FC = 4  # layers at the end of SSD's VGG: fc6, ReLU, fc7, ReLU; both are convolutions

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from al_lab.core.errors import ConfigError
 from al_lab.models.adapters.torchvision_detector import TorchvisionDetector
-from al_lab.models.detectors.smallest import TooFewPlacesError, check_input, explained, ghost
+from al_lab.models.smallest import TooFewPlacesError, check_input, explained, ghost
 
 
 def places(images: Tensor) -> None:

@@ -11,7 +11,8 @@ from torch import Tensor, distributed, nn
 from al_lab.core.errors import DivergedError, explain
 from al_lab.core.rng import Rng
 from al_lab.data.transforms.dense_view import DenseAugmentation
-from al_lab.learners.device.speed import optimizer_of, restore
+from al_lab.learners.device.speed import adam_of, optimizer_of, restore
+from al_lab.learners.device.together import Together
 from al_lab.learners.reading import Reading
 from al_lab.learners.settings import Schedule, TrainSettings
 
@@ -30,7 +31,8 @@ class FitModule(pl.LightningModule):
             those is the schedule's first, whatever the step.
         objective: ``objective(network, batch, step, total_steps)`` returns a dict of scalars with ``loss``. If it has
             ``lr_factor(step, total_steps)``, every rate of a step is multiplied by that; if it has ``starts_anew`` of
-            the same, which is true, the optimizer forgets its moments before the step.
+            the same, which is true, the optimizer forgets its moments before the step; if it has ``adversary()``, the
+            parameters that this names have an optimizer of their own.
         settings: the recipe.
         schedule: the learning rate of every step.
         seed: of this training.
@@ -66,8 +68,12 @@ class FitModule(pl.LightningModule):
 
         Its state is restored.
         """
-        groups = [{"params": group.params} for group in self.lr_groups]
-        optimizer = optimizer_of(groups, self.settings, self.schedule.lr_at(self.first_step), self.is_fused)
+        lr = self.schedule.lr_at(self.first_step)
+        groups = [{"params": group.params} for group in self.lr_groups if group.betas is None]
+        optimizer = optimizer_of(groups, self.settings, lr, self.is_fused)
+        rivals = [{"params": group.params, "betas": group.betas} for group in self.lr_groups if group.betas is not None]
+        if rivals:
+            optimizer = Together([optimizer, adam_of(rivals, lr, self.is_fused)])
         if self._resumed is not None:
             restore(optimizer, self._resumed["optimizer"])
         return optimizer
@@ -101,13 +107,15 @@ class FitModule(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Bound the gradients; parameters of a steady rate learn beside the others, so their bound is their own."""
-        steady = [p for group in self.lr_groups if group.is_steady for p in group.params]
-        if not steady or gradient_clip_val is None:
+        """Bound the gradients; what learns beside the others (at a steady rate, as their rival) has its own bound."""
+        sets: dict[str, list[nn.Parameter]] = {}
+        for group in self.lr_groups:
+            kind = "steady" if group.is_steady else "others" if group.betas is None else "rival"
+            sets.setdefault(kind, []).extend(group.params)
+        if len(sets) == 1 or gradient_clip_val is None:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
             return
-        others = [p for group in self.lr_groups if not group.is_steady for p in group.params]
-        for params in (others, steady):
+        for params in sets.values():
             nn.utils.clip_grad_norm_(params, gradient_clip_val)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -177,11 +185,15 @@ class FitModule(pl.LightningModule):
 
 
 class LrGroup(NamedTuple):
-    """Parameters whose learning rate is ``factor`` times the schedule's, or (steady) times its first one."""
+    """Parameters whose learning rate is ``factor`` times the schedule's, or (steady) times its first one.
+
+    Those with ``betas`` are an objective's second network: an optimizer of its own, Adam, trains it.
+    """
 
     params: list[nn.Parameter]
     factor: float = 1.0
     is_steady: bool = False
+    betas: tuple[float, float] | None = None
 
 
 def _lr_groups(network: nn.Module, objective: nn.Module) -> list[LrGroup]:
@@ -192,10 +204,13 @@ def _lr_groups(network: nn.Module, objective: nn.Module) -> list[LrGroup]:
     for params, factor in getattr(network, "lr_multipliers", list)():
         groups.append(LrGroup([p for p in params if p.requires_grad and id(p) not in known], float(factor)))
         known |= {id(p) for p in groups[-1].params}
+    rival = objective.adversary() if hasattr(objective, "adversary") else None  # type: ignore[operator]
+    known |= {id(p) for p in rival.params} if rival else set()
     both = nn.ModuleList([network, objective])  # which names a parameter they share once
     rest = [p for p in both.parameters() if p.requires_grad and id(p) not in known]
     last = LrGroup([p for p in steady if p.requires_grad], is_steady=True)
-    return [group for group in (*groups, LrGroup(rest), last) if group.params]
+    found = [group for group in (*groups, LrGroup(rest), last) if group.params]
+    return found if rival is None else [*found, LrGroup(rival.params, rival.lr_factor, betas=rival.betas)]
 
 
 def _agreed(parts: dict[str, Tensor]) -> dict[str, Tensor]:

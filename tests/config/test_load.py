@@ -940,13 +940,15 @@ def test_every_leaf_fits_its_constructor(path):
         ("adapt_k_center", (), ("core_set", "2.2pct", "adapt_40k", "density")),
         ("adapt_full", (), ("random", "full", "adapt_40k", "ripu")),
         ("adapt_source_only", (), ("random", "2.2pct", "source_only", "segment")),
+        ("adapt_fda", (), ("random", "2.2pct", "source_only", "fda")),
+        ("adapt_adversarial", (), ("random", "segments_1pct", "d2ada", "adversarial")),
     ],
 )
 def test_the_rows_of_density_matters_tables(recipe, told, expected):
     config = composed(f"experiment={recipe}", *told)
     assert tuple(config["choices"][k] for k in ("strategy", "budget", "trainer", "objective")) == expected
     check_targets(config)
-    without = {"adapt_ripu", "adapt_full", "adapt_source_only"}
+    without = {"adapt_ripu", "adapt_full", "adapt_source_only", "adapt_fda"}
     assert (config["segmenter"]["branch"] is None) == (recipe in without)
 
 

@@ -24,6 +24,7 @@ from al_lab.learners.settings import TrainSettings
 from al_lab.models.segmenters.segmenter import upsample
 from al_lab.models.segmenters.tiny import TinySegmenter
 from al_lab.objectives.adapt import Adaptation
+from al_lab.objectives.domains.adversarial import Adversarial
 from al_lab.objectives.domains.fda import FDA
 from al_lab.objectives.domains.multi_anchor import MultiAnchor
 from al_lab.objectives.teacher import Teacher
@@ -54,6 +55,10 @@ class FDADies(Dies, FDA):
 
 class MultiAnchorDies(Dies, MultiAnchor):
     """The same with anchors."""
+
+
+class AdversarialDies(Dies, Adversarial):
+    """The same with an adversary."""
 
 
 SURVEYED = functools.partial(MultiAnchor, min_pixels=1)
@@ -243,6 +248,20 @@ def test_source_free_queries_before_the_first_step_and_opens_no_source_file(lear
     assert [row["lr"] for row in logged(after)][0] == 0.01
     assert not same_weights(asked.checkpoint, after.checkpoint)
     assert not [i for i in free.opened if i.startswith("source")]
+
+
+def test_an_adversary_has_an_optimizer_of_its_own_and_goes_on_bit_for_bit(learner: Make, task: Make) -> None:
+    large = {"data": Patches(source_hw=(32, 40), target_hw=(32, 48)), "branch": {}, "recipe": {"grad_clip": 1.0}}
+    whole, cut = task("whole"), task("cut")
+    ours, dies = (functools.partial(made, channels=4) for made in (Adversarial, AdversarialDies))
+    learner(ours, **large).fit(whole)
+    with pytest.raises(RuntimeError, match="power cut"):
+        learner(dies, checkpoint_steps=2, **large).fit(cut)
+    learner(ours, **large).fit(cut)
+    assert whole.checkpoint.read_bytes() == cut.checkpoint.read_bytes()
+    saved = load_checkpoint(whole.checkpoint)["optimizer"]["param_groups"]
+    assert [("betas" in group, "momentum" in group) for group in saved] == [(False, True), (False, True), (True, False)]
+    assert saved[2]["lr"] == saved[0]["lr"] and saved[2]["betas"] == (0.9, 0.99)
 
 
 def test_anchors_are_of_the_model_a_training_begins_with(learner: Make, task: Make) -> None:

@@ -136,7 +136,15 @@ def optimizer_of(
     make: Callable[..., torch.optim.Optimizer] = torch.optim.SGD if settings.optimizer == "sgd" else torch.optim.AdamW
     own: dict[str, Any] = {"momentum": settings.momentum} if settings.optimizer == "sgd" else {}
     fused = {"fused": True} if is_fused else {}
-    optimizer = make(groups, lr=lr, weight_decay=settings.weight_decay, **own, **fused)
+    return _unscaled_by_others(make(groups, lr=lr, weight_decay=settings.weight_decay, **own, **fused))
+
+
+def adam_of(groups: list[dict[str, Any]], lr: float, is_fused: bool) -> torch.optim.Optimizer:
+    """Build the optimizer of an objective's second network; groups have their own ``betas``."""
+    return _unscaled_by_others(torch.optim.Adam(groups, lr=lr, fused=is_fused or None))
+
+
+def _unscaled_by_others(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     # It may unscale float16's gradients itself, and then Lightning can't clip them; the scaler does it instead.
     optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
     return optimizer

@@ -1,14 +1,14 @@
 """Self-training for domain adaptation: a slow teacher labels target images, and the student learns from mixed ones."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from al_lab.core.errors import ConfigError, explain
-from al_lab.core.fields import at_least, below_one, check_fields, flag, not_negative
+from al_lab.core.fields import at_least, below_one, check_fields, flag, list_of, not_negative, optional
 from al_lab.core.rng import Rng
 from al_lab.data.transforms.dense_view import COLORS, colored, turned
 from al_lab.data.transforms.scale_crop_flip import ScaleCropFlip
@@ -33,7 +33,7 @@ class Teacher(Adaptation):
         L       =  L_adaptation + mix L_mix + masked L_mask
 
     M are the pixels of half of the classes of the source image's labels. All images are first rescaled, cropped and
-    flipped with their labels; sources take the target's size.
+    flipped with their labels; sources take the target's size, or all take that of a crop.
 
     | symbol | argument | default | where |
     |---|---|---|---|
@@ -56,6 +56,7 @@ class Teacher(Adaptation):
         ema, ema_warmup: see above.
         mask_ratio, mask_block_px: share of blocks taken out, and their side.
         geometry: arguments of `ScaleCropFlip`; None: its defaults.
+        crop_hw: size of what comes out of it, [height, width]; None: the target's.
         strong: arguments of `StrongView` on top of MIC's.
         adaptation: arguments of `Adaptation`; None: cross-entropies of source and bought pixels alone.
     """
@@ -74,6 +75,7 @@ class Teacher(Adaptation):
         geometry: Mapping[str, Any] | None = None,
         strong: Mapping[str, Any] | None = None,
         adaptation: Mapping[str, Any] | None = None,
+        crop_hw: Sequence[int] | None = None,
     ) -> None:
         super().__init__(**cast(dict[str, Any], CROSS_ENTROPIES | dict(adaptation or {})))
         check_fields(
@@ -98,6 +100,8 @@ class Teacher(Adaptation):
         self.mix, self.masked, self.threshold = float(mix), float(masked), float(threshold)
         self.ema, self.ema_warmup = float(ema), bool(ema_warmup)
         self.mask_ratio, self.mask_block_px = float(mask_ratio), int(mask_block_px)
+        pair = optional(list_of(at_least(1), length=2))
+        self.crop_hw = pair(None if crop_hw is None else list(crop_hw), "objective.crop_hw", do="[1024,1024], or null")
         self.geometry = ScaleCropFlip(**(geometry or {}))
         self.strong = StrongView(**cast(dict[str, Any], {**COLORS, **(strong or {})}))
         self.register_module("teacher", None)
@@ -127,7 +131,8 @@ class Teacher(Adaptation):
         follow(teacher, network, momentum(self.ema, step, self.ema_warmup))
         images = batch.target_images if batch.target_images is not None else batch.source_images
         rng = Rng(draw_seed(images), "views")
-        batch = turned(batch, self.geometry, (images.shape[2], images.shape[3]), rng)
+        height, width = self.crop_hw or images.shape[2:]
+        batch = turned(batch, self.geometry, (height, width), rng)
         parts = super().forward(network, batch, step, total_steps)
         if batch.target_images is None:
             return parts

@@ -535,6 +535,22 @@ def test_d2ada_and_its_ports_are_their_papers_protocol(strategy, dataset, number
     check_targets({k: v for k, v in config.items() if k != "choices"})
 
 
+def test_mics_numbers_around_density_matters_purchases():
+    """Its released configuration, GTAV to Cityscapes."""
+    config = composed("experiment=adapt_mic", "segmenter.weights=mit_b5.pth")
+    expected = {
+        "optimizer": "adamw", "lr": 6e-5, "batch_size": 4, "max_iters": 40000, "decay": "poly", "poly_power": 1,
+        "warmup_iters": 1500, "warmup_ratio": 1e-6,
+    }  # fmt: skip
+    assert {k: config["trainer"][k] for k in expected} == expected and config["segmenter"]["head_lr"] == 10
+    assert (config["dataset"]["source_hw"], config["dataset"]["target_hw"]) == ([1440, 2560], [1024, 2048])
+    numbers = {"crop_hw": [1024, 1024], "threshold": 0.968, "ema": 0.999, "mask_ratio": 0.7, "mask_block_px": 64}
+    assert {k: config["objective"][k] for k in numbers} == numbers
+    assert config["objective"]["geometry"] == {"scale": [1, 1], "flip": 0.5}
+    assert config["segmenter"]["model"]["backbone"]["num_layers"] == [3, 6, 40, 3]
+    check_targets({k: v for k, v in config.items() if k != "choices"})
+
+
 @pytest.mark.parametrize(
     ("words", "alpha"),
     [
@@ -955,7 +971,9 @@ def test_the_rows_of_density_matters_tables(recipe, told, expected):
 @pytest.mark.parametrize("recipe", sorted(p.stem for p in (CONF_DIR / "experiment").glob("*.yaml")))
 def test_every_recipe_composes_and_says_what_it_costs(recipe):
     text = (CONF_DIR / "experiment" / f"{recipe}.yaml").read_text()
-    begun_with = [f"{key}={__file__}" for key in ("trainer.init", "strategy.path") if f"{key}=<" in text]
+    begun_with = [
+        f"{key}={__file__}" for key in ("trainer.init", "strategy.path", "segmenter.weights") if f"{key}=<" in text
+    ]
     check_targets(composed(f"experiment={recipe}", *begun_with))
     assert all(f"# {word}:" in text for word in ("command", "cost", "source"))
 

@@ -133,6 +133,16 @@ def test_sources_of_another_size_are_brought_to_the_targets() -> None:
     assert torch.isfinite(Teacher()(network(), large, 0, 10)["loss"])
 
 
+def test_a_crop_is_the_size_of_both_domains() -> None:
+    seen = []
+    net = network()
+    net.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[2:]))
+    objective = Teacher(crop_hw=[16, 20], geometry={"scale": (1.0, 1.0)})
+    assert torch.isfinite(objective(net, batch(), 0, 10)["loss"]) and set(seen) == {(16, 20)}
+    with pytest.raises(ConfigError, match="objective.crop_hw"):
+        Teacher(crop_hw=[16])
+
+
 @pytest.mark.parametrize("scale", [(0.5, 0.6), (1.0, 1.0), (1.8, 2.0)])
 def test_labels_go_with_their_pixels(scale: tuple[float, float]) -> None:
     label = torch.arange(24 * 32).reshape(24, 32) // 40

@@ -62,6 +62,7 @@ _LATER: dict[str, Any] = {
     "objective.pairs": "alike",
     "objective.negative_ramp": None,
     "objective.class_weights": None,
+    "objective.crop_hw": None,
     "trainer.tf32": True,
     "trainer.warmup_power": None,
     "strategy.agent.query": "top",

@@ -2,6 +2,7 @@
 refusals."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -139,6 +140,19 @@ def test_segformer_builds_from_its_yaml():
     assert (out.logits.shape, out.backbone.shape) == ((1, 19, 16, 24), (1, 256, 2, 3))
     assert network.branch(out.backbone).features.shape == (1, 64, 2, 3)
     assert sum(p.numel() for p in network.backbone.parameters()) == 3_319_392
+
+
+@pytest.mark.slow
+def test_segformer_b5_is_b0_with_wider_and_more_blocks():
+    """Built with one block a stage of its 52: the widths fit each other."""
+    b0, b5 = (yaml.safe_load(Path(f"conf/segmenter/segformer_{name}.yaml").read_text()) for name in ("b0", "b5"))
+    assert b5["weights"] == "???" and b5["model"]["backbone"]["num_layers"] == [3, 6, 40, 3]
+    model = {k: {**v, **b5["model"].get(k, {})} if isinstance(v, dict) else v for k, v in b0["model"].items()}
+    model["backbone"]["num_layers"] = [1, 1, 1, 1]
+    network = MMSegNetwork(19, model=model, backbone_map=-1, branch={"dim": 64, "estimator": "none"}).eval()
+    with torch.no_grad():
+        out = network(torch.randn(1, 3, 64, 64))
+    assert (out.logits.shape, out.backbone.shape) == ((1, 19, 16, 16), (1, 512, 2, 2))
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,9 @@ from al_lab.models.segmenters.deeplab import DeepLab
 from al_lab.models.segmenters.tiny import TinySegmenter
 from al_lab.objectives.adapt import Adaptation
 from al_lab.objectives.csd import CSD
+from al_lab.objectives.domains.adversarial import Adversarial
+from al_lab.objectives.domains.fda import FDA
+from al_lab.objectives.domains.multi_anchor import MultiAnchor
 from al_lab.objectives.isd import ISD
 from al_lab.objectives.sed import SED
 from al_lab.objectives.supervised import Supervised
@@ -45,8 +48,13 @@ OBJECTIVES: dict[str, Callable[[], nn.Module]] = {
     "density": functools.partial(Adaptation, stop_gradient_step=2),
     "ripu": functools.partial(Adaptation, margin=0.0, aux=0.0, density=0.0),
     "segment": functools.partial(Adaptation, consistency=0.0, negative=0.0, margin=0.0, aux=0.0, density=0.0),
+    "fda": functools.partial(FDA, beta=0.2),
+    "mada": functools.partial(MultiAnchor, min_pixels=1),
+    "adversarial": functools.partial(Adversarial, channels=4),
 }
-DETECTION, SEGMENTATION = ("supervised", "csd", "csd_pl", "isd", "sed"), ("density", "ripu", "segment")
+DETECTION, SEGMENTATION = ("supervised", "csd", "csd_pl", "isd", "sed"), (
+    "density", "ripu", "segment", "fda", "mada", "adversarial"
+)  # fmt: skip
 
 
 class Net(NamedTuple):
@@ -161,7 +169,8 @@ def _detector(net: Net, objective: str, precision: int | str, folder: Path, step
 
 
 def _segmenter(net: Net, objective: str, precision: int | str, folder: Path, steps: int) -> tuple[Learner, FitTask]:
-    data = Patches()
+    # a discriminator sees nothing in less than 32 pixels
+    data = Patches(source_hw=(32, 40), target_hw=(32, 48)) if objective == "adversarial" else Patches()
     learner = SegmentationLearner(data, net.make, OBJECTIVES[objective], _settings(net, precision, steps))
     task = FitTask(
         labeled=data.pool_ids, labels_dir=folder, checkpoint=folder / "model.ckpt", scratch_dir=folder, seed=0

@@ -16,9 +16,11 @@ CASES = [(n, o) for n in DETECTORS for o in DETECTION] + [(n, o) for n in SEGMEN
 FAST = {("tiny", "csd_pl"), ("tiny", "isd"), ("tiny_segmenter", "density")}
 #: How often the host may wait for the device in a training step: once for the loss of the step before, and once for
 #: each selection of anchors (positives, hard negatives; consistent ones; ISD's three; SED's four).
-WAITS = {"supervised": 3, "csd": 4, "csd_pl": 4, "isd": 7, "sed": 7, "density": 1, "ripu": 1, "segment": 1}
+WAITS = {"supervised": 3, "csd": 4, "csd_pl": 4, "isd": 7, "sed": 7, "density": 1, "ripu": 1, "segment": 1,
+         "fda": 1, "mada": 1, "adversarial": 1}  # fmt: skip
 #: Copies that are no wait: a batch is 3 tensors (dense: 4), the rest are small numbers that change from step to step.
-COPIES = {"supervised": 5, "csd": 7, "csd_pl": 8, "isd": 9, "sed": 11, "density": 5, "ripu": 5, "segment": 5}
+COPIES = {"supervised": 5, "csd": 7, "csd_pl": 8, "isd": 9, "sed": 11, "density": 5, "ripu": 5, "segment": 5,
+          "fda": 5, "mada": 5, "adversarial": 5}  # fmt: skip
 #: Networks that pad their batches send one small number more, what of it is image; and begin with all but equal
 #: confidences, so that last digits decide which of two boxes stays: of so many boxes' share.
 PADS, TIED = ("retinanet",), 0.02

@@ -27,11 +27,9 @@ def class_centroids(features_DP: Tensor, class_P: Tensor, num_classes: int, min_
         num_classes: C.
         min_pixels: a class of fewer locations is all zeros (10 in the released code).
     """
-    known = (class_P >= 0) & (class_P < num_classes)
-    label, f_PD = class_P[known], features_DP[:, known].T.double()
-    count_C = torch.bincount(label, minlength=num_classes)
-    total_CD = f_PD.new_zeros(num_classes, len(features_DP)).index_add_(0, label, f_PD)
-    mean_CD = total_CD / count_C.clamp(min=1)[:, None]
+    is_class_CP = class_P == torch.arange(num_classes, device=class_P.device)[:, None]
+    count_C = is_class_CP.sum(1)  # no selection of locations: a GPU would have to wait for their number
+    mean_CD = is_class_CP.double() @ features_DP.double().T / count_C.clamp(min=1)[:, None]
     return torch.where((count_C >= min_pixels)[:, None], mean_CD, 0.0).reshape(-1).float()
 
 

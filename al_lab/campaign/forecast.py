@@ -47,10 +47,11 @@ class Training:
 
 @dataclass(frozen=True)
 class Look:
-    """Images that a model predicts; cut into pieces, one a device."""
+    """Images that a model predicts, once and in ``passes`` with dropout; cut into pieces, one a device."""
 
     what: str
     images: int
+    passes: int = 0
 
 
 Group = tuple[int, tuple[Training | Look, ...]]  # its cycle, and what can run side by side
@@ -62,8 +63,8 @@ class Speed(Protocol):
     def training_s(self, training: Training) -> float:
         """Return the seconds of one training, its start included."""
 
-    def look_s(self, images: int) -> float:
-        """Return the seconds in which one device predicts so many images."""
+    def look_s(self, images: int, passes: int = 0) -> float:
+        """Return the seconds in which one device predicts so many images, each in so many passes besides."""
 
 
 def plan(parts: Any, sizes: Sizes) -> list[Group]:
@@ -108,10 +109,10 @@ def num_labeled(budget: Budget, sizes: Sizes, cycle: int) -> int:
     return sizes.pool if cycle else initial or 0
 
 
-def _looks(strategy: Mapping[str, Any]) -> int:
-    """Return how often an image is looked at: passes with dropout come after one without, each member looks once."""
+def _looks(strategy: Mapping[str, Any]) -> tuple[int, int]:
+    """Return how often an image is looked at (each member looks once), and in how many passes with dropout besides."""
     inner = [_looks(node) for node in strategy.values() if isinstance(node, Mapping) and "_target_" in node]
-    return max([_members(strategy), 1 + strategy.get("passes", 0), *inner])
+    return max([(_members(strategy), strategy.get("passes", 0)), *inner], key=sum)
 
 
 def _members(strategy: Mapping[str, Any]) -> int:
@@ -129,7 +130,8 @@ def _choosing(parts: Any, sizes: Sizes, cycle: int, labeled: int, steps: int) ->
         needs = literal_of(target, "pixel_needs", None) or needs
     if needs:
         pool = sizes.pool if literal_of(target, "scores_labeled", False) or unit != "image" else sizes.pool - labeled
-        yield (Look("images of the pool", pool * _looks(strategy)),)
+        looks, passes = _looks(strategy)
+        yield (Look("images of the pool", pool * looks, passes),)
     if literal_of(target, "closer_needs", ()):
         open_images = sizes.pool - labeled
         listed = strategy.get("factor", math.inf) * parts.budget.allowance(cycle, sizes.pool).amount
@@ -204,7 +206,7 @@ def _settings(trainer: Mapping[str, Any]) -> Any:
 def device_seconds(groups: Sequence[Group], speed: Speed) -> float:
     """Return the seconds of all devices together."""
     return sum(
-        speed.look_s(item.images) if isinstance(item, Look) else item.count * speed.training_s(item)
+        speed.look_s(item.images, item.passes) if isinstance(item, Look) else item.count * speed.training_s(item)
         for _, group in groups
         for item in group
     )
@@ -218,7 +220,12 @@ def wall_seconds(groups: Sequence[Group], speed: Speed, devices: int) -> float:
 def _wall(group: Sequence[Training | Look], speed: Speed, devices: int) -> float:
     serial = sum(t.count * speed.training_s(t) for t in group if isinstance(t, Training) and t.is_serial)
     jobs = [speed.training_s(t) for t in group if isinstance(t, Training) and not t.is_serial for _ in range(t.count)]
-    jobs += [speed.look_s(look.images) / devices for look in group if isinstance(look, Look) for _ in range(devices)]
+    jobs += [
+        speed.look_s(look.images, look.passes) / devices
+        for look in group
+        if isinstance(look, Look)
+        for _ in range(devices)
+    ]
     ends = [0.0] * devices
     for seconds in sorted(jobs, reverse=True):  # the longest first, each to the device that is free first
         heapq.heapreplace(ends, ends[0] + seconds)

@@ -43,9 +43,9 @@ class MeasuredSpeed:
         """See `Speed`."""
         return self.start_s + training.steps * self.step_s[training.recipe]
 
-    def look_s(self, images: int) -> float:
-        """See `Speed`."""
-        return images * self.image_s
+    def look_s(self, images: int, passes: int = 0) -> float:
+        """See `Speed`; a pass with dropout counts as a whole look, which it is at most."""
+        return images * (1 + passes) * self.image_s
 
 
 def measure(parts: Any, folder: Path, seconds: float, clock: Callable[[], float] = time.monotonic) -> MeasuredSpeed:

@@ -2,12 +2,12 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from al_lab.campaign.forecast import Training
-from al_lab.campaign.forecast_tables import BACKWARD, IMAGES_PER_CORE, NETWORKS, PASSES, Card, Network
+from al_lab.campaign.forecast import Group, Training, device_seconds, wall_seconds
+from al_lab.campaign.forecast_tables import BACKWARD, IMAGES_PER_CORE, PASSES, Card, Network, network_of
 from al_lab.execution.machine import loaders_to_ask
 
 
@@ -39,9 +39,14 @@ class CardSpeed:
         feeding = 0.0 if self.images_per_s is None else batch / self.images_per_s
         return training.steps * max(flop / (1000 * self.card.tflops), feeding)
 
-    def look_s(self, images: int) -> float:
+    def look_s(self, images: int, passes: int = 0) -> float:
         """See `Speed`; reading the images is left out."""
-        return images * self.network.gflop * self.scale / (1000 * self.card.tflops)
+        looks = images * (1 + passes * self.network.share_of_pass)
+        return looks * self.network.gflop * self.scale / (1000 * self.card.tflops)
+
+    def shared(self, count: int) -> "CardSpeed":
+        """Return the speed of each of so many trainings that share the card, each with its own cores."""
+        return dataclasses.replace(self, card=dataclasses.replace(self.card, tflops=self.card.tflops / count))
 
     def fed(self) -> tuple[int, "CardSpeed"]:
         """Return how many cores a device needs so that it never waits for images, and the speed it has then."""
@@ -54,7 +59,7 @@ def card_speed(parts: Any, card: Card) -> CardSpeed | None:
     """Return the speed of a campaign on a card; None if its network or objective is in no table."""
     config = parts.config
     kind = "detector" if config.get("detector") else "segmenter"
-    network = NETWORKS.get(str(config["choices"].get(kind)))
+    network = network_of(config)
     objectives = {"campaign": config["objective"], "rows": rows_changes(config).get("objective", config["objective"])}
     targets = {k: ".".join(v["_target_"].split(".")[-2:]) for k, v in objectives.items() if v}
     if network is None or len(targets) < len(objectives) or not all(t in PASSES for t in targets.values()):
@@ -76,6 +81,17 @@ def card_speed(parts: Any, card: Card) -> CardSpeed | None:
         rate or math.inf,
         None if rate is None else rate * cores,
     )
+
+
+def side_by_side(groups: Sequence[Group], speed: CardSpeed, devices: int, count: int) -> tuple[float, float]:
+    """Return device seconds and seconds until the end with so many trainings on a card.
+
+    Counted operations gain nothing by it; what a training waits for, its images, is waited for together. Work that
+    would lose stays alone.
+    """
+    shared, each = speed.shared(count), [[group] for group in groups]
+    work = sum(min(device_seconds(g, speed), device_seconds(g, shared) / count) for g in each)
+    return work, sum(min(wall_seconds(g, speed, devices), wall_seconds(g, shared, devices * count)) for g in each)
 
 
 def rows_changes(config: Mapping[str, Any]) -> dict[str, Any]:

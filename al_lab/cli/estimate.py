@@ -101,7 +101,8 @@ def _work(groups: Any, is_foreign: bool) -> list[str]:
     lines = []
     for what, items in kinds.items():
         if isinstance(items[0], Look):
-            lines.append(f"  {what}: {sum(i.images for i in items):,} looked at in {len(items)} cycles")
+            passes = f", each in {items[0].passes} passes with dropout besides" if items[0].passes else ""
+            lines.append(f"  {what}: {sum(i.images for i in items):,} looked at in {len(items)} cycles{passes}")
             continue
         if is_foreign:
             lines.append(f"  {what}: {sum(i.count for i in items):,} trainings")
@@ -153,16 +154,30 @@ def _ways(parts: Any, sizes: Any, measured: Any, gpus: Sequence[int]) -> list[st
             wall = f"{_time(wall_seconds(groups, speed, max(gpus)))} on {max(gpus)}"
             lines.append(f"  {name:<18} {place.split(' (')[0]}: {_time(device_seconds(groups, speed))}, {wall}")
         lines.append(f"  {'':<18} {words or '(what this command does)'}")
+    if lines and measured is None:
+        lines += _two_on_a_card(parts, sizes, max(gpus))
     return ["the table's ways (beyond the paper but for rows from scratch):", *lines, ""] if lines else []
+
+
+def _two_on_a_card(parts: Any, sizes: Any, gpus: int) -> list[str]:
+    """Return what this command costs with two trainings on each card."""
+    from al_lab.campaign.forecast import plan
+    from al_lab.campaign.forecast_speed import side_by_side
+
+    lines, groups = [], plan(parts, sizes)
+    for place, speed in _speeds(parts, None).items():
+        work, wall = side_by_side(groups, speed, gpus, 2)
+        lines.append(f"  {'two on a card':<18} {place.split(' (')[0]}: {_time(work)}, {_time(wall)} on {gpus}")
+    return [*lines, f"  {'':<18} executor.workers={2 * gpus} (if memory holds both; gains what waits for images)"]
 
 
 def _rest(parts: Any, sizes: Any, measured: Any) -> list[str]:
     """Return disk and people."""
     from al_lab.campaign.forecast import disk_bytes, labels
-    from al_lab.campaign.forecast_tables import NETWORKS
+    from al_lab.campaign.forecast_tables import network_of
 
     kind = "detector" if parts.config.get("detector") else "segmenter"
-    network = NETWORKS.get(str(parts.config["choices"].get(kind)))
+    network = network_of(parts.config)
     weights = measured.weights if measured is not None else 4 * network.params if network else None
     disk = "unknown (--measure)" if weights is None else f"{disk_bytes(parts, weights) / 1e9:.2f} GB for models"
     asked = labels(parts, sizes)

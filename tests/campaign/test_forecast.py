@@ -11,7 +11,7 @@ import pytest
 
 from al_lab.campaign import forecast
 from al_lab.campaign.forecast import Labels, Look, Training, device_seconds, labels, plan, variants, wall_seconds
-from al_lab.campaign.forecast_speed import card_speed, rows_changes
+from al_lab.campaign.forecast_speed import card_speed, rows_changes, side_by_side
 from al_lab.campaign.forecast_tables import CARDS, Sizes, sizes_of
 from al_lab.config.load import compose, validate
 from al_lab.config.parts import Parts
@@ -29,8 +29,8 @@ class Seconds:
     def training_s(self, training: Training) -> float:
         return 2 + training.steps
 
-    def look_s(self, images: int) -> float:
-        return images / 10
+    def look_s(self, images: int, passes: int = 0) -> float:
+        return images * (1 + passes) / 10
 
 
 @cache
@@ -80,7 +80,7 @@ def test_members_are_trainings_and_each_looks_as_each_pass_does() -> None:
     assert forecast.disk_bytes(parts, 7) == (3 + 1 + 3) * 7
     parts = small(Budget(initial=10, per_cycle=20, cycles=1), "rivals.mc_dropout.McDropout")
     parts.config["strategy"]["passes"] = 25
-    assert plan(parts, SIZES)[2] == (0, (Look("images of the pool", 26 * 90),))
+    assert plan(parts, SIZES)[2] == (0, (Look("images of the pool", 90, passes=25),))
 
 
 def test_epochs_grow_with_what_is_labeled_and_random_looks_at_nothing() -> None:
@@ -200,6 +200,12 @@ def test_rows_come_beside_their_base_where_they_do_not_start_from_it() -> None:
         ("strategy=mgral", "dataset=coco"),
         ("strategy=al_ssl", "dataset=voc"),
         ("strategy=al_ssl", "dataset=coco"),
+        ("strategy=ll4al", "dataset=voc"),
+        ("strategy=mial", "dataset=coco"),
+        ("strategy=meh_hua", "dataset=voc"),
+        ("strategy=pm", "dataset=coco"),
+        ("strategy=mc_dropout", "dataset=voc"),
+        ("strategy=random", "dataset=voc", "detector=retinanet_r50_voc"),
         ("strategy=density", "dataset=gtav_cityscapes"),
         ("strategy=density", "dataset=synthia_cityscapes", "segmenter=deeplab_v3plus"),
     ],
@@ -213,6 +219,32 @@ def test_every_published_protocol_has_its_hours(overrides: tuple[str, ...]) -> N
     seconds = [device_seconds(groups, speed) for speed in speeds if speed is not None]
     assert len(seconds) == len(CARDS)
     assert all(math.isfinite(s) and s > HOUR / 3 for s in seconds)
+
+
+def test_heads_and_passes_cost_what_was_counted() -> None:
+    plain, mixed = (
+        card_speed(published(f"strategy={name}", "dataset=voc", *more), CARDS[0])
+        for name, more in (("random", ("protocol=mc_dropout",)), ("pm", ()))
+    )
+    assert plain is not None and mixed is not None
+    assert mixed.training_s(Training("", 100)) / plain.training_s(Training("", 100)) >= 1
+    assert mixed.look_s(10) / plain.look_s(10) == pytest.approx(82.16 / 62.75)
+    assert plain.look_s(10, passes=25) / plain.look_s(10) == pytest.approx(1 + 25 * 7.11 / 62.75)
+    assert mixed.network.params == 52_349_576  # a checkpoint is larger, too
+    assert mixed.network.with_branches({"mixture": {"components": 8}}) is None
+
+
+def test_two_trainings_on_a_card_wait_for_their_images_together() -> None:
+    fed = card_speed(published("strategy=mgral", "dataset=voc", "runtime.num_workers=16"), CARDS[1])
+    starved = card_speed(published("strategy=mgral", "dataset=voc", "runtime.num_workers=1"), CARDS[1])
+    assert fed is not None and starved is not None
+    rows = [(0, (Training("row", 1000, 4, "rows"),))]
+    for speed, gain in ((fed, 1.0), (starved, 2.0)):
+        work, wall = side_by_side(rows, speed, 2, 2)
+        assert work == pytest.approx(device_seconds(rows, speed) / gain)
+        assert wall == pytest.approx(wall_seconds(rows, speed, 2) / gain)
+    alone = [(0, (Training("training", 1000),))]
+    assert side_by_side(alone, fed, 2, 2)[1] == pytest.approx(wall_seconds(alone, fed, 2))
 
 
 def test_a_dataset_that_is_changed_is_not_taken_for_the_published_one() -> None:

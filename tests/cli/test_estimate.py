@@ -21,6 +21,7 @@ def test_the_page_of_a_published_protocol(capsys: pytest.CaptureFixture[str]) ->
         "stopped early",
         "strategy.lut.early_stop=0.25",
         "strategy.lut.calibrate=8",
+        "executor.workers=32",
         "labels: 10,000 images, 24,203 boxes; 52.6 hours of people",
     ):
         assert line in page

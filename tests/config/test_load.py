@@ -500,6 +500,8 @@ def test_mada_is_its_papers_protocol(dataset):
         "dim": 256,
         "estimator": "none",
     }
+    seen = config["trainer"]["augmentation"]
+    assert (seen["size_hw"], [1280 * s for s in seen["scale"]]) == ([512, 896], [0.5 * 2200, 1.5 * 2200])
     weights = {k: config["objective"][k] for k in ("source_ce", "target_ce", "consistency", "negative", "margin")}
     assert weights == {"source_ce": 1, "target_ce": 1, "consistency": 0, "negative": 0, "margin": 0}
     check_targets({k: v for k, v in config.items() if k != "choices"})
@@ -530,6 +532,8 @@ def test_d2ada_and_its_ports_are_their_papers_protocol(strategy, dataset, number
     assert {k: found[k] for k in expected} == expected and config["segmenter"]["head_lr"] == 10
     assert (config["segmenter"]["head"], config["segmenter"]["branch"]) == ("v2", {"dim": 256, "estimator": "none"})
     assert (config["dataset"]["target_hw"], config["dataset"]["flip_test"]) == ([1024, 2048], False)
+    colors = ("jitter", "brightness", "contrast", "saturation", "hue", "blur")
+    assert [config["trainer"]["augmentation"]["strong"][k] for k in colors] == [1, 0.5, 0.5, 0.5, 0, 0]
     cut = ("kind", "count", "compactness", "min_size_factor")
     assert [config["dataset"]["segments"][k] for k in cut] == ["slic", 40, 10, 0]
     check_targets({k: v for k, v in config.items() if k != "choices"})

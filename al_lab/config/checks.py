@@ -242,6 +242,7 @@ def _check_objective(config: Mapping[str, Any], model: str) -> None:
                 do="e.g. objective=segment" if task == "segmentation" else "e.g. objective=supervised",
             )
         )
+    _check_share(config)
     needs = literal_of(config["objective"]["_target_"], "needs", ())
     provides = literal_of(config[model]["_target_"], "provides", None)
     lacking = [word for word in needs if word not in (provides or ())]
@@ -254,6 +255,24 @@ def _check_objective(config: Mapping[str, Any], model: str) -> None:
             got=f"{config['choices'].get(model)!r}, which has none",
             where="objective",
             do=f"what remains: objective={' or '.join(remain)}; or choose another {model}=…",
+        )
+    )
+
+
+def _check_share(config: Mapping[str, Any]) -> None:
+    """Refuse fewer images a device and step than the objective compares."""
+    least = literal_of(config["objective"]["_target_"], "least_on_device", 1)
+    batch, devices = config["trainer"].get("batch_size"), config["runtime"].get("devices", 1)
+    if not (isinstance(batch, int) and isinstance(devices, int) and devices) or batch // devices >= least:
+        return
+    name, one = config["choices"].get("objective"), "" if devices == 1 else f" on {devices} devices"
+    raise ConfigError(
+        explain(
+            expected=f"{least} labeled images or more a device and step (objective {name!r} compares them)",
+            got=f"a batch of {batch}{one}",
+            where="trainer.batch_size",
+            do=f"set trainer.batch_size={least * devices} or more"
+            + ("" if devices == 1 else ", or runtime.devices to fewer"),
         )
     )
 

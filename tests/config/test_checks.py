@@ -216,3 +216,13 @@ class Greedy:
     """A strategy that needs what no detector has."""
 
     needs = ("detections", "dense_depth")
+
+
+@pytest.mark.parametrize(("batch", "devices"), [(1, 1), (4, 4), (2, 2)])
+def test_an_objective_that_ranks_images_needs_two_on_each_device(batch, devices):
+    words = ["strategy=ll4al", "dataset=shapes", f"trainer.batch_size={batch}", f"runtime.devices={devices}"]
+    with pytest.raises(
+        ConfigError, match=rf"trainer.batch_size: expected 2 labeled .*set trainer.batch_size={2 * devices}"
+    ):
+        validate(compose(words))
+    validate(compose([*words[:2], f"trainer.batch_size={2 * devices}", words[3]]))

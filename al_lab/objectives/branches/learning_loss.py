@@ -66,6 +66,7 @@ class LearningLoss(Supervised):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("anchors",)
+    least_on_device: ClassVar[int] = 2  # labeled images of a step; read by the check of a configuration
 
     def __init__(
         self,

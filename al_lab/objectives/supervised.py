@@ -332,7 +332,9 @@ class Supervised(nn.Module):
         if not isinstance(network, AnchorDetector):
             own: dict[str, Tensor] = network.loss(used)
             return own
-        return self.of_head(network, network(used.images), used)
+        with network.knowing_padding(used.images, used.valid_hw):
+            head = network(used.images)
+        return self.of_head(network, head, used)
 
     def of_head(self, network: AnchorDetector, head: HeadOutput, batch: Any) -> dict[str, Tensor]:
         """Return ``loss`` and its parts for a `Batch` whose predictions exist already."""

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from al_lab.acquisition.diversity.mixtures import mixture
 from al_lab.learners.readouts.box_features import box_features
 from al_lab.learners.readouts.look import Look
-from al_lab.learners.readouts.of_images import class_difficulty, prior_mixture
+from al_lab.learners.readouts.of_images import class_difficulty, head_disagreement, prior_mixture
 from al_lab.models.detectors.network import AnchorDetector
 from al_lab.models.detectors.settings import Postprocess
 from al_lab.models.detectors.squeeze import SqueezeDetector
@@ -106,3 +106,57 @@ def test_difficulties_are_what_a_training_left():
     network.branch("class_quality").quality.copy_(torch.tensor([0.25, 0.0, 1.0]))
     assert "class_difficulty" in network.provides
     assert [d["class_difficulty"].tolist() for d in class_difficulty(looked(network), {})] == [[0.75, 1.0, 0.0]] * 3
+
+
+def padded(branch: str) -> tuple[Look, Look]:
+    """An image in the upper left of a padded input whose rest is noise to the head, and the same head without it.
+
+    The levels of 96 px are 12, 6, 3, 2 and 1 cells wide; of 48 px they would be 6, 3, 2, 1 and 1.
+    """
+    network = tiny(branches=[branch])
+    network.resize = "keep_ratio"
+    look = looked(network, valid=48)
+    inside = (look.head.priors[:, :2] < 0.5).all(1)
+    extra = {k: v[:, inside] if v.ndim == 3 else v for k, v in look.head.extra.items()}
+    alone = look.head._replace(
+        logits=look.head.logits[:, inside], priors=look.head.priors[inside] * 2, extra=extra, input_hw=(48, 48)
+    )
+    return look, Look(network, look.images[..., :48, :48], alone, [], SIZES, look.valid_hw)
+
+
+@pytest.mark.parametrize("options", [{}, {"min_confidence": 0.2}, {"by_class": True}])
+def test_anchors_in_the_padding_are_in_no_mixture(options):
+    look, alone = padded("class_quality")
+    assert 0 < len(alone.head.priors) < len(look.head.priors)
+    for one, other in zip(prior_mixture(look, options), prior_mixture(alone, options), strict=True):
+        torch.testing.assert_close(torch.from_numpy(one["prior_mixture"]), torch.from_numpy(other["prior_mixture"]))
+
+
+@pytest.mark.parametrize("top", [3, 10_000])
+def test_heads_disagree_over_the_image_alone(top):
+    look, alone = padded("two_heads")
+    found = [[float(v["head_disagreement"]) for v in head_disagreement(x, {"top": top})] for x in (look, alone)]
+    assert found[0] == pytest.approx(found[1])
+    everywhere = Look(look.network, look.images, look.head, [], SIZES, torch.tensor([[96, 96]] * 3))
+    assert found[0] != pytest.approx(
+        [float(v["head_disagreement"]) for v in head_disagreement(everywhere, {"top": top})]
+    )
+
+
+def test_a_loss_is_predicted_of_the_image_alone():
+    network = tiny(branches=["learning_loss"]).eval()
+    network.resize = "keep_ratio"
+    images, valid_hw = torch.randn(2, 3, 96, 96), torch.tensor([[48, 72], [96, 96]])
+    with torch.inference_mode():
+        seen, (both, _) = network.look(images, valid_hw), network.look_flipped(images, valid_hw)
+        assert network.branch("learning_loss").valid is None
+        for row, shares in enumerate((valid_hw / 96).tolist()):
+            cells = [
+                [max(1, -int(-(s * n - 0.5) // 1)) for s, n in zip(shares, m.shape[2:], strict=True)]
+                for m in seen.features
+            ]
+            cut = [m[row : row + 1, :, :h, :w] for m, (h, w) in zip(seen.features, cells, strict=True)]
+            alone = network.branch("learning_loss").predict(cut)[0]
+            torch.testing.assert_close(seen.extra["predicted_loss"][row], alone)
+            torch.testing.assert_close(both.extra["predicted_loss"][row], alone)
+    assert not torch.allclose(seen.extra["predicted_loss"], network(images).extra["predicted_loss"])

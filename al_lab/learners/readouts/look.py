@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from al_lab.core.types import Detections
@@ -31,6 +32,17 @@ class Look:
     detections: Sequence[Detections]
     sizes_hw: Sequence[tuple[int, int]]
     valid_hw: Tensor
+
+    def inside(self) -> list[Tensor | None]:
+        """Return, of each image, (P,) bool: anchors whose centers lie in it; None: nothing of its input is padding."""
+        (height, width), centers = self.head.input_hw, self.head.priors[:, :2]
+        found: list[Tensor | None] = []
+        for h, w in self.valid_hw.tolist():
+            parts = [
+                centers[:, k] * whole < end for k, (end, whole) in enumerate(((w, width), (h, height))) if end < whole
+            ]
+            found.append(torch.stack(parts).all(0) if parts else None)
+        return found
 
 
 class ReadOut(NamedTuple):

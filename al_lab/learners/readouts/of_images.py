@@ -1,9 +1,10 @@
-"""Numbers of whole images, of all their anchors or of a branch."""
+"""Numbers of whole images, of all their anchors or of a branch; what pads an input is none of its image."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from al_lab.acquisition.boxes.disagreement import mean_of_largest, mean_square_gap
@@ -46,7 +47,9 @@ def prior_mixture(look: Look, options: Mapping[str, Any]) -> list[dict[str, np.n
     floor = _SIGMOID_FLOOR if floor is None and network.activation == "sigmoid" else floor
     mix = class_mixtures if options.get("by_class") else mixture
     found = []
-    for logits_PK in look.head.logits:
+    for logits_PK, inside_P in zip(look.head.logits, look.inside(), strict=True):
+        if inside_P is not None:
+            logits_PK = logits_PK[inside_P]
         if floor is not None:
             first = int(network.activation == "softmax")
             logits_PK = logits_PK[network.probs(logits_PK)[:, first:].amax(1) > floor]
@@ -71,5 +74,9 @@ def head_disagreement(look: Look, options: Mapping[str, Any]) -> list[dict[str, 
     both = look.head.logits, look.head.extra["logits2"]
     is_softmax = options.get("space", "sigmoid") == "softmax"
     p, q = (z.softmax(-1) if is_softmax else z.sigmoid() for z in both)
-    values = mean_of_largest(mean_square_gap(p, q), int(options.get("top", 10_000)))
-    return [{"head_disagreement": value} for value in values.cpu().numpy()]
+    gaps_BP, top = mean_square_gap(p, q), int(options.get("top", 10_000))
+    values = [
+        mean_of_largest(gaps_P[None] if inside_P is None else gaps_P[None, inside_P], top)
+        for gaps_P, inside_P in zip(gaps_BP, look.inside(), strict=True)
+    ]
+    return [{"head_disagreement": value} for value in torch.cat(values).cpu().numpy()]

@@ -1,6 +1,7 @@
 """Single-stage detectors with anchors: one flat set of anchors, whole class distributions, one image embedding."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -203,18 +204,40 @@ class AnchorDetector(Detector):
             head = branch(head, maps)
         return head
 
+    @contextmanager
+    def knowing_padding(self, images: Tensor, valid_hw: Tensor) -> Iterator[None]:
+        """Let branches know which part of each input is image, while the network looks at a batch.
+
+        Args:
+            images: (B, 3, h, w).
+            valid_hw: (B, 2), the part of each input that is image.
+        """
+        branches = [self.branch(name) for name in self.branches] if self.resize != "fixed" else []
+        if branches:
+            valid = (valid_hw / torch.tensor(images.shape[2:], device=valid_hw.device)).to(images.device)
+            for branch in branches:
+                branch.valid = valid
+        try:
+            yield
+        finally:
+            for branch in branches:
+                branch.valid = None
+
     def class_maps(self, head: HeadOutput) -> tuple[Tensor, ...]:
         """Return the map of each level that classes are told by, (B, E, h, w); by default what the heads see."""
         return head.features[-len(head.level_sizes) :]
 
     def look(self, images: Tensor, valid_hw: Tensor) -> HeadOutput:
         """See `Detector.look`."""
-        seen: HeadOutput = self(images)
+        with self.knowing_padding(images, valid_hw):
+            seen: HeadOutput = self(images)
         return seen.in_full()
 
     def look_flipped(self, images: Tensor, valid_hw: Tensor) -> tuple[HeadOutput, HeadOutput]:
         """See `Detector.look_flipped`; one forward for both."""
-        seen, flipped = together(self, images, images.flip(-1))
+        whole = torch.tensor(images.shape[2:]).expand_as(valid_hw)  # of the flipped ones no branch is asked
+        with self.knowing_padding(images, torch.cat([valid_hw, whole.to(valid_hw)])):
+            seen, flipped = together(self, images, images.flip(-1))
         return seen.in_full(), flipped.in_full()
 
     def flip_width(self, seen: HeadOutput, size_hw: tuple[int, int], valid_hw: tuple[int, int]) -> float:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from al_lab.models.detectors.head import HeadOutput, flatten_maps
@@ -59,14 +60,18 @@ class Branch(nn.Module):
         replaces: logits and deltas are its own: the network's class and box layers are left out.
         activation: of the class distribution of a network that has it; None: what it is without.
         trained_by: the objective that trains it, by its option's name, which is its module's; empty: any, or none.
+        valid: (B, 2), height and width of each image as a fraction of its padded input; None: nothing is padded. The
+            network says it of each batch, see `AnchorDetector.knowing_padding`.
     """
 
     replaces: ClassVar[bool] = False
     trained_by: ClassVar[str] = ""
     activation: Activation | None = None
+    valid: Tensor | None
 
     def __init__(self, site: Site) -> None:
         super().__init__()
+        self.valid = None
 
     def forward(self, head: HeadOutput, maps: Maps) -> HeadOutput:
         """Return what the head said, with what the branch says."""
@@ -75,6 +80,22 @@ class Branch(nn.Module):
     def steady(self) -> list[nn.Parameter]:
         """Return those of its parameters whose learning rate neither warms up nor drops; by default none."""
         return []
+
+
+def means_of_images(maps: Tensor, valid: Tensor | None) -> Tensor:
+    """Return (B, E): the means of maps (B, E, h, w) over the cells whose centers lie in each image.
+
+    Args:
+        maps: of padded inputs.
+        valid: see `Branch`; the first cell always counts.
+    """
+    if valid is None:
+        return maps.mean(dim=(2, 3))
+    inside = [(torch.arange(n, device=maps.device) + 0.5) / n < valid[:, k, None] for k, n in enumerate(maps.shape[2:])]
+    for part in inside:
+        part[:, 0] = True
+    counts_BHW = (inside[0][:, :, None] & inside[1][:, None]).to(maps.dtype)
+    return (maps * counts_BHW[:, None]).sum((2, 3)) / counts_BHW.sum((1, 2))[:, None]
 
 
 class AnchorLayers(nn.Module):

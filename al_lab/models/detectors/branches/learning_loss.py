@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from al_lab.core.fields import at_least, one_of
-from al_lab.models.detectors.branches.branch import Branch, Maps, Site
+from al_lab.models.detectors.branches.branch import Branch, Maps, Site, means_of_images
 from al_lab.models.detectors.head import HeadOutput
 
 
@@ -15,7 +15,9 @@ class LearningLossBranch(Branch):
 
     Yoo & Kweon, "Learning Loss for Active Learning", CVPR 2019, Sec. 3.2 and Fig. 2b. For maps F_1..F_T:
 
-        g_t = mean of F_t over space;   u_t = ReLU(W_t g_t + b_t) in R^128;   l = w . [u_1 .. u_T] + b
+        g_t = mean of F_t over the image;   u_t = ReLU(W_t g_t + b_t) in R^128;   l = w . [u_1 .. u_T] + b
+
+    What pads an input is no part of its image, in training neither.
 
     Args:
         site: of the network.
@@ -49,7 +51,7 @@ class LearningLossBranch(Branch):
         In float32 whatever the network computes in: the eight bits of bfloat16 would make most images of a pool equal.
         """
         with torch.autocast(taps[0].device.type, enabled=False):
-            means = [tap.float().mean(dim=(2, 3)) for tap in taps]
+            means = [means_of_images(tap.float(), self.valid) for tap in taps]
             parts = [layer(mean).relu() for layer, mean in zip(self.parts, means, strict=True)]
             predicted: Tensor = self.last(torch.cat(parts, dim=1))
         return predicted

@@ -200,9 +200,7 @@ def _check_embedding(parts: Parts) -> None:
     source = EmbeddingSource.read(parts.config.get("embedding"))
     if source is None or source.kind == "objects":
         return
-    if (missing := source.missing_file()) is not None:
-        do = "put it there, or give another one"
-        raise WeightsError(explain(expected="a file", got="no such file", where=f"embedding: {missing}", do=do))
+    source.check_file()
     if source.kind == "backbone":
         from al_lab.models.backbone import check_backbone  # noqa: PLC0415
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from al_lab.config.embedding import EmbeddingSource
+from al_lab.config.embedding import EmbeddingSource, no_objects
 from al_lab.config.fitting import needs_of, provides_of
 from al_lab.config.foreign import check_foreign, is_foreign, remaining
 from al_lab.config.kinds import check_values
@@ -358,14 +358,8 @@ def _from_elsewhere(config: Mapping[str, Any], model: str, provides: Sequence[st
     if source is None:
         return set()
     if source.kind == "objects" and provides is not None and "box_embedding" not in provides:
-        raise ConfigError(
-            explain(
-                expected=f"a {model} that provides box_embedding, for embedding=objects",
-                got=f"{config['choices'].get(model)!r}, which provides {', '.join(provides)}",
-                where="embedding",
-                do="give a file (embedding=vectors.npz) or a backbone (embedding=resnet18)",
-            )
-        )
+        got = f"{config['choices'].get(model)!r}, which provides {', '.join(provides)}"
+        raise no_objects(f"a {model} that provides box_embedding", got)
     return {"image_embedding"}
 
 

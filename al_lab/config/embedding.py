@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from al_lab.core.errors import ConfigError, did_you_mean, explain
+from al_lab.core.errors import ConfigError, WeightsError, did_you_mean, explain
 from al_lab.core.fields import at_least, optional, text
 
 _KEYS = ("backbone", "weights", "input_px")
@@ -59,8 +59,20 @@ class EmbeddingSource:
             input_px=at_least(32)(value.get("input_px", 224), f"{_WHERE}.input_px", do="224 is what most learned at"),
         )
 
-    def missing_file(self) -> str | None:
-        """Return the file that should be there and is not."""
+    def check_file(self) -> None:
+        """Refuse a file that should be there and is not.
+
+        Raises:
+            WeightsError: naming it.
+        """
         source = self.path if self.kind == "file" else self.weights or ""
         is_file = source and "://" not in source and not source.startswith("torchvision:")
-        return source if is_file and not Path(source).expanduser().is_file() else None
+        if is_file and not Path(source).expanduser().is_file():
+            do = "put it there, or give another one"
+            raise WeightsError(explain(expected="a file", got="no such file", where=f"embedding: {source}", do=do))
+
+
+def no_objects(expected: str, got: str) -> ConfigError:
+    """Return the error of ``embedding=objects`` where nothing finds objects that have embeddings."""
+    do = "give a file (embedding=vectors.npz) or a backbone (embedding=resnet18)"
+    return ConfigError(explain(expected=f"{expected}, for embedding=objects", got=got, where=_WHERE, do=do))

@@ -8,7 +8,7 @@ from typing import Any
 
 from al_lab.config.build import build
 from al_lab.config.embedding import EmbeddingSource
-from al_lab.core.errors import ConfigError, DataError, explain
+from al_lab.core.errors import DataError
 from al_lab.core.fields import share, written
 from al_lab.data.near_vectors import Cosine
 from al_lab.data.predictions.read import PredictionFiles
@@ -26,15 +26,15 @@ def open_images(node: Mapping[str, Any], files: PredictionFiles) -> Any:
 
 
 def vector_files(config: Mapping[str, Any]) -> list[Path]:
-    """Return the file of ``embedding=vectors.npz``; here no network looks at images."""
+    """Return the file of ``embedding=vectors.npz``; what else it may be, `with_embedding` reads.
+
+    Raises:
+        LabError: if it is not there.
+    """
     source = EmbeddingSource.read(config.get("embedding"))
-    if source is None:
+    if source is None or source.kind != "file":
         return []
-    if source.kind != "file":
-        do = "embedding=vectors.npz, or --arrays FILE.npz with 'images' and 'embedding'"
-        raise ConfigError(
-            explain(expected="a file of vectors", got=repr(config["embedding"]), where="embedding", do=do)
-        )
+    source.check_file()
     return [Path(source.path).expanduser()]
 
 

@@ -21,6 +21,7 @@ from al_lab.labeling.store import LabelStore
 from al_lab.selection.files import open_images, vector_files
 from al_lab.selection.labeled import labeled_ids, listed
 from al_lab.selection.lint import Judged, judge
+from al_lab.selection.vectors import with_embedding
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def lint_given(config: Mapping[str, Any], given: Given) -> tuple[Lint, Path]:
         raise ConfigError(explain(expected="a dataset of boxes", got=got, where="al-lab lint", do=do))
     names = ImageNames({i: dataset.image_path(i) for ids in dataset.splits().values() for i in ids})
     labeled, notes = labeled_ids(given.labeled, dataset, names)
-    predictions = files.join(names, dataset.classes, given.first_category)
+    predictions = with_embedding(config, dataset, files.join(names, dataset.classes, given.first_category))
     chosen = _chosen(given.selection, names, notes)
     labeled -= set(chosen)
     store = LabelStore(Path(config["runtime"]["data_dir"]) / ".labels")

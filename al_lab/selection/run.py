@@ -28,6 +28,7 @@ from al_lab.selection.files import near_cosine_of, open_images, vector_files
 from al_lab.selection.fit import check_built, check_task
 from al_lab.selection.labeled import ANNOTATED, Known, labeled_ids, labels_of
 from al_lab.selection.lint import Judged, judge
+from al_lab.selection.vectors import with_embedding
 from al_lab.selection.write import REQUEST, Row, check_new, rows_of, write_selection
 
 log = logging.getLogger(__name__)
@@ -134,7 +135,7 @@ def select(config: Mapping[str, Any], asked: Asked) -> Outcome:
     dataset = open_images(config["dataset"], files)
     names = ImageNames({i: dataset.image_path(i) for ids in dataset.splits().values() for i in ids})
     labeled, notes = labeled_ids(asked.labeled, dataset, names)
-    predictions = files.join(names, dataset.classes, asked.first_category)
+    predictions = with_embedding(config, dataset, files.join(names, dataset.classes, asked.first_category))
     notes = [*predictions.notes, *notes, *_notes(predictions, dataset, labeled, asked, config)]
     order = _order(asked, dataset, predictions, int(config["seed"]))
     strategy = _strategy(config, dataset, predictions, labeled)

@@ -68,3 +68,9 @@ def test_wrong_options_are_refused(run, photos):
     for words, sentence in ((("--near-cosine", "often"), "--near-cosine"), (("--shows", "2"), "--shows")):
         status, printed = run("--selection", "chosen.txt", "--predictions", "table.csv", *words)
         assert status == 2 and sentence in printed.err
+
+
+def test_objects_of_files_without_their_embeddings_are_refused_as_in_a_campaign(run, photos):
+    (photos / "chosen.txt").write_text("p1.png\n")
+    status, printed = run("--selection", "chosen.txt", "--predictions", "table.csv", "embedding=objects")
+    assert status == 2 and "got files that hold detections and class_probs; give a file (embedding=" in printed.err

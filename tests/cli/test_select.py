@@ -9,12 +9,15 @@ from functools import cache
 
 import numpy as np
 import pytest
+import torch
+from torchvision.models import get_model
 
 from al_lab.cli import labels
 from al_lab.cli import select as command
 from al_lab.cli.tool import composed
 from al_lab.data.datasets.folder import Folder
 from al_lab.labeling.store import LabelStore, take_over
+from al_lab.models.backbone import Backbone
 from tests.trees import _image
 
 BOX = "10,10,30,30"
@@ -179,3 +182,44 @@ def test_nothing_that_may_be_chosen_is_a_sentence_before_anything_is_written(run
     assert status == 2
     assert "9 of them are near copies" in printed.err and "--near-copies keep" in printed.err
     assert not (photos / "r").exists()
+
+
+def test_a_backbone_embeds_the_images_with_local_weights(run, photos):
+    torch.save(get_model("squeezenet1_1", weights=None).state_dict(), photos / "w.pth")
+    own = ("dataset.classes=[cat,dog]", "strategy=core_set", "--count", "3", "--near-copies", "keep")
+    source = "embedding={backbone: squeezenet1_1, weights: %s, input_px: 64}"
+    status, printed = run(*own, source % "w.pth")
+    assert status == 0, printed.err
+    found = [r["sample_id"] for r in rows(photos / "selected" / "selected.csv")]
+    dataset = Folder(str(photos / "photos"), classes=["cat", "dog"])
+    network = Backbone("squeezenet1_1", str(photos / "w.pth"), 64)
+    vectors = network([dataset.load_image(i) for i in dataset.pool_ids])
+    np.savez(photos / "v.npz", images=[f"{i}.png" for i in dataset.pool_ids], embedding=vectors)
+    assert run(*own, "embedding=v.npz", "--out", "again")[0] == 0
+    assert [r["sample_id"] for r in rows(photos / "again" / "selected.csv")] == found
+    status, printed = run(*own, source % "none.pth", "--out", "more")
+    assert status == 2 and "embedding: none.pth: expected a file, got no such file" in printed.err
+    status, printed = run(*own, "embedding=resnet81", "--out", "more")
+    assert status == 2 and "embedding: expected a classifier of torchvision" in printed.err
+
+
+def test_objects_embed_their_image(run, photos):
+    image, sure = np.array([0, 0, 1, 2]), np.array([0.9, 0.3, 0.5, 0.5])
+    probs = np.stack([sure, 0 * sure], 1)
+    vectors = np.array([[1.0, 0], [0, 1], [0, 4], [1, 0]])
+    boxes = np.array([[1, 1, 9, 9], [2, 2, 9, 9], [3, 3, 9, 9], [4, 4, 9, 9.0]])
+    names = [f"p{k}.png" for k in range(10)]
+    arrays = {"images": names, "image": image, "boxes_xyxy": boxes, "probs": probs, "activation": "sigmoid"}
+    np.savez(photos / "b.npz", **arrays, box_embedding=vectors)
+    np.savez(photos / "bare.npz", **arrays)
+    own = ("dataset.classes=[cat,dog]", "strategy=core_set", "--count", "3", "--near-copies", "keep")
+    status, printed = run(*own, "embedding=objects", "--arrays", "b.npz")
+    assert status == 0, printed.err
+    means = np.zeros((10, 2))
+    means[:3] = [[0.75, 0.25], [0, 4], [1, 0]]  # .9 : .3; images without a box lie at the origin
+    np.savez(photos / "v.npz", images=names, embedding=means)
+    assert run(*own, "embedding=v.npz", "--out", "again")[0] == 0
+    chosen = [[r["sample_id"] for r in rows(photos / f / "selected.csv")] for f in ("selected", "again")]
+    assert chosen[0] == chosen[1] and "p1" in chosen[0]
+    status, printed = run(*own, "embedding=objects", "--arrays", "bare.npz", "--out", "more")
+    assert status == 2 and "box_embedding (--arrays), for embedding=objects, got files that hold" in printed.err

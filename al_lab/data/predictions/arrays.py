@@ -10,6 +10,7 @@
 | ``labels``, ``confidence`` | (D,) | optional; else the most probable class and its probability |
 | ``classes`` | (C,) text | optional; else the dataset's |
 | ``activation`` | () text | softmax or sigmoid; optional, for C columns that could be either |
+| ``box_embedding`` | (D, E) float | one vector a box, for ``embedding=objects``; optional |
 | ``suppressed`` | (D,) int | boxes that non-maximum suppression merged into this one, itself included; optional |
 """
 
@@ -38,6 +39,7 @@ _COLUMNS = {
     "classes": Column("U", ("C",), required=False),
     "activation": Column("U", (), required=False),
     "suppressed": Column("iu", ("D",), required=False),
+    "box_embedding": Column("f", ("D", "B"), required=False),
 }
 _BOXES = ("image", "boxes_xyxy", "probs")
 _ROUNDING = 1e-2  # by which the sum of a distribution may be off, for half precision
@@ -73,12 +75,7 @@ def read(path: Path, num_classes: int) -> Arrays:
     images = tuple(z["images"].tolist())
     if len(set(images)) < len(images):
         raise source.wrong("each image once", f"{len(images) - len(set(images))} twice", "images")
-    vectors = z.get("embedding")
-    if vectors is not None:
-        bad = np.flatnonzero(~np.isfinite(vectors).all(1))
-        if len(bad):
-            raise source.wrong("finite numbers", f"{len(bad)} rows with others, first of {images[bad[0]]}", "embedding")
-        vectors = vectors.astype(np.float32, copy=False)
+    vectors = _vectors(z, "embedding", source)
     given = [name for name in _BOXES if name in z]
     if not given and vectors is None:
         raise source.wrong(WHAT, "neither an embedding nor boxes")
@@ -118,7 +115,18 @@ def _rows(z: dict[str, np.ndarray], images: tuple[str, ...], num_classes: int, s
         probs=probs,
         activation=activation,
         suppressed=_counts(z, source),
+        embedding=_vectors(z, "box_embedding", source),
     )
+
+
+def _vectors(z: dict[str, np.ndarray], name: str, source: Source) -> np.ndarray | None:
+    if name not in z:
+        return None
+    bad = np.flatnonzero(~np.isfinite(z[name]).all(1))
+    if len(bad):
+        of = z["images"][bad[0] if name == "embedding" else z["image"][bad[0]]]
+        raise source.wrong("finite numbers", f"{len(bad)} rows with others, first of {of}", name)
+    return z[name].astype(np.float32, copy=False)
 
 
 def _distributions(z: dict[str, np.ndarray], num_classes: int, source: Source) -> tuple[np.ndarray, str]:

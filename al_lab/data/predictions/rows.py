@@ -36,6 +36,7 @@ class Rows:
         probs: (D, K) float32, whole class distributions, or None.
         activation: of ``probs``: "softmax" (column 0 is background) or "sigmoid".
         suppressed: (D,) int64, boxes that non-maximum suppression merged into each, itself included; None: unknown.
+        embedding: (D, E) float32, of each box; None: it has none.
     """
 
     source: Source
@@ -51,6 +52,7 @@ class Rows:
     probs: np.ndarray | None = None
     activation: str = "sigmoid"
     suppressed: np.ndarray | None = None
+    embedding: np.ndarray | None = None
 
     def check(self) -> None:
         """Refuse numbers that are no boxes and no confidences.

@@ -34,6 +34,7 @@ class Predictions:
         embedding: (M, E) float32, or None.
         embedded: sample -> its row of ``embedding``.
         notes: a sentence for each thing that people should hear of.
+        box_embedding: (A, E) float32, or None.
     """
 
     ids: tuple[str, ...]
@@ -49,6 +50,7 @@ class Predictions:
     embedding: np.ndarray | None = None
     embedded: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    box_embedding: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "row_of", {i: n for n, i in enumerate(self.ids)})
@@ -128,6 +130,7 @@ class Predictions:
         return (
             *(("detections", "class_probs") if len(self.ids) else ()),
             *(("image_embedding",) if self.embedding is not None else ()),
+            *(("box_embedding",) if self.box_embedding is not None else ()),
         )
 
 
@@ -176,7 +179,23 @@ def assemble(
         "softmax" if probs is not None and files[0].activation == "softmax" else "sigmoid",
         suppressed,
         notes=tuple(notes),
+        box_embedding=_box_embeddings(files, order),
     )
+
+
+def _box_embeddings(files: Sequence[Rows], order: np.ndarray) -> np.ndarray | None:
+    """Return the embeddings of the boxes that are kept; None where some files have none.
+
+    Raises:
+        DataError: for embeddings of different lengths.
+    """
+    held = [r.embedding for r in files if r.embedding is not None]
+    if len(held) < len(files):
+        return None
+    widths = sorted({part.shape[1] for part in held})
+    if len(widths) > 1:
+        raise files[-1].source.wrong("embeddings of one length", f"lengths {widths}", "box_embedding")
+    return np.asarray(np.concatenate(held)[order])
 
 
 def _placed(

@@ -7,8 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from al_lab.config.embedding import EmbeddingSource
-from al_lab.core.errors import ConfigError, explain
+from al_lab.config.embedding import EmbeddingSource, no_objects
 from al_lab.core.types import DenseView, ImageView
 from al_lab.data.predictions.vectors import FileVectors
 from al_lab.learners.base import FitTask, Learner
@@ -57,14 +56,8 @@ class Embedded(Learner):
     def __init__(self, learner: Learner, vectors: Vectors | None, batch: int) -> None:
         self.learner, self.vectors, self.batch = learner, vectors, batch
         if vectors is None and _BOX not in learner.provides:
-            raise ConfigError(
-                explain(
-                    expected="a detector that provides box_embedding, for embedding=objects",
-                    got=f"one that provides {', '.join(learner.provides)}",
-                    where="embedding",
-                    do="give a file (embedding=vectors.npz) or a backbone (embedding=resnet18)",
-                )
-            )
+            got = f"one that provides {', '.join(learner.provides)}"
+            raise no_objects("a detector that provides box_embedding", got)
 
     @property
     def provides(self) -> tuple[str, ...]:  # type: ignore[override]

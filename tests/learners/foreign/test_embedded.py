@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from al_lab.config.embedding import EmbeddingSource
-from al_lab.core.errors import ConfigError, DataError
+from al_lab.core.errors import ConfigError, DataError, WeightsError
 from al_lab.core.types import Detections, ImageView
 from al_lab.learners.foreign.embedded import Embedded, with_embedding
 from tests.stubs import StubLearner
@@ -96,5 +96,6 @@ def test_the_forms_of_a_source() -> None:
     assert read("objects").kind == "objects"
     assert (read("a/b.npz").kind, read("a/b.npz").path) == ("file", "a/b.npz")
     assert (read("resnet18").kind, read("resnet18").backbone) == ("backbone", "resnet18")
-    assert read("nowhere/b.npz").missing_file() == "nowhere/b.npz"
-    assert read({"backbone": "resnet18", "weights": "torchvision://resnet18"}).missing_file() is None
+    with pytest.raises(WeightsError, match="embedding: nowhere/b.npz: expected a file, got no such file"):
+        read("nowhere/b.npz").check_file()
+    read({"backbone": "resnet18", "weights": "torchvision://resnet18"}).check_file()

@@ -23,6 +23,7 @@ from al_lab.benchmarks import (  # noqa: E402
     diversity,
     k_center,
     mgral,
+    overheads,
     ripu,
     scoring,
 )
@@ -31,6 +32,7 @@ from al_lab.benchmarks.measure import Row, header, line, to_json  # noqa: E402
 
 BENCHMARKS = {
     "scoring": scoring.run,
+    "overheads": overheads.run,
     "al_ssl": al_ssl.run,
     "ap": average_precision.run,
     "k_center": k_center.run,

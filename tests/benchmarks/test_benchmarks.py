@@ -10,6 +10,7 @@ from al_lab.benchmarks import (
     diversity,
     k_center,
     mgral,
+    overheads,
     ripu,
     scoring,
 )
@@ -45,6 +46,15 @@ def test_scoring_equals_mmdet() -> None:
     pytest.importorskip("mmdet")
     rows = list(scoring.run(batch=1))
     assert [r.same for r in rows] == [None, True, True]
+
+
+@pytest.mark.slow
+def test_rivals_score_what_the_plain_detector_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("mmdet")
+    monkeypatch.setattr(overheads, "_CASES", overheads._CASES[2:3])
+    rows = list(overheads.run(images=1))
+    assert [r.task.split()[3].rstrip(",") for r in rows] == ["pm"]
+    assert all(0.5 < r.ratio < 5 and float(r.note.rpartition(" ")[2]) > 10 for r in rows)  # the plain one finds boxes
 
 
 @pytest.mark.slow

@@ -44,7 +44,10 @@ def check_values(config: dict) -> None:
             "trainer.augmentation.crop_iou: expected legacy | caffe",
         ),
         (
-            ["trainer.augmentation={_target_: al_lab.data.transforms.dense_view.DenseAugmentation}"],
+            [
+                "~trainer.augmentation",
+                "+trainer.augmentation={_target_: al_lab.data.transforms.dense_view.DenseAugmentation}",
+            ],
             "trainer.augmentation: expected null or an augmentation of al_lab.data.transforms.detection, got Dense",
         ),
         (

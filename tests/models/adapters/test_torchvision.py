@@ -53,6 +53,8 @@ def theirs(network: TorchvisionDetector, images: torch.Tensor) -> list[dict[str,
 )
 def test_loss_and_detections_are_torchvisions(model: str, options: dict[str, Any]) -> None:
     network, data = build(model, **options).train(), batch()
+    if network.kind == "FCOS":  # from random weights half its boxes are empty: torchvision returns them, we don't
+        torch.nn.init.constant_(network.network.head.regression_head.bbox_reg.bias, 8.0)
     first = 1 if network.activation == "softmax" else 0
     targets = [
         {"boxes": data.boxes[0], "labels": data.labels[0] + first},

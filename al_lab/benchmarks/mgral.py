@@ -138,7 +138,7 @@ def _voc(size: tuple[int, int, int, int], full: bool) -> Iterator[Row]:
         whole_s,
         peer_s,
         peer_s / whole_s,
-        ">= 12",
+        ">= 20",
         same_scores and same,
         "scores, draw, estimate, backward, step",
     )

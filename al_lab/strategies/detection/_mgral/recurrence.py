@@ -199,9 +199,20 @@ if numba is not None:
 
     @_compile
     def _matvec(weight_RH, x_H, out_R):  # noqa: ANN001, ANN202
+        # Four rows at a time: x is read a fourth as often. What remains is the weights' way from the cache.
         rows, width = weight_RH.shape
-        for r in range(rows):
-            total = weight_RH.dtype.type(0)
+        zero, whole = weight_RH.dtype.type(0), rows - rows % 4
+        for r in range(0, whole, 4):
+            a, b, c, d = zero, zero, zero, zero
+            for j in range(width):
+                x = x_H[j]
+                a += weight_RH[r, j] * x
+                b += weight_RH[r + 1, j] * x
+                c += weight_RH[r + 2, j] * x
+                d += weight_RH[r + 3, j] * x
+            out_R[r], out_R[r + 1], out_R[r + 2], out_R[r + 3] = a, b, c, d
+        for r in range(whole, rows):
+            total = zero
             for j in range(width):
                 total += weight_RH[r, j] * x_H[j]
             out_R[r] = total

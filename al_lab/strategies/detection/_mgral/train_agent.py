@@ -129,7 +129,7 @@ class TrainAgent(Stage):
         return [path for name in (*names, *agents) if (path := ctx.cycle_dir / name).is_file()]
 
     def inputs(self, ctx: StageContext) -> list[Path]:
-        """Return the models that a batch trained as a row of its own starts from, and earlier cycles' tables, if they count."""
+        """Return the models that a batch trained as a row starts from, and earlier cycles' tables, if they count."""
         tables = table_paths(ctx.run_dir, ctx.cycle) if self.reading.keep is not None else []
         return [ctx.cycle_dir / "model.ckpt", *self.lut.bases_of(ctx), *tables]
 

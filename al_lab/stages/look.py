@@ -14,7 +14,9 @@ from al_lab.metrics.coverage import coverage
 from al_lab.metrics.miou import IGNORE
 from al_lab.stages.estimator import CENTERS, calibrate, far_centers, neighbor_rank, one_purchase, unit_features
 
-POPULATION = 50_000  # pixels of an image that stand for all of them
+POPULATION = 50_000  # pixels of an image that stand for all of them, at most
+MOST_CENTERS = 2_000  # bought pixels of an image that stand for all of them: whole segments have tens of thousands
+_DISTANCES = 2e7  # measured in an image at most: with more than 400 centers the population shrinks
 _SHOWN = (20, 40)  # bought and other pixels of an image in the t-SNE
 
 
@@ -46,7 +48,8 @@ def look(
 ) -> Look:
     """Measure one image; without a truth every pixel counts as having a class.
 
-    Bought pixels without a class teach nothing: they are no centers.
+    Bought pixels without a class teach nothing: they are no centers. Of more than `MOST_CENTERS` random ones stand for
+    all, and the others are covered like any pixel, so that distances come out a little too large.
     """
     valid_HW = np.ones(bought_HW.shape, bool) if truth_HW is None else truth_HW != IGNORE
     none = np.zeros(0)
@@ -65,12 +68,12 @@ def look(
     if view.features is None or bought_HW.all() or not (bought_HW & valid_HW).any():
         return Look(row, loss, loss_bought, none, none, none, none, np.zeros((0, 0)), none, none)
     pixels, centers = np.flatnonzero(valid_HW), np.flatnonzero(bought_HW & valid_HW)
-    sample = (
-        pixels if len(pixels) <= POPULATION else rng.generator("population").choice(pixels, POPULATION, replace=False)
-    )
+    row["centers_of"] = len(centers)
+    centers = _some(centers, MOST_CENTERS, rng.generator("centers"))
+    sample = _some(pixels, min(POPULATION, int(_DISTANCES / len(centers))), rng.generator("population"))
     rows = np.union1d(sample, centers)
     f_ND = unit_features(view, rows)
-    row |= _covered(f_ND, np.searchsorted(rows, centers))
+    row |= {"centers": len(centers)} | _covered(f_ND, np.searchsorted(rows, centers))
     of_far = of_random = (none, none)
     if "error" in view.extras:
         density_hw, count = density_of(view, densities), min(len(centers), CENTERS)
@@ -93,6 +96,11 @@ def look(
         labels,
         bought_HW.reshape(-1)[shown],
     )
+
+
+def _some(of: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
+    """Return a random few of them, in their order; all if there are no more."""
+    return of if len(of) <= count else np.sort(generator.choice(of, count, replace=False))
 
 
 def _covered(f_ND: np.ndarray, centers: np.ndarray) -> dict[str, float]:

@@ -140,6 +140,22 @@ def test_void_pixels_that_were_bought_are_no_centers():
     assert "radius" not in look(view, truth, bought, rng, scaled).row
 
 
+def test_whole_segments_are_judged_by_a_sample_of_their_pixels(monkeypatch):
+    monkeypatch.setattr("al_lab.stages.look.MOST_CENTERS", 50)
+    monkeypatch.setattr("al_lab.stages.look._DISTANCES", 5_000)
+    (view,) = FakeSegmenter(3).views(["a"], ())
+    truth, bought = np.zeros((24, 32), np.uint8), np.zeros((24, 32), bool)
+    bought[:12] = True
+    densities = {"beta": 1.0, "tau": 0.25, "scale": "minmax"}
+    row = look(view, truth, bought, Rng(0), densities).row
+    assert (row["bought"], row["centers_of"], row["centers"]) == (384, 384, 50)
+    assert 100 <= row["population"] <= 150 and 0 < row["mean_distance"] < row["radius"]
+    few = np.zeros_like(bought)
+    few[0, :20] = True
+    row = look(view, truth, few, Rng(0), densities).row
+    assert row["centers"] == row["centers_of"] == 20 and 250 <= row["population"] <= 270
+
+
 def test_same_images_for_every_strategy_and_an_old_run_catches_up(density, tmp_path):
     """A run that finished without an analysis gets it by the same command, and nothing else is done again."""
     run_dir = tmp_path / "run"

@@ -132,8 +132,12 @@ def _add_single(section: Section, analysis: Analysis) -> None:
 
 
 def _sampled(analysis: Analysis) -> str:
-    few = [row for row in analysis.covered if row["population"] < row["valid"]]
-    return f"In {len(few)} of them {few[0]['population']:,} pixels stood for {few[0]['valid']:,}." if few else ""
+    rows, said = analysis.covered, []
+    if few := [row for row in rows if row["population"] < row["valid"]]:
+        said.append(f"In {len(few)} of them {few[0]['population']:,} pixels stood for {few[0]['valid']:,}.")
+    if few := [row for row in rows if row.get("centers", 0) < row.get("centers_of", 0)]:  # older runs took all
+        said.append(f"In {len(few)} of them {few[0]['centers']:,} stood for {few[0]['centers_of']:,} bought pixels.")
+    return " ".join(said)
 
 
 def _bound_table(lines: Sequence[Series], found: Mapping[str, Sequence[Analysis]]) -> Table:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from torch.utils.data import DataLoader
 
 from al_lab.core.errors import ConfigError, DataError, explain
 from al_lab.core.record.labels import read_labels
@@ -120,14 +121,7 @@ class DetectionLearner(NetworkLearner[Mapping[str, Annotation]]):
     def expected_changes(self, ids: Sequence[str], direction: Direction) -> Iterator[tuple[str, float]]:
         """Yield what each image's labels are expected to change along a direction of the class layers' weights."""
         network = self._trained()
-        batches = predict_batches(
-            self.dataset,
-            ids,
-            network=network,
-            batch_size=self.predict_batch,
-            num_workers=self.num_workers,
-            cache=self.image_cache,
-        )
+        batches = self._plain_batches(network, ids)
         with worker_errors():
             yield from expected_changes(network, batches, direction, self._supervised(), this_device())
 
@@ -142,8 +136,8 @@ class DetectionLearner(NetworkLearner[Mapping[str, Annotation]]):
         # a wrong option is refused now, not at the first image
         return self._all_views(network, ids, _Rules.of(network, needs, options))
 
-    def _all_views(self, network: Detector, ids: Sequence[str], rules: "_Rules") -> Iterator[ImageView]:
-        batches = predict_batches(
+    def _plain_batches(self, network: Detector, ids: Sequence[str]) -> DataLoader:
+        return predict_batches(
             self.dataset,
             ids,
             network=network,
@@ -151,6 +145,9 @@ class DetectionLearner(NetworkLearner[Mapping[str, Annotation]]):
             num_workers=self.num_workers,
             cache=self.image_cache,
         )
+
+    def _all_views(self, network: Detector, ids: Sequence[str], rules: "_Rules") -> Iterator[ImageView]:
+        batches = self._plain_batches(network, ids)
         with worker_errors():
             for batch in batches:
                 yield from self._look(network, batch, rules)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from al_lab.core.errors import ConfigError, did_you_mean, explain
 from al_lab.core.rng import Rng
@@ -83,14 +84,7 @@ class SegmentationLearner(NetworkLearner[BoughtPixels]):
             return
         device, network = this_device(), module.network
         ids = sorted({*task.labeled, *task.unlabeled})
-        batches = dense_predict_batches(
-            self.dataset,
-            ids,
-            network=network,
-            batch_size=self._forward_size(ids),
-            num_workers=self.num_workers,
-            cache=self.image_cache,
-        )
+        batches = self._plain_batches(network, ids)
         log.info("looking at %d target images before the first step", len(ids))
         network.to(device).eval()
         with worker_errors(), as_trained(self.settings, device):
@@ -120,7 +114,13 @@ class SegmentationLearner(NetworkLearner[BoughtPixels]):
     def _all_views(
         self, network: SegmenterNetwork, ids: Sequence[str], needs: frozenset[str], flip: bool
     ) -> Iterator[DenseView]:
-        batches = dense_predict_batches(
+        batches = self._plain_batches(network, ids)
+        with worker_errors():
+            for batch in batches:
+                yield from self._look(network, batch, needs, flip)
+
+    def _plain_batches(self, network: Any, ids: Sequence[str]) -> DataLoader:
+        return dense_predict_batches(
             self.dataset,
             ids,
             network=network,
@@ -128,9 +128,6 @@ class SegmentationLearner(NetworkLearner[BoughtPixels]):
             num_workers=self.num_workers,
             cache=self.image_cache,
         )
-        with worker_errors():
-            for batch in batches:
-                yield from self._look(network, batch, needs, flip)
 
     def _forward_size(self, ids: Sequence[str]) -> int:
         """Return how many images a forward takes.

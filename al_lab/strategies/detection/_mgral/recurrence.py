@@ -51,10 +51,10 @@ class Weights(NamedTuple):
 def recurrence(
     gates_NG: Tensor, weights: Weights, feedback: Feedback = "sigmoid", window: int = 0, backend: Backend = "auto"
 ) -> Tensor:
-    """Return the scores (N,) of the whole sequence; differentiable by everything but twice.
+    """Return the scores (N,) of the whole sequence; differentiable by everything, once.
 
     Args:
-        gates_NG: float32 or float64.
+        gates_NG: float32 or float64; compiled loops write into it, so that 64 MB at VOC's size are no fresh memory.
         weights: of the same type.
         feedback: what of the last score is fed back.
         window: cut gradients (of h, c and the fed score) every so many steps; 0 lets them through the whole sequence.
@@ -100,7 +100,7 @@ class _Compiled(torch.autograd.Function):
         w = Weights(*(tensor.detach() for tensor in weights))
         stack_RH = torch.cat([w.recurrent_GH, w.decoder_KH])
         num, width = len(gates_NG), stack_RH.shape[1]
-        acted_NG = gates_NG.detach().clone(memory_format=torch.contiguous_format)
+        acted_NG = gates_NG.detach().contiguous()
         c_NH, h_NH = (gates_NG.new_empty(num, width) for _ in range(2))
         u_NK, fed_N, scores_N = (
             gates_NG.new_empty(num, len(w.decoder_KH)),
@@ -123,7 +123,7 @@ class _Compiled(torch.autograd.Function):
             scores_N.numpy(),
         )
         ctx.save_for_backward(acted_NG, c_NH, h_NH, u_NK, fed_N, scores_N, *weights)
-        ctx.feedback, ctx.window = feedback, window
+        ctx.feedback, ctx.window, ctx.is_spent = feedback, window, False
         return scores_N
 
     @staticmethod
@@ -131,12 +131,14 @@ class _Compiled(torch.autograd.Function):
     def backward(ctx: Any, grad_N: Tensor) -> tuple[Tensor | None, ...]:
         acted_NG, c_NH, h_NH, u_NK, fed_N, scores_N, *weights = ctx.saved_tensors
         w = Weights(*weights)
+        if ctx.is_spent:
+            raise RuntimeError(
+                "recurrence: expected one backward pass, got a second; the first one's gradients lie where the gates "
+                "were: call forward again"
+            )
+        ctx.is_spent = True
         stack_HR = torch.cat([w.recurrent_GH, w.decoder_KH]).T.contiguous()
-        d_gates_NG, d_decoder_NK, d_scores_N = (
-            torch.empty_like(acted_NG),
-            torch.empty_like(u_NK),
-            grad_N.clone().contiguous(),
-        )
+        d_decoder_NK, d_scores_N = torch.empty_like(u_NK), grad_N.clone().contiguous()
         d_dummy = grad_N.new_zeros(1)
         _backward(
             acted_NG.numpy(),
@@ -148,11 +150,11 @@ class _Compiled(torch.autograd.Function):
             fed_N.numpy(),
             ctx.feedback,
             ctx.window,
-            d_gates_NG.numpy(),
             d_decoder_NK.numpy(),
             d_scores_N.numpy(),
             d_dummy.numpy(),
         )
+        d_gates_NG = acted_NG
         d_weights = Weights(
             recurrent_GH=d_gates_NG[1:].T @ h_NH[:-1],
             feedback_G=d_gates_NG.T @ fed_N,
@@ -270,11 +272,11 @@ if numba is not None:
         fed_N,
         feedback,
         window,
-        d_gates_NG,
         d_decoder_NK,
         d_scores_N,
         d_dummy,
     ):  # noqa: ANN001, ANN202
+        # Leaves the gradients of the gates in `acted_NG`.
         num, width = c_NH.shape
         gates = 4 * width
         one, zero = d_scores_N.dtype.type(1), d_scores_N.dtype.type(0)
@@ -289,7 +291,6 @@ if numba is not None:
                 else:
                     d_fed = zero
                     for r in range(gates):
-                        later_R[r] = d_gates_NG[k + 1, r]
                         d_fed += feedback_G[r] * later_R[r]
                     p = fed_N[k + 1]
                     d_scores_N[k] += d_fed * (p * (one - p) if feedback == 0 else one if feedback == 1 else zero)
@@ -298,19 +299,20 @@ if numba is not None:
                 later_R[gates + m] = d
                 d_decoder_NK[k, m] = d
             _matvec(stack_HR, later_R, d_h)
-            a_G, d_G, before_H = acted_NG[k], d_gates_NG[k], c_NH[k - 1] if k else start_H
+            a_G, before_H = acted_NG[k], c_NH[k - 1] if k else start_H
             t_H[:] = c_NH[k]
             _tanh(t_H)
             for j in range(width):
                 i, f, g, o = a_G[j], a_G[width + j], a_G[2 * width + j], a_G[3 * width + j]
                 d = d_c[j] + d_h[j] * o * (one - t_H[j] * t_H[j])
                 d_c[j] = d * f
-                d_G[j] = d * g * i * (one - i)
-                d_G[width + j] = d * before_H[j] * f * (one - f)
-                d_G[2 * width + j] = d * i * (one - g * g)
-                d_G[3 * width + j] = d_h[j] * t_H[j] * o * (one - o)
+                later_R[j] = d * g * i * (one - i)
+                later_R[width + j] = d * before_H[j] * f * (one - f)
+                later_R[2 * width + j] = d * i * (one - g * g)
+                later_R[3 * width + j] = d_h[j] * t_H[j] * o * (one - o)
+            a_G[:] = later_R[:gates]
         if num:
             p = fed_N[0]
             slope = p * (one - p) if feedback == 0 else one if feedback == 1 else zero
             for r in range(gates):
-                d_dummy[0] += feedback_G[r] * d_gates_NG[0, r] * slope
+                d_dummy[0] += feedback_G[r] * acted_NG[0, r] * slope

@@ -57,11 +57,22 @@ def test_of_no_candidates_none_is_bought(strategy: str, tmp_path: Path) -> None:
     assert chooses.select(nothing, Pool(()), Allowance("image", 2), rng_for(0, 0, "select")) == []
 
 
+@pytest.fixture(params=["shapes", "bccd"])
+def data(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Overrides that name generated images, and photographs of blood cells."""
+    if request.param == "shapes":
+        return "dataset=shapes", "dataset.num_pool=40", "dataset.num_test=4"
+    root = request.getfixturevalue("shared_data") / "bccd"
+    return "dataset=voc_folder", f"dataset.root={root}", "dataset.name=bccd", "detector=tiny", "trainer=tiny"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", RIVALS)
-def test_a_campaign_that_is_killed_once(strategy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = (f"strategy={strategy}", "dataset=shapes", "debug=smoke", "dataset.num_pool=40", "dataset.num_test=4")
-    config = validate(compose((*plan, f"runtime.data_dir={tmp_path / 'data'}")))
+def test_a_campaign_that_is_killed_once(
+    strategy: str, data: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = (f"strategy={strategy}", *data, "debug=smoke", f"runtime.data_dir={tmp_path / 'data'}")
+    config = validate(compose(plan))
     run_campaign(config, tmp_path / "whole")
     with monkeypatch.context() as patch:
         kill_later(patch)

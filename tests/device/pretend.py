@@ -35,6 +35,14 @@ _READS_VALUES = {
     aten.equal.default,
     aten.repeat_interleave.Tensor,
 }
+_PRODUCTS = {
+    aten.convolution.default,
+    aten.convolution_backward.default,
+    aten.mm.default,
+    aten.addmm.default,
+    aten.bmm.default,
+    aten.baddbmm.default,
+}
 _INDEXING = {
     aten.index.Tensor,
     aten.index_put_.default,
@@ -224,23 +232,27 @@ def _on_cpu(args: Any, kwargs: dict[str, Any], device: torch.device | None) -> t
 
 
 def _compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    """Run on the CPU, which lacks some of CUDA's kernels for half precision."""
+    """Run on the CPU, which lacks some of CUDA's kernels for half precision and is a hundred times slower in others."""
     after = None
     if func in (aten._softmax.default, aten._log_softmax.default) and args[2]:
         args = (args[0].float(), args[1], False)
     if func in (aten._softmax_backward_data.default, aten._log_softmax_backward_data.default):
         after = args[3] if args[3] != args[0].dtype else None
         args = (*args[:3], args[0].dtype)
+    half = next((x.dtype for x in tree_flatten((args, kwargs))[0] if getattr(x, "dtype", None) in HALVES), None)
     try:
-        out = func(*args, **kwargs)
+        out = _in_float32(func, args, kwargs, half) if half and func in _PRODUCTS else func(*args, **kwargs)
     except (RuntimeError, NotImplementedError) as error:
         if "not implemented for 'Half'" not in str(error) and "not implemented for 'BFloat16'" not in str(error):
             raise
-        tensors = [x for x in tree_flatten((args, kwargs))[0] if isinstance(x, torch.Tensor)]
-        half = next(x.dtype for x in tensors if x.dtype in HALVES)
-        args, kwargs = tree_map(_cast(HALVES, torch.float32), (args, kwargs))
-        out = tree_map(_cast((torch.float32,), half), func(*args, **kwargs))
+        out = _in_float32(func, args, kwargs, half)
     return out if after is None else out.to(after)
+
+
+def _in_float32(func: Any, args: Any, kwargs: dict[str, Any], half: Any) -> Any:
+    """Compute in float32 and round what comes out, as a card's matrix units do."""
+    args, kwargs = tree_map(_cast(HALVES, torch.float32), (args, kwargs))
+    return tree_map(_cast((torch.float32,), half), func(*args, **kwargs))
 
 
 def _cast(sources: tuple[torch.dtype, ...], target: torch.dtype) -> Callable[[Any], Any]:

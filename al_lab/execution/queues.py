@@ -6,6 +6,7 @@ import getpass
 import logging
 import math
 import os
+import re
 import signal
 import subprocess
 import time
@@ -18,6 +19,12 @@ ALIVE, ENDED, INTERRUPTED = "alive", "ended", "interrupted"
 # States of SLURM that are final; the second kind is the cluster's doing (scancel, preemption, a node that went down).
 _FINAL = frozenset({"COMPLETED", "DEADLINE", "FAILED", "OUT_OF_MEMORY", "TIMEOUT"})
 _INTERRUPTED = frozenset({"BOOT_FAIL", "CANCELLED", "NODE_FAIL", "PREEMPTED", "REVOKED"})
+# Reasons for which a job waits that seldom pass by themselves; the others are a matter of time.
+_HELD = re.compile(
+    r"PartitionConfig|PartitionNodeLimit|PartitionTimeLimit|PartitionDown|PartitionInactive|BadConstraints|Invalid|"
+    r"JobHeld|PerJob|PerNode|DependencyNeverSatisfied|NodeNotAvail|AccountNotAllowed|QOSNotAllowed"
+)
+_GPUS = re.compile(r"\bgpu:(?:[^:,()]+:)?(\d+)")
 _ANSWER_S = 30  # for a command of SLURM's
 _STARTS_MS = 1000  # a process may take this long to have a command line
 _FLAGS, _KERNEL_THREAD = 5, 0x00200000  # where /proc/PID/stat has the flags, counted after the state; PF_KTHREAD
@@ -50,15 +57,23 @@ class SlurmQueue(JobQueue):
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._jobs: dict[str, tuple[str, str]] | None = None  # id -> state, name
+        self._jobs: dict[str, tuple[str, str, str]] | None = None  # id -> state, reason, name
         self._looked_at = -math.inf
+        self._has_said: set[str] = set()
 
     def state(self, job_id: str) -> str:
         """See `JobQueue.state`; while squeue does not answer, nothing has ended."""
         jobs = self._list()
         if jobs is None:
             return ALIVE
-        state, _ = jobs.get(job_id, ("COMPLETED", ""))
+        state, reason, _ = jobs.get(job_id, ("COMPLETED", "", ""))
+        if state == "PENDING" and _HELD.search(reason) and job_id not in self._has_said:
+            self._has_said.add(job_id)
+            log.warning(
+                "SLURM does not start job %s, for %s: see what it asks for (scontrol show job %s) and what nodes have "
+                "(sinfo --Node --long); executor.options asks for something else; waiting",
+                job_id, reason, job_id,
+            )  # fmt: skip
         return INTERRUPTED if state in _INTERRUPTED else ENDED if state in _FINAL else ALIVE
 
     def cancel(self, job_ids: Iterable[str]) -> None:
@@ -71,11 +86,11 @@ class SlurmQueue(JobQueue):
     def of_run(self, run_id: str) -> list[str]:
         """See `JobQueue.of_run`."""
         jobs = self._list() or {}
-        return [i for i, (_, name) in jobs.items() if name.endswith(f"-{run_id}") and self.state(i) == ALIVE]
+        return [i for i, (*_, name) in jobs.items() if name.endswith(f"-{run_id}") and self.state(i) == ALIVE]
 
-    def _list(self) -> dict[str, tuple[str, str]] | None:
+    def _list(self) -> dict[str, tuple[str, str, str]] | None:
         if time.monotonic() - self._looked_at >= self.seconds:
-            command = ["squeue", "--noheader", "--array", "--states=all", "--format=%i|%T|%j"]
+            command = ["squeue", "--noheader", "--array", "--states=all", "--format=%i|%T|%r|%j"]
             listing = _answer([*command, f"--user={getpass.getuser()}"])
             self._jobs = None if listing is None else dict(map(_read, listing.splitlines()))
             self._looked_at = time.monotonic()
@@ -123,10 +138,27 @@ def job_name(run_id: str | None, word: str = "al_lab") -> str:
     return word if run_id is None else f"{word}-{run_id}"
 
 
-def _read(line: str) -> tuple[str, tuple[str, str]]:
-    job_id, _, rest = line.strip().partition("|")
-    state, _, name = rest.partition("|")
-    return job_id, (state or "RUNNING", name)
+def cores_of_nodes(partition: str | None, per_gpu: bool) -> int | None:
+    """Return the cores of SLURM's largest node, or how many there are for each of its GPUs; None if sinfo is silent.
+
+    Args:
+        partition: of the nodes; None: all.
+        per_gpu: nodes with GPUs alone count.
+    """
+    choice = [f"--partition={partition}"] if partition else []
+    listing = _answer(["sinfo", "--noheader", "--Node", "--format=%c|%G", *choice])
+    found = []
+    for line in (listing or "").splitlines():
+        cores, _, resources = line.strip().partition("|")
+        gpus = sum(map(int, _GPUS.findall(resources)))
+        if cores.isdecimal() and (gpus or not per_gpu):
+            found.append(int(cores) // gpus if per_gpu else int(cores))
+    return max(found, default=None)
+
+
+def _read(line: str) -> tuple[str, tuple[str, str, str]]:
+    job_id, state, reason, name = [*line.strip().split("|", 3), "", "", ""][:4]
+    return job_id, (state or "RUNNING", reason, name)
 
 
 def _answer(command: list[str]) -> str | None:

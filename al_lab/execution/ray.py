@@ -4,8 +4,9 @@ import contextlib
 import importlib.util
 import ipaddress
 import logging
+import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -81,23 +82,28 @@ class RayExecutor(Executor):
     @property
     def num_workers(self) -> int:  # type: ignore[override]  # known once the cluster is
         """See `Executor.num_workers`; needs the cluster, so it connects."""
-        resources = self._connect().cluster_resources()
-        cpus, gpus = self._needs(resources)
-        by_gpu = resources.get("GPU", 0) / gpus if gpus else float("inf")
-        return max(1, int(min(resources.get("CPU", 1) / cpus, by_gpu)))
+        nodes = _nodes(self._connect())
+        cpus, gpus = self._needs(nodes)
+        at_once = (min(n.get("CPU", 0) / cpus, n.get("GPU", 0) / gpus if gpus else math.inf) for n in nodes)
+        return max(1, sum(map(int, at_once)))
 
-    def _needs(self, resources: Mapping[str, float]) -> tuple[int, float]:
-        """Return the cores and the GPUs that a device asks for."""
-        cpus = self.cpus if isinstance(self.cpus, int) else self.threads + self.loaders
-        there = resources.get("GPU", 0)
-        if not isinstance(self.gpus, str):
-            if not self.gpus and there and not self._has_said:
-                log.warning(
-                    "executor.gpus=0: jobs run on CPUs; the Ray cluster has %g GPUs (executor.gpus=auto)", there
-                )
-                self._has_said = True
-            return cpus, float(self.gpus)
-        return cpus, 1.0 if there else 0.0
+    def _needs(self, nodes: Sequence[Mapping[str, float]]) -> tuple[int, float]:
+        """Return the cores and the GPUs that a device asks for.
+
+        Of its own accord it asks for no more cores than a node has, or has for each GPU: Ray would wait for a larger
+        node in silence, and GPUs would lie idle.
+        """
+        there = sum(n.get("GPU", 0) for n in nodes)
+        gpus = (1.0 if there else 0.0) if isinstance(self.gpus, str) else float(self.gpus)
+        if not gpus and there and not self._has_said:
+            log.warning("executor.gpus=0: jobs run on CPUs; the Ray cluster has %g GPUs (executor.gpus=auto)", there)
+            self._has_said = True
+        if isinstance(self.cpus, int):
+            return self.cpus, gpus
+        shares = [
+            n.get("CPU", 0) * gpus / n["GPU"] if gpus else n.get("CPU", 0) for n in nodes if not gpus or n.get("GPU")
+        ]
+        return max(1, min(self.threads + self.loaders, int(max(shares, default=1)))), gpus
 
     def close(self) -> None:
         """Disconnect; a Ray that this executor started ends."""
@@ -111,9 +117,10 @@ class RayExecutor(Executor):
         ray = self._connect()
         waiting: dict[Any, tuple[Job, float]] = {}  # what runs, and its part of a GPU
         failures: list[Failure] = []
-        needs = self._needs(ray.cluster_resources())
+        nodes = _nodes(ray)
+        needs = self._needs(nodes)
         for job in jobs:
-            missing = self._missing(job, needs, ray.cluster_resources())
+            missing = self._missing(job, needs, nodes)
             if missing:
                 failures.append(Failure(job, 0, missing))
             else:
@@ -167,11 +174,12 @@ class RayExecutor(Executor):
         )
 
     @staticmethod
-    def _missing(job: Job, needs: tuple[int, float], resources: Mapping[str, float]) -> str | None:
-        """Say what no cluster of this size will ever have: Ray itself would wait for it in silence."""
+    def _missing(job: Job, needs: tuple[int, float], nodes: Sequence[Mapping[str, float]]) -> str | None:
+        """Say what no node of this cluster will ever have: Ray itself would wait for it in silence."""
         for name, need in zip(("CPU", "GPU"), needs, strict=True):
-            if need * job.devices > resources.get(name, 0):
-                have = f"it needs {need * job.devices:g} {name}s and the Ray cluster has {resources.get(name, 0):g}"
+            most = max((n.get(name, 0) for n in nodes), default=0)
+            if need * job.devices > most:
+                have = f"it needs {need * job.devices:g} {name}s and no node of the Ray cluster has more than {most:g}"
                 return have + ("; executor.cpus=1 asks for fewer" if name == "CPU" and need > 1 else "")
         return None
 
@@ -215,6 +223,11 @@ class RayExecutor(Executor):
                 )
             )
         return ray
+
+
+def _nodes(ray: Any) -> list[Mapping[str, float]]:
+    """Return what each living node of the cluster has."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def run_on_node(job: Job, threads: int, cores: int, note: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from al_lab.core.files import write_json
 from al_lab.execution.job import Executor, Failure, Job, Progress, log_tail, read_result
 from al_lab.execution.local import run_on_this_machine, stranger_in
 from al_lab.execution.machine import THREAD_VARIABLES, changed_environment, cpu_count, worker_environment
-from al_lab.execution.queues import ALIVE, ENDED, INTERRUPTED, job_name, open_queue
+from al_lab.execution.queues import ALIVE, ENDED, INTERRUPTED, cores_of_nodes, job_name, open_queue
 from al_lab.execution.submitted import Submitted
 
 log = logging.getLogger(__name__)
@@ -237,6 +237,14 @@ class SlurmExecutor(Executor):
                 self._own.add(s.job_id)
             log.info("submitted %d jobs (%s, first %s)", len(group), self.cluster, handles[0].job_id)
 
+    def _cores(self, devices: int) -> int:
+        """Return the cores a job asks for of its own accord: no more than a node has, or has for as many GPUs."""
+        wish, per_gpu = (self.threads + self.loaders) * devices, bool(self.options.get("gpus_per_node"))
+        if self.cluster != "slurm" or {"cpus_per_task", "slurm_cpus_per_task"} & set(self.options):
+            return wish
+        most = cores_of_nodes(self.options.get("slurm_partition"), per_gpu)
+        return wish if most is None else max(1, min(wish, most * devices if per_gpu else most))
+
     def _submitter(self, folder: Path, devices: int) -> Any:
         """Prepare submitit.
 
@@ -249,7 +257,7 @@ class SlurmExecutor(Executor):
             "timeout_min": 24 * 60,
             "nodes": 1,
             "tasks_per_node": 1,
-            "cpus_per_task": (self.threads + self.loaders) * devices,
+            "cpus_per_task": self._cores(devices),
             **self.options,
         }
         parameters["name"] = job_name(self.identity.id if self.identity else None, parameters.get("name") or "al_lab")

@@ -60,7 +60,7 @@ def test_a_killed_worker_costs_nothing_and_an_error_comes_whole(
     assert "DataError: image 'cat.jpg': expected a picture, got a poem; read it aloud" in message
     assert "job 'doomed' (lab_jobs:dies, 2 attempts)" in message
     assert "says goodbye" in message
-    assert "it needs 3 CPUs and the Ray cluster has 2" in message
+    assert "it needs 3 CPUs and no node of the Ray cluster has more than 2" in message
     assert wishes[3].result.exists()
 
 
@@ -117,7 +117,11 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
     [
         ({}, 0, {"CPU": 8.0}, (1, 0.0)),
         ({}, 7, {"CPU": 64.0, "GPU": 8.0}, (8, 1.0)),
-        ({"threads": 2, "gpus": 0.5}, 3, {"CPU": 64.0, "GPU": 8.0}, (5, 0.5)),
+        ({}, 7, {"CPU": 32.0, "GPU": 8.0}, (4, 1.0)),  # every GPU gets a job
+        ({"threads": 2, "gpus": 0.5}, 3, {"CPU": 128.0, "GPU": 8.0}, (5, 0.5)),
+        ({"threads": 2, "gpus": 0.5}, 3, {"CPU": 64.0, "GPU": 8.0}, (4, 0.5)),
+        ({}, 8, {"CPU": 2.0}, (2, 0.0)),  # a laptop
+        ({}, 8, {}, (1, 0.0)),
         ({"cpus": 4, "gpus": 0}, 3, {"CPU": 64.0}, (4, 0.0)),
     ],
 )
@@ -125,14 +129,14 @@ def test_a_device_asks_for_the_cores_and_gpus_it_uses(options, loaders, cluster,
     pytest.importorskip("ray", reason="the extra 'cluster' is not installed")
     executor = RayExecutor(**options)
     executor.loaders = loaders
-    assert executor._needs(cluster) == needs
+    assert executor._needs([{}, cluster, {"CPU": 1.0}]) == needs
 
 
 def test_cpus_by_choice_on_a_cluster_with_gpus_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("ray", reason="the extra 'cluster' is not installed")
     executor = RayExecutor(gpus=0)
     for _ in range(2):
-        executor._needs({"CPU": 8.0, "GPU": 2.0})
+        executor._needs([{"CPU": 8.0, "GPU": 2.0}])
     assert [m for m in caplog.messages if "the Ray cluster has 2 GPUs (executor.gpus=auto)" in m] == caplog.messages
 
 
@@ -144,8 +148,8 @@ class Tasks:
     def __init__(self, **resources: float) -> None:
         self.resources, self.asked, self.done = resources, [], {}
 
-    def cluster_resources(self) -> dict[str, float]:
-        return self.resources
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"Alive": True, "Resources": self.resources}, {"Alive": False, "Resources": {"CPU": 512.0}}]
 
     def remote(self, function: Callable[..., Any]) -> SimpleNamespace:
         def call(*arguments: Any) -> int:

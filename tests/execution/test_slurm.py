@@ -18,7 +18,7 @@ from al_lab.core.errors import ConfigError, Interrupted, JobError
 from al_lab.core.record.identity import ENVIRONMENT, RunIdentity
 from al_lab.execution import slurm
 from al_lab.execution.job import Job
-from al_lab.execution.queues import ALIVE, ENDED, open_queue
+from al_lab.execution.queues import ALIVE, ENDED, SlurmQueue, open_queue
 from al_lab.execution.slurm import SlurmExecutor, SlurmTask
 from al_lab.execution.submitted import Submitted
 
@@ -137,6 +137,45 @@ def test_a_job_asks_for_the_cores_of_its_loaders_too(
     assert (asked["cpus_per_task"], asked["gpus_per_node"]) == (cores, 2)
 
 
+SINFO = """#!/bin/sh
+case "$*" in *partition=gpu*) echo "16|gpu:a100:4(S:0-1)";; *) printf '2|(null)\\n12|(null)\\n16|gpu:4\\n';; esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "devices", "cores"),
+    [
+        ({}, 1, 9),  # the largest node has 16
+        ({}, 2, 16),
+        ({"slurm_partition": "gpu", "gpus_per_node": 1}, 1, 4),  # its 4 GPUs share 16
+        ({"slurm_partition": "gpu", "gpus_per_node": 1}, 2, 8),
+        ({"cpus_per_task": 40}, 1, 40),
+    ],
+)
+def test_of_its_own_accord_a_job_asks_for_no_more_cores_than_a_node_has(
+    options: dict[str, int], devices: int, cores: int, make_job: MakeJob, fake_slurm: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    import submitit
+
+    (fake_slurm / "sinfo").write_text(SINFO)
+    (fake_slurm / "sinfo").chmod(0o755)
+    asked: dict[str, object] = {}
+    monkeypatch.setattr(submitit.AutoExecutor, "update_parameters", lambda self, **given: asked.update(given))
+    cluster = SlurmExecutor(options=options)
+    cluster.loaders = 8
+    cluster._submitter(make_job("square").result.parent / "slurm", devices)
+    assert asked["cpus_per_task"] == cores
+
+
+def test_a_job_that_waits_for_what_no_node_has_is_said_once(fake_slurm: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (fake_slurm / "queue").write_text("8|PENDING|Priority|a|b\n9|PENDING|PartitionConfig|a\n")
+    queue = SlurmQueue(0)
+    assert [queue.state(i) for i in ("8", "9", "9")] == [ALIVE] * 3
+    (said,) = caplog.messages
+    assert "SLURM does not start job 9, for PartitionConfig" in said and "scontrol show job 9" in said
+
+
 def test_options_submitit_does_not_know_are_named(make_job: MakeJob) -> None:
     with pytest.raises(ConfigError, match=r"executor.options: .*slurm_partitoin"):
         executor(options={"slurm_partitoin": "gpu"}).run([make_job("square", x=1)])
@@ -187,7 +226,8 @@ echo "$@" >> "$FAKE_SLURM/cancelled"
 @pytest.fixture
 def fake_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a cluster without accounting, whose queue is what the file ``queue`` says."""
-    for name, text in (("sbatch", SBATCH), ("srun", SRUN), ("sacct", SACCT), ("squeue", SQUEUE), ("scancel", SCANCEL)):
+    for name, text in (("sbatch", SBATCH), ("srun", SRUN), ("sacct", SACCT), ("squeue", SQUEUE), ("scancel", SCANCEL),
+                       ("sinfo", "#!/bin/sh\nexit 1\n")):  # fmt: skip
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
     (tmp_path / "queue").touch()
@@ -232,7 +272,7 @@ def test_what_the_cluster_ends_is_put_back_a_few_times_and_the_way_to_end_it_is_
 ) -> None:
     """The job was killed before it could say a word: only the queue's state tells."""
     job = make_job("dies", flag=str(fake_slurm / "flag"), times=2)
-    (fake_slurm / "queue").write_text("71|CANCELLED|x\n72|PREEMPTED|x\n73|RUNNING|x\n")
+    (fake_slurm / "queue").write_text("71|CANCELLED|None|x\n72|PREEMPTED|None|x\n73|RUNNING|None|x\n")
     assert SlurmExecutor(poll_seconds=0.1, retries=0, options={"requeues": 2}).run([job]) == [{"attempts": 3}]
     (first, second) = [r.getMessage() for r in caplog.records if "put back" in r.getMessage()]
     assert "(1 of 2)" in first and "(2 of 2)" in second
@@ -244,7 +284,7 @@ def test_a_job_that_says_it_was_asked_to_end_is_put_back_and_at_last_given_up(
     make_job: MakeJob, fake_slurm: Path
 ) -> None:
     cluster = SlurmExecutor(poll_seconds=0.1, retries=0, options={"requeues": 1})
-    (fake_slurm / "queue").write_text("79|RUNNING|x\n")
+    (fake_slurm / "queue").write_text("79|RUNNING|None|x\n")
     assert cluster.run([make_job("is_asked_to_end", flag=str(fake_slurm / "flag"))]) == [{"asked": 2}]
     with pytest.raises(JobError, match=r"the cluster ended it 2 times .*executor.options.requeues"):
         cluster.run([make_job("is_asked_to_end", flag=str(fake_slurm / "other"), times=9)])
@@ -310,20 +350,22 @@ def test_stopping_cancels_and_the_next_process_submits_again_without_counting(
         raise stop
 
     job = make_job("waits", go=str(fake_slurm / "go"), log=str(fake_slurm / "log"))
-    (fake_slurm / "queue").write_text("71|RUNNING|x\n")
+    (fake_slurm / "queue").write_text("71|RUNNING|None|x\n")
     with monkeypatch.context() as patch:
         patch.setattr(slurm, "time", SimpleNamespace(sleep=stopped, monotonic=time.monotonic))
         with pytest.raises(stop):
             SlurmExecutor(poll_seconds=0.1, options={"requeues": 0}).run([job])
     assert (fake_slurm / "cancelled").read_text() == "71\n"
     (fake_slurm / "go").touch()
-    (fake_slurm / "queue").write_text("71|CANCELLED|x\n72|RUNNING|x\n")
+    (fake_slurm / "queue").write_text("71|CANCELLED|None|x\n72|RUNNING|None|x\n")
     assert SlurmExecutor(poll_seconds=0.1, options={"requeues": 0}).run([job]) == [{"waited": True}]
 
 
 def test_jobs_of_this_run_that_no_note_names_are_ended(make_job: MakeJob, fake_slurm: Path) -> None:
     (fake_slurm / ENVIRONMENT).write_text('{"run": {"id": "mine", "fingerprint": "f"}}')
-    (fake_slurm / "queue").write_text("8|RUNNING|al_lab-mine\n9|RUNNING|al_lab-other\n10|COMPLETED|al_lab-mine\n")
+    (fake_slurm / "queue").write_text(
+        "8|RUNNING|None|al_lab-mine\n9|RUNNING|None|al_lab-other\n10|COMPLETED|None|al_lab-mine\n"
+    )
     cluster = SlurmExecutor(poll_seconds=0.1)
     cluster.identity = RunIdentity(str(fake_slurm), "mine", "f")
     assert cluster.run([make_job("square", x=2)])[0]["y"] == 4
@@ -340,7 +382,7 @@ def test_a_job_of_another_run_in_the_same_place_is_cancelled_not_waited_for(
     job.result.parent.mkdir()
     theirs = RunIdentity(str(fake_slurm), "theirs", "f")
     Submitted(dataclasses.replace(job, run=theirs), 1, 0, "token", str(fake_slurm), "8").write()
-    (fake_slurm / "queue").write_text("8|PENDING|al_lab-theirs\n")
+    (fake_slurm / "queue").write_text("8|PENDING|None|al_lab-theirs\n")
     cluster = SlurmExecutor(poll_seconds=0.1)
     cluster.identity = RunIdentity(str(fake_slurm), "mine", "f")
     assert cluster.run([job])[0]["y"] == 4
@@ -351,7 +393,7 @@ def test_a_cluster_without_accounts_is_not_complained_about(
     make_job: MakeJob, fake_slurm: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (fake_slurm / "sacct").write_text("#!/bin/sh\necho Slurm accounting storage is disabled >&2\nexit 1\n")
-    (fake_slurm / "queue").write_text("71|RUNNING|x\n")
+    (fake_slurm / "queue").write_text("71|RUNNING|None|x\n")
     with caplog.at_level(logging.DEBUG):
         SlurmExecutor(poll_seconds=0.1).run([make_job("square", x=2)])
     assert "sacct" not in caplog.text and "accounting" not in capfd.readouterr().err

@@ -40,8 +40,10 @@ def script(path: Path, *lines: str) -> None:
 
 def test_those_in_notes_and_those_of_the_runs_name_are_ended(run_dir: Path, tmp_path: Path) -> None:
     notes = [submitted(run_dir, "train", "7_0"), submitted(run_dir, "score", "8")]
-    (tmp_path / "queue").write_text("7_0|RUNNING|x\n8|COMPLETED|x\n9|PENDING|al_lab-old\n10|RUNNING|al_lab-another\n")
-    (tmp_path / "after").write_text("7_0|CANCELLED|x\n10|RUNNING|al_lab-another\n")
+    (tmp_path / "queue").write_text(
+        "7_0|RUNNING|None|x\n8|COMPLETED|None|x\n9|PENDING|None|al_lab-old\n10|RUNNING|None|al_lab-another\n"
+    )
+    (tmp_path / "after").write_text("7_0|CANCELLED|None|x\n10|RUNNING|None|al_lab-another\n")
     script(tmp_path / "squeue", 'while read -r line; do echo "$line"; done < "$FAKE_SLURM/queue"')
     copy = 'while read -r line; do echo "$line"; done < "$FAKE_SLURM/after" > "$FAKE_SLURM/queue"'
     script(tmp_path / "scancel", 'echo "$@" >> "$FAKE_SLURM/cancelled"', copy)

@@ -23,7 +23,7 @@ from al_lab.reporting.read.analysis import analysis_of
 from al_lab.reporting.read.find import read_run
 from al_lab.reporting.sections.bought_pixels import bought_share, overlays_section, pixel_classes_section, shown
 from al_lab.reporting.sections.results import spent_columns
-from al_lab.reporting.sections.segmentation import pixel_sections
+from al_lab.reporting.sections.segmentation import _sampled, pixel_sections
 
 CLASSES = ["road", "car", "thing & <b>"]
 HW = (20, 30)
@@ -290,3 +290,10 @@ def test_segments_are_outlined_and_how_wrong_one_class_is_is_said(tmp_path):
     assert edge.sum() == 2 * HW[0] and edge[:, 10].all() and edge[:, 20].all()
     tables = {t.name: t for t in pixel_classes_section([Series("density", "density", (run,))]).tables}
     assert tables["dominant"].rows == [["density", 0, 400, 5.0, "road (80 %)", "thing & <b> (100 %)"]]
+
+
+def test_pixels_that_stand_for_others_are_counted_in_words():
+    row = {"population": 900, "valid": 1000, "centers": 50, "centers_of": 384}
+    words = _sampled(SimpleNamespace(covered=[row, {"population": 10, "valid": 10}]))
+    assert words == "In 1 of them 900 pixels stood for 1,000. In 1 of them 50 stood for 384 bought pixels."
+    assert _sampled(SimpleNamespace(covered=[{"population": 10, "valid": 10}])) == ""
